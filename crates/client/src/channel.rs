@@ -1,0 +1,57 @@
+//! Ways to reach a server: over TCP, or within the process.
+
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Router;
+pub use tonic::transport::Channel;
+use tonic::transport::{Endpoint, Uri};
+
+/// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
+const IN_PROCESS_BUFFER: usize = 1 << 20;
+/// Bodies share streams with small items, so windows are wide enough for many of them.
+pub const STREAM_WINDOW: u32 = 4 << 20;
+pub const CONNECTION_WINDOW: u32 = 16 << 20;
+
+fn tune(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+}
+
+/// A channel to `http://host:port` that connects when it is first used and again when it breaks.
+///
+/// # Errors
+/// The address is not a URI.
+pub fn connect(address: String) -> Result<Channel, tonic::transport::Error> {
+    Ok(tune(Endpoint::from_shared(address)?).connect_lazy())
+}
+
+/// Serves `router` to the returned channel alone, with the protocol that other nodes speak, but without a socket.
+pub fn in_process(router: Router) -> Channel {
+    let (to_server, connections) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(4);
+    tokio::spawn(async move {
+        if let Err(error) = router.serve_with_incoming(ReceiverStream::new(connections)).await {
+            tracing::error!(%error, "the in-process gRPC server ended");
+        }
+    });
+    tune(Endpoint::from_static("http://in-process")).connect_with_connector_lazy(tower::service_fn(
+        move |_: Uri| {
+            let to_server = to_server.clone();
+            async move {
+                let (ours, theirs) = tokio::io::duplex(IN_PROCESS_BUFFER);
+                to_server
+                    .send(Ok(theirs))
+                    .await
+                    .map_err(|_| std::io::Error::other("the in-process server has ended"))?;
+                Ok::<_, std::io::Error>(TokioIo::new(ours))
+            }
+        },
+    ))
+}

@@ -1,0 +1,97 @@
+//! Commands that arrive while a proposal is in flight share the next Raft entry.
+//!
+//! openraft 0.9 fsyncs once for each proposal and does nothing else meanwhile, so throughput is the size of a
+//! batch over the time of an fsync.
+
+use std::time::Duration;
+
+use openraft::Raft;
+use skein_store::{Batch, TypeConfig};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+
+/// An entry holds at most this much, so that replicating one never takes longer than a heartbeat.
+const ENTRY_BYTES: usize = 1 << 20;
+const ENTRY_COMMANDS: usize = 2048;
+/// Commands that wait for the entry in flight; more hold their callers back.
+const QUEUED: usize = 8192;
+/// openraft 0.9 can forget a pending write of a deposed leader, so every write has a deadline.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    /// Not committed by this node, and it never will be.
+    #[error("this node does not lead the group")]
+    NotLeader,
+    #[error("the result is not known: {0}")]
+    Unknown(String),
+}
+
+struct Proposal {
+    command: Vec<u8>,
+    reply: oneshot::Sender<Result<Vec<u8>, ProposeError>>,
+}
+
+pub struct Proposer {
+    queue: mpsc::Sender<Proposal>,
+}
+
+impl Proposer {
+    pub fn start(raft: Raft<TypeConfig>) -> Self {
+        let (queue, proposals) = mpsc::channel(QUEUED);
+        tokio::spawn(run(raft, proposals));
+        Self { queue }
+    }
+
+    pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Proposal { command, reply }).await.map_err(|_| ProposeError::NotLeader)?;
+        answer.await.unwrap_or_else(|_| Err(ProposeError::Unknown("the group stopped".into())))
+    }
+}
+
+async fn run(raft: Raft<TypeConfig>, mut proposals: mpsc::Receiver<Proposal>) {
+    while let Some(first) = proposals.recv().await {
+        let mut bytes = first.command.len();
+        let mut commands = vec![first.command];
+        let mut waiting = vec![first.reply];
+        while commands.len() < ENTRY_COMMANDS && bytes < ENTRY_BYTES {
+            let Ok(next) = proposals.try_recv() else {
+                break;
+            };
+            bytes += next.command.len();
+            commands.push(next.command);
+            waiting.push(next.reply);
+        }
+        match write(&raft, commands).await {
+            Ok(replies) => {
+                for (reply, waiter) in replies.into_iter().zip(waiting) {
+                    // A waiter that is gone was cancelled; its command is committed all the same.
+                    let _ = waiter.send(Ok(reply));
+                }
+            }
+            Err(error) => {
+                for waiter in waiting {
+                    let _ = waiter.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+async fn write(raft: &Raft<TypeConfig>, commands: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, ProposeError> {
+    let batch = Batch { at: clock::now().0, commands };
+    let raft = raft.clone();
+    let write = tokio::spawn(async move { raft.client_write(batch).await });
+    crate::spool::kill_point("control-after-propose");
+    match tokio::time::timeout(DEADLINE, write).await {
+        Ok(Ok(Ok(response))) => Ok(response.data.replies),
+        Ok(Ok(Err(error))) if error.forward_to_leader::<openraft::BasicNode>().is_some() => {
+            Err(ProposeError::NotLeader)
+        }
+        Ok(Ok(Err(error))) => Err(ProposeError::Unknown(error.to_string())),
+        Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
+        Err(_) => Err(ProposeError::Unknown(format!("not committed within {} s", DEADLINE.as_secs()))),
+    }
+}

@@ -1,0 +1,155 @@
+//! The dispenser of this node's group, kept in step with what is committed.
+
+use bytes::Bytes;
+use futures::future::join_all;
+use parking_lot::Mutex;
+use skein_model::dispense::Dispenser;
+use skein_model::rows::ReadRows;
+use skein_model::spool::{Effect, MessageRow, SlotRow, TaskRow, key, query};
+use skein_model::{SessionId, Slot, TaskId, UnixMs, codec};
+use skein_store::{Bodies, Reader};
+use skein_wire::convert;
+use skein_wire::internal::Task;
+use tokio::sync::{Notify, watch};
+
+use crate::clock;
+
+/// A body up to this size travels with its task: one trip instead of two for nearly all mail.
+const INLINE_BODY_BYTES: u64 = 64 << 10;
+/// Tasks of one frame, whose bodies together stay below the size limit of a gRPC message.
+const FRAME_TASKS: usize = 64;
+
+pub struct Dispatch {
+    reader: Reader,
+    bodies: Bodies,
+    dispenser: Mutex<Dispenser>,
+    changed: Notify,
+    events: watch::Sender<u64>,
+}
+
+impl Dispatch {
+    pub fn new(reader: Reader, bodies: Bodies) -> Self {
+        Self {
+            reader,
+            bodies,
+            dispenser: Mutex::default(),
+            changed: Notify::new(),
+            events: watch::channel(0).0,
+        }
+    }
+
+    /// Forgets what is in memory and reads the queues from the rows.
+    pub fn load(&self) {
+        *self.dispenser.lock() = Dispenser::load(&self.reader);
+        self.changed.notify_waiters();
+    }
+
+    pub fn on_effects(&self, effects: &[Effect]) {
+        let mut dispenser = self.dispenser.lock();
+        for effect in effects {
+            dispenser.on_effect(effect);
+            match effect {
+                Effect::BodyFree { message } => self.bodies.free(*message),
+                Effect::EventsUntil(seq) => {
+                    self.events.send_replace(*seq);
+                }
+                Effect::Due { .. } | Effect::Ended { .. } | Effect::SlotsOpened => {}
+            }
+        }
+        drop(dispenser);
+        self.changed.notify_waiters();
+    }
+
+    /// Tells the highest event number after each change.
+    pub fn events(&self) -> watch::Receiver<u64> {
+        self.events.subscribe()
+    }
+
+    /// Takes up to `limit` due tasks for a session and reads what their sender needs.
+    ///
+    /// The rows of one frame are read under the lock: some tens of point reads, nearly all from memory.
+    pub async fn take(&self, session: SessionId, owned: &OwnedSlots, limit: usize) -> Vec<Task> {
+        let taken = self.dispenser.lock().take(
+            &self.reader,
+            clock::now(),
+            session,
+            |slot| owned.epoch(slot).is_some(),
+            limit.min(FRAME_TASKS),
+        );
+        let read = taken.into_iter().map(|id| self.read_task(id, owned));
+        join_all(read).await.into_iter().flatten().collect()
+    }
+
+    async fn read_task(&self, id: TaskId, owned: &OwnedSlots) -> Option<Task> {
+        // A task that was deleted meanwhile is no longer there; its Ended effect takes it back.
+        let task = self.reader.get(&key::task(id))?;
+        let message = self.reader.get(&key::message(id.message))?;
+        let row: TaskRow = codec::decode(&task).ok()?;
+        let bytes = codec::decode::<MessageRow>(&message).ok()?.body.bytes;
+        let body = if bytes <= INLINE_BODY_BYTES {
+            match self.bodies.read(id.message, 0, INLINE_BODY_BYTES as usize).await {
+                Ok(body) => Some(body),
+                Err(error) => {
+                    // The sender asks again for the bytes, meets the error, and defers the task with it.
+                    tracing::error!(message = %id.message, %error, "a body cannot be read");
+                    None
+                }
+            }
+        } else {
+            None
+        };
+        Some(Task {
+            message_id: convert::message_id_bytes(id.message),
+            number: id.number,
+            epoch: owned.epoch(row.slot)?,
+            message: Bytes::from(message),
+            task: Bytes::from(task),
+            body,
+        })
+    }
+
+    pub fn session_gone(&self, session: SessionId) {
+        self.dispenser.lock().session_gone(session);
+        self.changed.notify_waiters();
+    }
+
+    /// Completes when a queue changed. Made before looking, so that no change is missed.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    pub fn next_due(&self) -> Option<UnixMs> {
+        self.dispenser.lock().next_due()
+    }
+
+    /// Whether the committed owner of these slots is still this session.
+    pub fn still_owns(&self, session: SessionId, owned: &OwnedSlots) -> bool {
+        owned.slots().all(|(slot, epoch)| {
+            query::slot(&self.reader, slot)
+                .is_some_and(|SlotRow { session: held, epoch: at }| held == session && at.0 == epoch)
+        })
+    }
+}
+
+/// The slots of one work stream with their epochs; 8 KiB.
+#[derive(Debug)]
+pub struct OwnedSlots(Box<[u64]>);
+
+impl OwnedSlots {
+    /// Epochs begin at 1, so 0 stands for a slot that is not owned.
+    pub fn new(slots: &[(Slot, skein_model::Epoch)]) -> Self {
+        let mut epochs = vec![0; usize::from(Slot::COUNT)];
+        for (slot, epoch) in slots {
+            epochs[usize::from(slot.0)] = epoch.0;
+        }
+        Self(epochs.into())
+    }
+
+    pub fn epoch(&self, slot: Slot) -> Option<u64> {
+        self.0.get(usize::from(slot.0)).copied().filter(|epoch| *epoch != 0)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        Slot::all().filter_map(|slot| Some((slot, self.epoch(slot)?)))
+    }
+}

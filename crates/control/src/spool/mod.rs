@@ -1,0 +1,118 @@
+//! The Spool service: taking messages in, handing tasks out, reading bodies.
+
+mod dispatch;
+mod ingest;
+mod work;
+
+use std::time::Duration;
+
+pub use dispatch::Dispatch;
+use futures::stream::BoxStream;
+use skein_model::spool::{Response as SpoolResponse, query};
+use skein_model::codec;
+use skein_store::{Bodies, Reader};
+use skein_wire::convert;
+use skein_wire::internal::problem::Kind;
+use skein_wire::internal::spool_server::Spool;
+use skein_wire::internal::{
+    BodyPart, IngestReply, IngestRequest, Problem, ReadBodyRequest, WorkReply, WorkRequest,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::SpoolGroup;
+use crate::proposer::ProposeError;
+
+/// What one part of a streamed body holds.
+const PART_BYTES: usize = 256 << 10;
+/// A body without a message is swept this long after it was written: longer than any intake may take.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+pub struct SpoolService {
+    group: SpoolGroup,
+}
+
+impl SpoolService {
+    pub fn new(group: SpoolGroup) -> Self {
+        Self { group }
+    }
+}
+
+#[tonic::async_trait]
+impl Spool for SpoolService {
+    type IngestStream = ReceiverStream<Result<IngestReply, Status>>;
+    type WorkStream = ReceiverStream<Result<WorkReply, Status>>;
+    type ReadBodyStream = BoxStream<'static, Result<BodyPart, Status>>;
+
+    async fn ingest(
+        &self,
+        request: Request<Streaming<IngestRequest>>,
+    ) -> Result<Response<Self::IngestStream>, Status> {
+        Ok(Response::new(ingest::start(self.group.clone(), request.into_inner())))
+    }
+
+    async fn work(&self, request: Request<Streaming<WorkRequest>>) -> Result<Response<Self::WorkStream>, Status> {
+        Ok(Response::new(work::start(self.group.clone(), request.into_inner()).await?))
+    }
+
+    async fn read_body(&self, request: Request<ReadBodyRequest>) -> Result<Response<Self::ReadBodyStream>, Status> {
+        let request = request.into_inner();
+        let id = convert::message_id(&request.id).map_err(|e| Status::invalid_argument(format!("id: {e}")))?;
+        let bodies = self.group.bodies.clone();
+        let parts = futures::stream::try_unfold(request.offset, move |offset| {
+            let bodies = bodies.clone();
+            async move {
+                let data = bodies
+                    .read(id, offset, PART_BYTES)
+                    .await
+                    .map_err(|error| Status::data_loss(format!("reading the body of {id}: {error}")))?;
+                if data.is_empty() {
+                    return Ok(None);
+                }
+                let next = offset + data.len() as u64;
+                Ok(Some((BodyPart { data }, next)))
+            }
+        });
+        Ok(Response::new(Box::pin(parts)))
+    }
+}
+
+/// Commits a command and reads the answer.
+async fn commit(group: &SpoolGroup, command: Vec<u8>) -> Result<(), Problem> {
+    let reply = group.group.propose(command).await.map_err(|error| match error {
+        ProposeError::NotLeader => convert::problem(Kind::Unavailable, error.to_string()),
+        ProposeError::Unknown(_) => convert::problem(Kind::Unknown, error.to_string()),
+    })?;
+    match codec::decode(&reply) {
+        Ok(SpoolResponse::Done | SpoolResponse::Count(_)) => Ok(()),
+        Ok(SpoolResponse::Refused(refusal)) => Err(convert::problem(Kind::Refused, refusal.to_string())),
+        Err(error) => Err(convert::problem(Kind::Unknown, error.to_string())),
+    }
+}
+
+/// Removes bodies whose message was never accepted, or ended while the node was down.
+pub fn sweep_orphans(bodies: Bodies, reader: Reader) {
+    tokio::spawn(async move {
+        loop {
+            let rows = reader.clone();
+            let swept = bodies.sweep(ORPHAN_AGE, move |id| query::needs_body(&rows, id)).await;
+            if swept > 0 {
+                tracing::info!(swept, "removed bodies that no message needs");
+            }
+            tokio::time::sleep(ORPHAN_AGE).await;
+        }
+    });
+}
+
+/// A place where a fault test ends the process the hard way.
+pub fn kill_point(name: &str) {
+    fail::fail_point!(name, |_| {
+        #[expect(unsafe_code, reason = "only SIGKILL leaves no chance to flush")]
+        // SAFETY: kill and getpid have no preconditions.
+        unsafe {
+            libc::kill(libc::getpid(), libc::SIGKILL);
+        }
+        std::thread::park();
+    });
+    let _ = name;
+}

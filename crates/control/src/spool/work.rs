@@ -1,0 +1,172 @@
+//! One work stream: due tasks to a sender within its window, its reports to the group.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use skein_model::spool::{Command, OpenSlots, Report};
+use skein_model::{SessionId, codec};
+use skein_wire::convert;
+use skein_wire::internal::problem::Kind;
+use skein_wire::internal::{OpenWork, ReportResult, WorkReply, WorkRequest, work_request::Request};
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::dispatch::OwnedSlots;
+use crate::{SpoolGroup, clock};
+
+/// A window above this would let one sender hold more than it can send while its lease lasts.
+const WINDOW_MAX: u32 = 16_384;
+/// A timer that is not woken by a change looks again after this long; it only covers a clock that was set.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const FRAME_RESULTS: usize = 256;
+
+type Frames = mpsc::Sender<Result<WorkReply, Status>>;
+
+struct WorkStream {
+    group: SpoolGroup,
+    session: SessionId,
+    owned: OwnedSlots,
+    window: usize,
+    outstanding: AtomicUsize,
+    room: Notify,
+}
+
+pub async fn start(
+    group: SpoolGroup,
+    mut requests: Streaming<WorkRequest>,
+) -> Result<ReceiverStream<Result<WorkReply, Status>>, Status> {
+    let Some(WorkRequest { request: Some(Request::Open(open)) }) = requests.message().await? else {
+        return Err(Status::invalid_argument("request: a work stream begins with open"));
+    };
+    let stream = Arc::new(open_slots(group, &open).await?);
+    let (frames, replies) = mpsc::channel(4);
+    let (results, recorded) = mpsc::channel(4096);
+    tokio::spawn(send_results(recorded, frames.clone()));
+    let dispense = tokio::spawn(dispense(stream.clone(), frames));
+    tokio::spawn(async move {
+        receive_reports(&stream, requests, results).await;
+        dispense.abort();
+        stream.group.dispatch.session_gone(stream.session);
+        tracing::info!(session = %stream.session, "a work stream ended");
+    });
+    Ok(ReceiverStream::new(replies))
+}
+
+async fn open_slots(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, Status> {
+    let session = SessionId(open.session);
+    let slots = open
+        .slots
+        .iter()
+        .map(|owned| convert::slot(owned.slot, owned.epoch))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Status::invalid_argument(format!("slots: {error}")))?;
+    if open.window == 0 || open.window > WINDOW_MAX {
+        return Err(Status::invalid_argument(format!("window: must be from 1 to {WINDOW_MAX}")));
+    }
+    let owned = OwnedSlots::new(&slots);
+    let command = Command::OpenSlots(OpenSlots { session, slots });
+    super::commit(&group, codec::encode(&command)).await.map_err(|problem| match problem.kind() {
+        Kind::Refused => Status::failed_precondition(problem.text),
+        _ => Status::unavailable(problem.text),
+    })?;
+    if !group.dispatch.still_owns(session, &owned) {
+        return Err(Status::failed_precondition("the slots were opened by another session"));
+    }
+    let window = open.window as usize;
+    Ok(WorkStream { group, session, owned, window, outstanding: AtomicUsize::new(0), room: Notify::new() })
+}
+
+async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
+    let dispatch = &stream.group.dispatch;
+    loop {
+        let changed = dispatch.changed();
+        let room = stream.room.notified();
+        tokio::pin!(changed, room);
+        changed.as_mut().enable();
+        room.as_mut().enable();
+
+        let free = stream.window.saturating_sub(stream.outstanding.load(Ordering::Acquire));
+        let tasks = if free == 0 { Vec::new() } else { dispatch.take(stream.session, &stream.owned, free).await };
+        if !tasks.is_empty() {
+            stream.outstanding.fetch_add(tasks.len(), Ordering::AcqRel);
+            if frames.send(Ok(WorkReply { tasks, recorded: Vec::new() })).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let wait = match dispatch.next_due() {
+            Some(due) if free > 0 => Duration::from(due.since(clock::now())).min(LOOK_AGAIN),
+            _ => LOOK_AGAIN,
+        };
+        tokio::select! {
+            () = changed => {}
+            () = room => {}
+            () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
+            () = frames.closed() => return,
+        }
+    }
+}
+
+async fn receive_reports(
+    stream: &Arc<WorkStream>,
+    mut requests: Streaming<WorkRequest>,
+    results: mpsc::Sender<ReportResult>,
+) {
+    while let Ok(Some(request)) = requests.message().await {
+        let Some(Request::Reports(frame)) = request.request else {
+            tracing::warn!(session = %stream.session, "a work stream was opened twice");
+            return;
+        };
+        for bytes in frame.reports {
+            let (stream, results) = (stream.clone(), results.clone());
+            tokio::spawn(async move {
+                if let Some(result) = record(&stream, &bytes).await {
+                    // The other end is gone: it reports again over its next stream.
+                    let _ = results.send(result).await;
+                }
+            });
+        }
+    }
+}
+
+async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
+    let report: Report = match convert::row(bytes) {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::error!(session = %stream.session, %error, "a report cannot be read");
+            return None;
+        }
+    };
+    let task = report.task;
+    let problem = super::commit(&stream.group, codec::encode(&Command::Report(Box::new(report)))).await.err();
+    let is_settled = problem.as_ref().is_none_or(|problem| problem.kind() == Kind::Refused);
+    if is_settled {
+        let before = stream.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        if before.is_ok() {
+            stream.room.notify_waiters();
+        }
+    }
+    Some(ReportResult {
+        message_id: convert::message_id_bytes(task.message),
+        number: task.number,
+        problem,
+    })
+}
+
+async fn send_results(mut queue: mpsc::Receiver<ReportResult>, frames: Frames) {
+    while let Some(first) = queue.recv().await {
+        let mut recorded = vec![first];
+        while recorded.len() < FRAME_RESULTS {
+            let Ok(next) = queue.try_recv() else {
+                break;
+            };
+            recorded.push(next);
+        }
+        if frames.send(Ok(WorkReply { tasks: Vec::new(), recorded })).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The command line, and the way to the server.
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use skein_wire::v1::admin_client::AdminClient;
+use tonic::{Code, Status};
+
+use crate::{message, queue, status};
+
+pub type Admin = AdminClient<skein_client::Channel>;
+
+#[derive(Debug, Parser)]
+#[command(name = "skeinctl", version, about = "Manages a Skein cluster")]
+pub struct Cli {
+    /// The admin API of any control node.
+    #[arg(long, global = true, env = "SKEIN_SERVER", default_value = "http://127.0.0.1:7001")]
+    server: String,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What the cluster holds and how its groups do.
+    Status,
+    /// Queues: the tasks of one domain, tenant and pool.
+    Queue {
+        #[command(subcommand)]
+        command: queue::Command,
+    },
+    /// One message.
+    Message {
+        #[command(subcommand)]
+        command: message::Command,
+    },
+}
+
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let channel = skein_client::connect(cli.server.clone())
+        .with_context(|| format!("--server {:?} is not like http://host:port", cli.server))?;
+    let admin = AdminClient::new(channel);
+    let result = match cli.command {
+        Command::Status => status::run(admin, cli.json).await,
+        Command::Queue { command } => queue::run(admin, command, cli.json).await,
+        Command::Message { command } => message::run(admin, command, cli.json).await,
+    };
+    result.map_err(|error| match error.downcast::<Status>() {
+        Ok(status) => explain(&cli.server, &status),
+        Err(error) => error,
+    })
+}
+
+/// The server's words, and what to do next where that is not in them.
+fn explain(server: &str, status: &Status) -> anyhow::Error {
+    match status.code() {
+        Code::Unavailable => anyhow::anyhow!(
+            "no answer from {server}: {}; is the node running, and is this its admin.listen address?",
+            status.message()
+        ),
+        _ => anyhow::anyhow!("{}", status.message()),
+    }
+}

@@ -1,0 +1,46 @@
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// How the resolver asks, and which answers it refuses.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name servers, asked over UDP and, for truncated answers, TCP. Empty means `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// How long one try of one query may take.
+    pub timeout: Duration,
+    /// Tries per query.
+    pub attempts: usize,
+    /// Plans kept, each a few hundred bytes.
+    pub cache_entries: u64,
+    /// Responses kept below the plans: the addresses of MX hosts that many domains share.
+    pub record_cache_entries: u64,
+    /// Plans being resolved at once; further callers wait for their turn.
+    pub concurrent_lookups: usize,
+    /// Whether loopback, private and other not globally routed addresses may be destinations.
+    /// `false` keeps a stranger's MX record from steering mail into our own network.
+    pub allow_private: bool,
+    /// Our own host name: an MX list is cut at the preference where it appears (RFC 5321 5.1).
+    /// Empty means that no name is ours.
+    pub own_hostname: String,
+    /// Addresses on which we receive mail ourselves; an MX list is cut there too.
+    pub own_addresses: Vec<IpAddr>,
+    /// Whether AAAA records are asked for.
+    pub use_ipv6: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(5),
+            attempts: 2,
+            cache_entries: 100_000,
+            record_cache_entries: 50_000,
+            concurrent_lookups: 512,
+            allow_private: false,
+            own_hostname: String::new(),
+            own_addresses: Vec::new(),
+            use_ipv6: true,
+        }
+    }
+}

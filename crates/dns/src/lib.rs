@@ -1,0 +1,20 @@
+//! Where mail for a domain goes: MX resolution and delivery plans over hickory.
+//!
+//! The decisions (null MX, loops, private addresses, ordering, the site's name) are pure functions
+//! in [`plan`], [`site`] and [`order`]; [`Resolver`] asks the questions and keeps the answers.
+
+mod address;
+mod config;
+mod error;
+mod lookup;
+mod name;
+mod order;
+mod plan;
+mod resolver;
+mod site;
+
+pub use config::Config;
+pub use error::{ResolveError, SetupError};
+pub use order::order;
+pub use plan::{HOST_ADDRESSES_MAX, HOSTS_MAX, Host, Plan, PlanKind};
+pub use resolver::Resolver;

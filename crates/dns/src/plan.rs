@@ -1,0 +1,194 @@
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::address::is_public;
+use crate::config::Config;
+use crate::error::ResolveError;
+use crate::site::site;
+
+/// Hosts of a plan. The largest honest MX sets have about ten; each host costs two queries.
+pub const HOSTS_MAX: usize = 20;
+/// Addresses of one host. More than this is never tried within one attempt.
+pub const HOST_ADDRESSES_MAX: usize = 16;
+
+/// Where a plan's hosts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanKind {
+    /// MX records.
+    Mx,
+    /// No MX records: the domain itself is the host (RFC 5321 5.1).
+    Implicit,
+    /// An address literal such as `[192.0.2.1]`.
+    Literal,
+}
+
+/// One host that takes mail for a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Lower case, no trailing dot; for a literal the address as text.
+    pub name: String,
+    pub preference: u16,
+    /// At least one, at most [`HOST_ADDRESSES_MAX`].
+    pub addrs: Vec<IpAddr>,
+}
+
+/// Where mail for a domain goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Lower case, no trailing dot.
+    pub domain: String,
+    pub kind: PlanKind,
+    /// By preference, then name; at least one, at most [`HOSTS_MAX`].
+    pub hosts: Vec<Host>,
+    /// The roll-up of the host names, such as `(alt1|alt2|).aspmx.l.google.com`; at most 120 bytes.
+    pub site: String,
+    /// When the records behind the plan end.
+    pub expires_at: Instant,
+}
+
+/// What the MX question brought.
+#[derive(Debug, Clone)]
+pub(crate) enum MxAnswer {
+    /// Preference and exchange; the exchange of a null MX is empty.
+    Records(Vec<(u16, String)>),
+    /// The domain exists and has no MX records.
+    NoRecords,
+    NoDomain,
+}
+
+/// What the address questions for one host brought.
+#[derive(Debug, Clone)]
+pub(crate) enum AddressAnswer {
+    Addresses(Vec<IpAddr>),
+    None,
+    /// Nothing usable came back, and the reason may pass.
+    Failed(String),
+}
+
+/// The hosts whose addresses are needed, by preference, then name.
+pub(crate) fn targets(
+    domain: &str,
+    answer: MxAnswer,
+    config: &Config,
+) -> Result<(PlanKind, Vec<(u16, String)>), ResolveError> {
+    let ours = |name: &str| {
+        !name.is_empty() && name.eq_ignore_ascii_case(config.own_hostname.trim_end_matches('.'))
+    };
+    let records = match answer {
+        MxAnswer::NoDomain => return Err(ResolveError::no_domain(domain)),
+        MxAnswer::NoRecords if ours(domain) => return Err(ResolveError::looping(domain)),
+        MxAnswer::NoRecords => return Ok((PlanKind::Implicit, vec![(0, domain.to_owned())])),
+        MxAnswer::Records(records) => records,
+    };
+    // A "." beside real exchanges is a mistake (RFC 7505 section 3); the real ones count.
+    let mut hosts: Vec<(u16, String)> = records
+        .into_iter()
+        .filter(|(_, exchange)| !exchange.is_empty())
+        .collect();
+    if hosts.is_empty() {
+        return Err(ResolveError::null_mx(domain));
+    }
+    hosts.sort();
+    let mut seen = std::collections::BTreeSet::new();
+    hosts.retain(|(_, exchange)| seen.insert(exchange.clone()));
+    if let Some(own) = hosts
+        .iter()
+        .find(|(_, exchange)| ours(exchange))
+        .map(|(preference, _)| *preference)
+    {
+        hosts.retain(|(preference, _)| *preference < own);
+        if hosts.is_empty() {
+            return Err(ResolveError::looping(domain));
+        }
+    }
+    hosts.truncate(HOSTS_MAX);
+    Ok((PlanKind::Mx, hosts))
+}
+
+/// The hosts that mail can go to, from what their address questions brought.
+///
+/// The flag says that some host's addresses are missing for a reason that may pass, so that the
+/// plan should not be kept for long.
+pub(crate) fn hosts(
+    domain: &str,
+    answers: Vec<(u16, String, AddressAnswer)>,
+    config: &Config,
+) -> Result<(Vec<Host>, bool), ResolveError> {
+    let mut usable = Vec::new();
+    let mut failed: Option<String> = None;
+    let mut dropped_private = false;
+    let mut own_preference: Option<u16> = None;
+    for (preference, name, answer) in answers {
+        let mut addrs = match answer {
+            AddressAnswer::Addresses(addrs) => addrs,
+            AddressAnswer::None => continue,
+            AddressAnswer::Failed(why) => {
+                failed.get_or_insert(why);
+                continue;
+            }
+        };
+        if addrs.iter().any(|ip| config.own_addresses.contains(ip)) {
+            own_preference = Some(own_preference.map_or(preference, |own| own.min(preference)));
+            continue;
+        }
+        let before = addrs.len();
+        addrs.retain(|ip| config.allow_private || is_public(*ip));
+        dropped_private |= addrs.len() < before;
+        addrs.truncate(HOST_ADDRESSES_MAX);
+        if !addrs.is_empty() {
+            usable.push(Host {
+                name,
+                preference,
+                addrs,
+            });
+        }
+    }
+    if let Some(own) = own_preference {
+        usable.retain(|host| host.preference < own);
+    }
+    match (usable.is_empty(), failed, own_preference) {
+        (false, failed, _) => Ok((usable, failed.is_some())),
+        (true, Some(why), _) => Err(ResolveError::unanswered(domain, &why)),
+        (true, None, Some(_)) => Err(ResolveError::looping(domain)),
+        (true, None, None) if dropped_private => Err(ResolveError::no_address(
+            domain,
+            "its hosts have only private addresses",
+        )),
+        (true, None, None) => Err(ResolveError::no_address(
+            domain,
+            "its hosts have no address",
+        )),
+    }
+}
+
+/// The plan for an address literal.
+pub(crate) fn literal(
+    domain: &str,
+    ip: IpAddr,
+    config: &Config,
+    expires_at: Instant,
+) -> Result<Plan, ResolveError> {
+    let answer = (0, ip.to_string(), AddressAnswer::Addresses(vec![ip]));
+    let (hosts, _) = hosts(domain, vec![answer], config)?;
+    Ok(assemble(domain, PlanKind::Literal, hosts, expires_at))
+}
+
+pub(crate) fn assemble(
+    domain: &str,
+    kind: PlanKind,
+    hosts: Vec<Host>,
+    expires_at: Instant,
+) -> Plan {
+    let site = site(hosts.iter().map(|host| host.name.as_str()));
+    Plan {
+        domain: domain.to_owned(),
+        kind,
+        hosts,
+        site,
+        expires_at,
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

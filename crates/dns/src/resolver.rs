@@ -1,0 +1,244 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use hickory_resolver::proto::rr::Name;
+use moka::Expiry;
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::config::Config;
+use crate::error::{ResolveError, SetupError};
+use crate::lookup::{Asker, earlier};
+use crate::name::{self, Destination};
+use crate::plan::{self, AddressAnswer, Plan};
+
+/// A zone with a TTL of zero must not cost a lookup per message.
+const LIFE_MIN: Duration = Duration::from_secs(10);
+/// A postmaster who moves the MX should not wait for a stranger's TTL of weeks.
+pub(crate) const LIFE_MAX: Duration = Duration::from_secs(3600);
+/// A domain that appears shall be found soon.
+pub(crate) const NEGATIVE_LIFE_MAX: Duration = Duration::from_secs(300);
+/// A dead name server is not asked by every task of the domain, yet a repaired one is found soon.
+const FAILURE_LIFE: Duration = Duration::from_secs(5);
+/// A PTR name is decoration in a trace header; a session does not wait longer for it.
+const PTR_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Finds out where mail goes. Cheap to clone; clones share their caches.
+#[derive(Clone)]
+pub struct Resolver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    asker: Asker,
+    plans: Cache<String, Entry>,
+    turns: Semaphore,
+}
+
+#[derive(Clone)]
+struct Entry {
+    result: Result<Arc<Plan>, ResolveError>,
+    life: Duration,
+}
+
+struct LifeOfEntry;
+
+impl Expiry<String, Entry> for LifeOfEntry {
+    fn expire_after_create(&self, _: &String, entry: &Entry, _: Instant) -> Option<Duration> {
+        Some(entry.life)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// `/etc/resolv.conf` is needed and cannot be read.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
+        let asker = Asker::new(&config)?;
+        let plans = Cache::builder()
+            .max_capacity(config.cache_entries)
+            .expire_after(LifeOfEntry)
+            .build();
+        let turns = Semaphore::new(config.concurrent_lookups.clamp(1, Semaphore::MAX_PERMITS));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                asker,
+                plans,
+                turns,
+            }),
+        })
+    }
+
+    /// Where mail for `domain` (or an address literal such as `[192.0.2.1]`) goes.
+    ///
+    /// Concurrent calls for one domain share one resolution. The result is kept for the shortest
+    /// TTL behind it, within 10 s and 1 h; permanent failures for at most 5 min, temporary ones for 5 s.
+    ///
+    /// # Errors
+    /// See the table at [`ResolveError`].
+    pub async fn mx_plan(&self, domain: &str) -> Result<Arc<Plan>, ResolveError> {
+        let domain = name::normal(domain);
+        match name::parse(&domain)? {
+            Destination::Literal(ip) => {
+                let expires_at = Instant::now() + LIFE_MAX;
+                plan::literal(&domain, ip, &self.inner.config, expires_at).map(Arc::new)
+            }
+            Destination::Domain(fqdn) => {
+                let resolving = self.inner.resolve(domain.clone(), fqdn);
+                self.inner.plans.get_with(domain, resolving).await.result
+            }
+        }
+    }
+
+    /// The addresses of a host that an operator named (smarthost, static route): private ones are
+    /// allowed, the search domains of `/etc/resolv.conf` apply, an address as text passes through.
+    ///
+    /// # Errors
+    /// 5.1.2 for a malformed name, 5.4.4 without an address, 4.4.3 if the name servers did not say.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let bare = host.trim().trim_start_matches('[').trim_end_matches(']');
+        if let Ok(ip) = bare.parse() {
+            return Ok(vec![ip]);
+        }
+        let mut asked =
+            name::fqdn(&name::normal(host)).ok_or_else(|| ResolveError::malformed(host))?;
+        if self.inner.config.servers.is_empty() && !host.ends_with('.') {
+            asked.set_fqdn(false);
+        }
+        let lookup = tokio::time::timeout(
+            self.inner.lookup_wait_max(),
+            self.inner.asker.addresses(asked),
+        );
+        match lookup.await.map(|(answer, _)| answer) {
+            Ok(AddressAnswer::Addresses(mut addrs)) => {
+                addrs.truncate(plan::HOST_ADDRESSES_MAX);
+                Ok(addrs)
+            }
+            Ok(AddressAnswer::None) => Err(ResolveError::no_address(host, "it has no address")),
+            Ok(AddressAnswer::Failed(why)) => Err(ResolveError::unanswered(host, &why)),
+            Err(_) => Err(ResolveError::unanswered(host, "request timed out")),
+        }
+    }
+
+    /// The name of an address by its PTR record, not confirmed by a forward lookup; `None` after 2 s.
+    pub async fn ptr(&self, ip: IpAddr) -> Option<String> {
+        tokio::time::timeout(PTR_WAIT_MAX, self.inner.asker.ptr(ip))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Drops what is known about a domain, and with it all cached responses, since the domain's
+    /// hosts are not known by then. For an operator who repaired a zone and does not want to wait.
+    pub async fn forget(&self, domain: &str) {
+        self.inner.asker.forget_all();
+        self.inner.plans.invalidate(&name::normal(domain)).await;
+    }
+}
+
+impl Inner {
+    async fn resolve(&self, domain: String, fqdn: Name) -> Entry {
+        let entry =
+            match tokio::time::timeout(self.lookup_wait_max(), self.lookup(&domain, fqdn)).await {
+                Ok(entry) => entry,
+                Err(_) => Entry {
+                    result: Err(ResolveError::unanswered(&domain, "request timed out")),
+                    life: FAILURE_LIFE,
+                },
+            };
+        debug!(domain, result = ?entry.result, life_seconds = entry.life.as_secs(), "mx plan resolved");
+        entry
+    }
+
+    /// Two rounds of questions (MX, addresses), each with its tries, and time for CNAMEs between.
+    fn lookup_wait_max(&self) -> Duration {
+        let tries = u32::try_from(self.config.attempts.clamp(1, 10)).unwrap_or(1);
+        self.config.timeout * tries * 4
+    }
+
+    async fn lookup(&self, domain: &str, fqdn: Name) -> Entry {
+        let turn = self.turns.acquire().await;
+        let _turn = turn.expect("the semaphore is never closed");
+        let (answer, mx_until) = match self.asker.mx(fqdn).await {
+            Ok(answer) => answer,
+            Err(why) => {
+                return Entry {
+                    result: Err(ResolveError::unanswered(domain, &why)),
+                    life: FAILURE_LIFE,
+                };
+            }
+        };
+        let (kind, targets) = match plan::targets(domain, answer, &self.config) {
+            Ok(targets) => targets,
+            Err(error) => return failure(error, mx_until),
+        };
+        let asked = join_all(targets.into_iter().map(|target| self.host(target))).await;
+        let until = asked
+            .iter()
+            .fold(mx_until, |until, (_, end)| earlier(until, *end));
+        let answers = asked.into_iter().map(|(answer, _)| answer).collect();
+        match plan::hosts(domain, answers, &self.config) {
+            Ok((hosts, some_failed)) => {
+                let life = if some_failed {
+                    LIFE_MIN
+                } else {
+                    life(until, LIFE_MAX)
+                };
+                let plan = plan::assemble(domain, kind, hosts, Instant::now() + life);
+                Entry {
+                    result: Ok(Arc::new(plan)),
+                    life,
+                }
+            }
+            Err(error) => failure(error, until),
+        }
+    }
+
+    async fn host(
+        &self,
+        (preference, host): (u16, String),
+    ) -> ((u16, String, AddressAnswer), Option<Instant>) {
+        // An exchange that is no host name, such as an address, leads nowhere.
+        let (answer, until) = match name::fqdn(&host) {
+            Some(fqdn) => self.asker.addresses(fqdn).await,
+            None => (AddressAnswer::None, None),
+        };
+        ((preference, host, answer), until)
+    }
+}
+
+fn failure(error: ResolveError, until: Option<Instant>) -> Entry {
+    let life = if error.is_permanent() {
+        life(until, NEGATIVE_LIFE_MAX)
+    } else {
+        FAILURE_LIFE
+    };
+    Entry {
+        result: Err(error),
+        life,
+    }
+}
+
+/// A negative answer without a SOA record carries no lifetime: the shortest one then.
+fn life(until: Option<Instant>, max: Duration) -> Duration {
+    until
+        .map_or(LIFE_MIN, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+        .clamp(LIFE_MIN, max)
+}

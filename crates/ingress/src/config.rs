@@ -1,0 +1,62 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// In the greeting and in Received headers.
+    pub hostname: String,
+    /// Clients from here may send to any domain.
+    pub relay_networks: Vec<IpNet>,
+    pub listeners: Vec<Listener>,
+    pub users: Vec<User>,
+    /// Recipients of one outgoing transaction.
+    pub recipients_per_task: usize,
+    /// Bare CR and LF become CRLF; else the message is refused.
+    pub fix_bare_newlines: bool,
+    pub message_bytes_max: u64,
+    pub recipients_max: usize,
+    pub connections_max: usize,
+    pub connections_per_client_max: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub kind: ListenerKind,
+    pub tls: TlsMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    Relay,
+    /// A login is required (RFC 6409).
+    Submission,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    None,
+    StartTls,
+    Implicit,
+}
+
+#[derive(Clone)]
+pub struct User {
+    pub name: String,
+    pub password: String,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    pub fn may_relay(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.relay_networks.iter().any(|network| network.contains(&client))
+    }
+}

@@ -1,0 +1,272 @@
+//! A message on its way in: policy, trace headers, the body to the spool, the commit.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use skein_client::{SpoolError, Upload};
+use skein_mail::header::{HeaderScan, ScanState};
+use skein_mail::trace::{self, ReceivedFields, WithProtocol};
+use skein_model::mail::{BodyType, Client, Ret};
+use skein_model::spool::{Accept, NewTask};
+use skein_model::{Domain, Envelope, Notify, Recipient, UnixMs};
+use skein_smtp::address::Address;
+use skein_smtp::command::{self, MailFrom, RcptPath, RcptTo};
+use skein_smtp::reply::Reply;
+use skein_smtp::secret::Secret;
+use skein_smtp::server::return_path;
+
+use crate::config::ListenerKind;
+use crate::killpoint::kill_point;
+use crate::server::Shared;
+
+/// Bytes handed to the spool at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What the client said of itself.
+pub struct Peer {
+    pub helo: String,
+    pub esmtp: bool,
+    pub user: Option<String>,
+}
+
+pub struct Intake<'s> {
+    shared: &'s Shared,
+    address: IpAddr,
+    kind: ListenerKind,
+    tls: Option<(String, String)>,
+    mail: MailFrom,
+    recipients: Vec<(Domain, Recipient)>,
+    body: Option<Body>,
+}
+
+/// The body while it arrives.
+struct Body {
+    upload: Upload,
+    peer: Peer,
+    at: UnixMs,
+    scan: HeaderScan,
+    /// Bytes that are not yet handed over; all of them until the headers are complete.
+    pending: Vec<u8>,
+    headers_done: bool,
+    /// Kept for the end, because a client must send its whole body before it is told.
+    refused: Option<Reply>,
+}
+
+fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl<'s> Intake<'s> {
+    pub fn new(shared: &'s Shared, address: IpAddr, kind: ListenerKind) -> Self {
+        Self { shared, address, kind, tls: None, mail: MailFrom::default(), recipients: Vec::new(), body: None }
+    }
+
+    pub fn set_tls(&mut self, version: &str, cipher: &str) {
+        self.tls = Some((version.to_owned(), cipher.to_owned()));
+    }
+
+    pub fn login(&self, user: &str, password: &Secret) -> Option<Reply> {
+        let known = self.shared.config.users.iter().find(|known| known.name == user);
+        let right = known.is_some_and(|known| password.matches(known.password.as_bytes()));
+        (!right).then(|| Reply::new(535, (5, 7, 8), "User or password is wrong"))
+    }
+
+    pub fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
+        self.mail = mail;
+        self.recipients.clear();
+        None
+    }
+
+    pub fn rcpt(&mut self, rcpt: RcptTo, user: Option<&str>) -> Option<Reply> {
+        if user.is_none() && !self.shared.config.may_relay(self.address) {
+            return Some(Reply::new(550, (5, 7, 1), "Relaying is not allowed for you"));
+        }
+        let address = match rcpt.to {
+            RcptPath::Address(address) => address,
+            RcptPath::Postmaster => match Address::from_parts("postmaster", &self.shared.config.hostname) {
+                Ok(address) => address,
+                Err(error) => return Some(Reply::new(550, (5, 1, 3), error.to_string())),
+            },
+        };
+        let notify = rcpt.notify.map_or_else(Notify::default, |notify| Notify {
+            success: notify.success,
+            failure: notify.failure,
+            delay: notify.delay,
+            given: true,
+        });
+        let orcpt = rcpt.orcpt.map(|orcpt| format!("{};{}", orcpt.kind(), orcpt.address()));
+        let recipient = Recipient { address: address.as_str().to_owned(), notify, orcpt };
+        self.recipients.push((Domain::new(&address.routing_domain()), recipient));
+        None
+    }
+
+    pub fn start_body(&mut self, peer: Peer) {
+        let at = now();
+        self.body = Some(Body {
+            upload: self.shared.spool.begin(at, rand::random()),
+            peer,
+            at,
+            scan: HeaderScan::new(),
+            pending: Vec::new(),
+            headers_done: false,
+            refused: None,
+        });
+    }
+
+    pub fn abort(&mut self) {
+        // Dropping the upload discards what the spool has of it.
+        self.body = None;
+    }
+
+    pub async fn body(&mut self, bytes: Vec<u8>) {
+        let Some(mut body) = self.body.take() else {
+            return;
+        };
+        if body.refused.is_none() {
+            if !body.headers_done {
+                let state = body.scan.push(&bytes);
+                body.pending.extend_from_slice(&bytes);
+                self.check_headers(&mut body, state);
+            } else {
+                body.pending.extend_from_slice(&bytes);
+            }
+            if body.headers_done && body.pending.len() >= PIECE_BYTES {
+                self.hand_over(&mut body).await;
+            }
+        }
+        self.body = Some(body);
+    }
+
+    async fn hand_over(&self, body: &mut Body) {
+        while !body.pending.is_empty() && body.refused.is_none() {
+            let rest = body.pending.split_off(body.pending.len().min(PIECE_BYTES));
+            let piece = std::mem::replace(&mut body.pending, rest);
+            if let Err(error) = body.upload.write(Bytes::from(piece)).await {
+                body.refused = Some(refusal(&error));
+            }
+        }
+    }
+
+    /// Once the headers are complete, puts ours in front.
+    fn check_headers(&self, body: &mut Body, state: ScanState) {
+        match state {
+            ScanState::Incomplete => {}
+            ScanState::TooLarge(what) => {
+                body.refused = Some(Reply::new(552, (5, 3, 4), what.to_string()));
+            }
+            ScanState::Complete => {
+                let summary = body.scan.summary();
+                if trace::is_loop(summary.received_count) {
+                    body.refused = Some(Reply::new(554, (5, 4, 6), "Too many Received headers: the mail is in a loop"));
+                    return;
+                }
+                let mut whole = self.headers(body).into_bytes();
+                whole.append(&mut body.pending);
+                body.pending = whole;
+                body.headers_done = true;
+            }
+        }
+    }
+
+    fn headers(&self, body: &Body) -> String {
+        let id = body.upload.id().to_string();
+        let summary = body.scan.summary();
+        let single = match self.recipients.as_slice() {
+            [(_, one)] => Some(one.address.as_str()),
+            _ => None,
+        };
+        let peer = &body.peer;
+        let mut headers = trace::received_header(&ReceivedFields {
+            from_helo: &peer.helo,
+            from_ip: self.address,
+            from_rdns: None,
+            by: &self.shared.config.hostname,
+            with: WithProtocol::of(peer.esmtp, self.tls.is_some(), peer.user.is_some(), self.mail.smtputf8),
+            tls: self.tls.as_ref().map(|(version, cipher)| (version.as_str(), cipher.as_str())),
+            id: &id,
+            for_recipient: single,
+            at_ms: body.at.0,
+        });
+        let is_submission = self.kind == ListenerKind::Submission || peer.user.is_some();
+        if is_submission && !summary.has_message_id {
+            headers.push_str(&trace::message_id_header(&id, &self.shared.config.hostname));
+        }
+        if is_submission && !summary.has_date {
+            headers.push_str(&trace::date_header(body.at.0));
+        }
+        if summary.needs_separator() {
+            headers.push_str("\r\n");
+        }
+        headers
+    }
+
+    /// Stores and commits the message; the reply is what the client is told.
+    pub async fn finish(&mut self) -> Reply {
+        let Some(mut body) = self.body.take() else {
+            return Reply::new(451, (4, 3, 0), "The message got lost; send it again");
+        };
+        if !body.headers_done && body.refused.is_none() {
+            let state = body.scan.finish();
+            self.check_headers(&mut body, state);
+        }
+        self.hand_over(&mut body).await;
+        let metrics = &self.shared.metrics;
+        if let Some(refused) = body.refused {
+            metrics.refused.inc();
+            return refused;
+        }
+        match self.commit(body).await {
+            Ok((id, bytes)) => {
+                metrics.accepted.inc();
+                metrics.accepted_bytes.inc_by(bytes);
+                kill_point("ingress-before-250");
+                Reply::new(250, (2, 0, 0), format!("queued as {id}"))
+            }
+            Err(error) => {
+                tracing::warn!(%error, client = %self.address, "a message was not taken");
+                metrics.refused.inc();
+                refusal(&error)
+            }
+        }
+    }
+
+    async fn commit(&mut self, body: Body) -> Result<(String, u64), SpoolError> {
+        let id = body.upload.id();
+        let stored = body.upload.finish().await?;
+        let bytes = stored.bytes;
+        let mail = std::mem::take(&mut self.mail);
+        let is_8bit = mail.body == command::BodyType::EightBit || mail.smtputf8;
+        let envelope = Envelope {
+            return_path: return_path(&mail.path),
+            body_type: if is_8bit { BodyType::EightBit } else { BodyType::SevenBit },
+            smtputf8: mail.smtputf8,
+            require_tls: mail.require_tls,
+            ret: mail.ret.map(|ret| match ret {
+                command::Ret::Full => Ret::Full,
+                command::Ret::Headers => Ret::Headers,
+            }),
+            envid: mail.envid,
+            tenant: "default".into(),
+            pool: "default".into(),
+            client: Some(Client::new(body.peer.helo, self.address, body.peer.user)),
+            traceparent: None,
+        };
+        let recipients = std::mem::take(&mut self.recipients);
+        let tasks = NewTask::plan(recipients, self.shared.config.recipients_per_task);
+        let accept = Accept { id, envelope, body: stored, tasks, about: None };
+        self.shared.spool.accept(&accept).await?;
+        Ok((id.to_string(), bytes))
+    }
+}
+
+/// What a client is told when the spool does not take its message (DESIGN section 7).
+fn refusal(error: &SpoolError) -> Reply {
+    match error {
+        SpoolError::Unavailable(_) => Reply::new(451, (4, 3, 0), "No storage can take the message, try again later"),
+        SpoolError::Full(_) => Reply::new(452, (4, 3, 1), "No room for the message, try again later"),
+        SpoolError::Unknown(_) => Reply::new(451, (4, 4, 5), "The message may not be stored, send it again"),
+        SpoolError::Refused(_) => Reply::new(451, (4, 3, 0), "The message cannot be stored now"),
+    }
+}

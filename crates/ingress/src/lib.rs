@@ -1,0 +1,12 @@
+//! SMTP in: listeners, sessions, and the way of a message from the socket to its commit.
+
+mod config;
+mod connections;
+mod intake;
+mod killpoint;
+mod metrics;
+mod server;
+mod session;
+
+pub use config::{Config, Listener, ListenerKind, TlsMode, User};
+pub use server::{BindError, Server};

@@ -1,0 +1,5 @@
+//! Message bytes, pure: headers, trace, and delivery status notifications.
+
+pub mod dsn;
+pub mod header;
+pub mod trace;

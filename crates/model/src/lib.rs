@@ -1,0 +1,49 @@
+//! The product, pure: messages, tasks and queues, the state machines that own them, and the
+//! decisions about them.
+//!
+//! Nothing in this crate reads a clock, draws a random number, opens a file or a socket. Time and
+//! chance are arguments, so the same code runs in a node, in a property test and in a simulation.
+
+pub mod dispense;
+pub mod event;
+pub mod id;
+pub mod mail;
+pub mod meta;
+pub mod retry;
+pub mod rows;
+pub mod spool;
+pub mod time;
+
+pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
+pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
+pub use time::{DurationMs, UnixMs};
+
+/// How a value is laid out on disk and in the Raft log: CBOR arrays with numbered fields.
+///
+/// A field may be appended as an `Option`; a field's number is never used again. Readers of an
+/// older version therefore read what a newer one wrote, which a rolling upgrade needs.
+pub mod codec {
+    use minicbor::{Decode, Encode};
+
+    /// Bytes that do not hold the value which their place says they hold.
+    #[derive(Debug, thiserror::Error)]
+    #[error("stored {what} cannot be decoded")]
+    pub struct CorruptRow {
+        pub what: &'static str,
+        #[source]
+        pub source: minicbor::decode::Error,
+    }
+
+    pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        minicbor::encode(value, &mut out).expect("writing to a Vec cannot fail");
+        out
+    }
+
+    pub fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, CorruptRow> {
+        minicbor::decode(bytes).map_err(|source| CorruptRow {
+            what: std::any::type_name::<T>(),
+            source,
+        })
+    }
+}

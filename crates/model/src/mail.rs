@@ -1,0 +1,193 @@
+//! Envelopes and replies as facts that are kept (RFC 5321, RFC 3461).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use minicbor::{Decode, Encode};
+
+use crate::id::NodeId;
+
+/// A recipient's domain in lower case and as A-labels, or an address literal in brackets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Domain(#[n(0)] String);
+
+impl Domain {
+    /// Takes a domain that SMTP's address parser has already turned into A-labels.
+    pub fn new(routing_domain: &str) -> Self {
+        Self(routing_domain.trim_end_matches('.').to_ascii_lowercase())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a host answered, or what we say when no host did.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Reply {
+    /// Three digits; 0 when no host answered.
+    #[n(0)]
+    pub code: u16,
+    /// Class, subject, detail (RFC 3463).
+    #[n(1)]
+    pub enhanced: Option<(u8, u16, u16)>,
+    /// At most [`Reply::TEXT_MAX`] bytes: it is kept in every copy of the state.
+    #[n(2)]
+    pub text: String,
+    /// The host that answered, `name [address]`.
+    #[n(3)]
+    pub host: Option<String>,
+}
+
+impl Reply {
+    /// Enough for the longest replies of the big providers, and a bound on what a hostile host can make us keep.
+    pub const TEXT_MAX: usize = 1024;
+
+    /// Our own words, with no host behind them.
+    pub fn ours(enhanced: (u8, u16, u16), text: impl Into<String>) -> Self {
+        Self { code: 0, enhanced: Some(enhanced), text: text.into(), host: None }
+    }
+
+    /// The status for a DSN: the enhanced code, else one that the reply code stands for (RFC 3463).
+    pub fn status(&self) -> (u8, u16, u16) {
+        self.enhanced.unwrap_or(((self.code / 100).clamp(2, 5) as u8, 0, 0))
+    }
+
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        if self.text.len() > Self::TEXT_MAX {
+            let end = (0..=Self::TEXT_MAX).rev().find(|n| self.text.is_char_boundary(*n)).unwrap_or(0);
+            self.text.truncate(end);
+        }
+        self
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code != 0 {
+            write!(f, "{} ", self.code)?;
+        }
+        if let Some((class, subject, detail)) = self.enhanced {
+            write!(f, "{class}.{subject}.{detail} ")?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// RET of MAIL FROM (RFC 3461 4.3): how much of the message a failure DSN returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Ret {
+    #[n(0)]
+    Full,
+    #[n(1)]
+    Headers,
+}
+
+/// NOTIFY of RCPT TO (RFC 3461 4.1). Without one, failures are reported and delays may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Notify {
+    #[n(0)]
+    pub success: bool,
+    #[n(1)]
+    pub failure: bool,
+    #[n(2)]
+    pub delay: bool,
+    /// False when the client gave no NOTIFY, so none is passed on either.
+    #[n(3)]
+    pub given: bool,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self { success: false, failure: true, delay: true, given: false }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Recipient {
+    /// The address as it is sent on, without angle brackets.
+    #[n(0)]
+    pub address: String,
+    #[n(1)]
+    pub notify: Notify,
+    /// ORCPT with its type, decoded: `rfc822;user@example.com`.
+    #[n(2)]
+    pub orcpt: Option<String>,
+}
+
+/// BODY of MAIL FROM (RFC 6152).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum BodyType {
+    #[n(0)]
+    SevenBit,
+    #[n(1)]
+    EightBit,
+}
+
+/// Everything of a message but its recipients and its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Envelope {
+    /// Without angle brackets; empty is the null return path, which no DSN is ever sent to.
+    #[n(0)]
+    pub return_path: String,
+    #[n(1)]
+    pub body_type: BodyType,
+    #[n(2)]
+    pub smtputf8: bool,
+    #[n(3)]
+    pub require_tls: bool,
+    #[n(4)]
+    pub ret: Option<Ret>,
+    /// Decoded from xtext.
+    #[n(5)]
+    pub envid: Option<String>,
+    #[n(6)]
+    pub tenant: String,
+    #[n(7)]
+    pub pool: String,
+    /// Who handed it in; none for mail that the system made itself.
+    #[n(8)]
+    pub client: Option<Client>,
+    /// W3C trace context of the intake, so that a delivery hours later links to it.
+    #[n(9)]
+    pub traceparent: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Client {
+    #[n(0)]
+    pub helo: String,
+    #[n(1)]
+    pub address: String,
+    /// The login, if there was one.
+    #[n(2)]
+    pub user: Option<String>,
+}
+
+impl Client {
+    pub fn new(helo: String, address: IpAddr, user: Option<String>) -> Self {
+        Self { helo, address: address.to_string(), user }
+    }
+}
+
+/// A body that is on disk, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BodyRef {
+    #[n(0)]
+    pub bytes: u64,
+    #[n(1)]
+    pub crc32c: u32,
+    /// The nodes that answered that they have fsynced it.
+    #[n(2)]
+    pub acks: Vec<NodeId>,
+}

@@ -1,0 +1,10 @@
+//! The meta group: sender sessions and the slots they own.
+
+mod assign;
+mod state;
+
+pub use assign::assign;
+pub use state::{Assignment, Command, Response, SessionRow, apply, assignments, sessions};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The ordered key-value store that a state machine sees.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// Rows of one Raft group, ordered by key. What is written is seen by the reads that follow.
+///
+/// An implementation that cannot read ends the process: a state machine that went on
+/// without a row would differ from its replicas.
+pub trait Rows {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>);
+    fn delete(&mut self, key: Vec<u8>);
+    /// Calls `visit` for each row from `from` on, in order, until it returns false or the keys no longer begin with `prefix`.
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+}
+
+/// Reading without writing, for everything that is not `apply`.
+pub trait ReadRows {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+}
+
+impl<R: Rows + ?Sized> ReadRows for R {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Rows::get(self, key)
+    }
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        Rows::scan(self, prefix, from, visit);
+    }
+}
+
+/// Rows in memory, for tests and the simulation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryRows(pub BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Rows for MemoryRows {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.0.get(key).cloned()
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.0.insert(key, value);
+    }
+
+    fn delete(&mut self, key: Vec<u8>) {
+        self.0.remove(&key);
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let start = from.max(prefix).to_vec();
+        for (key, value) in self.0.range((Bound::Included(start), Bound::Unbounded)) {
+            if !key.starts_with(prefix) || !visit(key, value) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `apply`: one committed command changes the rows, answers, and hints at what to do next.
+
+use super::command::{Accept, Command, FlushScope, OpenSlots, Refusal, Response};
+use super::report;
+use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
+use super::state::State;
+use crate::event::EventKind;
+use crate::id::{MessageId, QueueId, Slot, TaskId};
+use crate::rows::Rows;
+use crate::time::UnixMs;
+
+/// A hint for the leader's memory. It can be derived again from the rows, so losing one loses nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A task waits in its queue until `due`.
+    Due { queue: QueueId, slot: Slot, due: UnixMs, task: TaskId },
+    /// A task is done with.
+    Ended { queue: QueueId, task: TaskId },
+    /// A message is done with, and its bytes are no longer needed.
+    BodyFree { message: MessageId },
+    /// Slots changed hands.
+    SlotsOpened,
+    /// There are events up to, not including, this number.
+    EventsUntil(u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub response: Response,
+    pub effects: Vec<Effect>,
+}
+
+/// Applies one command at the leader's time `at`, which never goes back within a group.
+pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
+    let mut state = State::open(rows, at);
+    let seq_before = state.row.next_seq;
+    let mut effects = Vec::new();
+    let result = match command {
+        Command::Accept(accept) => take_over(&mut state, accept, &mut effects).map(|()| Response::Done),
+        Command::Report(report) => report::record(&mut state, report, &mut effects).map(|()| Response::Done),
+        Command::OpenSlots(open) => open_slots(&mut state, open, &mut effects).map(|()| Response::Done),
+        Command::Delete { message, by } => delete(&mut state, *message, by, &mut effects).map(Response::Count),
+        Command::Flush(scope) => Ok(Response::Count(flush(&mut state, scope, &mut effects))),
+        Command::Trim { events_before, finished_before, limit } => {
+            Ok(Response::Count(state.trim(*events_before, *finished_before, *limit)))
+        }
+    };
+    if state.row.next_seq != seq_before {
+        effects.push(Effect::EventsUntil(state.row.next_seq));
+    }
+    state.close();
+    Applied { response: result.unwrap_or_else(Response::Refused), effects }
+}
+
+pub(super) fn take_over<R: Rows>(
+    state: &mut State<'_, R>,
+    accept: &Accept,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Refusal> {
+    if accept.tasks.iter().all(|task| task.recipients.is_empty()) {
+        return Err(Refusal::NoRecipients);
+    }
+    if state.message(accept.id).is_some() {
+        return Ok(());
+    }
+    let now = state.now();
+    let message = MessageRow {
+        envelope: accept.envelope.clone(),
+        body: accept.body.clone(),
+        accepted_at: now,
+        open_tasks: accept.tasks.len() as u32,
+        finished_at: None,
+    };
+    state.put_message(accept.id, &message);
+    state.row.open_messages += 1;
+    state.row.open_tasks += u64::from(message.open_tasks);
+    state.row.open_body_bytes += message.body.bytes;
+    for (number, new) in (0..).zip(&accept.tasks) {
+        let id = TaskId { message: accept.id, number };
+        let queue = queue_of(&message, &new.domain);
+        let row = TaskRow {
+            domain: new.domain.clone(),
+            slot: new.slot,
+            recipients: (0..).zip(new.recipients.iter().cloned()).collect(),
+            attempts: 0,
+            due: now,
+            created: now,
+            last_reply: None,
+            delay_notified: false,
+        };
+        state.put_task(id, &row);
+        state.add_due(queue, now, id);
+        state.queue_gains(queue, || QueueRow {
+            domain: new.domain.clone(),
+            tenant: message.envelope.tenant.clone(),
+            pool: message.envelope.pool.clone(),
+            slot: new.slot,
+            tasks: 0,
+        });
+        effects.push(Effect::Due { queue, slot: new.slot, due: now, task: id });
+    }
+    let recipients = accept.tasks.iter().flat_map(|task| &task.recipients);
+    let kind = EventKind::Accepted {
+        recipients: recipients.map(|recipient| recipient.address.clone()).collect(),
+        bytes: message.body.bytes,
+        client: message.envelope.client.as_ref().map(|client| format!("{} [{}]", client.helo, client.address)),
+        about: accept.about,
+    };
+    state.event(accept.id, &message, kind);
+    Ok(())
+}
+
+pub(super) fn queue_of(message: &MessageRow, domain: &crate::mail::Domain) -> QueueId {
+    QueueId::of(domain, &message.envelope.tenant, &message.envelope.pool)
+}
+
+fn open_slots<R: Rows>(state: &mut State<'_, R>, open: &OpenSlots, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+    let is_stale = open.slots.iter().any(|(slot, epoch)| {
+        state.slot(*slot).is_some_and(|row| {
+            row.epoch > *epoch || (row.epoch == *epoch && row.session != open.session)
+        })
+    });
+    if is_stale {
+        return Err(Refusal::StaleEpoch);
+    }
+    for (slot, epoch) in &open.slots {
+        state.put_slot(*slot, &SlotRow { session: open.session, epoch: *epoch });
+    }
+    effects.push(Effect::SlotsOpened);
+    Ok(())
+}
+
+fn delete<R: Rows>(
+    state: &mut State<'_, R>,
+    id: MessageId,
+    by: &str,
+    effects: &mut Vec<Effect>,
+) -> Result<u64, Refusal> {
+    let mut message = state.message(id).filter(|row| row.open_tasks > 0).ok_or(Refusal::NotFound)?;
+    let mut deleted = 0;
+    for task in state.tasks_of(id) {
+        let row = state.task(task).expect("its key was just read");
+        for (_, recipient) in &row.recipients {
+            let kind = EventKind::Deleted { recipient: recipient.address.clone(), by: by.to_owned() };
+            state.event(id, &message, kind);
+            deleted += 1;
+        }
+        end_task(state, task, &row, &mut message, effects);
+    }
+    Ok(deleted)
+}
+
+/// Removes a task whose recipients are all done with.
+pub(super) fn end_task<R: Rows>(
+    state: &mut State<'_, R>,
+    id: TaskId,
+    row: &TaskRow,
+    message: &mut MessageRow,
+    effects: &mut Vec<Effect>,
+) {
+    let queue = queue_of(message, &row.domain);
+    state.delete_due(queue, row.due, id);
+    state.delete_task(id);
+    state.queue_loses(queue);
+    effects.push(Effect::Ended { queue, task: id });
+    if state.task_ended(id.message, message) {
+        effects.push(Effect::BodyFree { message: id.message });
+    }
+}
+
+/// A flush moves at most this many tasks in one apply, so that an apply stays short; the rest needs another command.
+const FLUSH_MAX: usize = 10_000;
+
+fn flush<R: Rows>(state: &mut State<'_, R>, scope: &FlushScope, effects: &mut Vec<Effect>) -> u64 {
+    let now = state.now();
+    let tasks: Vec<TaskId> = match scope {
+        FlushScope::Message(id) => state.tasks_of(*id),
+        FlushScope::Queue(queue) => {
+            let after_now = UnixMs(now.0 + 1);
+            let waiting = state.due_before(*queue, UnixMs(u64::MAX), FLUSH_MAX, after_now);
+            waiting.into_iter().map(|(_, task)| task).collect()
+        }
+    };
+    let mut moved = 0;
+    for id in tasks {
+        let (Some(mut row), Some(message)) = (state.task(id), state.message(id.message)) else {
+            continue;
+        };
+        if row.due <= now {
+            continue;
+        }
+        let queue = queue_of(&message, &row.domain);
+        state.delete_due(queue, row.due, id);
+        row.due = now;
+        state.add_due(queue, now, id);
+        state.put_task(id, &row);
+        effects.push(Effect::Due { queue, slot: row.slot, due: now, task: id });
+        moved += 1;
+    }
+    moved
+}

@@ -1,0 +1,186 @@
+//! What may be asked of a spool group, and what it answers.
+
+use minicbor::{Decode, Encode};
+
+use crate::event::AttemptFacts;
+use crate::id::{Epoch, MessageId, QueueId, SessionId, Slot, TaskId};
+use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
+use crate::time::{DurationMs, UnixMs};
+
+/// A command is idempotent: a leader change may make its author send it twice.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    #[n(0)]
+    Accept(#[n(0)] Accept),
+    #[n(1)]
+    Report(#[n(0)] Box<Report>),
+    #[n(2)]
+    OpenSlots(#[n(0)] OpenSlots),
+    #[n(3)]
+    Delete {
+        #[n(0)]
+        message: MessageId,
+        #[n(1)]
+        by: String,
+    },
+    #[n(4)]
+    Flush(#[n(0)] FlushScope),
+    /// Forgets events that every sink has, and the history of messages that ended long ago.
+    #[n(5)]
+    Trim {
+        #[n(0)]
+        events_before: u64,
+        #[n(1)]
+        finished_before: UnixMs,
+        /// Rows that one command may remove, so that an apply stays short.
+        #[n(2)]
+        limit: u32,
+    },
+}
+
+/// Takes a message over: all recipients or none.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Accept {
+    #[n(0)]
+    pub id: MessageId,
+    #[n(1)]
+    pub envelope: Envelope,
+    #[n(2)]
+    pub body: BodyRef,
+    #[n(3)]
+    pub tasks: Vec<NewTask>,
+    /// For a DSN: the message that it is about.
+    #[n(4)]
+    pub about: Option<MessageId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NewTask {
+    #[n(0)]
+    pub domain: Domain,
+    #[n(1)]
+    pub slot: Slot,
+    #[n(2)]
+    pub recipients: Vec<Recipient>,
+}
+
+impl NewTask {
+    /// Groups recipients by domain, in order of first appearance, at most `recipients_max` to a task.
+    ///
+    /// A task is one SMTP transaction. RFC 5321 4.5.3.1.8 lets every server refuse more than 100 recipients.
+    pub fn plan(recipients: impl IntoIterator<Item = (Domain, Recipient)>, recipients_max: usize) -> Vec<Self> {
+        let mut tasks: Vec<Self> = Vec::new();
+        let mut open = std::collections::HashMap::new();
+        for (domain, recipient) in recipients {
+            let place = *open
+                .entry(domain.clone())
+                .and_modify(|place: &mut usize| {
+                    if tasks[*place].recipients.len() >= recipients_max {
+                        *place = usize::MAX;
+                    }
+                })
+                .or_insert(usize::MAX);
+            if place == usize::MAX {
+                open.insert(domain.clone(), tasks.len());
+                let slot = Slot::of(domain.as_str(), 0);
+                tasks.push(Self { domain, slot, recipients: vec![recipient] });
+            } else {
+                tasks[place].recipients.push(recipient);
+            }
+        }
+        tasks
+    }
+}
+
+/// The result of one attempt at a task.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Report {
+    #[n(0)]
+    pub task: TaskId,
+    #[n(1)]
+    pub session: SessionId,
+    /// The epoch under which the task was dispensed.
+    #[n(2)]
+    pub epoch: Epoch,
+    #[n(3)]
+    pub facts: AttemptFacts,
+    #[n(4)]
+    pub outcomes: Vec<Outcome>,
+    /// Wait before the next attempt for the recipients that stay open.
+    #[n(5)]
+    pub retry_after: DurationMs,
+    /// A DSN about these outcomes; taken over in the same apply, if at least one outcome is news.
+    #[n(6)]
+    pub dsn: Option<Accept>,
+    /// The DSN tells of a delay, so none is due again.
+    #[n(7)]
+    pub delay_notified: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Outcome {
+    /// Number of the recipient within the task as it was accepted.
+    #[n(0)]
+    pub recipient: u32,
+    #[n(1)]
+    pub verdict: Verdict,
+    #[n(2)]
+    pub reply: Reply,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Verdict {
+    #[n(0)]
+    Delivered,
+    #[n(1)]
+    Deferred,
+    #[n(2)]
+    Failed,
+    /// Given up because of its age.
+    #[n(3)]
+    Expired,
+}
+
+/// A sender claims slots. A slot keeps its highest epoch for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OpenSlots {
+    #[n(0)]
+    pub session: SessionId,
+    #[n(1)]
+    pub slots: Vec<(Slot, Epoch)>,
+}
+
+/// Which tasks become due now.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum FlushScope {
+    #[n(0)]
+    Queue(#[n(0)] QueueId),
+    #[n(1)]
+    Message(#[n(0)] MessageId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Response {
+    #[n(0)]
+    Done,
+    /// Done for this many things.
+    #[n(1)]
+    Count(#[n(0)] u64),
+    #[n(2)]
+    Refused(#[n(0)] Refusal),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[cbor(index_only)]
+pub enum Refusal {
+    #[n(0)]
+    #[error("the slot was opened by another session under a higher epoch")]
+    StaleEpoch,
+    #[n(1)]
+    #[error("no such message or task is open")]
+    NotFound,
+    #[n(2)]
+    #[error("the message has no recipient")]
+    NoRecipients,
+}

@@ -1,0 +1,121 @@
+//! Reading a spool group: for dispensing, for the admin API, for event sinks.
+
+use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
+use super::state::load;
+use crate::event::Event;
+use crate::id::{MessageId, QueueId, Slot, TaskId};
+use crate::rows::ReadRows;
+use crate::time::UnixMs;
+
+pub fn state(rows: &(impl ReadRows + ?Sized)) -> StateRow {
+    load(rows, key::STATE).unwrap_or_default()
+}
+
+pub fn message(rows: &(impl ReadRows + ?Sized), id: MessageId) -> Option<MessageRow> {
+    load(rows, &key::message(id))
+}
+
+pub fn task(rows: &(impl ReadRows + ?Sized), id: TaskId) -> Option<TaskRow> {
+    load(rows, &key::task(id))
+}
+
+pub fn slot(rows: &(impl ReadRows + ?Sized), slot: Slot) -> Option<SlotRow> {
+    load(rows, &key::slot(slot))
+}
+
+pub fn queue(rows: &(impl ReadRows + ?Sized), id: QueueId) -> Option<QueueRow> {
+    load(rows, &key::queue(id))
+}
+
+/// Queues that have open tasks, in order of id, after `after`.
+pub fn queues(rows: &(impl ReadRows + ?Sized), after: Option<QueueId>, limit: usize) -> Vec<(QueueId, QueueRow)> {
+    let from = match after {
+        Some(QueueId(u64::MAX)) => return Vec::new(),
+        Some(id) => key::queue(QueueId(id.0 + 1)),
+        None => Vec::new(),
+    };
+    let mut found = Vec::new();
+    rows.scan(key::QUEUES, &from, &mut |row_key, value| {
+        if found.len() == limit {
+            return false;
+        }
+        if let (Some(id), Ok(row)) = (key::read_queue(row_key), crate::codec::decode(value)) {
+            found.push((id, row));
+        }
+        true
+    });
+    found
+}
+
+/// Up to `limit` tasks of a queue that come due in `from..=until`, the earliest first.
+pub fn due(
+    rows: &(impl ReadRows + ?Sized),
+    queue: QueueId,
+    from: UnixMs,
+    until: UnixMs,
+    limit: usize,
+) -> Vec<(UnixMs, TaskId)> {
+    let start = TaskId { message: MessageId([0; 16]), number: 0 };
+    due_after(rows, queue, (from, start), until, limit)
+}
+
+/// The same from a place in line on, which is included.
+pub fn due_after(
+    rows: &(impl ReadRows + ?Sized),
+    queue: QueueId,
+    (from, task): (UnixMs, TaskId),
+    until: UnixMs,
+    limit: usize,
+) -> Vec<(UnixMs, TaskId)> {
+    let mut found = Vec::new();
+    if limit == 0 {
+        return found;
+    }
+    rows.scan(&key::due_of(queue), &key::due(queue, from, task), &mut |row_key, _| {
+        match key::read_due(row_key) {
+            Some((due, task)) if due <= until => found.push((due, task)),
+            _ => return false,
+        }
+        found.len() < limit
+    });
+    found
+}
+
+/// The open tasks of a message.
+pub fn tasks_of(rows: &(impl ReadRows + ?Sized), message: MessageId) -> Vec<(TaskId, TaskRow)> {
+    let mut found = Vec::new();
+    rows.scan(&key::tasks_of(message), &[], &mut |row_key, value| {
+        if let (Some(id), Ok(row)) = (key::read_task(row_key), crate::codec::decode(value)) {
+            found.push((id, row));
+        }
+        true
+    });
+    found
+}
+
+/// All that has happened to a message, oldest first.
+pub fn history(rows: &(impl ReadRows + ?Sized), message: MessageId) -> Vec<Event> {
+    let mut found = Vec::new();
+    rows.scan(&key::history_of(message), &[], &mut |_, value| {
+        found.extend(crate::codec::decode::<Event>(value).ok());
+        true
+    });
+    found
+}
+
+/// Up to `limit` events from number `from` on.
+pub fn events(rows: &(impl ReadRows + ?Sized), from: u64, limit: usize) -> Vec<Event> {
+    let mut places = Vec::new();
+    rows.scan(key::EVENTS, &key::event(from), &mut |row_key, value| {
+        if let (Some(seq), Ok(id)) = (key::read_event(row_key), value.try_into()) {
+            places.push((seq, MessageId(id)));
+        }
+        places.len() < limit
+    });
+    places.into_iter().filter_map(|(seq, id)| load(rows, &key::history(id, seq))).collect()
+}
+
+/// Whether the group still needs this message's bytes.
+pub fn needs_body(rows: &(impl ReadRows + ?Sized), id: MessageId) -> bool {
+    message(rows, id).is_some_and(|row| row.finished_at.is_none())
+}

@@ -1,0 +1,390 @@
+//! What a node must know before it can talk: one TOML file, each key with a default, unknown keys refused.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub role: Role,
+    pub data_dir: PathBuf,
+    pub smtp: Smtp,
+    pub admin: Listen,
+    pub http: Listen,
+    pub delivery: Delivery,
+    pub dns: Dns,
+    pub events: Events,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Control, sender and egress in one process.
+    #[default]
+    All,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Smtp {
+    pub hostname: String,
+    /// Clients from here may send anywhere without a login.
+    pub relay_networks: Vec<IpNet>,
+    pub bare_newlines: BareNewlines,
+    pub tls: Tls,
+    pub limits: Limits,
+    #[serde(rename = "listener")]
+    pub listeners: Vec<Listener>,
+    #[serde(rename = "user")]
+    pub users: Vec<User>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareNewlines {
+    #[default]
+    Refuse,
+    Fix,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM files. Both or none.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub message_bytes: u64,
+    pub recipients: usize,
+    pub connections: usize,
+    pub connections_per_client: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub address: SocketAddr,
+    #[serde(default)]
+    pub kind: Kind,
+    #[serde(default)]
+    pub tls: ListenerTls,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Port 25: mail from configured networks and for whoever logs in.
+    #[default]
+    Relay,
+    /// Ports 587 and 465: a login is required.
+    Submission,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTls {
+    /// STARTTLS if a certificate is configured.
+    #[default]
+    Auto,
+    None,
+    Starttls,
+    Implicit,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub name: String,
+    pub password: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// `host:port`; everything goes there, without an MX lookup.
+    pub smarthost: Option<String>,
+    /// Port of MX hosts.
+    pub port: u16,
+    /// Whether MX records may lead to loopback and private addresses.
+    pub allow_private_addresses: bool,
+    pub tls: DeliveryTls,
+    pub source_address: Option<IpAddr>,
+    pub connections_per_destination: usize,
+    pub messages_per_connection: u32,
+    /// Recipients of one transaction; RFC 5321 lets hosts refuse more than 100.
+    pub recipients_per_transaction: usize,
+    /// Tasks that the sender holds at once.
+    pub window: u32,
+    pub retry: Retry,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryTls {
+    #[default]
+    Opportunistic,
+    Require,
+    Disable,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    #[serde(with = "humantime_serde")]
+    pub first: Duration,
+    #[serde(with = "humantime_serde")]
+    pub cap: Duration,
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub delay_notice: Duration,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Instead of the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// The event log as JSON lines; `events.jsonl` in the data directory unless set.
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A tracing filter: `info`, `debug`, `skein_sender=debug,info`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            role: Role::All,
+            data_dir: PathBuf::from("skein-data"),
+            smtp: Smtp::default(),
+            admin: Listen { listen: loopback(7001) },
+            http: Listen { listen: loopback(7002) },
+            delivery: Delivery::default(),
+            dns: Dns::default(),
+            events: Events::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self {
+            hostname: system_hostname(),
+            relay_networks: vec!["127.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")],
+            bare_newlines: BareNewlines::Refuse,
+            tls: Tls::default(),
+            limits: Limits::default(),
+            listeners: vec![Listener { address: loopback(2525), kind: Kind::Relay, tls: ListenerTls::Auto }],
+            users: Vec::new(),
+        }
+    }
+}
+
+fn system_hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".into() } else { name.to_ascii_lowercase() }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message_bytes: 64 << 20, recipients: 1000, connections: 2000, connections_per_client: 500 }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            smarthost: None,
+            port: 25,
+            allow_private_addresses: false,
+            tls: DeliveryTls::Opportunistic,
+            source_address: None,
+            connections_per_destination: 20,
+            messages_per_connection: 1000,
+            recipients_per_transaction: 100,
+            window: 1024,
+            retry: Retry::default(),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self { first: minutes(5), cap: minutes(240), max_age: minutes(5 * 24 * 60), delay_notice: minutes(240) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file; without one, the defaults.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let smtp = &self.smtp;
+        if smtp.hostname.is_empty() || smtp.hostname.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            bail!("smtp.hostname: {:?} is not a host name", smtp.hostname);
+        }
+        if smtp.tls.certificate.is_some() != smtp.tls.key.is_some() {
+            bail!("smtp.tls: certificate and key belong together");
+        }
+        for listener in &smtp.listeners {
+            let needs_tls = matches!(listener.tls, ListenerTls::Starttls | ListenerTls::Implicit);
+            if needs_tls && smtp.tls.certificate.is_none() {
+                bail!("smtp.listener {}: tls needs smtp.tls.certificate and smtp.tls.key", listener.address);
+            }
+        }
+        if self.delivery.retry.first.is_zero() || self.delivery.retry.cap < self.delivery.retry.first {
+            bail!("delivery.retry: first must be above zero and at most cap");
+        }
+        if self.delivery.window == 0 || self.delivery.window > 16_384 {
+            bail!("delivery.window: must be from 1 to 16384");
+        }
+        if self.delivery.connections_per_destination == 0 || self.delivery.messages_per_connection == 0 {
+            bail!("delivery: connections_per_destination and messages_per_connection must be above zero");
+        }
+        if self.delivery.recipients_per_transaction == 0 {
+            bail!("delivery.recipients_per_transaction: must be above zero");
+        }
+        self.smarthost()?;
+        Ok(())
+    }
+
+    /// Host and port of the smarthost; `[::1]:25` for an IPv6 address.
+    pub fn smarthost(&self) -> anyhow::Result<Option<(String, u16)>> {
+        let Some(text) = &self.delivery.smarthost else {
+            return Ok(None);
+        };
+        let wrong = || format!("delivery.smarthost: {text:?} is not host:port");
+        let (host, port) = text.rsplit_once(':').with_context(wrong)?;
+        let port = port.parse().ok().with_context(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            bail!(wrong());
+        }
+        Ok(Some((host.to_owned(), port)))
+    }
+
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_documented_file_stays_valid() {
+        let text = r#"
+            role = "all"
+            data_dir = "/some/dir"
+            [smtp]
+            hostname = "mx.skein.test"
+            relay_networks = ["127.0.0.0/8"]
+            [[smtp.listener]]
+            address = "127.0.0.1:2525"
+            [admin]
+            listen = "127.0.0.1:7001"
+            [http]
+            listen = "127.0.0.1:7002"
+            [delivery]
+            smarthost = "127.0.0.1:2526"
+            [dns]
+            servers = ["127.0.0.1:5300"]
+        "#;
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.smarthost().unwrap(), Some(("127.0.0.1".into(), 2526)));
+        assert_eq!(config.smtp.listeners.len(), 1);
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let printed = Config::default().to_toml().unwrap();
+        Config::parse(&printed).unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_line() {
+        for (text, parts) in [
+            ("role = \"all\"\n[smtp]\nhostnam = \"x\"", &["hostnam", "line 3"][..]),
+            ("[delivery]\nport = \"x\"", &["port", "line 2"]),
+            ("[delivery]\nsmarthost = \"nowhere\"", &["delivery.smarthost", "host:port"]),
+            ("[smtp.tls]\nkey = \"k\"", &["smtp.tls", "certificate"]),
+            ("[delivery.retry]\nfirst = \"5h\"", &["delivery.retry", "first"]),
+            ("role = \"sender\"", &["role", "line 1"]),
+        ] {
+            let error = format!("{:#}", Config::parse(text).unwrap_err());
+            for part in parts {
+                assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The event log as a file of JSON lines: one line for each fact about a recipient or a message.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use skein_control::EventReader;
+use skein_model::event::{AttemptFacts, Event, EventKind};
+use skein_model::{Reply, UnixMs};
+
+/// The file is turned over at this size; four old ones are kept.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+const OLD_FILES: u32 = 4;
+/// After a failed write, for instance on a full disk, the same events are written again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes events until the node stops.
+pub async fn write(mut events: EventReader, path: PathBuf) {
+    while let Some(batch) = events.next_batch().await {
+        let lines = lines(&batch);
+        loop {
+            let (file, bytes) = (path.clone(), lines.clone());
+            let written = tokio::task::spawn_blocking(move || append(&file, &bytes)).await;
+            match written {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => tracing::error!(path = %path.display(), %error, "events cannot be written"),
+                Err(error) => tracing::error!(%error, "writing events panicked"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        events.done().await;
+    }
+}
+
+fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    if file.metadata()?.len() >= FILE_BYTES_MAX {
+        rotate(path)?;
+        file = File::create(path)?;
+    }
+    file.write_all(bytes)
+}
+
+fn rotate(path: &Path) -> io::Result<()> {
+    let numbered = |n: u32| PathBuf::from(format!("{}.{n}", path.display()));
+    for n in (1..OLD_FILES).rev() {
+        match std::fs::rename(numbered(n), numbered(n + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::rename(path, numbered(1))
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Line<'a> {
+    time: String,
+    event: &'a str,
+    seq: u64,
+    message_id: String,
+    sender: &'a str,
+    tenant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipients: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<&'a str>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    attempt: Option<Attempt<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    reply: Option<ReplyFields<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt: Option<String>,
+    /// The DSN that tells of this, or the message that this DSN tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    related_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Attempt<'a> {
+    attempt: u32,
+    queue: String,
+    domain: &'a str,
+    site: &'a str,
+    source: Option<&'a str>,
+    peer: Option<&'a str>,
+    tls: Option<&'a str>,
+    duration_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplyFields<'a> {
+    code: u16,
+    enhanced: Option<String>,
+    reply: &'a str,
+    host: Option<&'a str>,
+}
+
+fn time(at: UnixMs) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.map(|at| format!("{at:.3}")).unwrap_or_default()
+}
+
+fn lines(events: &[Event]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(events.len() * 512);
+    for event in events {
+        serde_json::to_writer(&mut out, &line(event)).expect("a line has only strings and numbers");
+        out.push(b'\n');
+    }
+    out
+}
+
+fn line(event: &Event) -> Line<'_> {
+    let base = Line {
+        time: time(event.at),
+        event: event.kind.name(),
+        seq: event.seq,
+        message_id: event.message.to_string(),
+        sender: &event.sender,
+        tenant: &event.tenant,
+        ..Line::default()
+    };
+    match &event.kind {
+        EventKind::Accepted { recipients, bytes, client, about } => Line {
+            recipients: Some(recipients),
+            bytes: Some(*bytes),
+            client: client.as_deref(),
+            related_message: about.map(|id| id.to_string()),
+            ..base
+        },
+        EventKind::Delivered { recipient, attempt: facts, reply } => attempted(base, recipient, facts, reply),
+        EventKind::Deferred { recipient, attempt: facts, reply, due } => {
+            Line { next_attempt: Some(time(*due)), ..attempted(base, recipient, facts, reply) }
+        }
+        EventKind::Bounced { recipient, attempt: facts, reply, dsn }
+        | EventKind::Expired { recipient, attempt: facts, reply, dsn } => {
+            Line { related_message: dsn.map(|id| id.to_string()), ..attempted(base, recipient, facts, reply) }
+        }
+        EventKind::Deleted { recipient, by } => Line { recipient: Some(recipient), by: Some(by), ..base },
+    }
+}
+
+fn attempted<'a>(base: Line<'a>, recipient: &'a str, facts: &'a AttemptFacts, reply: &'a Reply) -> Line<'a> {
+    Line {
+        recipient: Some(recipient),
+        attempt: Some(Attempt {
+            attempt: facts.number,
+            queue: facts.queue.to_string(),
+            domain: facts.domain.as_str(),
+            site: &facts.site,
+            source: facts.source.as_deref(),
+            peer: facts.peer.as_deref(),
+            tls: facts.tls.as_deref(),
+            duration_ms: facts.duration.0,
+        }),
+        reply: Some(ReplyFields {
+            code: reply.code,
+            enhanced: reply.enhanced.map(|(class, subject, detail)| format!("{class}.{subject}.{detail}")),
+            reply: &reply.text,
+            host: reply.host.as_deref(),
+        }),
+        ..base
+    }
+}

@@ -1,0 +1,87 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use skein_model::retry::RetryPolicy;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// One per process; the control plane knows the sender by it.
+    pub name: String,
+    /// EHLO name, and reporting MTA of DSNs.
+    pub hostname: String,
+    /// Everything goes there, without an MX lookup.
+    pub smarthost: Option<Smarthost>,
+    /// Port of MX hosts; 25 but in tests.
+    pub port: u16,
+    pub retry: RetryPolicy,
+    pub tls: TlsPolicy,
+    /// Connections to one destination at once.
+    pub connections_max: usize,
+    /// Messages before a connection is closed, so that load spreads over a destination's hosts.
+    pub messages_per_connection_max: u32,
+    /// Tasks held without a report. With bodies up to 64 KiB this bounds their memory to window x 64 KiB.
+    pub window: u32,
+    pub source_address: Option<IpAddr>,
+    pub timeouts: Timeouts,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "sender".into(),
+            hostname: "localhost".into(),
+            smarthost: None,
+            port: 25,
+            retry: RetryPolicy::default(),
+            tls: TlsPolicy::default(),
+            connections_max: 20,
+            messages_per_connection_max: 1000,
+            window: 1024,
+            source_address: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Smarthost {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Whether connections are encrypted (RFC 3207).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// STARTTLS when it is offered, with any certificate; in the clear when it fails (RFC 7435).
+    #[default]
+    Opportunistic,
+    /// STARTTLS with a certificate that is valid for the host, or no delivery.
+    Require,
+    Disable,
+}
+
+/// How long a peer may take (RFC 5321 4.5.3.2).
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// Greeting, EHLO, STARTTLS, MAIL and RCPT.
+    pub command: Duration,
+    /// The reply to DATA, and each block of the body.
+    pub data: Duration,
+    /// The reply to the final dot. A shorter one makes duplicates: the peer may be scanning the message.
+    pub dot: Duration,
+    /// A connection without work is closed after this.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(60),
+            command: Duration::from_secs(300),
+            data: Duration::from_secs(180),
+            dot: Duration::from_secs(600),
+            idle: Duration::from_secs(5),
+        }
+    }
+}

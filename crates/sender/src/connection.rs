@@ -1,0 +1,223 @@
+//! One connection and the transactions on it.
+
+use bytes::Bytes;
+use skein_client::{Assigned, Reporter, Spool};
+use skein_smtp::client::{
+    Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
+};
+use skein_smtp::reply::Reply;
+use skein_smtp::stuff::Stuffer;
+use skein_smtp::verdict::Stage;
+use tokio_stream::StreamExt;
+
+use crate::config::Timeouts;
+use crate::connect::Host;
+use crate::killpoint::kill_point;
+use crate::session::{Session, SessionError};
+
+/// The body is handed to the socket in pieces of about this size.
+const WRITE_BYTES: usize = 64 << 10;
+
+pub struct Connection {
+    pub host: Host,
+    pub source: Option<String>,
+    pub tls: Option<String>,
+    pub capabilities: Capabilities,
+    /// Transactions that were begun.
+    pub transactions: u32,
+    session: Session,
+    needs_reset: bool,
+    out: Vec<u8>,
+}
+
+/// Where the bytes of a message come from.
+pub struct Content<'a> {
+    pub spool: &'a Spool,
+    pub task: &'a Assigned,
+}
+
+impl Connection {
+    pub fn new(
+        host: Host,
+        source: Option<String>,
+        tls: Option<String>,
+        capabilities: Capabilities,
+        session: Session,
+    ) -> Self {
+        Self { host, source, tls, capabilities, transactions: 0, session, needs_reset: false, out: Vec::new() }
+    }
+
+    /// Runs one mail transaction to its end, whatever that is.
+    pub async fn transact(
+        &mut self,
+        timeouts: &Timeouts,
+        message: &OutgoingMessage,
+        content: Content<'_>,
+        reporter: &Reporter,
+    ) -> TransactionOutcome {
+        self.transactions += 1;
+        let mut transaction = match Transaction::new(&self.capabilities, message) {
+            Ok(transaction) => transaction,
+            Err(refused) => return unsendable(&refused.to_reply(), refused_verdict(), message.recipients.len()),
+        };
+        if let Err(error) = self.run(timeouts, &mut transaction, content, reporter).await {
+            transaction.on_closed(Reply::new(421, (4, 4, 2), format!("{}: {error}", self.host)));
+        }
+        let outcome = transaction.outcome();
+        self.needs_reset = outcome.needs_reset;
+        outcome
+    }
+
+    async fn run(
+        &mut self,
+        timeouts: &Timeouts,
+        transaction: &mut Transaction,
+        content: Content<'_>,
+        reporter: &Reporter,
+    ) -> Result<(), SessionError> {
+        self.reset(timeouts).await?;
+        self.out.clear();
+        let mut content = Some(content);
+        loop {
+            match transaction.poll(&mut self.out) {
+                Next::NeedReply(stage) => {
+                    self.flush(timeouts).await?;
+                    let limit = match stage {
+                        Stage::Body => timeouts.dot,
+                        Stage::Data => timeouts.data,
+                        _ => timeouts.command,
+                    };
+                    let reply = self.session.reply(limit).await?;
+                    if stage == Stage::Body {
+                        kill_point("sender-after-250");
+                    }
+                    transaction.on_reply(reply);
+                }
+                next @ (Next::SendBodyData | Next::SendBodyBdat) => {
+                    let content = content.take().expect("a transaction sends its body once");
+                    self.send_body(timeouts, transaction, content, reporter, next == Next::SendBodyData).await?;
+                }
+                Next::Done => return self.flush(timeouts).await,
+            }
+        }
+    }
+
+    /// Sends the body up to the final dot, or the end of its chunk.
+    async fn send_body(
+        &mut self,
+        timeouts: &Timeouts,
+        transaction: &mut Transaction,
+        content: Content<'_>,
+        reporter: &Reporter,
+        stuffed: bool,
+    ) -> Result<(), SessionError> {
+        let mut stuffer = Stuffer::new();
+        // The last bytes are held back, so that nothing completes the message before the check below.
+        let mut held = Bytes::new();
+        let mut source = Source::open(&content).await?;
+        while let Some(data) = source.next().await? {
+            let data = std::mem::replace(&mut held, data);
+            self.put(&mut stuffer, &data, stuffed);
+            if self.out.len() >= WRITE_BYTES {
+                self.flush(timeouts).await?;
+            }
+        }
+        if !reporter.is_open() {
+            // Without a way to report, a delivery would be repeated by the next owner.
+            return Err(SessionError::Io(std::io::Error::other("results cannot be reported now")));
+        }
+        kill_point("sender-before-dot");
+        self.put(&mut stuffer, &held, stuffed);
+        if stuffed {
+            stuffer.finish(&mut self.out);
+        }
+        transaction.final_dot();
+        self.flush(timeouts).await?;
+        kill_point("sender-after-dot");
+        Ok(())
+    }
+
+    fn put(&mut self, stuffer: &mut Stuffer, data: &[u8], stuffed: bool) {
+        if stuffed {
+            stuffer.push(data, &mut self.out);
+        } else {
+            self.out.extend_from_slice(data);
+        }
+    }
+
+    async fn flush(&mut self, timeouts: &Timeouts) -> Result<(), SessionError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.session.write(&self.out, timeouts.data).await?;
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn reset(&mut self, timeouts: &Timeouts) -> Result<(), SessionError> {
+        if self.session.has_surplus() {
+            // Replies that answer nothing: an early 421, or a host out of step.
+            return Err(SessionError::Closed);
+        }
+        if std::mem::take(&mut self.needs_reset) {
+            let reply = self.session.command("RSET\r\n", timeouts.command).await?;
+            if !reply.is_positive() {
+                return Err(SessionError::Garbage(format!("RSET was answered with {reply}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye; the answer is of no interest, so it is waited for briefly.
+    pub async fn quit(mut self) {
+        let brief = std::time::Duration::from_secs(2);
+        if let Err(error) = self.session.command("QUIT\r\n", brief).await {
+            tracing::debug!(host = %self.host, %error, "QUIT got no answer");
+        }
+    }
+}
+
+enum Source {
+    Held(Option<Bytes>),
+    Streamed(Box<dyn tokio_stream::Stream<Item = Result<Bytes, skein_client::SpoolError>> + Send + Unpin>),
+}
+
+impl Source {
+    async fn open(content: &Content<'_>) -> Result<Self, SessionError> {
+        match &content.task.body {
+            Some(body) => Ok(Self::Held(Some(body.clone()))),
+            None => {
+                let id = content.task.id.message;
+                let parts = content.spool.read_body(id, 0).await.map_err(unreadable)?;
+                Ok(Self::Streamed(Box::new(parts)))
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SessionError> {
+        match self {
+            Self::Held(body) => Ok(body.take()),
+            Self::Streamed(parts) => parts.next().await.transpose().map_err(unreadable),
+        }
+    }
+}
+
+fn unreadable(error: skein_client::SpoolError) -> SessionError {
+    SessionError::Io(std::io::Error::other(format!("our copy of the message cannot be read: {error}")))
+}
+
+fn refused_verdict() -> skein_smtp::verdict::Verdict {
+    skein_smtp::verdict::Verdict::Failed(skein_smtp::verdict::Scope::Message)
+}
+
+/// The outcome of a message that the host could only take with a loss.
+fn unsendable(reply: &Reply, verdict: skein_smtp::verdict::Verdict, recipients: usize) -> TransactionOutcome {
+    let one = RecipientOutcome { verdict, reply: reply.clone(), stage: Stage::Mail, from_peer: false };
+    TransactionOutcome {
+        recipients: vec![one; recipients],
+        needs_reset: false,
+        connection_usable: true,
+        dot_sent: false,
+        is_ambiguous: false,
+    }
+}

@@ -1,0 +1,167 @@
+//! What all deliveries of a sender share, and the end of each: its report.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use skein_client::{Assigned, Reporter, Spool, SpoolError};
+use skein_dns::Resolver;
+use skein_model::spool::{Report, Verdict};
+use skein_model::{Reply, UnixMs};
+use skein_smtp::client::{OutgoingMessage, OutgoingRecipient, ReturnContent};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::outcome::{self, Attempt};
+use crate::tls::TlsConnectors;
+use crate::dsn;
+
+pub struct Context {
+    pub config: Config,
+    pub spool: Spool,
+    pub resolver: Arc<Resolver>,
+    pub metrics: Metrics,
+    pub tls: TlsConnectors,
+    /// No transaction starts after this.
+    pub drain: CancellationToken,
+    /// Reports on their way; bounded by the window.
+    pub reports: TaskTracker,
+}
+
+pub fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A task and the stream that its result goes to.
+#[derive(Clone)]
+pub struct Job {
+    pub task: Assigned,
+    pub reporter: Reporter,
+}
+
+impl Context {
+    /// Reports one result for all recipients of a task.
+    pub fn settle_all(self: &Arc<Self>, job: Job, attempt: Attempt, verdict: Verdict, reply: &Reply) {
+        let verdicts = job.task.task.recipients.iter().map(|_| (verdict, reply.clone())).collect();
+        self.settle(job, attempt, verdicts);
+    }
+
+    /// Reports the results of an attempt, with the DSN that they call for, without holding up the caller.
+    pub fn settle(self: &Arc<Self>, job: Job, attempt: Attempt, verdicts: Vec<(Verdict, Reply)>) {
+        let context = self.clone();
+        self.reports.spawn(async move {
+            let at = now();
+            let report = outcome::report(&context.config.retry, &job.task, &attempt, verdicts, at);
+            for outcome in &report.outcomes {
+                context.metrics.count(match outcome.verdict {
+                    Verdict::Delivered => "delivered",
+                    Verdict::Deferred => "deferred",
+                    Verdict::Failed => "bounced",
+                    Verdict::Expired => "expired",
+                });
+            }
+            context.send_report(job, report, attempt.passes_dsn, at).await;
+            context.metrics.held.dec();
+        });
+    }
+
+    /// A refused report is settled: the task is another's. Anything else is tried again while the stream lives;
+    /// when it does not, the group hands the task out again and the report would be refused.
+    async fn send_report(&self, job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
+        let policy = &self.config.retry;
+        let delay_due = !job.task.task.delay_notified && policy.delay_notice_due(job.task.task.created, at);
+        let due = dsn::due(&job.task, &report, passes_dsn, delay_due);
+        let mut wait = Duration::from_millis(50);
+        loop {
+            if !due.is_empty() && report.dsn.is_none() {
+                match dsn::make(&self.config, &self.spool, &job.task, &report, &due, at).await {
+                    Ok(accept) => {
+                        report.delay_notified = delay_due;
+                        report.dsn = Some(accept);
+                    }
+                    Err(SpoolError::Refused(reason)) => {
+                        tracing::warn!(task = %job.task.id, reason, "no DSN can be made");
+                    }
+                    Err(error) => {
+                        tracing::warn!(task = %job.task.id, %error, "a DSN could not be stored");
+                        if !self.pause(&job, &mut wait).await {
+                            return;
+                        }
+                        continue;
+                    }
+                }
+            }
+            match job.reporter.report(&report).await {
+                Ok(()) => return,
+                Err(SpoolError::Refused(reason)) => {
+                    tracing::warn!(task = %job.task.id, reason, "a report was refused");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(task = %job.task.id, %error, "a report is not committed yet");
+                    if !self.pause(&job, &mut wait).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits before another try; false when there is no use in one.
+    async fn pause(&self, job: &Job, wait: &mut Duration) -> bool {
+        tokio::time::sleep(*wait).await;
+        *wait = (*wait * 2).min(Duration::from_secs(5));
+        job.reporter.is_open()
+    }
+
+    /// The message as its transaction needs it.
+    pub async fn outgoing(&self, task: &Assigned) -> OutgoingMessage {
+        let envelope = &task.message.envelope;
+        OutgoingMessage {
+            reverse_path: envelope.return_path.clone(),
+            recipients: task.task.recipients.iter().map(|(_, recipient)| outgoing_recipient(recipient)).collect(),
+            body_bytes: task.message.body.bytes,
+            is_8bit: envelope.body_type == skein_model::mail::BodyType::EightBit,
+            needs_smtputf8: envelope.smtputf8,
+            require_tls: envelope.require_tls,
+            ret: envelope.ret.map(|ret| match ret {
+                skein_model::mail::Ret::Full => ReturnContent::Full,
+                skein_model::mail::Ret::Headers => ReturnContent::Headers,
+            }),
+            envid: envelope.envid.clone(),
+            prefer_bdat: !self.ends_in_crlf(task).await,
+        }
+    }
+
+    /// A body that does not end a line keeps its last bytes only with BDAT.
+    async fn ends_in_crlf(&self, task: &Assigned) -> bool {
+        use tokio_stream::StreamExt;
+        let bytes = task.message.body.bytes;
+        if let Some(body) = &task.body {
+            return body.is_empty() || body.ends_with(b"\r\n");
+        }
+        match self.spool.read_body(task.id.message, bytes.saturating_sub(2)).await {
+            Ok(mut parts) => match parts.next().await {
+                Some(Ok(tail)) => tail.ends_with(b"\r\n"),
+                _ => true,
+            },
+            Err(_) => true,
+        }
+    }
+}
+
+fn outgoing_recipient(recipient: &skein_model::Recipient) -> OutgoingRecipient {
+    let notify = recipient.notify;
+    let words = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
+    let mut text = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(",");
+    if text.is_empty() {
+        text = "NEVER".to_owned();
+    }
+    OutgoingRecipient {
+        address: recipient.address.clone(),
+        notify: notify.given.then_some(text),
+        orcpt: recipient.orcpt.clone(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Which DSNs an attempt calls for (RFC 3461 4 and 6.2), and making them.
+
+use bytes::{Bytes, BytesMut};
+use skein_client::{Assigned, Spool, SpoolError};
+use skein_mail::dsn::{Action, Diagnostic, Dsn, DsnRecipient, OriginalContent};
+use skein_model::mail::{BodyType, Ret};
+use skein_model::spool::{Accept, NewTask, Report, Verdict};
+use skein_model::{Domain, Envelope, Notify, Recipient, UnixMs};
+use skein_smtp::address::Address;
+use tokio_stream::StreamExt;
+
+use crate::config::Config;
+
+/// A failure DSN returns a whole message up to this size when RET=FULL asks for it, else its headers.
+const RETURNED_BYTES_MAX: usize = 256 << 10;
+const RECIPIENTS_PER_TASK: usize = 100;
+
+/// What a DSN is to say about each recipient; empty when none is due.
+pub fn due(task: &Assigned, report: &Report, passes_dsn: bool, delay_due: bool) -> Vec<(usize, Action)> {
+    if task.message.envelope.return_path.is_empty() {
+        // A DSN or another automatic reply: answering it could go round for ever.
+        return Vec::new();
+    }
+    let recipients = &task.task.recipients;
+    report
+        .outcomes
+        .iter()
+        .enumerate()
+        .filter_map(|(place, outcome)| {
+            let (_, recipient) = recipients.iter().find(|(number, _)| *number == outcome.recipient)?;
+            let action = action(&recipient.notify, outcome.verdict, passes_dsn, delay_due)?;
+            Some((place, action))
+        })
+        .collect()
+}
+
+fn action(notify: &Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) -> Option<Action> {
+    match verdict {
+        Verdict::Failed | Verdict::Expired if notify.failure => Some(Action::Failed),
+        Verdict::Deferred if notify.delay && delay_due => Some(Action::Delayed),
+        // The next host either reports success itself, or does not know DSN: then "relayed" is all we can say.
+        Verdict::Delivered if notify.success && !passes_dsn => Some(Action::Relayed),
+        _ => None,
+    }
+}
+
+/// Makes the DSN, stores its body, and returns the Accept that goes with the report.
+pub async fn make(
+    config: &Config,
+    spool: &Spool,
+    task: &Assigned,
+    report: &Report,
+    due: &[(usize, Action)],
+    now: UnixMs,
+) -> Result<Accept, SpoolError> {
+    let is_failure = due.iter().any(|(_, action)| matches!(action, Action::Failed));
+    let original = original(spool, task, is_failure).await?;
+    let mut upload = spool.begin(now, rand::random());
+    let id = upload.id();
+    let envelope = &task.message.envelope;
+    let dsn = Dsn {
+        host: config.hostname.clone(),
+        to: envelope.return_path.clone(),
+        message_id: skein_mail::trace::message_id(&id.to_string(), &config.hostname),
+        at_ms: now.0,
+        reporting_mta: config.hostname.clone(),
+        received_from_mta: envelope.client.as_ref().map(|client| client.helo.clone()),
+        arrival_ms: Some(task.message.accepted_at.0),
+        envelope_id: envelope.envid.clone(),
+        recipients: due.iter().map(|(place, action)| entry(config, task, report, *place, *action, now)).collect(),
+        original,
+        boundary_seed: id.entropy(),
+    };
+    let bytes = dsn.build();
+    let is_8bit = skein_mail::header::has_8bit(&bytes);
+    for part in Bytes::from(bytes).chunks(256 << 10) {
+        upload.write(Bytes::copy_from_slice(part)).await?;
+    }
+    let body = upload.finish().await?;
+    Ok(Accept {
+        id,
+        envelope: Envelope {
+            return_path: String::new(),
+            body_type: if is_8bit { BodyType::EightBit } else { BodyType::SevenBit },
+            smtputf8: dsn.needs_smtputf8(),
+            require_tls: false,
+            ret: None,
+            envid: None,
+            tenant: envelope.tenant.clone(),
+            pool: envelope.pool.clone(),
+            client: None,
+            traceparent: None,
+        },
+        body,
+        tasks: NewTask::plan([return_recipient(&envelope.return_path)?], RECIPIENTS_PER_TASK),
+        about: Some(task.id.message),
+    })
+}
+
+fn return_recipient(return_path: &str) -> Result<(Domain, Recipient), SpoolError> {
+    let address = Address::parse(return_path, true)
+        .map_err(|error| SpoolError::Refused(format!("the return path {return_path:?}: {error}")))?;
+    let notify = Notify { success: false, failure: false, delay: false, given: true };
+    let recipient = Recipient { address: return_path.to_owned(), notify, orcpt: None };
+    Ok((Domain::new(&address.routing_domain()), recipient))
+}
+
+fn entry(
+    config: &Config,
+    task: &Assigned,
+    report: &Report,
+    place: usize,
+    action: Action,
+    now: UnixMs,
+) -> DsnRecipient {
+    let outcome = &report.outcomes[place];
+    let recipient = task
+        .task
+        .recipients
+        .iter()
+        .find(|(number, _)| *number == outcome.recipient)
+        .map(|(_, recipient)| recipient)
+        .expect("due() found it by the same number");
+    let reply = &outcome.reply;
+    let until = task.task.created + config.retry.max_age;
+    let (_, subject, detail) = reply.status();
+    let class = match action {
+        Action::Failed => 5,
+        Action::Delayed => 4,
+        Action::Delivered | Action::Relayed | Action::Expanded => 2,
+    };
+    DsnRecipient {
+        final_recipient: recipient.address.clone(),
+        original_recipient: recipient.orcpt.clone(),
+        action,
+        status: (class, subject, detail),
+        remote_mta: reply.host.as_ref().and_then(|host| host.split(' ').next()).map(str::to_owned),
+        diagnostic: Some(if reply.code == 0 {
+            Diagnostic::Local(reply.text.clone())
+        } else {
+            Diagnostic::Smtp(reply.to_string())
+        }),
+        last_attempt_ms: Some(now.0),
+        will_retry_until_ms: matches!(action, Action::Delayed).then_some(until.0),
+    }
+}
+
+async fn original(spool: &Spool, task: &Assigned, is_failure: bool) -> Result<OriginalContent, SpoolError> {
+    let bytes = match &task.body {
+        Some(body) => body.clone(),
+        None => {
+            let mut head = BytesMut::new();
+            let mut parts = spool.read_body(task.id.message, 0).await?;
+            while head.len() < RETURNED_BYTES_MAX {
+                match parts.next().await {
+                    Some(part) => head.extend_from_slice(&part?),
+                    None => break,
+                }
+            }
+            head.freeze()
+        }
+    };
+    let is_whole = bytes.len() as u64 == task.message.body.bytes;
+    if is_failure && task.message.envelope.ret == Some(Ret::Full) && is_whole {
+        return Ok(OriginalContent::Full(bytes.to_vec()));
+    }
+    Ok(OriginalContent::Headers(skein_mail::header::header_block(&bytes).to_vec()))
+}

@@ -1,0 +1,380 @@
+//! One mail transaction as a state machine: bytes to write come out, replies go in, and at the end there is an
+//! outcome for each recipient.
+
+use std::collections::VecDeque;
+
+use super::{CannotSend, Capabilities, OutgoingMessage, commands};
+use crate::reply::Reply;
+use crate::verdict::{Scope, Stage, Verdict};
+
+/// Commands in flight to a peer with PIPELINING. Their replies (about 6 KiB) fit in any receive window, so neither
+/// side can block on writing while the other does too (RFC 2920 section 3.1).
+const IN_FLIGHT_MAX: usize = 100;
+
+/// What to do next, after writing the bytes that `poll` appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Read one reply, with the timeout of the stage, and give it to `on_reply`.
+    NeedReply(Stage),
+    /// Write the body through a [`Stuffer`](crate::Stuffer), calling `final_dot` before its `finish` is written.
+    SendBodyData,
+    /// Write the body unchanged, exactly `body_bytes`, calling `final_dot` before its last octets are written.
+    SendBodyBdat,
+    /// The outcome is known.
+    Done,
+}
+
+/// What became of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientOutcome {
+    /// What to do about it.
+    pub verdict: Verdict,
+    /// The reply that decided.
+    pub reply: Reply,
+    /// What that reply answered.
+    pub stage: Stage,
+    /// False when the reply is our own words: connection lost, recipient not sendable.
+    pub from_peer: bool,
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionOutcome {
+    /// One for each recipient, in the message's order.
+    pub recipients: Vec<RecipientOutcome>,
+    /// RSET must come before the next MAIL.
+    pub needs_reset: bool,
+    /// The connection is in step and open as far as known.
+    pub connection_usable: bool,
+    /// The peer may have seen the end of the body.
+    pub dot_sent: bool,
+    /// The end of the body was sent and no reply came: the peer may have delivered, a retry may be a duplicate.
+    pub is_ambiguous: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    Mail,
+    Rcpt(usize),
+    Data,
+    /// The reply to a final dot that no recipient was accepted for.
+    LoneDot,
+    Body,
+}
+
+impl Awaited {
+    fn stage(self) -> Stage {
+        match self {
+            Self::Mail => Stage::Mail,
+            Self::Rcpt(_) => Stage::Rcpt,
+            Self::Data => Stage::Data,
+            Self::LoneDot | Self::Body => Stage::Body,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Envelope,
+    /// The peer waits for the body.
+    BodyDue,
+    LoneDotDue,
+    BodySending,
+    AwaitingEnd,
+    Done,
+}
+
+/// One mail transaction on a connection that has said EHLO.
+#[derive(Debug)]
+pub struct Transaction {
+    /// Commands not yet written with what they ask for, in order: MAIL, each RCPT, and DATA unless BDAT is used.
+    commands: VecDeque<(Awaited, Vec<u8>)>,
+    awaited: VecDeque<Awaited>,
+    batch_max: usize,
+    use_bdat: bool,
+    body_bytes: u64,
+    passes_dsn: bool,
+    phase: Phase,
+    outcomes: Vec<Option<RecipientOutcome>>,
+    accepted: usize,
+    /// The peer accepted a recipient although it had refused MAIL.
+    out_of_order: bool,
+    mail_refused: bool,
+    needs_reset: bool,
+    connection_usable: bool,
+    dot_sent: bool,
+    is_ambiguous: bool,
+}
+
+impl Transaction {
+    /// Prepares the dialogue. Fails when the peer cannot take the message at all; a single recipient that cannot be
+    /// named to the peer gets an outcome of its own and the others go on.
+    pub fn new(caps: &Capabilities, message: &OutgoingMessage) -> Result<Self, CannotSend> {
+        let mail = commands::mail(caps, message)?;
+        let mut queue = VecDeque::with_capacity(message.recipients.len() + 2);
+        queue.push_back((Awaited::Mail, mail));
+        let mut outcomes = Vec::with_capacity(message.recipients.len());
+        let mut refused = None;
+        let recipients_max = caps.rcpt_max.map_or(usize::MAX, |max| max as usize);
+        for (index, recipient) in message.recipients.iter().enumerate() {
+            let command = if queue.len() > recipients_max {
+                let text = "host takes fewer recipients in one transaction";
+                Err(CannotSend::new((4, 5, 3), text))
+            } else {
+                commands::rcpt(caps, recipient)
+            };
+            match command {
+                Ok(command) => {
+                    queue.push_back((Awaited::Rcpt(index), command));
+                    outcomes.push(None);
+                }
+                Err(error) => {
+                    outcomes.push(Some(unsendable(&error)));
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        if queue.len() == 1 {
+            let none = || CannotSend::new((5, 5, 4), "message has no recipients");
+            return Err(refused.unwrap_or_else(none));
+        }
+        let use_bdat = caps.chunking && message.prefer_bdat;
+        if !use_bdat {
+            queue.push_back((Awaited::Data, b"DATA\r\n".to_vec()));
+        }
+        Ok(Self {
+            commands: queue,
+            awaited: VecDeque::new(),
+            batch_max: if caps.pipelining { IN_FLIGHT_MAX } else { 1 },
+            use_bdat,
+            body_bytes: message.body_bytes,
+            passes_dsn: caps.dsn,
+            phase: Phase::Envelope,
+            outcomes,
+            accepted: 0,
+            out_of_order: false,
+            mail_refused: false,
+            needs_reset: false,
+            connection_usable: true,
+            dot_sent: false,
+            is_ambiguous: false,
+        })
+    }
+
+    /// Whether the peer takes over the DSN parameters, so that success is the peer's to report (RFC 3461 section 5.2.2).
+    pub fn passes_dsn(&self) -> bool {
+        self.passes_dsn
+    }
+
+    /// Appends what is to be written and says what to do after writing it.
+    pub fn poll(&mut self, out: &mut Vec<u8>) -> Next {
+        if self.phase == Phase::Envelope && self.awaited.is_empty() {
+            self.next_batch(out);
+        }
+        match self.phase {
+            Phase::BodyDue => {
+                if self.use_bdat {
+                    out.extend_from_slice(format!("BDAT {} LAST\r\n", self.body_bytes).as_bytes());
+                }
+                self.phase = Phase::BodySending;
+                self.awaited.push_back(Awaited::Body);
+            }
+            Phase::LoneDotDue => {
+                out.extend_from_slice(b".\r\n");
+                self.phase = Phase::AwaitingEnd;
+                self.awaited.push_back(Awaited::LoneDot);
+            }
+            Phase::Envelope | Phase::BodySending | Phase::AwaitingEnd | Phase::Done => {}
+        }
+        match (self.phase, self.awaited.front()) {
+            (Phase::Done, _) | (_, None) => Next::Done,
+            (Phase::BodySending, _) if self.use_bdat => Next::SendBodyBdat,
+            (Phase::BodySending, _) => Next::SendBodyData,
+            (_, Some(awaited)) => Next::NeedReply(awaited.stage()),
+        }
+    }
+
+    /// The end of the body is about to be written: from here on the peer may take the message.
+    pub fn final_dot(&mut self) {
+        if self.phase == Phase::BodySending {
+            self.phase = Phase::AwaitingEnd;
+            self.dot_sent = true;
+        }
+    }
+
+    /// Takes the next reply from the peer.
+    pub fn on_reply(&mut self, reply: Reply) {
+        if self.phase == Phase::Done {
+            return;
+        }
+        let Some(awaited) = self.awaited.pop_front() else {
+            // Nothing was asked. 421 may come at any time; anything else means that the dialogue is out of step.
+            self.give_up(&reply, Stage::Other, true);
+            return;
+        };
+        let stage = awaited.stage();
+        let verdict = Verdict::of(stage, &reply);
+        if verdict.and_then(Verdict::scope) == Some(Scope::Connection) {
+            self.give_up(&reply, stage, true);
+            return;
+        }
+        match awaited {
+            Awaited::Mail => self.on_mail(verdict, &reply),
+            Awaited::Rcpt(index) => self.on_rcpt(index, verdict, reply),
+            Awaited::Data => self.on_data(verdict, &reply),
+            Awaited::LoneDot => self.phase = Phase::Done,
+            Awaited::Body => self.on_end(verdict, &reply),
+        }
+    }
+
+    /// The connection is gone or timed out. Recipients without an outcome are deferred with `reason`,
+    /// a reply in our own words.
+    pub fn on_closed(&mut self, reason: Reply) {
+        if self.phase == Phase::Done {
+            self.connection_usable = false;
+            return;
+        }
+        let awaited = self.awaited.front().copied();
+        self.is_ambiguous = self.dot_sent && awaited == Some(Awaited::Body);
+        let stage = awaited.map_or(Stage::Other, Awaited::stage);
+        self.give_up(&reason, stage, false);
+    }
+
+    /// The result. A transaction that is not done counts as closed.
+    pub fn outcome(mut self) -> TransactionOutcome {
+        let unfinished = Reply::new(451, (4, 4, 2), "transaction ended before it was complete");
+        if self.phase != Phase::Done {
+            self.on_closed(unfinished.clone());
+        }
+        let settle = |outcome: Option<RecipientOutcome>| {
+            outcome.unwrap_or_else(|| RecipientOutcome {
+                verdict: Verdict::Deferred(Scope::Connection),
+                reply: unfinished.clone(),
+                stage: Stage::Other,
+                from_peer: false,
+            })
+        };
+        TransactionOutcome {
+            recipients: self.outcomes.into_iter().map(settle).collect(),
+            needs_reset: self.needs_reset,
+            connection_usable: self.connection_usable,
+            dot_sent: self.dot_sent,
+            is_ambiguous: self.is_ambiguous,
+        }
+    }
+
+    /// Writes the next commands, or leaves the envelope when there is nothing left to ask.
+    fn next_batch(&mut self, out: &mut Vec<u8>) {
+        if self.mail_refused {
+            self.phase = Phase::Done;
+            return;
+        }
+        for _ in 0..self.batch_max {
+            let data_is_next = matches!(self.commands.front(), Some((Awaited::Data, _)));
+            // With replies still to come, DATA goes along in the hope that one recipient is accepted.
+            if data_is_next && self.accepted == 0 && !self.rcpt_awaited() {
+                break;
+            }
+            let Some((awaited, command)) = self.commands.pop_front() else {
+                break;
+            };
+            out.extend_from_slice(&command);
+            self.needs_reset |= awaited == Awaited::Mail;
+            self.awaited.push_back(awaited);
+        }
+        if self.awaited.is_empty() {
+            let body_due = self.use_bdat && self.accepted > 0;
+            self.phase = if body_due { Phase::BodyDue } else { Phase::Done };
+        }
+    }
+
+    fn rcpt_awaited(&self) -> bool {
+        self.awaited.iter().any(|a| matches!(a, Awaited::Rcpt(_)))
+    }
+
+    fn on_mail(&mut self, verdict: Option<Verdict>, reply: &Reply) {
+        if let Some(verdict) = verdict {
+            self.mail_refused = true;
+            self.settle_open(verdict, reply, Stage::Mail, true);
+        }
+    }
+
+    fn on_rcpt(&mut self, index: usize, verdict: Option<Verdict>, reply: Reply) {
+        match verdict {
+            // The refusal of MAIL stays the recipient's outcome: it is the cause of what follows.
+            _ if self.mail_refused => self.out_of_order |= verdict.is_none(),
+            None => self.accepted += 1,
+            Some(verdict) => {
+                self.outcomes[index] = Some(RecipientOutcome {
+                    verdict,
+                    reply,
+                    stage: Stage::Rcpt,
+                    from_peer: true,
+                });
+            }
+        }
+    }
+
+    fn on_data(&mut self, verdict: Option<Verdict>, reply: &Reply) {
+        match verdict {
+            Some(verdict) => {
+                self.settle_open(verdict, reply, Stage::Data, true);
+                self.phase = Phase::Done;
+            }
+            None if self.accepted > 0 => self.phase = Phase::BodyDue,
+            // An empty message would reach those recipients; only closing the connection prevents it.
+            None if self.out_of_order => {
+                self.connection_usable = false;
+                self.phase = Phase::Done;
+            }
+            None => self.phase = Phase::LoneDotDue,
+        }
+    }
+
+    fn on_end(&mut self, verdict: Option<Verdict>, reply: &Reply) {
+        let early = self.phase == Phase::BodySending;
+        match verdict {
+            Some(verdict) if !(early && verdict == Verdict::Delivered) => {
+                self.settle_open(verdict, reply, Stage::Body, true);
+                // A peer that answers early still takes what follows as body: the connection cannot go on.
+                self.connection_usable &= !early;
+                self.needs_reset = early || verdict != Verdict::Delivered;
+                self.phase = Phase::Done;
+            }
+            _ => self.give_up(reply, Stage::Body, true),
+        }
+    }
+
+    /// The connection is of no more use: everyone still open is deferred.
+    fn give_up(&mut self, reply: &Reply, stage: Stage, from_peer: bool) {
+        let verdict = Verdict::Deferred(Scope::Connection);
+        self.settle_open(verdict, reply, stage, from_peer);
+        self.connection_usable = false;
+        self.phase = Phase::Done;
+    }
+
+    fn settle_open(&mut self, verdict: Verdict, reply: &Reply, stage: Stage, from_peer: bool) {
+        for outcome in self.outcomes.iter_mut().filter(|o| o.is_none()) {
+            *outcome = Some(RecipientOutcome {
+                verdict,
+                reply: reply.clone(),
+                stage,
+                from_peer,
+            });
+        }
+    }
+}
+
+fn unsendable(error: &CannotSend) -> RecipientOutcome {
+    let reply = error.to_reply();
+    let verdict = match reply.is_temporary() {
+        true => Verdict::Deferred(Scope::Recipient),
+        false => Verdict::Failed(Scope::Recipient),
+    };
+    RecipientOutcome {
+        verdict,
+        reply,
+        stage: Stage::Rcpt,
+        from_peer: false,
+    }
+}

@@ -1,0 +1,16 @@
+//! SMTP, pure: codec, server and client dialogues, replies and verdicts.
+//!
+//! Nothing here reads a clock, a socket or a random number. Bytes go in, bytes and typed events come out,
+//! so that every dialogue can be tested as data. The shells are in `ingress` and `sender`.
+
+pub mod address;
+pub mod client;
+pub mod command;
+pub mod receive;
+pub mod reply;
+pub mod secret;
+pub mod server;
+pub mod stuff;
+pub mod verdict;
+pub mod xtext;
+

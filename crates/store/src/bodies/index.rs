@@ -1,0 +1,97 @@
+//! Where the parts of each body are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use rocksdb::{DB, IteratorMode, WriteBatch};
+use skein_model::{MessageId, codec};
+
+use crate::db::{BODIES, column, disk_failed};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Part {
+    #[n(0)]
+    pub segment: u64,
+    /// Of the data, behind its header.
+    #[n(1)]
+    pub offset: u64,
+    #[n(2)]
+    pub bytes: u32,
+    #[n(3)]
+    pub crc32c: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Body {
+    #[n(0)]
+    pub parts: Vec<Part>,
+}
+
+pub struct Index {
+    db: Arc<DB>,
+}
+
+impl Index {
+    pub fn new(db: Arc<DB>) -> Self {
+        Self { db }
+    }
+
+    pub fn get(&self, id: MessageId) -> Option<Body> {
+        let bytes = match self.db.get_cf(column(&self.db, BODIES), id.0) {
+            Ok(bytes) => bytes?,
+            Err(error) => disk_failed("reading the index of bodies", &error),
+        };
+        Some(decode(&bytes))
+    }
+
+    pub fn put_all<'b>(&self, bodies: impl Iterator<Item = (MessageId, &'b Body)>) {
+        let mut batch = WriteBatch::default();
+        for (id, body) in bodies {
+            batch.put_cf(column(&self.db, BODIES), id.0, codec::encode(body));
+        }
+        if let Err(error) = self.db.write(batch) {
+            disk_failed("writing the index of bodies", &error);
+        }
+    }
+
+    pub fn remove(&self, id: MessageId) -> Option<Body> {
+        let body = self.get(id)?;
+        if let Err(error) = self.db.delete_cf(column(&self.db, BODIES), id.0) {
+            disk_failed("writing the index of bodies", &error);
+        }
+        Some(body)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (MessageId, Body)> {
+        self.db.iterator_cf(column(&self.db, BODIES), IteratorMode::Start).map(|row| match row {
+            Ok((key, value)) => {
+                let id = key[..].try_into().map(MessageId).expect("keys of the index are message ids");
+                (id, decode(&value))
+            }
+            Err(error) => disk_failed("reading the index of bodies", &error),
+        })
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = MessageId> {
+        self.rows().map(|(id, _)| id)
+    }
+
+    /// Bytes in use by segment.
+    pub fn live_bytes(&self) -> HashMap<u64, u64> {
+        let mut live = HashMap::new();
+        for (_, body) in self.rows() {
+            for part in body.parts {
+                *live.entry(part.segment).or_default() += u64::from(part.bytes);
+            }
+        }
+        live
+    }
+}
+
+fn decode(bytes: &[u8]) -> Body {
+    match codec::decode(bytes) {
+        Ok(body) => body,
+        Err(error) => disk_failed("reading the index of bodies", &error),
+    }
+}

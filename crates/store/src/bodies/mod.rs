@@ -1,0 +1,153 @@
+//! Message bytes in write-once segment files, beside Raft and never in it.
+//!
+//! One thread writes. It takes all jobs that wait, writes them, fsyncs once, puts the bodies that are now complete
+//! into the index, and answers. The index shares RocksDB's WAL with the Raft log: an `Accept` is only proposed
+//! after this answer, so the fsync that makes it durable makes the index row durable too.
+
+mod index;
+mod segment;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rocksdb::DB;
+use skein_model::MessageId;
+use tokio::sync::{mpsc, oneshot};
+
+use index::Index;
+use segment::Segments;
+use writer::{Job, Writer};
+
+/// Jobs that wait for the writer. A job is at most one part of 1 MiB; a full queue holds intakes back.
+const QUEUED_JOBS: usize = 1024;
+/// Reads up to this size are nearly always from the page cache and not worth another thread.
+const INLINE_READ: usize = 64 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyInfo {
+    pub bytes: u64,
+    pub crc32c: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("writing a body: {0}")]
+    Write(String),
+    #[error("no such body is here")]
+    NotFound,
+    #[error("the bytes on disk do not match their checksum")]
+    Corrupt,
+    #[error("reading a body")]
+    Read(#[from] io::Error),
+    #[error("the body store has stopped")]
+    Stopped,
+}
+
+/// The bodies of a node.
+#[derive(Clone)]
+pub struct Bodies {
+    jobs: mpsc::Sender<Job>,
+    index: Arc<Index>,
+    segments: Arc<Segments>,
+}
+
+impl std::fmt::Debug for Bodies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bodies")
+    }
+}
+
+impl Bodies {
+    pub(crate) fn open(dir: &Path, db: Arc<DB>) -> io::Result<Self> {
+        let index = Arc::new(Index::new(db));
+        let segments = Arc::new(Segments::open(dir, index.live_bytes())?);
+        let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
+        let writer = Writer::new(segments.clone(), index.clone());
+        std::thread::Builder::new().name("body-writer".into()).spawn(move || writer.run(queue))?;
+        Ok(Self { jobs, index, segments })
+    }
+
+    /// Adds the next bytes. A failure to write them is told by `finish`.
+    pub async fn append(&self, id: MessageId, data: Bytes) {
+        // If the writer is gone, finish says so.
+        let _ = self.jobs.send(Job::Append(id, data)).await;
+    }
+
+    /// Returns when all bytes of this body are fsynced.
+    ///
+    /// # Errors
+    /// The disk did not take them; nothing of the body is kept.
+    pub async fn finish(&self, id: MessageId) -> Result<BodyInfo, BodyError> {
+        let (done, result) = oneshot::channel();
+        self.jobs.send(Job::Finish(id, done)).await.map_err(|_| BodyError::Stopped)?;
+        result.await.map_err(|_| BodyError::Stopped)?
+    }
+
+    pub async fn abort(&self, id: MessageId) {
+        // If the writer is gone, so is the unfinished body.
+        let _ = self.jobs.send(Job::Abort(id)).await;
+    }
+
+    /// Up to `max` bytes from `offset` on; none at the end. Bytes that do not match their checksum are never returned.
+    pub async fn read(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
+        if max <= INLINE_READ {
+            return self.read_now(id, offset, max);
+        }
+        let bodies = self.clone();
+        tokio::task::spawn_blocking(move || bodies.read_now(id, offset, max))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    fn read_now(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
+        let body = self.index.get(id).ok_or(BodyError::NotFound)?;
+        let mut found = BytesMut::new();
+        let mut begins = 0;
+        for part in &body.parts {
+            let ends = begins + u64::from(part.bytes);
+            let wanted_until = offset + max as u64;
+            if ends > offset && begins < wanted_until {
+                let data = self.segments.read(part)?;
+                let from = offset.saturating_sub(begins) as usize;
+                let until = (wanted_until - begins).min(u64::from(part.bytes)) as usize;
+                if found.is_empty() && until - from == data.len() && until as u64 + begins >= wanted_until {
+                    return Ok(data);
+                }
+                found.extend_from_slice(&data[from..until]);
+            }
+            begins = ends;
+        }
+        Ok(found.freeze())
+    }
+
+    /// Forgets a body; its segment goes when nothing in it is needed.
+    pub fn free(&self, id: MessageId) {
+        if let Some(body) = self.index.remove(id) {
+            self.segments.free(&body.parts);
+        }
+    }
+
+    /// Frees bodies whose intake began `age` ago and that `needed` does not know. Returns how many.
+    pub async fn sweep(&self, age: Duration, needed: impl Fn(MessageId) -> bool + Send + 'static) -> usize {
+        let bodies = self.clone();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let before = u64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(0);
+        tokio::task::spawn_blocking(move || {
+            let orphans: Vec<MessageId> =
+                bodies.index.ids().filter(|id| id.at().0 < before && !needed(*id)).collect();
+            for id in &orphans {
+                bodies.free(*id);
+            }
+            orphans.len()
+        })
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Segment files: parts one after another, each with its own header and checksum.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::BodyError;
+use super::index::Part;
+
+/// A segment is closed at this size. Small enough that a few long-lived messages hold little disk.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+pub struct Segments {
+    dir: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    live: HashMap<u64, u64>,
+    /// Open for reading; bounded by the number of segments with live bytes.
+    files: HashMap<u64, Arc<File>>,
+    /// The segment that is being written, and the next number.
+    current: Option<u64>,
+    next: u64,
+}
+
+/// The segment that the writer fills.
+pub struct Current {
+    pub number: u64,
+    pub file: Arc<File>,
+    pub end: u64,
+}
+
+impl Segments {
+    /// Opens the folder and removes segments in which nothing lives.
+    pub fn open(dir: &Path, live: HashMap<u64, u64>) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let mut next = 1;
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(number) = name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse::<u64>().ok()) else {
+                continue;
+            };
+            next = next.max(number + 1);
+            if !live.contains_key(&number) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self { dir: dir.to_owned(), state: Mutex::new(State { live, next, ..State::default() }) })
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{number:010}.seg"))
+    }
+
+    /// Starts a new segment. Its space is claimed at once, so that fsyncs need not write metadata.
+    pub fn create(&self) -> io::Result<Current> {
+        let mut state = self.state.lock();
+        let number = state.next;
+        let path = self.path(number);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        if let Err(error) = allocate(&file, SEGMENT_BYTES).and_then(|()| File::open(&self.dir)?.sync_all()) {
+            std::fs::remove_file(&path)?;
+            return Err(error);
+        }
+        let file = Arc::new(file);
+        state.next += 1;
+        state.current = Some(number);
+        state.files.insert(number, file.clone());
+        Ok(Current { number, file, end: 0 })
+    }
+
+    /// The segment takes no more; it goes as soon as nothing in it lives.
+    pub fn seal(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.current = state.current.filter(|current| *current != number);
+        self.remove_if_dead(&mut state, number);
+    }
+
+    pub fn add_live(&self, parts: &[Part]) {
+        let mut state = self.state.lock();
+        for part in parts {
+            *state.live.entry(part.segment).or_default() += u64::from(part.bytes);
+        }
+    }
+
+    pub fn free(&self, parts: &[Part]) {
+        let mut state = self.state.lock();
+        for part in parts {
+            if let Some(live) = state.live.get_mut(&part.segment) {
+                *live = live.saturating_sub(u64::from(part.bytes));
+            }
+            self.remove_if_dead(&mut state, part.segment);
+        }
+    }
+
+    fn remove_if_dead(&self, state: &mut State, number: u64) {
+        if state.current == Some(number) || state.live.get(&number).is_some_and(|live| *live > 0) {
+            return;
+        }
+        state.live.remove(&number);
+        state.files.remove(&number);
+        match std::fs::remove_file(self.path(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // It is found and removed at the next start.
+                tracing::warn!(segment = number, %error, "an empty body segment could not be removed");
+            }
+            _ => {}
+        }
+    }
+
+    pub fn read(&self, part: &Part) -> Result<Bytes, BodyError> {
+        let file = self.file(part.segment)?;
+        let mut data = vec![0; part.bytes as usize];
+        file.read_exact_at(&mut data, part.offset)?;
+        if crc32c::crc32c(&data) != part.crc32c {
+            return Err(BodyError::Corrupt);
+        }
+        Ok(Bytes::from(data))
+    }
+
+    fn file(&self, number: u64) -> io::Result<Arc<File>> {
+        let mut state = self.state.lock();
+        if let Some(file) = state.files.get(&number) {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::open(self.path(number))?);
+        state.files.insert(number, file.clone());
+        Ok(file)
+    }
+}
+
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let length = libc::off_t::try_from(bytes).expect("a segment is far below the limit of off_t");
+    #[expect(unsafe_code, reason = "the standard library cannot claim space for a file")]
+    // SAFETY: the descriptor is open for as long as `file` is borrowed.
+    let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) };
+    match result {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}

@@ -1,0 +1,19 @@
+//! RocksDB and body segments: the Raft log, the state machines, and the bytes of messages.
+//!
+//! The only crate that knows RocksDB and openraft's storage traits.
+
+mod bodies;
+mod db;
+mod flusher;
+mod log;
+mod machine;
+mod overlay;
+mod reader;
+mod types;
+
+pub use bodies::{Bodies, BodyError, BodyInfo};
+pub use db::{OpenError, Options, Store};
+pub use log::LogStore;
+pub use machine::{Machine, MetaMachine, SpoolMachine, StateMachine};
+pub use reader::Reader;
+pub use types::{Batch, BatchReply, SnapshotSource, TypeConfig};

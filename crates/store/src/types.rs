@@ -1,0 +1,33 @@
+//! openraft's types as we use them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::reader::Reader;
+
+/// Many commands in one Raft entry, because openraft 0.9 fsyncs once for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The leader's clock in milliseconds since 1970; the state machine keeps it from going back.
+    pub at: u64,
+    /// Encoded commands of the group's state machine.
+    pub commands: Vec<Vec<u8>>,
+}
+
+/// One encoded reply for each command; none for entries without commands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchReply {
+    pub replies: Vec<Vec<u8>>,
+}
+
+/// Where the rows of a snapshot come from: a group's applied state, read as one consistent view.
+#[derive(Debug, Clone)]
+pub struct SnapshotSource(pub Option<Reader>);
+
+openraft::declare_raft_types!(
+    pub TypeConfig:
+        D = Batch,
+        R = BatchReply,
+        NodeId = u64,
+        Node = openraft::BasicNode,
+        SnapshotData = SnapshotSource,
+);

@@ -1,0 +1,193 @@
+//! Shows a node at work: fake DNS, a dozen destinations of which some defer and some bounce, a few
+//! hundred messages, a live table, and a summary that the oracle has checked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use skein_testkit::demo::{DOMAINS, SENDER_DOMAIN, Screen, World, node_config, rows};
+use skein_testkit::load::{Injected, Injector, InjectorConfig};
+use skein_testkit::oracle::{Verdict, judge};
+use skein_testkit::process::{Node, NodeConfig, free_address};
+
+/// Destinations listen here if the port is free.
+const SINK_PORT: u16 = 2599;
+const MESSAGES_PER_CONNECTION: usize = 100;
+const CONNECTIONS: usize = 4;
+/// The 400 messages take about ten seconds.
+const MESSAGES_PER_SECOND: f64 = 40.0;
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Messages expire after 20 s; whatever is open after this is lost.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// A duplicate would come from a retry, and those are at most 2 s apart.
+const WATCH_FOR_DUPLICATES: Duration = Duration::from_secs(3);
+const REDRAW_EVERY: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Parser)]
+#[command(about = "Starts a node with a fake outside world and shows what it does")]
+struct Args {
+    /// The node's binary.
+    #[arg(long)]
+    skein: PathBuf,
+    /// The admin tool's binary.
+    #[arg(long)]
+    skeinctl: PathBuf,
+    /// Leave everything running after the summary, until interrupted.
+    #[arg(long)]
+    keep_running: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("skein-demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the oracle is content.
+async fn run(args: Args) -> Result<bool> {
+    let dir = tempfile::Builder::new()
+        .prefix("skein-demo-")
+        .tempdir()
+        .context("making a temporary folder")?;
+    let world = World::start(SINK_PORT)
+        .await
+        .context("starting the fake outside world")?;
+    let smtp = free_address(SocketAddr::from(([127, 0, 0, 1], 2525)))?;
+    let admin = free_address(SocketAddr::from(([127, 0, 0, 1], 7001)))?;
+    let http = free_address(SocketAddr::from(([127, 0, 0, 1], 7002)))?;
+    let config = dir.path().join("skein.toml");
+    std::fs::write(&config, node_config(&world, dir.path(), smtp, admin, http))
+        .context("writing the node's configuration")?;
+    println!("SMTP in    {smtp}\nadmin API  http://{admin}\nHTTP       http://{http}/metrics");
+    println!(
+        "data       {}\nDNS        {} (fake)\nsinks      127.0.0.2 to .{}, port {}\n",
+        dir.path().display(),
+        world.dns.address(),
+        world.sinks.len() + 1,
+        world.port
+    );
+    let mut node = Node::start(NodeConfig::serve(&args.skein, &config, http))?;
+    node.ready(READY_WITHIN).await?;
+
+    let mut screen = Screen::default();
+    let injected = inject(&world, smtp, &mut screen).await?;
+    let verdict = settle(&world, &injected, &mut screen).await?;
+    show_status(&args.skeinctl, admin);
+    let clean = summarise(&injected, &verdict, &mut node);
+    if !clean {
+        println!("\nend of the node's log:\n{}", node.log_end());
+    }
+    if args.keep_running {
+        println!(
+            "\nleft running; stop with Ctrl-C\ntry  {} --server http://{admin} status",
+            args.skeinctl.display()
+        );
+        tokio::signal::ctrl_c()
+            .await
+            .context("waiting for Ctrl-C")?;
+    }
+    node.term()?;
+    if node.wait(Duration::from_secs(20)).await.is_err() {
+        println!("the node did not end within 20 s of SIGTERM");
+        return Ok(false);
+    }
+    Ok(clean)
+}
+
+/// Hands all messages to the node while the table moves.
+async fn inject(world: &World, smtp: SocketAddr, screen: &mut Screen) -> Result<Vec<Injected>> {
+    let injector = Injector::new(InjectorConfig {
+        connections: CONNECTIONS,
+        messages_per_connection: MESSAGES_PER_CONNECTION,
+        sizes: vec![1_500, 4_000, 20_000],
+        domains: DOMAINS
+            .iter()
+            .map(|(domain, _)| (*domain).to_owned())
+            .collect(),
+        sender: format!("news@{SENDER_DOMAIN}"),
+        prefix: "demo".to_owned(),
+        rate: Some(MESSAGES_PER_SECOND),
+        ..InjectorConfig::to(smtp)
+    });
+    let progress = injector.progress();
+    let planned: Vec<Injected> = injector.plan().into_iter().flatten().collect();
+    let mut running = tokio::spawn(injector.run());
+    loop {
+        screen.show(
+            progress.acked.load(Ordering::Relaxed),
+            &rows(world, &planned),
+        )?;
+        tokio::select! {
+            injected = &mut running => return injected.context("injecting"),
+            () = tokio::time::sleep(REDRAW_EVERY) => {}
+        }
+    }
+}
+
+/// Waits until every acknowledged recipient is accounted for, then a little for duplicates.
+async fn settle(world: &World, injected: &[Injected], screen: &mut Screen) -> Result<Verdict> {
+    let acked = injected.iter().filter(|message| message.acked()).count() as u64;
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    let mut watch_until: Option<Instant> = None;
+    loop {
+        screen.show(acked, &rows(world, injected))?;
+        let verdict = judge(injected, &world.records());
+        let now = Instant::now();
+        if verdict.lost.is_empty() {
+            watch_until.get_or_insert(now + WATCH_FOR_DUPLICATES);
+        }
+        if now >= watch_until.unwrap_or(deadline) {
+            return Ok(verdict);
+        }
+        tokio::time::sleep(REDRAW_EVERY).await;
+    }
+}
+
+fn show_status(skeinctl: &Path, admin: SocketAddr) {
+    println!("\n$ skeinctl --server http://{admin} status");
+    let server = format!("http://{admin}");
+    match Command::new(skeinctl)
+        .args(["--server", &server, "status"])
+        .status()
+    {
+        Ok(status) if status.success() => {}
+        Ok(status) => println!("(skeinctl ended with {status})"),
+        Err(error) => println!("(skeinctl could not be run: {error})"),
+    }
+}
+
+fn summarise(injected: &[Injected], verdict: &Verdict, node: &mut Node) -> bool {
+    let acked = injected.iter().filter(|message| message.acked()).count();
+    let all_acked = acked == injected.len();
+    let clean = all_acked && verdict.is_clean() && node.running();
+    println!(
+        "\n{acked} of {} messages accepted by the node: {}",
+        injected.len(),
+        verdict.summary()
+    );
+    for message in injected.iter().filter(|message| !message.acked()).take(5) {
+        println!("  not accepted: {} {:?}", message.id, message.outcome);
+    }
+    for delivery in verdict.lost.iter().take(5) {
+        println!("  lost: {} to {}", delivery.id, delivery.recipient);
+    }
+    println!(
+        "{}",
+        if clean {
+            "OK: every message is accounted for, exactly once"
+        } else {
+            "FAILED"
+        }
+    );
+    clean
+}

@@ -1,0 +1,310 @@
+//! A name server for tests whose records and faults change while it runs.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_server::Server;
+use hickory_server::net::runtime::Time;
+use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR};
+use hickory_server::proto::rr::{Name, RData, Record, RecordType};
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, UdpSocket};
+
+/// Lifetime of answers unless told otherwise, in seconds.
+const TTL_DEFAULT: u32 = 60;
+/// A CNAME chain longer than this is a loop in the test's own table.
+const CNAMES_MAX: usize = 8;
+/// Ports tried until one is free for both UDP and TCP.
+const PORT_TRIES: usize = 32;
+
+/// What a name answers instead of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    ServFail,
+    NxDomain,
+    /// The query is swallowed.
+    NoAnswer,
+    /// `MX 0 .`: the domain takes no mail (RFC 7505).
+    NullMx,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    records: HashMap<String, Vec<RData>>,
+    faults: HashMap<String, Fault>,
+    wildcard: Vec<IpAddr>,
+    asked: HashMap<String, u64>,
+    ttl: u32,
+}
+
+/// The running server; it stops when dropped. Names are given without or with the trailing dot.
+pub struct FakeDns {
+    address: SocketAddr,
+    table: Arc<Mutex<Table>>,
+    _server: Server<Handler>,
+}
+
+impl std::fmt::Debug for FakeDns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FakeDns")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FakeDns {
+    /// Listens on UDP and TCP of the address; port 0 takes a free one. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start(address: SocketAddr) -> io::Result<Self> {
+        let (udp, tcp) = bind(address).await?;
+        let address = udp.local_addr()?;
+        let table = Arc::new(Mutex::new(Table {
+            ttl: TTL_DEFAULT,
+            ..Table::default()
+        }));
+        let mut server = Server::new(Handler {
+            table: Arc::clone(&table),
+        });
+        server.register_socket(udp);
+        server.register_listener(tcp, Duration::from_secs(30), 16);
+        Ok(Self {
+            address,
+            table,
+            _server: server,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds an A or AAAA record.
+    pub fn host(&self, name: &str, ip: IpAddr) {
+        let data = match ip {
+            IpAddr::V4(v4) => RData::A(A(v4)),
+            IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
+        };
+        self.add(name, data);
+    }
+
+    pub fn mx(&self, name: &str, preference: u16, exchange: &str) {
+        self.add(name, RData::MX(MX::new(preference, absolute(exchange))));
+    }
+
+    pub fn cname(&self, name: &str, target: &str) {
+        self.add(name, RData::CNAME(CNAME(absolute(target))));
+    }
+
+    pub fn ptr(&self, ip: IpAddr, target: &str) {
+        self.add(
+            &Name::from(ip).to_ascii(),
+            RData::PTR(PTR(absolute(target))),
+        );
+    }
+
+    /// A domain whose mail goes to one host at one address: an MX record and the host's A record.
+    pub fn domain(&self, name: &str, ip: IpAddr) {
+        let host = format!("mx.{name}");
+        self.mx(name, 10, &host);
+        self.host(&host, ip);
+    }
+
+    /// Addresses of every name that has no records of its own. Empty turns the wildcard off.
+    pub fn wildcard(&self, ips: &[IpAddr]) {
+        self.table.lock().wildcard = ips.to_vec();
+    }
+
+    /// Sets or, with `None`, ends a fault of a name.
+    pub fn fault(&self, name: &str, fault: Option<Fault>) {
+        let mut table = self.table.lock();
+        match fault {
+            Some(fault) => table.faults.insert(key(name), fault),
+            None => table.faults.remove(&key(name)),
+        };
+    }
+
+    /// Removes all records and faults of a name.
+    pub fn remove(&self, name: &str) {
+        let mut table = self.table.lock();
+        table.records.remove(&key(name));
+        table.faults.remove(&key(name));
+    }
+
+    /// Lifetime of all answers from now on, in seconds.
+    pub fn ttl(&self, seconds: u32) {
+        self.table.lock().ttl = seconds;
+    }
+
+    /// How often a name was asked for, all types together.
+    pub fn asked(&self, name: &str) -> u64 {
+        self.table
+            .lock()
+            .asked
+            .get(&key(name))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn add(&self, name: &str, data: RData) {
+        self.table
+            .lock()
+            .records
+            .entry(key(name))
+            .or_default()
+            .push(data);
+    }
+}
+
+async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = 0;
+    loop {
+        let udp = UdpSocket::bind(address).await?;
+        match TcpListener::bind(udp.local_addr()?).await {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(_) if address.port() == 0 && tries < PORT_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn key(name: &str) -> String {
+    name.trim_end_matches('.').to_lowercase()
+}
+
+fn absolute(name: &str) -> Name {
+    let mut name = Name::from_utf8(name).expect("a test names valid hosts");
+    name.set_fqdn(true);
+    name
+}
+
+struct Handler {
+    table: Arc<Mutex<Table>>,
+}
+
+enum Answer {
+    Records(Vec<Record>),
+    Code(ResponseCode),
+    Silence,
+}
+
+impl Table {
+    fn answer(&mut self, asked: &Name, kind: RecordType) -> Answer {
+        *self.asked.entry(key(&asked.to_ascii())).or_default() += 1;
+        let mut name = asked.clone();
+        let mut answers = Vec::new();
+        for _ in 0..CNAMES_MAX {
+            let name_key = key(&name.to_ascii());
+            match self.faults.get(&name_key) {
+                Some(Fault::ServFail) => return Answer::Code(ResponseCode::ServFail),
+                Some(Fault::NxDomain) => return Answer::Code(ResponseCode::NXDomain),
+                Some(Fault::NoAnswer) => return Answer::Silence,
+                Some(Fault::NullMx) if kind == RecordType::MX => {
+                    answers.push(self.record(&name, RData::MX(MX::new(0, Name::root()))));
+                    return Answer::Records(answers);
+                }
+                Some(Fault::NullMx) | None => {}
+            }
+            let Some(records) = self.records.get(&name_key) else {
+                return self.unknown(&name, kind, answers);
+            };
+            let alias = records.iter().find_map(|data| match data {
+                RData::CNAME(target) if kind != RecordType::CNAME => Some(target.0.clone()),
+                _ => None,
+            });
+            let Some(target) = alias else {
+                let matching = records.iter().filter(|data| data.record_type() == kind);
+                answers.extend(matching.map(|data| self.record(&name, data.clone())));
+                return Answer::Records(answers);
+            };
+            answers.push(self.record(&name, RData::CNAME(CNAME(target.clone()))));
+            name = target;
+        }
+        Answer::Code(ResponseCode::ServFail)
+    }
+
+    /// A name without records: the wildcard's addresses, else it does not exist. A name above a
+    /// known one exists without records.
+    fn unknown(&self, name: &Name, kind: RecordType, mut answers: Vec<Record>) -> Answer {
+        if !self.wildcard.is_empty() {
+            let matching = self.wildcard.iter().filter_map(|ip| match (ip, kind) {
+                (IpAddr::V4(v4), RecordType::A) => Some(RData::A(A(*v4))),
+                (IpAddr::V6(v6), RecordType::AAAA) => Some(RData::AAAA(AAAA(*v6))),
+                _ => None,
+            });
+            answers.extend(matching.map(|data| self.record(name, data)));
+            return Answer::Records(answers);
+        }
+        let below = format!(".{}", key(&name.to_ascii()));
+        let faulty = self.faults.contains_key(&below[1..]);
+        if faulty || self.records.keys().any(|known| known.ends_with(&below)) {
+            return Answer::Records(answers);
+        }
+        Answer::Code(ResponseCode::NXDomain)
+    }
+
+    fn record(&self, name: &Name, data: RData) -> Record {
+        Record::from_rdata(name.clone(), self.ttl, data)
+    }
+}
+
+impl RequestHandler for Handler {
+    fn handle_request<'a, 'b, 'f, R, T>(
+        &'a self,
+        request: &'b Request,
+        response_handle: R,
+    ) -> Pin<Box<dyn Future<Output = ResponseInfo> + Send + 'f>>
+    where
+        R: ResponseHandler + 'f,
+        T: Time + 'f,
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        Box::pin(self.respond(request, response_handle))
+    }
+}
+
+impl Handler {
+    async fn respond<R: ResponseHandler>(&self, request: &Request, mut out: R) -> ResponseInfo {
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.authoritative = true;
+        metadata.recursion_available = true;
+        let answer = match request.request_info() {
+            Ok(info) => {
+                let name = Name::from(info.query.name());
+                self.table.lock().answer(&name, info.query.query_type())
+            }
+            Err(_) => Answer::Code(ResponseCode::FormErr),
+        };
+        let unsent = move || {
+            Header {
+                metadata,
+                counts: HeaderCounts::default(),
+            }
+            .into()
+        };
+        let (code, records) = match answer {
+            Answer::Records(records) => (ResponseCode::NoError, records),
+            Answer::Code(code) => (code, Vec::new()),
+            Answer::Silence => return unsent(),
+        };
+        metadata.response_code = code;
+        let builder = MessageResponseBuilder::from_message_request(request);
+        let response = builder.build(metadata, &records, [], [], []);
+        match out.send_response(response).await {
+            Ok(info) => info,
+            // The asker has gone away; nobody is left to tell.
+            Err(_) => unsent(),
+        }
+    }
+}

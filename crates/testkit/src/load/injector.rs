@@ -1,0 +1,285 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::message::{Injected, Outcome};
+use super::probe::Probe;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub struct InjectorConfig {
+    pub target: SocketAddr,
+    pub connections: usize,
+    pub messages_per_connection: usize,
+    /// Message sizes in bytes, taken in turn.
+    pub sizes: Vec<usize>,
+    /// Recipient domains, taken in turn.
+    pub domains: Vec<String>,
+    pub recipients_per_message: usize,
+    /// The return path.
+    pub sender: String,
+    /// Distinguishes the ids of several injectors.
+    pub prefix: String,
+    /// Messages per second over all connections; `None` is as fast as it goes.
+    pub rate: Option<f64>,
+    /// Tries to offer one message before it counts as refused; each may cost a reconnect.
+    pub tries: usize,
+    /// Waiting for one reply.
+    pub reply_wait: Duration,
+}
+
+impl InjectorConfig {
+    pub fn to(target: SocketAddr) -> Self {
+        Self {
+            target,
+            connections: 4,
+            messages_per_connection: 25,
+            sizes: vec![2_000],
+            domains: vec!["load.skein.test".to_owned()],
+            recipients_per_message: 1,
+            sender: "sender@from.skein.test".to_owned(),
+            prefix: "m".to_owned(),
+            rate: None,
+            tries: 40,
+            reply_wait: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Counts while an injector runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub acked: AtomicU64,
+    pub refused: AtomicU64,
+    pub unknown: AtomicU64,
+}
+
+/// A load generator that remembers what it was promised.
+#[derive(Debug)]
+pub struct Injector {
+    config: Arc<InjectorConfig>,
+    progress: Arc<Progress>,
+}
+
+impl Injector {
+    pub fn new(config: InjectorConfig) -> Self {
+        Self {
+            config: Arc::new(config),
+            progress: Arc::default(),
+        }
+    }
+
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// The messages that will be offered, by connection.
+    pub fn plan(&self) -> Vec<Vec<Injected>> {
+        let config = &self.config;
+        let message = |connection: usize, index: usize| {
+            let number = index * config.connections + connection;
+            let id = format!("{}-{connection}-{index}", config.prefix);
+            let recipients = (0..config.recipients_per_message).map(|rcpt| {
+                let domain = &config.domains[(number + rcpt) % config.domains.len()];
+                format!("r{number}-{rcpt}@{domain}")
+            });
+            let bytes = config.sizes[number % config.sizes.len()];
+            Injected::generated(&id, &config.sender, recipients.collect(), bytes)
+        };
+        let of = |connection| {
+            (0..config.messages_per_connection)
+                .map(|index| message(connection, index))
+                .collect()
+        };
+        (0..config.connections).map(of).collect()
+    }
+
+    /// Offers everything and says what became of each message. Messages whose fate is unknown are
+    /// not offered again.
+    pub async fn run(self) -> Vec<Injected> {
+        let started = Instant::now();
+        let lanes = self.plan().into_iter().enumerate().map(|(lane, messages)| {
+            let (config, progress) = (Arc::clone(&self.config), Arc::clone(&self.progress));
+            tokio::spawn(run_lane(config, progress, lane, messages, started))
+        });
+        let lanes: Vec<_> = lanes.collect();
+        let mut all = Vec::new();
+        for lane in lanes {
+            all.extend(lane.await.expect("an injector lane does not panic"));
+        }
+        all
+    }
+
+    /// Offers the given messages one after the other on one connection.
+    pub async fn offer(&self, messages: Vec<Injected>) -> Vec<Injected> {
+        let unpaced = InjectorConfig {
+            rate: None,
+            ..(*self.config).clone()
+        };
+        run_lane(
+            Arc::new(unpaced),
+            self.progress(),
+            0,
+            messages,
+            Instant::now(),
+        )
+        .await
+    }
+}
+
+async fn run_lane(
+    config: Arc<InjectorConfig>,
+    progress: Arc<Progress>,
+    lane: usize,
+    mut messages: Vec<Injected>,
+    started: Instant,
+) -> Vec<Injected> {
+    let mut probe = None;
+    for (index, message) in messages.iter_mut().enumerate() {
+        if let Some(rate) = config.rate.filter(|rate| *rate > 0.0) {
+            let number = (index * config.connections + lane) as f64;
+            sleep_until(started + Duration::from_secs_f64(number / rate)).await;
+        }
+        message.outcome = offer(&config, &mut probe, message).await;
+        let counter = match message.outcome {
+            Outcome::Acked { .. } => &progress.acked,
+            Outcome::Refused { .. } => &progress.refused,
+            Outcome::Unknown => &progress.unknown,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Some(mut probe) = probe {
+        // The messages are safe; a server that is gone already changes nothing.
+        let _ = probe.cmd("QUIT").await;
+    }
+    messages
+}
+
+/// Offers one message, reconnecting as often as the configuration allows while it is safe to.
+async fn offer(
+    config: &InjectorConfig,
+    slot: &mut Option<Probe>,
+    message: &mut Injected,
+) -> Outcome {
+    let mut backoff = BACKOFF_FIRST;
+    let mut last = "never connected".to_owned();
+    for _ in 0..config.tries {
+        match attempt(config, slot, message).await {
+            Attempt::Done(outcome) => return outcome,
+            Attempt::Broken(why) => last = why,
+        }
+        *slot = None;
+        sleep(backoff).await;
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+    Outcome::Refused {
+        code: 0,
+        reply: last,
+    }
+}
+
+enum Attempt {
+    Done(Outcome),
+    /// The connection ended before the dot, so nothing can have been accepted.
+    Broken(String),
+}
+
+async fn attempt(
+    config: &InjectorConfig,
+    slot: &mut Option<Probe>,
+    message: &mut Injected,
+) -> Attempt {
+    let mut probe = match slot.take() {
+        Some(probe) => probe,
+        None => match Probe::greet(config.target).await {
+            Ok((_, ehlo)) if !ehlo.positive() => {
+                return Attempt::Broken(format!("EHLO: {} {}", ehlo.code, ehlo.text()));
+            }
+            Ok((probe, _)) => probe,
+            Err(error) => return Attempt::Broken(format!("connect: {error}")),
+        },
+    };
+    probe.set_wait(config.reply_wait);
+    let accepted = match envelope(&mut probe, message).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err((421, reply))) => return Attempt::Broken(format!("421 {reply}")),
+        Ok(Err((code, reply))) => {
+            if probe.cmd("RSET").await.is_ok() {
+                *slot = Some(probe);
+            }
+            return Attempt::Done(Outcome::Refused { code, reply });
+        }
+        Err(error) => return Attempt::Broken(format!("envelope: {error}")),
+    };
+    let wire = message.wire();
+    message.recipients = accepted;
+    // The bytes before the end mark cannot be accepted; only from the mark on is the fate open.
+    let (body, mark) = wire.split_at(wire.len() - 3);
+    if let Err(error) = probe.send(body).await {
+        return Attempt::Broken(format!("data: {error}"));
+    }
+    let reply = match probe.send(mark).await {
+        Ok(()) => probe.reply().await,
+        Err(error) => Err(error),
+    };
+    let outcome = match reply {
+        Err(_) => return Attempt::Done(Outcome::Unknown),
+        Ok(reply) if reply.positive() => Outcome::Acked {
+            reply: reply.text(),
+        },
+        Ok(reply) if reply.code == 421 => return Attempt::Broken(format!("421 {}", reply.text())),
+        Ok(reply) => Outcome::Refused {
+            code: reply.code,
+            reply: reply.text(),
+        },
+    };
+    *slot = Some(probe);
+    Attempt::Done(outcome)
+}
+
+/// MAIL, RCPTs and DATA in one packet. Brings the accepted recipients once the server says 354, or
+/// the reply that refused the message.
+async fn envelope(
+    probe: &mut Probe,
+    message: &Injected,
+) -> std::io::Result<Result<Vec<String>, (u16, String)>> {
+    let rcpts = message
+        .recipients
+        .iter()
+        .map(|rcpt| format!("RCPT TO:<{rcpt}>\r\n"));
+    let rcpts: String = rcpts.collect();
+    let lines = format!("MAIL FROM:<{}>\r\n{rcpts}DATA\r\n", message.sender);
+    probe.send(lines.as_bytes()).await?;
+    let mut refusal = None;
+    let mail = probe.reply().await?;
+    if !mail.positive() {
+        refusal = Some((mail.code, mail.text()));
+    }
+    if mail.code == 421 {
+        return Ok(Err((mail.code, mail.text())));
+    }
+    let mut accepted = Vec::new();
+    for recipient in &message.recipients {
+        let reply = probe.reply().await?;
+        if reply.positive() {
+            accepted.push(recipient.clone());
+        } else if refusal.is_none() {
+            refusal = Some((reply.code, reply.text()));
+        }
+    }
+    let data = probe.reply().await?;
+    if data.code == 354 && accepted.is_empty() {
+        // A server that says 354 with nobody to deliver to waits for an end mark.
+        probe.send(b".\r\n").await?;
+        probe.reply().await?;
+    } else if data.code == 354 {
+        return Ok(Ok(accepted));
+    }
+    Ok(Err(refusal.unwrap_or((data.code, data.text()))))
+}

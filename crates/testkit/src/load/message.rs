@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+/// The header that names a test message; the oracle finds it in deliveries and in DSNs.
+pub const TEST_ID_HEADER: &str = "X-Test-Id";
+
+/// What the client was told about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// 2xx after the dot.
+    Acked { reply: String },
+    /// A negative reply; code 0 if it never got as far as the dot.
+    Refused { code: u16, reply: String },
+    /// The connection ended between the dot and the reply: it may have been taken or not.
+    Unknown,
+}
+
+/// One message that was offered.
+#[derive(Debug, Clone)]
+pub struct Injected {
+    pub id: String,
+    /// The return path; empty for `<>`.
+    pub sender: String,
+    /// The recipients whose RCPT was accepted (all of them if the message was never offered).
+    pub recipients: Vec<String>,
+    pub outcome: Outcome,
+    content: Content,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    /// Made again when needed, so that a long run does not keep all its bytes.
+    /// `to` is kept apart from the recipients, some of which a server may refuse.
+    Generated {
+        to: String,
+        bytes: usize,
+    },
+    Given(Arc<[u8]>),
+}
+
+impl Injected {
+    /// A message whose bytes follow from its id and size.
+    pub fn generated(id: &str, sender: &str, recipients: Vec<String>, bytes: usize) -> Self {
+        let to = recipients
+            .first()
+            .map_or("nobody", String::as_str)
+            .to_owned();
+        Self::new(id, sender, recipients, Content::Generated { to, bytes })
+    }
+
+    /// A message with given bytes, which must carry the `X-Test-Id` header with this id.
+    pub fn given(id: &str, sender: &str, recipients: Vec<String>, data: &[u8]) -> Self {
+        Self::new(id, sender, recipients, Content::Given(data.into()))
+    }
+
+    fn new(id: &str, sender: &str, recipients: Vec<String>, content: Content) -> Self {
+        Self {
+            id: id.to_owned(),
+            sender: sender.to_owned(),
+            recipients,
+            outcome: Outcome::Refused {
+                code: 0,
+                reply: "not offered yet".to_owned(),
+            },
+            content,
+        }
+    }
+
+    pub fn acked(&self) -> bool {
+        matches!(self.outcome, Outcome::Acked { .. })
+    }
+
+    /// The message bytes, not dot-stuffed.
+    pub fn data(&self) -> Vec<u8> {
+        match &self.content {
+            Content::Given(data) => data.to_vec(),
+            Content::Generated { to, bytes } => self.generate(to, *bytes),
+        }
+    }
+
+    fn generate(&self, to: &str, bytes: usize) -> Vec<u8> {
+        let mut data = format!(
+            "From: <{}>\r\nTo: <{to}>\r\nSubject: test message {}\r\n\
+             Date: Mon, 06 Jul 2026 12:00:00 +0000\r\nMessage-ID: <{}@load.skein.test>\r\n\
+             {TEST_ID_HEADER}: {}\r\n\r\n",
+            self.sender, self.id, self.id, self.id
+        )
+        .into_bytes();
+        let mut line = 0_u64;
+        while data.len() < bytes {
+            // Some lines begin with a dot, so that stuffing is always tested.
+            let dot = if line.is_multiple_of(7) { "." } else { "" };
+            let text = format!(
+                "{dot}line {line} of {} abcdefghijklmnopqrstuvwxyz0123456789\r\n",
+                self.id
+            );
+            data.extend_from_slice(text.as_bytes());
+            line += 1;
+        }
+        data
+    }
+
+    /// The bytes for DATA: dots stuffed, a final CRLF, the end mark.
+    pub(super) fn wire(&self) -> Vec<u8> {
+        let data = self.data();
+        let mut wire = Vec::with_capacity(data.len() + data.len() / 50 + 8);
+        let mut at_line_start = true;
+        for line in data.split_inclusive(|byte| *byte == b'\n') {
+            if at_line_start && line.starts_with(b".") {
+                wire.push(b'.');
+            }
+            wire.extend_from_slice(line);
+            at_line_start = line.ends_with(b"\r\n");
+        }
+        if !data.is_empty() && !data.ends_with(b"\r\n") {
+            wire.extend_from_slice(b"\r\n");
+        }
+        wire.extend_from_slice(b".\r\n");
+        wire
+    }
+}

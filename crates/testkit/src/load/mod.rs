@@ -1,0 +1,9 @@
+//! Clients: a fast injector that knows what it was promised, and a slow probe for single lines.
+
+mod injector;
+mod message;
+mod probe;
+
+pub use injector::{Injector, InjectorConfig, Progress};
+pub use message::{Injected, Outcome, TEST_ID_HEADER};
+pub use probe::{Probe, Reply};

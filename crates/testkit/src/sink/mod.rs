@@ -1,0 +1,228 @@
+//! A scriptable SMTP server that records everything it is sent.
+
+mod record;
+mod script;
+mod session;
+mod text;
+mod transaction;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+pub use record::{Record, RecordRecipient};
+pub use script::{Act, Moment, Phase, Script, accept_all};
+pub use text::path_address;
+
+use record::Book;
+
+/// What the sink announces after EHLO and enforces.
+#[derive(Debug, Clone)]
+pub struct Extensions {
+    pub pipelining: bool,
+    pub eight_bit_mime: bool,
+    pub smtp_utf8: bool,
+    pub chunking: bool,
+    pub dsn: bool,
+    pub starttls: bool,
+    /// The announced limit in bytes; `None` announces no SIZE.
+    pub size: Option<u64>,
+}
+
+impl Default for Extensions {
+    fn default() -> Self {
+        Self {
+            pipelining: true,
+            eight_bit_mime: true,
+            smtp_utf8: true,
+            chunking: true,
+            dsn: true,
+            starttls: true,
+            size: Some(100 << 20),
+        }
+    }
+}
+
+/// How to run a sink.
+#[derive(Clone)]
+pub struct SinkConfig {
+    /// Port 0 takes a free one.
+    pub address: SocketAddr,
+    pub hostname: String,
+    pub extensions: Extensions,
+    /// TLS from the first byte instead of STARTTLS.
+    pub implicit_tls: bool,
+    pub script: Script,
+    /// Each record is also appended here as one line of JSON.
+    pub jsonl: Option<PathBuf>,
+    /// Whether records keep the message bytes; without them the oracle cannot see corruption.
+    pub keep_messages: bool,
+    /// Records kept in memory; later transactions are only counted.
+    pub records_max: usize,
+}
+
+impl SinkConfig {
+    /// An accepting sink on the address with all extensions.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            hostname: "sink.skein.test".to_owned(),
+            extensions: Extensions::default(),
+            implicit_tls: false,
+            script: accept_all(),
+            jsonl: None,
+            keep_messages: true,
+            records_max: 2_000_000,
+        }
+    }
+
+    #[must_use]
+    pub fn script(mut self, script: impl Fn(&Moment<'_>) -> Act + Send + Sync + 'static) -> Self {
+        self.script = Arc::new(script);
+        self
+    }
+}
+
+impl std::fmt::Debug for SinkConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SinkConfig")
+            .field("address", &self.address)
+            .field("extensions", &self.extensions)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    config: SinkConfig,
+    script: RwLock<Script>,
+    book: Book,
+    tls: Option<TlsAcceptor>,
+    connections: AtomicU64,
+    open: AtomicU64,
+}
+
+/// A running sink. Dropping it closes the listener and all connections.
+pub struct Sink {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    // Sessions watch for the sender's end to go away.
+    _stop: watch::Sender<()>,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+/// Connections served at once; a test that needs more should use more sinks.
+const CONNECTIONS_MAX: usize = 10_000;
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sink")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sink {
+    /// Binds and serves on the current tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be bound or the JSONL file cannot be opened.
+    pub async fn start(config: SinkConfig) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.address).await?;
+        let address = listener.local_addr()?;
+        let wants_tls = config.extensions.starttls || config.implicit_tls;
+        let shared = Arc::new(Shared {
+            script: RwLock::new(Arc::clone(&config.script)),
+            book: Book::open(&config)?,
+            tls: wants_tls.then(|| crate::tls::acceptor(vec![config.hostname.clone()])),
+            connections: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            config,
+        });
+        let (stop, stopped) = watch::channel(());
+        let listener = tokio::spawn(listen(listener, Arc::clone(&shared), stopped));
+        Ok(Self {
+            address,
+            shared,
+            _stop: stop,
+            listener,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Replaces the script for everything that happens from now on.
+    pub fn set_script(&self, script: impl Fn(&Moment<'_>) -> Act + Send + Sync + 'static) {
+        *self.shared.script.write() = Arc::new(script);
+    }
+
+    /// All transactions so far, oldest first.
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        self.shared.book.records()
+    }
+
+    /// Transactions accepted after the dot so far.
+    pub fn accepted(&self) -> u64 {
+        self.shared.book.accepted()
+    }
+
+    /// Transactions that were counted and not kept because `records_max` was reached.
+    pub fn overflowed(&self) -> u64 {
+        self.shared.book.overflowed()
+    }
+
+    /// Forgets the transactions so far.
+    pub fn clear(&self) {
+        self.shared.book.clear();
+    }
+
+    /// Connections accepted since the start.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Receiver<()>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await;
+        let slot = slot.expect("the semaphore is never closed");
+        let Ok((stream, peer)) = listener.accept().await else {
+            // Out of file descriptors: wait for connections to end instead of spinning.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        let mut stopped = stopped.clone();
+        tokio::spawn(async move {
+            let id = shared.connections.fetch_add(1, Ordering::Relaxed);
+            shared.open.fetch_add(1, Ordering::Relaxed);
+            tokio::select! {
+                // A peer that goes away in the middle is an ordinary event for a sink.
+                _ = session::serve(stream, peer, id, &shared) => {}
+                _ = stopped.changed() => {}
+            }
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            drop(slot);
+        });
+    }
+}

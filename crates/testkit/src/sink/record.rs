@@ -1,0 +1,133 @@
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+
+use super::SinkConfig;
+
+/// One MAIL transaction as the sink saw it, also when it was refused or broke off.
+#[derive(Debug, Clone, Serialize)]
+pub struct Record {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Counts up from 0 for each sink.
+    pub connection: u64,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub tls: bool,
+    /// The argument of EHLO or HELO.
+    pub helo: String,
+    /// The raw MAIL line without CRLF.
+    pub mail: String,
+    pub recipients: Vec<RecordRecipient>,
+    /// The message after unstuffing, empty if it never came or `keep_messages` is off.
+    #[serde(serialize_with = "as_base64")]
+    pub message: Vec<u8>,
+    pub message_bytes: u64,
+    /// Whether the sink took responsibility for the message.
+    pub accepted: bool,
+    /// The code of the last negative reply, 0 if there was none.
+    pub refused_with: u16,
+}
+
+/// One RCPT of a transaction.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecordRecipient {
+    /// The raw RCPT line without CRLF.
+    pub line: String,
+    pub address: String,
+    pub accepted: bool,
+    /// The code it was answered with.
+    pub code: u16,
+}
+
+impl Record {
+    /// The return path; empty for `<>`.
+    pub fn sender(&self) -> &str {
+        super::path_address(&self.mail).unwrap_or_default()
+    }
+
+    /// Recipients that the sink has taken the message for; none if the message was not accepted.
+    pub fn delivered_to(&self) -> impl Iterator<Item = &str> {
+        let taken = self
+            .recipients
+            .iter()
+            .filter(|r| self.accepted && r.accepted);
+        taken.map(|r| r.address.as_str())
+    }
+}
+
+fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
+}
+
+/// The sink's memory.
+pub(super) struct Book {
+    records: Mutex<Vec<Arc<Record>>>,
+    records_max: usize,
+    file: Option<Mutex<BufWriter<File>>>,
+    accepted: AtomicU64,
+    overflowed: AtomicU64,
+}
+
+impl Book {
+    pub(super) fn open(config: &SinkConfig) -> io::Result<Self> {
+        let file = match &config.jsonl {
+            Some(path) => {
+                let file = File::options().create(true).append(true).open(path)?;
+                Some(Mutex::new(BufWriter::new(file)))
+            }
+            None => None,
+        };
+        Ok(Self {
+            records: Mutex::default(),
+            records_max: config.records_max,
+            file,
+            accepted: AtomicU64::new(0),
+            overflowed: AtomicU64::new(0),
+        })
+    }
+
+    /// # Errors
+    /// The JSONL file cannot be written. A sink that cannot record must not accept.
+    pub(super) fn write(&self, record: Record) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            let mut file = file.lock();
+            serde_json::to_writer(&mut *file, &record)?;
+            file.write_all(b"\n")?;
+            file.flush()?;
+        }
+        if record.accepted {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut records = self.records.lock();
+        if records.len() < self.records_max {
+            records.push(Arc::new(record));
+        } else {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn records(&self) -> Vec<Arc<Record>> {
+        self.records.lock().clone()
+    }
+
+    pub(super) fn clear(&self) {
+        self.records.lock().clear();
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,68 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where in the dialogue the script is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Before the banner.
+    Connect,
+    Ehlo,
+    Mail,
+    Rcpt,
+    /// At DATA, or at the first BDAT chunk.
+    Data,
+    /// All bytes are here and nothing is decided. A reply here refuses the message.
+    Dot,
+    /// The message is recorded as accepted and the 250 is not sent. Dropping here makes the
+    /// sender's uncertainty: it will send the message again.
+    AfterDot,
+}
+
+/// What the sink does then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    Accept,
+    /// This reply instead; a positive code accepts, a negative one refuses (code, text).
+    Reply(u16, String),
+    /// Waits, then accepts.
+    Delay(Duration),
+    /// Closes the connection without a reply.
+    Drop,
+    /// Sends the positive reply, then closes the connection.
+    AcceptThenDrop,
+}
+
+impl Act {
+    pub fn reply(code: u16, text: &str) -> Self {
+        Self::Reply(code, text.to_owned())
+    }
+}
+
+/// What a script can see.
+#[derive(Debug)]
+pub struct Moment<'a> {
+    pub phase: Phase,
+    pub connection: u64,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub tls: bool,
+    /// The command line without CRLF; empty for Connect, Dot and AfterDot.
+    pub line: &'a str,
+    /// The address of this RCPT in phase Rcpt, the return path in phase Mail, else empty.
+    pub address: &'a str,
+    /// The return path of the transaction.
+    pub sender: &'a str,
+    /// Recipients accepted so far in this transaction.
+    pub recipients: &'a [String],
+    /// The message after unstuffing; empty before Dot.
+    pub message: &'a [u8],
+}
+
+/// Decides at each phase. It runs on the session's task: it must not block.
+pub type Script = Arc<dyn Fn(&Moment<'_>) -> Act + Send + Sync>;
+
+/// The script that accepts everything.
+pub fn accept_all() -> Script {
+    Arc::new(|_| Act::Accept)
+}

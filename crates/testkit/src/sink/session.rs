@@ -1,0 +1,327 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::record::{Record, RecordRecipient};
+use super::script::{Act, Moment, Phase};
+use super::{Shared, text};
+
+/// A command line with parameters; a sink is more patient than RFC 5321's 512 bytes.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// One MAIL transaction in the making.
+#[derive(Default)]
+pub(super) struct Transaction {
+    pub(super) mail: String,
+    pub(super) recipients: Vec<RecordRecipient>,
+    pub(super) taken: Vec<String>,
+    pub(super) message: Vec<u8>,
+    pub(super) chunking: bool,
+    pub(super) refused_with: u16,
+}
+
+pub(super) struct Session<'a> {
+    pub(super) io: BufReader<Box<dyn Stream>>,
+    pub(super) out: Vec<u8>,
+    pub(super) shared: &'a Shared,
+    peer: SocketAddr,
+    local: SocketAddr,
+    id: u64,
+    tls: bool,
+    helo: String,
+    pub(super) open: Option<Transaction>,
+}
+
+/// What the script's decision came to.
+pub(super) enum Decision {
+    Accepted,
+    Refused(u16),
+    /// The connection ends after what is written has been sent.
+    End,
+    /// The same, and what was asked about is accepted.
+    AcceptedThenEnd,
+}
+
+pub(super) fn ended() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+/// One connection from banner to end.
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    id: u64,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let implicit = shared.config.implicit_tls;
+    let io: Box<dyn Stream> = match (&shared.tls, implicit) {
+        (Some(tls), true) => Box::new(tls.accept(stream).await?),
+        _ => Box::new(stream),
+    };
+    let mut session = Session {
+        io: BufReader::with_capacity(64 * 1024, io),
+        out: Vec::new(),
+        shared,
+        peer,
+        local,
+        id,
+        tls: implicit,
+        helo: String::new(),
+        open: None,
+    };
+    let result = session.run().await;
+    let flushed = session.flush().await;
+    session.close_transaction()?;
+    result.and(flushed)
+}
+
+impl Session<'_> {
+    async fn run(&mut self) -> io::Result<()> {
+        let banner = format!("220 {} ESMTP sink", self.shared.config.hostname);
+        match self.decide(Phase::Connect, "", "", &banner).await? {
+            Decision::Accepted => {}
+            Decision::Refused(_) | Decision::End | Decision::AcceptedThenEnd => return Ok(()),
+        }
+        loop {
+            if self.io.buffer().is_empty() {
+                self.flush().await?;
+            }
+            let Some(line) = self.line().await? else {
+                return Ok(());
+            };
+            if !self.command(&line).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the session goes on.
+    async fn command(&mut self, line: &str) -> io::Result<bool> {
+        let verb = line
+            .split([' ', ':'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let decision = match verb.as_str() {
+            "EHLO" | "HELO" => self.hello(line, verb == "EHLO").await?,
+            "MAIL" => self.mail(line).await?,
+            "RCPT" => self.rcpt(line).await?,
+            "DATA" => self.data(line).await?,
+            "BDAT" if self.shared.config.extensions.chunking => self.bdat(line).await?,
+            "STARTTLS" if self.offers_tls() => return self.starttls().await.map(|()| true),
+            "RSET" => {
+                self.close_transaction()?;
+                self.say("250 2.0.0 reset")
+            }
+            "NOOP" => self.say("250 2.0.0 ok"),
+            "VRFY" => self.say("252 2.1.5 send some mail"),
+            "QUIT" => {
+                self.say("221 2.0.0 bye");
+                return Ok(false);
+            }
+            _ => self.say("502 5.5.1 command not implemented"),
+        };
+        Ok(!matches!(
+            decision,
+            Decision::End | Decision::AcceptedThenEnd
+        ))
+    }
+
+    fn offers_tls(&self) -> bool {
+        self.shared.config.extensions.starttls && !self.tls
+    }
+
+    async fn hello(&mut self, line: &str, extended: bool) -> io::Result<Decision> {
+        self.close_transaction()?;
+        self.helo = line
+            .split_once(' ')
+            .map_or("", |(_, name)| name.trim())
+            .to_owned();
+        let hostname = &self.shared.config.hostname;
+        let reply = match extended {
+            true => text::greeting(hostname, &self.shared.config.extensions, self.offers_tls()),
+            false => format!("250 {hostname}"),
+        };
+        self.decide(Phase::Ehlo, line, "", &reply).await
+    }
+
+    /// The transaction goes on as the one asked about.
+    pub(super) async fn decide(
+        &mut self,
+        phase: Phase,
+        line: &str,
+        address: &str,
+        positive: &str,
+    ) -> io::Result<Decision> {
+        let open = self.open.take();
+        let none = Transaction::default();
+        let positive = match phase {
+            Phase::Dot => "250 2.0.0 taken",
+            _ => positive,
+        };
+        let result = self
+            .ask(
+                phase,
+                line,
+                address,
+                positive,
+                open.as_ref().unwrap_or(&none),
+            )
+            .await;
+        self.open = open;
+        if let (Ok(Decision::Refused(code)), Some(open)) = (&result, &mut self.open) {
+            open.refused_with = *code;
+        }
+        result
+    }
+
+    pub(super) async fn ask(
+        &mut self,
+        phase: Phase,
+        line: &str,
+        address: &str,
+        positive: &str,
+        of: &Transaction,
+    ) -> io::Result<Decision> {
+        let script = Arc::clone(&self.shared.script.read());
+        let act = script(&Moment {
+            phase,
+            connection: self.id,
+            peer: self.peer,
+            local: self.local,
+            tls: self.tls,
+            line,
+            address,
+            sender: text::path_address(&of.mail).unwrap_or_default(),
+            recipients: &of.taken,
+            message: &of.message,
+        });
+        // At the dot the 250 comes after AfterDot has been asked; a first chunk answers for itself.
+        let silent = phase == Phase::Dot || positive.is_empty();
+        match act {
+            Act::Accept if silent => Ok(Decision::Accepted),
+            Act::Accept => Ok(self.say(positive)),
+            Act::Reply(code, text) => {
+                let decision = self.say(&format!("{code} {text}"));
+                // A 421 announces that the connection closes.
+                Ok(if code == 421 { Decision::End } else { decision })
+            }
+            Act::Delay(wait) => {
+                self.flush().await?;
+                tokio::time::sleep(wait).await;
+                if !silent {
+                    self.say(positive);
+                }
+                Ok(Decision::Accepted)
+            }
+            Act::Drop => {
+                self.flush().await?;
+                Ok(Decision::End)
+            }
+            Act::AcceptThenDrop => {
+                self.say(positive);
+                Ok(Decision::AcceptedThenEnd)
+            }
+        }
+    }
+
+    async fn starttls(&mut self) -> io::Result<()> {
+        self.say("220 2.0.0 go ahead");
+        self.flush().await?;
+        self.close_transaction()?;
+        if !self.io.buffer().is_empty() {
+            // Plaintext behind STARTTLS must never be taken as if it came under TLS.
+            return Err(ended());
+        }
+        let plain: Box<dyn Stream> =
+            Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+        let plain = std::mem::replace(&mut self.io, BufReader::new(plain)).into_inner();
+        let tls = self.shared.tls.as_ref().ok_or_else(ended)?;
+        let encrypted = tls.accept(plain).await?;
+        self.io = BufReader::with_capacity(64 * 1024, Box::new(encrypted));
+        self.tls = true;
+        Ok(())
+    }
+
+    async fn line(&mut self) -> io::Result<Option<String>> {
+        let mut line = Vec::new();
+        let read = (&mut self.io)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .await?;
+        if read == 0 || !line.ends_with(b"\n") {
+            return Ok(None);
+        }
+        let end = line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n'));
+        line.truncate(end.map_or(0, |end| end + 1));
+        Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+    }
+
+    /// Queues a reply; its code says whether it accepts.
+    pub(super) fn say(&mut self, reply: &str) -> Decision {
+        self.out.extend_from_slice(reply.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+        match reply.get(..3).and_then(|code| code.parse::<u16>().ok()) {
+            Some(code) if code >= 400 => Decision::Refused(code),
+            _ => Decision::Accepted,
+        }
+    }
+
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        let out = std::mem::take(&mut self.out);
+        if !out.is_empty() {
+            self.io.get_mut().write_all(&out).await?;
+            self.io.get_mut().flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Records a transaction that ends without acceptance.
+    pub(super) fn close_transaction(&mut self) -> io::Result<()> {
+        if let Some(open) = self.open.take() {
+            self.record(open, false)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the record and hands the envelope back for the question after the dot.
+    pub(super) fn record(&self, mut open: Transaction, accepted: bool) -> io::Result<Transaction> {
+        let message = std::mem::take(&mut open.message);
+        let envelope = Transaction {
+            mail: open.mail.clone(),
+            taken: std::mem::take(&mut open.taken),
+            ..Transaction::default()
+        };
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.shared.book.write(Record {
+            at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            connection: self.id,
+            peer: self.peer,
+            local: self.local,
+            tls: self.tls,
+            helo: self.helo.clone(),
+            mail: open.mail,
+            recipients: open.recipients,
+            message_bytes: message.len() as u64,
+            message: if self.shared.config.keep_messages {
+                message
+            } else {
+                Vec::new()
+            },
+            accepted,
+            refused_with: open.refused_with,
+        })?;
+        Ok(envelope)
+    }
+}

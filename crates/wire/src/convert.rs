@@ -1,0 +1,89 @@
+//! Between protobuf fields and the model's types.
+
+use bytes::Bytes;
+use skein_model::codec::{self, CorruptRow};
+use skein_model::event::{AttemptFacts, Event, EventKind};
+use skein_model::{Epoch, MessageId, Slot, TaskId};
+
+use crate::internal;
+use crate::v1::HistoryEntry;
+
+/// A peer sent something that no version of ours sends.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMessage {
+    #[error("a message id of {0} bytes instead of 16")]
+    MessageId(usize),
+    #[error("slot {0} is not below 1024")]
+    Slot(u32),
+    #[error(transparent)]
+    Row(#[from] CorruptRow),
+}
+
+pub fn message_id(bytes: &[u8]) -> Result<MessageId, BadMessage> {
+    bytes.try_into().map(MessageId).map_err(|_| BadMessage::MessageId(bytes.len()))
+}
+
+pub fn message_id_bytes(id: MessageId) -> Bytes {
+    Bytes::copy_from_slice(&id.0)
+}
+
+pub fn task_id(message: &[u8], number: u32) -> Result<TaskId, BadMessage> {
+    Ok(TaskId { message: message_id(message)?, number })
+}
+
+pub fn slot(slot: u32, epoch: u64) -> Result<(Slot, Epoch), BadMessage> {
+    match u16::try_from(slot) {
+        Ok(n) if n < Slot::COUNT => Ok((Slot(n), Epoch(epoch))),
+        _ => Err(BadMessage::Slot(slot)),
+    }
+}
+
+pub fn row<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, BadMessage> {
+    Ok(codec::decode(bytes)?)
+}
+
+pub fn problem(kind: internal::problem::Kind, text: impl Into<String>) -> internal::Problem {
+    internal::Problem { kind: kind.into(), text: text.into() }
+}
+
+/// One line of a message's history.
+pub fn history_entry(event: &Event) -> HistoryEntry {
+    let mut entry = HistoryEntry {
+        at_ms: event.at.0,
+        event: event.kind.name().to_owned(),
+        ..HistoryEntry::default()
+    };
+    match &event.kind {
+        EventKind::Accepted { recipients, about, client, .. } => {
+            entry.recipients = recipients.clone();
+            entry.peer = client.clone().unwrap_or_default();
+            entry.related_message = about.map(|id| id.to_string()).unwrap_or_default();
+        }
+        EventKind::Delivered { recipient, attempt, reply } => attempted(&mut entry, recipient, attempt, reply),
+        EventKind::Deferred { recipient, attempt, reply, due } => {
+            attempted(&mut entry, recipient, attempt, reply);
+            entry.next_attempt_at_ms = due.0;
+        }
+        EventKind::Bounced { recipient, attempt, reply, dsn }
+        | EventKind::Expired { recipient, attempt, reply, dsn } => {
+            attempted(&mut entry, recipient, attempt, reply);
+            entry.related_message = dsn.map(|id| id.to_string()).unwrap_or_default();
+        }
+        EventKind::Deleted { recipient, by } => {
+            entry.recipients = vec![recipient.clone()];
+            entry.reply = format!("by {by}");
+        }
+    }
+    entry
+}
+
+fn attempted(entry: &mut HistoryEntry, recipient: &str, attempt: &AttemptFacts, reply: &skein_model::Reply) {
+    entry.recipients = vec![recipient.to_owned()];
+    entry.attempt = attempt.number;
+    entry.reply = reply.to_string();
+    entry.host = reply.host.clone().unwrap_or_default();
+    entry.source = attempt.source.clone().unwrap_or_default();
+    entry.peer = attempt.peer.clone().unwrap_or_default();
+    entry.tls = attempt.tls.clone().unwrap_or_default();
+    entry.duration_ms = attempt.duration.0;
+}

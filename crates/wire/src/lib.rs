@@ -1,0 +1,15 @@
+//! Generated gRPC code and its conversions to the model's types.
+//!
+//! The only crate that knows protobuf.
+
+pub mod convert;
+
+/// The public API.
+pub mod v1 {
+    tonic::include_proto!("skein.v1");
+}
+
+/// Between the nodes of a cluster, which are of the same or neighbouring versions.
+pub mod internal {
+    tonic::include_proto!("skein.internal.v1");
+}

@@ -1,0 +1,83 @@
+//! Setup, demo, test and CI commands of the project. It depends on nothing, so it starts before RocksDB can build.
+
+mod arrows;
+mod run;
+mod setup;
+
+use std::process::ExitCode;
+
+use run::{Result, cargo, target_dir};
+
+const USAGE: &str = "cargo xtask COMMAND
+
+  setup    install what the build and the tests need (Debian), or name it (elsewhere)
+  demo     build a release, start a node with sinks around it, and watch mail flow
+  test     build everything and run every test
+  ci       what must pass before a change lands: format, lints, docs, arrows, tests
+  arrows   check that crates depend only on lower ones
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let result = match args.first().map(String::as_str) {
+        Some("setup") => setup::run(),
+        Some("demo") => demo(rest),
+        Some("test") => test(rest),
+        Some("ci") => ci(),
+        Some("arrows") => arrows::check(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(rest: &[String]) -> Result {
+    setup::run()?;
+    let packages = ["-p", "skein-node", "-p", "skein-ctl", "-p", "skein-testkit"];
+    cargo(&[&["build", "--release", "--locked"], &packages[..]].concat(), &[])?;
+    let bin = target_dir()?.join("release");
+    let path = |name: &str| bin.join(name).display().to_string();
+    let (skein, skeinctl) = (path("skein"), path("skeinctl"));
+    let mut args = vec!["--skein", skein.as_str(), "--skeinctl", skeinctl.as_str()];
+    args.extend(rest.iter().map(String::as_str));
+    run::command(&path("skein-demo"), &args, &[])
+}
+
+/// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
+fn test(rest: &[String]) -> Result {
+    setup::run()?;
+    arrows::check()?;
+    let daemon = ["build", "--locked", "-p", "skein-node", "--features", "failpoints"];
+    cargo(&daemon, &[])?;
+    cargo(&["build", "--locked", "-p", "skein-ctl"], &[])?;
+    let bin = target_dir()?.join("debug");
+    // The workspace's own build would replace the daemon by one without failpoints, so the tests get a copy.
+    let copy = bin.join("for-tests");
+    std::fs::create_dir_all(&copy).map_err(|error| format!("creating {}: {error}", copy.display()))?;
+    for name in ["skein", "skeinctl"] {
+        let (from, to) = (bin.join(name), copy.join(name));
+        std::fs::copy(&from, &to).map_err(|error| format!("copying {}: {error}", from.display()))?;
+    }
+    let path = |name: &str| copy.join(name).display().to_string();
+    let env = [("SKEIN_BIN", path("skein")), ("SKEINCTL_BIN", path("skeinctl"))];
+    let mut args = vec!["test", "--locked", "--workspace"];
+    args.extend(rest.iter().map(String::as_str));
+    cargo(&args, &env)
+}
+
+fn ci() -> Result {
+    setup::run()?;
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    cargo(&["doc", "--locked", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings".to_owned())])?;
+    if run::exists("cargo-deny") {
+        cargo(&["deny", "check"], &[])?;
+    }
+    test(&[])
+}

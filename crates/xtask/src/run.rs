@@ -1,0 +1,53 @@
+//! Running other programs.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An error is a sentence for the person at the terminal.
+pub type Result<T = ()> = std::result::Result<T, String>;
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
+}
+
+/// Where cargo puts what it builds.
+pub fn target_dir() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(dir).map_err(|error| format!("CARGO_TARGET_DIR: {error}")),
+        None => Ok(root().join("target")),
+    }
+}
+
+/// Cargo, with a compiler cache before the C and C++ compilers. It goes in by PATH, which no build script watches,
+/// so that commands with and without it share their builds.
+pub fn cargo(args: &[&str], env: &[(&str, String)]) -> Result {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    command(&cargo, args, env)
+}
+
+pub fn command(program: &str, args: &[&str], env: &[(&str, String)]) -> Result {
+    let status = Command::new(program)
+        .args(args)
+        .envs(env.iter().map(|(name, value)| (*name, value.as_str())))
+        .env("PATH", path_with_ccache())
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("{program}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("failed: {program} {} ({status})", args.join(" "))) }
+}
+
+fn path_with_ccache() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let links = PathBuf::from("/usr/lib/ccache");
+    if !links.is_dir() || std::env::split_paths(&path).any(|entry| entry == links) {
+        return path;
+    }
+    let entries = std::iter::once(links).chain(std::env::split_paths(&path));
+    std::env::join_paths(entries).unwrap_or(path)
+}
+
+pub fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
