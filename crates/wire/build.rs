@@ -2,7 +2,11 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
-    let files = ["skein/v1/admin.proto", "skein/internal/v1/spool.proto", "skein/internal/v1/sessions.proto"];
+    let files = [
+        "skein/v1/admin.proto",
+        "skein/internal/v1/spool.proto",
+        "skein/internal/v1/sessions.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={root}/{file}");
     }

@@ -1,1 +1,95 @@
-//! End-to-end and fault tests over real processes.
+//! A node with its sink, as the tests over real processes start them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use skein_testkit::load::Injected;
+use skein_testkit::oracle::{self, Verdict};
+use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::sink::{Sink, SinkConfig};
+use tempfile::TempDir;
+
+/// How long a node may take to start on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+
+/// A node whose smarthost is a sink.
+#[derive(Debug)]
+pub struct Bench {
+    pub sink: Sink,
+    pub smtp: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    folder: TempDir,
+}
+
+impl Bench {
+    pub async fn new() -> Result<Self> {
+        let port =
+            || -> Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
+        let sink = Sink::start(SinkConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
+        let bench = Self {
+            sink,
+            smtp: port()?,
+            http: port()?,
+            admin: port()?,
+            folder: TempDir::new()?,
+        };
+        let config = format!(
+            r#"
+            role = "all"
+            data_dir = "{data}"
+            [smtp]
+            hostname = "mx.skein.test"
+            relay_networks = ["127.0.0.0/8"]
+            [[smtp.listener]]
+            address = "{smtp}"
+            [admin]
+            listen = "{admin}"
+            [http]
+            listen = "{http}"
+            [delivery]
+            smarthost = "{sink}"
+            [delivery.retry]
+            first = "200ms"
+            cap = "1s"
+            "#,
+            data = bench.folder.path().join("data").display(),
+            smtp = bench.smtp,
+            admin = bench.admin,
+            http = bench.http,
+            sink = bench.sink.address(),
+        );
+        std::fs::write(bench.config(), config)?;
+        Ok(bench)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("skein.toml")
+    }
+
+    /// Starts the node that `cargo xtask test` built; `failpoints` are those of the crate `fail`.
+    pub async fn start(&self, failpoints: &str) -> Result<Node> {
+        let binary = PathBuf::from(
+            std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?,
+        );
+        let mut config = NodeConfig::serve(&binary, &self.config(), self.http);
+        config.env.push(("FAILPOINTS".into(), failpoints.into()));
+        let mut node = Node::start(config)?;
+        node.ready(READY).await?;
+        Ok(node)
+    }
+
+    /// Waits until everything that was acknowledged has arrived, and judges.
+    pub async fn settle(&self, injected: &[Injected], within: Duration) -> Verdict {
+        let until = tokio::time::Instant::now() + within;
+        loop {
+            let verdict = oracle::judge(injected, &self.sink.records());
+            if verdict.lost.is_empty() || tokio::time::Instant::now() > until {
+                return verdict;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}

@@ -6,8 +6,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Router;
 pub use tonic::transport::Channel;
+use tonic::transport::server::Router;
 use tonic::transport::{Endpoint, Uri};
 
 /// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
@@ -37,7 +37,10 @@ pub fn connect(address: String) -> Result<Channel, tonic::transport::Error> {
 pub fn in_process(router: Router) -> Channel {
     let (to_server, connections) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(4);
     tokio::spawn(async move {
-        if let Err(error) = router.serve_with_incoming(ReceiverStream::new(connections)).await {
+        if let Err(error) = router
+            .serve_with_incoming(ReceiverStream::new(connections))
+            .await
+        {
             tracing::error!(%error, "the in-process gRPC server ended");
         }
     });

@@ -53,20 +53,34 @@ impl Spool {
         let client = SpoolClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { client, group, stream: Arc::default() }
+        Self {
+            client,
+            group,
+            stream: Arc::default(),
+        }
     }
 
     /// Starts the body of a new message. Dropping the upload before its end discards it.
     pub fn begin(&self, now: UnixMs, random: u64) -> Upload {
-        Upload { id: MessageId::new(now, self.group, random), stream: self.open_stream(), done: false }
+        Upload {
+            id: MessageId::new(now, self.group, random),
+            stream: self.open_stream(),
+            done: false,
+        }
     }
 
     /// Returns when the message is committed.
     pub async fn accept(&self, accept: &Accept) -> Result<(), SpoolError> {
         let command = Bytes::from(codec::encode(accept));
-        match self.open_stream().ask(accept.id, Step::Accept(command)).await? {
+        match self
+            .open_stream()
+            .ask(accept.id, Step::Accept(command))
+            .await?
+        {
             ingest_result::Result::Accepted(_) => Ok(()),
-            other => Err(SpoolError::Refused(format!("an accept was answered with {other:?}"))),
+            other => Err(SpoolError::Refused(format!(
+                "an accept was answered with {other:?}"
+            ))),
         }
     }
 
@@ -75,8 +89,12 @@ impl Spool {
         &self,
         id: MessageId,
         offset: u64,
-    ) -> Result<impl Stream<Item = Result<Bytes, SpoolError>> + Send + Unpin + 'static, SpoolError> {
-        let request = ReadBodyRequest { id: convert::message_id_bytes(id), offset };
+    ) -> Result<impl Stream<Item = Result<Bytes, SpoolError>> + Send + Unpin + 'static, SpoolError>
+    {
+        let request = ReadBodyRequest {
+            id: convert::message_id_bytes(id),
+            offset,
+        };
         let parts = self
             .client
             .clone()
@@ -124,8 +142,14 @@ impl IngestStream {
     }
 
     async fn send(&self, id: MessageId, step: Step) -> Result<(), SpoolError> {
-        let item = IngestItem { id: convert::message_id_bytes(id), step: Some(step) };
-        self.items.send(item).await.map_err(|_| SpoolError::Unavailable("the stream broke".into()))
+        let item = IngestItem {
+            id: convert::message_id_bytes(id),
+            step: Some(step),
+        };
+        self.items
+            .send(item)
+            .await
+            .map_err(|_| SpoolError::Unavailable("the stream broke".into()))
     }
 
     async fn ask(&self, id: MessageId, step: Step) -> Answer {
@@ -140,7 +164,10 @@ impl IngestStream {
             Ok(Err(_)) => Err(SpoolError::Unknown("the stream broke".into())),
             Err(_) => {
                 self.waiting.lock().remove(&id);
-                Err(SpoolError::Unknown(format!("no answer within {} s", DEADLINE.as_secs())))
+                Err(SpoolError::Unknown(format!(
+                    "no answer within {} s",
+                    DEADLINE.as_secs()
+                )))
             }
         }
     }
@@ -185,7 +212,9 @@ async fn deliver_answers(mut replies: tonic::Streaming<IngestReply>, waiting: &W
             };
             if let Some(waiter) = waiting.lock().remove(&id) {
                 let answer = match answer {
-                    ingest_result::Result::Problem(problem) => Err(SpoolError::from_problem(problem)),
+                    ingest_result::Result::Problem(problem) => {
+                        Err(SpoolError::from_problem(problem))
+                    }
                     answer => Ok(answer),
                 };
                 // A waiter that is gone gave up at its deadline.
@@ -219,10 +248,14 @@ impl Upload {
         let answer = self.stream.ask(self.id, Step::Finish(true)).await;
         self.done = answer.is_ok();
         match answer? {
-            ingest_result::Result::Stored(stored) => {
-                Ok(BodyRef { bytes: stored.bytes, crc32c: stored.crc32c, acks: vec![NodeId(stored.node)] })
-            }
-            other => Err(SpoolError::Refused(format!("the end of a body was answered with {other:?}"))),
+            ingest_result::Result::Stored(stored) => Ok(BodyRef {
+                bytes: stored.bytes,
+                crc32c: stored.crc32c,
+                acks: vec![NodeId(stored.node)],
+            }),
+            other => Err(SpoolError::Refused(format!(
+                "the end of a body was answered with {other:?}"
+            ))),
         }
     }
 }
@@ -231,7 +264,10 @@ impl Drop for Upload {
     fn drop(&mut self) {
         if !self.done {
             // A full queue means that the sweep of orphaned bodies finds this one later.
-            let item = IngestItem { id: convert::message_id_bytes(self.id), step: Some(Step::Abort(true)) };
+            let item = IngestItem {
+                id: convert::message_id_bytes(self.id),
+                step: Some(Step::Abort(true)),
+            };
             let _ = self.stream.items.try_send(item);
         }
     }

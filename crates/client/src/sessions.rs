@@ -22,12 +22,16 @@ pub struct Sessions {
 
 impl Sessions {
     pub fn new(channel: Channel) -> Self {
-        Self { client: SessionsClient::new(channel) }
+        Self {
+            client: SessionsClient::new(channel),
+        }
     }
 
     /// Opens a session for the sender of this name; an earlier one of the name ends.
     pub async fn open(&self, sender: &str) -> Result<Session, SpoolError> {
-        let request = OpenSessionRequest { sender: sender.to_owned() };
+        let request = OpenSessionRequest {
+            sender: sender.to_owned(),
+        };
         let reply = self
             .client
             .clone()
@@ -41,7 +45,10 @@ impl Sessions {
             .map(|owned| convert::slot(owned.slot, owned.epoch))
             .collect::<Result<_, _>>()
             .map_err(|error| SpoolError::Refused(error.to_string()))?;
-        Ok(Session { id: SessionId(reply.session), slots })
+        Ok(Session {
+            id: SessionId(reply.session),
+            slots,
+        })
     }
 
     pub async fn close(&self, session: SessionId) -> Result<(), SpoolError> {

@@ -59,12 +59,23 @@ impl Spool {
         let slots = session
             .slots
             .iter()
-            .map(|(slot, epoch)| OwnedSlot { slot: slot.0.into(), epoch: epoch.0 })
+            .map(|(slot, epoch)| OwnedSlot {
+                slot: slot.0.into(),
+                epoch: epoch.0,
+            })
             .collect();
-        let open = OpenWork { session: session.id.0, slots, window };
+        let open = OpenWork {
+            session: session.id.0,
+            slots,
+            window,
+        };
         let (frames, outgoing) = mpsc::channel(4);
-        let first = WorkRequest { request: Some(Request::Open(open)) };
-        frames.try_send(first).expect("the channel is new and has room");
+        let first = WorkRequest {
+            request: Some(Request::Open(open)),
+        };
+        frames
+            .try_send(first)
+            .expect("the channel is new and has room");
         let replies = self
             .client
             .clone()
@@ -88,7 +99,10 @@ impl Spool {
                 let _ = waiter.send(Err(SpoolError::Unknown(reason.clone())));
             }
         });
-        Ok(Work { replies: received, reporter: Reporter { reports, waiting } })
+        Ok(Work {
+            replies: received,
+            reporter: Reporter { reports, waiting },
+        })
     }
 }
 
@@ -118,7 +132,10 @@ impl Reporter {
             Ok(Err(_)) => Err(SpoolError::Unknown("the work stream broke".into())),
             Err(_) => {
                 self.waiting.lock().remove(&report.task);
-                Err(SpoolError::Unknown(format!("no answer within {} s", DEADLINE.as_secs())))
+                Err(SpoolError::Unknown(format!(
+                    "no answer within {} s",
+                    DEADLINE.as_secs()
+                )))
             }
         }
     }
@@ -129,7 +146,10 @@ impl Reporter {
     }
 }
 
-async fn send_reports(mut queue: mpsc::Receiver<(TaskId, Bytes)>, frames: mpsc::Sender<WorkRequest>) {
+async fn send_reports(
+    mut queue: mpsc::Receiver<(TaskId, Bytes)>,
+    frames: mpsc::Sender<WorkRequest>,
+) {
     while let Some((_, first)) = queue.recv().await {
         let mut reports = vec![first];
         while reports.len() < FRAME_REPORTS {
@@ -138,7 +158,9 @@ async fn send_reports(mut queue: mpsc::Receiver<(TaskId, Bytes)>, frames: mpsc::
             };
             reports.push(report);
         }
-        let frame = WorkRequest { request: Some(Request::Reports(Reports { reports })) };
+        let frame = WorkRequest {
+            request: Some(Request::Reports(Reports { reports })),
+        };
         if frames.send(frame).await.is_err() {
             return;
         }
@@ -170,10 +192,18 @@ async fn receive(
             };
             if let Some(waiter) = waiting.lock().remove(&task) {
                 // A waiter that is gone gave up at its deadline.
-                let _ = waiter.send(result.problem.map_or(Ok(()), |p| Err(SpoolError::from_problem(p))));
+                let _ = waiter.send(
+                    result
+                        .problem
+                        .map_or(Ok(()), |p| Err(SpoolError::from_problem(p))),
+                );
             }
         }
-        let assigned: Result<Vec<_>, _> = reply.tasks.into_iter().map(|task| read_task(session, task)).collect();
+        let assigned: Result<Vec<_>, _> = reply
+            .tasks
+            .into_iter()
+            .map(|task| read_task(session, task))
+            .collect();
         match assigned {
             Ok(assigned) if assigned.is_empty() => {}
             Ok(assigned) => {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use skein_model::spool::{Command, FlushScope, QueueRow, Response as SpoolResponse, TaskRow, query};
+use skein_model::spool::{
+    Command, FlushScope, QueueRow, Response as SpoolResponse, TaskRow, query,
+};
 use skein_model::{MessageId, QueueId, TaskId, UnixMs, codec, meta};
 use skein_store::Reader;
 use skein_wire::convert;
@@ -30,7 +32,10 @@ pub struct AdminService {
 
 #[tonic::async_trait]
 impl Admin for AdminService {
-    async fn get_status(&self, _request: Request<GetStatusRequest>) -> Result<Response<ClusterStatus>, Status> {
+    async fn get_status(
+        &self,
+        _request: Request<GetStatusRequest>,
+    ) -> Result<Response<ClusterStatus>, Status> {
         let state = query::state(&self.spool.reader);
         Ok(Response::new(ClusterStatus {
             version: self.config.version.clone(),
@@ -48,12 +53,18 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn list_queues(&self, request: Request<ListQueuesRequest>) -> Result<Response<ListQueuesResponse>, Status> {
+    async fn list_queues(
+        &self,
+        request: Request<ListQueuesRequest>,
+    ) -> Result<Response<ListQueuesResponse>, Status> {
         let request = request.into_inner();
         let limit = page(request.limit, 100);
         let mut after = match request.page_token.as_str() {
             "" => None,
-            token => Some(queue_id(token).ok_or_else(|| Status::invalid_argument("page_token: not one of ours"))?),
+            token => Some(
+                queue_id(token)
+                    .ok_or_else(|| Status::invalid_argument("page_token: not one of ours"))?,
+            ),
         };
         let mut queues = Vec::new();
         let mut next_page_token = String::new();
@@ -73,25 +84,50 @@ impl Admin for AdminService {
                 }
             }
             if queues.len() == limit {
-                return Ok(Response::new(ListQueuesResponse { queues, next_page_token }));
+                return Ok(Response::new(ListQueuesResponse {
+                    queues,
+                    next_page_token,
+                }));
             }
         }
-        Ok(Response::new(ListQueuesResponse { queues, next_page_token: String::new() }))
+        Ok(Response::new(ListQueuesResponse {
+            queues,
+            next_page_token: String::new(),
+        }))
     }
 
-    async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<QueueDetail>, Status> {
+    async fn get_queue(
+        &self,
+        request: Request<GetQueueRequest>,
+    ) -> Result<Response<QueueDetail>, Status> {
         let request = request.into_inner();
-        let (id, row) = self.find_queues(&request.queue).into_iter().next().ok_or_else(|| no_queue(&request.queue))?;
+        let (id, row) = self
+            .find_queues(&request.queue)
+            .into_iter()
+            .next()
+            .ok_or_else(|| no_queue(&request.queue))?;
         let rows = &self.spool.reader;
-        let due = query::due(rows, id, UnixMs(0), UnixMs(u64::MAX), page(request.limit, 20));
+        let due = query::due(
+            rows,
+            id,
+            UnixMs(0),
+            UnixMs(u64::MAX),
+            page(request.limit, 20),
+        );
         let tasks = due
             .into_iter()
             .filter_map(|(_, task)| Some(summary(task, &query::task(rows, task)?)))
             .collect();
-        Ok(Response::new(QueueDetail { queue: Some(self.queue(id, &row)), tasks }))
+        Ok(Response::new(QueueDetail {
+            queue: Some(self.queue(id, &row)),
+            tasks,
+        }))
     }
 
-    async fn get_message(&self, request: Request<GetMessageRequest>) -> Result<Response<Message>, Status> {
+    async fn get_message(
+        &self,
+        request: Request<GetMessageRequest>,
+    ) -> Result<Response<Message>, Status> {
         let id = message_id(&request.into_inner().id)?;
         let rows = &self.spool.reader;
         let row = query::message(rows, id).ok_or_else(|| no_message(id))?;
@@ -103,8 +139,14 @@ impl Admin for AdminService {
             bytes: row.body.bytes,
             accepted_at_ms: row.accepted_at.0,
             finished_at_ms: row.finished_at.map_or(0, |at| at.0),
-            open_tasks: query::tasks_of(rows, id).iter().map(|(task, row)| summary(*task, row)).collect(),
-            history: query::history(rows, id).iter().map(convert::history_entry).collect(),
+            open_tasks: query::tasks_of(rows, id)
+                .iter()
+                .map(|(task, row)| summary(*task, row))
+                .collect(),
+            history: query::history(rows, id)
+                .iter()
+                .map(convert::history_entry)
+                .collect(),
             envid: row.envelope.envid.unwrap_or_default(),
         }))
     }
@@ -114,9 +156,14 @@ impl Admin for AdminService {
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
         let id = message_id(&request.into_inner().id)?;
-        let command = Command::Delete { message: id, by: "admin".into() };
+        let command = Command::Delete {
+            message: id,
+            by: "admin".into(),
+        };
         match self.commit(&command).await? {
-            SpoolResponse::Count(recipients) => Ok(Response::new(DeleteMessageResponse { recipients })),
+            SpoolResponse::Count(recipients) => {
+                Ok(Response::new(DeleteMessageResponse { recipients }))
+            }
             SpoolResponse::Done => Ok(Response::new(DeleteMessageResponse { recipients: 0 })),
             SpoolResponse::Refused(_) => Err(no_message(id)),
         }
@@ -171,7 +218,9 @@ impl AdminService {
 
     /// By id, by domain, or all when `name` is empty.
     fn find_queues(&self, name: &str) -> Vec<(QueueId, QueueRow)> {
-        if let Some((id, row)) = queue_id(name).and_then(|id| Some((id, query::queue(&self.spool.reader, id)?))) {
+        if let Some((id, row)) =
+            queue_id(name).and_then(|id| Some((id, query::queue(&self.spool.reader, id)?)))
+        {
             return vec![(id, row)];
         }
         let mut found = Vec::new();
@@ -182,7 +231,11 @@ impl AdminService {
                 return found;
             };
             after = Some(*last);
-            found.extend(queues.into_iter().filter(|(_, row)| name.is_empty() || row.domain.as_str() == name));
+            found.extend(
+                queues
+                    .into_iter()
+                    .filter(|(_, row)| name.is_empty() || row.domain.as_str() == name),
+            );
         }
     }
 }
@@ -201,7 +254,11 @@ fn count_queues(rows: &Reader) -> u64 {
 }
 
 fn page(limit: u32, default: usize) -> usize {
-    if limit == 0 { default } else { (limit as usize).min(PAGE_MAX) }
+    if limit == 0 {
+        default
+    } else {
+        (limit as usize).min(PAGE_MAX)
+    }
 }
 
 fn queue_id(text: &str) -> Option<QueueId> {
@@ -209,26 +266,39 @@ fn queue_id(text: &str) -> Option<QueueId> {
 }
 
 fn message_id(text: &str) -> Result<MessageId, Status> {
-    text.parse().map_err(|error| Status::invalid_argument(format!("id: {error}")))
+    text.parse()
+        .map_err(|error| Status::invalid_argument(format!("id: {error}")))
 }
 
 fn no_message(id: MessageId) -> Status {
-    Status::not_found(format!("no message {id} is open; finished messages are known for a day, older ones by the event log"))
+    Status::not_found(format!(
+        "no message {id} is open; finished messages are known for a day, older ones by the event log"
+    ))
 }
 
 fn no_queue(name: &str) -> Status {
-    Status::not_found(format!("no queue {name:?} has open tasks; list them with `skeinctl queue list`"))
+    Status::not_found(format!(
+        "no queue {name:?} has open tasks; list them with `skeinctl queue list`"
+    ))
 }
 
 fn summary(id: TaskId, row: &TaskRow) -> TaskSummary {
     TaskSummary {
         message_id: id.message.to_string(),
         number: id.number,
-        recipients: row.recipients.iter().map(|(_, recipient)| recipient.address.clone()).collect(),
+        recipients: row
+            .recipients
+            .iter()
+            .map(|(_, recipient)| recipient.address.clone())
+            .collect(),
         attempts: row.attempts,
         due_at_ms: row.due.0,
         created_at_ms: row.created.0,
-        last_reply: row.last_reply.as_ref().map(ToString::to_string).unwrap_or_default(),
+        last_reply: row
+            .last_reply
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         domain: row.domain.to_string(),
     }
 }

@@ -27,14 +27,21 @@ pub struct EventReader {
 
 impl std::fmt::Debug for EventReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventReader").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("EventReader")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }
 
 impl EventReader {
     pub(crate) fn new(group: Arc<Group>, reader: Reader, grown: watch::Receiver<u64>) -> Self {
         let next = query::state(&reader).first_seq;
-        Self { group, reader, grown, next }
+        Self {
+            group,
+            reader,
+            grown,
+            next,
+        }
     }
 
     /// The next events in order; waits for some. None when the node stops.

@@ -28,13 +28,20 @@ pub struct Group {
 }
 
 impl Group {
-    pub async fn start<L, S>(id: GroupId, node: NodeId, log: L, machine: S) -> Result<Self, StartError>
+    pub async fn start<L, S>(
+        id: GroupId,
+        node: NodeId,
+        log: L,
+        machine: S,
+    ) -> Result<Self, StartError>
     where
         L: RaftLogStorage<TypeConfig>,
         S: RaftStateMachine<TypeConfig>,
     {
         let failed = |reason: String| StartError::Raft { group: id, reason };
-        let config = raft_config(id).validate().map_err(|error| failed(error.to_string()))?;
+        let config = raft_config(id)
+            .validate()
+            .map_err(|error| failed(error.to_string()))?;
         let raft = Raft::new(node.0, Arc::new(config), NoPeers, log, machine)
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -48,7 +55,9 @@ impl Group {
             .await
             .map_err(|error| failed(error.to_string()))?;
         // A read barrier: what was committed before the restart is applied when this returns.
-        raft.ensure_linearizable().await.map_err(|error| failed(error.to_string()))?;
+        raft.ensure_linearizable()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let proposer = Proposer::start(raft.clone());
         Ok(Self { id, raft, proposer })
     }
@@ -118,7 +127,9 @@ impl RaftNetworkFactory<TypeConfig> for NoPeers {
 struct Nobody;
 
 fn nobody() -> Unreachable {
-    Unreachable::new(&std::io::Error::other("this group has one voter and no peers"))
+    Unreachable::new(&std::io::Error::other(
+        "this group has one voter and no peers",
+    ))
 }
 
 impl RaftNetwork<TypeConfig> for Nobody {
@@ -144,7 +155,10 @@ impl RaftNetwork<TypeConfig> for Nobody {
         _snapshot: Snapshot<TypeConfig>,
         _cancel: impl Future<Output = openraft::error::ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
-    ) -> Result<SnapshotResponse<u64>, openraft::error::StreamingError<TypeConfig, openraft::error::Fatal<u64>>> {
+    ) -> Result<
+        SnapshotResponse<u64>,
+        openraft::error::StreamingError<TypeConfig, openraft::error::Fatal<u64>>,
+    > {
         Err(openraft::error::StreamingError::Unreachable(nobody()))
     }
 

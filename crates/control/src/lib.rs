@@ -68,7 +68,9 @@ pub struct Control {
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control").field("node", &self.spool.node).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("node", &self.spool.node)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,9 +82,10 @@ impl Control {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let node = node_id::load_or_create(&config.data_dir).map_err(StartError::NodeId)?;
         let dir = config.data_dir.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&dir, skein_store::Options::default()))
-            .await
-            .expect("opening the store does not panic")?;
+        let store =
+            tokio::task::spawn_blocking(move || Store::open(&dir, skein_store::Options::default()))
+                .await
+                .expect("opening the store does not panic")?;
         let bodies = store.bodies();
 
         let meta_reader = store.reader(GroupId::META);
@@ -104,7 +107,13 @@ impl Control {
             started_at: now(),
             meta,
             meta_reader,
-            spool: SpoolGroup { group, reader, bodies, dispatch, node },
+            spool: SpoolGroup {
+                group,
+                reader,
+                bodies,
+                dispatch,
+                node,
+            },
         })
     }
 
@@ -135,7 +144,11 @@ impl Control {
 
     /// The event log from the first event that no sink has taken yet.
     pub fn events(&self) -> EventReader {
-        EventReader::new(self.spool.group.clone(), self.spool.reader.clone(), self.spool.dispatch.events())
+        EventReader::new(
+            self.spool.group.clone(),
+            self.spool.reader.clone(),
+            self.spool.dispatch.events(),
+        )
     }
 
     /// What the groups hold, for metrics.

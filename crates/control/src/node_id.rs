@@ -16,9 +16,14 @@ pub fn load_or_create(data_dir: &Path) -> io::Result<NodeId> {
     fs::create_dir_all(data_dir)?;
     let path = data_dir.join(FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => u64::from_str_radix(text.trim(), 16).map(NodeId).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{} holds no node id", path.display()))
-        }),
+        Ok(text) => u64::from_str_radix(text.trim(), 16)
+            .map(NodeId)
+            .map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{} holds no node id", path.display()),
+                )
+            }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Zero would read as "none" in the admin API.
             let id = rand::random::<u64>().max(1);

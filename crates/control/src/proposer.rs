@@ -46,8 +46,13 @@ impl Proposer {
 
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Proposal { command, reply }).await.map_err(|_| ProposeError::NotLeader)?;
-        answer.await.unwrap_or_else(|_| Err(ProposeError::Unknown("the group stopped".into())))
+        self.queue
+            .send(Proposal { command, reply })
+            .await
+            .map_err(|_| ProposeError::NotLeader)?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(ProposeError::Unknown("the group stopped".into())))
     }
 }
 
@@ -80,8 +85,14 @@ async fn run(raft: Raft<TypeConfig>, mut proposals: mpsc::Receiver<Proposal>) {
     }
 }
 
-async fn write(raft: &Raft<TypeConfig>, commands: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, ProposeError> {
-    let batch = Batch { at: clock::now().0, commands };
+async fn write(
+    raft: &Raft<TypeConfig>,
+    commands: Vec<Vec<u8>>,
+) -> Result<Vec<Vec<u8>>, ProposeError> {
+    let batch = Batch {
+        at: clock::now().0,
+        commands,
+    };
     let raft = raft.clone();
     let write = tokio::spawn(async move { raft.client_write(batch).await });
     crate::spool::kill_point("control-after-propose");
@@ -92,6 +103,9 @@ async fn write(raft: &Raft<TypeConfig>, commands: Vec<Vec<u8>>) -> Result<Vec<Ve
         }
         Ok(Ok(Err(error))) => Err(ProposeError::Unknown(error.to_string())),
         Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
-        Err(_) => Err(ProposeError::Unknown(format!("not committed within {} s", DEADLINE.as_secs()))),
+        Err(_) => Err(ProposeError::Unknown(format!(
+            "not committed within {} s",
+            DEADLINE.as_secs()
+        ))),
     }
 }

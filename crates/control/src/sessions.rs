@@ -34,23 +34,41 @@ impl SessionsService {
 
 #[tonic::async_trait]
 impl Sessions for SessionsService {
-    async fn open(&self, request: Request<OpenSessionRequest>) -> Result<Response<OpenSessionReply>, Status> {
+    async fn open(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionReply>, Status> {
         let sender = request.into_inner().sender;
         if sender.is_empty() {
-            return Err(Status::invalid_argument("sender: a session needs the sender's name"));
+            return Err(Status::invalid_argument(
+                "sender: a session needs the sender's name",
+            ));
         }
         let session = SessionId(rand::random());
-        self.propose(Command::OpenSession { session, sender }).await?;
+        self.propose(Command::OpenSession { session, sender })
+            .await?;
         let slots = meta::assignments(&self.reader)
             .into_iter()
             .filter(|(_, held)| held.session == session)
-            .map(|(slot, held)| AssignedSlot { slot: slot.0.into(), epoch: held.epoch.0 })
+            .map(|(slot, held)| AssignedSlot {
+                slot: slot.0.into(),
+                epoch: held.epoch.0,
+            })
             .collect();
-        Ok(Response::new(OpenSessionReply { session: session.0, slots }))
+        Ok(Response::new(OpenSessionReply {
+            session: session.0,
+            slots,
+        }))
     }
 
-    async fn close(&self, request: Request<CloseSessionRequest>) -> Result<Response<CloseSessionReply>, Status> {
-        self.propose(Command::CloseSession(SessionId(request.into_inner().session))).await?;
+    async fn close(
+        &self,
+        request: Request<CloseSessionRequest>,
+    ) -> Result<Response<CloseSessionReply>, Status> {
+        self.propose(Command::CloseSession(SessionId(
+            request.into_inner().session,
+        )))
+        .await?;
         Ok(Response::new(CloseSessionReply {}))
     }
 }

@@ -13,7 +13,12 @@ pub type Admin = AdminClient<skein_client::Channel>;
 #[command(name = "skeinctl", version, about = "Manages a Skein cluster")]
 pub struct Cli {
     /// The admin API of any control node.
-    #[arg(long, global = true, env = "SKEIN_SERVER", default_value = "http://127.0.0.1:7001")]
+    #[arg(
+        long,
+        global = true,
+        env = "SKEIN_SERVER",
+        default_value = "http://127.0.0.1:7001"
+    )]
     server: String,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]

@@ -16,11 +16,21 @@ pub enum Command {
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
     match command {
         Command::Show { id } => {
-            let message = admin.get_message(GetMessageRequest { id }).await?.into_inner();
-            if json { show::json(&message) } else { print(&message) }
+            let message = admin
+                .get_message(GetMessageRequest { id })
+                .await?
+                .into_inner();
+            if json {
+                show::json(&message)
+            } else {
+                print(&message)
+            }
         }
         Command::Delete { id } => {
-            let deleted = admin.delete_message(DeleteMessageRequest { id }).await?.into_inner();
+            let deleted = admin
+                .delete_message(DeleteMessageRequest { id })
+                .await?
+                .into_inner();
             if json {
                 return show::json(&deleted);
             }
@@ -31,7 +41,11 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
 }
 
 fn print(message: &Message) -> anyhow::Result<()> {
-    let sender = if message.sender.is_empty() { "<> (a report)" } else { &message.sender };
+    let sender = if message.sender.is_empty() {
+        "<> (a report)"
+    } else {
+        &message.sender
+    };
     println!("Message   {}", message.id);
     println!("From      {sender}");
     println!("Tenant    {}, pool {}", message.tenant, message.pool);
@@ -44,7 +58,11 @@ fn print(message: &Message) -> anyhow::Result<()> {
     for task in &message.open_tasks {
         println!();
         println!("Open      {}", task.recipients.join(", "));
-        println!("          {} attempts, next {}", task.attempts, show::until(task.due_at_ms));
+        println!(
+            "          {} attempts, next {}",
+            task.attempts,
+            show::until(task.due_at_ms)
+        );
         if !task.last_reply.is_empty() {
             println!("          {}", task.last_reply);
         }
@@ -57,24 +75,43 @@ fn print(message: &Message) -> anyhow::Result<()> {
 }
 
 fn line(entry: &HistoryEntry) -> String {
-    let mut line = format!("{}  {:<9}  {}", show::time(entry.at_ms), entry.event, recipients(&entry.recipients));
+    let mut line = format!(
+        "{}  {:<9}  {}",
+        show::time(entry.at_ms),
+        entry.event,
+        recipients(&entry.recipients)
+    );
     if entry.attempt > 0 {
-        line.push_str(&format!("  attempt {}, {} ms", entry.attempt, entry.duration_ms));
+        line.push_str(&format!(
+            "  attempt {}, {} ms",
+            entry.attempt, entry.duration_ms
+        ));
     }
-    for (word, value) in [("via", &entry.peer), ("from", &entry.source), ("", &entry.tls)] {
+    for (word, value) in [
+        ("via", &entry.peer),
+        ("from", &entry.source),
+        ("", &entry.tls),
+    ] {
         if !value.is_empty() {
             line.push_str(&format!("  {word} {value}").replace("   ", "  "));
         }
     }
     if !entry.related_message.is_empty() {
-        let word = if entry.event == "accepted" { "about" } else { "DSN" };
+        let word = if entry.event == "accepted" {
+            "about"
+        } else {
+            "DSN"
+        };
         line.push_str(&format!("  {word} {}", entry.related_message));
     }
     if !entry.reply.is_empty() {
         line.push_str(&format!("\n                     {}", entry.reply));
     }
     if entry.next_attempt_at_ms > 0 {
-        line.push_str(&format!("\n                     next attempt {}", show::time(entry.next_attempt_at_ms)));
+        line.push_str(&format!(
+            "\n                     next attempt {}",
+            show::time(entry.next_attempt_at_ms)
+        ));
     }
     line
 }

@@ -46,7 +46,11 @@ async fn list(mut admin: Admin, domain: String, limit: usize, json: bool) -> any
     let mut page_token = String::new();
     loop {
         let page = u32::try_from((limit - queues.len()).min(1000))?;
-        let request = ListQueuesRequest { limit: page, page_token, domain: domain.clone() };
+        let request = ListQueuesRequest {
+            limit: page,
+            page_token,
+            domain: domain.clone(),
+        };
         let answer = admin.list_queues(request).await?.into_inner();
         queues.extend(answer.queues);
         page_token = answer.next_page_token;
@@ -81,12 +85,16 @@ fn row(queue: &Queue) -> [String; 7] {
 }
 
 async fn show_one(mut admin: Admin, queue: String, limit: u32, json: bool) -> anyhow::Result<()> {
-    let detail = admin.get_queue(GetQueueRequest { queue, limit }).await?.into_inner();
+    let detail = admin
+        .get_queue(GetQueueRequest { queue, limit })
+        .await?
+        .into_inner();
     if json {
         return show::json(&detail);
     }
     if let Some(queue) = &detail.queue {
-        let mut table = show::table(&["QUEUE", "DOMAIN", "TENANT", "POOL", "SLOT", "TASKS", "NEXT"]);
+        let mut table =
+            show::table(&["QUEUE", "DOMAIN", "TENANT", "POOL", "SLOT", "TASKS", "NEXT"]);
         table.add_row(row(queue));
         show::print(&table);
         println!();
@@ -114,7 +122,10 @@ pub fn recipients(all: &[String]) -> String {
 }
 
 async fn flush(mut admin: Admin, queue: String, json: bool) -> anyhow::Result<()> {
-    let flushed = admin.flush_queues(FlushQueuesRequest { queue }).await?.into_inner();
+    let flushed = admin
+        .flush_queues(FlushQueuesRequest { queue })
+        .await?
+        .into_inner();
     if json {
         return show::json(&flushed);
     }

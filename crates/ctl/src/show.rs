@@ -11,7 +11,10 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
     table
 }
 
@@ -23,8 +26,14 @@ pub fn print(table: &Table) {
 
 /// Local time to the second; `-` for none.
 pub fn time(at_ms: u64) -> String {
-    match i64::try_from(at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
-        Some(at) if at_ms > 0 => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%F %T").to_string(),
+    match i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+    {
+        Some(at) if at_ms > 0 => at
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%F %T")
+            .to_string(),
         _ => "-".into(),
     }
 }

@@ -8,7 +8,10 @@ pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     if json {
         return show::json(&status);
     }
-    println!("Skein {}, node {}, role {}", status.version, status.node_id, status.role);
+    println!(
+        "Skein {}, node {}, role {}",
+        status.version, status.node_id, status.role
+    );
     println!("Started   {}", show::time(status.started_at_ms));
     println!("Data      {}", status.data_dir);
     println!(
@@ -18,12 +21,23 @@ pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<()> {
         status.queues,
         show::bytes(status.open_body_bytes)
     );
-    println!("Senders   {}, owning {} of 1024 slots", status.sessions, status.slots_owned);
+    println!(
+        "Senders   {}, owning {} of 1024 slots",
+        status.sessions, status.slots_owned
+    );
     println!();
     let mut table = show::table(&["GROUP", "STATE", "TERM", "APPLIED", "VOTERS", "LEADER"]);
     for group in status.groups {
-        let name = if group.group == 0 { "meta".to_owned() } else { format!("spool {}", group.group) };
-        let leader = if group.leader == 0 { "none".to_owned() } else { format!("{:016x}", group.leader) };
+        let name = if group.group == 0 {
+            "meta".to_owned()
+        } else {
+            format!("spool {}", group.group)
+        };
+        let leader = if group.leader == 0 {
+            "none".to_owned()
+        } else {
+            format!("{:016x}", group.leader)
+        };
         table.add_row([
             name,
             group.state,

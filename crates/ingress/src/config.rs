@@ -50,13 +50,17 @@ pub struct User {
 
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Config {
     pub fn may_relay(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
-        self.relay_networks.iter().any(|network| network.contains(&client))
+        self.relay_networks
+            .iter()
+            .any(|network| network.contains(&client))
     }
 }

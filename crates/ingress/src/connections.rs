@@ -28,7 +28,11 @@ pub struct Place {
 
 impl Connections {
     pub fn new(total_max: usize, per_client_max: usize) -> Arc<Self> {
-        Arc::new(Self { total_max, per_client_max, open: Mutex::default() })
+        Arc::new(Self {
+            total_max,
+            per_client_max,
+            open: Mutex::default(),
+        })
     }
 
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
@@ -42,7 +46,10 @@ impl Connections {
         }
         *of_client += 1;
         open.total += 1;
-        Some(Place { connections: self.clone(), client })
+        Some(Place {
+            connections: self.clone(),
+            client,
+        })
     }
 }
 

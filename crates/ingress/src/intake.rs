@@ -54,13 +54,23 @@ struct Body {
 }
 
 fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl<'s> Intake<'s> {
     pub fn new(shared: &'s Shared, address: IpAddr, kind: ListenerKind) -> Self {
-        Self { shared, address, kind, tls: None, mail: MailFrom::default(), recipients: Vec::new(), body: None }
+        Self {
+            shared,
+            address,
+            kind,
+            tls: None,
+            mail: MailFrom::default(),
+            recipients: Vec::new(),
+            body: None,
+        }
     }
 
     pub fn set_tls(&mut self, version: &str, cipher: &str) {
@@ -68,7 +78,12 @@ impl<'s> Intake<'s> {
     }
 
     pub fn login(&self, user: &str, password: &Secret) -> Option<Reply> {
-        let known = self.shared.config.users.iter().find(|known| known.name == user);
+        let known = self
+            .shared
+            .config
+            .users
+            .iter()
+            .find(|known| known.name == user);
         let right = known.is_some_and(|known| password.matches(known.password.as_bytes()));
         (!right).then(|| Reply::new(535, (5, 7, 8), "User or password is wrong"))
     }
@@ -81,14 +96,20 @@ impl<'s> Intake<'s> {
 
     pub fn rcpt(&mut self, rcpt: RcptTo, user: Option<&str>) -> Option<Reply> {
         if user.is_none() && !self.shared.config.may_relay(self.address) {
-            return Some(Reply::new(550, (5, 7, 1), "Relaying is not allowed for you"));
+            return Some(Reply::new(
+                550,
+                (5, 7, 1),
+                "Relaying is not allowed for you",
+            ));
         }
         let address = match rcpt.to {
             RcptPath::Address(address) => address,
-            RcptPath::Postmaster => match Address::from_parts("postmaster", &self.shared.config.hostname) {
-                Ok(address) => address,
-                Err(error) => return Some(Reply::new(550, (5, 1, 3), error.to_string())),
-            },
+            RcptPath::Postmaster => {
+                match Address::from_parts("postmaster", &self.shared.config.hostname) {
+                    Ok(address) => address,
+                    Err(error) => return Some(Reply::new(550, (5, 1, 3), error.to_string())),
+                }
+            }
         };
         let notify = rcpt.notify.map_or_else(Notify::default, |notify| Notify {
             success: notify.success,
@@ -96,9 +117,16 @@ impl<'s> Intake<'s> {
             delay: notify.delay,
             given: true,
         });
-        let orcpt = rcpt.orcpt.map(|orcpt| format!("{};{}", orcpt.kind(), orcpt.address()));
-        let recipient = Recipient { address: address.as_str().to_owned(), notify, orcpt };
-        self.recipients.push((Domain::new(&address.routing_domain()), recipient));
+        let orcpt = rcpt
+            .orcpt
+            .map(|orcpt| format!("{};{}", orcpt.kind(), orcpt.address()));
+        let recipient = Recipient {
+            address: address.as_str().to_owned(),
+            notify,
+            orcpt,
+        };
+        self.recipients
+            .push((Domain::new(&address.routing_domain()), recipient));
         None
     }
 
@@ -159,7 +187,11 @@ impl<'s> Intake<'s> {
             ScanState::Complete => {
                 let summary = body.scan.summary();
                 if trace::is_loop(summary.received_count) {
-                    body.refused = Some(Reply::new(554, (5, 4, 6), "Too many Received headers: the mail is in a loop"));
+                    body.refused = Some(Reply::new(
+                        554,
+                        (5, 4, 6),
+                        "Too many Received headers: the mail is in a loop",
+                    ));
                     return;
                 }
                 let mut whole = self.headers(body).into_bytes();
@@ -183,8 +215,16 @@ impl<'s> Intake<'s> {
             from_ip: self.address,
             from_rdns: None,
             by: &self.shared.config.hostname,
-            with: WithProtocol::of(peer.esmtp, self.tls.is_some(), peer.user.is_some(), self.mail.smtputf8),
-            tls: self.tls.as_ref().map(|(version, cipher)| (version.as_str(), cipher.as_str())),
+            with: WithProtocol::of(
+                peer.esmtp,
+                self.tls.is_some(),
+                peer.user.is_some(),
+                self.mail.smtputf8,
+            ),
+            tls: self
+                .tls
+                .as_ref()
+                .map(|(version, cipher)| (version.as_str(), cipher.as_str())),
             id: &id,
             for_recipient: single,
             at_ms: body.at.0,
@@ -240,7 +280,11 @@ impl<'s> Intake<'s> {
         let is_8bit = mail.body == command::BodyType::EightBit || mail.smtputf8;
         let envelope = Envelope {
             return_path: return_path(&mail.path),
-            body_type: if is_8bit { BodyType::EightBit } else { BodyType::SevenBit },
+            body_type: if is_8bit {
+                BodyType::EightBit
+            } else {
+                BodyType::SevenBit
+            },
             smtputf8: mail.smtputf8,
             require_tls: mail.require_tls,
             ret: mail.ret.map(|ret| match ret {
@@ -255,7 +299,13 @@ impl<'s> Intake<'s> {
         };
         let recipients = std::mem::take(&mut self.recipients);
         let tasks = NewTask::plan(recipients, self.shared.config.recipients_per_task);
-        let accept = Accept { id, envelope, body: stored, tasks, about: None };
+        let accept = Accept {
+            id,
+            envelope,
+            body: stored,
+            tasks,
+            about: None,
+        };
         self.shared.spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
     }
@@ -264,9 +314,19 @@ impl<'s> Intake<'s> {
 /// What a client is told when the spool does not take its message (DESIGN section 7).
 fn refusal(error: &SpoolError) -> Reply {
     match error {
-        SpoolError::Unavailable(_) => Reply::new(451, (4, 3, 0), "No storage can take the message, try again later"),
-        SpoolError::Full(_) => Reply::new(452, (4, 3, 1), "No room for the message, try again later"),
-        SpoolError::Unknown(_) => Reply::new(451, (4, 4, 5), "The message may not be stored, send it again"),
+        SpoolError::Unavailable(_) => Reply::new(
+            451,
+            (4, 3, 0),
+            "No storage can take the message, try again later",
+        ),
+        SpoolError::Full(_) => {
+            Reply::new(452, (4, 3, 1), "No room for the message, try again later")
+        }
+        SpoolError::Unknown(_) => Reply::new(
+            451,
+            (4, 4, 5),
+            "The message may not be stored, send it again",
+        ),
         SpoolError::Refused(_) => Reply::new(451, (4, 3, 0), "The message cannot be stored now"),
     }
 }

@@ -15,9 +15,21 @@ pub struct Metrics {
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("skein_smtp_in_connections", "Open connections of clients", metrics.connections.clone());
-        registry.register("skein_messages_accepted", "Messages answered with 250", metrics.accepted.clone());
-        registry.register("skein_accepted_bytes", "Bytes of these messages", metrics.accepted_bytes.clone());
+        registry.register(
+            "skein_smtp_in_connections",
+            "Open connections of clients",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "skein_messages_accepted",
+            "Messages answered with 250",
+            metrics.accepted.clone(),
+        );
+        registry.register(
+            "skein_accepted_bytes",
+            "Bytes of these messages",
+            metrics.accepted_bytes.clone(),
+        );
         registry.register(
             "skein_messages_refused",
             "Messages whose body came and that were not taken",

@@ -49,7 +49,9 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("addresses", &self.local_addrs()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("addresses", &self.local_addrs())
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,10 +72,13 @@ impl Server {
             if listener.tls != TlsMode::None && tls.is_none() {
                 return Err(BindError::NoCertificate(address));
             }
-            let socket = TcpListener::bind(address).await.map_err(|source| BindError::Listen { address, source })?;
+            let socket = TcpListener::bind(address)
+                .await
+                .map_err(|source| BindError::Listen { address, source })?;
             listeners.push((socket, listener.clone()));
         }
-        let connections = Connections::new(config.connections_max, config.connections_per_client_max);
+        let connections =
+            Connections::new(config.connections_max, config.connections_per_client_max);
         let shared = Shared {
             config,
             spool,
@@ -82,18 +87,25 @@ impl Server {
             connections,
             drain: CancellationToken::new(),
         };
-        Ok(Self { shared: Arc::new(shared), listeners })
+        Ok(Self {
+            shared: Arc::new(shared),
+            listeners,
+        })
     }
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect()
+        self.listeners
+            .iter()
+            .filter_map(|(socket, _)| socket.local_addr().ok())
+            .collect()
     }
 
     /// Serves until `shutdown`, then lets open transactions finish.
     pub async fn run(self, shutdown: CancellationToken) {
         let sessions = TaskTracker::new();
         for (socket, listener) in self.listeners {
-            let (shared, shutdown, tracker) = (self.shared.clone(), shutdown.clone(), sessions.clone());
+            let (shared, shutdown, tracker) =
+                (self.shared.clone(), shutdown.clone(), sessions.clone());
             sessions.spawn(async move {
                 tokio::select! {
                     () = accept(&shared, &socket, &listener, &tracker) => {}
@@ -110,7 +122,12 @@ impl Server {
     }
 }
 
-async fn accept(shared: &Arc<Shared>, socket: &TcpListener, listener: &Listener, sessions: &TaskTracker) {
+async fn accept(
+    shared: &Arc<Shared>,
+    socket: &TcpListener,
+    listener: &Listener,
+    sessions: &TaskTracker,
+) {
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
@@ -127,7 +144,11 @@ async fn accept(shared: &Arc<Shared>, socket: &TcpListener, listener: &Listener,
 
 async fn serve(shared: Arc<Shared>, listener: Listener, stream: TcpStream, peer: SocketAddr) {
     let Some(_place) = shared.connections.enter(peer.ip()) else {
-        session::refuse(stream, "421 4.3.2 Too many connections, try again later\r\n").await;
+        session::refuse(
+            stream,
+            "421 4.3.2 Too many connections, try again later\r\n",
+        )
+        .await;
         return;
     };
     if let Err(error) = stream.set_nodelay(true) {

@@ -38,14 +38,23 @@ enum End {
 }
 
 impl<'s> Session<'s> {
-    pub async fn run(shared: &'s Shared, listener: &Listener, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    pub async fn run(
+        shared: &'s Shared,
+        listener: &Listener,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> io::Result<()> {
         let config = &shared.config;
         let dialogue = Dialogue {
             hostname: config.hostname.clone(),
             starttls: listener.tls == TlsMode::StartTls,
             auth: !config.users.is_empty(),
             auth_required: listener.kind == ListenerKind::Submission,
-            line_ends: if config.fix_bare_newlines { LineEnds::Fix } else { LineEnds::Refuse },
+            line_ends: if config.fix_bare_newlines {
+                LineEnds::Fix
+            } else {
+                LineEnds::Refuse
+            },
             limits: Limits {
                 message_bytes: config.message_bytes_max,
                 recipients: config.recipients_max,
@@ -72,7 +81,11 @@ impl<'s> Session<'s> {
     }
 
     async fn over_tls(&mut self, stream: TcpStream, greet: bool) -> io::Result<()> {
-        let acceptor = self.shared.tls.as_ref().expect("bind refuses TLS listeners without a certificate");
+        let acceptor = self
+            .shared
+            .tls
+            .as_ref()
+            .expect("bind refuses TLS listeners without a certificate");
         let limit = self.dialogue.phase().timeout();
         let mut stream = timeout(limit, acceptor.accept(stream)).await??;
         let connection = stream.get_ref().1;
@@ -81,7 +94,9 @@ impl<'s> Session<'s> {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLS",
         };
-        let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let cipher = connection
+            .negotiated_cipher_suite()
+            .and_then(|suite| suite.suite().as_str());
         self.intake.set_tls(version, cipher.unwrap_or("unknown"));
         self.dialogue.tls_started();
         if greet {
@@ -114,7 +129,10 @@ impl<'s> Session<'s> {
     }
 
     /// Reads once; false when the client is gone or took too long.
-    async fn receive<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<bool> {
+    async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+    ) -> io::Result<bool> {
         let limit = self.dialogue.phase().timeout();
         let idle = !self.dialogue.in_transaction();
         let count = tokio::select! {

@@ -69,9 +69,20 @@ pub struct Dsn {
 
 /// Text as it may stand in a field: one line, bounded below the 998 octets of RFC 5322 2.1.1.
 fn line(text: &str, global: bool) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else if c.is_ascii() || global { c } else { '?' };
+    let printable = |c: char| {
+        if c.is_control() {
+            ' '
+        } else if c.is_ascii() || global {
+            c
+        } else {
+            '?'
+        }
+    };
     let mut line: String = text.chars().map(printable).collect();
-    let end = (0..=900.min(line.len())).rev().find(|n| line.is_char_boundary(*n)).unwrap_or(0);
+    let end = (0..=900.min(line.len()))
+        .rev()
+        .find(|n| line.is_char_boundary(*n))
+        .unwrap_or(0);
     line.truncate(end);
     line
 }
@@ -83,7 +94,11 @@ impl Dsn {
     }
 
     fn is_global(&self) -> bool {
-        !self.to.is_ascii() || self.recipients.iter().any(|recipient| !recipient.final_recipient.is_ascii())
+        !self.to.is_ascii()
+            || self
+                .recipients
+                .iter()
+                .any(|recipient| !recipient.final_recipient.is_ascii())
     }
 
     /// The message with CRLF line ends; the same for the same input.
@@ -92,29 +107,52 @@ impl Dsn {
         let global = self.is_global();
         let mut out = String::new();
         let (subject, intro) = self.words();
-        out.push_str(&format!("From: Mail Delivery System <MAILER-DAEMON@{}>\r\n", self.host));
+        out.push_str(&format!(
+            "From: Mail Delivery System <MAILER-DAEMON@{}>\r\n",
+            self.host
+        ));
         out.push_str(&format!("To: <{}>\r\n", line(&self.to, true)));
         out.push_str(&format!("Subject: {subject}\r\n"));
-        out.push_str(&format!("Date: {}\r\nMessage-ID: <{}>\r\n", rfc5322_date(self.at_ms), self.message_id));
+        out.push_str(&format!(
+            "Date: {}\r\nMessage-ID: <{}>\r\n",
+            rfc5322_date(self.at_ms),
+            self.message_id
+        ));
         out.push_str("Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
-        let report_type = if global { "global-delivery-status" } else { "delivery-status" };
+        let report_type = if global {
+            "global-delivery-status"
+        } else {
+            "delivery-status"
+        };
         out.push_str(&format!(
             "Content-Type: multipart/report; report-type={report_type};\r\n\tboundary=\"{boundary}\"\r\n\r\n"
         ));
-        out.push_str(&format!("--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n"));
+        out.push_str(&format!(
+            "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        ));
         out.push_str("Content-Transfer-Encoding: 8bit\r\n\r\n");
-        out.push_str(&format!("This is the mail system at {}.\r\n\r\n{intro}\r\n", self.host));
+        out.push_str(&format!(
+            "This is the mail system at {}.\r\n\r\n{intro}\r\n",
+            self.host
+        ));
         for recipient in &self.recipients {
-            out.push_str(&format!("\r\n<{}>\r\n", line(&recipient.final_recipient, true)));
+            out.push_str(&format!(
+                "\r\n<{}>\r\n",
+                line(&recipient.final_recipient, true)
+            ));
             if let Some(Diagnostic::Smtp(text) | Diagnostic::Local(text)) = &recipient.diagnostic {
                 let who = match (&recipient.diagnostic, &recipient.remote_mta) {
-                    (Some(Diagnostic::Smtp(_)), Some(host)) => format!("{} said: ", line(host, true)),
+                    (Some(Diagnostic::Smtp(_)), Some(host)) => {
+                        format!("{} said: ", line(host, true))
+                    }
                     _ => String::new(),
                 };
                 out.push_str(&format!("    {who}{}\r\n", line(text, true)));
             }
         }
-        out.push_str(&format!("\r\n--{boundary}\r\nContent-Type: message/{report_type}\r\n\r\n"));
+        out.push_str(&format!(
+            "\r\n--{boundary}\r\nContent-Type: message/{report_type}\r\n\r\n"
+        ));
         self.status_fields(global, &mut out);
         let (kind, original) = match &self.original {
             OriginalContent::Full(bytes) if global => ("message/global", bytes),
@@ -130,7 +168,8 @@ impl Dsn {
     }
 
     fn status_fields(&self, global: bool, out: &mut String) {
-        let mut field = |name: &str, value: &str| out.push_str(&format!("{name}: {}\r\n", line(value, global)));
+        let mut field =
+            |name: &str, value: &str| out.push_str(&format!("{name}: {}\r\n", line(value, global)));
         field("Reporting-MTA", &format!("dns; {}", self.reporting_mta));
         if let Some(envid) = &self.envelope_id {
             field("Original-Envelope-Id", envid);
@@ -143,12 +182,21 @@ impl Dsn {
         }
         out.push_str("\r\n");
         for recipient in &self.recipients {
-            let mut field = |name: &str, value: &str| out.push_str(&format!("{name}: {}\r\n", line(value, global)));
+            let mut field = |name: &str, value: &str| {
+                out.push_str(&format!("{name}: {}\r\n", line(value, global)))
+            };
             if let Some(original) = &recipient.original_recipient {
                 field("Original-Recipient", &original.replacen(';', "; ", 1));
             }
-            let kind = if recipient.final_recipient.is_ascii() { "rfc822" } else { "utf-8" };
-            field("Final-Recipient", &format!("{kind}; {}", recipient.final_recipient));
+            let kind = if recipient.final_recipient.is_ascii() {
+                "rfc822"
+            } else {
+                "utf-8"
+            };
+            field(
+                "Final-Recipient",
+                &format!("{kind}; {}", recipient.final_recipient),
+            );
             field("Action", recipient.action.word());
             let (class, subject, detail) = recipient.status;
             field("Status", &format!("{class}.{subject}.{detail}"));
@@ -157,7 +205,9 @@ impl Dsn {
             }
             match &recipient.diagnostic {
                 Some(Diagnostic::Smtp(text)) => field("Diagnostic-Code", &format!("smtp; {text}")),
-                Some(Diagnostic::Local(text)) => field("Diagnostic-Code", &format!("X-Skein; {text}")),
+                Some(Diagnostic::Local(text)) => {
+                    field("Diagnostic-Code", &format!("X-Skein; {text}"))
+                }
                 None => {}
             }
             if let Some(at) = recipient.last_attempt_ms {
@@ -171,15 +221,26 @@ impl Dsn {
     }
 
     fn words(&self) -> (&'static str, &'static str) {
-        let all = |action: Action| self.recipients.iter().all(|recipient| recipient.action == action);
+        let all = |action: Action| {
+            self.recipients
+                .iter()
+                .all(|recipient| recipient.action == action)
+        };
         if all(Action::Delayed) {
             let intro = "Your message could not be delivered yet. You need not send it again: it is tried for longer.";
             ("Delivery delayed", intro)
-        } else if self.recipients.iter().any(|recipient| recipient.action == Action::Failed) {
+        } else if self
+            .recipients
+            .iter()
+            .any(|recipient| recipient.action == Action::Failed)
+        {
             let intro = "Your message could not be delivered to the recipients below. It is not tried again.";
             ("Undelivered mail returned to sender", intro)
         } else {
-            ("Delivery report", "Your message was handed on for the recipients below.")
+            (
+                "Delivery report",
+                "Your message was handed on for the recipients below.",
+            )
         }
     }
 
@@ -236,7 +297,10 @@ mod tests {
     fn a_report_says_who_and_why() {
         let bytes = dsn("550 5.1.1 no such user", "a@b.test").build();
         let message = MessageParser::default().parse(&bytes).unwrap();
-        assert_eq!(message.subject(), Some("Undelivered mail returned to sender"));
+        assert_eq!(
+            message.subject(),
+            Some("Undelivered mail returned to sender")
+        );
         assert_eq!(message.attachment_count(), 2);
         let text = String::from_utf8(bytes).unwrap();
         for part in [
@@ -257,7 +321,11 @@ mod tests {
     fn a_report_for_international_addresses_says_so() {
         let dsn = dsn("550 no", "\u{fc}@b.test");
         assert!(dsn.needs_smtputf8());
-        assert!(String::from_utf8(dsn.build()).unwrap().contains("message/global-delivery-status"));
+        assert!(
+            String::from_utf8(dsn.build())
+                .unwrap()
+                .contains("message/global-delivery-status")
+        );
     }
 
     proptest! {

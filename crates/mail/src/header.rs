@@ -171,7 +171,9 @@ impl HeaderScan {
             match self.at {
                 // A last line without a colon is body text, whatever follows.
                 At::Name | At::NameBlank | At::BlankCr => self.end_not_a_field(),
-                At::LineStart | At::Value => self.complete(HeaderEnd::EndOfMessage, self.offset, self.offset),
+                At::LineStart | At::Value => {
+                    self.complete(HeaderEnd::EndOfMessage, self.offset, self.offset)
+                }
             }
         }
         self.state
@@ -312,7 +314,10 @@ impl Utf8Check {
             now
         } else {
             // The line begins with an octet that no field name has: keep what was true before it.
-            Self { any: self.any, ..self }
+            Self {
+                any: self.any,
+                ..self
+            }
         }
     }
 
@@ -329,7 +334,10 @@ pub fn header_block(message: &[u8]) -> &[u8] {
     let mut scan = HeaderScan::new();
     scan.push(window);
     if window.len() < message.len() && scan.state() == ScanState::Incomplete {
-        let cut = window.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        let cut = window
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |at| at + 1);
         return &window[..cut];
     }
     scan.finish();

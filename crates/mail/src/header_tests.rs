@@ -3,7 +3,13 @@ use super::*;
 #[test]
 fn headers_are_found_however_the_bytes_come() {
     let cases: [(&[u8], u32, bool, usize, bool); 5] = [
-        (b"Received: x\r\n\ty\r\nReceived: z\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n", 2, true, 52, false),
+        (
+            b"Received: x\r\n\ty\r\nReceived: z\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n",
+            2,
+            true,
+            52,
+            false,
+        ),
         (b"Subject: x\r\n\r\n", 0, false, 12, false),
         (b"Subject: x\r\n", 0, false, 12, false),
         (b"no header here\r\n\r\nx", 0, false, 0, true),
@@ -15,11 +21,30 @@ fn headers_are_found_however_the_bytes_come() {
             for piece in message.chunks(chunk) {
                 scan.push(piece);
             }
-            assert_eq!(scan.finish(), ScanState::Complete, "{}", String::from_utf8_lossy(message));
+            assert_eq!(
+                scan.finish(),
+                ScanState::Complete,
+                "{}",
+                String::from_utf8_lossy(message)
+            );
             let summary = scan.summary();
-            let found = (summary.received_count, summary.has_message_id, summary.fields_end);
-            assert_eq!(found, (received, has_id, fields_end), "{}", String::from_utf8_lossy(message));
-            assert_eq!(summary.needs_separator(), separator, "{}", String::from_utf8_lossy(message));
+            let found = (
+                summary.received_count,
+                summary.has_message_id,
+                summary.fields_end,
+            );
+            assert_eq!(
+                found,
+                (received, has_id, fields_end),
+                "{}",
+                String::from_utf8_lossy(message)
+            );
+            assert_eq!(
+                summary.needs_separator(),
+                separator,
+                "{}",
+                String::from_utf8_lossy(message)
+            );
         }
     }
 }

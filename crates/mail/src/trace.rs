@@ -22,7 +22,12 @@ pub struct WithProtocol {
 
 impl WithProtocol {
     pub fn of(ehlo: bool, tls: bool, auth: bool, utf8: bool) -> Self {
-        Self { ehlo, tls, auth, utf8 }
+        Self {
+            ehlo,
+            tls,
+            auth,
+            utf8,
+        }
     }
 
     pub fn as_str(self) -> &'static str {
@@ -60,13 +65,19 @@ pub struct ReceivedFields<'a> {
 /// What a client said, without anything that could end the field or open a comment.
 fn neutral(text: &str) -> String {
     let keep = |c: char| !c.is_control() && !matches!(c, '(' | ')' | '\\' | ';' | '<' | '>');
-    text.chars().map(|c| if keep(c) { c } else { '?' }).collect()
+    text.chars()
+        .map(|c| if keep(c) { c } else { '?' })
+        .collect()
 }
 
 /// A complete Received field with its CRLF.
 pub fn received_header(fields: &ReceivedFields<'_>) -> String {
     let helo = neutral(fields.from_helo);
-    let helo = if helo.is_empty() { "unknown".to_owned() } else { helo };
+    let helo = if helo.is_empty() {
+        "unknown".to_owned()
+    } else {
+        helo
+    };
     let ip = match fields.from_ip {
         IpAddr::V4(ip) => format!("[{ip}]"),
         IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
@@ -75,13 +86,20 @@ pub fn received_header(fields: &ReceivedFields<'_>) -> String {
         Some(name) => format!("{} {ip}", neutral(name)),
         None => ip,
     };
-    let mut header = format!("Received: from {helo} ({from})\r\n\tby {} with {}", fields.by, fields.with.as_str());
+    let mut header = format!(
+        "Received: from {helo} ({from})\r\n\tby {} with {}",
+        fields.by,
+        fields.with.as_str()
+    );
     if let Some((version, cipher)) = fields.tls {
         header.push_str(&format!("\r\n\t({} {})", neutral(version), neutral(cipher)));
     }
     header.push_str(&format!("\r\n\tid {}", fields.id));
     if let Some(recipient) = fields.for_recipient {
-        header.push_str(&format!("\r\n\tfor <{}>", recipient.replace(|c: char| c.is_control(), "?")));
+        header.push_str(&format!(
+            "\r\n\tfor <{}>",
+            recipient.replace(|c: char| c.is_control(), "?")
+        ));
     }
     header.push_str(&format!(";\r\n\t{}\r\n", rfc5322_date(fields.at_ms)));
     header
@@ -89,7 +107,10 @@ pub fn received_header(fields: &ReceivedFields<'_>) -> String {
 
 /// `Tue, 24 Nov 2026 00:29:36 +0000`
 pub fn rfc5322_date(at_ms: u64) -> String {
-    let at = i64::try_from(at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
+    let at = i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX);
     at.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 

@@ -17,7 +17,10 @@ pub const IN_FLIGHT_PER_QUEUE: usize = 256;
 /// Tasks taken from one queue before the next queue has its turn.
 const QUANTUM: usize = 16;
 
-const FIRST: TaskId = TaskId { message: crate::MessageId([0; 16]), number: 0 };
+const FIRST: TaskId = TaskId {
+    message: crate::MessageId([0; 16]),
+    number: 0,
+};
 
 /// A place in a queue's order of due times.
 type Place = (UnixMs, TaskId);
@@ -82,7 +85,12 @@ impl Dispenser {
 
     pub fn on_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Due { queue, slot, due, task } => {
+            Effect::Due {
+                queue,
+                slot,
+                due,
+                task,
+            } => {
                 if self.out.get(task).is_some_and(|out| out.due == *due) {
                     // It went out before word of its arrival came.
                     return;
@@ -97,8 +105,12 @@ impl Dispenser {
 
     /// Takes back what a session held, because its stream broke.
     pub fn session_gone(&mut self, session: SessionId) {
-        let held: Vec<(TaskId, Out)> =
-            self.out.iter().filter(|(_, out)| out.session == session).map(|(task, out)| (*task, *out)).collect();
+        let held: Vec<(TaskId, Out)> = self
+            .out
+            .iter()
+            .filter(|(_, out)| out.session == session)
+            .map(|(task, out)| (*task, *out))
+            .collect();
         for (task, out) in held {
             self.returned(task);
             if let Some(slot) = self.queues.get(&out.queue).map(|head| head.slot) {
@@ -143,8 +155,15 @@ impl Dispenser {
             loop {
                 let before = taken.len();
                 self.take_from(rows, now, session, id, limit - taken.len(), &mut taken);
-                let more = self.queues.get(&id).is_some_and(|head| head.wait == Wait::Rotation);
-                if !more || !self.rotation.is_empty() || taken.len() >= limit || taken.len() == before {
+                let more = self
+                    .queues
+                    .get(&id)
+                    .is_some_and(|head| head.wait == Wait::Rotation);
+                if !more
+                    || !self.rotation.is_empty()
+                    || taken.len() >= limit
+                    || taken.len() == before
+                {
                     if more {
                         self.rotation.push_back(id);
                     }
@@ -189,12 +208,22 @@ impl Dispenser {
         let room = IN_FLIGHT_PER_QUEUE.saturating_sub(head.in_flight);
         let wanted = limit.min(QUANTUM).min(room);
         if wanted == 0 {
-            head.wait = if room == 0 { Wait::Returns } else { Wait::Rotation };
+            head.wait = if room == 0 {
+                Wait::Returns
+            } else {
+                Wait::Rotation
+            };
             return;
         }
         // One row more than wanted tells when the queue is due again. Tasks that are out may stand behind a
         // cursor that was set back; they are passed over, and at most IN_FLIGHT_PER_QUEUE of them exist.
-        let found = query::due_after(rows, id, head.cursor, UnixMs(u64::MAX), wanted + 1 + head.in_flight);
+        let found = query::due_after(
+            rows,
+            id,
+            head.cursor,
+            UnixMs(u64::MAX),
+            wanted + 1 + head.in_flight,
+        );
         let mut given = 0;
         for (due, task) in found {
             if self.out.contains_key(&task) {
@@ -212,8 +241,21 @@ impl Dispenser {
             }
             given += 1;
             head.in_flight += 1;
-            head.cursor = (due, TaskId { number: task.number.saturating_add(1), ..task });
-            self.out.insert(task, Out { session, queue: id, due });
+            head.cursor = (
+                due,
+                TaskId {
+                    number: task.number.saturating_add(1),
+                    ..task
+                },
+            );
+            self.out.insert(
+                task,
+                Out {
+                    session,
+                    queue: id,
+                    due,
+                },
+            );
             taken.push(task);
         }
         if head.in_flight == 0 {
@@ -246,7 +288,12 @@ impl Dispenser {
 
     /// A task waits at `place`.
     fn enter(&mut self, id: QueueId, slot: Slot, place: Place) {
-        let head = self.queues.entry(id).or_insert(Head { slot, cursor: place, in_flight: 0, wait: Wait::Idle });
+        let head = self.queues.entry(id).or_insert(Head {
+            slot,
+            cursor: place,
+            in_flight: 0,
+            wait: Wait::Idle,
+        });
         head.cursor = head.cursor.min(place);
         match head.wait {
             Wait::Until(due) if due <= place.0 => return,

@@ -186,7 +186,10 @@ impl FromStr for MessageId {
         let mut value: u128 = 0;
         for byte in text.bytes() {
             let upper = byte.to_ascii_uppercase();
-            let digit = BASE32.iter().position(|d| *d == upper).ok_or(NotAMessageId)?;
+            let digit = BASE32
+                .iter()
+                .position(|d| *d == upper)
+                .ok_or(NotAMessageId)?;
             if value >> 123 != 0 {
                 return Err(NotAMessageId);
             }
@@ -220,9 +223,18 @@ mod tests {
     fn a_message_id_prints_parses_and_remembers() {
         let id = MessageId::new(UnixMs(1_700_000_000_123), GroupId(3), 0xdead_beef_0bad_cafe);
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
-        assert_eq!(id.to_string().to_lowercase().parse::<MessageId>().unwrap(), id);
+        assert_eq!(
+            id.to_string().to_lowercase().parse::<MessageId>().unwrap(),
+            id
+        );
         assert_eq!((id.group(), id.at().0), (GroupId(3), 1_700_000_000_123));
-        for bad in ["", "0", "ZZZZZZZZZZZZZZZZZZZZZZZZZZ", "01HF7YAT3VILOU000000000000", "01HF7YAT3V01HF7YAT3V01HF7YAT"] {
+        for bad in [
+            "",
+            "0",
+            "ZZZZZZZZZZZZZZZZZZZZZZZZZZ",
+            "01HF7YAT3VILOU000000000000",
+            "01HF7YAT3V01HF7YAT3V01HF7YAT",
+        ] {
             assert_eq!(bad.parse::<MessageId>(), Err(NotAMessageId), "{bad}");
         }
     }
@@ -234,7 +246,11 @@ mod tests {
             counts[usize::from(Slot::of(&format!("domain{n}.test"), 0).0)] += 1;
         }
         assert!(counts.iter().all(|n| (50..160).contains(n)), "{counts:?}");
-        assert_eq!(Slot::of("example.com", 0), Slot(247), "stored slots depend on this hash");
+        assert_eq!(
+            Slot::of("example.com", 0),
+            Slot(247),
+            "stored slots depend on this hash"
+        );
         assert_ne!(Slot::of("example.com", 0), Slot::of("example.com", 1));
     }
 }

@@ -52,18 +52,27 @@ impl Reply {
 
     /// Our own words, with no host behind them.
     pub fn ours(enhanced: (u8, u16, u16), text: impl Into<String>) -> Self {
-        Self { code: 0, enhanced: Some(enhanced), text: text.into(), host: None }
+        Self {
+            code: 0,
+            enhanced: Some(enhanced),
+            text: text.into(),
+            host: None,
+        }
     }
 
     /// The status for a DSN: the enhanced code, else one that the reply code stands for (RFC 3463).
     pub fn status(&self) -> (u8, u16, u16) {
-        self.enhanced.unwrap_or(((self.code / 100).clamp(2, 5) as u8, 0, 0))
+        self.enhanced
+            .unwrap_or(((self.code / 100).clamp(2, 5) as u8, 0, 0))
     }
 
     #[must_use]
     pub fn bounded(mut self) -> Self {
         if self.text.len() > Self::TEXT_MAX {
-            let end = (0..=Self::TEXT_MAX).rev().find(|n| self.text.is_char_boundary(*n)).unwrap_or(0);
+            let end = (0..=Self::TEXT_MAX)
+                .rev()
+                .find(|n| self.text.is_char_boundary(*n))
+                .unwrap_or(0);
             self.text.truncate(end);
         }
         self
@@ -108,7 +117,12 @@ pub struct Notify {
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { success: false, failure: true, delay: true, given: false }
+        Self {
+            success: false,
+            failure: true,
+            delay: true,
+            given: false,
+        }
     }
 }
 
@@ -176,7 +190,11 @@ pub struct Client {
 
 impl Client {
     pub fn new(helo: String, address: IpAddr, user: Option<String>) -> Self {
-        Self { helo, address: address.to_string(), user }
+        Self {
+            helo,
+            address: address.to_string(),
+            user,
+        }
     }
 }
 

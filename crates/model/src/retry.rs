@@ -44,10 +44,14 @@ impl RetryPolicy {
         if self.is_expired(created, now) {
             return Next::Expired;
         }
-        let doubled = self.first.0.saturating_mul(1 << attempt.saturating_sub(1).min(31));
+        let doubled = self
+            .first
+            .0
+            .saturating_mul(1 << attempt.saturating_sub(1).min(31));
         let base = doubled.min(self.cap.0).max(1);
         let spread = base / 5;
-        let hash = mix(task.message.entropy() ^ (u64::from(task.number) << 32) ^ u64::from(attempt));
+        let hash =
+            mix(task.message.entropy() ^ (u64::from(task.number) << 32) ^ u64::from(attempt));
         let wait = base - spread / 2 + if spread == 0 { 0 } else { hash % spread };
         let left = self.max_age.0.saturating_sub(age.0).max(1);
         Next::RetryAfter(DurationMs(wait.min(left)))
@@ -59,7 +63,8 @@ impl RetryPolicy {
 
     /// Whether a delay notice is due now, given that none was sent.
     pub fn delay_notice_due(&self, created: UnixMs, now: UnixMs) -> bool {
-        self.delay_notice.is_some_and(|age| now.since(created) >= age)
+        self.delay_notice
+            .is_some_and(|age| now.since(created) >= age)
     }
 }
 
@@ -69,19 +74,36 @@ mod tests {
     use crate::id::{GroupId, MessageId};
 
     fn task(random: u64) -> TaskId {
-        TaskId { message: MessageId::new(UnixMs(0), GroupId(1), random), number: 0 }
+        TaskId {
+            message: MessageId::new(UnixMs(0), GroupId(1), random),
+            number: 0,
+        }
     }
 
     #[test]
     fn waits_double_up_to_the_cap_within_a_tenth() {
         let policy = RetryPolicy::default();
-        for (attempt, minutes) in [(1, 5), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 240), (40, 240)] {
+        for (attempt, minutes) in [
+            (1, 5),
+            (2, 10),
+            (3, 20),
+            (4, 40),
+            (5, 80),
+            (6, 160),
+            (7, 240),
+            (40, 240),
+        ] {
             for random in 0..50 {
-                let Next::RetryAfter(wait) = policy.after(task(random), attempt, UnixMs(0), UnixMs(1000)) else {
+                let Next::RetryAfter(wait) =
+                    policy.after(task(random), attempt, UnixMs(0), UnixMs(1000))
+                else {
                     panic!("expired at once");
                 };
                 let base = minutes * 60_000;
-                assert!((base * 9 / 10..base * 11 / 10).contains(&wait.0), "attempt {attempt}: {wait}");
+                assert!(
+                    (base * 9 / 10..base * 11 / 10).contains(&wait.0),
+                    "attempt {attempt}: {wait}"
+                );
             }
         }
     }
@@ -90,9 +112,18 @@ mod tests {
     fn the_last_wait_ends_at_the_maximum_age() {
         let policy = RetryPolicy::default();
         let almost = UnixMs(policy.max_age.0 - 1000);
-        assert_eq!(policy.after(task(1), 30, UnixMs(0), almost), Next::RetryAfter(DurationMs(1000)));
-        assert_eq!(policy.after(task(1), 31, UnixMs(0), UnixMs(policy.max_age.0)), Next::Expired);
+        assert_eq!(
+            policy.after(task(1), 30, UnixMs(0), almost),
+            Next::RetryAfter(DurationMs(1000))
+        );
+        assert_eq!(
+            policy.after(task(1), 31, UnixMs(0), UnixMs(policy.max_age.0)),
+            Next::Expired
+        );
         let set_back = policy.after(task(1), 1, UnixMs(10_000_000), UnixMs(0));
-        assert!(matches!(set_back, Next::RetryAfter(_)), "a clock set back expires nothing");
+        assert!(
+            matches!(set_back, Next::RetryAfter(_)),
+            "a clock set back expires nothing"
+        );
     }
 }

@@ -200,8 +200,12 @@ impl Default for Config {
             role: Role::All,
             data_dir: PathBuf::from("skein-data"),
             smtp: Smtp::default(),
-            admin: Listen { listen: loopback(7001) },
-            http: Listen { listen: loopback(7002) },
+            admin: Listen {
+                listen: loopback(7001),
+            },
+            http: Listen {
+                listen: loopback(7002),
+            },
             delivery: Delivery::default(),
             dns: Dns::default(),
             events: Events::default(),
@@ -218,11 +222,18 @@ impl Default for Smtp {
     fn default() -> Self {
         Self {
             hostname: system_hostname(),
-            relay_networks: vec!["127.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")],
+            relay_networks: vec![
+                "127.0.0.0/8".parse().expect("a network"),
+                "::1/128".parse().expect("a network"),
+            ],
             bare_newlines: BareNewlines::Refuse,
             tls: Tls::default(),
             limits: Limits::default(),
-            listeners: vec![Listener { address: loopback(2525), kind: Kind::Relay, tls: ListenerTls::Auto }],
+            listeners: vec![Listener {
+                address: loopback(2525),
+                kind: Kind::Relay,
+                tls: ListenerTls::Auto,
+            }],
             users: Vec::new(),
         }
     }
@@ -231,12 +242,21 @@ impl Default for Smtp {
 fn system_hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    if name.is_empty() { "localhost".into() } else { name.to_ascii_lowercase() }
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name.to_ascii_lowercase()
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: 64 << 20, recipients: 1000, connections: 2000, connections_per_client: 500 }
+        Self {
+            message_bytes: 64 << 20,
+            recipients: 1000,
+            connections: 2000,
+            connections_per_client: 500,
+        }
     }
 }
 
@@ -260,13 +280,21 @@ impl Default for Delivery {
 impl Default for Retry {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { first: minutes(5), cap: minutes(240), max_age: minutes(5 * 24 * 60), delay_notice: minutes(240) }
+        Self {
+            first: minutes(5),
+            cap: minutes(240),
+            max_age: minutes(5 * 24 * 60),
+            delay_notice: minutes(240),
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -276,7 +304,8 @@ impl Config {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))
     }
 
@@ -288,7 +317,11 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         let smtp = &self.smtp;
-        if smtp.hostname.is_empty() || smtp.hostname.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        if smtp.hostname.is_empty()
+            || smtp
+                .hostname
+                .contains(|c: char| c.is_whitespace() || c.is_control())
+        {
             bail!("smtp.hostname: {:?} is not a host name", smtp.hostname);
         }
         if smtp.tls.certificate.is_some() != smtp.tls.key.is_some() {
@@ -297,17 +330,26 @@ impl Config {
         for listener in &smtp.listeners {
             let needs_tls = matches!(listener.tls, ListenerTls::Starttls | ListenerTls::Implicit);
             if needs_tls && smtp.tls.certificate.is_none() {
-                bail!("smtp.listener {}: tls needs smtp.tls.certificate and smtp.tls.key", listener.address);
+                bail!(
+                    "smtp.listener {}: tls needs smtp.tls.certificate and smtp.tls.key",
+                    listener.address
+                );
             }
         }
-        if self.delivery.retry.first.is_zero() || self.delivery.retry.cap < self.delivery.retry.first {
+        if self.delivery.retry.first.is_zero()
+            || self.delivery.retry.cap < self.delivery.retry.first
+        {
             bail!("delivery.retry: first must be above zero and at most cap");
         }
         if self.delivery.window == 0 || self.delivery.window > 16_384 {
             bail!("delivery.window: must be from 1 to 16384");
         }
-        if self.delivery.connections_per_destination == 0 || self.delivery.messages_per_connection == 0 {
-            bail!("delivery: connections_per_destination and messages_per_connection must be above zero");
+        if self.delivery.connections_per_destination == 0
+            || self.delivery.messages_per_connection == 0
+        {
+            bail!(
+                "delivery: connections_per_destination and messages_per_connection must be above zero"
+            );
         }
         if self.delivery.recipients_per_transaction == 0 {
             bail!("delivery.recipients_per_transaction: must be above zero");
@@ -361,7 +403,10 @@ mod tests {
             servers = ["127.0.0.1:5300"]
         "#;
         let config = Config::parse(text).unwrap();
-        assert_eq!(config.smarthost().unwrap(), Some(("127.0.0.1".into(), 2526)));
+        assert_eq!(
+            config.smarthost().unwrap(),
+            Some(("127.0.0.1".into(), 2526))
+        );
         assert_eq!(config.smtp.listeners.len(), 1);
     }
 
@@ -374,16 +419,28 @@ mod tests {
     #[test]
     fn errors_name_the_key_and_the_line() {
         for (text, parts) in [
-            ("role = \"all\"\n[smtp]\nhostnam = \"x\"", &["hostnam", "line 3"][..]),
+            (
+                "role = \"all\"\n[smtp]\nhostnam = \"x\"",
+                &["hostnam", "line 3"][..],
+            ),
             ("[delivery]\nport = \"x\"", &["port", "line 2"]),
-            ("[delivery]\nsmarthost = \"nowhere\"", &["delivery.smarthost", "host:port"]),
+            (
+                "[delivery]\nsmarthost = \"nowhere\"",
+                &["delivery.smarthost", "host:port"],
+            ),
             ("[smtp.tls]\nkey = \"k\"", &["smtp.tls", "certificate"]),
-            ("[delivery.retry]\nfirst = \"5h\"", &["delivery.retry", "first"]),
+            (
+                "[delivery.retry]\nfirst = \"5h\"",
+                &["delivery.retry", "first"],
+            ),
             ("role = \"sender\"", &["role", "line 1"]),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             for part in parts {
-                assert!(error.contains(part), "{text:?} gave {error:?}, which lacks {part:?}");
+                assert!(
+                    error.contains(part),
+                    "{text:?} gave {error:?}, which lacks {part:?}"
+                );
             }
         }
     }

@@ -26,7 +26,9 @@ pub async fn write(mut events: EventReader, path: PathBuf) {
             let written = tokio::task::spawn_blocking(move || append(&file, &bytes)).await;
             match written {
                 Ok(Ok(())) => break,
-                Ok(Err(error)) => tracing::error!(path = %path.display(), %error, "events cannot be written"),
+                Ok(Err(error)) => {
+                    tracing::error!(path = %path.display(), %error, "events cannot be written")
+                }
                 Err(error) => tracing::error!(%error, "writing events panicked"),
             }
             tokio::time::sleep(RETRY).await;
@@ -105,7 +107,9 @@ struct ReplyFields<'a> {
 }
 
 fn time(at: UnixMs) -> String {
-    let at = i64::try_from(at.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = i64::try_from(at.0)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
     at.map(|at| format!("{at:.3}")).unwrap_or_default()
 }
 
@@ -129,26 +133,61 @@ fn line(event: &Event) -> Line<'_> {
         ..Line::default()
     };
     match &event.kind {
-        EventKind::Accepted { recipients, bytes, client, about } => Line {
+        EventKind::Accepted {
+            recipients,
+            bytes,
+            client,
+            about,
+        } => Line {
             recipients: Some(recipients),
             bytes: Some(*bytes),
             client: client.as_deref(),
             related_message: about.map(|id| id.to_string()),
             ..base
         },
-        EventKind::Delivered { recipient, attempt: facts, reply } => attempted(base, recipient, facts, reply),
-        EventKind::Deferred { recipient, attempt: facts, reply, due } => {
-            Line { next_attempt: Some(time(*due)), ..attempted(base, recipient, facts, reply) }
+        EventKind::Delivered {
+            recipient,
+            attempt: facts,
+            reply,
+        } => attempted(base, recipient, facts, reply),
+        EventKind::Deferred {
+            recipient,
+            attempt: facts,
+            reply,
+            due,
+        } => Line {
+            next_attempt: Some(time(*due)),
+            ..attempted(base, recipient, facts, reply)
+        },
+        EventKind::Bounced {
+            recipient,
+            attempt: facts,
+            reply,
+            dsn,
         }
-        EventKind::Bounced { recipient, attempt: facts, reply, dsn }
-        | EventKind::Expired { recipient, attempt: facts, reply, dsn } => {
-            Line { related_message: dsn.map(|id| id.to_string()), ..attempted(base, recipient, facts, reply) }
-        }
-        EventKind::Deleted { recipient, by } => Line { recipient: Some(recipient), by: Some(by), ..base },
+        | EventKind::Expired {
+            recipient,
+            attempt: facts,
+            reply,
+            dsn,
+        } => Line {
+            related_message: dsn.map(|id| id.to_string()),
+            ..attempted(base, recipient, facts, reply)
+        },
+        EventKind::Deleted { recipient, by } => Line {
+            recipient: Some(recipient),
+            by: Some(by),
+            ..base
+        },
     }
 }
 
-fn attempted<'a>(base: Line<'a>, recipient: &'a str, facts: &'a AttemptFacts, reply: &'a Reply) -> Line<'a> {
+fn attempted<'a>(
+    base: Line<'a>,
+    recipient: &'a str,
+    facts: &'a AttemptFacts,
+    reply: &'a Reply,
+) -> Line<'a> {
     Line {
         recipient: Some(recipient),
         attempt: Some(Attempt {
@@ -163,7 +202,9 @@ fn attempted<'a>(base: Line<'a>, recipient: &'a str, facts: &'a AttemptFacts, re
         }),
         reply: Some(ReplyFields {
             code: reply.code,
-            enhanced: reply.enhanced.map(|(class, subject, detail)| format!("{class}.{subject}.{detail}")),
+            enhanced: reply
+                .enhanced
+                .map(|(class, subject, detail)| format!("{class}.{subject}.{detail}")),
             reply: &reply.text,
             host: reply.host.as_deref(),
         }),

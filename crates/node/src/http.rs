@@ -30,7 +30,10 @@ pub fn router(health: Arc<Health>) -> Router {
 async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
     match (health.not_ready)() {
         None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {what}\n")),
+        Some(what) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {what}\n"),
+        ),
     }
 }
 
@@ -38,14 +41,32 @@ async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let mut text = String::new();
     let state = (health.state)();
     for (name, help, value) in [
-        ("skein_spool_messages", "Messages with open recipients", state.open_messages),
-        ("skein_spool_tasks", "Tasks with open recipients", state.open_tasks),
-        ("skein_spool_body_bytes", "Bytes of open messages", state.open_body_bytes),
+        (
+            "skein_spool_messages",
+            "Messages with open recipients",
+            state.open_messages,
+        ),
+        (
+            "skein_spool_tasks",
+            "Tasks with open recipients",
+            state.open_tasks,
+        ),
+        (
+            "skein_spool_body_bytes",
+            "Bytes of open messages",
+            state.open_body_bytes,
+        ),
     ] {
-        text.push_str(&format!("# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n"));
+        text.push_str(&format!(
+            "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n"
+        ));
     }
     if encode(&mut text, &health.registry).is_err() {
-        return (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new());
+        return (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain")],
+            String::new(),
+        );
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], text)

@@ -27,7 +27,9 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed first"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(config))
 }
 
@@ -44,7 +46,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let resolver = Arc::new(Resolver::new(dns_config(&config)).context("dns")?);
     let sender_config = sender_config(&config)?;
-    let sender = Sender::new(sender_config, Sessions::new(internal), spool.clone(), resolver, &mut registry);
+    let sender = Sender::new(
+        sender_config,
+        Sessions::new(internal),
+        spool.clone(),
+        resolver,
+        &mut registry,
+    );
     let server_tls = tls::load(&config.smtp.tls)?;
     let ingress_config = ingress_config(&config, server_tls.is_some());
     let ingress = skein_ingress::Server::bind(ingress_config, server_tls, spool, &mut registry)
@@ -63,7 +71,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(control.admin_router().serve_with_incoming(incoming));
     tracing::info!(admin = %admin_address, http = %config.http.listen, "ready to be asked");
 
-    let events_path = config.events.path.clone().unwrap_or_else(|| data_dir.join("events.jsonl"));
+    let events_path = config
+        .events
+        .path
+        .clone()
+        .unwrap_or_else(|| data_dir.join("events.jsonl"));
     tokio::spawn(events::write(control.events(), events_path));
     let (stop_intake, stop_sender) = (CancellationToken::new(), CancellationToken::new());
     let intake = tokio::spawn(ingress.run(stop_intake.clone()));
@@ -84,7 +96,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 /// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once.
 fn on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let token = stop.clone();
     tokio::spawn(async move {
         for nth in 0.. {
@@ -103,7 +118,9 @@ fn on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 async fn listen(address: &std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{key}: listening on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: listening on {address}"))
 }
 
 async fn start_control(config: &Config, data_dir: std::path::PathBuf) -> anyhow::Result<Control> {
@@ -153,7 +170,9 @@ fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
     Ok(skein_sender::Config {
         name: config.smtp.hostname.clone(),
         hostname: config.smtp.hostname.clone(),
-        smarthost: config.smarthost()?.map(|(host, port)| Smarthost { host, port }),
+        smarthost: config
+            .smarthost()?
+            .map(|(host, port)| Smarthost { host, port }),
         port: delivery.port,
         retry: RetryPolicy {
             first: delivery.retry.first.into(),

@@ -14,8 +14,10 @@ pub fn load(tls: &Tls) -> anyhow::Result<Option<Arc<ServerConfig>>> {
     let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
         return Ok(None);
     };
-    let chain = read_chain(certificate).with_context(|| format!("smtp.tls.certificate {}", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("smtp.tls.key {}", key.display()))?;
+    let chain = read_chain(certificate)
+        .with_context(|| format!("smtp.tls.certificate {}", certificate.display()))?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("smtp.tls.key {}", key.display()))?;
     let config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)

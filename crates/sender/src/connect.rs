@@ -39,16 +39,26 @@ pub struct NoSession {
 impl NoSession {
     fn weather(host: &Host, doing: &str, error: &SessionError) -> Self {
         let text = format!("{doing} {host}: {error}");
-        Self { reply: Fact::ours((4, 4, 2), text), tls_failed: false }
+        Self {
+            reply: Fact::ours((4, 4, 2), text),
+            tls_failed: false,
+        }
     }
 
     fn refused(host: &Host, reply: &Reply) -> Self {
-        Self { reply: from_host(host, fact(reply)), tls_failed: false }
+        Self {
+            reply: from_host(host, fact(reply)),
+            tls_failed: false,
+        }
     }
 }
 
 /// Connects, greets, and encrypts as policy says.
-pub async fn connect(config: &Config, tls: &TlsConnectors, host: &Host) -> Result<Connection, NoSession> {
+pub async fn connect(
+    config: &Config,
+    tls: &TlsConnectors,
+    host: &Host,
+) -> Result<Connection, NoSession> {
     match connect_with(config, tls, host, config.tls).await {
         Err(failure) if failure.tls_failed && config.tls == TlsPolicy::Opportunistic => {
             tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
@@ -65,34 +75,67 @@ async fn connect_with(
     policy: TlsPolicy,
 ) -> Result<Connection, NoSession> {
     let stream = open_stream(config, host).await?;
-    let source = stream.local_addr().map(|address| address.ip().to_string()).ok();
+    let source = stream
+        .local_addr()
+        .map(|address| address.ip().to_string())
+        .ok();
     let limit = config.timeouts.command;
     let mut session = Session::new(stream);
-    let greeting = session.reply(limit).await.map_err(|e| NoSession::weather(host, "greeting of", &e))?;
+    let greeting = session
+        .reply(limit)
+        .await
+        .map_err(|e| NoSession::weather(host, "greeting of", &e))?;
     if !greeting.is_positive() {
         return Err(NoSession::refused(host, &greeting));
     }
     let capabilities = greet(config, host, &mut session).await?;
 
-    if policy == TlsPolicy::Disable || (!capabilities.starttls && policy == TlsPolicy::Opportunistic) {
+    if policy == TlsPolicy::Disable
+        || (!capabilities.starttls && policy == TlsPolicy::Opportunistic)
+    {
         let stream: Box<dyn Stream> = Box::new(session.into_stream());
-        return Ok(Connection::new(host.clone(), source, None, capabilities, Session::new(stream)));
+        return Ok(Connection::new(
+            host.clone(),
+            source,
+            None,
+            capabilities,
+            Session::new(stream),
+        ));
     }
     if !capabilities.starttls {
         let text = format!("{host} does not offer STARTTLS, which is required here");
-        return Err(NoSession { reply: Fact::ours((4, 7, 10), text), tls_failed: false });
+        return Err(NoSession {
+            reply: Fact::ours((4, 7, 10), text),
+            tls_failed: false,
+        });
     }
-    let connector = if policy == TlsPolicy::Require { &tls.verified } else { &tls.opportunistic };
-    let client = SmtpClient { stream: session.into_stream(), timeout: limit };
-    let client = client.start_tls(connector, &tls_name(host)).await.map_err(|error| NoSession {
-        reply: Fact::ours((4, 7, 5), format!("TLS with {host}: {error}")),
-        tls_failed: true,
-    })?;
+    let connector = if policy == TlsPolicy::Require {
+        &tls.verified
+    } else {
+        &tls.opportunistic
+    };
+    let client = SmtpClient {
+        stream: session.into_stream(),
+        timeout: limit,
+    };
+    let client = client
+        .start_tls(connector, &tls_name(host))
+        .await
+        .map_err(|error| NoSession {
+            reply: Fact::ours((4, 7, 5), format!("TLS with {host}: {error}")),
+            tls_failed: true,
+        })?;
     let description = describe(client.tls_connection());
     let stream: Box<dyn Stream> = Box::new(client.stream);
     let mut session = Session::new(stream);
     let capabilities = greet(config, host, &mut session).await?;
-    Ok(Connection::new(host.clone(), source, Some(description), capabilities, session))
+    Ok(Connection::new(
+        host.clone(),
+        source,
+        Some(description),
+        capabilities,
+        session,
+    ))
 }
 
 async fn open_stream(config: &Config, host: &Host) -> Result<TcpStream, NoSession> {
@@ -115,11 +158,18 @@ async fn open_stream(config: &Config, host: &Host) -> Result<TcpStream, NoSessio
 }
 
 /// EHLO, or HELO for hosts that do not know it (RFC 5321 3.2).
-async fn greet<S: Stream>(config: &Config, host: &Host, session: &mut Session<S>) -> Result<Capabilities, NoSession> {
+async fn greet<S: Stream>(
+    config: &Config,
+    host: &Host,
+    session: &mut Session<S>,
+) -> Result<Capabilities, NoSession> {
     let limit = config.timeouts.command;
     let doing = "EHLO to";
     let ehlo = format!("EHLO {}\r\n", config.hostname);
-    let reply = session.command(&ehlo, limit).await.map_err(|e| NoSession::weather(host, doing, &e))?;
+    let reply = session
+        .command(&ehlo, limit)
+        .await
+        .map_err(|e| NoSession::weather(host, doing, &e))?;
     if reply.is_positive() {
         return Ok(Capabilities::parse(&reply));
     }
@@ -127,13 +177,24 @@ async fn greet<S: Stream>(config: &Config, host: &Host, session: &mut Session<S>
         return Err(NoSession::refused(host, &reply));
     }
     let helo = format!("HELO {}\r\n", config.hostname);
-    let reply = session.command(&helo, limit).await.map_err(|e| NoSession::weather(host, doing, &e))?;
-    if reply.is_positive() { Ok(Capabilities::default()) } else { Err(NoSession::refused(host, &reply)) }
+    let reply = session
+        .command(&helo, limit)
+        .await
+        .map_err(|e| NoSession::weather(host, doing, &e))?;
+    if reply.is_positive() {
+        Ok(Capabilities::default())
+    } else {
+        Err(NoSession::refused(host, &reply))
+    }
 }
 
 /// The name for SNI and verification: the MX host's, or its address for a literal.
 fn tls_name(host: &Host) -> String {
-    if host.name.starts_with('[') { host.address.to_string() } else { host.name.clone() }
+    if host.name.starts_with('[') {
+        host.address.to_string()
+    } else {
+        host.name.clone()
+    }
 }
 
 fn describe(connection: &rustls::ClientConnection) -> String {
@@ -142,7 +203,10 @@ fn describe(connection: &rustls::ClientConnection) -> String {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLS",
     };
-    match connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()) {
+    match connection
+        .negotiated_cipher_suite()
+        .and_then(|suite| suite.suite().as_str())
+    {
         Some(cipher) => format!("{version} {cipher}"),
         None => version.to_owned(),
     }

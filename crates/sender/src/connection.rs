@@ -44,7 +44,16 @@ impl Connection {
         capabilities: Capabilities,
         session: Session,
     ) -> Self {
-        Self { host, source, tls, capabilities, transactions: 0, session, needs_reset: false, out: Vec::new() }
+        Self {
+            host,
+            source,
+            tls,
+            capabilities,
+            transactions: 0,
+            session,
+            needs_reset: false,
+            out: Vec::new(),
+        }
     }
 
     /// Runs one mail transaction to its end, whatever that is.
@@ -58,10 +67,23 @@ impl Connection {
         self.transactions += 1;
         let mut transaction = match Transaction::new(&self.capabilities, message) {
             Ok(transaction) => transaction,
-            Err(refused) => return unsendable(&refused.to_reply(), refused_verdict(), message.recipients.len()),
+            Err(refused) => {
+                return unsendable(
+                    &refused.to_reply(),
+                    refused_verdict(),
+                    message.recipients.len(),
+                );
+            }
         };
-        if let Err(error) = self.run(timeouts, &mut transaction, content, reporter).await {
-            transaction.on_closed(Reply::new(421, (4, 4, 2), format!("{}: {error}", self.host)));
+        if let Err(error) = self
+            .run(timeouts, &mut transaction, content, reporter)
+            .await
+        {
+            transaction.on_closed(Reply::new(
+                421,
+                (4, 4, 2),
+                format!("{}: {error}", self.host),
+            ));
         }
         let outcome = transaction.outcome();
         self.needs_reset = outcome.needs_reset;
@@ -95,7 +117,14 @@ impl Connection {
                 }
                 next @ (Next::SendBodyData | Next::SendBodyBdat) => {
                     let content = content.take().expect("a transaction sends its body once");
-                    self.send_body(timeouts, transaction, content, reporter, next == Next::SendBodyData).await?;
+                    self.send_body(
+                        timeouts,
+                        transaction,
+                        content,
+                        reporter,
+                        next == Next::SendBodyData,
+                    )
+                    .await?;
                 }
                 Next::Done => return self.flush(timeouts).await,
             }
@@ -124,7 +153,9 @@ impl Connection {
         }
         if !reporter.is_open() {
             // Without a way to report, a delivery would be repeated by the next owner.
-            return Err(SessionError::Io(std::io::Error::other("results cannot be reported now")));
+            return Err(SessionError::Io(std::io::Error::other(
+                "results cannot be reported now",
+            )));
         }
         kill_point("sender-before-dot");
         self.put(&mut stuffer, &held, stuffed);
@@ -162,7 +193,9 @@ impl Connection {
         if std::mem::take(&mut self.needs_reset) {
             let reply = self.session.command("RSET\r\n", timeouts.command).await?;
             if !reply.is_positive() {
-                return Err(SessionError::Garbage(format!("RSET was answered with {reply}")));
+                return Err(SessionError::Garbage(format!(
+                    "RSET was answered with {reply}"
+                )));
             }
         }
         Ok(())
@@ -179,7 +212,11 @@ impl Connection {
 
 enum Source {
     Held(Option<Bytes>),
-    Streamed(Box<dyn tokio_stream::Stream<Item = Result<Bytes, skein_client::SpoolError>> + Send + Unpin>),
+    Streamed(
+        Box<
+            dyn tokio_stream::Stream<Item = Result<Bytes, skein_client::SpoolError>> + Send + Unpin,
+        >,
+    ),
 }
 
 impl Source {
@@ -203,7 +240,9 @@ impl Source {
 }
 
 fn unreadable(error: skein_client::SpoolError) -> SessionError {
-    SessionError::Io(std::io::Error::other(format!("our copy of the message cannot be read: {error}")))
+    SessionError::Io(std::io::Error::other(format!(
+        "our copy of the message cannot be read: {error}"
+    )))
 }
 
 fn refused_verdict() -> skein_smtp::verdict::Verdict {
@@ -211,8 +250,17 @@ fn refused_verdict() -> skein_smtp::verdict::Verdict {
 }
 
 /// The outcome of a message that the host could only take with a loss.
-fn unsendable(reply: &Reply, verdict: skein_smtp::verdict::Verdict, recipients: usize) -> TransactionOutcome {
-    let one = RecipientOutcome { verdict, reply: reply.clone(), stage: Stage::Mail, from_peer: false };
+fn unsendable(
+    reply: &Reply,
+    verdict: skein_smtp::verdict::Verdict,
+    recipients: usize,
+) -> TransactionOutcome {
+    let one = RecipientOutcome {
+        verdict,
+        reply: reply.clone(),
+        stage: Stage::Mail,
+        from_peer: false,
+    };
     TransactionOutcome {
         recipients: vec![one; recipients],
         needs_reset: false,

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::dsn;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::tls::TlsConnectors;
-use crate::dsn;
 
 pub struct Context {
     pub config: Config,
@@ -30,7 +30,9 @@ pub struct Context {
 }
 
 pub fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -43,8 +45,20 @@ pub struct Job {
 
 impl Context {
     /// Reports one result for all recipients of a task.
-    pub fn settle_all(self: &Arc<Self>, job: Job, attempt: Attempt, verdict: Verdict, reply: &Reply) {
-        let verdicts = job.task.task.recipients.iter().map(|_| (verdict, reply.clone())).collect();
+    pub fn settle_all(
+        self: &Arc<Self>,
+        job: Job,
+        attempt: Attempt,
+        verdict: Verdict,
+        reply: &Reply,
+    ) {
+        let verdicts = job
+            .task
+            .task
+            .recipients
+            .iter()
+            .map(|_| (verdict, reply.clone()))
+            .collect();
         self.settle(job, attempt, verdicts);
     }
 
@@ -62,7 +76,9 @@ impl Context {
                     Verdict::Expired => "expired",
                 });
             }
-            context.send_report(job, report, attempt.passes_dsn, at).await;
+            context
+                .send_report(job, report, attempt.passes_dsn, at)
+                .await;
             context.metrics.held.dec();
         });
     }
@@ -71,7 +87,8 @@ impl Context {
     /// when it does not, the group hands the task out again and the report would be refused.
     async fn send_report(&self, job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
         let policy = &self.config.retry;
-        let delay_due = !job.task.task.delay_notified && policy.delay_notice_due(job.task.task.created, at);
+        let delay_due =
+            !job.task.task.delay_notified && policy.delay_notice_due(job.task.task.created, at);
         let due = dsn::due(&job.task, &report, passes_dsn, delay_due);
         let mut wait = Duration::from_millis(50);
         loop {
@@ -121,7 +138,12 @@ impl Context {
         let envelope = &task.message.envelope;
         OutgoingMessage {
             reverse_path: envelope.return_path.clone(),
-            recipients: task.task.recipients.iter().map(|(_, recipient)| outgoing_recipient(recipient)).collect(),
+            recipients: task
+                .task
+                .recipients
+                .iter()
+                .map(|(_, recipient)| outgoing_recipient(recipient))
+                .collect(),
             body_bytes: task.message.body.bytes,
             is_8bit: envelope.body_type == skein_model::mail::BodyType::EightBit,
             needs_smtputf8: envelope.smtputf8,
@@ -142,7 +164,11 @@ impl Context {
         if let Some(body) = &task.body {
             return body.is_empty() || body.ends_with(b"\r\n");
         }
-        match self.spool.read_body(task.id.message, bytes.saturating_sub(2)).await {
+        match self
+            .spool
+            .read_body(task.id.message, bytes.saturating_sub(2))
+            .await
+        {
             Ok(mut parts) => match parts.next().await {
                 Some(Ok(tail)) => tail.ends_with(b"\r\n"),
                 _ => true,
@@ -154,8 +180,17 @@ impl Context {
 
 fn outgoing_recipient(recipient: &skein_model::Recipient) -> OutgoingRecipient {
     let notify = recipient.notify;
-    let words = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
-    let mut text = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(",");
+    let words = [
+        (notify.success, "SUCCESS"),
+        (notify.failure, "FAILURE"),
+        (notify.delay, "DELAY"),
+    ];
+    let mut text = words
+        .iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, word)| *word)
+        .collect::<Vec<_>>()
+        .join(",");
     if text.is_empty() {
         text = "NEVER".to_owned();
     }

@@ -41,7 +41,11 @@ struct State {
 
 impl Destinations {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context, map: Mutex::default(), connections: TaskTracker::new() })
+        Arc::new(Self {
+            context,
+            map: Mutex::default(),
+            connections: TaskTracker::new(),
+        })
     }
 
     /// Queues a task and opens a connection if the present ones will not reach it soon.
@@ -52,7 +56,11 @@ impl Destinations {
             let destination = map
                 .entry(key)
                 .or_insert_with(|| {
-                    Arc::new(Destination { route, state: Mutex::default(), work: Notify::new() })
+                    Arc::new(Destination {
+                        route,
+                        state: Mutex::default(),
+                        work: Notify::new(),
+                    })
                 })
                 .clone();
             // Both locks are held, so the destination cannot close between the look-up and the push.
@@ -67,7 +75,10 @@ impl Destinations {
         {
             let mut state = destination.state.lock();
             let is_needed = state.waiting.len() > state.ready;
-            if !is_needed || state.closed || state.connections >= self.context.config.connections_max {
+            if !is_needed
+                || state.closed
+                || state.connections >= self.context.config.connections_max
+            {
                 return;
             }
             state.connections += 1;
@@ -164,20 +175,38 @@ impl Destinations {
             destination.state.lock().ready -= 1;
             if !woken {
                 // A task may have come at this very moment.
-                return destination.state.lock().waiting.pop_front().filter(|_| !self.context.drain.is_cancelled());
+                return destination
+                    .state
+                    .lock()
+                    .waiting
+                    .pop_front()
+                    .filter(|_| !self.context.drain.is_cancelled());
             }
         }
     }
 
     /// One transaction; false when the connection is of no more use.
-    async fn attempt(self: &Arc<Self>, destination: &Arc<Destination>, connection: &mut Connection, job: Job) -> bool {
+    async fn attempt(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        connection: &mut Connection,
+        job: Job,
+    ) -> bool {
         let context = &self.context;
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
         let message = context.outgoing(&job.task).await;
-        let content = Content { spool: &context.spool, task: &job.task };
-        let outcome = connection.transact(&context.config.timeouts, &message, content, &job.reporter).await;
-        let heard_nothing = outcome.recipients.iter().all(|recipient| !recipient.from_peer);
+        let content = Content {
+            spool: &context.spool,
+            task: &job.task,
+        };
+        let outcome = connection
+            .transact(&context.config.timeouts, &message, content, &job.reporter)
+            .await;
+        let heard_nothing = outcome
+            .recipients
+            .iter()
+            .all(|recipient| !recipient.from_peer);
         if is_reused && heard_nothing && !outcome.connection_usable && !outcome.dot_sent {
             // The host had closed an idle connection; that says nothing about this message.
             destination.state.lock().waiting.push_front(job);
@@ -192,12 +221,21 @@ impl Destinations {
             passes_dsn: connection.capabilities.dsn,
         };
         let usable = outcome.connection_usable;
-        context.settle(job, attempt, verdicts(&connection.host, &outcome.recipients));
+        context.settle(
+            job,
+            attempt,
+            verdicts(&connection.host, &outcome.recipients),
+        );
         usable
     }
 
     /// No host answered: what waits here is deferred with the reason, unless another connection serves it.
-    fn defer_waiting(self: &Arc<Self>, destination: &Arc<Destination>, reply: &Reply, began: Instant) {
+    fn defer_waiting(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        reply: &Reply,
+        began: Instant,
+    ) {
         if self.context.drain.is_cancelled() {
             return;
         }
@@ -214,7 +252,8 @@ impl Destinations {
                 duration: began.elapsed().into(),
                 ..Attempt::default()
             };
-            self.context.settle_all(job, attempt, Verdict::Deferred, reply);
+            self.context
+                .settle_all(job, attempt, Verdict::Deferred, reply);
         }
     }
 }

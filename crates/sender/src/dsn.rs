@@ -16,7 +16,12 @@ const RETURNED_BYTES_MAX: usize = 256 << 10;
 const RECIPIENTS_PER_TASK: usize = 100;
 
 /// What a DSN is to say about each recipient; empty when none is due.
-pub fn due(task: &Assigned, report: &Report, passes_dsn: bool, delay_due: bool) -> Vec<(usize, Action)> {
+pub fn due(
+    task: &Assigned,
+    report: &Report,
+    passes_dsn: bool,
+    delay_due: bool,
+) -> Vec<(usize, Action)> {
     if task.message.envelope.return_path.is_empty() {
         // A DSN or another automatic reply: answering it could go round for ever.
         return Vec::new();
@@ -27,7 +32,9 @@ pub fn due(task: &Assigned, report: &Report, passes_dsn: bool, delay_due: bool) 
         .iter()
         .enumerate()
         .filter_map(|(place, outcome)| {
-            let (_, recipient) = recipients.iter().find(|(number, _)| *number == outcome.recipient)?;
+            let (_, recipient) = recipients
+                .iter()
+                .find(|(number, _)| *number == outcome.recipient)?;
             let action = action(&recipient.notify, outcome.verdict, passes_dsn, delay_due)?;
             Some((place, action))
         })
@@ -53,7 +60,9 @@ pub async fn make(
     due: &[(usize, Action)],
     now: UnixMs,
 ) -> Result<Accept, SpoolError> {
-    let is_failure = due.iter().any(|(_, action)| matches!(action, Action::Failed));
+    let is_failure = due
+        .iter()
+        .any(|(_, action)| matches!(action, Action::Failed));
     let original = original(spool, task, is_failure).await?;
     let mut upload = spool.begin(now, rand::random());
     let id = upload.id();
@@ -67,7 +76,10 @@ pub async fn make(
         received_from_mta: envelope.client.as_ref().map(|client| client.helo.clone()),
         arrival_ms: Some(task.message.accepted_at.0),
         envelope_id: envelope.envid.clone(),
-        recipients: due.iter().map(|(place, action)| entry(config, task, report, *place, *action, now)).collect(),
+        recipients: due
+            .iter()
+            .map(|(place, action)| entry(config, task, report, *place, *action, now))
+            .collect(),
         original,
         boundary_seed: id.entropy(),
     };
@@ -81,7 +93,11 @@ pub async fn make(
         id,
         envelope: Envelope {
             return_path: String::new(),
-            body_type: if is_8bit { BodyType::EightBit } else { BodyType::SevenBit },
+            body_type: if is_8bit {
+                BodyType::EightBit
+            } else {
+                BodyType::SevenBit
+            },
             smtputf8: dsn.needs_smtputf8(),
             require_tls: false,
             ret: None,
@@ -92,16 +108,29 @@ pub async fn make(
             traceparent: None,
         },
         body,
-        tasks: NewTask::plan([return_recipient(&envelope.return_path)?], RECIPIENTS_PER_TASK),
+        tasks: NewTask::plan(
+            [return_recipient(&envelope.return_path)?],
+            RECIPIENTS_PER_TASK,
+        ),
         about: Some(task.id.message),
     })
 }
 
 fn return_recipient(return_path: &str) -> Result<(Domain, Recipient), SpoolError> {
-    let address = Address::parse(return_path, true)
-        .map_err(|error| SpoolError::Refused(format!("the return path {return_path:?}: {error}")))?;
-    let notify = Notify { success: false, failure: false, delay: false, given: true };
-    let recipient = Recipient { address: return_path.to_owned(), notify, orcpt: None };
+    let address = Address::parse(return_path, true).map_err(|error| {
+        SpoolError::Refused(format!("the return path {return_path:?}: {error}"))
+    })?;
+    let notify = Notify {
+        success: false,
+        failure: false,
+        delay: false,
+        given: true,
+    };
+    let recipient = Recipient {
+        address: return_path.to_owned(),
+        notify,
+        orcpt: None,
+    };
     Ok((Domain::new(&address.routing_domain()), recipient))
 }
 
@@ -134,7 +163,11 @@ fn entry(
         original_recipient: recipient.orcpt.clone(),
         action,
         status: (class, subject, detail),
-        remote_mta: reply.host.as_ref().and_then(|host| host.split(' ').next()).map(str::to_owned),
+        remote_mta: reply
+            .host
+            .as_ref()
+            .and_then(|host| host.split(' ').next())
+            .map(str::to_owned),
         diagnostic: Some(if reply.code == 0 {
             Diagnostic::Local(reply.text.clone())
         } else {
@@ -145,7 +178,11 @@ fn entry(
     }
 }
 
-async fn original(spool: &Spool, task: &Assigned, is_failure: bool) -> Result<OriginalContent, SpoolError> {
+async fn original(
+    spool: &Spool,
+    task: &Assigned,
+    is_failure: bool,
+) -> Result<OriginalContent, SpoolError> {
     let bytes = match &task.body {
         Some(body) => body.clone(),
         None => {
@@ -164,5 +201,7 @@ async fn original(spool: &Spool, task: &Assigned, is_failure: bool) -> Result<Or
     if is_failure && task.message.envelope.ret == Some(Ret::Full) && is_whole {
         return Ok(OriginalContent::Full(bytes.to_vec()));
     }
-    Ok(OriginalContent::Headers(skein_mail::header::header_block(&bytes).to_vec()))
+    Ok(OriginalContent::Headers(
+        skein_mail::header::header_block(&bytes).to_vec(),
+    ))
 }

@@ -28,13 +28,21 @@ impl Metrics {
             "Recipients by what an attempt came to",
             metrics.attempts.clone(),
         );
-        registry.register("skein_smtp_out_connections", "Open connections to other hosts", metrics.connections.clone());
+        registry.register(
+            "skein_smtp_out_connections",
+            "Open connections to other hosts",
+            metrics.connections.clone(),
+        );
         registry.register(
             "skein_smtp_out_connect_failures",
             "Attempts to connect that no host of a destination answered",
             metrics.connect_failures.clone(),
         );
-        registry.register("skein_sender_tasks", "Tasks that this sender holds", metrics.held.clone());
+        registry.register(
+            "skein_sender_tasks",
+            "Tasks that this sender holds",
+            metrics.held.clone(),
+        );
         metrics
     }
 

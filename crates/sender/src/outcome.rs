@@ -43,7 +43,11 @@ pub fn verdicts(host: &Host, outcomes: &[RecipientOutcome]) -> Vec<(Verdict, Rep
         .iter()
         .map(|outcome| {
             let reply = fact(&outcome.reply);
-            let reply = if outcome.from_peer { from_host(host, reply) } else { Reply { code: 0, ..reply } };
+            let reply = if outcome.from_peer {
+                from_host(host, reply)
+            } else {
+                Reply { code: 0, ..reply }
+            };
             let verdict = match outcome.verdict {
                 skein_smtp::verdict::Verdict::Delivered => Verdict::Delivered,
                 skein_smtp::verdict::Verdict::Deferred(_) => Verdict::Deferred,
@@ -74,10 +78,16 @@ pub fn report(
         .iter()
         .zip(verdicts)
         .map(|((recipient, _), (verdict, reply))| match (verdict, next) {
-            (Verdict::Deferred, Next::Expired) => {
-                Outcome { recipient: *recipient, verdict: Verdict::Expired, reply: expired(&reply) }
-            }
-            _ => Outcome { recipient: *recipient, verdict, reply },
+            (Verdict::Deferred, Next::Expired) => Outcome {
+                recipient: *recipient,
+                verdict: Verdict::Expired,
+                reply: expired(&reply),
+            },
+            _ => Outcome {
+                recipient: *recipient,
+                verdict,
+                reply,
+            },
         })
         .collect();
     let envelope = &task.message.envelope;
@@ -105,5 +115,9 @@ pub fn report(
 /// The reply of a recipient that was given up: ours, with the last that was heard.
 pub fn expired(last: &Reply) -> Reply {
     let text = format!("delivery time expired; the last attempt ended with: {last}");
-    Reply { host: last.host.clone(), ..Reply::ours((4, 4, 7), text) }.bounded()
+    Reply {
+        host: last.host.clone(),
+        ..Reply::ours((4, 4, 7), text)
+    }
+    .bounded()
 }

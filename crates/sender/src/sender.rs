@@ -31,7 +31,9 @@ pub struct Sender {
 
 impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sender").field("name", &self.context.config.name).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("name", &self.context.config.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,11 @@ impl Sender {
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
         });
-        Self { context, sessions, working: Arc::default() }
+        Self {
+            context,
+            sessions,
+            working: Arc::default(),
+        }
     }
 
     /// Tells whether tasks can arrive at this moment.
@@ -90,12 +96,21 @@ impl Sender {
 
     async fn open(&self) -> Result<(Session, Work), skein_client::SpoolError> {
         let session = self.sessions.open(&self.context.config.name).await?;
-        let work = self.context.spool.work(&session, self.context.config.window).await?;
+        let work = self
+            .context
+            .spool
+            .work(&session, self.context.config.window)
+            .await?;
         tracing::info!(session = %session.id, slots = session.slots.len(), "work stream open");
         Ok((session, work))
     }
 
-    async fn take_tasks(&self, destinations: &Arc<Destinations>, work: &mut Work, shutdown: &CancellationToken) {
+    async fn take_tasks(
+        &self,
+        destinations: &Arc<Destinations>,
+        work: &mut Work,
+        shutdown: &CancellationToken,
+    ) {
         loop {
             let tasks = tokio::select! {
                 tasks = work.next() => tasks,
@@ -107,7 +122,10 @@ impl Sender {
             };
             for task in tasks {
                 self.context.metrics.held.inc();
-                let job = Job { task, reporter: work.reporter() };
+                let job = Job {
+                    task,
+                    reporter: work.reporter(),
+                };
                 tokio::spawn(start(self.context.clone(), destinations.clone(), job));
             }
         }
@@ -127,7 +145,9 @@ impl Sender {
             self.context.reports.wait().await;
         };
         if tokio::time::timeout(DRAIN, finish).await.is_err() {
-            tracing::warn!("the drain took too long; some results may be lost and their mail sent again");
+            tracing::warn!(
+                "the drain took too long; some results may be lost and their mail sent again"
+            );
         }
         if let Some((session, discard)) = session {
             if let Err(error) = self.sessions.close(session.id).await {
@@ -150,7 +170,10 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
     match route::find(&context.config, &context.resolver, &job.task).await {
         Ok(route) => destinations.push(route, job),
         Err((verdict, reply)) => {
-            let attempt = Attempt { site: job.task.task.domain.to_string(), ..Attempt::default() };
+            let attempt = Attempt {
+                site: job.task.task.domain.to_string(),
+                ..Attempt::default()
+            };
             context.settle_all(job, attempt, verdict, &reply);
         }
     }

@@ -30,7 +30,11 @@ pub struct Session<S = Box<dyn Stream>> {
 
 impl<S: Stream> Session<S> {
     pub fn new(stream: S) -> Self {
-        Self { stream, replies: ReplyReceiver::new(), read: vec![0; 4096].into() }
+        Self {
+            stream,
+            replies: ReplyReceiver::new(),
+            read: vec![0; 4096].into(),
+        }
     }
 
     /// Gives the stream up, for TLS. Bytes that came too early are dropped with the buffer, as RFC 3207 asks.
@@ -47,11 +51,15 @@ impl<S: Stream> Session<S> {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        Ok(timeout(limit, write).await.map_err(|_| SessionError::Timeout(limit))??)
+        Ok(timeout(limit, write)
+            .await
+            .map_err(|_| SessionError::Timeout(limit))??)
     }
 
     pub async fn reply(&mut self, limit: Duration) -> Result<Reply, SessionError> {
-        timeout(limit, self.next_reply()).await.map_err(|_| SessionError::Timeout(limit))?
+        timeout(limit, self.next_reply())
+            .await
+            .map_err(|_| SessionError::Timeout(limit))?
     }
 
     async fn next_reply(&mut self) -> Result<Reply, SessionError> {

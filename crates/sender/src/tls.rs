@@ -22,11 +22,19 @@ impl TlsConnectors {
                 .with_safe_default_protocol_versions()
                 .expect("the provider supports TLS 1.2 and 1.3")
         };
-        let any = Arc::new(AnyCertificate { provider: provider.clone() });
-        let opportunistic =
-            builder().dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let verified = builder().with_root_certificates(roots).with_no_client_auth();
+        let any = Arc::new(AnyCertificate {
+            provider: provider.clone(),
+        });
+        let opportunistic = builder()
+            .dangerous()
+            .with_custom_certificate_verifier(any)
+            .with_no_client_auth();
+        let roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        let verified = builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Self {
             opportunistic: TlsConnector::from(Arc::new(opportunistic)),
             verified: TlsConnector::from(Arc::new(verified)),
@@ -58,7 +66,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -67,10 +80,17 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -107,7 +107,11 @@ impl Address {
         let mut out = String::with_capacity(inner.len());
         let mut chars = inner.chars();
         while let Some(c) = chars.next() {
-            out.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+            out.push(if c == '\\' {
+                chars.next().unwrap_or(c)
+            } else {
+                c
+            });
         }
         Cow::Owned(out)
     }
@@ -270,10 +274,16 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), AddressError> {
     if let Some(literal) = domain.strip_prefix('[') {
         let inner = literal.strip_suffix(']').ok_or(AddressError::Domain)?;
         let good = match inner.get(..5) {
-            Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => Ipv6Addr::from_str(&inner[5..]).is_ok(),
+            Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => {
+                Ipv6Addr::from_str(&inner[5..]).is_ok()
+            }
             _ => Ipv4Addr::from_str(inner).is_ok(),
         };
-        return if good { Ok(()) } else { Err(AddressError::Domain) };
+        return if good {
+            Ok(())
+        } else {
+            Err(AddressError::Domain)
+        };
     }
     if domain.is_ascii() {
         return check_ascii_name(domain);
@@ -294,11 +304,17 @@ fn check_ascii_name(name: &str) -> Result<(), AddressError> {
     let good = name.split('.').all(|label| {
         !label.is_empty()
             && label.len() <= LABEL_MAX
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     });
-    if good { Ok(()) } else { Err(AddressError::Domain) }
+    if good {
+        Ok(())
+    } else {
+        Err(AddressError::Domain)
+    }
 }
 
 #[cfg(test)]

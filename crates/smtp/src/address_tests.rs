@@ -17,9 +17,19 @@ fn addresses_are_taken_or_refused_for_a_reason() {
         ("a\r\n@c.test", Err(())),
     ] {
         let parsed = Address::parse(text, true);
-        assert_eq!(parsed.as_ref().map(Address::routing_domain).map_err(|_| ()), expected.map(str::to_owned), "{text}");
+        assert_eq!(
+            parsed.as_ref().map(Address::routing_domain).map_err(|_| ()),
+            expected.map(str::to_owned),
+            "{text}"
+        );
     }
-    assert_eq!(Address::parse("\u{fc}@b.test", false).unwrap_err(), AddressError::NeedsSmtpUtf8);
+    assert_eq!(
+        Address::parse("\u{fc}@b.test", false).unwrap_err(),
+        AddressError::NeedsSmtpUtf8
+    );
     let long = format!("{}@b.test", "x".repeat(65));
-    assert_eq!(Address::parse(&long, true).unwrap_err(), AddressError::TooLong);
+    assert_eq!(
+        Address::parse(&long, true).unwrap_err(),
+        AddressError::TooLong
+    );
 }

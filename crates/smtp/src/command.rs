@@ -14,7 +14,10 @@ pub enum Command {
     Mail(MailFrom),
     Rcpt(RcptTo),
     Data,
-    Bdat { bytes: u64, last: bool },
+    Bdat {
+        bytes: u64,
+        last: bool,
+    },
     Rset,
     Noop,
     Quit,
@@ -22,7 +25,10 @@ pub enum Command {
     Expn,
     Help,
     StartTls,
-    Auth { mechanism: String, initial: Option<String> },
+    Auth {
+        mechanism: String,
+        initial: Option<String>,
+    },
 }
 
 /// RFC 6152.
@@ -96,7 +102,13 @@ impl Command {
         let text = std::str::from_utf8(line)
             .ok()
             .filter(|text| !text.chars().any(|c| c.is_control() && c != '\t'))
-            .ok_or_else(|| CommandError(Reply::new(500, (5, 5, 2), "The line holds control characters or is not UTF-8")))?;
+            .ok_or_else(|| {
+                CommandError(Reply::new(
+                    500,
+                    (5, 5, 2),
+                    "The line holds control characters or is not UTF-8",
+                ))
+            })?;
         let (verb, rest) = match text.find(' ') {
             Some(space) => (&text[..space], text[space + 1..].trim()),
             None => (text, ""),
@@ -116,13 +128,21 @@ impl Command {
             "HELP" => Ok(Self::Help),
             "STARTTLS" => bare(rest, Self::StartTls),
             "AUTH" => auth(rest),
-            _ => Err(CommandError(Reply::new(500, (5, 5, 1), "Command not recognised"))),
+            _ => Err(CommandError(Reply::new(
+                500,
+                (5, 5, 1),
+                "Command not recognised",
+            ))),
         }
     }
 }
 
 fn bare(rest: &str, command: Command) -> Result<Command, CommandError> {
-    if rest.is_empty() { Ok(command) } else { Err(syntax("The command takes no argument")) }
+    if rest.is_empty() {
+        Ok(command)
+    } else {
+        Err(syntax("The command takes no argument"))
+    }
 }
 
 /// The name goes into a Received header, so it is bounded; what it says is not trusted anyway.
@@ -136,7 +156,10 @@ fn client_name(rest: &str) -> Result<String, CommandError> {
 
 fn bdat(rest: &str) -> Result<Command, CommandError> {
     let mut words = rest.split_ascii_whitespace();
-    let bytes = words.next().filter(|word| word.bytes().all(|b| b.is_ascii_digit())).and_then(|word| word.parse().ok());
+    let bytes = words
+        .next()
+        .filter(|word| word.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|word| word.parse().ok());
     let last = match words.next() {
         None => Some(false),
         Some(word) if word.eq_ignore_ascii_case("LAST") => Some(true),
@@ -150,7 +173,10 @@ fn bdat(rest: &str) -> Result<Command, CommandError> {
 
 fn auth(rest: &str) -> Result<Command, CommandError> {
     let mut words = rest.split_ascii_whitespace();
-    let mechanism = words.next().ok_or_else(|| syntax("Syntax: AUTH mechanism"))?.to_ascii_uppercase();
+    let mechanism = words
+        .next()
+        .ok_or_else(|| syntax("Syntax: AUTH mechanism"))?
+        .to_ascii_uppercase();
     let initial = words.next().map(str::to_owned);
     match words.next() {
         None => Ok(Command::Auth { mechanism, initial }),
@@ -159,7 +185,9 @@ fn auth(rest: &str) -> Result<Command, CommandError> {
 }
 
 fn after_colon<'t>(rest: &'t str, word: &str) -> Result<&'t str, CommandError> {
-    let is_word = rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let is_word = rest
+        .get(..word.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(word));
     let after = rest.get(word.len()..).unwrap_or_default().trim_start();
     match after.strip_prefix(':') {
         Some(path) if is_word => Ok(path.trim_start()),
@@ -169,7 +197,9 @@ fn after_colon<'t>(rest: &'t str, word: &str) -> Result<&'t str, CommandError> {
 
 /// Splits `<path> params`; quotes may hold brackets.
 fn bracketed(text: &str) -> Result<(&str, &str), CommandError> {
-    let inner = text.strip_prefix('<').ok_or_else(|| syntax("The address must stand in <>"))?;
+    let inner = text
+        .strip_prefix('<')
+        .ok_or_else(|| syntax("The address must stand in <>"))?;
     let (mut quoted, mut escaped) = (false, false);
     for (place, byte) in inner.bytes().enumerate() {
         match byte {
@@ -191,14 +221,21 @@ fn bracketed(text: &str) -> Result<(&str, &str), CommandError> {
 
 /// `@a,@b:user@c` is `user@c` (RFC 5321 4.1.1.3: ignore source routes).
 fn source_route_free(path: &str) -> &str {
-    match path.strip_prefix('@').and_then(|route| route.split_once(':')) {
+    match path
+        .strip_prefix('@')
+        .and_then(|route| route.split_once(':'))
+    {
         Some((_, address)) => address,
         None => path,
     }
 }
 
 fn bad_address(error: AddressError) -> CommandError {
-    let code = if error == AddressError::NeedsSmtpUtf8 { (5, 6, 7) } else { (5, 1, 3) };
+    let code = if error == AddressError::NeedsSmtpUtf8 {
+        (5, 6, 7)
+    } else {
+        (5, 1, 3)
+    };
     CommandError(Reply::new(553, code, error.to_string()))
 }
 
@@ -241,7 +278,9 @@ fn mail(text: &str) -> Result<MailFrom, CommandError> {
                     _ => return Err(bad()),
                 })
             }
-            ("ENVID", Some(value)) if value.len() <= 100 => mail.envid = Some(xtext::decode(value).map_err(|_| bad())?),
+            ("ENVID", Some(value)) if value.len() <= 100 => {
+                mail.envid = Some(xtext::decode(value).map_err(|_| bad())?)
+            }
             // Who logged in at an earlier hop; we do not pass it on (RFC 4954 5).
             ("AUTH", Some(_)) => {}
             ("REQUIRETLS", None) => mail.require_tls = true,
@@ -252,10 +291,18 @@ fn mail(text: &str) -> Result<MailFrom, CommandError> {
                 }
                 mail.priority = Some(priority);
             }
-            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS" | "MT-PRIORITY", _) => {
+            (
+                "SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS"
+                | "MT-PRIORITY",
+                _,
+            ) => {
                 return Err(bad());
             }
-            _ => return Err(parameter(format!("{keyword} is not a parameter that we know"))),
+            _ => {
+                return Err(parameter(format!(
+                    "{keyword} is not a parameter that we know"
+                )));
+            }
         }
     }
     mail.path = ReversePath::parse(path, mail.smtputf8).map_err(bad_address)?;
@@ -270,21 +317,35 @@ fn rcpt(text: &str) -> Result<RcptTo, CommandError> {
         // Whether this session may use UTF-8 is known to the dialogue, which checks it.
         RcptPath::Address(Address::parse(path, true).map_err(bad_address)?)
     };
-    let mut rcpt = RcptTo { to, notify: None, orcpt: None };
+    let mut rcpt = RcptTo {
+        to,
+        notify: None,
+        orcpt: None,
+    };
     for (keyword, value) in params(rest)? {
         let bad = || parameter(format!("{keyword} has a value that it cannot have"));
         match (keyword.as_str(), value) {
             ("NOTIFY", Some(value)) => rcpt.notify = Some(notify(value).ok_or_else(bad)?),
-            ("ORCPT", Some(value)) if value.len() <= 500 => rcpt.orcpt = Some(Orcpt::parse(value).map_err(|_| bad())?),
+            ("ORCPT", Some(value)) if value.len() <= 500 => {
+                rcpt.orcpt = Some(Orcpt::parse(value).map_err(|_| bad())?)
+            }
             ("NOTIFY" | "ORCPT", _) => return Err(bad()),
-            _ => return Err(parameter(format!("{keyword} is not a parameter that we know"))),
+            _ => {
+                return Err(parameter(format!(
+                    "{keyword} is not a parameter that we know"
+                )));
+            }
         }
     }
     Ok(rcpt)
 }
 
 fn notify(value: &str) -> Option<Notify> {
-    let mut notify = Notify { success: false, failure: false, delay: false };
+    let mut notify = Notify {
+        success: false,
+        failure: false,
+        delay: false,
+    };
     if value.eq_ignore_ascii_case("NEVER") {
         return Some(notify);
     }
@@ -346,31 +407,66 @@ mod tests {
         for (line, expected) in [
             ("RCPT TO:<\"a>b c\"@x.test>", "\"a>b c\"@x.test"),
             ("rcpt to: <user@X.test>", "user@X.test"),
-            ("RCPT TO:<@relay.test,@other.test:user@x.test>", "user@x.test"),
+            (
+                "RCPT TO:<@relay.test,@other.test:user@x.test>",
+                "user@x.test",
+            ),
             ("RCPT TO:<user@[192.0.2.1]>", "user@[192.0.2.1]"),
             ("RCPT TO:<\u{fc}ser@x.test>", "\u{fc}ser@x.test"),
         ] {
-            let Command::Rcpt(RcptTo { to: RcptPath::Address(address), .. }) = Command::parse(line.as_bytes()).unwrap()
+            let Command::Rcpt(RcptTo {
+                to: RcptPath::Address(address),
+                ..
+            }) = Command::parse(line.as_bytes()).unwrap()
             else {
                 panic!("{line}");
             };
             assert_eq!(address.as_str(), expected);
         }
         let postmaster = Command::parse(b"RCPT TO:<Postmaster>").unwrap();
-        assert!(matches!(postmaster, Command::Rcpt(RcptTo { to: RcptPath::Postmaster, .. })));
+        assert!(matches!(
+            postmaster,
+            Command::Rcpt(RcptTo {
+                to: RcptPath::Postmaster,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn parameters_are_understood() {
         let line = b"MAIL FROM:<> SIZE=10 BODY=8BITMIME RET=HDRS ENVID=a+2Bb REQUIRETLS MT-PRIORITY=-9 AUTH=<>";
-        let Command::Mail(mail) = Command::parse(line).unwrap() else { panic!() };
+        let Command::Mail(mail) = Command::parse(line).unwrap() else {
+            panic!()
+        };
         assert!(mail.path.is_null() && mail.require_tls);
-        assert_eq!((mail.size, mail.body, mail.ret), (Some(10), BodyType::EightBit, Some(Ret::Headers)));
-        assert_eq!((mail.envid.as_deref(), mail.priority), (Some("a+b"), Some(-9)));
+        assert_eq!(
+            (mail.size, mail.body, mail.ret),
+            (Some(10), BodyType::EightBit, Some(Ret::Headers))
+        );
+        assert_eq!(
+            (mail.envid.as_deref(), mail.priority),
+            (Some("a+b"), Some(-9))
+        );
         let line = b"RCPT TO:<a@b.test> NOTIFY=success,DELAY ORCPT=utf-8;x@y.test";
-        let Command::Rcpt(rcpt) = Command::parse(line).unwrap() else { panic!() };
-        assert_eq!(rcpt.notify, Some(Notify { success: true, failure: false, delay: true }));
+        let Command::Rcpt(rcpt) = Command::parse(line).unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            rcpt.notify,
+            Some(Notify {
+                success: true,
+                failure: false,
+                delay: true
+            })
+        );
         assert!(rcpt.orcpt.is_some());
-        assert_eq!(Command::parse(b"bdat 86 last").unwrap(), Command::Bdat { bytes: 86, last: true });
+        assert_eq!(
+            Command::parse(b"bdat 86 last").unwrap(),
+            Command::Bdat {
+                bytes: 86,
+                last: true
+            }
+        );
     }
 }

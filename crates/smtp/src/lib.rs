@@ -13,4 +13,3 @@ pub mod server;
 pub mod stuff;
 pub mod verdict;
 pub mod xtext;
-

@@ -55,7 +55,11 @@ enum State {
 
 impl DataReceiver {
     pub fn new(ends: LineEnds) -> Self {
-        Self { state: State::LineStart, ends, bad_ends: false }
+        Self {
+            state: State::LineStart,
+            ends,
+            bad_ends: false,
+        }
     }
 
     /// Whether a bare CR or LF came that is not to be fixed.
@@ -155,9 +159,18 @@ mod tests {
 
     #[test]
     fn nothing_else_ends_a_body() {
-        for smuggled in
-            ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n", "\n.\r", "\r\n.\r\r\n", "\r\n\0.\r\n", ".\n"]
-        {
+        for smuggled in [
+            "\n.\n",
+            "\n.\r\n",
+            "\r.\r",
+            "\r\n.\n",
+            "\r\n.\r",
+            "\r.\r\n",
+            "\n.\r",
+            "\r\n.\r\r\n",
+            "\r\n\0.\r\n",
+            ".\n",
+        ] {
             let input = format!("a{smuggled}MAIL FROM:<x@y>\r\n");
             for ends in [LineEnds::Refuse, LineEnds::Fix] {
                 let result = whole(input.as_bytes(), ends);

@@ -86,7 +86,10 @@ pub enum Step {
 /// `Auth`, `Mail`, `Rcpt`, `BodyStart` and `BodyEnd` wait for [`ServerSession::answer`].
 #[derive(Debug)]
 pub enum Event {
-    Auth { user: String, password: Secret },
+    Auth {
+        user: String,
+        password: Secret,
+    },
     Mail(MailFrom),
     Rcpt(RcptTo),
     /// A body begins; an answer other than `None` refuses it.
@@ -272,7 +275,11 @@ impl ServerSession {
     fn step_line(&mut self, out: &mut Vec<u8>) -> Option<Step> {
         let is_command = self.mode == Mode::Command;
         let limits = &self.config.limits;
-        let max = if is_command { limits.line_bytes } else { limits.auth_line_bytes };
+        let max = if is_command {
+            limits.line_bytes
+        } else {
+            limits.auth_line_bytes
+        };
         let rest = &self.input[self.used..];
         let length = match find_line(rest, max) {
             Line::Incomplete => return Some(Step::NeedInput),
@@ -285,7 +292,11 @@ impl ServerSession {
         };
         let line = rest[..length].to_vec();
         self.used += length + 2;
-        if is_command { self.command(&line, out) } else { self.auth_line(&line, out) }
+        if is_command {
+            self.command(&line, out)
+        } else {
+            self.auth_line(&line, out)
+        }
     }
 
     /// Refuses a command; too many refusals end the session.
@@ -328,7 +339,10 @@ impl ServerSession {
             }
             Command::Noop => done(reply(250, (2, 0, 0), "OK"), out),
             Command::Quit => Some(self.close(&reply(221, (2, 0, 0), "Bye"), out)),
-            Command::Vrfy => done(reply(252, (2, 5, 2), "Send some mail, and it will be tried"), out),
+            Command::Vrfy => done(
+                reply(252, (2, 5, 2), "Send some mail, and it will be tried"),
+                out,
+            ),
             Command::Expn => self.refuse(&reply(502, (5, 5, 1), "EXPN is not offered"), out),
             Command::Help => done(reply(214, (2, 0, 0), "See RFC 5321"), out),
             Command::StartTls => self.start_tls(out),
@@ -361,7 +375,10 @@ impl ServerSession {
             "CHUNKING".into(),
             "DSN".into(),
             "MT-PRIORITY".into(),
-            format!("LIMITS RCPTMAX={} MAILMAX={}", limits.recipients, limits.messages),
+            format!(
+                "LIMITS RCPTMAX={} MAILMAX={}",
+                limits.recipients, limits.messages
+            ),
         ];
         if self.tls {
             lines.push("REQUIRETLS".into());
@@ -394,7 +411,11 @@ impl ServerSession {
         } else if self.messages >= limits.messages {
             Some(reply(452, (4, 5, 3), "Too many messages on one connection"))
         } else if is_too_big {
-            Some(reply(552, (5, 3, 4), "The message is larger than the limit"))
+            Some(reply(
+                552,
+                (5, 3, 4),
+                "The message is larger than the limit",
+            ))
         } else {
             None
         };
@@ -410,12 +431,16 @@ impl ServerSession {
         let Some(mail) = &self.mail else {
             return self.refuse(&reply(503, (5, 5, 1), "Say MAIL first"), out);
         };
-        let needs_utf8 = matches!(&rcpt.to, crate::command::RcptPath::Address(address) if !address.is_ascii());
+        let needs_utf8 =
+            matches!(&rcpt.to, crate::command::RcptPath::Address(address) if !address.is_ascii());
         if self.in_bdat {
             return self.refuse(&reply(503, (5, 5, 1), "The body has begun"), out);
         }
         if needs_utf8 && !mail.smtputf8 {
-            return self.refuse(&reply(553, (5, 6, 7), "The address needs SMTPUTF8 at MAIL"), out);
+            return self.refuse(
+                &reply(553, (5, 6, 7), "The address needs SMTPUTF8 at MAIL"),
+                out,
+            );
         }
         if self.recipients >= self.config.limits.recipients {
             reply(452, (4, 5, 3), "Too many recipients").write(out);
@@ -459,14 +484,22 @@ impl ServerSession {
         }
         if self.used < self.input.len() {
             // Commands sent before the handshake were not protected by it; who put them there is unknown.
-            return Some(self.close(&reply(554, (5, 5, 1), "Nothing may follow STARTTLS in the clear"), out));
+            return Some(self.close(
+                &reply(554, (5, 5, 1), "Nothing may follow STARTTLS in the clear"),
+                out,
+            ));
         }
         reply(220, (2, 0, 0), "Go ahead").write(out);
         self.mode = Mode::Tls;
         Some(Step::Event(Event::StartTls))
     }
 
-    fn auth(&mut self, mechanism: &str, initial: Option<String>, out: &mut Vec<u8>) -> Option<Step> {
+    fn auth(
+        &mut self,
+        mechanism: &str,
+        initial: Option<String>,
+        out: &mut Vec<u8>,
+    ) -> Option<Step> {
         if self.mail.is_some() || self.user.is_some() {
             return self.refuse(&reply(503, (5, 5, 1), "AUTH does not fit here"), out);
         }
@@ -535,7 +568,10 @@ impl ServerSession {
     fn ask_auth(&mut self, user: String, password: Vec<u8>) -> Step {
         self.pending_user.clone_from(&user);
         self.mode = Mode::Waiting(Question::Auth);
-        Step::Event(Event::Auth { user, password: Secret::new(password) })
+        Step::Event(Event::Auth {
+            user,
+            password: Secret::new(password),
+        })
     }
 
     fn step_data(&mut self, out: &mut Vec<u8>) -> Option<Step> {
@@ -601,7 +637,10 @@ impl ServerSession {
                 return Some(Step::Event(Event::BodyEnd));
             }
             // The end is told by the next step, after these bytes.
-            self.mode = Mode::Bdat { left: 0, last: true };
+            self.mode = Mode::Bdat {
+                left: 0,
+                last: true,
+            };
             return Some(Step::Event(Event::Body(body)));
         }
         (self.refused.is_none() && !body.is_empty()).then_some(Step::Event(Event::Body(body)))
@@ -654,7 +693,9 @@ impl ServerSession {
             (Question::BodyEnd, decision) => {
                 self.end_transaction();
                 self.messages += 1;
-                decision.unwrap_or_else(|| reply(250, (2, 0, 0), "OK")).write(out);
+                decision
+                    .unwrap_or_else(|| reply(250, (2, 0, 0), "OK"))
+                    .write(out);
             }
         }
     }
@@ -681,7 +722,9 @@ pub fn declares_8bit(mail: &MailFrom) -> bool {
 
 /// The return path as text; empty when it is null.
 pub fn return_path(path: &ReversePath) -> String {
-    path.address().map(|address| address.as_str().to_owned()).unwrap_or_default()
+    path.address()
+        .map(|address| address.as_str().to_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

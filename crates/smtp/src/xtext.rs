@@ -216,8 +216,15 @@ mod tests {
         }
         let long = format!("rfc822;{}", "a".repeat(500));
         for bad in [
-            "a@x.test", ";a", "rfc822;", "rfc822;ä@x", "r c;a", "utf-8;a\\x{110000}", "utf-8;\\x{D}",
-            "rfc822;+0A", &long,
+            "a@x.test",
+            ";a",
+            "rfc822;",
+            "rfc822;ä@x",
+            "r c;a",
+            "utf-8;a\\x{110000}",
+            "utf-8;\\x{D}",
+            "rfc822;+0A",
+            &long,
         ] {
             assert!(Orcpt::parse(bad).is_err(), "{bad}");
         }

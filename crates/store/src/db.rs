@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+};
 use skein_model::GroupId;
 
 use crate::bodies::Bodies;
@@ -26,7 +28,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block_cache_bytes: 128 << 20, write_buffer_bytes: 128 << 20 }
+        Self {
+            block_cache_bytes: 128 << 20,
+            write_buffer_bytes: 128 << 20,
+        }
     }
 }
 
@@ -64,8 +69,13 @@ impl Store {
         let db = open_db(&path, &options).map_err(|source| OpenError::Database { path, source })?;
         let db = Arc::new(db);
         let path = dir.join("bodies");
-        let bodies = Bodies::open(&path, db.clone()).map_err(|source| OpenError::Bodies { path, source })?;
-        Ok(Arc::new(Self { flusher: Arc::new(Flusher::start(db.clone())), db, bodies }))
+        let bodies =
+            Bodies::open(&path, db.clone()).map_err(|source| OpenError::Bodies { path, source })?;
+        Ok(Arc::new(Self {
+            flusher: Arc::new(Flusher::start(db.clone())),
+            db,
+            bodies,
+        }))
     }
 
     pub fn bodies(&self) -> Bodies {
@@ -85,7 +95,10 @@ impl Store {
         on_effects: Arc<dyn Fn(Vec<M::Effect>) + Send + Sync>,
     ) -> (LogStore, StateMachine<M>) {
         let log = LogStore::new(self.db.clone(), self.flusher.clone(), group);
-        (log, StateMachine::new(self.db.clone(), group, machine, on_effects))
+        (
+            log,
+            StateMachine::new(self.db.clone(), group, machine, on_effects),
+        )
     }
 }
 
@@ -117,7 +130,8 @@ fn open_db(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
 
 /// A column family that `open_db` made.
 pub fn column<'d>(db: &'d DB, name: &str) -> &'d rocksdb::ColumnFamily {
-    db.cf_handle(name).expect("all column families are made when the database is opened")
+    db.cf_handle(name)
+        .expect("all column families are made when the database is opened")
 }
 
 /// A node that cannot write or read its disk any more must not go on as if it could.

@@ -30,11 +30,16 @@ impl Flusher {
             .name("wal-flush".into())
             .spawn(move || run(&db, &waiting))
             .expect("a thread can be started when the process starts");
-        Self { queue: Mutex::new(queue) }
+        Self {
+            queue: Mutex::new(queue),
+        }
     }
 
     pub fn after_flush(&self, done: impl FnOnce() + Send + 'static) {
-        self.queue.lock().send(Box::new(done)).expect("the flusher runs as long as this sender lives");
+        self.queue
+            .lock()
+            .send(Box::new(done))
+            .expect("the flusher runs as long as this sender lives");
     }
 }
 

@@ -11,6 +11,9 @@ mod overlay;
 mod reader;
 mod types;
 
+#[cfg(test)]
+mod suite;
+
 pub use bodies::{Bodies, BodyError, BodyInfo};
 pub use db::{OpenError, Options, Store};
 pub use log::LogStore;

@@ -8,8 +8,8 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{
-    AnyError, CommittedLeaderId, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend, StorageError,
-    StorageIOError, Vote,
+    AnyError, CommittedLeaderId, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend,
+    StorageError, StorageIOError, Vote,
 };
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteBatch};
 use skein_model::{GroupId, codec};
@@ -24,7 +24,11 @@ const READ_BYTES_MAX: usize = 1 << 20;
 
 type Failure = StorageError<u64>;
 
-pub(crate) fn failed(subject: ErrorSubject<u64>, verb: ErrorVerb, error: impl std::error::Error + 'static) -> Failure {
+pub(crate) fn failed(
+    subject: ErrorSubject<u64>,
+    verb: ErrorVerb,
+    error: impl std::error::Error + 'static,
+) -> Failure {
     StorageIOError::new(subject, verb, AnyError::new(&error)).into()
 }
 
@@ -68,7 +72,11 @@ pub(crate) struct StoredLogId {
 
 impl From<LogId<u64>> for StoredLogId {
     fn from(id: LogId<u64>) -> Self {
-        Self { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+        Self {
+            term: id.leader_id.term,
+            node: id.leader_id.node_id,
+            index: id.index,
+        }
     }
 }
 
@@ -96,12 +104,18 @@ fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
             commands: batch.commands.into_iter().map(ByteVec::from).collect(),
         },
         EntryPayload::Membership(membership) => {
-            let json = serde_json::to_vec(&membership).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Write, e))?;
+            let json = serde_json::to_vec(&membership)
+                .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Write, e))?;
             StoredPayload::Membership(ByteVec::from(json))
         }
     };
     let StoredLogId { term, node, index } = entry.log_id.into();
-    Ok(codec::encode(&StoredEntry { term, node, index, payload }))
+    Ok(codec::encode(&StoredEntry {
+        term,
+        node,
+        index,
+        payload,
+    }))
 }
 
 fn decode_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, Failure> {
@@ -109,15 +123,24 @@ fn decode_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, Failure> {
     let stored: StoredEntry = codec::decode(bytes).map_err(corrupt)?;
     let payload = match stored.payload {
         StoredPayload::Blank => EntryPayload::Blank,
-        StoredPayload::Commands { at, commands } => {
-            EntryPayload::Normal(Batch { at, commands: commands.into_iter().map(Vec::from).collect() })
-        }
+        StoredPayload::Commands { at, commands } => EntryPayload::Normal(Batch {
+            at,
+            commands: commands.into_iter().map(Vec::from).collect(),
+        }),
         StoredPayload::Membership(json) => EntryPayload::Membership(
-            serde_json::from_slice(&json).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))?,
+            serde_json::from_slice(&json)
+                .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))?,
         ),
     };
-    let id = StoredLogId { term: stored.term, node: stored.node, index: stored.index };
-    Ok(Entry { log_id: id.into(), payload })
+    let id = StoredLogId {
+        term: stored.term,
+        node: stored.node,
+        index: stored.index,
+    };
+    Ok(Entry {
+        log_id: id.into(),
+        payload,
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +152,11 @@ pub struct LogStore {
 
 impl LogStore {
     pub(crate) fn new(db: Arc<DB>, flusher: Arc<Flusher>, group: GroupId) -> Self {
-        Self { db, flusher, group: group.0.to_be_bytes() }
+        Self {
+            db,
+            flusher,
+            group: group.0.to_be_bytes(),
+        }
     }
 
     fn log_key(&self, index: u64) -> Vec<u8> {
@@ -145,12 +172,19 @@ impl LogStore {
         (u16::from_be_bytes(self.group) + 1).to_be_bytes().to_vec()
     }
 
-    fn read_raft<T: for<'b> Decode<'b, ()>>(&self, name: u8, subject: ErrorSubject<u64>) -> Result<Option<T>, Failure> {
+    fn read_raft<T: for<'b> Decode<'b, ()>>(
+        &self,
+        name: u8,
+        subject: ErrorSubject<u64>,
+    ) -> Result<Option<T>, Failure> {
         let bytes = self
             .db
             .get_cf(column(&self.db, RAFT), self.raft_key(name))
             .map_err(|e| failed(subject.clone(), ErrorVerb::Read, e))?;
-        bytes.map(|bytes| codec::decode(&bytes)).transpose().map_err(|e| failed(subject, ErrorVerb::Read, e))
+        bytes
+            .map(|bytes| codec::decode(&bytes))
+            .transpose()
+            .map_err(|e| failed(subject, ErrorVerb::Read, e))
     }
 
     async fn durable(&self) {
@@ -159,17 +193,28 @@ impl LogStore {
             // A caller that is gone no longer cares.
             let _ = done.send(());
         });
-        flushed.await.expect("the flusher completes every callback or ends the process");
+        flushed
+            .await
+            .expect("the flusher completes every callback or ends the process");
     }
 
-    fn entries(&self, start: u64, end: Option<u64>, bytes_max: usize) -> Result<Vec<Entry<TypeConfig>>, Failure> {
+    fn entries(
+        &self,
+        start: u64,
+        end: Option<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry<TypeConfig>>, Failure> {
         let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(end.map_or_else(|| self.log_end(), |end| self.log_key(end)));
+        options
+            .set_iterate_upper_bound(end.map_or_else(|| self.log_end(), |end| self.log_key(end)));
         let start = self.log_key(start);
         let mode = IteratorMode::From(&start, Direction::Forward);
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for row in self.db.iterator_cf_opt(column(&self.db, LOG), options, mode) {
+        for row in self
+            .db
+            .iterator_cf_opt(column(&self.db, LOG), options, mode)
+        {
             let (_, value) = row.map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))?;
             bytes += value.len();
             if !entries.is_empty() && bytes > bytes_max {
@@ -181,7 +226,11 @@ impl LogStore {
     }
 
     fn delete(&self, from: u64, until: u64, batch: &mut WriteBatch) {
-        batch.delete_range_cf(column(&self.db, LOG), self.log_key(from), self.log_key(until));
+        batch.delete_range_cf(
+            column(&self.db, LOG),
+            self.log_key(from),
+            self.log_key(until),
+        );
     }
 }
 
@@ -206,7 +255,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.entries(start, end, usize::MAX)
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry<TypeConfig>>, Failure> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry<TypeConfig>>, Failure> {
         self.entries(start, Some(end), READ_BYTES_MAX)
     }
 }
@@ -220,7 +273,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(self.log_key(0));
         options.set_iterate_upper_bound(self.log_end());
-        let last = self.db.iterator_cf_opt(column(&self.db, LOG), options, IteratorMode::End).next();
+        let last = self
+            .db
+            .iterator_cf_opt(column(&self.db, LOG), options, IteratorMode::End)
+            .next();
         let last_log_id = match last {
             Some(row) => {
                 let (_, value) = row.map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))?;
@@ -228,7 +284,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             None => last_purged_log_id,
         };
-        Ok(LogState { last_purged_log_id, last_log_id })
+        Ok(LogState {
+            last_purged_log_id,
+            last_log_id,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -236,10 +295,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote<u64>) -> Result<(), Failure> {
-        let stored =
-            StoredVote { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed };
+        let stored = StoredVote {
+            term: vote.leader_id.term,
+            node: vote.leader_id.node_id,
+            committed: vote.committed,
+        };
         self.db
-            .put_cf(column(&self.db, RAFT), self.raft_key(VOTE), codec::encode(&stored))
+            .put_cf(
+                column(&self.db, RAFT),
+                self.raft_key(VOTE),
+                codec::encode(&stored),
+            )
             .map_err(|e| failed(ErrorSubject::Vote, ErrorVerb::Write, e))?;
         self.durable().await;
         Ok(())
@@ -253,7 +319,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), Failure>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<TypeConfig>,
+    ) -> Result<(), Failure>
     where
         I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
@@ -263,15 +333,24 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let key = self.log_key(entry.log_id.index);
             batch.put_cf(column(&self.db, LOG), key, encode_entry(entry)?);
         }
-        self.db.write(batch).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Write, e))?;
-        self.flusher.after_flush(move || callback.log_io_completed(Ok(())));
+        self.db
+            .write(batch)
+            .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Write, e))?;
+        self.flusher
+            .after_flush(move || callback.log_io_completed(Ok(())));
         Ok(())
     }
 
     async fn truncate(&mut self, log_id: LogId<u64>) -> Result<(), Failure> {
         let mut batch = WriteBatch::default();
-        batch.delete_range_cf(column(&self.db, LOG), self.log_key(log_id.index), self.log_end());
-        self.db.write(batch).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Delete, e))?;
+        batch.delete_range_cf(
+            column(&self.db, LOG),
+            self.log_key(log_id.index),
+            self.log_end(),
+        );
+        self.db
+            .write(batch)
+            .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Delete, e))?;
         self.durable().await;
         Ok(())
     }
@@ -282,6 +361,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         batch.put_cf(column(&self.db, RAFT), self.raft_key(PURGED), purged);
         self.delete(0, log_id.index + 1, &mut batch);
         // A purge that a crash forgets is done again.
-        self.db.write(batch).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Delete, e))
+        self.db
+            .write(batch)
+            .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Delete, e))
     }
 }

@@ -6,8 +6,8 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{
-    BasicNode, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend, SnapshotMeta, StorageError,
-    StoredMembership,
+    BasicNode, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend, SnapshotMeta,
+    StorageError, StoredMembership,
 };
 use rocksdb::{DB, WriteBatch};
 use skein_model::rows::Rows;
@@ -26,7 +26,13 @@ pub trait Machine: Send + Sync + 'static {
     type Effect: Send;
 
     /// Applies one encoded command and returns its encoded reply.
-    fn apply<R: Rows>(&self, rows: &mut R, at: UnixMs, command: &[u8], effects: &mut Vec<Self::Effect>) -> Vec<u8>;
+    fn apply<R: Rows>(
+        &self,
+        rows: &mut R,
+        at: UnixMs,
+        command: &[u8],
+        effects: &mut Vec<Self::Effect>,
+    ) -> Vec<u8>;
 }
 
 /// Messages and tasks.
@@ -41,14 +47,22 @@ pub struct MetaMachine;
 fn decode<T: for<'b> Decode<'b, ()>>(command: &[u8]) -> T {
     match codec::decode(command) {
         Ok(command) => command,
-        Err(error) => panic!("this version cannot read a committed command ({error}); run the newer version again"),
+        Err(error) => panic!(
+            "this version cannot read a committed command ({error}); run the newer version again"
+        ),
     }
 }
 
 impl Machine for SpoolMachine {
     type Effect = spool::Effect;
 
-    fn apply<R: Rows>(&self, rows: &mut R, at: UnixMs, command: &[u8], effects: &mut Vec<spool::Effect>) -> Vec<u8> {
+    fn apply<R: Rows>(
+        &self,
+        rows: &mut R,
+        at: UnixMs,
+        command: &[u8],
+        effects: &mut Vec<spool::Effect>,
+    ) -> Vec<u8> {
         let applied = spool::apply(rows, at, &decode(command));
         effects.extend(applied.effects);
         codec::encode(&applied.response)
@@ -58,7 +72,13 @@ impl Machine for SpoolMachine {
 impl Machine for MetaMachine {
     type Effect = ();
 
-    fn apply<R: Rows>(&self, rows: &mut R, at: UnixMs, command: &[u8], _effects: &mut Vec<()>) -> Vec<u8> {
+    fn apply<R: Rows>(
+        &self,
+        rows: &mut R,
+        at: UnixMs,
+        command: &[u8],
+        _effects: &mut Vec<()>,
+    ) -> Vec<u8> {
         codec::encode(&meta::apply(rows, at, &decode(command)))
     }
 }
@@ -108,7 +128,13 @@ impl<M: Machine> StateMachine<M> {
         on_effects: Arc<dyn Fn(Vec<M::Effect>) + Send + Sync>,
     ) -> Self {
         let reader = Reader::new(db.clone(), group);
-        Self { db, group: group.0.to_be_bytes(), reader, machine: Arc::new(machine), on_effects }
+        Self {
+            db,
+            group: group.0.to_be_bytes(),
+            reader,
+            machine: Arc::new(machine),
+            on_effects,
+        }
     }
 
     fn applied_key(&self) -> [u8; 3] {
@@ -130,21 +156,38 @@ impl<M: Machine> StateMachine<M> {
         Ok((stored.last.map(LogId::from), membership))
     }
 
-    fn put_applied(&self, batch: &mut WriteBatch, last: Option<LogId<u64>>, membership: &Membership) -> Result<(), Failure> {
+    fn put_applied(
+        &self,
+        batch: &mut WriteBatch,
+        last: Option<LogId<u64>>,
+        membership: &Membership,
+    ) -> Result<(), Failure> {
         let json = serde_json::to_vec(membership)
             .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Write, e))?;
-        let stored = StoredApplied { last: last.map(StoredLogId::from), membership: ByteVec::from(json) };
-        batch.put_cf(column(&self.db, RAFT), self.applied_key(), codec::encode(&stored));
+        let stored = StoredApplied {
+            last: last.map(StoredLogId::from),
+            membership: ByteVec::from(json),
+        };
+        batch.put_cf(
+            column(&self.db, RAFT),
+            self.applied_key(),
+            codec::encode(&stored),
+        );
         Ok(())
     }
 
     fn write(&self, batch: WriteBatch) -> Result<(), Failure> {
         // Not synced: after a crash the log is applied again from the last position that is on disk.
-        self.db.write(batch).map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Write, e))
+        self.db
+            .write(batch)
+            .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Write, e))
     }
 
     /// Applies entries in one batch with the position that they bring the state to.
-    fn apply_all(&self, entries: impl Iterator<Item = Entry<TypeConfig>>) -> Result<Vec<BatchReply>, Failure> {
+    fn apply_all(
+        &self,
+        entries: impl Iterator<Item = Entry<TypeConfig>>,
+    ) -> Result<Vec<BatchReply>, Failure> {
         let (mut last, mut membership) = self.applied()?;
         let mut rows = Overlay::new(&self.reader);
         let mut effects = Vec::new();
@@ -156,11 +199,15 @@ impl<M: Machine> StateMachine<M> {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(batch) => {
                     for command in &batch.commands {
-                        let reply = self.machine.apply(&mut rows, UnixMs(batch.at), command, &mut effects);
+                        let reply =
+                            self.machine
+                                .apply(&mut rows, UnixMs(batch.at), command, &mut effects);
                         answer.replies.push(reply);
                     }
                 }
-                EntryPayload::Membership(new) => membership = Membership::new(Some(entry.log_id), new),
+                EntryPayload::Membership(new) => {
+                    membership = Membership::new(Some(entry.log_id), new)
+                }
             }
             answers.push(answer);
         }
@@ -176,15 +223,26 @@ impl<M: Machine> StateMachine<M> {
 
     fn snapshot(&self) -> Result<Snapshot<TypeConfig>, Failure> {
         let (last_log_id, last_membership) = self.applied()?;
-        let snapshot_id = last_log_id.map_or_else(|| "empty".to_owned(), |id| format!("{}-{}", id.leader_id, id.index));
+        let snapshot_id = last_log_id.map_or_else(
+            || "empty".to_owned(),
+            |id| format!("{}-{}", id.leader_id, id.index),
+        );
         Ok(Snapshot {
-            meta: SnapshotMeta { last_log_id, last_membership, snapshot_id },
+            meta: SnapshotMeta {
+                last_log_id,
+                last_membership,
+                snapshot_id,
+            },
             snapshot: Box::new(SnapshotSource(Some(self.reader.clone()))),
         })
     }
 
     /// Replaces the group's rows by those of another state.
-    fn replace_rows(&self, source: &Reader, meta: &SnapshotMeta<u64, BasicNode>) -> Result<(), Failure> {
+    fn replace_rows(
+        &self,
+        source: &Reader,
+        meta: &SnapshotMeta<u64, BasicNode>,
+    ) -> Result<(), Failure> {
         let state = column(&self.db, STATE);
         let mut batch = WriteBatch::default();
         let end = (u16::from_be_bytes(self.group) + 1).to_be_bytes();

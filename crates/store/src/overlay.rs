@@ -16,7 +16,10 @@ pub struct Overlay<'r> {
 
 impl<'r> Overlay<'r> {
     pub fn new(below: &'r Reader) -> Self {
-        Self { below, changes: BTreeMap::new() }
+        Self {
+            below,
+            changes: BTreeMap::new(),
+        }
     }
 
     pub fn write_to(self, batch: &mut WriteBatch, db: &DB) {

@@ -22,7 +22,10 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(db: Arc<DB>, group: GroupId) -> Self {
-        Self { db, group: group.0.to_be_bytes() }
+        Self {
+            db,
+            group: group.0.to_be_bytes(),
+        }
     }
 
     /// The key of a row in the column family that all groups share.
@@ -42,7 +45,9 @@ impl Reader {
         }
         let start = self.full_key(prefix.max(from));
         let mode = IteratorMode::From(&start, Direction::Forward);
-        let rows = self.db.iterator_cf_opt(column(&self.db, STATE), options, mode);
+        let rows = self
+            .db
+            .iterator_cf_opt(column(&self.db, STATE), options, mode);
         rows.map(|row| match row {
             Ok((key, value)) => (key[2..].into(), value),
             Err(error) => disk_failed("reading the state", &error),

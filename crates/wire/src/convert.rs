@@ -20,7 +20,10 @@ pub enum BadMessage {
 }
 
 pub fn message_id(bytes: &[u8]) -> Result<MessageId, BadMessage> {
-    bytes.try_into().map(MessageId).map_err(|_| BadMessage::MessageId(bytes.len()))
+    bytes
+        .try_into()
+        .map(MessageId)
+        .map_err(|_| BadMessage::MessageId(bytes.len()))
 }
 
 pub fn message_id_bytes(id: MessageId) -> Bytes {
@@ -28,7 +31,10 @@ pub fn message_id_bytes(id: MessageId) -> Bytes {
 }
 
 pub fn task_id(message: &[u8], number: u32) -> Result<TaskId, BadMessage> {
-    Ok(TaskId { message: message_id(message)?, number })
+    Ok(TaskId {
+        message: message_id(message)?,
+        number,
+    })
 }
 
 pub fn slot(slot: u32, epoch: u64) -> Result<(Slot, Epoch), BadMessage> {
@@ -43,7 +49,10 @@ pub fn row<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, BadMe
 }
 
 pub fn problem(kind: internal::problem::Kind, text: impl Into<String>) -> internal::Problem {
-    internal::Problem { kind: kind.into(), text: text.into() }
+    internal::Problem {
+        kind: kind.into(),
+        text: text.into(),
+    }
 }
 
 /// One line of a message's history.
@@ -54,18 +63,42 @@ pub fn history_entry(event: &Event) -> HistoryEntry {
         ..HistoryEntry::default()
     };
     match &event.kind {
-        EventKind::Accepted { recipients, about, client, .. } => {
+        EventKind::Accepted {
+            recipients,
+            about,
+            client,
+            ..
+        } => {
             entry.recipients = recipients.clone();
             entry.peer = client.clone().unwrap_or_default();
             entry.related_message = about.map(|id| id.to_string()).unwrap_or_default();
         }
-        EventKind::Delivered { recipient, attempt, reply } => attempted(&mut entry, recipient, attempt, reply),
-        EventKind::Deferred { recipient, attempt, reply, due } => {
+        EventKind::Delivered {
+            recipient,
+            attempt,
+            reply,
+        } => attempted(&mut entry, recipient, attempt, reply),
+        EventKind::Deferred {
+            recipient,
+            attempt,
+            reply,
+            due,
+        } => {
             attempted(&mut entry, recipient, attempt, reply);
             entry.next_attempt_at_ms = due.0;
         }
-        EventKind::Bounced { recipient, attempt, reply, dsn }
-        | EventKind::Expired { recipient, attempt, reply, dsn } => {
+        EventKind::Bounced {
+            recipient,
+            attempt,
+            reply,
+            dsn,
+        }
+        | EventKind::Expired {
+            recipient,
+            attempt,
+            reply,
+            dsn,
+        } => {
             attempted(&mut entry, recipient, attempt, reply);
             entry.related_message = dsn.map(|id| id.to_string()).unwrap_or_default();
         }
@@ -77,7 +110,12 @@ pub fn history_entry(event: &Event) -> HistoryEntry {
     entry
 }
 
-fn attempted(entry: &mut HistoryEntry, recipient: &str, attempt: &AttemptFacts, reply: &skein_model::Reply) {
+fn attempted(
+    entry: &mut HistoryEntry,
+    recipient: &str,
+    attempt: &AttemptFacts,
+    reply: &skein_model::Reply,
+) {
     entry.recipients = vec![recipient.to_owned()];
     entry.attempt = attempt.number;
     entry.reply = reply.to_string();

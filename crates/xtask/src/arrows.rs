@@ -35,27 +35,48 @@ pub fn check() -> Result {
         };
         faults.extend(faults_of(&name, &text));
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("\n"))
+    }
 }
 
 fn level(name: &str) -> Option<u8> {
-    LEVELS.iter().find(|(crate_name, _)| *crate_name == name).map(|(_, level)| *level)
+    LEVELS
+        .iter()
+        .find(|(crate_name, _)| *crate_name == name)
+        .map(|(_, level)| *level)
 }
 
 fn faults_of(name: &str, manifest: &str) -> Vec<String> {
     let dependencies = dependencies(manifest);
     if name == "xtask" {
-        return if dependencies.is_empty() { Vec::new() } else { vec!["xtask depends on nothing".into()] };
+        return if dependencies.is_empty() {
+            Vec::new()
+        } else {
+            vec!["xtask depends on nothing".into()]
+        };
     }
     let Some(own) = level(name) else {
-        return vec![format!("crates/{name} has no level; name it in crates/xtask/src/arrows.rs")];
+        return vec![format!(
+            "crates/{name} has no level; name it in crates/xtask/src/arrows.rs"
+        )];
     };
     let mut faults = Vec::new();
-    for other in dependencies.iter().filter_map(|line| line.strip_prefix("skein-")) {
+    for other in dependencies
+        .iter()
+        .filter_map(|line| line.strip_prefix("skein-"))
+    {
         if level(other).is_none_or(|level| level >= own) {
-            faults.push(format!("crates/{name} (level {own}) may not depend on skein-{other}"));
+            faults.push(format!(
+                "crates/{name} (level {own}) may not depend on skein-{other}"
+            ));
         }
-        if NEVER.iter().any(|(who, whom)| *who == name && whom.contains(&other)) {
+        if NEVER
+            .iter()
+            .any(|(who, whom)| *who == name && whom.contains(&other))
+        {
             faults.push(format!("crates/{name} may not depend on skein-{other}"));
         }
     }
@@ -83,7 +104,8 @@ mod tests {
 
     #[test]
     fn arrows_point_down() {
-        let manifest = |section: &str, name: &str| format!("[{section}]\n{name}.workspace = true\n");
+        let manifest =
+            |section: &str, name: &str| format!("[{section}]\n{name}.workspace = true\n");
         for (name, text, faults) in [
             ("sender", manifest("dependencies", "skein-model"), 0),
             ("sender", manifest("dependencies", "skein-control"), 1),

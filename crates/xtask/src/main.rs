@@ -40,7 +40,10 @@ fn main() -> ExitCode {
 fn demo(rest: &[String]) -> Result {
     setup::run()?;
     let packages = ["-p", "skein-node", "-p", "skein-ctl", "-p", "skein-testkit"];
-    cargo(&[&["build", "--release", "--locked"], &packages[..]].concat(), &[])?;
+    cargo(
+        &[&["build", "--release", "--locked"], &packages[..]].concat(),
+        &[],
+    )?;
     let bin = target_dir()?.join("release");
     let path = |name: &str| bin.join(name).display().to_string();
     let (skein, skeinctl) = (path("skein"), path("skeinctl"));
@@ -53,19 +56,31 @@ fn demo(rest: &[String]) -> Result {
 fn test(rest: &[String]) -> Result {
     setup::run()?;
     arrows::check()?;
-    let daemon = ["build", "--locked", "-p", "skein-node", "--features", "failpoints"];
+    let daemon = [
+        "build",
+        "--locked",
+        "-p",
+        "skein-node",
+        "--features",
+        "failpoints",
+    ];
     cargo(&daemon, &[])?;
     cargo(&["build", "--locked", "-p", "skein-ctl"], &[])?;
     let bin = target_dir()?.join("debug");
     // The workspace's own build would replace the daemon by one without failpoints, so the tests get a copy.
     let copy = bin.join("for-tests");
-    std::fs::create_dir_all(&copy).map_err(|error| format!("creating {}: {error}", copy.display()))?;
+    std::fs::create_dir_all(&copy)
+        .map_err(|error| format!("creating {}: {error}", copy.display()))?;
     for name in ["skein", "skeinctl"] {
         let (from, to) = (bin.join(name), copy.join(name));
-        std::fs::copy(&from, &to).map_err(|error| format!("copying {}: {error}", from.display()))?;
+        std::fs::copy(&from, &to)
+            .map_err(|error| format!("copying {}: {error}", from.display()))?;
     }
     let path = |name: &str| copy.join(name).display().to_string();
-    let env = [("SKEIN_BIN", path("skein")), ("SKEINCTL_BIN", path("skeinctl"))];
+    let env = [
+        ("SKEIN_BIN", path("skein")),
+        ("SKEINCTL_BIN", path("skeinctl")),
+    ];
     let mut args = vec!["test", "--locked", "--workspace"];
     args.extend(rest.iter().map(String::as_str));
     cargo(&args, &env)
@@ -74,8 +89,22 @@ fn test(rest: &[String]) -> Result {
 fn ci() -> Result {
     setup::run()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
-    cargo(&["doc", "--locked", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings".to_owned())])?;
+    cargo(
+        &[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )?;
+    cargo(
+        &["doc", "--locked", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings".to_owned())],
+    )?;
     if run::exists("cargo-deny") {
         cargo(&["deny", "check"], &[])?;
     }

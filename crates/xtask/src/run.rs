@@ -8,7 +8,10 @@ use std::process::Command;
 pub type Result<T = ()> = std::result::Result<T, String>;
 
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap_or(Path::new("."))
 }
 
 /// Where cargo puts what it builds.
@@ -34,7 +37,11 @@ pub fn command(program: &str, args: &[&str], env: &[(&str, String)]) -> Result {
         .current_dir(root())
         .status()
         .map_err(|error| format!("{program}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("failed: {program} {} ({status})", args.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("failed: {program} {} ({status})", args.join(" ")))
+    }
 }
 
 fn path_with_ccache() -> OsString {

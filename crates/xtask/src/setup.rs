@@ -12,21 +12,51 @@ struct Need {
 }
 
 const NEEDS: &[Need] = &[
-    Need { package: "build-essential", why: "C and C++ compilers", present: || exists("c++") },
-    Need { package: "libclang-dev", why: "RocksDB's bindings", present: has_libclang },
-    Need { package: "cmake", why: "AWS-LC", present: || exists("cmake") },
-    Need { package: "ccache", why: "RocksDB is compiled once", present: || exists("ccache") },
-    Need { package: "swaks", why: "tests with a real client", present: || exists("swaks") },
-    Need { package: "python3", why: "tests with a real client", present: || exists("python3") },
+    Need {
+        package: "build-essential",
+        why: "C and C++ compilers",
+        present: || exists("c++"),
+    },
+    Need {
+        package: "libclang-dev",
+        why: "RocksDB's bindings",
+        present: has_libclang,
+    },
+    Need {
+        package: "cmake",
+        why: "AWS-LC",
+        present: || exists("cmake"),
+    },
+    Need {
+        package: "ccache",
+        why: "RocksDB is compiled once",
+        present: || exists("ccache"),
+    },
+    Need {
+        package: "swaks",
+        why: "tests with a real client",
+        present: || exists("swaks"),
+    },
+    Need {
+        package: "python3",
+        why: "tests with a real client",
+        present: || exists("python3"),
+    },
 ];
 
 /// libclang.so in any of the places where distributions put it.
 fn has_libclang() -> bool {
-    let versions = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let versions = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
     let in_llvm = versions
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
         .any(|entry| entry.path().join("lib/libclang.so").exists());
-    in_llvm || ["/usr/lib/libclang.so", "/usr/lib64/libclang.so"].iter().any(|path| Path::new(path).exists())
+    in_llvm
+        || ["/usr/lib/libclang.so", "/usr/lib64/libclang.so"]
+            .iter()
+            .any(|path| Path::new(path).exists())
 }
 
 pub fn run() -> Result {
@@ -34,9 +64,15 @@ pub fn run() -> Result {
     if missing.is_empty() {
         return Ok(());
     }
-    let list: Vec<String> = missing.iter().map(|need| format!("{} ({})", need.package, need.why)).collect();
+    let list: Vec<String> = missing
+        .iter()
+        .map(|need| format!("{} ({})", need.package, need.why))
+        .collect();
     if !exists("apt-get") {
-        return Err(format!("please install, by your system's names for these Debian packages: {}", list.join(", ")));
+        return Err(format!(
+            "please install, by your system's names for these Debian packages: {}",
+            list.join(", ")
+        ));
     }
     println!("installing {}", list.join(", "));
     apt(&["update"])?;
@@ -46,8 +82,15 @@ pub fn run() -> Result {
 }
 
 fn apt(args: &[&str]) -> Result {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n");
+    let mut command = if is_root {
+        Command::new("apt-get")
+    } else {
+        Command::new("sudo")
+    };
     if !is_root {
         command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
     }
@@ -57,5 +100,9 @@ fn apt(args: &[&str]) -> Result {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .status()
         .map_err(|error| format!("apt-get: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("failed: apt-get {}", args.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("failed: apt-get {}", args.join(" ")))
+    }
 }

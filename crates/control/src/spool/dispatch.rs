@@ -87,7 +87,11 @@ impl Dispatch {
         let row: TaskRow = codec::decode(&task).ok()?;
         let bytes = codec::decode::<MessageRow>(&message).ok()?.body.bytes;
         let body = if bytes <= INLINE_BODY_BYTES {
-            match self.bodies.read(id.message, 0, INLINE_BODY_BYTES as usize).await {
+            match self
+                .bodies
+                .read(id.message, 0, INLINE_BODY_BYTES as usize)
+                .await
+            {
                 Ok(body) => Some(body),
                 Err(error) => {
                     // The sender asks again for the bytes, meets the error, and defers the task with it.
@@ -125,8 +129,12 @@ impl Dispatch {
     /// Whether the committed owner of these slots is still this session.
     pub fn still_owns(&self, session: SessionId, owned: &OwnedSlots) -> bool {
         owned.slots().all(|(slot, epoch)| {
-            query::slot(&self.reader, slot)
-                .is_some_and(|SlotRow { session: held, epoch: at }| held == session && at.0 == epoch)
+            query::slot(&self.reader, slot).is_some_and(
+                |SlotRow {
+                     session: held,
+                     epoch: at,
+                 }| held == session && at.0 == epoch,
+            )
         })
     }
 }
@@ -146,7 +154,10 @@ impl OwnedSlots {
     }
 
     pub fn epoch(&self, slot: Slot) -> Option<u64> {
-        self.0.get(usize::from(slot.0)).copied().filter(|epoch| *epoch != 0)
+        self.0
+            .get(usize::from(slot.0))
+            .copied()
+            .filter(|epoch| *epoch != 0)
     }
 
     fn slots(&self) -> impl Iterator<Item = (Slot, u64)> {

@@ -75,7 +75,9 @@ async fn finish(group: &SpoolGroup, id: MessageId) -> ingest_result::Result {
             crc32c: body.crc32c,
             node: group.node.0,
         }),
-        Err(error) => ingest_result::Result::Problem(convert::problem(Kind::Full, error.to_string())),
+        Err(error) => {
+            ingest_result::Result::Problem(convert::problem(Kind::Full, error.to_string()))
+        }
     }
 }
 
@@ -83,7 +85,10 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
     let accept: Accept = match convert::row(accept) {
         Ok(accept) => accept,
         Err(error) => {
-            return ingest_result::Result::Problem(convert::problem(Kind::Refused, error.to_string()));
+            return ingest_result::Result::Problem(convert::problem(
+                Kind::Refused,
+                error.to_string(),
+            ));
         }
     };
     // Promise 2: the acks must be a majority of the voters. This group has one voter, this node.
@@ -98,12 +103,18 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
 }
 
 async fn answer(answers: &Answers, id: MessageId, result: ingest_result::Result) {
-    let result = IngestResult { id: convert::message_id_bytes(id), result: Some(result) };
+    let result = IngestResult {
+        id: convert::message_id_bytes(id),
+        result: Some(result),
+    };
     // The other end is gone: its clients were told that the commit is not known.
     let _ = answers.send(result).await;
 }
 
-async fn gather(mut queue: mpsc::Receiver<IngestResult>, frames: mpsc::Sender<Result<IngestReply, Status>>) {
+async fn gather(
+    mut queue: mpsc::Receiver<IngestResult>,
+    frames: mpsc::Sender<Result<IngestReply, Status>>,
+) {
     while let Some(first) = queue.recv().await {
         let mut results = vec![first];
         while results.len() < FRAME_ANSWERS {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
-use skein_model::spool::{Response as SpoolResponse, query};
 use skein_model::codec;
+use skein_model::spool::{Response as SpoolResponse, query};
 use skein_store::{Bodies, Reader};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
@@ -48,24 +48,35 @@ impl Spool for SpoolService {
         &self,
         request: Request<Streaming<IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
-        Ok(Response::new(ingest::start(self.group.clone(), request.into_inner())))
+        Ok(Response::new(ingest::start(
+            self.group.clone(),
+            request.into_inner(),
+        )))
     }
 
-    async fn work(&self, request: Request<Streaming<WorkRequest>>) -> Result<Response<Self::WorkStream>, Status> {
-        Ok(Response::new(work::start(self.group.clone(), request.into_inner()).await?))
+    async fn work(
+        &self,
+        request: Request<Streaming<WorkRequest>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        Ok(Response::new(
+            work::start(self.group.clone(), request.into_inner()).await?,
+        ))
     }
 
-    async fn read_body(&self, request: Request<ReadBodyRequest>) -> Result<Response<Self::ReadBodyStream>, Status> {
+    async fn read_body(
+        &self,
+        request: Request<ReadBodyRequest>,
+    ) -> Result<Response<Self::ReadBodyStream>, Status> {
         let request = request.into_inner();
-        let id = convert::message_id(&request.id).map_err(|e| Status::invalid_argument(format!("id: {e}")))?;
+        let id = convert::message_id(&request.id)
+            .map_err(|e| Status::invalid_argument(format!("id: {e}")))?;
         let bodies = self.group.bodies.clone();
         let parts = futures::stream::try_unfold(request.offset, move |offset| {
             let bodies = bodies.clone();
             async move {
-                let data = bodies
-                    .read(id, offset, PART_BYTES)
-                    .await
-                    .map_err(|error| Status::data_loss(format!("reading the body of {id}: {error}")))?;
+                let data = bodies.read(id, offset, PART_BYTES).await.map_err(|error| {
+                    Status::data_loss(format!("reading the body of {id}: {error}"))
+                })?;
                 if data.is_empty() {
                     return Ok(None);
                 }
@@ -79,13 +90,19 @@ impl Spool for SpoolService {
 
 /// Commits a command and reads the answer.
 async fn commit(group: &SpoolGroup, command: Vec<u8>) -> Result<(), Problem> {
-    let reply = group.group.propose(command).await.map_err(|error| match error {
-        ProposeError::NotLeader => convert::problem(Kind::Unavailable, error.to_string()),
-        ProposeError::Unknown(_) => convert::problem(Kind::Unknown, error.to_string()),
-    })?;
+    let reply = group
+        .group
+        .propose(command)
+        .await
+        .map_err(|error| match error {
+            ProposeError::NotLeader => convert::problem(Kind::Unavailable, error.to_string()),
+            ProposeError::Unknown(_) => convert::problem(Kind::Unknown, error.to_string()),
+        })?;
     match codec::decode(&reply) {
         Ok(SpoolResponse::Done | SpoolResponse::Count(_)) => Ok(()),
-        Ok(SpoolResponse::Refused(refusal)) => Err(convert::problem(Kind::Refused, refusal.to_string())),
+        Ok(SpoolResponse::Refused(refusal)) => {
+            Err(convert::problem(Kind::Refused, refusal.to_string()))
+        }
         Err(error) => Err(convert::problem(Kind::Unknown, error.to_string())),
     }
 }
@@ -95,7 +112,9 @@ pub fn sweep_orphans(bodies: Bodies, reader: Reader) {
     tokio::spawn(async move {
         loop {
             let rows = reader.clone();
-            let swept = bodies.sweep(ORPHAN_AGE, move |id| query::needs_body(&rows, id)).await;
+            let swept = bodies
+                .sweep(ORPHAN_AGE, move |id| query::needs_body(&rows, id))
+                .await;
             if swept > 0 {
                 tracing::info!(swept, "removed bodies that no message needs");
             }

@@ -38,8 +38,13 @@ pub async fn start(
     group: SpoolGroup,
     mut requests: Streaming<WorkRequest>,
 ) -> Result<ReceiverStream<Result<WorkReply, Status>>, Status> {
-    let Some(WorkRequest { request: Some(Request::Open(open)) }) = requests.message().await? else {
-        return Err(Status::invalid_argument("request: a work stream begins with open"));
+    let Some(WorkRequest {
+        request: Some(Request::Open(open)),
+    }) = requests.message().await?
+    else {
+        return Err(Status::invalid_argument(
+            "request: a work stream begins with open",
+        ));
     };
     let stream = Arc::new(open_slots(group, &open).await?);
     let (frames, replies) = mpsc::channel(4);
@@ -64,19 +69,32 @@ async fn open_slots(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, St
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Status::invalid_argument(format!("slots: {error}")))?;
     if open.window == 0 || open.window > WINDOW_MAX {
-        return Err(Status::invalid_argument(format!("window: must be from 1 to {WINDOW_MAX}")));
+        return Err(Status::invalid_argument(format!(
+            "window: must be from 1 to {WINDOW_MAX}"
+        )));
     }
     let owned = OwnedSlots::new(&slots);
     let command = Command::OpenSlots(OpenSlots { session, slots });
-    super::commit(&group, codec::encode(&command)).await.map_err(|problem| match problem.kind() {
-        Kind::Refused => Status::failed_precondition(problem.text),
-        _ => Status::unavailable(problem.text),
-    })?;
+    super::commit(&group, codec::encode(&command))
+        .await
+        .map_err(|problem| match problem.kind() {
+            Kind::Refused => Status::failed_precondition(problem.text),
+            _ => Status::unavailable(problem.text),
+        })?;
     if !group.dispatch.still_owns(session, &owned) {
-        return Err(Status::failed_precondition("the slots were opened by another session"));
+        return Err(Status::failed_precondition(
+            "the slots were opened by another session",
+        ));
     }
     let window = open.window as usize;
-    Ok(WorkStream { group, session, owned, window, outstanding: AtomicUsize::new(0), room: Notify::new() })
+    Ok(WorkStream {
+        group,
+        session,
+        owned,
+        window,
+        outstanding: AtomicUsize::new(0),
+        room: Notify::new(),
+    })
 }
 
 async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
@@ -88,11 +106,24 @@ async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
         changed.as_mut().enable();
         room.as_mut().enable();
 
-        let free = stream.window.saturating_sub(stream.outstanding.load(Ordering::Acquire));
-        let tasks = if free == 0 { Vec::new() } else { dispatch.take(stream.session, &stream.owned, free).await };
+        let free = stream
+            .window
+            .saturating_sub(stream.outstanding.load(Ordering::Acquire));
+        let tasks = if free == 0 {
+            Vec::new()
+        } else {
+            dispatch.take(stream.session, &stream.owned, free).await
+        };
         if !tasks.is_empty() {
             stream.outstanding.fetch_add(tasks.len(), Ordering::AcqRel);
-            if frames.send(Ok(WorkReply { tasks, recorded: Vec::new() })).await.is_err() {
+            if frames
+                .send(Ok(WorkReply {
+                    tasks,
+                    recorded: Vec::new(),
+                }))
+                .await
+                .is_err()
+            {
                 return;
             }
             continue;
@@ -141,10 +172,19 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
         }
     };
     let task = report.task;
-    let problem = super::commit(&stream.group, codec::encode(&Command::Report(Box::new(report)))).await.err();
-    let is_settled = problem.as_ref().is_none_or(|problem| problem.kind() == Kind::Refused);
+    let problem = super::commit(
+        &stream.group,
+        codec::encode(&Command::Report(Box::new(report))),
+    )
+    .await
+    .err();
+    let is_settled = problem
+        .as_ref()
+        .is_none_or(|problem| problem.kind() == Kind::Refused);
     if is_settled {
-        let before = stream.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        let before = stream
+            .outstanding
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
         if before.is_ok() {
             stream.room.notify_waiters();
         }
@@ -165,7 +205,14 @@ async fn send_results(mut queue: mpsc::Receiver<ReportResult>, frames: Frames) {
             };
             recorded.push(next);
         }
-        if frames.send(Ok(WorkReply { tasks: Vec::new(), recorded })).await.is_err() {
+        if frames
+            .send(Ok(WorkReply {
+                tasks: Vec::new(),
+                recorded,
+            }))
+            .await
+            .is_err()
+        {
             return;
         }
     }

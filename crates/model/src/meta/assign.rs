@@ -8,12 +8,16 @@ use crate::id::{SessionId, Slot, mix};
 ///
 /// Each session holds at most the even share, rounded up. A slot stays where it is while its owner lives and is
 /// within its share; others go to the session with the highest hash of (session, slot) that has room.
-pub fn assign(previous: &BTreeMap<Slot, SessionId>, sessions: &[SessionId]) -> BTreeMap<Slot, SessionId> {
+pub fn assign(
+    previous: &BTreeMap<Slot, SessionId>,
+    sessions: &[SessionId],
+) -> BTreeMap<Slot, SessionId> {
     if sessions.is_empty() {
         return BTreeMap::new();
     }
     let share = usize::from(Slot::COUNT).div_ceil(sessions.len());
-    let mut load: BTreeMap<SessionId, usize> = sessions.iter().map(|session| (*session, 0)).collect();
+    let mut load: BTreeMap<SessionId, usize> =
+        sessions.iter().map(|session| (*session, 0)).collect();
     let mut owners = BTreeMap::new();
     for (slot, owner) in previous {
         if let Some(held) = load.get_mut(owner).filter(|held| **held < share) {

@@ -64,13 +64,18 @@ fn slot_key(slot: Slot) -> Vec<u8> {
 }
 
 fn number<const N: usize>(key: &[u8]) -> [u8; N] {
-    key[1..].try_into().expect("keys are written by this module")
+    key[1..]
+        .try_into()
+        .expect("keys are written by this module")
 }
 
 fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
     match codec::decode(bytes) {
         Ok(row) => row,
-        Err(error) => panic!("the meta group's state cannot be trusted: {error}: {}", error.source),
+        Err(error) => panic!(
+            "the meta group's state cannot be trusted: {error}: {}",
+            error.source
+        ),
     }
 }
 
@@ -107,7 +112,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
                 rows.delete(session_key(id));
             }
             if Rows::get(rows, &session_key(*session)).is_none() {
-                let row = SessionRow { sender: sender.clone(), opened_at: now };
+                let row = SessionRow {
+                    sender: sender.clone(),
+                    opened_at: now,
+                };
                 rows.put(session_key(*session), codec::encode(&row));
             }
         }
@@ -120,13 +128,19 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
 fn reassign<R: Rows>(rows: &mut R) {
     let live: Vec<SessionId> = sessions(rows).into_keys().collect();
     let before = assignments(rows);
-    let owners = before.iter().map(|(slot, held)| (*slot, held.session)).collect();
+    let owners = before
+        .iter()
+        .map(|(slot, held)| (*slot, held.session))
+        .collect();
     for (slot, session) in assign(&owners, &live) {
         let held = before.get(&slot);
         if held.is_some_and(|held| held.session == session) {
             continue;
         }
         let epoch = Epoch(held.map_or(1, |held| held.epoch.0 + 1));
-        rows.put(slot_key(slot), codec::encode(&Assignment { session, epoch }));
+        rows.put(
+            slot_key(slot),
+            codec::encode(&Assignment { session, epoch }),
+        );
     }
 }

@@ -13,7 +13,12 @@ use crate::time::UnixMs;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// A task waits in its queue until `due`.
-    Due { queue: QueueId, slot: Slot, due: UnixMs, task: TaskId },
+    Due {
+        queue: QueueId,
+        slot: Slot,
+        due: UnixMs,
+        task: TaskId,
+    },
     /// A task is done with.
     Ended { queue: QueueId, task: TaskId },
     /// A message is done with, and its bytes are no longer needed.
@@ -36,20 +41,37 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
     let seq_before = state.row.next_seq;
     let mut effects = Vec::new();
     let result = match command {
-        Command::Accept(accept) => take_over(&mut state, accept, &mut effects).map(|()| Response::Done),
-        Command::Report(report) => report::record(&mut state, report, &mut effects).map(|()| Response::Done),
-        Command::OpenSlots(open) => open_slots(&mut state, open, &mut effects).map(|()| Response::Done),
-        Command::Delete { message, by } => delete(&mut state, *message, by, &mut effects).map(Response::Count),
-        Command::Flush(scope) => Ok(Response::Count(flush(&mut state, scope, &mut effects))),
-        Command::Trim { events_before, finished_before, limit } => {
-            Ok(Response::Count(state.trim(*events_before, *finished_before, *limit)))
+        Command::Accept(accept) => {
+            take_over(&mut state, accept, &mut effects).map(|()| Response::Done)
         }
+        Command::Report(report) => {
+            report::record(&mut state, report, &mut effects).map(|()| Response::Done)
+        }
+        Command::OpenSlots(open) => {
+            open_slots(&mut state, open, &mut effects).map(|()| Response::Done)
+        }
+        Command::Delete { message, by } => {
+            delete(&mut state, *message, by, &mut effects).map(Response::Count)
+        }
+        Command::Flush(scope) => Ok(Response::Count(flush(&mut state, scope, &mut effects))),
+        Command::Trim {
+            events_before,
+            finished_before,
+            limit,
+        } => Ok(Response::Count(state.trim(
+            *events_before,
+            *finished_before,
+            *limit,
+        ))),
     };
     if state.row.next_seq != seq_before {
         effects.push(Effect::EventsUntil(state.row.next_seq));
     }
     state.close();
-    Applied { response: result.unwrap_or_else(Response::Refused), effects }
+    Applied {
+        response: result.unwrap_or_else(Response::Refused),
+        effects,
+    }
 }
 
 pub(super) fn take_over<R: Rows>(
@@ -76,7 +98,10 @@ pub(super) fn take_over<R: Rows>(
     state.row.open_tasks += u64::from(message.open_tasks);
     state.row.open_body_bytes += message.body.bytes;
     for (number, new) in (0..).zip(&accept.tasks) {
-        let id = TaskId { message: accept.id, number };
+        let id = TaskId {
+            message: accept.id,
+            number,
+        };
         let queue = queue_of(&message, &new.domain);
         let row = TaskRow {
             domain: new.domain.clone(),
@@ -97,13 +122,24 @@ pub(super) fn take_over<R: Rows>(
             slot: new.slot,
             tasks: 0,
         });
-        effects.push(Effect::Due { queue, slot: new.slot, due: now, task: id });
+        effects.push(Effect::Due {
+            queue,
+            slot: new.slot,
+            due: now,
+            task: id,
+        });
     }
     let recipients = accept.tasks.iter().flat_map(|task| &task.recipients);
     let kind = EventKind::Accepted {
-        recipients: recipients.map(|recipient| recipient.address.clone()).collect(),
+        recipients: recipients
+            .map(|recipient| recipient.address.clone())
+            .collect(),
         bytes: message.body.bytes,
-        client: message.envelope.client.as_ref().map(|client| format!("{} [{}]", client.helo, client.address)),
+        client: message
+            .envelope
+            .client
+            .as_ref()
+            .map(|client| format!("{} [{}]", client.helo, client.address)),
         about: accept.about,
     };
     state.event(accept.id, &message, kind);
@@ -114,7 +150,11 @@ pub(super) fn queue_of(message: &MessageRow, domain: &crate::mail::Domain) -> Qu
     QueueId::of(domain, &message.envelope.tenant, &message.envelope.pool)
 }
 
-fn open_slots<R: Rows>(state: &mut State<'_, R>, open: &OpenSlots, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+fn open_slots<R: Rows>(
+    state: &mut State<'_, R>,
+    open: &OpenSlots,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Refusal> {
     let is_stale = open.slots.iter().any(|(slot, epoch)| {
         state.slot(*slot).is_some_and(|row| {
             row.epoch > *epoch || (row.epoch == *epoch && row.session != open.session)
@@ -124,7 +164,13 @@ fn open_slots<R: Rows>(state: &mut State<'_, R>, open: &OpenSlots, effects: &mut
         return Err(Refusal::StaleEpoch);
     }
     for (slot, epoch) in &open.slots {
-        state.put_slot(*slot, &SlotRow { session: open.session, epoch: *epoch });
+        state.put_slot(
+            *slot,
+            &SlotRow {
+                session: open.session,
+                epoch: *epoch,
+            },
+        );
     }
     effects.push(Effect::SlotsOpened);
     Ok(())
@@ -136,12 +182,18 @@ fn delete<R: Rows>(
     by: &str,
     effects: &mut Vec<Effect>,
 ) -> Result<u64, Refusal> {
-    let mut message = state.message(id).filter(|row| row.open_tasks > 0).ok_or(Refusal::NotFound)?;
+    let mut message = state
+        .message(id)
+        .filter(|row| row.open_tasks > 0)
+        .ok_or(Refusal::NotFound)?;
     let mut deleted = 0;
     for task in state.tasks_of(id) {
         let row = state.task(task).expect("its key was just read");
         for (_, recipient) in &row.recipients {
-            let kind = EventKind::Deleted { recipient: recipient.address.clone(), by: by.to_owned() };
+            let kind = EventKind::Deleted {
+                recipient: recipient.address.clone(),
+                by: by.to_owned(),
+            };
             state.event(id, &message, kind);
             deleted += 1;
         }
@@ -164,7 +216,9 @@ pub(super) fn end_task<R: Rows>(
     state.queue_loses(queue);
     effects.push(Effect::Ended { queue, task: id });
     if state.task_ended(id.message, message) {
-        effects.push(Effect::BodyFree { message: id.message });
+        effects.push(Effect::BodyFree {
+            message: id.message,
+        });
     }
 }
 
@@ -194,7 +248,12 @@ fn flush<R: Rows>(state: &mut State<'_, R>, scope: &FlushScope, effects: &mut Ve
         row.due = now;
         state.add_due(queue, now, id);
         state.put_task(id, &row);
-        effects.push(Effect::Due { queue, slot: row.slot, due: now, task: id });
+        effects.push(Effect::Due {
+            queue,
+            slot: row.slot,
+            due: now,
+            task: id,
+        });
         moved += 1;
     }
     moved

@@ -68,7 +68,10 @@ impl NewTask {
     /// Groups recipients by domain, in order of first appearance, at most `recipients_max` to a task.
     ///
     /// A task is one SMTP transaction. RFC 5321 4.5.3.1.8 lets every server refuse more than 100 recipients.
-    pub fn plan(recipients: impl IntoIterator<Item = (Domain, Recipient)>, recipients_max: usize) -> Vec<Self> {
+    pub fn plan(
+        recipients: impl IntoIterator<Item = (Domain, Recipient)>,
+        recipients_max: usize,
+    ) -> Vec<Self> {
         let mut tasks: Vec<Self> = Vec::new();
         let mut open = std::collections::HashMap::new();
         for (domain, recipient) in recipients {
@@ -83,7 +86,11 @@ impl NewTask {
             if place == usize::MAX {
                 open.insert(domain.clone(), tasks.len());
                 let slot = Slot::of(domain.as_str(), 0);
-                tasks.push(Self { domain, slot, recipients: vec![recipient] });
+                tasks.push(Self {
+                    domain,
+                    slot,
+                    recipients: vec![recipient],
+                });
             } else {
                 tasks[place].recipients.push(recipient);
             }

@@ -8,7 +8,9 @@ mod rows;
 mod state;
 
 pub use apply::{Applied, Effect, apply};
-pub use command::{Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Report, Refusal, Response, Verdict};
+pub use command::{
+    Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refusal, Report, Response, Verdict,
+};
 pub use rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 
 #[cfg(test)]

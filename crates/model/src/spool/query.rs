@@ -28,7 +28,11 @@ pub fn queue(rows: &(impl ReadRows + ?Sized), id: QueueId) -> Option<QueueRow> {
 }
 
 /// Queues that have open tasks, in order of id, after `after`.
-pub fn queues(rows: &(impl ReadRows + ?Sized), after: Option<QueueId>, limit: usize) -> Vec<(QueueId, QueueRow)> {
+pub fn queues(
+    rows: &(impl ReadRows + ?Sized),
+    after: Option<QueueId>,
+    limit: usize,
+) -> Vec<(QueueId, QueueRow)> {
     let from = match after {
         Some(QueueId(u64::MAX)) => return Vec::new(),
         Some(id) => key::queue(QueueId(id.0 + 1)),
@@ -55,7 +59,10 @@ pub fn due(
     until: UnixMs,
     limit: usize,
 ) -> Vec<(UnixMs, TaskId)> {
-    let start = TaskId { message: MessageId([0; 16]), number: 0 };
+    let start = TaskId {
+        message: MessageId([0; 16]),
+        number: 0,
+    };
     due_after(rows, queue, (from, start), until, limit)
 }
 
@@ -71,13 +78,17 @@ pub fn due_after(
     if limit == 0 {
         return found;
     }
-    rows.scan(&key::due_of(queue), &key::due(queue, from, task), &mut |row_key, _| {
-        match key::read_due(row_key) {
-            Some((due, task)) if due <= until => found.push((due, task)),
-            _ => return false,
-        }
-        found.len() < limit
-    });
+    rows.scan(
+        &key::due_of(queue),
+        &key::due(queue, from, task),
+        &mut |row_key, _| {
+            match key::read_due(row_key) {
+                Some((due, task)) if due <= until => found.push((due, task)),
+                _ => return false,
+            }
+            found.len() < limit
+        },
+    );
     found
 }
 
@@ -112,7 +123,10 @@ pub fn events(rows: &(impl ReadRows + ?Sized), from: u64, limit: usize) -> Vec<E
         }
         places.len() < limit
     });
-    places.into_iter().filter_map(|(seq, id)| load(rows, &key::history(id, seq))).collect()
+    places
+        .into_iter()
+        .filter_map(|(seq, id)| load(rows, &key::history(id, seq)))
+        .collect()
 }
 
 /// Whether the group still needs this message's bytes.

@@ -23,7 +23,9 @@ pub(super) fn record<R: Rows>(
         // Reported before, or deleted meanwhile: repeating a report is no error.
         return Ok(());
     };
-    let mut message = state.message(report.task.message).expect("a task's message outlives it");
+    let mut message = state
+        .message(report.task.message)
+        .expect("a task's message outlives it");
     let may_act = state
         .slot(task.slot)
         .is_some_and(|slot| slot.session == report.session && slot.epoch == report.epoch);
@@ -32,7 +34,11 @@ pub(super) fn record<R: Rows>(
     let mut news = Vec::new();
     for outcome in &report.outcomes {
         let terminal = outcome.verdict != Verdict::Deferred;
-        let Some(place) = task.recipients.iter().position(|(number, _)| *number == outcome.recipient) else {
+        let Some(place) = task
+            .recipients
+            .iter()
+            .position(|(number, _)| *number == outcome.recipient)
+        else {
             continue;
         };
         if terminal {
@@ -42,7 +48,11 @@ pub(super) fn record<R: Rows>(
         }
     }
     if news.is_empty() && !(may_act && is_new_attempt) {
-        return if may_act { Ok(()) } else { Err(Refusal::StaleEpoch) };
+        return if may_act {
+            Ok(())
+        } else {
+            Err(Refusal::StaleEpoch)
+        };
     }
     let dsn = match &report.dsn {
         Some(dsn) if !news.is_empty() => {
@@ -54,7 +64,11 @@ pub(super) fn record<R: Rows>(
     let may_defer = may_act && is_new_attempt;
     let due = state.now() + report.retry_after;
     for (outcome, recipient) in &news {
-        state.event(report.task.message, &message, event_kind(report, outcome, recipient, due, dsn));
+        state.event(
+            report.task.message,
+            &message,
+            event_kind(report, outcome, recipient, due, dsn),
+        );
     }
     if task.recipients.is_empty() {
         end_task(state, report.task, &task, &mut message, effects);
@@ -79,10 +93,21 @@ fn keep<R: Rows>(
         task.attempts = report.facts.number;
         task.due = state.now() + report.retry_after;
         task.delay_notified |= report.delay_notified;
-        let deferral = report.outcomes.iter().rev().find(|o| o.verdict == Verdict::Deferred);
-        task.last_reply = deferral.map(|outcome| outcome.reply.clone()).or(task.last_reply.take());
+        let deferral = report
+            .outcomes
+            .iter()
+            .rev()
+            .find(|o| o.verdict == Verdict::Deferred);
+        task.last_reply = deferral
+            .map(|outcome| outcome.reply.clone())
+            .or(task.last_reply.take());
         state.add_due(queue, task.due, report.task);
-        effects.push(Effect::Due { queue, slot: task.slot, due: task.due, task: report.task });
+        effects.push(Effect::Due {
+            queue,
+            slot: task.slot,
+            due: task.due,
+            task: report.task,
+        });
     }
     state.put_task(report.task, task);
 }
@@ -98,9 +123,28 @@ fn event_kind(
     let attempt = report.facts.clone();
     let reply = outcome.reply.clone();
     match outcome.verdict {
-        Verdict::Delivered => EventKind::Delivered { recipient, attempt, reply },
-        Verdict::Deferred => EventKind::Deferred { recipient, attempt, reply, due },
-        Verdict::Failed => EventKind::Bounced { recipient, attempt, reply, dsn },
-        Verdict::Expired => EventKind::Expired { recipient, attempt, reply, dsn },
+        Verdict::Delivered => EventKind::Delivered {
+            recipient,
+            attempt,
+            reply,
+        },
+        Verdict::Deferred => EventKind::Deferred {
+            recipient,
+            attempt,
+            reply,
+            due,
+        },
+        Verdict::Failed => EventKind::Bounced {
+            recipient,
+            attempt,
+            reply,
+            dsn,
+        },
+        Verdict::Expired => EventKind::Expired {
+            recipient,
+            attempt,
+            reply,
+            dsn,
+        },
     }
 }

@@ -131,7 +131,12 @@ pub mod key {
     pub fn due(queue: QueueId, due: UnixMs, task: TaskId) -> Vec<u8> {
         join(
             b'd',
-            &[&queue.0.to_be_bytes(), &due.0.to_be_bytes(), &task.message.0, &task.number.to_be_bytes()],
+            &[
+                &queue.0.to_be_bytes(),
+                &due.0.to_be_bytes(),
+                &task.message.0,
+                &task.number.to_be_bytes(),
+            ],
         )
     }
 
@@ -171,7 +176,10 @@ pub mod key {
     pub fn read_due(key: &[u8]) -> Option<(UnixMs, TaskId)> {
         let due = UnixMs(u64::from_be_bytes(number(key, 9)?));
         let message = MessageId(number(key, 17)?);
-        let task = TaskId { message, number: u32::from_be_bytes(number(key, 33)?) };
+        let task = TaskId {
+            message,
+            number: u32::from_be_bytes(number(key, 33)?),
+        };
         Some((due, task))
     }
 
@@ -180,7 +188,10 @@ pub mod key {
     }
 
     pub fn read_task(key: &[u8]) -> Option<TaskId> {
-        Some(TaskId { message: MessageId(number(key, 1)?), number: u32::from_be_bytes(number(key, 17)?) })
+        Some(TaskId {
+            message: MessageId(number(key, 1)?),
+            number: u32::from_be_bytes(number(key, 17)?),
+        })
     }
 
     pub fn read_message(key: &[u8]) -> Option<MessageId> {
@@ -193,6 +204,9 @@ pub mod key {
 
     /// Time and message of an `x` key.
     pub fn read_finished(key: &[u8]) -> Option<(UnixMs, MessageId)> {
-        Some((UnixMs(u64::from_be_bytes(number(key, 1)?)), MessageId(number(key, 9)?)))
+        Some((
+            UnixMs(u64::from_be_bytes(number(key, 1)?)),
+            MessageId(number(key, 9)?),
+        ))
     }
 }

@@ -10,11 +10,17 @@ use crate::rows::{ReadRows, Rows};
 use crate::time::UnixMs;
 
 /// Reads a row, or stops: a replica that skipped a row it cannot read would differ from the others.
-pub(super) fn load<T: for<'b> Decode<'b, ()>>(rows: &(impl ReadRows + ?Sized), key: &[u8]) -> Option<T> {
+pub(super) fn load<T: for<'b> Decode<'b, ()>>(
+    rows: &(impl ReadRows + ?Sized),
+    key: &[u8],
+) -> Option<T> {
     let bytes = rows.get(key)?;
     match codec::decode(&bytes) {
         Ok(row) => Some(row),
-        Err(error) => panic!("the state of this group cannot be trusted: {error}: {}", error.source),
+        Err(error) => panic!(
+            "the state of this group cannot be trusted: {error}: {}",
+            error.source
+        ),
     }
 }
 
@@ -136,14 +142,22 @@ impl<'r, R: Rows> State<'r, R> {
         tasks
     }
 
-    pub fn due_before(&self, queue: QueueId, before: UnixMs, limit: usize, from: UnixMs) -> Vec<(UnixMs, TaskId)> {
+    pub fn due_before(
+        &self,
+        queue: QueueId,
+        before: UnixMs,
+        limit: usize,
+        from: UnixMs,
+    ) -> Vec<(UnixMs, TaskId)> {
         super::query::due(self.rows, queue, from, before, limit)
     }
 
     /// Forgets up to `limit` trimmed events and finished messages; says how many rows went.
     pub fn trim(&mut self, events_before: u64, finished_before: UnixMs, limit: u32) -> u64 {
         let limit = limit as usize;
-        let events_end = events_before.min(self.row.next_seq).min(self.row.first_seq + limit as u64);
+        let events_end = events_before
+            .min(self.row.next_seq)
+            .min(self.row.first_seq + limit as u64);
         let mut removed = events_end.saturating_sub(self.row.first_seq);
         for seq in self.row.first_seq..events_end {
             self.rows.delete(key::event(seq));
@@ -152,7 +166,9 @@ impl<'r, R: Rows> State<'r, R> {
         let mut finished = Vec::new();
         self.rows.scan(key::FINISHED, &[], &mut |row_key, _| {
             match key::read_finished(row_key) {
-                Some((at, id)) if at < finished_before && finished.len() < limit => finished.push((at, id)),
+                Some((at, id)) if at < finished_before && finished.len() < limit => {
+                    finished.push((at, id))
+                }
                 _ => return false,
             }
             true
@@ -167,11 +183,14 @@ impl<'r, R: Rows> State<'r, R> {
     fn forget(&mut self, at: UnixMs, id: MessageId) -> u64 {
         let mut history = Vec::new();
         let mut last_seq = 0;
-        self.rows.scan(&key::history_of(id), &[], &mut |row_key, _| {
-            history.push(row_key.to_vec());
-            last_seq = row_key.get(17..25).map_or(0, |n| u64::from_be_bytes(n.try_into().expect("eight bytes")));
-            true
-        });
+        self.rows
+            .scan(&key::history_of(id), &[], &mut |row_key, _| {
+                history.push(row_key.to_vec());
+                last_seq = row_key.get(17..25).map_or(0, |n| {
+                    u64::from_be_bytes(n.try_into().expect("eight bytes"))
+                });
+                true
+            });
         if last_seq >= self.row.first_seq {
             return 0;
         }

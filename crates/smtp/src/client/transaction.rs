@@ -284,7 +284,11 @@ impl Transaction {
         }
         if self.awaited.is_empty() {
             let body_due = self.use_bdat && self.accepted > 0;
-            self.phase = if body_due { Phase::BodyDue } else { Phase::Done };
+            self.phase = if body_due {
+                Phase::BodyDue
+            } else {
+                Phase::Done
+            };
         }
     }
 

@@ -9,7 +9,11 @@ fn config() -> Config {
         auth: true,
         auth_required: false,
         line_ends: LineEnds::Refuse,
-        limits: Limits { message_bytes: 1000, recipients: 2, ..Limits::default() },
+        limits: Limits {
+            message_bytes: 1000,
+            recipients: 2,
+            ..Limits::default()
+        },
     }
 }
 
@@ -39,8 +43,13 @@ fn talk_with(config: Config, tls: bool, input: &[u8], chunk: usize) -> (Vec<Stri
         }
     }
     let text = String::from_utf8_lossy(&out).into_owned();
-    let last_lines = text.lines().filter(|line| line.as_bytes().get(3) != Some(&b'-'));
-    (last_lines.map(|line| line[..3].to_owned()).collect(), bodies)
+    let last_lines = text
+        .lines()
+        .filter(|line| line.as_bytes().get(3) != Some(&b'-'));
+    (
+        last_lines.map(|line| line[..3].to_owned()).collect(),
+        bodies,
+    )
 }
 
 fn check(config: fn() -> Config, tls: bool, input: &str, codes: &[&str], bodies: &[&str]) {
@@ -60,40 +69,97 @@ const OPEN: &str = "EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n";
 #[test]
 fn messages_come_through() {
     let data = format!("{OPEN}DATA\r\nSubject: x\r\n\r\n..hi\r\n.\r\nQUIT\r\n");
-    check(config, false, &data, &["250", "250", "250", "354", "250", "221"], &["Subject: x\r\n\r\n.hi\r\n"]);
+    check(
+        config,
+        false,
+        &data,
+        &["250", "250", "250", "354", "250", "221"],
+        &["Subject: x\r\n\r\n.hi\r\n"],
+    );
     let empty = format!("{OPEN}DATA\r\n.\r\nMAIL FROM:<>\r\n");
-    check(config, false, &empty, &["250", "250", "250", "354", "250", "250"], &[""]);
+    check(
+        config,
+        false,
+        &empty,
+        &["250", "250", "250", "354", "250", "250"],
+        &[""],
+    );
     let bdat = format!("{OPEN}BDAT 3\r\nab\nBDAT 2 LAST\r\ncdBDAT 0 LAST\r\n");
-    check(config, false, &bdat, &["250", "250", "250", "250", "250", "503"], &["ab\ncd"]);
+    check(
+        config,
+        false,
+        &bdat,
+        &["250", "250", "250", "250", "250", "503"],
+        &["ab\ncd"],
+    );
     let last = format!("{OPEN}BDAT 2\r\nabBDAT 0 LAST\r\nNOOP\r\n");
-    check(config, false, &last, &["250", "250", "250", "250", "250", "250"], &["ab"]);
+    check(
+        config,
+        false,
+        &last,
+        &["250", "250", "250", "250", "250", "250"],
+        &["ab"],
+    );
 }
 
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_is_lost_of_the_session() {
     for (input, codes) in [
         ("MAIL FROM:<a@b.test>\r\n", &["503"][..]),
-        ("EHLO c\r\nRCPT TO:<a@b.test>\r\nDATA\r\n", &["250", "503", "503"]),
-        ("EHLO c\r\nMAIL FROM:<a@b.test> SIZE=1001\r\n", &["250", "552"]),
-        ("EHLO c\r\nMAIL FROM:<>\r\nDATA\r\nRSET\r\nVRFY x\r\n", &["250", "250", "554", "250", "252"]),
-        ("EHLO c\r\nBDAT 4 LAST\r\nabcdNOOP\r\n", &["250", "503", "250"]),
+        (
+            "EHLO c\r\nRCPT TO:<a@b.test>\r\nDATA\r\n",
+            &["250", "503", "503"],
+        ),
+        (
+            "EHLO c\r\nMAIL FROM:<a@b.test> SIZE=1001\r\n",
+            &["250", "552"],
+        ),
+        (
+            "EHLO c\r\nMAIL FROM:<>\r\nDATA\r\nRSET\r\nVRFY x\r\n",
+            &["250", "250", "554", "250", "252"],
+        ),
+        (
+            "EHLO c\r\nBDAT 4 LAST\r\nabcdNOOP\r\n",
+            &["250", "503", "250"],
+        ),
         ("EHLO c\r\nAUTH PLAIN AHUAcA==\r\n", &["250", "538"]),
-        ("EHLO c\r\nMAIL FROM:<a@b.test> REQUIRETLS\r\n", &["250", "530"]),
+        (
+            "EHLO c\r\nMAIL FROM:<a@b.test> REQUIRETLS\r\n",
+            &["250", "530"],
+        ),
         ("NOOP\n", &["500"]),
     ] {
         check(config, false, input, codes, &[]);
     }
     let many = format!("{OPEN}RCPT TO:<e@d.test>\r\nRCPT TO:<f@d.test>\r\n");
-    check(config, false, &many, &["250", "250", "250", "250", "452"], &[]);
+    check(
+        config,
+        false,
+        &many,
+        &["250", "250", "250", "250", "452"],
+        &[],
+    );
     let big = format!("{OPEN}DATA\r\n{}\r\n.\r\nNOOP\r\n", "x".repeat(1001));
-    check(config, false, &big, &["250", "250", "250", "354", "552", "250"], &[]);
+    check(
+        config,
+        false,
+        &big,
+        &["250", "250", "250", "354", "552", "250"],
+        &[],
+    );
 }
 
 #[test]
 fn a_smuggled_end_is_refused_once_and_carries_no_second_message() {
     for end in ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\n", "\r\n.\r", "\r.\r\n"] {
         let input = format!("{OPEN}DATA\r\nx{end}MAIL FROM:<evil@b.test>\r\n\r\n.\r\nNOOP\r\n");
-        check(config, false, &input, &["250", "250", "250", "354", "550", "250"], &[]);
+        check(
+            config,
+            false,
+            &input,
+            &["250", "250", "250", "354", "550", "250"],
+            &[],
+        );
     }
 }
 
@@ -101,24 +167,58 @@ fn a_smuggled_end_is_refused_once_and_carries_no_second_message() {
 fn logins_need_tls_and_the_right_password() {
     for (input, codes) in [
         ("EHLO c\r\nAUTH PLAIN AHUAcA==\r\n", &["250", "235"][..]),
-        ("EHLO c\r\nAUTH PLAIN\r\nAHUAcA==\r\n", &["250", "334", "235"]),
-        ("EHLO c\r\nAUTH LOGIN\r\ndQ==\r\ncA==\r\nAUTH LOGIN\r\n", &["250", "334", "334", "235", "503"]),
-        ("EHLO c\r\nAUTH LOGIN dQ==\r\neA==\r\n", &["250", "334", "535"]),
-        ("EHLO c\r\nAUTH PLAIN\r\n*\r\nNOOP\r\n", &["250", "334", "501", "250"]),
+        (
+            "EHLO c\r\nAUTH PLAIN\r\nAHUAcA==\r\n",
+            &["250", "334", "235"],
+        ),
+        (
+            "EHLO c\r\nAUTH LOGIN\r\ndQ==\r\ncA==\r\nAUTH LOGIN\r\n",
+            &["250", "334", "334", "235", "503"],
+        ),
+        (
+            "EHLO c\r\nAUTH LOGIN dQ==\r\neA==\r\n",
+            &["250", "334", "535"],
+        ),
+        (
+            "EHLO c\r\nAUTH PLAIN\r\n*\r\nNOOP\r\n",
+            &["250", "334", "501", "250"],
+        ),
         ("EHLO c\r\nAUTH PLAIN !\r\n", &["250", "501"]),
         ("EHLO c\r\nAUTH CRAM-MD5\r\n", &["250", "504"]),
     ] {
         check(config, true, input, codes, &[]);
     }
-    let submission = || Config { auth_required: true, ..config() };
-    check(submission, true, "EHLO c\r\nMAIL FROM:<a@b.test>\r\n", &["250", "530"], &[]);
-    let wrong = "EHLO c\r\nAUTH PLAIN AHUAeA==\r\nAUTH PLAIN AHUAeA==\r\nAUTH PLAIN AHUAeA==\r\nNOOP\r\n";
-    check(config, true, wrong, &["250", "535", "535", "535", "421"], &[]);
+    let submission = || Config {
+        auth_required: true,
+        ..config()
+    };
+    check(
+        submission,
+        true,
+        "EHLO c\r\nMAIL FROM:<a@b.test>\r\n",
+        &["250", "530"],
+        &[],
+    );
+    let wrong =
+        "EHLO c\r\nAUTH PLAIN AHUAeA==\r\nAUTH PLAIN AHUAeA==\r\nAUTH PLAIN AHUAeA==\r\nNOOP\r\n";
+    check(
+        config,
+        true,
+        wrong,
+        &["250", "535", "535", "535", "421"],
+        &[],
+    );
 }
 
 #[test]
 fn plaintext_behind_starttls_closes_the_session() {
-    check(config, false, "EHLO c\r\nSTARTTLS\r\nNOOP\r\n", &["250", "554"], &[]);
+    check(
+        config,
+        false,
+        "EHLO c\r\nSTARTTLS\r\nNOOP\r\n",
+        &["250", "554"],
+        &[],
+    );
     check(config, true, "EHLO c\r\nSTARTTLS\r\n", &["250", "502"], &[]);
 }
 
@@ -133,9 +233,18 @@ fn a_drain_lets_the_open_transaction_finish() {
     session.shutdown();
     out.clear();
     session.feed(b"x\r\n.\r\nMAIL FROM:<a@b.test>\r\n");
-    assert!(matches!(session.step(&mut out), Step::Event(Event::Body(_))));
-    assert!(matches!(session.step(&mut out), Step::Event(Event::BodyEnd)));
+    assert!(matches!(
+        session.step(&mut out),
+        Step::Event(Event::Body(_))
+    ));
+    assert!(matches!(
+        session.step(&mut out),
+        Step::Event(Event::BodyEnd)
+    ));
     session.answer(None, &mut out);
     assert!(matches!(session.step(&mut out), Step::Close));
-    assert_eq!(String::from_utf8_lossy(&out), "250 2.0.0 OK\r\n421 4.3.2 Shutting down, try again soon\r\n");
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "250 2.0.0 OK\r\n421 4.3.2 Shutting down, try again soon\r\n"
+    );
 }

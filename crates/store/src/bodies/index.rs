@@ -64,13 +64,18 @@ impl Index {
     }
 
     fn rows(&self) -> impl Iterator<Item = (MessageId, Body)> {
-        self.db.iterator_cf(column(&self.db, BODIES), IteratorMode::Start).map(|row| match row {
-            Ok((key, value)) => {
-                let id = key[..].try_into().map(MessageId).expect("keys of the index are message ids");
-                (id, decode(&value))
-            }
-            Err(error) => disk_failed("reading the index of bodies", &error),
-        })
+        self.db
+            .iterator_cf(column(&self.db, BODIES), IteratorMode::Start)
+            .map(|row| match row {
+                Ok((key, value)) => {
+                    let id = key[..]
+                        .try_into()
+                        .map(MessageId)
+                        .expect("keys of the index are message ids");
+                    (id, decode(&value))
+                }
+                Err(error) => disk_failed("reading the index of bodies", &error),
+            })
     }
 
     pub fn ids(&self) -> impl Iterator<Item = MessageId> {

@@ -67,8 +67,14 @@ impl Bodies {
         let segments = Arc::new(Segments::open(dir, index.live_bytes())?);
         let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
         let writer = Writer::new(segments.clone(), index.clone());
-        std::thread::Builder::new().name("body-writer".into()).spawn(move || writer.run(queue))?;
-        Ok(Self { jobs, index, segments })
+        std::thread::Builder::new()
+            .name("body-writer".into())
+            .spawn(move || writer.run(queue))?;
+        Ok(Self {
+            jobs,
+            index,
+            segments,
+        })
     }
 
     /// Adds the next bytes. A failure to write them is told by `finish`.
@@ -83,7 +89,10 @@ impl Bodies {
     /// The disk did not take them; nothing of the body is kept.
     pub async fn finish(&self, id: MessageId) -> Result<BodyInfo, BodyError> {
         let (done, result) = oneshot::channel();
-        self.jobs.send(Job::Finish(id, done)).await.map_err(|_| BodyError::Stopped)?;
+        self.jobs
+            .send(Job::Finish(id, done))
+            .await
+            .map_err(|_| BodyError::Stopped)?;
         result.await.map_err(|_| BodyError::Stopped)?
     }
 
@@ -114,7 +123,10 @@ impl Bodies {
                 let data = self.segments.read(part)?;
                 let from = offset.saturating_sub(begins) as usize;
                 let until = (wanted_until - begins).min(u64::from(part.bytes)) as usize;
-                if found.is_empty() && until - from == data.len() && until as u64 + begins >= wanted_until {
+                if found.is_empty()
+                    && until - from == data.len()
+                    && until as u64 + begins >= wanted_until
+                {
                     return Ok(data);
                 }
                 found.extend_from_slice(&data[from..until]);
@@ -132,13 +144,22 @@ impl Bodies {
     }
 
     /// Frees bodies whose intake began `age` ago and that `needed` does not know. Returns how many.
-    pub async fn sweep(&self, age: Duration, needed: impl Fn(MessageId) -> bool + Send + 'static) -> usize {
+    pub async fn sweep(
+        &self,
+        age: Duration,
+        needed: impl Fn(MessageId) -> bool + Send + 'static,
+    ) -> usize {
         let bodies = self.clone();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let before = u64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(0);
         tokio::task::spawn_blocking(move || {
-            let orphans: Vec<MessageId> =
-                bodies.index.ids().filter(|id| id.at().0 < before && !needed(*id)).collect();
+            let orphans: Vec<MessageId> = bodies
+                .index
+                .ids()
+                .filter(|id| id.at().0 < before && !needed(*id))
+                .collect();
             for id in &orphans {
                 bodies.free(*id);
             }

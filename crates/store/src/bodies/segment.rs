@@ -46,7 +46,10 @@ impl Segments {
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(number) = name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse::<u64>().ok()) else {
+            let Some(number) = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".seg")?.parse::<u64>().ok())
+            else {
                 continue;
             };
             next = next.max(number + 1);
@@ -54,7 +57,14 @@ impl Segments {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        Ok(Self { dir: dir.to_owned(), state: Mutex::new(State { live, next, ..State::default() }) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            state: Mutex::new(State {
+                live,
+                next,
+                ..State::default()
+            }),
+        })
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -66,8 +76,14 @@ impl Segments {
         let mut state = self.state.lock();
         let number = state.next;
         let path = self.path(number);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        if let Err(error) = allocate(&file, SEGMENT_BYTES).and_then(|()| File::open(&self.dir)?.sync_all()) {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        if let Err(error) =
+            allocate(&file, SEGMENT_BYTES).and_then(|()| File::open(&self.dir)?.sync_all())
+        {
             std::fs::remove_file(&path)?;
             return Err(error);
         }
@@ -75,7 +91,11 @@ impl Segments {
         state.next += 1;
         state.current = Some(number);
         state.files.insert(number, file.clone());
-        Ok(Current { number, file, end: 0 })
+        Ok(Current {
+            number,
+            file,
+            end: 0,
+        })
     }
 
     /// The segment takes no more; it goes as soon as nothing in it lives.
@@ -141,7 +161,10 @@ impl Segments {
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let length = libc::off_t::try_from(bytes).expect("a segment is far below the limit of off_t");
-    #[expect(unsafe_code, reason = "the standard library cannot claim space for a file")]
+    #[expect(
+        unsafe_code,
+        reason = "the standard library cannot claim space for a file"
+    )]
     // SAFETY: the descriptor is open for as long as `file` is borrowed.
     let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) };
     match result {

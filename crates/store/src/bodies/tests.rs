@@ -32,15 +32,29 @@ async fn bodies_are_read_back_from_any_place_also_after_a_restart() {
     store_body(&store, 3, &[]).await;
     for _ in 0..2 {
         let bodies = store.bodies();
-        for (offset, max, expected) in
-            [(0, 100, &b"hello world"[..]), (0, 6, b"hello "), (6, 5, b"world"), (3, 5, b"lo wo"), (11, 5, b"")]
-        {
-            assert_eq!(bodies.read(id(1), offset, max).await.unwrap(), expected, "{offset} {max}");
+        for (offset, max, expected) in [
+            (0, 100, &b"hello world"[..]),
+            (0, 6, b"hello "),
+            (6, 5, b"world"),
+            (3, 5, b"lo wo"),
+            (11, 5, b""),
+        ] {
+            assert_eq!(
+                bodies.read(id(1), offset, max).await.unwrap(),
+                expected,
+                "{offset} {max}"
+            );
         }
-        assert_eq!(bodies.read(id(2), 299_999, 1 << 20).await.unwrap(), &b"\x07end"[..]);
+        assert_eq!(
+            bodies.read(id(2), 299_999, 1 << 20).await.unwrap(),
+            &b"\x07end"[..]
+        );
         assert_eq!(bodies.read(id(3), 0, 10).await.unwrap(), &b""[..]);
     }
-    assert!(matches!(store.bodies().read(id(9), 0, 1).await, Err(BodyError::NotFound)));
+    assert!(matches!(
+        store.bodies().read(id(9), 0, 1).await,
+        Err(BodyError::NotFound)
+    ));
 }
 
 #[tokio::test]
@@ -48,12 +62,23 @@ async fn a_flipped_bit_is_never_served() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
     store_body(&store, 1, &[b"precious"]).await;
-    let segment = std::fs::read_dir(dir.path().join("bodies")).unwrap().next().unwrap().unwrap().path();
+    let segment = std::fs::read_dir(dir.path().join("bodies"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let mut bytes = std::fs::read(&segment).unwrap();
-    let place = bytes.windows(8).position(|window| window == b"precious").unwrap();
+    let place = bytes
+        .windows(8)
+        .position(|window| window == b"precious")
+        .unwrap();
     bytes[place] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
-    assert!(matches!(store.bodies().read(id(1), 0, 8).await, Err(BodyError::Corrupt)));
+    assert!(matches!(
+        store.bodies().read(id(1), 0, 8).await,
+        Err(BodyError::Corrupt)
+    ));
 }
 
 #[tokio::test]
@@ -64,13 +89,26 @@ async fn segments_go_when_nothing_in_them_is_needed() {
     for n in 0..130 {
         store_body(&store, n, &[&part]).await;
     }
-    let segments = || std::fs::read_dir(dir.path().join("bodies")).unwrap().count();
+    let segments = || {
+        std::fs::read_dir(dir.path().join("bodies"))
+            .unwrap()
+            .count()
+    };
     assert_eq!(segments(), 3);
     for n in 0..63 {
         store.bodies().free(id(n));
     }
     assert_eq!(segments(), 2);
-    assert_eq!(store.bodies().sweep(Duration::ZERO, |id| id.entropy() == 129).await, 66);
+    assert_eq!(
+        store
+            .bodies()
+            .sweep(Duration::ZERO, |id| id.entropy() == 129)
+            .await,
+        66
+    );
     assert_eq!(segments(), 1);
-    assert_eq!(store.bodies().read(id(129), 0, 1).await.unwrap(), &b"\x01"[..]);
+    assert_eq!(
+        store.bodies().read(id(129), 0, 1).await.unwrap(),
+        &b"\x01"[..]
+    );
 }

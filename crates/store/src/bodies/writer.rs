@@ -1,8 +1,8 @@
 //! The thread that writes bodies.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use skein_model::MessageId;
@@ -50,7 +50,14 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(segments: Arc<Segments>, index: Arc<Index>) -> Self {
-        Self { segments, index, current: None, open: HashMap::new(), buffer: Vec::new(), finished: Vec::new() }
+        Self {
+            segments,
+            index,
+            current: None,
+            open: HashMap::new(),
+            buffer: Vec::new(),
+            finished: Vec::new(),
+        }
     }
 
     pub fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
@@ -97,11 +104,23 @@ impl Writer {
         let open = self.open.entry(id).or_default();
         let number = open.body.parts.len() as u32;
         let bytes = u32::try_from(data.len()).expect("a part is at most 1 MiB");
-        for field in [&MAGIC[..], &id.0, &number.to_be_bytes(), &bytes.to_be_bytes(), &crc.to_be_bytes(), data] {
+        for field in [
+            &MAGIC[..],
+            &id.0,
+            &number.to_be_bytes(),
+            &bytes.to_be_bytes(),
+            &crc.to_be_bytes(),
+            data,
+        ] {
             self.buffer.extend_from_slice(field);
         }
         let (segment, offset) = position;
-        open.body.parts.push(Part { segment, offset: offset + HEADER_BYTES as u64, bytes, crc32c: crc });
+        open.body.parts.push(Part {
+            segment,
+            offset: offset + HEADER_BYTES as u64,
+            bytes,
+            crc32c: crc,
+        });
         open.crc32c = crc32c::crc32c_combine(open.crc32c, crc, data.len());
         open.bytes += u64::from(bytes);
         if self.buffer.len() >= WRITE_BYTES {
@@ -115,7 +134,11 @@ impl Writer {
             let end = current.end + buffered as u64;
             end > 0 && end + record > SEGMENT_BYTES
         };
-        if self.current.as_ref().is_some_and(|current| is_full(current, self.buffer.len())) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| is_full(current, self.buffer.len()))
+        {
             self.write_buffer();
             self.sync();
             if let Some(full) = self.current.take() {
@@ -133,7 +156,10 @@ impl Writer {
         if self.buffer.is_empty() {
             return;
         }
-        let current = self.current.as_mut().expect("bytes are only buffered for a segment");
+        let current = self
+            .current
+            .as_mut()
+            .expect("bytes are only buffered for a segment");
         if let Err(error) = current.file.write_all_at(&self.buffer, current.end) {
             // The space was claimed when the segment was made, so this is no full disk.
             disk_failed("writing a body segment", &error);
@@ -153,14 +179,21 @@ impl Writer {
             }
         }
         kill_point("body-after-fsync");
-        let whole = self.finished.iter().filter(|(_, open, _)| open.failed.is_none());
+        let whole = self
+            .finished
+            .iter()
+            .filter(|(_, open, _)| open.failed.is_none());
         for (_, open, _) in whole.clone() {
             self.segments.add_live(&open.body.parts);
         }
-        self.index.put_all(whole.map(|(id, open, _)| (*id, &open.body)));
+        self.index
+            .put_all(whole.map(|(id, open, _)| (*id, &open.body)));
         for (_, open, done) in self.finished.drain(..) {
             let result = match open.failed {
-                None => Ok(BodyInfo { bytes: open.bytes, crc32c: open.crc32c }),
+                None => Ok(BodyInfo {
+                    bytes: open.bytes,
+                    crc32c: open.crc32c,
+                }),
                 Some(error) => Err(BodyError::Write(error)),
             };
             // A caller that is gone left an orphan, which the sweep finds.

@@ -1,8 +1,10 @@
 //! A scriptable SMTP server that records everything it is sent.
 
+mod auth;
 mod record;
 mod script;
 mod session;
+mod stream;
 mod text;
 mod transaction;
 
@@ -17,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-pub use record::{Record, RecordRecipient};
-pub use script::{Act, Moment, Phase, Script, accept_all};
+pub use record::{Record, RecordRecipient, Tail, read_jsonl};
+pub use script::{Act, Moment, Occurrences, Phase, Script, accept_all};
 pub use text::path_address;
 
 use record::Book;
@@ -32,6 +34,8 @@ pub struct Extensions {
     pub chunking: bool,
     pub dsn: bool,
     pub starttls: bool,
+    /// REQUIRETLS (RFC 8689), announced under TLS only.
+    pub require_tls: bool,
     /// The announced limit in bytes; `None` announces no SIZE.
     pub size: Option<u64>,
 }
@@ -45,6 +49,7 @@ impl Default for Extensions {
             chunking: true,
             dsn: true,
             starttls: true,
+            require_tls: true,
             size: Some(100 << 20),
         }
     }
@@ -59,10 +64,13 @@ pub struct SinkConfig {
     pub extensions: Extensions,
     /// TLS from the first byte instead of STARTTLS.
     pub implicit_tls: bool,
+    /// Name and password of AUTH PLAIN and LOGIN; with them MAIL needs a login first.
+    pub login: Option<(String, String)>,
     pub script: Script,
     /// Each record is also appended here as one line of JSON.
     pub jsonl: Option<PathBuf>,
-    /// Whether records keep the message bytes; without them the oracle cannot see corruption.
+    /// Whether records keep the message bytes. Without them they keep what the oracle needs: the
+    /// test id, a hash of the injected part, and small messages with the null return path.
     pub keep_messages: bool,
     /// Records kept in memory; later transactions are only counted.
     pub records_max: usize,
@@ -76,6 +84,7 @@ impl SinkConfig {
             hostname: "sink.skein.test".to_owned(),
             extensions: Extensions::default(),
             implicit_tls: false,
+            login: None,
             script: accept_all(),
             jsonl: None,
             keep_messages: true,

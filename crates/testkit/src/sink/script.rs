@@ -1,6 +1,9 @@
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// Where in the dialogue the script is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -8,6 +11,8 @@ pub enum Phase {
     /// Before the banner.
     Connect,
     Ehlo,
+    /// At STARTTLS, before the 220.
+    StartTls,
     Mail,
     Rcpt,
     /// At DATA, or at the first BDAT chunk.
@@ -17,18 +22,24 @@ pub enum Phase {
     /// The message is recorded as accepted and the 250 is not sent. Dropping here makes the
     /// sender's uncertainty: it will send the message again.
     AfterDot,
+    Quit,
 }
 
 /// What the sink does then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     Accept,
-    /// This reply instead; a positive code accepts, a negative one refuses (code, text).
+    /// This reply instead; a positive code accepts, a negative one refuses (code, text). At the dot
+    /// a positive one is the same as `Accept`: choose the text of the 250 in `AfterDot`.
     Reply(u16, String),
     /// Waits, then accepts.
     Delay(Duration),
     /// Closes the connection without a reply.
     Drop,
+    /// Closes the connection with a TCP reset.
+    Reset,
+    /// Never answers and keeps the connection open until the sink ends.
+    Tarpit,
     /// Sends the positive reply, then closes the connection.
     AcceptThenDrop,
 }
@@ -65,4 +76,26 @@ pub type Script = Arc<dyn Fn(&Moment<'_>) -> Act + Send + Sync>;
 /// The script that accepts everything.
 pub fn accept_all() -> Script {
     Arc::new(|_| Act::Accept)
+}
+
+/// Counts how often each key came up, for scripts such as "the first two times of each recipient".
+/// Its size grows with the number of distinct keys: use it in tests, not under long load.
+#[derive(Debug, Default)]
+pub struct Occurrences(Mutex<HashMap<String, u64>>);
+
+impl Occurrences {
+    /// How often the key has come up, this time included.
+    pub fn of(&self, key: &str) -> u64 {
+        let mut counts = self.0.lock();
+        match counts.get_mut(key) {
+            Some(count) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.insert(key.to_owned(), 1);
+                1
+            }
+        }
+    }
 }
