@@ -11,7 +11,7 @@ use std::time::Duration;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR};
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -32,6 +32,8 @@ pub enum Fault {
     NxDomain,
     /// The query is swallowed.
     NoAnswer,
+    /// The right answer, late.
+    Delay(Duration),
     /// `MX 0 .`: the domain takes no mail (RFC 7505).
     NullMx,
 }
@@ -110,6 +112,10 @@ impl FakeDns {
             &Name::from(ip).to_ascii(),
             RData::PTR(PTR(absolute(target))),
         );
+    }
+
+    pub fn txt(&self, name: &str, text: &str) {
+        self.add(name, RData::TXT(TXT::new(vec![text.to_owned()])));
     }
 
     /// A domain whose mail goes to one host at one address: an MX record and the host's A record.
@@ -212,7 +218,7 @@ impl Table {
                     answers.push(self.record(&name, RData::MX(MX::new(0, Name::root()))));
                     return Answer::Records(answers);
                 }
-                Some(Fault::NullMx) | None => {}
+                Some(Fault::NullMx | Fault::Delay(_)) | None => {}
             }
             let Some(records) = self.records.get(&name_key) else {
                 return self.unknown(&name, kind, answers);
@@ -232,6 +238,13 @@ impl Table {
         Answer::Code(ResponseCode::ServFail)
     }
 
+    fn delay(&self, asked: &Name) -> Duration {
+        match self.faults.get(&key(&asked.to_ascii())) {
+            Some(Fault::Delay(delay)) => *delay,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// A name without records: the wildcard's addresses, else it does not exist. A name above a
     /// known one exists without records.
     fn unknown(&self, name: &Name, kind: RecordType, mut answers: Vec<Record>) -> Answer {
@@ -245,7 +258,8 @@ impl Table {
             return Answer::Records(answers);
         }
         let below = format!(".{}", key(&name.to_ascii()));
-        let faulty = self.faults.contains_key(&below[1..]);
+        let fault = self.faults.get(&below[1..]);
+        let faulty = fault.is_some_and(|fault| !matches!(fault, Fault::Delay(_)));
         if faulty || self.records.keys().any(|known| known.ends_with(&below)) {
             return Answer::Records(answers);
         }
@@ -279,13 +293,18 @@ impl Handler {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.authoritative = true;
         metadata.recursion_available = true;
-        let answer = match request.request_info() {
+        let (answer, delay) = match request.request_info() {
             Ok(info) => {
                 let name = Name::from(info.query.name());
-                self.table.lock().answer(&name, info.query.query_type())
+                let mut table = self.table.lock();
+                let answer = table.answer(&name, info.query.query_type());
+                (answer, table.delay(&name))
             }
-            Err(_) => Answer::Code(ResponseCode::FormErr),
+            Err(_) => (Answer::Code(ResponseCode::FormErr), Duration::ZERO),
         };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let unsent = move || {
             Header {
                 metadata,

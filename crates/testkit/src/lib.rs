@@ -5,6 +5,7 @@
 
 pub mod demo;
 pub mod dns;
+mod dsn;
 pub mod load;
 pub mod oracle;
 pub mod process;

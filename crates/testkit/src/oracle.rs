@@ -3,7 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::load::{Injected, Outcome, TEST_ID_HEADER};
+pub use crate::dsn::{Dsn, read_dsn};
+use crate::load::{Injected, Outcome};
 use crate::sink::Record;
 
 /// A message for one recipient.
@@ -17,6 +18,8 @@ pub struct Delivery {
 /// The oracle's judgement; all lists are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
+    /// Recipients of acknowledged messages.
+    pub acked: usize,
     /// Arrived at least once.
     pub delivered: Vec<Delivery>,
     /// A failure DSN came for it.
@@ -25,12 +28,26 @@ pub struct Verdict {
     pub lost: Vec<Delivery>,
     /// Arrived, or was bounced, more than once.
     pub duplicates: Vec<Delivery>,
+    /// The same, and every copy but the last arrived within an explained window.
+    pub excused: Vec<Delivery>,
     /// Arrived with bytes that do not end with the injected ones.
     pub corrupted: Vec<Delivery>,
     /// Delivered and bounced.
     pub contradictory: Vec<Delivery>,
     /// Arrived although it was refused or never sent to this recipient.
     pub unexpected: Vec<Delivery>,
+    /// Arrived although nobody was told so: their outcome was unknown. Not wrong.
+    pub unknown_delivered: Vec<Delivery>,
+    /// Arrived, but the sink kept nothing that could be compared. Not wrong, and not shown right.
+    pub unchecked: Vec<Delivery>,
+}
+
+/// A span of time, in milliseconds since the Unix epoch and both ends included, in which an arrival
+/// may have to be repeated: from the oldest unreported delivery to the death of process or link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub from_ms: u64,
+    pub to_ms: u64,
 }
 
 impl Verdict {
@@ -60,14 +77,52 @@ impl Verdict {
 
 #[derive(Default)]
 struct Seen {
-    deliveries: u32,
-    bounces: u32,
+    /// When each copy arrived.
+    deliveries: Vec<u64>,
+    bounces: Vec<u64>,
     corrupted: bool,
+    unchecked: bool,
 }
 
-/// Judges each (message, recipient). Records without stored bytes are not found: sinks must keep
-/// messages. A message of unknown outcome may have arrived or not; duplicates count for it too.
+impl Seen {
+    fn repeated(&self) -> bool {
+        self.deliveries.len() > 1 || self.bounces.len() > 1
+    }
+
+    /// Whether every copy but the last fell into a window.
+    fn excused(&self, windows: &[Window]) -> bool {
+        [&self.deliveries, &self.bounces].into_iter().all(|copies| {
+            let mut copies = copies.clone();
+            copies.sort_unstable();
+            copies.pop();
+            copies.iter().all(|at| {
+                windows
+                    .iter()
+                    .any(|window| (window.from_ms..=window.to_ms).contains(at))
+            })
+        })
+    }
+}
+
+/// Judges each (message, recipient). A message of unknown outcome may have arrived or not;
+/// duplicates count for it too.
 pub fn judge<R: Borrow<Record>>(injected: &[Injected], records: &[R]) -> Verdict {
+    judge_with(injected, records, &[])
+}
+
+/// The same, with the windows in which a process or link died between a dot and its report.
+pub fn judge_with<R: Borrow<Record>>(
+    injected: &[Injected],
+    records: &[R],
+    windows: &[Window],
+) -> Verdict {
+    verdict(injected, &what_arrived(injected, records), windows)
+}
+
+fn what_arrived<R: Borrow<Record>>(
+    injected: &[Injected],
+    records: &[R],
+) -> BTreeMap<Delivery, Seen> {
     let by_id: HashMap<&str, &Injected> = injected
         .iter()
         .map(|message| (message.id.as_str(), message))
@@ -80,35 +135,50 @@ pub fn judge<R: Borrow<Record>>(injected: &[Injected], records: &[R]) -> Verdict
     {
         if let Some(dsn) = read_dsn(record) {
             for recipient in dsn.failed {
-                seen.entry(delivery(&dsn.id, &recipient))
-                    .or_default()
-                    .bounces += 1;
+                let seen = seen.entry(delivery(&dsn.id, &recipient)).or_default();
+                seen.bounces.push(record.at_ms);
             }
             continue;
         }
-        let Some(id) = header(&record.message, TEST_ID_HEADER) else {
+        let Some(id) = &record.test_id else {
             continue;
         };
         let intact = by_id
             .get(id.as_str())
-            .is_none_or(|message| intact(message, &record.message));
+            .map_or(Some(true), |message| intact(message, record));
         for recipient in record.delivered_to() {
-            let seen = seen.entry(delivery(&id, recipient)).or_default();
-            seen.deliveries += 1;
-            seen.corrupted |= !intact;
+            let seen = seen.entry(delivery(id, recipient)).or_default();
+            seen.deliveries.push(record.at_ms);
+            seen.corrupted |= intact == Some(false);
+            seen.unchecked |= intact.is_none();
         }
     }
-    verdict(injected, &seen)
+    seen
 }
 
-fn verdict(injected: &[Injected], seen: &BTreeMap<Delivery, Seen>) -> Verdict {
+/// Whether the bytes are the injected ones behind added headers; `None` if nobody kept them.
+fn intact(message: &Injected, record: &Record) -> Option<bool> {
+    if record.message.len() as u64 == record.message_bytes {
+        return Some(message.is_end_of(&record.message));
+    }
+    record.tail.as_ref().map(|tail| message.has_tail(tail))
+}
+
+fn verdict(injected: &[Injected], seen: &BTreeMap<Delivery, Seen>, windows: &[Window]) -> Verdict {
     let mut verdict = Verdict::default();
     let mut expected = BTreeSet::new();
+    let mut unknown = BTreeSet::new();
     for message in injected {
         for recipient in &message.recipients {
             let delivery = delivery(&message.id, recipient);
-            if message.acked() && !seen.contains_key(&delivery) {
-                verdict.lost.push(delivery.clone());
+            if message.acked() {
+                verdict.acked += 1;
+                if !seen.contains_key(&delivery) {
+                    verdict.lost.push(delivery.clone());
+                }
+            }
+            if message.outcome == Outcome::Unknown {
+                unknown.insert(delivery.clone());
             }
             if !matches!(message.outcome, Outcome::Refused { .. }) {
                 expected.insert(delivery);
@@ -117,19 +187,21 @@ fn verdict(injected: &[Injected], seen: &BTreeMap<Delivery, Seen>) -> Verdict {
     }
     verdict.lost.sort();
     for (delivery, seen) in seen {
+        let (delivered, bounced) = (!seen.deliveries.is_empty(), !seen.bounces.is_empty());
+        let excused = seen.excused(windows);
         let lists = [
-            (seen.deliveries > 0, &mut verdict.delivered),
-            (seen.bounces > 0, &mut verdict.bounced),
-            (
-                seen.deliveries > 1 || seen.bounces > 1,
-                &mut verdict.duplicates,
-            ),
+            (delivered, &mut verdict.delivered),
+            (bounced, &mut verdict.bounced),
+            (seen.repeated() && !excused, &mut verdict.duplicates),
+            (seen.repeated() && excused, &mut verdict.excused),
             (seen.corrupted, &mut verdict.corrupted),
-            (
-                seen.deliveries > 0 && seen.bounces > 0,
-                &mut verdict.contradictory,
-            ),
+            (delivered && bounced, &mut verdict.contradictory),
             (!expected.contains(delivery), &mut verdict.unexpected),
+            (
+                delivered && unknown.contains(delivery),
+                &mut verdict.unknown_delivered,
+            ),
+            (seen.unchecked, &mut verdict.unchecked),
         ];
         for (_, list) in lists.into_iter().filter(|(belongs, _)| *belongs) {
             list.push(delivery.clone());
@@ -147,90 +219,4 @@ fn delivery(id: &str, recipient: &str) -> Delivery {
         id: id.to_owned(),
         recipient,
     }
-}
-
-/// DATA cannot carry a last line without CRLF, so a missing one may have been added.
-fn intact(message: &Injected, arrived: &[u8]) -> bool {
-    let mut data = message.data();
-    if arrived.ends_with(&data) && (data.ends_with(b"\r\n") || !arrived.ends_with(b"\r\n")) {
-        return true;
-    }
-    data.extend_from_slice(b"\r\n");
-    arrived.ends_with(&data)
-}
-
-/// The first occurrence of a header field anywhere at a line start, unfolded lines only.
-fn header(message: &[u8], name: &str) -> Option<String> {
-    message
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| field(line, name))
-}
-
-fn field(line: &[u8], name: &str) -> Option<String> {
-    let (found, rest) = line.split_at_checked(name.len())?;
-    let value = rest.strip_prefix(b":")?;
-    found
-        .eq_ignore_ascii_case(name.as_bytes())
-        .then(|| String::from_utf8_lossy(value).trim().to_owned())
-}
-
-/// A delivery status notification (RFC 3464) about a test message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dsn {
-    /// The original's `X-Test-Id`.
-    pub id: String,
-    /// Final-Recipient of each group with `Action: failed`.
-    pub failed: Vec<String>,
-    /// The same for `Action: delayed`.
-    pub delayed: Vec<String>,
-    /// The same for `delivered`, `relayed` and `expanded`.
-    pub succeeded: Vec<String>,
-}
-
-/// Reads a DSN; `None` if the record is something else: a DSN has the null return path and is a
-/// multipart/report.
-pub fn read_dsn(record: &Record) -> Option<Dsn> {
-    if !record.sender().is_empty() {
-        return None;
-    }
-    let head_end = record
-        .message
-        .windows(4)
-        .position(|bytes| bytes == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&record.message[..head_end]).to_ascii_lowercase();
-    if !head.contains("multipart/report") || !head.contains("delivery-status") {
-        return None;
-    }
-    let id = header(&record.message, TEST_ID_HEADER)?;
-    let mut dsn = Dsn {
-        id,
-        failed: Vec::new(),
-        delayed: Vec::new(),
-        succeeded: Vec::new(),
-    };
-    let body = &record.message[head_end..];
-    let mut recipient: Option<String> = None;
-    let mut action: Option<String> = None;
-    for line in body.split(|byte| *byte == b'\n') {
-        if let Some(value) = field(line, "Final-Recipient") {
-            let address = value
-                .split_once(';')
-                .map_or(value.as_str(), |(_, address)| address);
-            recipient = Some(address.trim().trim_matches(['<', '>']).to_owned());
-        }
-        if let Some(value) = field(line, "Action") {
-            action = Some(value.to_ascii_lowercase());
-        }
-        // The two fields come in either order within one group of lines.
-        if recipient.is_none() || action.is_none() {
-            continue;
-        }
-        let list = match action.take().as_deref() {
-            Some("failed") => &mut dsn.failed,
-            Some("delayed") => &mut dsn.delayed,
-            _ => &mut dsn.succeeded,
-        };
-        list.extend(recipient.take());
-    }
-    Some(dsn)
 }

@@ -49,6 +49,7 @@ async fn records_and_faults_change_at_run_time() {
     dns.host("mx.d.test", ip("::1"));
     dns.cname("alias.test", "d.test");
     dns.ptr(ip("192.0.2.1"), "host.test");
+    dns.txt("_smtp._tls.d.test", "v=TLSRPTv1");
     let rows = [
         ("d.test.", T::MX, "10 mx.d.test."),
         ("D.TEST.", T::MX, "10 mx.d.test."),
@@ -57,6 +58,7 @@ async fn records_and_faults_change_at_run_time() {
         ("mx.d.test.", T::AAAA, "::1"),
         ("alias.test.", T::MX, "10 mx.d.test."),
         ("1.2.0.192.in-addr.arpa.", T::PTR, "host.test."),
+        ("_smtp._tls.d.test.", T::TXT, "v=TLSRPTv1"),
         ("nowhere.test.", T::A, "nxdomain"),
     ];
     for (name, kind, expected) in rows {
@@ -73,6 +75,12 @@ async fn records_and_faults_change_at_run_time() {
         (Some(Fault::NxDomain), "nxdomain"),
         (Some(Fault::NoAnswer), "failed"),
         (Some(Fault::NullMx), "0 ."),
+        // Later than the asker waits, and early enough.
+        (Some(Fault::Delay(Duration::from_secs(5))), "failed"),
+        (
+            Some(Fault::Delay(Duration::from_millis(10))),
+            "10 mx.d.test.",
+        ),
         (None, "10 mx.d.test."),
     ];
     for (fault, expected) in faults {

@@ -218,10 +218,12 @@ fn record(sender: &str, recipient: &str, message: &[u8]) -> Record {
     Record {
         at_ms: 0,
         connection: 0,
+        index: 0,
         peer: loopback(),
         local: loopback(),
         tls: false,
         helo: String::new(),
+        user: None,
         mail: format!("MAIL FROM:<{sender}>"),
         recipients: vec![RecordRecipient {
             line: String::new(),
@@ -230,6 +232,8 @@ fn record(sender: &str, recipient: &str, message: &[u8]) -> Record {
             code: 250,
         }],
         message: message.to_vec(),
+        test_id: Some("m".to_owned()),
+        tail: None,
         message_bytes: message.len() as u64,
         accepted: true,
         refused_with: 0,

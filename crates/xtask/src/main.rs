@@ -56,32 +56,22 @@ fn demo(rest: &[String]) -> Result {
 fn test(rest: &[String]) -> Result {
     setup::run()?;
     arrows::check()?;
-    let daemon = [
-        "build",
+    // One set of packages, targets and features for both commands, so that nothing is built twice.
+    let what = [
         "--locked",
-        "-p",
-        "skein-node",
+        "--workspace",
         "--features",
-        "failpoints",
+        "skein-node/failpoints",
     ];
-    cargo(&daemon, &[])?;
-    cargo(&["build", "--locked", "-p", "skein-ctl"], &[])?;
+    cargo(&[&["build", "--all-targets"], &what[..]].concat(), &[])?;
     let bin = target_dir()?.join("debug");
-    // The workspace's own build would replace the daemon by one without failpoints, so the tests get a copy.
-    let copy = bin.join("for-tests");
-    std::fs::create_dir_all(&copy)
-        .map_err(|error| format!("creating {}: {error}", copy.display()))?;
-    for name in ["skein", "skeinctl"] {
-        let (from, to) = (bin.join(name), copy.join(name));
-        std::fs::copy(&from, &to)
-            .map_err(|error| format!("copying {}: {error}", from.display()))?;
-    }
-    let path = |name: &str| copy.join(name).display().to_string();
+    let path = |name: &str| bin.join(name).display().to_string();
     let env = [
         ("SKEIN_BIN", path("skein")),
         ("SKEINCTL_BIN", path("skeinctl")),
     ];
-    let mut args = vec!["test", "--locked", "--workspace"];
+    let mut args = vec!["test"];
+    args.extend(what);
     args.extend(rest.iter().map(String::as_str));
     cargo(&args, &env)
 }

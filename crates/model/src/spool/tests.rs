@@ -1,1 +1,261 @@
+//! Whatever happens to a message, every recipient ends once.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dispense::Dispenser;
+use crate::event::AttemptFacts;
+use crate::mail::{BodyRef, BodyType};
+use crate::rows::MemoryRows;
+use crate::{
+    Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, NodeId, Notify, Recipient, Reply,
+};
+use crate::{QueueId, SessionId, Slot, TaskId, UnixMs};
+
+const OWNER: SessionId = SessionId(1);
+
+fn envelope() -> Envelope {
+    Envelope {
+        return_path: "a@b.test".into(),
+        body_type: BodyType::SevenBit,
+        smtputf8: false,
+        require_tls: false,
+        ret: None,
+        envid: None,
+        tenant: "default".into(),
+        pool: "default".into(),
+        client: None,
+        traceparent: None,
+    }
+}
+
+fn accept(n: u64, recipients: usize) -> Accept {
+    let all = (0..recipients).map(|r| {
+        let address = format!("u{r}@d{}.test", r % 3);
+        (
+            Domain::new(&format!("d{}.test", r % 3)),
+            Recipient {
+                address,
+                notify: Notify::default(),
+                orcpt: None,
+            },
+        )
+    });
+    Accept {
+        id: MessageId::new(UnixMs(n), GroupId(1), n),
+        envelope: envelope(),
+        body: BodyRef {
+            bytes: 10,
+            crc32c: 0,
+            acks: vec![NodeId(1)],
+        },
+        tasks: NewTask::plan(all, 2),
+        about: None,
+    }
+}
+
+fn report(
+    rows: &MemoryRows,
+    task: TaskId,
+    session: SessionId,
+    verdicts: &[Verdict],
+) -> Option<Report> {
+    let row = query::task(rows, task)?;
+    let outcomes = row.recipients.iter().zip(verdicts.iter().cycle());
+    Some(Report {
+        task,
+        session,
+        epoch: Epoch(1),
+        facts: AttemptFacts {
+            number: row.attempts + 1,
+            queue: QueueId::of(&row.domain, "default", "default"),
+            domain: row.domain.clone(),
+            site: String::new(),
+            source: None,
+            peer: None,
+            tls: None,
+            duration: DurationMs(1),
+        },
+        outcomes: outcomes
+            .map(|((recipient, _), verdict)| Outcome {
+                recipient: *recipient,
+                verdict: *verdict,
+                reply: Reply::ours((2, 0, 0), "x"),
+            })
+            .collect(),
+        retry_after: DurationMs(1000),
+        dsn: None,
+        delay_notified: false,
+    })
+}
+
+fn open_all(rows: &mut MemoryRows) {
+    let slots = Slot::all().map(|slot| (slot, Epoch(1))).collect();
+    apply(
+        rows,
+        UnixMs(0),
+        &Command::OpenSlots(OpenSlots {
+            session: OWNER,
+            slots,
+        }),
+    );
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Accept(u64, usize),
+    Report {
+        verdicts: Vec<Verdict>,
+        owner: bool,
+        again: bool,
+    },
+    Delete(u64),
+    Wait(u64),
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop::sample::select(vec![
+        Verdict::Delivered,
+        Verdict::Deferred,
+        Verdict::Failed,
+        Verdict::Expired,
+    ])
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..6u64, 1..8usize).prop_map(|(n, recipients)| Step::Accept(n, recipients)),
+        (
+            prop::collection::vec(verdict(), 1..4),
+            prop::bool::weighted(0.8),
+            any::<bool>()
+        )
+            .prop_map(|(verdicts, owner, again)| Step::Report {
+                verdicts,
+                owner,
+                again
+            }),
+        (0..6u64).prop_map(Step::Delete),
+        (0..3000u64).prop_map(Step::Wait),
+    ]
+}
+
+/// Terminal events by message and recipient, and the recipients that were accepted.
+fn ends(
+    rows: &MemoryRows,
+) -> (
+    BTreeMap<(MessageId, String), u32>,
+    BTreeSet<(MessageId, String)>,
+) {
+    let (mut ended, mut accepted) = (BTreeMap::new(), BTreeSet::new());
+    for event in query::events(rows, 0, usize::MAX) {
+        use crate::event::EventKind as Kind;
+        let terminal = event.kind.is_terminal();
+        match event.kind {
+            Kind::Accepted { recipients, .. } => {
+                accepted.extend(recipients.into_iter().map(|r| (event.message, r)))
+            }
+            Kind::Delivered { recipient, .. }
+            | Kind::Deferred { recipient, .. }
+            | Kind::Bounced { recipient, .. }
+            | Kind::Expired { recipient, .. }
+            | Kind::Deleted { recipient, .. } => {
+                *ended.entry((event.message, recipient)).or_default() += u32::from(terminal);
+            }
+        }
+    }
+    (ended, accepted)
+}
+
+proptest! {
+    #[test]
+    fn every_recipient_is_open_or_ended_exactly_once(steps in prop::collection::vec(step(), 0..60)) {
+        let mut rows = MemoryRows::default();
+        let mut dispenser = Dispenser::default();
+        let mut now = UnixMs(1);
+        open_all(&mut rows);
+        for step in steps {
+            let mut commands = Vec::new();
+            match step {
+                Step::Accept(n, recipients) => commands.push(Command::Accept(accept(n, recipients))),
+                Step::Delete(n) => {
+                    let message = MessageId::new(UnixMs(n), GroupId(1), n);
+                    commands.push(Command::Delete { message, by: "test".into() });
+                }
+                Step::Wait(ms) => now = UnixMs(now.0 + ms),
+                Step::Report { verdicts, owner, again } => {
+                    for task in dispenser.take(&rows, now, OWNER, |_| true, 3) {
+                        let session = if owner { OWNER } else { SessionId(2) };
+                        if let Some(report) = report(&rows, task, session, &verdicts) {
+                            let command = Command::Report(Box::new(report));
+                            commands.extend(std::iter::repeat_n(command, 1 + usize::from(again)));
+                        }
+                        if !owner {
+                            dispenser.give_back(task);
+                        }
+                    }
+                }
+            }
+            for command in commands {
+                let applied = apply(&mut rows, now, &command);
+                applied.effects.iter().for_each(|effect| dispenser.on_effect(effect));
+            }
+        }
+        let (ended, accepted) = ends(&rows);
+        let mut open = BTreeSet::new();
+        for (message, _) in &accepted {
+            for (task, row) in query::tasks_of(&rows, *message) {
+                open.extend(row.recipients.iter().map(|(_, r)| (task.message, r.address.clone())));
+            }
+        }
+        for recipient in &accepted {
+            let times = ended.get(recipient).copied().unwrap_or(0);
+            prop_assert_eq!(times + u32::from(open.contains(recipient)), 1, "{:?}", recipient);
+        }
+        let state = query::state(&rows);
+        let queued: u64 = query::queues(&rows, None, 1000).iter().map(|(_, row)| row.tasks).sum();
+        prop_assert_eq!(state.open_tasks, queued);
+        // Nothing is stuck: once all is due, a fresh dispenser and the one that lived through it find the same.
+        dispenser.session_gone(OWNER);
+        let later = UnixMs(now.0 + 1_000_000);
+        let mut fresh = Dispenser::load(&rows);
+        let mut all = |dispenser: &mut Dispenser| {
+            let mut found = BTreeSet::new();
+            loop {
+                let taken = dispenser.take(&rows, later, OWNER, |_| true, 1000);
+                if taken.is_empty() {
+                    return found;
+                }
+                found.extend(taken);
+            }
+        };
+        let found = all(&mut fresh);
+        prop_assert_eq!(found.len() as u64, state.open_tasks);
+        prop_assert_eq!(all(&mut dispenser), found);
+    }
+}
+
+#[test]
+fn late_facts_count_and_late_actions_do_not() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let message = accept(1, 1);
+    apply(&mut rows, UnixMs(5), &Command::Accept(message.clone()));
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    let deferred = report(&rows, task, SessionId(9), &[Verdict::Deferred]).unwrap();
+    let refused = apply(&mut rows, UnixMs(6), &Command::Report(Box::new(deferred))).response;
+    assert_eq!(refused, Response::Refused(Refusal::StaleEpoch));
+    let delivered = report(&rows, task, SessionId(9), &[Verdict::Delivered]).unwrap();
+    let taken = apply(&mut rows, UnixMs(7), &Command::Report(Box::new(delivered)));
+    assert_eq!(taken.response, Response::Done);
+    assert!(taken.effects.contains(&Effect::BodyFree {
+        message: message.id
+    }));
+    assert!(query::task(&rows, task).is_none());
+}

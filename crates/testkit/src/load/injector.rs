@@ -28,6 +28,8 @@ pub struct InjectorConfig {
     pub prefix: String,
     /// Messages per second over all connections; `None` is as fast as it goes.
     pub rate: Option<f64>,
+    /// Whether MAIL, RCPTs and DATA go out in one packet.
+    pub pipelining: bool,
     /// Tries to offer one message before it counts as refused; each may cost a reconnect.
     pub tries: usize,
     /// Waiting for one reply.
@@ -46,6 +48,7 @@ impl InjectorConfig {
             sender: "sender@from.skein.test".to_owned(),
             prefix: "m".to_owned(),
             rate: None,
+            pipelining: true,
             tries: 40,
             reply_wait: Duration::from_secs(60),
         }
@@ -61,10 +64,21 @@ pub struct Progress {
 }
 
 /// A load generator that remembers what it was promised.
-#[derive(Debug)]
 pub struct Injector {
     config: Arc<InjectorConfig>,
     progress: Arc<Progress>,
+    settled: OnSettled,
+}
+
+/// Called for each message as soon as its outcome is known.
+type OnSettled = Arc<dyn Fn(&Injected) + Send + Sync>;
+
+impl std::fmt::Debug for Injector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Injector")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Injector {
@@ -72,7 +86,15 @@ impl Injector {
         Self {
             config: Arc::new(config),
             progress: Arc::default(),
+            settled: Arc::new(|_| {}),
         }
+    }
+
+    /// Calls this for each message as soon as its outcome is known. It must not block.
+    #[must_use]
+    pub fn on_settled(mut self, call: impl Fn(&Injected) + Send + Sync + 'static) -> Self {
+        self.settled = Arc::new(call);
+        self
     }
 
     pub fn progress(&self) -> Arc<Progress> {
@@ -106,7 +128,8 @@ impl Injector {
         let started = Instant::now();
         let lanes = self.plan().into_iter().enumerate().map(|(lane, messages)| {
             let (config, progress) = (Arc::clone(&self.config), Arc::clone(&self.progress));
-            tokio::spawn(run_lane(config, progress, lane, messages, started))
+            let settled = Arc::clone(&self.settled);
+            tokio::spawn(run_lane(config, progress, settled, lane, messages, started))
         });
         let lanes: Vec<_> = lanes.collect();
         let mut all = Vec::new();
@@ -125,6 +148,7 @@ impl Injector {
         run_lane(
             Arc::new(unpaced),
             self.progress(),
+            Arc::clone(&self.settled),
             0,
             messages,
             Instant::now(),
@@ -136,6 +160,7 @@ impl Injector {
 async fn run_lane(
     config: Arc<InjectorConfig>,
     progress: Arc<Progress>,
+    settled: OnSettled,
     lane: usize,
     mut messages: Vec<Injected>,
     started: Instant,
@@ -153,6 +178,7 @@ async fn run_lane(
             Outcome::Unknown => &progress.unknown,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        settled(message);
     }
     if let Some(mut probe) = probe {
         // The messages are safe; a server that is gone already changes nothing.
@@ -206,7 +232,7 @@ async fn attempt(
         },
     };
     probe.set_wait(config.reply_wait);
-    let accepted = match envelope(&mut probe, message).await {
+    let accepted = match envelope(&mut probe, message, config.pipelining).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err((421, reply))) => return Attempt::Broken(format!("421 {reply}")),
         Ok(Err((code, reply))) => {
@@ -233,6 +259,8 @@ async fn attempt(
         Ok(reply) if reply.positive() => Outcome::Acked {
             reply: reply.text(),
         },
+        // "Commit not known": the server itself cannot say whether it has the message.
+        Ok(reply) if reply.text().starts_with("4.4.5") => Outcome::Unknown,
         Ok(reply) if reply.code == 421 => return Attempt::Broken(format!("421 {}", reply.text())),
         Ok(reply) => Outcome::Refused {
             code: reply.code,
@@ -243,43 +271,56 @@ async fn attempt(
     Attempt::Done(outcome)
 }
 
-/// MAIL, RCPTs and DATA in one packet. Brings the accepted recipients once the server says 354, or
-/// the reply that refused the message.
+/// MAIL, RCPTs and DATA. Brings the accepted recipients once the server says 354, or the reply that
+/// refused the message.
 async fn envelope(
     probe: &mut Probe,
     message: &Injected,
+    pipelining: bool,
 ) -> std::io::Result<Result<Vec<String>, (u16, String)>> {
-    let rcpts = message
-        .recipients
-        .iter()
-        .map(|rcpt| format!("RCPT TO:<{rcpt}>\r\n"));
-    let rcpts: String = rcpts.collect();
-    let lines = format!("MAIL FROM:<{}>\r\n{rcpts}DATA\r\n", message.sender);
-    probe.send(lines.as_bytes()).await?;
+    let mail = format!("MAIL FROM:<{}>\r\n", message.sender);
+    let rcpts = message.recipients.iter();
+    let rcpts = rcpts.map(|rcpt| format!("RCPT TO:<{rcpt}>\r\n"));
+    let mut lines: Vec<String> = [mail].into_iter().chain(rcpts).collect();
+    lines.push("DATA\r\n".to_owned());
+    if pipelining {
+        probe.send(lines.concat().as_bytes()).await?;
+    }
     let mut refusal = None;
-    let mail = probe.reply().await?;
-    if !mail.positive() {
-        refusal = Some((mail.code, mail.text()));
-    }
-    if mail.code == 421 {
-        return Ok(Err((mail.code, mail.text())));
-    }
     let mut accepted = Vec::new();
-    for recipient in &message.recipients {
+    let last = lines.len() - 1;
+    for (index, line) in lines.iter().enumerate() {
+        if !pipelining {
+            if index == last && accepted.is_empty() {
+                break;
+            }
+            probe.send(line.as_bytes()).await?;
+        }
         let reply = probe.reply().await?;
-        if reply.positive() {
+        if index == last && reply.code == 354 {
+            if !accepted.is_empty() {
+                return Ok(Ok(accepted));
+            }
+            // A server that says 354 with nobody to deliver to waits for an end mark.
+            probe.send(b".\r\n").await?;
+            probe.reply().await?;
+        } else if !reply.positive() {
+            let this = (reply.code, reply.text());
+            if index == last && !accepted.is_empty() {
+                // Some recipients were taken, so it is this reply that refuses the message.
+                refusal = Some(this);
+            } else {
+                refusal.get_or_insert(this);
+            }
+            if reply.code == 421 || (index == 0 && !pipelining) {
+                break;
+            }
+        } else if let Some(recipient) = index
+            .checked_sub(1)
+            .and_then(|at| message.recipients.get(at))
+        {
             accepted.push(recipient.clone());
-        } else if refusal.is_none() {
-            refusal = Some((reply.code, reply.text()));
         }
     }
-    let data = probe.reply().await?;
-    if data.code == 354 && accepted.is_empty() {
-        // A server that says 354 with nobody to deliver to waits for an end mark.
-        probe.send(b".\r\n").await?;
-        probe.reply().await?;
-    } else if data.code == 354 {
-        return Ok(Ok(accepted));
-    }
-    Ok(Err(refusal.unwrap_or((data.code, data.text()))))
+    Ok(Err(refusal.unwrap_or((0, "no recipients".to_owned()))))
 }

@@ -1,7 +1,28 @@
 use std::sync::Arc;
 
+use crate::sink::Tail;
+
 /// The header that names a test message; the oracle finds it in deliveries and in DSNs.
 pub const TEST_ID_HEADER: &str = "X-Test-Id";
+
+/// The header that says how many bytes were injected: delivered ones may have headers in front.
+pub const TEST_BYTES_HEADER: &str = "X-Test-Bytes";
+
+/// The first occurrence of a field at a line start, in the head or in an attached message.
+pub(crate) fn header(message: &[u8], name: &str) -> Option<String> {
+    message
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| field(line, name))
+}
+
+/// The value if the line is this field.
+pub(crate) fn field(line: &[u8], name: &str) -> Option<String> {
+    let (found, rest) = line.split_at_checked(name.len())?;
+    let value = rest.strip_prefix(b":")?;
+    found
+        .eq_ignore_ascii_case(name.as_bytes())
+        .then(|| String::from_utf8_lossy(value).trim().to_owned())
+}
 
 /// What the client was told about a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +90,31 @@ impl Injected {
         matches!(self.outcome, Outcome::Acked { .. })
     }
 
+    /// The node's id of the message, from `queued as <id>` in the reply to the dot.
+    pub fn queued_as(&self) -> Option<&str> {
+        let Outcome::Acked { reply } = &self.outcome else {
+            return None;
+        };
+        let (_, id) = reply.split_once("queued as ")?;
+        id.split_whitespace().next()
+    }
+
+    /// DATA cannot carry a last line without CRLF, so a missing one may have been added.
+    pub(crate) fn is_end_of(&self, arrived: &[u8]) -> bool {
+        let mut data = self.data();
+        if arrived.ends_with(&data) && (data.ends_with(b"\r\n") || !arrived.ends_with(b"\r\n")) {
+            return true;
+        }
+        data.extend_from_slice(b"\r\n");
+        arrived.ends_with(&data)
+    }
+
+    /// The same by the hash of the end.
+    pub(crate) fn has_tail(&self, tail: &Tail) -> bool {
+        let data = self.data();
+        *tail == Tail::of(&data, data.len() as u64)
+    }
+
     /// The message bytes, not dot-stuffed.
     pub fn data(&self) -> Vec<u8> {
         match &self.content {
@@ -78,25 +124,31 @@ impl Injected {
     }
 
     fn generate(&self, to: &str, bytes: usize) -> Vec<u8> {
-        let mut data = format!(
-            "From: <{}>\r\nTo: <{to}>\r\nSubject: test message {}\r\n\
-             Date: Mon, 06 Jul 2026 12:00:00 +0000\r\nMessage-ID: <{}@load.skein.test>\r\n\
-             {TEST_ID_HEADER}: {}\r\n\r\n",
-            self.sender, self.id, self.id, self.id
-        )
-        .into_bytes();
+        let mut text = Vec::with_capacity(bytes);
         let mut line = 0_u64;
-        while data.len() < bytes {
+        let head = self.head(to, "0000000000");
+        while head.len() + text.len() < bytes {
             // Some lines begin with a dot, so that stuffing is always tested.
             let dot = if line.is_multiple_of(7) { "." } else { "" };
-            let text = format!(
-                "{dot}line {line} of {} abcdefghijklmnopqrstuvwxyz0123456789\r\n",
-                self.id
-            );
-            data.extend_from_slice(text.as_bytes());
+            let id = &self.id;
+            let next = format!("{dot}line {line} of {id} abcdefghijklmnopqrstuvwxyz0123456789\r\n");
+            text.extend_from_slice(next.as_bytes());
             line += 1;
         }
+        let total = format!("{:010}", head.len() + text.len());
+        let mut data = self.head(to, &total).into_bytes();
+        data.append(&mut text);
         data
+    }
+
+    /// The size is ten digits, so that it does not change the size.
+    fn head(&self, to: &str, size: &str) -> String {
+        let (sender, id) = (&self.sender, &self.id);
+        format!(
+            "From: <{sender}>\r\nTo: <{to}>\r\nSubject: test message {id}\r\n\
+             Date: Mon, 06 Jul 2026 12:00:00 +0000\r\nMessage-ID: <{id}@load.skein.test>\r\n\
+             {TEST_ID_HEADER}: {id}\r\n{TEST_BYTES_HEADER}: {size}\r\n\r\n"
+        )
     }
 
     /// The bytes for DATA: dots stuffed, a final CRLF, the end mark.

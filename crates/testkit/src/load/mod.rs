@@ -5,5 +5,6 @@ mod message;
 mod probe;
 
 pub use injector::{Injector, InjectorConfig, Progress};
-pub use message::{Injected, Outcome, TEST_ID_HEADER};
+pub use message::{Injected, Outcome, TEST_BYTES_HEADER, TEST_ID_HEADER};
+pub(crate) use message::{field, header};
 pub use probe::{Probe, Reply};

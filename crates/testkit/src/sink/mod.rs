@@ -1,6 +1,7 @@
 //! A scriptable SMTP server that records everything it is sent.
 
 mod auth;
+mod kept;
 mod record;
 mod script;
 mod session;
@@ -19,7 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-pub use record::{Record, RecordRecipient, Tail, read_jsonl};
+pub use kept::Tail;
+pub use record::{Record, RecordRecipient, read_jsonl};
 pub use script::{Act, Moment, Occurrences, Phase, Script, accept_all};
 pub use text::path_address;
 

@@ -3,18 +3,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::kept::Kept;
 use super::record::{Record, RecordRecipient};
 use super::script::{Act, Moment, Phase};
+use super::stream::{Stream, nothing};
 use super::{Shared, text};
 
 /// A command line with parameters; a sink is more patient than RFC 5321's 512 bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
-
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// One MAIL transaction in the making.
 #[derive(Default)]
@@ -34,8 +33,12 @@ pub(super) struct Session<'a> {
     peer: SocketAddr,
     local: SocketAddr,
     id: u64,
-    tls: bool,
+    pub(super) tls: bool,
     helo: String,
+    /// Transactions recorded before the open one.
+    transactions: u64,
+    /// Who has logged in.
+    pub(super) user: Option<String>,
     pub(super) open: Option<Transaction>,
 }
 
@@ -43,8 +46,8 @@ pub(super) struct Session<'a> {
 pub(super) enum Decision {
     Accepted,
     Refused(u16),
-    /// The connection ends after what is written has been sent.
-    End,
+    /// The connection ends after what is written has been sent: the code of that, 0 if nothing is.
+    End(u16),
     /// The same, and what was asked about is accepted.
     AcceptedThenEnd,
 }
@@ -76,11 +79,17 @@ pub(super) async fn serve(
         id,
         tls: implicit,
         helo: String::new(),
+        transactions: 0,
+        user: None,
         open: None,
     };
     let result = session.run().await;
     let flushed = session.flush().await;
     session.close_transaction()?;
+    if result.is_ok() && flushed.is_ok() {
+        // Over TLS this sends close_notify, so that the peer can tell an end from a cut.
+        session.io.get_mut().shutdown().await?;
+    }
     result.and(flushed)
 }
 
@@ -89,7 +98,7 @@ impl Session<'_> {
         let banner = format!("220 {} ESMTP sink", self.shared.config.hostname);
         match self.decide(Phase::Connect, "", "", &banner).await? {
             Decision::Accepted => {}
-            Decision::Refused(_) | Decision::End | Decision::AcceptedThenEnd => return Ok(()),
+            _ => return Ok(()),
         }
         loop {
             if self.io.buffer().is_empty() {
@@ -117,7 +126,8 @@ impl Session<'_> {
             "RCPT" => self.rcpt(line).await?,
             "DATA" => self.data(line).await?,
             "BDAT" if self.shared.config.extensions.chunking => self.bdat(line).await?,
-            "STARTTLS" if self.offers_tls() => return self.starttls().await.map(|()| true),
+            "STARTTLS" if self.offers_tls() => self.starttls(line).await?,
+            "AUTH" => self.auth(line).await?,
             "RSET" => {
                 self.close_transaction()?;
                 self.say("250 2.0.0 reset")
@@ -125,14 +135,14 @@ impl Session<'_> {
             "NOOP" => self.say("250 2.0.0 ok"),
             "VRFY" => self.say("252 2.1.5 send some mail"),
             "QUIT" => {
-                self.say("221 2.0.0 bye");
+                self.decide(Phase::Quit, line, "", "221 2.0.0 bye").await?;
                 return Ok(false);
             }
             _ => self.say("502 5.5.1 command not implemented"),
         };
         Ok(!matches!(
             decision,
-            Decision::End | Decision::AcceptedThenEnd
+            Decision::End(_) | Decision::AcceptedThenEnd
         ))
     }
 
@@ -146,10 +156,10 @@ impl Session<'_> {
             .split_once(' ')
             .map_or("", |(_, name)| name.trim())
             .to_owned();
-        let hostname = &self.shared.config.hostname;
+        let config = &self.shared.config;
         let reply = match extended {
-            true => text::greeting(hostname, &self.shared.config.extensions, self.offers_tls()),
-            false => format!("250 {hostname}"),
+            true => text::greeting(config, self.offers_tls(), self.tls),
+            false => format!("250 {}", config.hostname),
         };
         self.decide(Phase::Ehlo, line, "", &reply).await
     }
@@ -178,7 +188,9 @@ impl Session<'_> {
             )
             .await;
         self.open = open;
-        if let (Ok(Decision::Refused(code)), Some(open)) = (&result, &mut self.open) {
+        if let (Ok(Decision::Refused(code) | Decision::End(code)), Some(open)) =
+            (&result, &mut self.open)
+        {
             open.refused_with = *code;
         }
         result
@@ -210,10 +222,15 @@ impl Session<'_> {
         match act {
             Act::Accept if silent => Ok(Decision::Accepted),
             Act::Accept => Ok(self.say(positive)),
+            Act::Reply(code, _) if silent && code < 400 => Ok(Decision::Accepted),
             Act::Reply(code, text) => {
                 let decision = self.say(&format!("{code} {text}"));
                 // A 421 announces that the connection closes.
-                Ok(if code == 421 { Decision::End } else { decision })
+                Ok(if code == 421 {
+                    Decision::End(code)
+                } else {
+                    decision
+                })
             }
             Act::Delay(wait) => {
                 self.flush().await?;
@@ -225,34 +242,48 @@ impl Session<'_> {
             }
             Act::Drop => {
                 self.flush().await?;
-                Ok(Decision::End)
+                Ok(Decision::End(0))
+            }
+            Act::Reset => {
+                self.flush().await?;
+                self.io.get_ref().reset_on_close()?;
+                Ok(Decision::End(0))
+            }
+            Act::Tarpit => {
+                self.flush().await?;
+                std::future::pending().await
             }
             Act::AcceptThenDrop => {
-                self.say(positive);
+                if !positive.is_empty() {
+                    self.say(positive);
+                }
                 Ok(Decision::AcceptedThenEnd)
             }
         }
     }
 
-    async fn starttls(&mut self) -> io::Result<()> {
-        self.say("220 2.0.0 go ahead");
+    async fn starttls(&mut self, line: &str) -> io::Result<Decision> {
+        let decision = self
+            .decide(Phase::StartTls, line, "", "220 2.0.0 go ahead")
+            .await?;
+        if !matches!(decision, Decision::Accepted) {
+            return Ok(decision);
+        }
         self.flush().await?;
         self.close_transaction()?;
         if !self.io.buffer().is_empty() {
             // Plaintext behind STARTTLS must never be taken as if it came under TLS.
             return Err(ended());
         }
-        let plain: Box<dyn Stream> =
-            Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
-        let plain = std::mem::replace(&mut self.io, BufReader::new(plain)).into_inner();
+        let plain = std::mem::replace(&mut self.io, BufReader::new(nothing())).into_inner();
         let tls = self.shared.tls.as_ref().ok_or_else(ended)?;
         let encrypted = tls.accept(plain).await?;
         self.io = BufReader::with_capacity(64 * 1024, Box::new(encrypted));
         self.tls = true;
-        Ok(())
+        Ok(Decision::Accepted)
     }
 
-    async fn line(&mut self) -> io::Result<Option<String>> {
+    pub(super) async fn line(&mut self) -> io::Result<Option<String>> {
         let mut line = Vec::new();
         let read = (&mut self.io)
             .take(LINE_BYTES_MAX)
@@ -294,34 +325,42 @@ impl Session<'_> {
     }
 
     /// Writes the record and hands the envelope back for the question after the dot.
-    pub(super) fn record(&self, mut open: Transaction, accepted: bool) -> io::Result<Transaction> {
+    pub(super) fn record(
+        &mut self,
+        mut open: Transaction,
+        accepted: bool,
+    ) -> io::Result<Transaction> {
         let message = std::mem::take(&mut open.message);
         let envelope = Transaction {
             mail: open.mail.clone(),
             taken: std::mem::take(&mut open.taken),
             ..Transaction::default()
         };
+        let message_bytes = message.len() as u64;
+        let return_path = text::path_address(&open.mail).unwrap_or_default();
+        let kept = Kept::of(message, return_path, self.shared.config.keep_messages);
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         self.shared.book.write(Record {
             at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
             connection: self.id,
+            index: self.transactions,
             peer: self.peer,
             local: self.local,
             tls: self.tls,
             helo: self.helo.clone(),
+            user: self.user.clone(),
             mail: open.mail,
             recipients: open.recipients,
-            message_bytes: message.len() as u64,
-            message: if self.shared.config.keep_messages {
-                message
-            } else {
-                Vec::new()
-            },
+            message_bytes,
+            test_id: kept.test_id,
+            tail: kept.tail,
+            message: kept.message,
             accepted,
             refused_with: open.refused_with,
         })?;
+        self.transactions += 1;
         Ok(envelope)
     }
 }

@@ -1,6 +1,6 @@
 //! The little of SMTP's text that the sink needs.
 
-use super::Extensions;
+use super::SinkConfig;
 
 /// The address in `MAIL FROM:<a> ...` or `RCPT TO:<b> ...`, without source route; `None` if malformed.
 pub fn path_address(line: &str) -> Option<&str> {
@@ -43,16 +43,19 @@ fn closing(inside: &str) -> Option<usize> {
 }
 
 /// The answer to EHLO, without the last CRLF.
-pub(super) fn greeting(hostname: &str, extensions: &Extensions, tls: bool) -> String {
+pub(super) fn greeting(config: &SinkConfig, offers_tls: bool, under_tls: bool) -> String {
+    let extensions = &config.extensions;
     let size = extensions.size.map(|size| format!("SIZE {size}"));
     let lines = [
-        (true, hostname),
+        (true, config.hostname.as_str()),
         (extensions.pipelining, "PIPELINING"),
         (extensions.eight_bit_mime, "8BITMIME"),
         (extensions.smtp_utf8, "SMTPUTF8"),
         (extensions.chunking, "CHUNKING"),
         (extensions.dsn, "DSN"),
-        (tls, "STARTTLS"),
+        (offers_tls, "STARTTLS"),
+        (extensions.require_tls && under_tls, "REQUIRETLS"),
+        (config.login.is_some(), "AUTH PLAIN LOGIN"),
         (size.is_some(), size.as_deref().unwrap_or_default()),
         (true, "ENHANCEDSTATUSCODES"),
     ];

@@ -19,6 +19,9 @@ impl Session<'_> {
         if self.open.is_some() {
             return Ok(self.say("503 5.5.1 nested MAIL"));
         }
+        if self.must_log_in() {
+            return Ok(self.say("530 5.7.0 log in first"));
+        }
         let Some(address) = text::path_address(line) else {
             return Ok(self.say("501 5.1.7 malformed return path"));
         };
@@ -52,6 +55,8 @@ impl Session<'_> {
                 },
                 "BODY" => extensions.eight_bit_mime,
                 "SMTPUTF8" => extensions.smtp_utf8,
+                "AUTH" => self.shared.config.login.is_some(),
+                "REQUIRETLS" => extensions.require_tls && self.tls,
                 "RET" | "ENVID" | "NOTIFY" | "ORCPT" => extensions.dsn,
                 _ => false,
             };
@@ -81,7 +86,7 @@ impl Session<'_> {
         let (accepted, code) = match decision {
             Decision::Accepted | Decision::AcceptedThenEnd => (true, 250),
             Decision::Refused(code) => (false, code),
-            Decision::End => (false, 0),
+            Decision::End(code) => (false, code),
         };
         if let Some(open) = &mut self.open {
             let (line, address) = (line.to_owned(), address.to_owned());
@@ -151,7 +156,7 @@ impl Session<'_> {
             .is_some_and(|word| word.eq_ignore_ascii_case("LAST"));
         let Some(size) = size.filter(|size| *size <= MESSAGE_BYTES_MAX) else {
             self.say("501 5.5.4 malformed BDAT");
-            return Ok(Decision::End);
+            return Ok(Decision::End(501));
         };
         let mut chunk = Vec::new();
         (&mut self.io).take(size).read_to_end(&mut chunk).await?;
@@ -192,12 +197,12 @@ impl Session<'_> {
                 return Ok(decision);
             }
             Decision::AcceptedThenEnd => true,
-            Decision::End => return Ok(decision),
+            Decision::End(_) => return Ok(decision),
         };
         let open = self.open.take().unwrap_or_default();
         let recorded = self.record(open, true)?;
         if drop_after_reply {
-            return Ok(Decision::End);
+            return Ok(Decision::End(250));
         }
         self.ask(Phase::AfterDot, "", "", "250 2.0.0 taken", &recorded)
             .await
