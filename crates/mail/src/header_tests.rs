@@ -7,7 +7,7 @@ fn headers_are_found_however_the_bytes_come() {
             b"Received: x\r\n\ty\r\nReceived: z\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n",
             2,
             true,
-            52,
+            49,
             false,
         ),
         (b"Subject: x\r\n\r\n", 0, false, 12, false),

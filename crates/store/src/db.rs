@@ -68,6 +68,9 @@ impl Store {
         let path = dir.join("db");
         let db = open_db(&path, &options).map_err(|source| OpenError::Database { path, source })?;
         let db = Arc::new(db);
+        // RocksDB is never closed: its threads would race with the process's own end if the last holder were one
+        // of ours. Everything that matters is in the WAL, which the next start reads as after a crash.
+        std::mem::forget(db.clone());
         let path = dir.join("bodies");
         let bodies =
             Bodies::open(&path, db.clone()).map_err(|source| OpenError::Bodies { path, source })?;

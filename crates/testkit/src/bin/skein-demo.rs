@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use skein_testkit::demo::{DOMAINS, SENDER_DOMAIN, Screen, World, node_config, rows};
+use skein_testkit::demo::{DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, node_config, rows};
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::oracle::{Verdict, judge};
 use skein_testkit::process::{Node, NodeConfig, free_address};
@@ -59,12 +59,13 @@ async fn run(args: Args) -> Result<bool> {
         .prefix("skein-demo-")
         .tempdir()
         .context("making a temporary folder")?;
-    let world = World::start(SINK_PORT)
+    let mut world = World::start(SINK_PORT)
         .await
         .context("starting the fake outside world")?;
-    let smtp = free_address(SocketAddr::from(([127, 0, 0, 1], 2525)))?;
-    let admin = free_address(SocketAddr::from(([127, 0, 0, 1], 7001)))?;
-    let http = free_address(SocketAddr::from(([127, 0, 0, 1], 7002)))?;
+    let (smtp, admin, http) = (local(2525)?, local(7001)?, local(7002)?);
+    if world.port != SINK_PORT {
+        println!("port {SINK_PORT} is taken; the sinks use {}", world.port);
+    }
     let config = dir.path().join("skein.toml");
     std::fs::write(&config, node_config(&world, dir.path(), smtp, admin, http))
         .context("writing the node's configuration")?;
@@ -73,25 +74,32 @@ async fn run(args: Args) -> Result<bool> {
         "data       {}\nDNS        {} (fake)\nsinks      127.0.0.2 to .{}, port {}\n",
         dir.path().display(),
         world.dns.address(),
-        world.sinks.len() + 1,
+        DOMAINS.len() + 1,
         world.port
     );
     let mut node = Node::start(NodeConfig::serve(&args.skein, &config, http))?;
     node.ready(READY_WITHIN).await?;
 
     let mut screen = Screen::default();
-    let injected = inject(&world, smtp, &mut screen).await?;
-    let verdict = settle(&world, &injected, &mut screen).await?;
+    let ledger = Arc::new(Ledger::default());
+    let injected = inject(&mut world, smtp, &ledger, &mut screen).await?;
+    let verdict = settle(&mut world, &injected, &ledger, &mut screen).await?;
     show_status(&args.skeinctl, admin);
     let clean = summarise(&injected, &verdict, &mut node);
     if !clean {
         println!("\nend of the node's log:\n{}", node.log_end());
     }
+    let skeinctl = format!("{} --server http://{admin}", args.skeinctl.display());
+    println!(
+        "\nto try next{}:\n  {skeinctl} status\n  {skeinctl} queue list\n  curl http://{http}/metrics",
+        if args.keep_running {
+            ""
+        } else {
+            " (with --keep-running)"
+        }
+    );
     if args.keep_running {
-        println!(
-            "\nleft running; stop with Ctrl-C\ntry  {} --server http://{admin} status",
-            args.skeinctl.display()
-        );
+        println!("\nleft running; stop with Ctrl-C");
         tokio::signal::ctrl_c()
             .await
             .context("waiting for Ctrl-C")?;
@@ -104,8 +112,23 @@ async fn run(args: Args) -> Result<bool> {
     Ok(clean)
 }
 
+/// The port on 127.0.0.1, or a free one if it is taken.
+fn local(port: u16) -> Result<SocketAddr> {
+    let wanted = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = free_address(wanted).context("looking for a free port")?;
+    if address != wanted {
+        println!("port {port} is taken; using {} instead", address.port());
+    }
+    Ok(address)
+}
+
 /// Hands all messages to the node while the table moves.
-async fn inject(world: &World, smtp: SocketAddr, screen: &mut Screen) -> Result<Vec<Injected>> {
+async fn inject(
+    world: &mut World,
+    smtp: SocketAddr,
+    ledger: &Arc<Ledger>,
+    screen: &mut Screen,
+) -> Result<Vec<Injected>> {
     let injector = Injector::new(InjectorConfig {
         connections: CONNECTIONS,
         messages_per_connection: MESSAGES_PER_CONNECTION,
@@ -119,14 +142,12 @@ async fn inject(world: &World, smtp: SocketAddr, screen: &mut Screen) -> Result<
         rate: Some(MESSAGES_PER_SECOND),
         ..InjectorConfig::to(smtp)
     });
-    let progress = injector.progress();
-    let planned: Vec<Injected> = injector.plan().into_iter().flatten().collect();
+    let noted = Arc::clone(ledger);
+    let injector = injector.on_settled(move |message| noted.note(message));
     let mut running = tokio::spawn(injector.run());
     loop {
-        screen.show(
-            progress.acked.load(Ordering::Relaxed),
-            &rows(world, &planned),
-        )?;
+        world.wake().await.context("starting a late destination")?;
+        screen.show(&rows(world, ledger))?;
         tokio::select! {
             injected = &mut running => return injected.context("injecting"),
             () = tokio::time::sleep(REDRAW_EVERY) => {}
@@ -135,12 +156,17 @@ async fn inject(world: &World, smtp: SocketAddr, screen: &mut Screen) -> Result<
 }
 
 /// Waits until every acknowledged recipient is accounted for, then a little for duplicates.
-async fn settle(world: &World, injected: &[Injected], screen: &mut Screen) -> Result<Verdict> {
-    let acked = injected.iter().filter(|message| message.acked()).count() as u64;
+async fn settle(
+    world: &mut World,
+    injected: &[Injected],
+    ledger: &Ledger,
+    screen: &mut Screen,
+) -> Result<Verdict> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     let mut watch_until: Option<Instant> = None;
     loop {
-        screen.show(acked, &rows(world, injected))?;
+        world.wake().await.context("starting a late destination")?;
+        screen.show(&rows(world, ledger))?;
         let verdict = judge(injected, &world.records());
         let now = Instant::now();
         if verdict.lost.is_empty() {

@@ -3,5 +3,5 @@
 mod table;
 mod world;
 
-pub use table::{Row, Screen, rows};
+pub use table::{Ledger, Row, Screen, rows};
 pub use world::{Behaviour, DOMAINS, SENDER_DOMAIN, World, node_config};

@@ -3,6 +3,8 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::world::{DOMAINS, World};
 use crate::load::Injected;
 use crate::oracle::read_dsn;
@@ -10,31 +12,59 @@ use crate::oracle::read_dsn;
 /// How often a line is printed when there is no terminal to redraw.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
-/// One destination's counts, seen from outside the node.
+/// Which messages the node has accepted, and when.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<HashMap<String, Accepted>>);
+
+#[derive(Debug)]
+struct Accepted {
+    at: Instant,
+    recipients: Vec<String>,
+}
+
+impl Ledger {
+    pub fn note(&self, message: &Injected) {
+        if message.acked() {
+            let accepted = Accepted {
+                at: Instant::now(),
+                recipients: message.recipients.clone(),
+            };
+            self.0.lock().insert(message.id.clone(), accepted);
+        }
+    }
+}
+
+/// One destination's counts of recipients, seen from outside the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub domain: &'static str,
     pub behaviour: &'static str,
-    /// Messages that are or will be handed to the node.
-    pub planned: usize,
+    /// Accepted by the node.
+    pub accepted: usize,
+    /// Of those, neither delivered nor bounced so far.
+    pub waiting: usize,
     pub delivered: usize,
-    /// Attempts that the destination answered with 4xx.
+    /// Recipients that the destination answered with 4xx, each time counted.
     pub deferred: usize,
     /// Failure DSNs that reached the sender.
     pub bounced: usize,
+    /// Since the acceptance of the oldest that waits.
+    pub oldest_wait: Option<Duration>,
 }
 
-/// Counts each destination from what the sinks recorded.
-pub fn rows(world: &World, planned: &[Injected]) -> Vec<Row> {
+/// Counts each destination from what the injector and the sinks recorded.
+pub fn rows(world: &World, ledger: &Ledger) -> Vec<Row> {
     let mut rows: Vec<Row> = DOMAINS
         .iter()
         .map(|(domain, behaviour)| Row {
             domain,
             behaviour: behaviour.label(),
-            planned: planned.iter().filter(|m| goes_to(m, domain)).count(),
+            accepted: 0,
+            waiting: 0,
             delivered: 0,
             deferred: 0,
             bounced: 0,
+            oldest_wait: None,
         })
         .collect();
     let index: HashMap<&str, usize> = rows
@@ -42,31 +72,43 @@ pub fn rows(world: &World, planned: &[Injected]) -> Vec<Row> {
         .enumerate()
         .map(|(i, row)| (row.domain, i))
         .collect();
+    let row_of = |address: &str| domain_of(address).and_then(|domain| index.get(domain).copied());
+    let mut settled = HashSet::new();
     for record in world.records() {
         if let Some(dsn) = read_dsn(&record) {
-            let domains: HashSet<&str> = dsn.failed.iter().filter_map(|r| domain_of(r)).collect();
-            for at in domains.iter().filter_map(|domain| index.get(domain)) {
-                rows[*at].bounced += 1;
+            for recipient in dsn.failed {
+                if let Some(at) = row_of(&recipient) {
+                    rows[at].bounced += 1;
+                    settled.insert((dsn.id.clone(), recipient));
+                }
             }
             continue;
         }
         for recipient in &record.recipients {
-            let Some(at) = domain_of(&recipient.address).and_then(|domain| index.get(domain))
-            else {
+            let Some(at) = row_of(&recipient.address) else {
                 continue;
             };
-            rows[*at].delivered += usize::from(record.accepted && recipient.accepted);
-            rows[*at].deferred += usize::from((400..500).contains(&recipient.code));
+            rows[at].deferred += usize::from((400..500).contains(&recipient.code));
+            if let (true, Some(id)) = (record.accepted && recipient.accepted, &record.test_id) {
+                rows[at].delivered += 1;
+                settled.insert((id.clone(), recipient.address.clone()));
+            }
+        }
+    }
+    for (id, accepted) in ledger.0.lock().iter() {
+        for recipient in &accepted.recipients {
+            let Some(at) = row_of(recipient) else {
+                continue;
+            };
+            rows[at].accepted += 1;
+            if !settled.contains(&(id.clone(), recipient.clone())) {
+                rows[at].waiting += 1;
+                let oldest = rows[at].oldest_wait.max(Some(accepted.at.elapsed()));
+                rows[at].oldest_wait = oldest;
+            }
         }
     }
     rows
-}
-
-fn goes_to(message: &Injected, domain: &str) -> bool {
-    message
-        .recipients
-        .iter()
-        .any(|recipient| domain_of(recipient) == Some(domain))
 }
 
 fn domain_of(address: &str) -> Option<&str> {
@@ -94,19 +136,13 @@ impl Default for Screen {
 impl Screen {
     /// # Errors
     /// Standard output is closed.
-    pub fn show(&mut self, acked: u64, rows: &[Row]) -> io::Result<()> {
-        let sum = |count: fn(&Row) -> usize| rows.iter().map(count).sum::<usize>();
-        let (delivered, deferred) = (sum(|r| r.delivered), sum(|r| r.deferred));
-        let total = format!(
-            "accepted {acked:>4} of {}   delivered {delivered:>4}   451s {deferred:>4}   bounced {:>4}",
-            sum(|r| r.planned),
-            sum(|r| r.bounced)
-        );
+    pub fn show(&mut self, rows: &[Row]) -> io::Result<()> {
+        let total = total(rows);
         let mut out = io::stdout().lock();
         if !self.terminal {
             if self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
                 self.last_line = Some(Instant::now());
-                writeln!(out, "{total}")?;
+                writeln!(out, "{}", line(&total).trim_end())?;
             }
             return out.flush();
         }
@@ -115,17 +151,31 @@ impl Screen {
             // Back up to the table's first line and overwrite it.
             text = format!("\x1b[{}A", self.lines_drawn);
         }
-        let mut lines = vec![format!(
-            "\x1b[1m{:<20}{:<14}{:>8}{:>11}{:>8}{:>9}\x1b[0m",
-            "destination", "behaviour", "mail", "delivered", "451s", "bounced"
-        )];
-        lines.extend(rows.iter().map(|row| {
+        let head = format!(
+            "\x1b[1m{:<19}{:<14}{:>9}{:>8}{:>10}{:>8}{:>8}{:>8}\x1b[0m",
+            "destination",
+            "behaviour",
+            "accepted",
+            "waiting",
+            "delivered",
+            "defers",
+            "bounced",
+            "oldest"
+        );
+        let lines = rows.iter().chain([&total]).map(|row| {
             format!(
-                "{:<20}{:<14}{:>8}{:>11}{:>8}{:>9}",
-                row.domain, row.behaviour, row.planned, row.delivered, row.deferred, row.bounced
+                "{:<19}{:<14}{:>9}{:>8}{:>10}{:>8}{:>8}{:>8}",
+                row.domain,
+                row.behaviour,
+                row.accepted,
+                row.waiting,
+                row.delivered,
+                row.deferred,
+                row.bounced,
+                seconds(row.oldest_wait)
             )
-        }));
-        lines.push(total);
+        });
+        let lines: Vec<String> = [head].into_iter().chain(lines).collect();
         for line in &lines {
             // Each line is cleared to its end, as the one below it may have been longer.
             writeln!(text, "{line}\x1b[K").map_err(io::Error::other)?;
@@ -134,4 +184,36 @@ impl Screen {
         out.write_all(text.as_bytes())?;
         out.flush()
     }
+}
+
+fn total(rows: &[Row]) -> Row {
+    let sum = |count: fn(&Row) -> usize| rows.iter().map(count).sum::<usize>();
+    Row {
+        domain: "all",
+        behaviour: "",
+        accepted: sum(|row| row.accepted),
+        waiting: sum(|row| row.waiting),
+        delivered: sum(|row| row.delivered),
+        deferred: sum(|row| row.deferred),
+        bounced: sum(|row| row.bounced),
+        oldest_wait: rows.iter().filter_map(|row| row.oldest_wait).max(),
+    }
+}
+
+fn line(total: &Row) -> String {
+    format!(
+        "accepted {:>4}   waiting {:>4}   delivered {:>4}   defers {:>4}   bounced {:>4}   oldest {:>6}",
+        total.accepted,
+        total.waiting,
+        total.delivered,
+        total.deferred,
+        total.bounced,
+        seconds(total.oldest_wait)
+    )
+}
+
+fn seconds(wait: Option<Duration>) -> String {
+    wait.map_or("-".to_owned(), |wait| {
+        format!("{:.1} s", wait.as_secs_f64())
+    })
 }

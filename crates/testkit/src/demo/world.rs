@@ -13,8 +13,10 @@ pub enum Behaviour {
     Accepts,
     /// 451 for the first seconds, then accepts.
     Defers,
-    /// 550 to every recipient.
+    /// 550 to about half of the recipients.
     Refuses,
+    /// Nobody listens for the first seconds.
+    Down,
     /// Publishes a null MX; there is no server.
     NullMx,
 }
@@ -24,7 +26,8 @@ impl Behaviour {
         match self {
             Self::Accepts => "accepts",
             Self::Defers => "451 at first",
-            Self::Refuses => "550",
+            Self::Refuses => "550 for some",
+            Self::Down => "down at first",
             Self::NullMx => "null MX",
         }
     }
@@ -38,7 +41,7 @@ pub const DOMAINS: [(&str, Behaviour); 12] = [
     ("elm.test", Behaviour::Accepts),
     ("fir.test", Behaviour::Accepts),
     ("hazel.test", Behaviour::Accepts),
-    ("juniper.test", Behaviour::Accepts),
+    ("juniper.test", Behaviour::Down),
     ("slow-oak.test", Behaviour::Defers),
     ("slow-pine.test", Behaviour::Defers),
     ("closed-rowan.test", Behaviour::Refuses),
@@ -52,6 +55,9 @@ pub const SENDER_DOMAIN: &str = "sender.test";
 /// How long a deferring destination says 451.
 const DEFER_FOR: Duration = Duration::from_secs(4);
 
+/// How long nobody listens at a destination that is down.
+const DOWN_FOR: Duration = Duration::from_secs(5);
+
 /// The outside world of the demo: names and mail servers on loopback addresses.
 #[derive(Debug)]
 pub struct World {
@@ -59,7 +65,11 @@ pub struct World {
     pub sinks: Vec<(&'static str, Sink)>,
     /// The port of all sinks.
     pub port: u16,
+    started: Instant,
+    asleep: Vec<(&'static str, SinkConfig)>,
 }
+
+type Sinks = Vec<(&'static str, Sink)>;
 
 impl World {
     /// Starts a name server and one sink for each domain on 127.0.0.2 and up, all on one port:
@@ -76,9 +86,11 @@ impl World {
             }
             result = sinks(crate::process::free_port()?).await;
         }
-        let sinks = result?;
-        for (domain, sink) in &sinks {
-            dns.domain(domain, sink.address().ip());
+        let (sinks, asleep) = result?;
+        let here = sinks.iter().map(|(domain, sink)| (domain, sink.address()));
+        let later = asleep.iter().map(|(domain, sink)| (domain, sink.address));
+        for (domain, address) in here.chain(later) {
+            dns.domain(domain, address.ip());
         }
         for (domain, behaviour) in DOMAINS {
             if behaviour == Behaviour::NullMx {
@@ -86,7 +98,26 @@ impl World {
             }
         }
         let port = sinks.first().map_or(0, |(_, sink)| sink.address().port());
-        Ok(Self { dns, sinks, port })
+        Ok(Self {
+            dns,
+            sinks,
+            port,
+            started: Instant::now(),
+            asleep,
+        })
+    }
+
+    /// Starts the destinations that were down, once their time has come.
+    ///
+    /// # Errors
+    /// Somebody else has taken a port meanwhile.
+    pub async fn wake(&mut self) -> io::Result<()> {
+        if self.started.elapsed() >= DOWN_FOR {
+            for (domain, config) in std::mem::take(&mut self.asleep) {
+                self.sinks.push((domain, Sink::start(config).await?));
+            }
+        }
+        Ok(())
     }
 
     /// Every transaction at every sink.
@@ -98,28 +129,43 @@ impl World {
     }
 }
 
-async fn sinks(port: u16) -> io::Result<Vec<(&'static str, Sink)>> {
-    let started = Instant::now();
+/// The running sinks, and those that start later.
+async fn sinks(port: u16) -> io::Result<(Sinks, Vec<(&'static str, SinkConfig)>)> {
     let with_server = DOMAINS
         .into_iter()
         .filter(|(_, behaviour)| *behaviour != Behaviour::NullMx);
     let all = with_server.chain([(SENDER_DOMAIN, Behaviour::Accepts)]);
-    let mut sinks = Vec::new();
+    let (mut sinks, mut asleep) = (Vec::new(), Vec::new());
     for (last_octet, (domain, behaviour)) in (2..).zip(all) {
-        let ip = IpAddr::from([127, 0, 0, last_octet]);
-        let config = SinkConfig::at(SocketAddr::new(ip, port)).script(move |moment| {
-            let early = started.elapsed() < DEFER_FOR;
-            match (moment.phase, behaviour) {
-                (Phase::Rcpt, Behaviour::Defers) if early => {
-                    Act::reply(451, "4.7.1 greylisted, try again later")
-                }
-                (Phase::Rcpt, Behaviour::Refuses) => Act::reply(550, "5.1.1 no such user here"),
-                _ => Act::Accept,
-            }
-        });
-        sinks.push((domain, Sink::start(config).await?));
+        let address = SocketAddr::new(IpAddr::from([127, 0, 0, last_octet]), port);
+        let config = destination(address, behaviour);
+        match behaviour {
+            Behaviour::Down => asleep.push((domain, config)),
+            _ => sinks.push((domain, Sink::start(config).await?)),
+        }
     }
-    Ok(sinks)
+    Ok((sinks, asleep))
+}
+
+fn destination(address: SocketAddr, behaviour: Behaviour) -> SinkConfig {
+    let started = Instant::now();
+    SinkConfig::at(address).script(move |moment| match (moment.phase, behaviour) {
+        (Phase::Rcpt, Behaviour::Defers) if started.elapsed() < DEFER_FOR => {
+            Act::reply(451, "4.7.1 greylisted, try again later")
+        }
+        (Phase::Rcpt, Behaviour::Refuses) if unlucky(moment.address) => {
+            Act::reply(550, "5.1.1 no such user here")
+        }
+        _ => Act::Accept,
+    })
+}
+
+/// The same recipients in every run.
+fn unlucky(address: &str) -> bool {
+    let sum = address
+        .bytes()
+        .fold(0_u32, |sum, byte| sum + u32::from(byte));
+    sum.is_multiple_of(2)
 }
 
 /// The node's configuration file for this world.

@@ -223,7 +223,7 @@ async fn attempt(
 ) -> Attempt {
     let mut probe = match slot.take() {
         Some(probe) => probe,
-        None => match Probe::greet(config.target).await {
+        None => match Probe::greet_within(config.target, config.reply_wait).await {
             Ok((_, ehlo)) if !ehlo.positive() => {
                 return Attempt::Broken(format!("EHLO: {} {}", ehlo.code, ehlo.text()));
             }
@@ -231,7 +231,6 @@ async fn attempt(
             Err(error) => return Attempt::Broken(format!("connect: {error}")),
         },
     };
-    probe.set_wait(config.reply_wait);
     let accepted = match envelope(&mut probe, message, config.pipelining).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err((421, reply))) => return Attempt::Broken(format!("421 {reply}")),

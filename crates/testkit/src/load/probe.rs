@@ -92,7 +92,16 @@ impl Probe {
     /// # Errors
     /// The connection fails or banner or EHLO are refused.
     pub async fn greet(address: SocketAddr) -> io::Result<(Self, Reply)> {
+        Self::greet_within(address, WAIT_DEFAULT).await
+    }
+
+    /// The same, and waits no longer than this for each reply from now on.
+    pub(super) async fn greet_within(
+        address: SocketAddr,
+        wait: Duration,
+    ) -> io::Result<(Self, Reply)> {
         let mut probe = Self::connect(address).await?;
+        probe.set_wait(wait);
         let banner = probe.reply().await?;
         if !banner.positive() {
             return Err(io::Error::other(format!(
