@@ -50,6 +50,7 @@ enum Wait {
 struct Out {
     session: SessionId,
     queue: QueueId,
+    slot: Slot,
     due: UnixMs,
 }
 
@@ -113,9 +114,7 @@ impl Dispenser {
             .collect();
         for (task, out) in held {
             self.returned(task);
-            if let Some(slot) = self.queues.get(&out.queue).map(|head| head.slot) {
-                self.enter(out.queue, slot, (out.due, task));
-            }
+            self.enter(out.queue, out.slot, (out.due, task));
         }
     }
 
@@ -123,9 +122,7 @@ impl Dispenser {
     pub fn give_back(&mut self, task: TaskId) {
         if let Some(out) = self.out.get(&task).copied() {
             self.returned(task);
-            if let Some(slot) = self.queues.get(&out.queue).map(|head| head.slot) {
-                self.enter(out.queue, slot, (out.due, task));
-            }
+            self.enter(out.queue, out.slot, (out.due, task));
         }
     }
 
@@ -253,6 +250,7 @@ impl Dispenser {
                 Out {
                     session,
                     queue: id,
+                    slot: head.slot,
                     due,
                 },
             );
