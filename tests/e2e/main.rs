@@ -25,7 +25,7 @@ fn skeinctl(bench: &Bench, args: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn awkward_messages_arrive_byte_for_byte() {
     let bench = Bench::new().await.unwrap();
-    let _node = bench.start("").await.unwrap();
+    let _node = bench.start().await.unwrap();
     let injector = Injector::new(InjectorConfig::to(bench.smtp));
     let to = |n: usize| vec![format!("user@domain{n}.test")];
     let many: Vec<String> = (0..1000)
@@ -55,7 +55,7 @@ async fn awkward_messages_arrive_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_history_of_a_message_can_be_asked_for() {
     let bench = Bench::new().await.unwrap();
-    let mut node = bench.start("").await.unwrap();
+    let mut node = bench.start().await.unwrap();
     let (mut probe, _) = Probe::greet(bench.smtp).await.unwrap();
     for line in [
         "EHLO c",
@@ -96,7 +96,7 @@ async fn the_history_of_a_message_can_be_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_may_not_relay_and_smuggled_mail_is_refused() {
     let bench = Bench::new().await.unwrap();
-    let _node = bench.start("").await.unwrap();
+    let _node = bench.start().await.unwrap();
     let (mut probe, banner) = Probe::greet(bench.smtp).await.unwrap();
     assert_eq!(banner.code, 250, "the reply to EHLO");
     for line in ["MAIL FROM:<a@b.test>", "RCPT TO:<c@d.test>", "DATA"] {

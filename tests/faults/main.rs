@@ -11,10 +11,7 @@ const MESSAGES: usize = 200;
 
 async fn killed_at(point: &str, may_duplicate: bool) {
     let bench = Bench::new().await.unwrap();
-    let mut node = bench
-        .start(&format!("{point}=50*off->return"))
-        .await
-        .unwrap();
+    let mut node = bench.start_to_die(point, 50).await.unwrap();
     let config = InjectorConfig {
         connections: 8,
         messages_per_connection: MESSAGES / 8,
@@ -28,7 +25,7 @@ async fn killed_at(point: &str, may_duplicate: bool) {
         .await
         .expect("the failpoint ends the process");
 
-    let _node = bench.start("").await.unwrap();
+    let _node = bench.start().await.unwrap();
     let verdict = bench.settle(&injected, Duration::from_secs(60)).await;
     let acked = injected.iter().filter(|message| message.acked()).count();
     println!(

@@ -69,13 +69,26 @@ impl Bench {
         self.folder.path().join("skein.toml")
     }
 
-    /// Starts the node that `cargo xtask test` built; `failpoints` are those of the crate `fail`.
-    pub async fn start(&self, failpoints: &str) -> Result<Node> {
+    /// Starts the node that `cargo xtask test` built.
+    pub async fn start(&self) -> Result<Node> {
+        self.start_with(Vec::new()).await
+    }
+
+    /// Starts it so that it dies when it passes a failpoint for the `count`th time.
+    pub async fn start_to_die(&self, failpoint: &str, count: u32) -> Result<Node> {
+        self.start_with(vec![(
+            "SKEIN_KILL_AT".into(),
+            format!("{failpoint}:{count}"),
+        )])
+        .await
+    }
+
+    async fn start_with(&self, env: Vec<(String, String)>) -> Result<Node> {
         let binary = PathBuf::from(
             std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?,
         );
         let mut config = NodeConfig::serve(&binary, &self.config(), self.http);
-        config.env.push(("FAILPOINTS".into(), failpoints.into()));
+        config.env = env;
         let mut node = Node::start(config)?;
         node.ready(READY).await?;
         Ok(node)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::error::{InitializeError, InstallSnapshotError, RPCError, RaftError, Unreachable};
+use openraft::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
@@ -45,10 +45,11 @@ impl Group {
         let raft = Raft::new(node.0, Arc::new(config), NoPeers, log, machine)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let members = BTreeMap::from([(node.0, BasicNode::default())]);
-        match raft.initialize(members).await {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-            Err(error) => return Err(failed(error.to_string())),
+        let is_initialized = raft.is_initialized().await;
+        if !is_initialized.map_err(|error| failed(error.to_string()))? {
+            let members = BTreeMap::from([(node.0, BasicNode::default())]);
+            let initialized = raft.initialize(members).await;
+            initialized.map_err(|error| failed(error.to_string()))?;
         }
         raft.wait(Some(LEADER_WITHIN))
             .metrics(|metrics| metrics.current_leader.is_some(), "a leader")

@@ -95,7 +95,7 @@ async fn write(
     };
     let raft = raft.clone();
     let write = tokio::spawn(async move { raft.client_write(batch).await });
-    crate::spool::kill_point("control-after-propose");
+    fail::fail_point!("control-after-propose");
     match tokio::time::timeout(DEADLINE, write).await {
         Ok(Ok(Ok(response))) => Ok(response.data.replies),
         Ok(Ok(Err(error))) if error.forward_to_leader::<openraft::BasicNode>().is_some() => {

@@ -17,7 +17,6 @@ use skein_smtp::secret::Secret;
 use skein_smtp::server::return_path;
 
 use crate::config::ListenerKind;
-use crate::killpoint::kill_point;
 use crate::server::Shared;
 
 /// Bytes handed to the spool at once.
@@ -261,7 +260,7 @@ impl<'s> Intake<'s> {
             Ok((id, bytes)) => {
                 metrics.accepted.inc();
                 metrics.accepted_bytes.inc_by(bytes);
-                kill_point("ingress-before-250");
+                fail::fail_point!("ingress-before-250");
                 Reply::new(250, (2, 0, 0), format!("queued as {id}"))
             }
             Err(error) => {

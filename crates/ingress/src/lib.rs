@@ -3,7 +3,6 @@
 mod config;
 mod connections;
 mod intake;
-mod killpoint;
 mod metrics;
 mod server;
 mod session;

@@ -3,6 +3,8 @@
 mod cli;
 mod config;
 mod events;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod http;
 mod serve;
 mod telemetry;
@@ -11,6 +13,11 @@ mod tls;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// For RocksDB as well, by its unprefixed names: many threads allocate and free one another's buffers, and what they
+/// free goes back to the system.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {

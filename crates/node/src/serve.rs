@@ -23,7 +23,8 @@ use crate::{events, telemetry, tls};
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::start(&config.log)?;
-    let _failpoints = fail::FailScenario::setup();
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm()?;
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed first"))?;

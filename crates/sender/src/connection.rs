@@ -1,6 +1,7 @@
 //! One connection and the transactions on it.
 
 use bytes::Bytes;
+use fail::fail_point;
 use skein_client::{Assigned, Reporter, Spool};
 use skein_smtp::client::{
     Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
@@ -12,7 +13,6 @@ use tokio_stream::StreamExt;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
-use crate::killpoint::kill_point;
 use crate::session::{Session, SessionError};
 
 /// The body is handed to the socket in pieces of about this size.
@@ -111,7 +111,7 @@ impl Connection {
                     };
                     let reply = self.session.reply(limit).await?;
                     if stage == Stage::Body {
-                        kill_point("sender-after-250");
+                        fail_point!("sender-after-250");
                     }
                     transaction.on_reply(reply);
                 }
@@ -157,14 +157,14 @@ impl Connection {
                 "results cannot be reported now",
             )));
         }
-        kill_point("sender-before-dot");
+        fail_point!("sender-before-dot");
         self.put(&mut stuffer, &held, stuffed);
         if stuffed {
             stuffer.finish(&mut self.out);
         }
         transaction.final_dot();
         self.flush(timeouts).await?;
-        kill_point("sender-after-dot");
+        fail_point!("sender-after-dot");
         Ok(())
     }
 

@@ -6,7 +6,6 @@ mod connection;
 mod deliver;
 mod destination;
 mod dsn;
-mod killpoint;
 mod metrics;
 mod outcome;
 mod route;

@@ -1,6 +1,7 @@
 //! Setup, demo, test and CI commands of the project. It depends on nothing, so it starts before RocksDB can build.
 
 mod arrows;
+mod bench;
 mod run;
 mod setup;
 
@@ -14,6 +15,7 @@ const USAGE: &str = "cargo xtask COMMAND
   demo     build a release, start a node with sinks around it, and watch mail flow
   test     build everything and run every test
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
+  bench    measure a release build: `bench relay`, `bench queue`
   arrows   check that crates depend only on lower ones
 ";
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Some("setup") => setup::run(),
         Some("demo") => demo(rest),
         Some("test") => test(rest),
+        Some("bench") => bench::run(rest),
         Some("ci") => ci(),
         Some("arrows") => arrows::check(),
         _ => Err(USAGE.to_owned()),

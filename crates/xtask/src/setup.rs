@@ -59,8 +59,23 @@ fn has_libclang() -> bool {
             .any(|path| Path::new(path).exists())
 }
 
+/// What benchmarks need beside [`NEEDS`].
+const BENCH_NEEDS: &[Need] = &[Need {
+    package: "postfix",
+    why: "smtp-source, smtp-sink, and the server to compare with",
+    present: || exists("smtp-source") || Path::new("/usr/sbin/smtp-source").exists(),
+}];
+
 pub fn run() -> Result {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    install(NEEDS)
+}
+
+pub fn bench() -> Result {
+    install(BENCH_NEEDS)
+}
+
+fn install(needs: &[Need]) -> Result {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

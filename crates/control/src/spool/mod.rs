@@ -122,16 +122,3 @@ pub fn sweep_orphans(bodies: Bodies, reader: Reader) {
         }
     });
 }
-
-/// A place where a fault test ends the process the hard way.
-pub fn kill_point(name: &str) {
-    fail::fail_point!(name, |_| {
-        #[expect(unsafe_code, reason = "only SIGKILL leaves no chance to flush")]
-        // SAFETY: kill and getpid have no preconditions.
-        unsafe {
-            libc::kill(libc::getpid(), libc::SIGKILL);
-        }
-        std::thread::park();
-    });
-    let _ = name;
-}

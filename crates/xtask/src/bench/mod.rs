@@ -1,0 +1,69 @@
+//! Benchmarks over real processes. Each prints its figures with the machine's size and compares within one run.
+
+mod machine;
+mod node;
+mod postfix;
+mod process;
+mod queue;
+mod relay;
+mod tools;
+
+use crate::run::{Result, cargo};
+use crate::setup;
+
+const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N]
+
+  relay    messages through a node to a smarthost, beside Postfix in the same run
+  queue    a queue of a million messages: memory, accept rate, time to start again
+";
+
+/// What the command line may change.
+pub struct Options {
+    pub messages: Option<u64>,
+    pub runs: usize,
+}
+
+pub fn run(args: &[String]) -> Result {
+    let options = parse(args.get(1..).unwrap_or_default())?;
+    let bench: fn(&Options) -> Result = match args.first().map(String::as_str) {
+        Some("relay") => relay::run,
+        Some("queue") => queue::run,
+        _ => return Err(USAGE.to_owned()),
+    };
+    setup::run()?;
+    setup::bench()?;
+    cargo(
+        &[
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "skein-node",
+            "-p",
+            "skein-ctl",
+            "-p",
+            "skein-testkit",
+        ],
+        &[],
+    )?;
+    machine::print();
+    bench(&options)
+}
+
+fn parse(args: &[String]) -> Result<Options> {
+    let mut options = Options {
+        messages: None,
+        runs: 3,
+    };
+    for pair in args.chunks(2) {
+        let number = pair.get(1).and_then(|text| text.parse::<u64>().ok());
+        match (pair[0].as_str(), number) {
+            ("--messages", Some(count)) if count > 0 => options.messages = Some(count),
+            ("--runs", Some(count)) if count > 0 => {
+                options.runs = usize::try_from(count).map_err(|error| error.to_string())?;
+            }
+            _ => return Err(format!("{} needs a number above zero\n\n{USAGE}", pair[0])),
+        }
+    }
+    Ok(options)
+}

@@ -1,0 +1,89 @@
+//! smtp-source to an MTA to smtp-sink: messages per second from the first connection to the last delivery.
+
+use std::time::{Duration, Instant};
+
+use super::Options;
+use super::node::Node;
+use super::postfix::Postfix;
+use super::process::Scratch;
+use super::tools::{Load, Sink};
+use crate::run::Result;
+
+const MESSAGES: u64 = 20_000;
+const MESSAGE_BYTES: u64 = 10 << 10;
+const SESSIONS: u32 = 50;
+const LIMIT: Duration = Duration::from_secs(600);
+
+struct Figures {
+    accepted_per_s: f64,
+    delivered_per_s: f64,
+}
+
+pub fn run(options: &Options) -> Result {
+    let messages = options.messages.unwrap_or(MESSAGES);
+    println!(
+        "{messages} messages of {MESSAGE_BYTES} bytes, {SESSIONS} sessions, {} runs, fsync on\n",
+        options.runs
+    );
+    println!(
+        "{:<6}{:>10}{:>14}{:>14}{:>16}",
+        "run", "", "accepted/s", "delivered/s", "to Postfix"
+    );
+    let mut ratios = Vec::new();
+    for number in 1..=options.runs {
+        let postfix = of_postfix(messages)?;
+        print(number, "Postfix", &postfix, None);
+        let skein = of_skein(messages)?;
+        let ratio = skein.delivered_per_s / postfix.delivered_per_s;
+        print(number, "Skein", &skein, Some(ratio));
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "\nmedian ratio of deliveries: {:.2}",
+        ratios[ratios.len() / 2]
+    );
+    Ok(())
+}
+
+fn print(run: usize, name: &str, figures: &Figures, ratio: Option<f64>) {
+    let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+    println!(
+        "{run:<6}{name:>10}{:>14.0}{:>14.0}{ratio:>16}",
+        figures.accepted_per_s, figures.delivered_per_s
+    );
+}
+
+fn of_postfix(messages: u64) -> Result<Figures> {
+    let scratch = Scratch::new("bench-postfix")?;
+    let mut sink = Sink::start()?;
+    let postfix = Postfix::start(scratch.path(), sink.port, SESSIONS)?;
+    measure(postfix.smtp_port, &mut sink, messages)
+}
+
+fn of_skein(messages: u64) -> Result<Figures> {
+    let scratch = Scratch::new("bench-skein")?;
+    let mut sink = Sink::start()?;
+    let node = Node::start(scratch.path(), sink.port, SESSIONS)?;
+    measure(node.smtp_port, &mut sink, messages)
+}
+
+fn measure(port: u16, sink: &mut Sink, messages: u64) -> Result<Figures> {
+    let load = Load {
+        port,
+        messages,
+        message_bytes: MESSAGE_BYTES,
+        sessions: SESSIONS,
+        recipient: "someone@recipient.test",
+    };
+    let began = Instant::now();
+    load.send()?;
+    let accepted = began.elapsed();
+    sink.wait_for(messages, LIMIT)?;
+    let delivered = began.elapsed();
+    let per_s = |time: Duration| messages as f64 / time.as_secs_f64();
+    Ok(Figures {
+        accepted_per_s: per_s(accepted),
+        delivered_per_s: per_s(delivered),
+    })
+}
