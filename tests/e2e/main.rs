@@ -1,6 +1,8 @@
 //! A node as its users see it: real sockets, real disk.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod clients;
+
 use std::process::Command;
 use std::time::Duration;
 

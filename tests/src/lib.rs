@@ -1,7 +1,7 @@
 //! A node with its sink, as the tests over real processes start them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +13,14 @@ use tempfile::TempDir;
 
 /// How long a node may take to start on a busy machine.
 const READY: Duration = Duration::from_secs(60);
+
+/// What a test wants beyond the usual, as lines of the configuration file.
+#[derive(Debug, Default)]
+pub struct Extra {
+    pub smtp: String,
+    /// Further sections.
+    pub sections: String,
+}
 
 /// A node whose smarthost is a sink.
 #[derive(Debug)]
@@ -26,6 +34,11 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Result<Self> {
+        Self::with(|_| Ok(Extra::default())).await
+    }
+
+    /// `extra` is given the folder of the test, for the files that it needs.
+    pub async fn with(extra: impl FnOnce(&Path) -> Result<Extra>) -> Result<Self> {
         let port =
             || -> Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
         let sink = Sink::start(SinkConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
@@ -36,6 +49,7 @@ impl Bench {
             admin: port()?,
             folder: TempDir::new()?,
         };
+        let extra = extra(bench.folder.path())?;
         let config = format!(
             r#"
             role = "all"
@@ -43,6 +57,7 @@ impl Bench {
             [smtp]
             hostname = "mx.skein.test"
             relay_networks = ["127.0.0.0/8"]
+            {more}
             [[smtp.listener]]
             address = "{smtp}"
             [admin]
@@ -54,7 +69,10 @@ impl Bench {
             [delivery.retry]
             first = "200ms"
             cap = "1s"
+            {sections}
             "#,
+            more = extra.smtp,
+            sections = extra.sections,
             data = bench.folder.path().join("data").display(),
             smtp = bench.smtp,
             admin = bench.admin,

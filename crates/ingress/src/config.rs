@@ -2,6 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use skein_smtp::server::Limits;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -9,14 +10,16 @@ pub struct Config {
     pub hostname: String,
     /// Clients from here may send to any domain.
     pub relay_networks: Vec<IpNet>,
+    /// Connections from here begin with a PROXY header.
+    pub proxy_networks: Vec<IpNet>,
     pub listeners: Vec<Listener>,
     pub users: Vec<User>,
     /// Recipients of one outgoing transaction.
     pub recipients_per_task: usize,
     /// Bare CR and LF become CRLF; else the message is refused.
     pub fix_bare_newlines: bool,
-    pub message_bytes_max: u64,
-    pub recipients_max: usize,
+    /// Of one session.
+    pub limits: Limits,
     pub connections_max: usize,
     pub connections_per_client_max: usize,
 }
@@ -58,9 +61,15 @@ impl fmt::Debug for User {
 
 impl Config {
     pub fn may_relay(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.relay_networks
-            .iter()
-            .any(|network| network.contains(&client))
+        contains(&self.relay_networks, client)
     }
+
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        contains(&self.proxy_networks, peer)
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }

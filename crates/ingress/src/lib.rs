@@ -4,8 +4,10 @@ mod config;
 mod connections;
 mod intake;
 mod metrics;
+mod proxy;
 mod server;
 mod session;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
 pub use server::{BindError, Server};
+pub use skein_smtp::server::Limits;

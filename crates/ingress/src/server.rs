@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Listener, TlsMode};
 use crate::connections::Connections;
 use crate::metrics::Metrics;
+use crate::proxy;
 use crate::session::{self, Session};
 
 /// Open transactions may finish within this time after a drain began.
 const DRAIN: Duration = Duration::from_secs(30);
+const TOO_MANY: &str = "421 4.3.2 Too many connections, try again later\r\n";
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -142,15 +144,26 @@ async fn accept(
     }
 }
 
-async fn serve(shared: Arc<Shared>, listener: Listener, stream: TcpStream, peer: SocketAddr) {
-    let Some(_place) = shared.connections.enter(peer.ip()) else {
-        session::refuse(
-            stream,
-            "421 4.3.2 Too many connections, try again later\r\n",
-        )
-        .await;
+async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, peer: SocketAddr) {
+    let Some(mut place) = shared.connections.enter() else {
+        session::refuse(stream, TOO_MANY).await;
         return;
     };
+    let peer = if shared.config.is_proxy(peer.ip()) {
+        match proxy::read_header(&mut stream).await {
+            Ok(client) => client.unwrap_or(peer),
+            Err(error) => {
+                tracing::warn!(proxy = %peer, %error, "a connection is closed");
+                return;
+            }
+        }
+    } else {
+        peer
+    };
+    if !place.belongs_to(peer.ip()) {
+        session::refuse(stream, TOO_MANY).await;
+        return;
+    }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skein_smtp::receive::LineEnds;
 use skein_smtp::reply::Reply;
-use skein_smtp::server::{Config as Dialogue, Event, Limits, ServerSession, Step};
+use skein_smtp::server::{Config as Dialogue, Event, ServerSession, Step};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -55,11 +55,7 @@ impl<'s> Session<'s> {
             } else {
                 LineEnds::Refuse
             },
-            limits: Limits {
-                message_bytes: config.message_bytes_max,
-                recipients: config.recipients_max,
-                ..Limits::default()
-            },
+            limits: config.limits.clone(),
         };
         let implicit = listener.tls == TlsMode::Implicit;
         let mut session = Self {
@@ -86,7 +82,7 @@ impl<'s> Session<'s> {
             .tls
             .as_ref()
             .expect("bind refuses TLS listeners without a certificate");
-        let limit = self.dialogue.phase().timeout();
+        let limit = self.dialogue.timeout();
         let mut stream = timeout(limit, acceptor.accept(stream)).await??;
         let connection = stream.get_ref().1;
         let version = match connection.protocol_version() {
@@ -133,7 +129,7 @@ impl<'s> Session<'s> {
         &mut self,
         stream: &mut S,
     ) -> io::Result<bool> {
-        let limit = self.dialogue.phase().timeout();
+        let limit = self.dialogue.timeout();
         let idle = !self.dialogue.in_transaction();
         let count = tokio::select! {
             read = timeout(limit, stream.read(&mut self.read)) => match read {
@@ -159,7 +155,7 @@ impl<'s> Session<'s> {
 
     async fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
         if !self.out.is_empty() {
-            timeout(self.dialogue.phase().timeout(), stream.write_all(&self.out)).await??;
+            timeout(self.dialogue.timeout(), stream.write_all(&self.out)).await??;
             stream.flush().await?;
             self.out.clear();
         }

@@ -44,6 +44,8 @@ pub struct Smtp {
     pub hostname: String,
     /// Clients from here may send anywhere without a login.
     pub relay_networks: Vec<IpNet>,
+    /// Proxies: each connection from here begins with a PROXY header, version 1 or 2, that names the client.
+    pub proxy_networks: Vec<IpNet>,
     pub bare_newlines: BareNewlines,
     pub tls: Tls,
     pub limits: Limits,
@@ -76,6 +78,17 @@ pub struct Limits {
     pub recipients: usize,
     pub connections: usize,
     pub connections_per_client: usize,
+    pub messages_per_connection: u32,
+    pub commands_per_connection: u32,
+    /// Refused commands.
+    pub errors_per_connection: u32,
+    /// A command line; RFC 5321 asks for 512 and its extensions for more.
+    pub line_bytes: usize,
+    #[serde(with = "humantime_serde")]
+    pub command_timeout: Duration,
+    /// Silence within a body.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -226,6 +239,7 @@ impl Default for Smtp {
                 "127.0.0.0/8".parse().expect("a network"),
                 "::1/128".parse().expect("a network"),
             ],
+            proxy_networks: Vec::new(),
             bare_newlines: BareNewlines::Refuse,
             tls: Tls::default(),
             limits: Limits::default(),
@@ -256,6 +270,12 @@ impl Default for Limits {
             recipients: 1000,
             connections: 2000,
             connections_per_client: 500,
+            messages_per_connection: 10_000,
+            commands_per_connection: 100_000,
+            errors_per_connection: 20,
+            line_bytes: 2048,
+            command_timeout: Duration::from_secs(300),
+            body_timeout: Duration::from_secs(180),
         }
     }
 }
@@ -323,6 +343,16 @@ impl Config {
                 .contains(|c: char| c.is_whitespace() || c.is_control())
         {
             bail!("smtp.hostname: {:?} is not a host name", smtp.hostname);
+        }
+        let limits = &smtp.limits;
+        if limits.line_bytes < 512 {
+            bail!("smtp.limits.line_bytes: RFC 5321 asks for at least 512");
+        }
+        if limits.recipients < 100 {
+            bail!("smtp.limits.recipients: RFC 5321 asks for at least 100");
+        }
+        if limits.command_timeout.is_zero() || limits.body_timeout.is_zero() {
+            bail!("smtp.limits: command_timeout and body_timeout must be above zero");
         }
         if smtp.tls.certificate.is_some() != smtp.tls.key.is_some() {
             bail!("smtp.tls: certificate and key belong together");

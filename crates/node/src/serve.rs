@@ -220,12 +220,22 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
     skein_ingress::Config {
         hostname: smtp.hostname.clone(),
         relay_networks: smtp.relay_networks.clone(),
+        proxy_networks: smtp.proxy_networks.clone(),
         listeners,
         users: users.collect(),
         recipients_per_task: config.delivery.recipients_per_transaction,
         fix_bare_newlines: smtp.bare_newlines == BareNewlines::Fix,
-        message_bytes_max: smtp.limits.message_bytes,
-        recipients_max: smtp.limits.recipients,
+        limits: skein_ingress::Limits {
+            message_bytes: smtp.limits.message_bytes,
+            recipients: smtp.limits.recipients,
+            messages: smtp.limits.messages_per_connection,
+            commands: smtp.limits.commands_per_connection,
+            errors: smtp.limits.errors_per_connection,
+            line_bytes: smtp.limits.line_bytes,
+            command_timeout: smtp.limits.command_timeout,
+            body_timeout: smtp.limits.body_timeout,
+            ..skein_ingress::Limits::default()
+        },
         connections_max: smtp.limits.connections,
         connections_per_client_max: smtp.limits.connections_per_client,
     }

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::address::ReversePath;
-use crate::command::{BodyType, Command, CommandError, MailFrom, RcptTo};
+use crate::command::{Command, CommandError, MailFrom, RcptTo};
 use crate::receive::{DataReceiver, Line, LineEnds, find_line};
 use crate::reply::Reply;
 use crate::secret::Secret;
@@ -42,6 +42,10 @@ pub struct Limits {
     /// A line of AUTH (RFC 4954 4).
     pub auth_line_bytes: usize,
     pub auth_failures: u32,
+    /// How long a client may take for its next command (RFC 5321 4.5.3.2.7).
+    pub command_timeout: Duration,
+    /// How long it may be silent within a body (RFC 5321 4.5.3.2.5).
+    pub body_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -55,22 +59,8 @@ impl Default for Limits {
             line_bytes: 2048,
             auth_line_bytes: 12_288,
             auth_failures: 3,
-        }
-    }
-}
-
-/// What the client is expected to send, and how long it may take (RFC 5321 4.5.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Command,
-    Body,
-}
-
-impl Phase {
-    pub fn timeout(self) -> Duration {
-        match self {
-            Self::Command => Duration::from_secs(300),
-            Self::Body => Duration::from_secs(180),
+            command_timeout: Duration::from_secs(300),
+            body_timeout: Duration::from_secs(180),
         }
     }
 }
@@ -211,10 +201,11 @@ impl ServerSession {
         self.tls
     }
 
-    pub fn phase(&self) -> Phase {
+    /// How long the shell waits for what comes next.
+    pub fn timeout(&self) -> Duration {
         match self.mode {
-            Mode::Data | Mode::Bdat { .. } => Phase::Body,
-            _ => Phase::Command,
+            Mode::Data | Mode::Bdat { .. } => self.config.limits.body_timeout,
+            _ => self.config.limits.command_timeout,
         }
     }
 
@@ -330,7 +321,7 @@ impl ServerSession {
             Command::Mail(mail) => self.mail(mail, out),
             Command::Rcpt(rcpt) => self.rcpt(rcpt, out),
             Command::Data => self.start_data(out),
-            Command::Bdat { bytes, last } => self.start_bdat(bytes, last, out),
+            Command::Bdat { bytes, last } => self.start_bdat(bytes, last),
             Command::Rset => {
                 let aborted = self.in_bdat;
                 self.end_transaction();
@@ -461,7 +452,7 @@ impl ServerSession {
         Some(Step::Event(Event::BodyStart))
     }
 
-    fn start_bdat(&mut self, bytes: u64, last: bool, out: &mut Vec<u8>) -> Option<Step> {
+    fn start_bdat(&mut self, bytes: u64, last: bool) -> Option<Step> {
         if self.mail.is_none() || self.recipients == 0 {
             // The chunk comes whatever we say (RFC 3030 2), so it is read and dropped.
             self.refused = Some(reply(503, (5, 5, 1), "BDAT does not fit here"));
@@ -474,7 +465,6 @@ impl ServerSession {
         }
         self.in_bdat = true;
         self.mode = Mode::Waiting(Question::BdatStart { bytes, last });
-        let _ = out;
         Some(Step::Event(Event::BodyStart))
     }
 
@@ -713,11 +703,6 @@ fn done(reply: Reply, out: &mut Vec<u8>) -> Option<Step> {
 
 fn too_big() -> Reply {
     reply(552, (5, 3, 4), "The message is larger than the limit")
-}
-
-/// Whether a message needs hosts with 8BITMIME or SMTPUTF8, as its sender declared.
-pub fn declares_8bit(mail: &MailFrom) -> bool {
-    mail.body == BodyType::EightBit || mail.smtputf8
 }
 
 /// The return path as text; empty when it is null.

@@ -5,11 +5,13 @@
 pub mod convert;
 
 /// The public API.
+#[expect(clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("skein.v1");
 }
 
 /// Between the nodes of a cluster, which are of the same or neighbouring versions.
+#[expect(clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod internal {
     tonic::include_proto!("skein.internal.v1");
 }

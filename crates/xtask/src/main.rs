@@ -19,6 +19,14 @@ const USAGE: &str = "cargo xtask COMMAND
   arrows   check that crates depend only on lower ones
 ";
 
+/// One set of packages and features for every check, so that nothing is built twice.
+const WHAT: &[&str] = &[
+    "--locked",
+    "--workspace",
+    "--features",
+    "skein-node/failpoints",
+];
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest = args.get(1..).unwrap_or_default();
@@ -59,14 +67,7 @@ fn demo(rest: &[String]) -> Result {
 fn test(rest: &[String]) -> Result {
     setup::run()?;
     arrows::check()?;
-    // One set of packages, targets and features for both commands, so that nothing is built twice.
-    let what = [
-        "--locked",
-        "--workspace",
-        "--features",
-        "skein-node/failpoints",
-    ];
-    cargo(&[&["build", "--all-targets"], &what[..]].concat(), &[])?;
+    cargo(&[&["build", "--all-targets"], WHAT].concat(), &[])?;
     let bin = target_dir()?.join("debug");
     let path = |name: &str| bin.join(name).display().to_string();
     let env = [
@@ -74,7 +75,7 @@ fn test(rest: &[String]) -> Result {
         ("SKEINCTL_BIN", path("skeinctl")),
     ];
     let mut args = vec!["test"];
-    args.extend(what);
+    args.extend(WHAT);
     args.extend(rest.iter().map(String::as_str));
     cargo(&args, &env)
 }
@@ -84,18 +85,15 @@ fn ci() -> Result {
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(
         &[
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+            &["clippy", "--all-targets"],
+            WHAT,
+            &["--", "-D", "warnings"],
+        ]
+        .concat(),
         &[],
     )?;
     cargo(
-        &["doc", "--locked", "--workspace", "--no-deps"],
+        &[&["doc", "--no-deps"], WHAT].concat(),
         &[("RUSTDOCFLAGS", "-D warnings".to_owned())],
     )?;
     if run::exists("cargo-deny") {

@@ -38,6 +38,11 @@ const NEEDS: &[Need] = &[
         present: || exists("swaks"),
     },
     Need {
+        package: "libnet-ssleay-perl",
+        why: "TLS of swaks",
+        present: has_ssleay,
+    },
+    Need {
         package: "python3",
         why: "tests with a real client",
         present: || exists("python3"),
@@ -65,6 +70,14 @@ const BENCH_NEEDS: &[Need] = &[Need {
     why: "smtp-source, smtp-sink, and the server to compare with",
     present: || exists("smtp-source") || Path::new("/usr/sbin/smtp-source").exists(),
 }];
+
+fn has_ssleay() -> bool {
+    Command::new("perl")
+        .args(["-MNet::SSLeay", "-e", "1"])
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
 
 pub fn run() -> Result {
     install(NEEDS)

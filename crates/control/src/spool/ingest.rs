@@ -96,7 +96,7 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
         let text = "the body is not fsynced on a majority of the group's voters";
         return ingest_result::Result::Problem(convert::problem(Kind::Refused, text));
     }
-    match super::commit(group, codec::encode(&Command::Accept(accept))).await {
+    match super::commit(group, codec::encode(&Command::Accept(Box::new(accept)))).await {
         Ok(()) => ingest_result::Result::Accepted(true),
         Err(problem) => ingest_result::Result::Problem(problem),
     }

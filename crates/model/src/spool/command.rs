@@ -11,7 +11,7 @@ use crate::time::{DurationMs, UnixMs};
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
     #[n(0)]
-    Accept(#[n(0)] Accept),
+    Accept(#[n(0)] Box<Accept>),
     #[n(1)]
     Report(#[n(0)] Box<Report>),
     #[n(2)]

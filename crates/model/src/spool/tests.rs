@@ -143,13 +143,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+type OfMessage = (MessageId, String);
+
 /// Terminal events by message and recipient, and the recipients that were accepted.
-fn ends(
-    rows: &MemoryRows,
-) -> (
-    BTreeMap<(MessageId, String), u32>,
-    BTreeSet<(MessageId, String)>,
-) {
+fn ends(rows: &MemoryRows) -> (BTreeMap<OfMessage, u32>, BTreeSet<OfMessage>) {
     let (mut ended, mut accepted) = (BTreeMap::new(), BTreeSet::new());
     for event in query::events(rows, 0, usize::MAX) {
         use crate::event::EventKind as Kind;
@@ -180,7 +177,7 @@ proptest! {
         for step in steps {
             let mut commands = Vec::new();
             match step {
-                Step::Accept(n, recipients) => commands.push(Command::Accept(accept(n, recipients))),
+                Step::Accept(n, recipients) => commands.push(Command::Accept(Box::new(accept(n, recipients)))),
                 Step::Delete(n) => {
                     let message = MessageId::new(UnixMs(n), GroupId(1), n);
                     commands.push(Command::Delete { message, by: "test".into() });
@@ -222,7 +219,7 @@ proptest! {
         dispenser.session_gone(OWNER);
         let later = UnixMs(now.0 + 1_000_000);
         let mut fresh = Dispenser::load(&rows);
-        let mut all = |dispenser: &mut Dispenser| {
+        let all = |dispenser: &mut Dispenser| {
             let mut found = BTreeSet::new();
             loop {
                 let taken = dispenser.take(&rows, later, OWNER, |_| true, 1000);
@@ -243,7 +240,11 @@ fn late_facts_count_and_late_actions_do_not() {
     let mut rows = MemoryRows::default();
     open_all(&mut rows);
     let message = accept(1, 1);
-    apply(&mut rows, UnixMs(5), &Command::Accept(message.clone()));
+    apply(
+        &mut rows,
+        UnixMs(5),
+        &Command::Accept(Box::new(message.clone())),
+    );
     let task = TaskId {
         message: message.id,
         number: 0,

@@ -177,10 +177,10 @@ impl Writer {
         if self.finished.is_empty() {
             return;
         }
-        if let Some(current) = &self.current {
-            if let Err(error) = current.file.sync_data() {
-                disk_failed("fsync of a body segment", &error);
-            }
+        if let Some(current) = &self.current
+            && let Err(error) = current.file.sync_data()
+        {
+            disk_failed("fsync of a body segment", &error);
         }
         fail::fail_point!("body-after-fsync");
         let whole = self
