@@ -44,8 +44,9 @@ impl Offers {
                     tls = "implicit"
                     "#,
                     certificate.display(),
-                    key.display().to_string().as_str(),
+                    key.display(),
                 ),
+                ..Extra::default()
             })
         });
         Self {

@@ -18,6 +18,8 @@ const READY: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Extra {
     pub smtp: String,
+    /// Instead of the sink.
+    pub smarthost: Option<SocketAddr>,
     /// Further sections.
     pub sections: String,
 }
@@ -77,7 +79,7 @@ impl Bench {
             smtp = bench.smtp,
             admin = bench.admin,
             http = bench.http,
-            sink = bench.sink.address(),
+            sink = extra.smarthost.unwrap_or(bench.sink.address()),
         );
         std::fs::write(bench.config(), config)?;
         Ok(bench)

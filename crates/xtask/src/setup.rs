@@ -43,6 +43,11 @@ const NEEDS: &[Need] = &[
         present: has_ssleay,
     },
     Need {
+        package: "postfix",
+        why: "tests with a real next hop, benchmarks beside it",
+        present: || Path::new("/usr/sbin/smtp-source").exists(),
+    },
+    Need {
         package: "python3",
         why: "tests with a real client",
         present: || exists("python3"),
@@ -64,13 +69,6 @@ fn has_libclang() -> bool {
             .any(|path| Path::new(path).exists())
 }
 
-/// What benchmarks need beside [`NEEDS`].
-const BENCH_NEEDS: &[Need] = &[Need {
-    package: "postfix",
-    why: "smtp-source, smtp-sink, and the server to compare with",
-    present: || exists("smtp-source") || Path::new("/usr/sbin/smtp-source").exists(),
-}];
-
 fn has_ssleay() -> bool {
     Command::new("perl")
         .args(["-MNet::SSLeay", "-e", "1"])
@@ -80,15 +78,7 @@ fn has_ssleay() -> bool {
 }
 
 pub fn run() -> Result {
-    install(NEEDS)
-}
-
-pub fn bench() -> Result {
-    install(BENCH_NEEDS)
-}
-
-fn install(needs: &[Need]) -> Result {
-    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -31,7 +31,6 @@ pub fn run(args: &[String]) -> Result {
         _ => return Err(USAGE.to_owned()),
     };
     setup::run()?;
-    setup::bench()?;
     cargo(
         &[
             "build",
