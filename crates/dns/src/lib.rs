@@ -15,6 +15,6 @@ mod site;
 
 pub use config::Config;
 pub use error::{ResolveError, SetupError};
-pub use order::order;
+pub use order::{order, order_addresses};
 pub use plan::{HOST_ADDRESSES_MAX, HOSTS_MAX, Host, Plan, PlanKind};
 pub use resolver::Resolver;

@@ -12,15 +12,16 @@ pub fn order(plan: &Plan, seed: u64) -> Vec<(String, IpAddr)> {
     hosts
         .into_iter()
         .flat_map(|host| {
-            addresses(host, seed)
+            order_addresses(&host.addrs, seed)
                 .into_iter()
                 .map(|ip| (host.name.clone(), ip))
         })
         .collect()
 }
 
-fn addresses(host: &Host, seed: u64) -> Vec<IpAddr> {
-    let mut shuffled = host.addrs.clone();
+/// The addresses of one host in the order to try them: see [`order`].
+pub fn order_addresses(addrs: &[IpAddr], seed: u64) -> Vec<IpAddr> {
+    let mut shuffled = addrs.to_vec();
     shuffled.sort_by_key(|ip| match ip {
         IpAddr::V4(v4) => mix(seed, &v4.octets()),
         IpAddr::V6(v6) => mix(seed, &v6.octets()),

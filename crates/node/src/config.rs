@@ -1,12 +1,16 @@
 //! What a node must know before it can talk: one TOML file, each key with a default, unknown keys refused.
 
-use std::net::{IpAddr, SocketAddr};
+mod delivery;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use delivery::Delivery;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -135,48 +139,6 @@ pub struct Listen {
     pub listen: SocketAddr,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Delivery {
-    /// `host:port`; everything goes there, without an MX lookup.
-    pub smarthost: Option<String>,
-    /// Port of MX hosts.
-    pub port: u16,
-    /// Whether MX records may lead to loopback and private addresses.
-    pub allow_private_addresses: bool,
-    pub tls: DeliveryTls,
-    pub source_address: Option<IpAddr>,
-    pub connections_per_destination: usize,
-    pub messages_per_connection: u32,
-    /// Recipients of one transaction; RFC 5321 lets hosts refuse more than 100.
-    pub recipients_per_transaction: usize,
-    /// Tasks that the sender holds at once.
-    pub window: u32,
-    pub retry: Retry,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeliveryTls {
-    #[default]
-    Opportunistic,
-    Require,
-    Disable,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    #[serde(with = "humantime_serde")]
-    pub first: Duration,
-    #[serde(with = "humantime_serde")]
-    pub cap: Duration,
-    #[serde(with = "humantime_serde")]
-    pub max_age: Duration,
-    #[serde(with = "humantime_serde")]
-    pub delay_notice: Duration,
-}
-
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
@@ -280,35 +242,6 @@ impl Default for Limits {
     }
 }
 
-impl Default for Delivery {
-    fn default() -> Self {
-        Self {
-            smarthost: None,
-            port: 25,
-            allow_private_addresses: false,
-            tls: DeliveryTls::Opportunistic,
-            source_address: None,
-            connections_per_destination: 20,
-            messages_per_connection: 1000,
-            recipients_per_transaction: 100,
-            window: 1024,
-            retry: Retry::default(),
-        }
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self {
-            first: minutes(5),
-            cap: minutes(240),
-            max_age: minutes(5 * 24 * 60),
-            delay_notice: minutes(240),
-        }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self {
@@ -366,41 +299,7 @@ impl Config {
                 );
             }
         }
-        if self.delivery.retry.first.is_zero()
-            || self.delivery.retry.cap < self.delivery.retry.first
-        {
-            bail!("delivery.retry: first must be above zero and at most cap");
-        }
-        if self.delivery.window == 0 || self.delivery.window > 16_384 {
-            bail!("delivery.window: must be from 1 to 16384");
-        }
-        if self.delivery.connections_per_destination == 0
-            || self.delivery.messages_per_connection == 0
-        {
-            bail!(
-                "delivery: connections_per_destination and messages_per_connection must be above zero"
-            );
-        }
-        if self.delivery.recipients_per_transaction == 0 {
-            bail!("delivery.recipients_per_transaction: must be above zero");
-        }
-        self.smarthost()?;
-        Ok(())
-    }
-
-    /// Host and port of the smarthost; `[::1]:25` for an IPv6 address.
-    pub fn smarthost(&self) -> anyhow::Result<Option<(String, u16)>> {
-        let Some(text) = &self.delivery.smarthost else {
-            return Ok(None);
-        };
-        let wrong = || format!("delivery.smarthost: {text:?} is not host:port");
-        let (host, port) = text.rsplit_once(':').with_context(wrong)?;
-        let port = port.parse().ok().with_context(wrong)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            bail!(wrong());
-        }
-        Ok(Some((host.to_owned(), port)))
+        self.delivery.check()
     }
 
     pub fn to_toml(&self) -> anyhow::Result<String> {
@@ -433,10 +332,7 @@ mod tests {
             servers = ["127.0.0.1:5300"]
         "#;
         let config = Config::parse(text).unwrap();
-        assert_eq!(
-            config.smarthost().unwrap(),
-            Some(("127.0.0.1".into(), 2526))
-        );
+        assert_eq!(config.delivery.smarthost.as_deref(), Some("127.0.0.1:2526"));
         assert_eq!(config.smtp.listeners.len(), 1);
     }
 
@@ -455,7 +351,7 @@ mod tests {
             ),
             ("[delivery]\nport = \"x\"", &["port", "line 2"]),
             (
-                "[delivery]\nsmarthost = \"nowhere\"",
+                "[delivery]\nsmarthost = \"no where\"",
                 &["delivery.smarthost", "host:port"],
             ),
             ("[smtp.tls]\nkey = \"k\"", &["smtp.tls", "certificate"]),

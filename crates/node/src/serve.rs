@@ -10,13 +10,12 @@ use skein_client::{Sessions, Spool};
 use skein_control::Control;
 use skein_dns::Resolver;
 use skein_model::GroupId;
-use skein_model::retry::RetryPolicy;
-use skein_sender::{Sender, Smarthost, TlsPolicy};
+use skein_sender::Sender;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{BareNewlines, Config, DeliveryTls, Kind, ListenerTls};
+use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::{events, telemetry, tls};
 
@@ -46,14 +45,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let mut registry = Registry::default();
     let resolver = Arc::new(Resolver::new(dns_config(&config)).context("dns")?);
-    let sender_config = sender_config(&config)?;
     let sender = Sender::new(
-        sender_config,
+        config.delivery.sender(&config.smtp.hostname)?,
         Sessions::new(internal),
         spool.clone(),
         resolver,
         &mut registry,
-    );
+    )
+    .context("delivery.tls_ca")?;
     let server_tls = tls::load(&config.smtp.tls)?;
     let ingress_config = ingress_config(&config, server_tls.is_some());
     let ingress = skein_ingress::Server::bind(ingress_config, server_tls, spool, &mut registry)
@@ -162,36 +161,9 @@ fn dns_config(config: &Config) -> skein_dns::Config {
         servers: config.dns.servers.clone(),
         allow_private: config.delivery.allow_private_addresses,
         own_hostname: config.smtp.hostname.clone(),
+        own_addresses: config.delivery.own_addresses.clone(),
         ..skein_dns::Config::default()
     }
-}
-
-fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
-    let delivery = &config.delivery;
-    Ok(skein_sender::Config {
-        name: config.smtp.hostname.clone(),
-        hostname: config.smtp.hostname.clone(),
-        smarthost: config
-            .smarthost()?
-            .map(|(host, port)| Smarthost { host, port }),
-        port: delivery.port,
-        retry: RetryPolicy {
-            first: delivery.retry.first.into(),
-            cap: delivery.retry.cap.into(),
-            max_age: delivery.retry.max_age.into(),
-            delay_notice: Some(delivery.retry.delay_notice.into()),
-        },
-        tls: match delivery.tls {
-            DeliveryTls::Opportunistic => TlsPolicy::Opportunistic,
-            DeliveryTls::Require => TlsPolicy::Require,
-            DeliveryTls::Disable => TlsPolicy::Disable,
-        },
-        connections_max: delivery.connections_per_destination,
-        messages_per_connection_max: delivery.messages_per_connection,
-        window: delivery.window,
-        source_address: delivery.source_address,
-        ..skein_sender::Config::default()
-    })
 }
 
 fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Config {

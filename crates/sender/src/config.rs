@@ -1,7 +1,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use skein_model::retry::RetryPolicy;
+
+use crate::rule::Rules;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -9,12 +12,13 @@ pub struct Config {
     pub name: String,
     /// EHLO name, and reporting MTA of DSNs.
     pub hostname: String,
-    /// Everything goes there, without an MX lookup.
-    pub smarthost: Option<Smarthost>,
+    /// Where mail goes that does not follow MX records, and how connections are made.
+    pub routes: Rules,
     /// Port of MX hosts; 25 but in tests.
     pub port: u16,
     pub retry: RetryPolicy,
-    pub tls: TlsPolicy,
+    /// Trusted beside the authorities that browsers trust.
+    pub tls_roots: Vec<CertificateDer<'static>>,
     /// Connections to one destination at once.
     pub connections_max: usize,
     /// Messages before a connection is closed, so that load spreads over a destination's hosts.
@@ -30,10 +34,10 @@ impl Default for Config {
         Self {
             name: "sender".into(),
             hostname: "localhost".into(),
-            smarthost: None,
+            routes: Rules::default(),
             port: 25,
             retry: RetryPolicy::default(),
-            tls: TlsPolicy::default(),
+            tls_roots: Vec::new(),
             connections_max: 20,
             messages_per_connection_max: 1000,
             window: 1024,
@@ -41,12 +45,6 @@ impl Default for Config {
             timeouts: Timeouts::default(),
         }
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Smarthost {
-    pub host: String,
-    pub port: u16,
 }
 
 /// Whether connections are encrypted (RFC 3207).

@@ -7,10 +7,13 @@ use skein_model::Reply as Fact;
 use skein_smtp::client::Capabilities;
 use skein_smtp::reply::Reply;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
+use crate::auth::{self, LoginError};
 use crate::config::{Config, TlsPolicy};
 use crate::connection::Connection;
 use crate::outcome::{fact, from_host};
+use crate::rule::HopPolicy;
 use crate::session::{Session, SessionError, Stream};
 use crate::tls::TlsConnectors;
 
@@ -32,110 +35,184 @@ impl std::fmt::Display for Host {
 #[derive(Debug)]
 pub struct NoSession {
     pub reply: Fact,
-    /// TLS failed, so the host may be spoken to in the clear if policy allows.
-    tls_failed: bool,
+    pub cause: Cause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The network, or what the host says to everybody.
+    Host,
+    /// TLS was begun and failed.
+    TlsFailed,
+    /// TLS is needed and not offered.
+    NoTls,
 }
 
 impl NoSession {
     fn weather(host: &Host, doing: &str, error: &SessionError) -> Self {
         let text = format!("{doing} {host}: {error}");
-        Self {
-            reply: Fact::ours((4, 4, 2), text),
-            tls_failed: false,
-        }
+        Self::ours(Cause::Host, (4, 4, 2), text)
     }
 
     fn refused(host: &Host, reply: &Reply) -> Self {
         Self {
             reply: from_host(host, fact(reply)),
-            tls_failed: false,
+            cause: Cause::Host,
         }
+    }
+
+    fn ours(cause: Cause, enhanced: (u8, u16, u16), text: String) -> Self {
+        Self {
+            reply: Fact::ours(enhanced, text).bounded(),
+            cause,
+        }
+    }
+
+    fn tls(host: &Host, error: &mail_send::Error) -> Self {
+        let text = format!("TLS with {host}: {error}");
+        Self::ours(Cause::TlsFailed, (4, 7, 5), text)
     }
 }
 
-/// Connects, greets, and encrypts as policy says.
+/// Connects, greets, encrypts and logs in as policy says.
 pub async fn connect(
     config: &Config,
     tls: &TlsConnectors,
+    policy: &HopPolicy,
     host: &Host,
 ) -> Result<Connection, NoSession> {
-    match connect_with(config, tls, host, config.tls).await {
-        Err(failure) if failure.tls_failed && config.tls == TlsPolicy::Opportunistic => {
+    let connecting = Connecting {
+        config,
+        tls,
+        policy,
+        host,
+    };
+    match connecting.connect(policy.tls).await {
+        Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => {
             tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
-            connect_with(config, tls, host, TlsPolicy::Disable).await
+            connecting.connect(TlsPolicy::Disable).await
         }
         result => result,
     }
 }
 
-async fn connect_with(
-    config: &Config,
-    tls: &TlsConnectors,
-    host: &Host,
-    policy: TlsPolicy,
-) -> Result<Connection, NoSession> {
-    let stream = open_stream(config, host).await?;
-    let source = stream
-        .local_addr()
-        .map(|address| address.ip().to_string())
-        .ok();
-    let limit = config.timeouts.command;
-    let mut session = Session::new(stream);
-    let greeting = session
-        .reply(limit)
-        .await
-        .map_err(|e| NoSession::weather(host, "greeting of", &e))?;
-    if !greeting.is_positive() {
-        return Err(NoSession::refused(host, &greeting));
-    }
-    let capabilities = greet(config, host, &mut session).await?;
+struct Connecting<'a> {
+    config: &'a Config,
+    tls: &'a TlsConnectors,
+    policy: &'a HopPolicy,
+    host: &'a Host,
+}
 
-    if policy == TlsPolicy::Disable
-        || (!capabilities.starttls && policy == TlsPolicy::Opportunistic)
-    {
-        let stream: Box<dyn Stream> = Box::new(session.into_stream());
-        return Ok(Connection::new(
+impl Connecting<'_> {
+    async fn connect(&self, tls: TlsPolicy) -> Result<Connection, NoSession> {
+        let (config, host) = (self.config, self.host);
+        let stream = open_stream(config, host).await?;
+        let source = stream
+            .local_addr()
+            .map(|address| address.ip().to_string())
+            .ok();
+        if self.policy.implicit_tls {
+            let client = self.client(stream);
+            let client = client
+                .into_tls(self.tls.of(tls), &tls_name(host))
+                .await
+                .map_err(|error| NoSession::tls(host, &error))?;
+            let (session, description) = encrypted(client);
+            return self.greet(session, source, Some(description), true).await;
+        }
+        let mut session = Session::new(stream);
+        self.read_greeting(&mut session).await?;
+        let capabilities = greet(config, host, &mut session).await?;
+        if tls == TlsPolicy::Disable || (!capabilities.starttls && tls != TlsPolicy::Require) {
+            let stream: Box<dyn Stream> = Box::new(session.into_stream());
+            let session = Session::new(stream);
+            return self.log_in(session, source, None, capabilities).await;
+        }
+        if !capabilities.starttls {
+            let text = format!("{host} does not offer STARTTLS, which is required here");
+            return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
+        }
+        let client = self
+            .client(session.into_stream())
+            .start_tls(self.tls.of(tls), &tls_name(host))
+            .await
+            .map_err(|error| NoSession::tls(host, &error))?;
+        let (session, description) = encrypted(client);
+        self.greet(session, source, Some(description), false).await
+    }
+
+    fn client(&self, stream: TcpStream) -> SmtpClient<TcpStream> {
+        SmtpClient {
+            stream,
+            timeout: self.config.timeouts.command,
+        }
+    }
+
+    async fn read_greeting<S: Stream>(&self, session: &mut Session<S>) -> Result<(), NoSession> {
+        let greeting = session
+            .reply(self.config.timeouts.command)
+            .await
+            .map_err(|e| NoSession::weather(self.host, "greeting of", &e))?;
+        match greeting.is_positive() {
+            true => Ok(()),
+            false => Err(NoSession::refused(self.host, &greeting)),
+        }
+    }
+
+    /// What follows a handshake.
+    async fn greet(
+        &self,
+        mut session: Session,
+        source: Option<String>,
+        tls: Option<String>,
+        greeting_is_due: bool,
+    ) -> Result<Connection, NoSession> {
+        if greeting_is_due {
+            self.read_greeting(&mut session).await?;
+        }
+        let capabilities = greet(self.config, self.host, &mut session).await?;
+        self.log_in(session, source, tls, capabilities).await
+    }
+
+    async fn log_in(
+        &self,
+        mut session: Session,
+        source: Option<String>,
+        tls: Option<String>,
+        capabilities: Capabilities,
+    ) -> Result<Connection, NoSession> {
+        let host = self.host;
+        if let Some(login) = &self.policy.login {
+            if tls.is_none() && !login.allow_plaintext {
+                let text = format!("{host} gives no TLS, and the login is not sent without it");
+                return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
+            }
+            let limit = self.config.timeouts.command;
+            auth::log_in(&mut session, &capabilities, login, limit)
+                .await
+                .map_err(|error| match error {
+                    LoginError::Refused(reply) => NoSession::refused(host, &reply),
+                    LoginError::Session(error) => NoSession::weather(host, "login at", &error),
+                    LoginError::NoMechanism => {
+                        let text = format!("login at {host}: {error}");
+                        NoSession::ours(Cause::Host, (4, 7, 4), text)
+                    }
+                })?;
+        }
+        Ok(Connection::new(
             host.clone(),
             source,
-            None,
+            tls,
             capabilities,
-            Session::new(stream),
-        ));
+            session,
+        ))
     }
-    if !capabilities.starttls {
-        let text = format!("{host} does not offer STARTTLS, which is required here");
-        return Err(NoSession {
-            reply: Fact::ours((4, 7, 10), text),
-            tls_failed: false,
-        });
-    }
-    let connector = if policy == TlsPolicy::Require {
-        &tls.verified
-    } else {
-        &tls.opportunistic
-    };
-    let client = SmtpClient {
-        stream: session.into_stream(),
-        timeout: limit,
-    };
-    let client = client
-        .start_tls(connector, &tls_name(host))
-        .await
-        .map_err(|error| NoSession {
-            reply: Fact::ours((4, 7, 5), format!("TLS with {host}: {error}")),
-            tls_failed: true,
-        })?;
+}
+
+fn encrypted(client: SmtpClient<TlsStream<TcpStream>>) -> (Session, String) {
     let description = describe(client.tls_connection());
     let stream: Box<dyn Stream> = Box::new(client.stream);
-    let mut session = Session::new(stream);
-    let capabilities = greet(config, host, &mut session).await?;
-    Ok(Connection::new(
-        host.clone(),
-        source,
-        Some(description),
-        capabilities,
-        session,
-    ))
+    (Session::new(stream), description)
 }
 
 async fn open_stream(config: &Config, host: &Host) -> Result<TcpStream, NoSession> {
@@ -146,9 +223,9 @@ async fn open_stream(config: &Config, host: &Host) -> Result<TcpStream, NoSessio
         None => SmtpClient::connect(address, limit).await,
     };
     let stream = client
-        .map_err(|error| NoSession {
-            reply: Fact::ours((4, 4, 1), format!("connecting to {host}: {error}")),
-            tls_failed: false,
+        .map_err(|error| {
+            let text = format!("connecting to {host}: {error}");
+            NoSession::ours(Cause::Host, (4, 4, 1), text)
         })?
         .stream;
     if let Err(error) = stream.set_nodelay(true) {

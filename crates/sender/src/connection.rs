@@ -1,5 +1,7 @@
 //! One connection and the transactions on it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fail::fail_point;
 use skein_client::{Assigned, Reporter, Spool};
@@ -17,6 +19,8 @@ use crate::session::{Session, SessionError};
 
 /// The body is handed to the socket in pieces of about this size.
 const WRITE_BYTES: usize = 64 << 10;
+/// What was sent before a connection ended has arrived by then.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 pub struct Connection {
     pub host: Host,
@@ -27,6 +31,8 @@ pub struct Connection {
     pub transactions: u32,
     session: Session,
     needs_reset: bool,
+    /// What the host said before it closed the connection under us.
+    last_words: Option<Reply>,
     out: Vec<u8>,
 }
 
@@ -52,6 +58,7 @@ impl Connection {
             transactions: 0,
             session,
             needs_reset: false,
+            last_words: None,
             out: Vec::new(),
         }
     }
@@ -79,6 +86,9 @@ impl Connection {
             .run(timeouts, &mut transaction, content, reporter)
             .await
         {
+            if let Some(reply) = self.last_words.take() {
+                transaction.on_reply(reply);
+            }
             transaction.on_closed(Reply::new(
                 421,
                 (4, 4, 2),
@@ -180,9 +190,13 @@ impl Connection {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.session.write(&self.out, timeouts.data).await?;
+        let written = self.session.write(&self.out, timeouts.data).await;
         self.out.clear();
-        Ok(())
+        if let Err(SessionError::Io(_)) = written {
+            // A host that closes in the middle of a message may have said why.
+            self.last_words = self.session.reply(LAST_WORDS).await.ok();
+        }
+        written
     }
 
     async fn reset(&mut self, timeouts: &Timeouts) -> Result<(), SessionError> {
@@ -203,8 +217,7 @@ impl Connection {
 
     /// Says goodbye; the answer is of no interest, so it is waited for briefly.
     pub async fn quit(mut self) {
-        let brief = std::time::Duration::from_secs(2);
-        if let Err(error) = self.session.command("QUIT\r\n", brief).await {
+        if let Err(error) = self.session.command("QUIT\r\n", LAST_WORDS).await {
             tracing::debug!(host = %self.host, %error, "QUIT got no answer");
         }
     }

@@ -7,7 +7,8 @@ use skein_client::{Assigned, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{Reply, UnixMs};
-use skein_smtp::client::{OutgoingMessage, OutgoingRecipient, ReturnContent};
+use skein_smtp::client::{Capabilities, OutgoingMessage};
+use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::dsn;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
+use crate::outgoing::{self, outgoing};
 use crate::tls::TlsConnectors;
 
 pub struct Context {
@@ -133,33 +135,34 @@ impl Context {
         job.reporter.is_open()
     }
 
-    /// The message as its transaction needs it.
-    pub async fn outgoing(&self, task: &Assigned) -> OutgoingMessage {
-        let envelope = &task.message.envelope;
-        OutgoingMessage {
-            reverse_path: envelope.return_path.clone(),
-            recipients: task
-                .task
-                .recipients
-                .iter()
-                .map(|(_, recipient)| outgoing_recipient(recipient))
-                .collect(),
-            body_bytes: task.message.body.bytes,
-            is_8bit: envelope.body_type == skein_model::mail::BodyType::EightBit,
-            needs_smtputf8: envelope.smtputf8,
-            require_tls: envelope.require_tls,
-            ret: envelope.ret.map(|ret| match ret {
-                skein_model::mail::Ret::Full => ReturnContent::Full,
-                skein_model::mail::Ret::Headers => ReturnContent::Headers,
-            }),
-            envid: envelope.envid.clone(),
-            prefer_bdat: !self.ends_in_crlf(task).await,
+    /// The message as its transaction with a host of these capabilities needs it.
+    pub async fn outgoing(&self, task: &Assigned, capabilities: &Capabilities) -> OutgoingMessage {
+        let prefer_bdat = capabilities.chunking && !self.ends_in_crlf(task).await;
+        let mut message = outgoing(task, prefer_bdat);
+        if outgoing::lacks_extension(&message, capabilities) && self.is_ascii(task).await {
+            outgoing::without_extensions(&mut message, capabilities);
         }
+        message
+    }
+
+    /// Whether no octet of the body has its eighth bit set.
+    async fn is_ascii(&self, task: &Assigned) -> bool {
+        if let Some(body) = &task.body {
+            return body.is_ascii();
+        }
+        let Ok(mut parts) = self.spool.read_body(task.id.message, 0).await else {
+            return false;
+        };
+        while let Some(part) = parts.next().await {
+            if !part.is_ok_and(|part| part.is_ascii()) {
+                return false;
+            }
+        }
+        true
     }
 
     /// A body that does not end a line keeps its last bytes only with BDAT.
     async fn ends_in_crlf(&self, task: &Assigned) -> bool {
-        use tokio_stream::StreamExt;
         let bytes = task.message.body.bytes;
         if let Some(body) = &task.body {
             return body.is_empty() || body.ends_with(b"\r\n");
@@ -175,28 +178,5 @@ impl Context {
             },
             Err(_) => true,
         }
-    }
-}
-
-fn outgoing_recipient(recipient: &skein_model::Recipient) -> OutgoingRecipient {
-    let notify = recipient.notify;
-    let words = [
-        (notify.success, "SUCCESS"),
-        (notify.failure, "FAILURE"),
-        (notify.delay, "DELAY"),
-    ];
-    let mut text = words
-        .iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, word)| *word)
-        .collect::<Vec<_>>()
-        .join(",");
-    if text.is_empty() {
-        text = "NEVER".to_owned();
-    }
-    OutgoingRecipient {
-        address: recipient.address.clone(),
-        notify: notify.given.then_some(text),
-        orcpt: recipient.orcpt.clone(),
     }
 }

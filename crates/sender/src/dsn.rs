@@ -154,6 +154,8 @@ fn entry(
     let until = task.task.created + config.retry.max_age;
     let (_, subject, detail) = reply.status();
     let class = match action {
+        // What expired might have been delivered later (RFC 3463 3.5).
+        Action::Failed if outcome.verdict == Verdict::Expired => 4,
         Action::Failed => 5,
         Action::Delayed => 4,
         Action::Delivered | Action::Relayed | Action::Expanded => 2,
@@ -197,8 +199,10 @@ async fn original(
             head.freeze()
         }
     };
+    let envelope = &task.message.envelope;
     let is_whole = bytes.len() as u64 == task.message.body.bytes;
-    if is_failure && task.message.envelope.ret == Some(Ret::Full) && is_whole {
+    // RFC 8689 5: the way back may lack the TLS that the content was to have.
+    if is_failure && envelope.ret == Some(Ret::Full) && is_whole && !envelope.require_tls {
         return Ok(OriginalContent::Full(bytes.to_vec()));
     }
     Ok(OriginalContent::Headers(

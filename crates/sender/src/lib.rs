@@ -1,5 +1,6 @@
 //! SMTP out. A sender holds nothing that it cannot lose: tasks come from the control plane, results go back to it.
 
+mod auth;
 mod config;
 mod connect;
 mod connection;
@@ -8,10 +9,17 @@ mod destination;
 mod dsn;
 mod metrics;
 mod outcome;
+mod outgoing;
 mod route;
+mod rule;
 mod sender;
 mod session;
 mod tls;
 
-pub use config::{Config, Smarthost, Timeouts, TlsPolicy};
-pub use sender::Sender;
+pub use config::{Config, Timeouts, TlsPolicy};
+pub use rule::{
+    Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
+    RouteRule, Rules,
+};
+pub use sender::{Sender, SetupError};
+pub use skein_smtp::secret::Secret;

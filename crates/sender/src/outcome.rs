@@ -5,7 +5,8 @@ use skein_model::event::AttemptFacts;
 use skein_model::retry::{Next, RetryPolicy};
 use skein_model::spool::{Outcome, Report, Verdict};
 use skein_model::{DurationMs, QueueId, Reply, UnixMs};
-use skein_smtp::client::RecipientOutcome;
+use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
+use skein_smtp::verdict::{Scope, is_too_many_recipients};
 
 use crate::connect::Host;
 
@@ -35,6 +36,37 @@ pub struct Attempt {
     pub duration: DurationMs,
     /// The peer took on the duty to report success.
     pub passes_dsn: bool,
+    /// The peer took as many recipients as it takes at a time, and the others may follow now.
+    pub rest_at_once: bool,
+}
+
+/// Whether another host of the destination may take what this one did not. Nothing was decided about any recipient:
+/// the connection ended before the final dot, or the host lacks an extension that the message needs.
+pub fn may_go_elsewhere(outcome: &TransactionOutcome) -> bool {
+    use skein_smtp::verdict::Verdict::{Deferred, Failed};
+    let undecided = |recipient: &RecipientOutcome| match recipient.verdict {
+        Deferred(Scope::Connection) => true,
+        Failed(Scope::Message) => !recipient.from_peer,
+        _ => false,
+    };
+    !outcome.dot_sent && outcome.recipients.iter().all(undecided)
+}
+
+/// Whether the host took some recipients and said of the others only that they are too many for one transaction
+/// (RFC 5321 4.5.3.1.10).
+pub fn rest_may_follow_at_once(recipients: &[RecipientOutcome]) -> bool {
+    use skein_smtp::verdict::Verdict::{Deferred, Delivered};
+    let mut some_taken = false;
+    let mut some_left = false;
+    for recipient in recipients {
+        match recipient.verdict {
+            Delivered => some_taken = true,
+            Deferred(_) if !is_too_many_recipients(&recipient.reply) => return false,
+            Deferred(_) => some_left = true,
+            _ => {}
+        }
+    }
+    some_taken && some_left
 }
 
 /// Verdicts of a transaction by recipient, in the order of the task.
@@ -69,8 +101,8 @@ pub fn report(
     let number = task.task.attempts + 1;
     let next = policy.after(task.id, number, task.task.created, now);
     let retry_after = match next {
-        Next::RetryAfter(wait) => wait,
-        Next::Expired => DurationMs(0),
+        Next::RetryAfter(wait) if !attempt.rest_at_once => wait,
+        Next::RetryAfter(_) | Next::Expired => DurationMs(0),
     };
     let outcomes = task
         .task

@@ -1,5 +1,8 @@
-//! Where a task goes: the smarthost, or the hosts of its domain.
+//! Where a task goes: the hosts of its route, or those of its domain.
 
+use std::sync::Arc;
+
+use futures::future::join_all;
 use skein_client::Assigned;
 use skein_dns::{ResolveError, Resolver};
 use skein_model::Reply;
@@ -7,6 +10,8 @@ use skein_model::spool::Verdict;
 
 use crate::config::Config;
 use crate::connect::Host;
+use crate::outgoing::requires_tls;
+use crate::rule::{HopPolicy, RouteHost};
 
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -15,6 +20,9 @@ pub struct Route {
     pub site: String,
     /// In the order in which they are tried.
     pub hosts: Vec<Host>,
+    pub policy: Arc<HopPolicy>,
+    /// The sender asked for TLS (RFC 8689): a message that cannot have it fails.
+    pub requires_tls: bool,
 }
 
 /// Hosts of one destination that an attempt tries, so that a long list of dead hosts does not hold a task for an hour.
@@ -25,50 +33,84 @@ pub async fn find(
     resolver: &Resolver,
     task: &Assigned,
 ) -> Result<Route, (Verdict, Reply)> {
-    if let Some(smarthost) = &config.smarthost {
-        let addresses = resolver
-            .addresses(&smarthost.host)
-            .await
-            .map_err(|error| refused(&error))?;
-        let hosts = addresses
-            .into_iter()
-            .take(HOSTS_TRIED)
-            .map(|address| Host {
-                name: smarthost.host.clone(),
-                address,
-                port: smarthost.port,
-            })
-            .collect();
-        let key = format!("{}:{}", smarthost.host, smarthost.port);
-        return Ok(Route {
-            site: key.clone(),
-            key,
-            hosts,
-        });
-    }
     let domain = task.task.domain.as_str();
-    let plan = resolver
-        .mx_plan(domain)
-        .await
-        .map_err(|error| refused(&error))?;
+    let requires_tls = requires_tls(&task.message.envelope);
+    let choice = config.routes.choose(domain, requires_tls);
+    // Attempts begin at different hosts of equal preference.
     let seed = task.id.message.entropy() ^ u64::from(task.task.attempts);
+    let (site, mut hosts) = match choice.hosts.first() {
+        Some(first) => {
+            let hosts = named_hosts(&choice.hosts, resolver, seed).await;
+            (
+                first.to_string(),
+                hosts.map_err(|reply| (Verdict::Deferred, reply))?,
+            )
+        }
+        None => mx_hosts(config, resolver, domain, seed)
+            .await
+            .map_err(refused)?,
+    };
+    hosts.truncate(HOSTS_TRIED);
+    Ok(Route {
+        key: format!("{site}{}", choice.label),
+        site,
+        hosts,
+        policy: choice.policy,
+        requires_tls,
+    })
+}
+
+async fn mx_hosts(
+    config: &Config,
+    resolver: &Resolver,
+    domain: &str,
+    seed: u64,
+) -> Result<(String, Vec<Host>), ResolveError> {
+    let plan = resolver.mx_plan(domain).await?;
     let hosts = skein_dns::order(&plan, seed)
         .into_iter()
-        .take(HOSTS_TRIED)
         .map(|(name, address)| Host {
             name,
             address,
             port: config.port,
         })
         .collect();
-    Ok(Route {
-        key: plan.site.clone(),
-        site: plan.site.clone(),
-        hosts,
-    })
+    Ok((plan.site.clone(), hosts))
 }
 
-fn refused(error: &ResolveError) -> (Verdict, Reply) {
+/// The addresses of the hosts that an operator named. Whatever is wrong with the names, the mail waits:
+/// the operator's mistake must not bounce it.
+async fn named_hosts(
+    names: &[RouteHost],
+    resolver: &Resolver,
+    seed: u64,
+) -> Result<Vec<Host>, Reply> {
+    let answers = join_all(names.iter().map(|host| resolver.addresses(&host.name))).await;
+    let mut hosts = Vec::new();
+    let mut failure = Reply::ours((4, 4, 4), "the route has no host");
+    for (host, answer) in names.iter().zip(answers) {
+        match answer {
+            Ok(addresses) => {
+                let ordered = skein_dns::order_addresses(&addresses, seed);
+                hosts.extend(ordered.into_iter().map(|address| Host {
+                    name: host.name.clone(),
+                    address,
+                    port: host.port,
+                }));
+            }
+            Err(error) if error.is_permanent() => {
+                failure = Reply::ours((4, 4, 4), format!("route to {host}: {error}"));
+            }
+            Err(error) => failure = Reply::ours(error.enhanced(), error.text()),
+        }
+    }
+    match hosts.is_empty() {
+        true => Err(failure),
+        false => Ok(hosts),
+    }
+}
+
+fn refused(error: ResolveError) -> (Verdict, Reply) {
     let verdict = if error.is_permanent() {
         Verdict::Failed
     } else {

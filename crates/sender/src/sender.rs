@@ -37,6 +37,13 @@ impl std::fmt::Debug for Sender {
     }
 }
 
+/// A sender that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("a root certificate cannot be used")]
+    TlsRoots(#[source] rustls::Error),
+}
+
 impl Sender {
     pub fn new(
         config: Config,
@@ -44,21 +51,22 @@ impl Sender {
         spool: Spool,
         resolver: Arc<Resolver>,
         registry: &mut Registry,
-    ) -> Self {
+    ) -> Result<Self, SetupError> {
+        let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
         let context = Arc::new(Context {
             config,
             spool,
             resolver,
             metrics: Metrics::register(registry),
-            tls: TlsConnectors::new(),
+            tls,
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
         });
-        Self {
+        Ok(Self {
             context,
             sessions,
             working: Arc::default(),
-        }
+        })
     }
 
     /// Tells whether tasks can arrive at this moment.

@@ -8,14 +8,20 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
+use crate::config::TlsPolicy;
+
 #[derive(Clone)]
 pub struct TlsConnectors {
-    pub opportunistic: TlsConnector,
-    pub verified: TlsConnector,
+    opportunistic: TlsConnector,
+    verified: TlsConnector,
 }
 
 impl TlsConnectors {
-    pub fn new() -> Self {
+    /// Trusts these roots beside those of webpki.
+    ///
+    /// # Errors
+    /// A root is not an X.509 certificate.
+    pub fn new(more_roots: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(provider.clone())
@@ -29,15 +35,25 @@ impl TlsConnectors {
             .dangerous()
             .with_custom_certificate_verifier(any)
             .with_no_client_auth();
-        let roots = RootCertStore {
+        let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
+        for root in more_roots {
+            roots.add(root.clone())?;
+        }
         let verified = builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self {
+        Ok(Self {
             opportunistic: TlsConnector::from(Arc::new(opportunistic)),
             verified: TlsConnector::from(Arc::new(verified)),
+        })
+    }
+
+    pub fn of(&self, policy: TlsPolicy) -> &TlsConnector {
+        match policy {
+            TlsPolicy::Require => &self.verified,
+            TlsPolicy::Opportunistic | TlsPolicy::Disable => &self.opportunistic,
         }
     }
 }

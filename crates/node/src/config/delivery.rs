@@ -1,0 +1,412 @@
+//! `[delivery]`: where mail goes, how connections are made, and when it is tried again.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
+use skein_model::retry::RetryPolicy;
+use skein_sender::{
+    DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost, RouteRule, Rules, Secret, TlsPolicy,
+};
+
+/// Longest user name or password in bytes; tokens of some providers have several hundred.
+const LOGIN_BYTES_MAX: usize = 1024;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// `host:port`; everything that has no route goes there, without an MX lookup. A route for `*` says more.
+    pub smarthost: Option<String>,
+    /// Port of MX hosts, and of hosts of routes that name none.
+    pub port: u16,
+    /// Whether MX records may lead to loopback and private addresses.
+    pub allow_private_addresses: bool,
+    /// Addresses at which this system takes mail, such as those of a load balancer: mail whose MX hosts lead back
+    /// here bounces instead of going round.
+    pub own_addresses: Vec<IpAddr>,
+    pub tls: DeliveryTls,
+    /// PEM file with certificates that are trusted beside the public authorities.
+    pub tls_ca: Option<PathBuf>,
+    pub source_address: Option<IpAddr>,
+    pub connections_per_destination: usize,
+    pub messages_per_connection: u32,
+    /// Recipients of one transaction; RFC 5321 lets hosts refuse more than 100.
+    pub recipients_per_transaction: usize,
+    /// Tasks that the sender holds at once.
+    pub window: u32,
+    pub retry: Retry,
+    #[serde(rename = "route")]
+    pub routes: Vec<Route>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryTls {
+    /// STARTTLS where it is offered, with any certificate, else in the clear.
+    #[default]
+    Opportunistic,
+    /// A certificate that is valid for the host, or the mail waits.
+    Require,
+    Disable,
+}
+
+impl From<DeliveryTls> for TlsPolicy {
+    fn from(tls: DeliveryTls) -> Self {
+        match tls {
+            DeliveryTls::Opportunistic => Self::Opportunistic,
+            DeliveryTls::Require => Self::Require,
+            DeliveryTls::Disable => Self::Disable,
+        }
+    }
+}
+
+/// What holds for some domains instead of the MX lookup and the defaults.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `example.test`, `*.example.test` for all subdomains, `*` for everything; the longest that matches decides.
+    pub domains: Vec<String>,
+    /// `mail.example.test:2525`, `[::1]:25`; tried in this order. With none, the domain's MX hosts are.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// `delivery.tls`, but `require` where a password is sent.
+    #[serde(default)]
+    pub tls: Option<DeliveryTls>,
+    /// TLS from the first byte, as on port 465.
+    #[serde(default)]
+    pub implicit_tls: bool,
+    #[serde(default)]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Log in although the connection is not encrypted.
+    #[serde(default)]
+    pub allow_plaintext_auth: bool,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route")
+            .field("domains", &self.domains)
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    #[serde(with = "humantime_serde")]
+    pub first: Duration,
+    #[serde(with = "humantime_serde")]
+    pub cap: Duration,
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub delay_notice: Duration,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            smarthost: None,
+            port: 25,
+            allow_private_addresses: false,
+            own_addresses: Vec::new(),
+            tls: DeliveryTls::Opportunistic,
+            tls_ca: None,
+            source_address: None,
+            connections_per_destination: 20,
+            messages_per_connection: 1000,
+            recipients_per_transaction: 100,
+            window: 1024,
+            retry: Retry::default(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self {
+            first: minutes(5),
+            cap: minutes(240),
+            max_age: minutes(5 * 24 * 60),
+            delay_notice: minutes(240),
+        }
+    }
+}
+
+impl Delivery {
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.retry.first.is_zero() || self.retry.cap < self.retry.first {
+            bail!("delivery.retry: first must be above zero and at most cap");
+        }
+        if self.window == 0 || self.window > 16_384 {
+            bail!("delivery.window: must be from 1 to 16384");
+        }
+        if self.connections_per_destination == 0 || self.messages_per_connection == 0 {
+            bail!(
+                "delivery: connections_per_destination and messages_per_connection must be above zero"
+            );
+        }
+        if self.recipients_per_transaction == 0 {
+            bail!("delivery.recipients_per_transaction: must be above zero");
+        }
+        self.rules()?;
+        Ok(())
+    }
+
+    /// The sender's configuration. `hostname` is what it says at EHLO and in DSNs.
+    pub fn sender(&self, hostname: &str) -> anyhow::Result<skein_sender::Config> {
+        let tls_roots = match &self.tls_ca {
+            Some(path) => read_certificates(path)
+                .with_context(|| format!("delivery.tls_ca {}", path.display()))?,
+            None => Vec::new(),
+        };
+        Ok(skein_sender::Config {
+            name: hostname.to_owned(),
+            hostname: hostname.to_owned(),
+            routes: self.rules()?,
+            port: self.port,
+            retry: RetryPolicy {
+                first: self.retry.first.into(),
+                cap: self.retry.cap.into(),
+                max_age: self.retry.max_age.into(),
+                delay_notice: Some(self.retry.delay_notice.into()),
+            },
+            tls_roots,
+            connections_max: self.connections_per_destination,
+            messages_per_connection_max: self.messages_per_connection,
+            window: self.window,
+            source_address: self.source_address,
+            ..skein_sender::Config::default()
+        })
+    }
+
+    fn rules(&self) -> anyhow::Result<Rules> {
+        let mut rules = Vec::new();
+        for route in &self.routes {
+            let name = route.domains.first().map_or("", String::as_str);
+            let rule = self.rule(route);
+            rules.push(rule.with_context(|| format!("delivery.route {name:?}"))?);
+        }
+        if let Some(smarthost) = &self.smarthost {
+            let is_there = |rule: &RouteRule| rule.domains.contains(&DomainPattern::All);
+            if rules.iter().any(is_there) {
+                bail!("delivery.smarthost: a delivery.route for \"*\" stands there too");
+            }
+            rules.push(RouteRule {
+                domains: vec![DomainPattern::All],
+                hosts: vec![RouteHost::parse(smarthost, self.port).context("delivery.smarthost")?],
+                policy: self.policy(),
+            });
+        }
+        Rules::new(self.policy(), rules).context("delivery.route.domains")
+    }
+
+    fn policy(&self) -> HopPolicy {
+        HopPolicy {
+            tls: self.tls.into(),
+            ..HopPolicy::default()
+        }
+    }
+
+    fn rule(&self, route: &Route) -> anyhow::Result<RouteRule> {
+        ensure!(!route.domains.is_empty(), "domains: none is named");
+        let domains = route.domains.iter().map(|text| DomainPattern::parse(text));
+        let hosts = route
+            .hosts
+            .iter()
+            .map(|text| RouteHost::parse(text, self.port));
+        let hosts = hosts.collect::<Result<Vec<_>, _>>().context("hosts")?;
+        ensure!(hosts.len() <= HOSTS_MAX, "hosts: at most {HOSTS_MAX}");
+        let login = login(route)?;
+        if hosts.is_empty() {
+            let alone = "only has a meaning with hosts";
+            ensure!(login.is_none(), "user: {alone}");
+            ensure!(!route.implicit_tls, "implicit_tls: {alone}");
+        }
+        let needs_tls = login.as_ref().is_some_and(|login| !login.allow_plaintext);
+        let default = match needs_tls {
+            true => DeliveryTls::Require,
+            false => self.tls,
+        };
+        let tls = route.tls.unwrap_or(default);
+        if tls == DeliveryTls::Disable {
+            ensure!(
+                !route.implicit_tls,
+                "implicit_tls: contradicts tls = \"disable\""
+            );
+            ensure!(
+                !needs_tls,
+                "tls: \"disable\" sends the password in the clear, which needs allow_plaintext_auth = true"
+            );
+        }
+        Ok(RouteRule {
+            domains: domains.collect::<Result<_, _>>().context("domains")?,
+            hosts,
+            policy: HopPolicy {
+                tls: tls.into(),
+                implicit_tls: route.implicit_tls,
+                login,
+            },
+        })
+    }
+}
+
+fn login(route: &Route) -> anyhow::Result<Option<Login>> {
+    let (user, password) = match (&route.user, &route.password) {
+        (None, None) => return Ok(None),
+        (Some(user), Some(password)) => (user, password),
+        _ => bail!("user and password belong together"),
+    };
+    for (key, text) in [("user", user), ("password", password)] {
+        ensure!(!text.is_empty(), "{key}: is empty");
+        ensure!(
+            text.len() <= LOGIN_BYTES_MAX && !text.contains('\0'),
+            "{key}: at most {LOGIN_BYTES_MAX} bytes, none of them NUL"
+        );
+    }
+    Ok(Some(Login {
+        user: user.clone(),
+        password: Secret::new(password.as_str()),
+        allow_plaintext: route.allow_plaintext_auth,
+    }))
+}
+
+fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
+    ensure!(!found.is_empty(), "no certificate in the file");
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn checked(text: &str) -> anyhow::Result<Delivery> {
+        let delivery: Delivery = toml::from_str(text)?;
+        delivery.check()?;
+        Ok(delivery)
+    }
+
+    fn tls_of(text: &str, domain: &str) -> TlsPolicy {
+        let rules = checked(text).unwrap().rules().unwrap();
+        rules.choose(domain, false).policy.tls
+    }
+
+    #[test]
+    fn routes_and_the_smarthost_share_one_table() {
+        let text = r#"
+            smarthost = "[::1]:2526"
+            port = 2525
+            [[route]]
+            domains = ["example.test", "*.example.test"]
+            hosts = ["mail.example.test", "[2001:db8::1]:26"]
+            [[route]]
+            domains = ["bank.test"]
+            tls = "require"
+        "#;
+        let rules = checked(text).unwrap().rules().unwrap();
+        let hosts = |domain: &str| {
+            let hosts = rules.choose(domain, false).hosts;
+            hosts
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            hosts("a.example.test"),
+            "mail.example.test:2525 [2001:db8::1]:26"
+        );
+        assert_eq!(hosts("other.test"), "[::1]:2526");
+        assert_eq!(hosts("bank.test"), "", "MX with a TLS policy of its own");
+        assert_eq!(
+            rules.choose("bank.test", false).policy.tls,
+            TlsPolicy::Require
+        );
+    }
+
+    #[test]
+    fn a_password_goes_over_verified_tls_unless_the_route_says_otherwise() {
+        let route = |more: &str| {
+            format!(
+                "[[route]]\ndomains = [\"*\"]\nhosts = [\"h\"]\nuser = \"u\"\npassword = \"p\"\n{more}"
+            )
+        };
+        for (more, expected) in [
+            ("", TlsPolicy::Require),
+            ("tls = \"opportunistic\"", TlsPolicy::Opportunistic),
+            ("allow_plaintext_auth = true", TlsPolicy::Opportunistic),
+            (
+                "allow_plaintext_auth = true\ntls = \"disable\"",
+                TlsPolicy::Disable,
+            ),
+        ] {
+            assert_eq!(tls_of(&route(more), "a.test"), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_routes_name_the_key() {
+        let route = |rest: &str| format!("[[route]]\ndomains = [\"a.test\"]\n{rest}");
+        for (text, parts) in [
+            (
+                route("hosts = [\"a:b\"]"),
+                &["\"a.test\"", "hosts", "a:b"][..],
+            ),
+            (route("host = \"a\""), &["host"]),
+            (route("user = \"u\""), &["user and password"]),
+            (
+                route("user = \"u\"\npassword = \"p\""),
+                &["user", "with hosts"],
+            ),
+            (route("implicit_tls = true"), &["implicit_tls"]),
+            (
+                route("hosts = [\"h\"]\nimplicit_tls = true\ntls = \"disable\""),
+                &["implicit_tls", "disable"],
+            ),
+            (
+                route("hosts = [\"h\"]\nuser = \"u\"\npassword = \"p\"\ntls = \"disable\""),
+                &["allow_plaintext_auth"],
+            ),
+            (route("tls = \"maybe\""), &["tls", "maybe"]),
+            (
+                "[[route]]\ndomains = [\"a b\"]".into(),
+                &["delivery.route", "domains", "a b"],
+            ),
+            ("[[route]]\ndomains = []".into(), &["domains"]),
+            (
+                "[[route]]\ndomains = [\"a.test\", \"A.test\"]".into(),
+                &["delivery.route.domains", "a.test has two routes"],
+            ),
+            (
+                "smarthost = \"h\"\n[[route]]\ndomains = [\"*\"]\nhosts = [\"i\"]".into(),
+                &["delivery.smarthost", "\"*\""],
+            ),
+            ("smarthost = \"h:\"".into(), &["delivery.smarthost", "h:"]),
+        ] {
+            let error = format!("{:#}", checked(&text).unwrap_err());
+            for part in parts {
+                assert!(error.contains(part), "{text:?} gave {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn passwords_do_not_show_in_debug_output() {
+        let text =
+            "[[route]]\ndomains = [\"*\"]\nhosts = [\"h\"]\nuser = \"u\"\npassword = \"hunter2\"";
+        let delivery = checked(text).unwrap();
+        let shown = format!("{delivery:?} {:?}", delivery.sender("mx.test").unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
