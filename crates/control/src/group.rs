@@ -107,8 +107,8 @@ fn raft_config(id: GroupId) -> openraft::Config {
         election_timeout_max: 3000,
         max_payload_entries: 64,
         // The rows are on disk at every moment; a snapshot only lets the log be purged.
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(50_000),
-        max_in_snapshot_log_to_keep: 5_000,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(5_000),
+        max_in_snapshot_log_to_keep: 1_000,
         purge_batch_size: 1_000,
         ..openraft::Config::default()
     }

@@ -12,6 +12,7 @@ use skein_smtp::reply::Reply;
 use skein_smtp::stuff::Stuffer;
 use skein_smtp::verdict::Stage;
 use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
@@ -40,6 +41,8 @@ pub struct Connection {
 pub struct Content<'a> {
     pub spool: &'a Spool,
     pub task: &'a Assigned,
+    /// Gives the transaction up unless its final dot is sent.
+    pub drain: &'a CancellationToken,
 }
 
 impl Connection {
@@ -109,6 +112,7 @@ impl Connection {
     ) -> Result<(), SessionError> {
         self.reset(timeouts).await?;
         self.out.clear();
+        let drain = content.drain;
         let mut content = Some(content);
         loop {
             match transaction.poll(&mut self.out) {
@@ -119,10 +123,16 @@ impl Connection {
                         Stage::Data => timeouts.data,
                         _ => timeouts.command,
                     };
-                    let reply = self.session.reply(limit).await?;
-                    if stage == Stage::Body {
+                    let reply = if stage == Stage::Body {
+                        let reply = self.session.reply(limit).await?;
                         fail_point!("sender-after-250");
-                    }
+                        reply
+                    } else {
+                        tokio::select! {
+                            reply = self.session.reply(limit) => reply?,
+                            () = drain.cancelled() => return Err(SessionError::Draining),
+                        }
+                    };
                     transaction.on_reply(reply);
                 }
                 next @ (Next::SendBodyData | Next::SendBodyBdat) => {
@@ -160,6 +170,9 @@ impl Connection {
             if self.out.len() >= WRITE_BYTES {
                 self.flush(timeouts).await?;
             }
+        }
+        if content.drain.is_cancelled() {
+            return Err(SessionError::Draining);
         }
         if !reporter.is_open() {
             // Without a way to report, a delivery would be repeated by the next owner.

@@ -122,6 +122,7 @@ impl Destinations {
             if !is_needed
                 || no_more
                 || state.closed
+                || self.context.drain.is_cancelled()
                 || state.connections >= self.context.config.connections_max
             {
                 return;
@@ -243,7 +244,11 @@ impl Destinations {
                 lacks_tls = false;
                 break;
             }
-            match connect(&context.config, &context.tls, &route.policy, host).await {
+            let connected = tokio::select! {
+                connected = connect(&context.config, &context.tls, &route.policy, host) => connected,
+                () = context.drain.cancelled() => continue,
+            };
+            match connected {
                 Ok(connection) => return Ok(connection),
                 Err(failure) => {
                     lacks_tls &= failure.cause != Cause::Host;
@@ -303,10 +308,15 @@ impl Destinations {
         let content = Content {
             spool: &context.spool,
             task: &job.task,
+            drain: &context.drain,
         };
         let outcome = connection
             .transact(&context.config.timeouts, &message, content, &job.reporter)
             .await;
+        if context.drain.is_cancelled() && !outcome.dot_sent {
+            // Not begun as far as anybody can tell; the group hands it to another sender.
+            return After::Close;
+        }
         let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();
         let usable = outcome.connection_usable;
         if is_elsewhere && is_reused && !usable {

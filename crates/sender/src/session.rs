@@ -12,6 +12,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    #[error("this sender is shutting down")]
+    Draining,
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the host closed the connection")]

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
+    DBRecoveryMode,
 };
 use skein_model::GroupId;
 
@@ -126,6 +127,10 @@ fn open_db(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
         column.set_block_based_table_factory(&blocks);
         column.set_compression_type(DBCompressionType::Lz4);
         column.set_write_buffer_size(options.write_buffer_bytes / 4);
+        if name == LOG {
+            // Entries are written once, read by index and purged from the front: sorting them again is wasted work.
+            column.set_compaction_style(DBCompactionStyle::Universal);
+        }
         ColumnFamilyDescriptor::new(name, column)
     };
     DB::open_cf_descriptors(&all, path, [LOG, RAFT, STATE, BODIES].map(column))
