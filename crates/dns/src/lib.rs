@@ -1,7 +1,7 @@
 //! Where mail for a domain goes: MX resolution and delivery plans over hickory.
 //!
 //! The decisions (null MX, loops, private addresses, ordering, the site's name) are pure functions
-//! in [`plan`], [`site`] and [`order`]; [`Resolver`] asks the questions and keeps the answers.
+//! in `plan`, `site` and `order`; [`Resolver`] asks the questions and keeps the answers.
 
 mod address;
 mod config;

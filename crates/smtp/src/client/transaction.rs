@@ -16,7 +16,7 @@ const IN_FLIGHT_MAX: usize = 100;
 pub enum Next {
     /// Read one reply, with the timeout of the stage, and give it to `on_reply`.
     NeedReply(Stage),
-    /// Write the body through a [`Stuffer`](crate::Stuffer), calling `final_dot` before its `finish` is written.
+    /// Write the body through a [`Stuffer`](crate::stuff::Stuffer), calling `final_dot` before its `finish` is written.
     SendBodyData,
     /// Write the body unchanged, exactly `body_bytes`, calling `final_dot` before its last octets are written.
     SendBodyBdat,
