@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
+use parking_lot::Mutex;
 use rocksdb::{DB, IteratorMode, WriteBatch};
 use skein_model::{MessageId, codec};
 
@@ -30,11 +31,16 @@ pub struct Body {
 
 pub struct Index {
     db: Arc<DB>,
+    /// Held from reading a row to changing it, so that a body which is moved and freed at once is not found again.
+    changing: Mutex<()>,
 }
 
 impl Index {
     pub fn new(db: Arc<DB>) -> Self {
-        Self { db }
+        Self {
+            db,
+            changing: Mutex::new(()),
+        }
     }
 
     pub fn get(&self, id: MessageId) -> Option<Body> {
@@ -55,7 +61,22 @@ impl Index {
         }
     }
 
+    /// Points a part of a body to its new place; false when the body is no longer here or was moved before.
+    pub fn replace(&self, id: MessageId, from: &Part, to: &Part) -> bool {
+        let _changing = self.changing.lock();
+        let Some(mut body) = self.get(id) else {
+            return false;
+        };
+        let Some(part) = body.parts.iter_mut().find(|part| *part == from) else {
+            return false;
+        };
+        *part = to.clone();
+        self.put_all(std::iter::once((id, &body)));
+        true
+    }
+
     pub fn remove(&self, id: MessageId) -> Option<Body> {
+        let _changing = self.changing.lock();
         let body = self.get(id)?;
         if let Err(error) = self.db.delete_cf(column(&self.db, BODIES), id.0) {
             disk_failed("writing the index of bodies", &error);

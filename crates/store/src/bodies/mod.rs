@@ -4,6 +4,7 @@
 //! into the index, and answers. The index shares RocksDB's WAL with the Raft log: an `Accept` is only proposed
 //! after this answer, so the fsync that makes it durable makes the index row durable too.
 
+mod compact;
 mod index;
 mod segment;
 mod writer;
@@ -70,6 +71,7 @@ impl Bodies {
         std::thread::Builder::new()
             .name("body-writer".into())
             .spawn(move || writer.run(queue))?;
+        compact::start(jobs.downgrade(), segments.clone(), index.clone())?;
         Ok(Self {
             jobs,
             index,
@@ -113,6 +115,16 @@ impl Bodies {
     }
 
     fn read_now(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
+        match self.read_once(id, offset, max) {
+            // Compaction may have moved it between the look into the index and the read.
+            Err(BodyError::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
+                self.read_once(id, offset, max)
+            }
+            result => result,
+        }
+    }
+
+    fn read_once(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
         let body = self.index.get(id).ok_or(BodyError::NotFound)?;
         let mut found = BytesMut::new();
         let mut begins = 0;

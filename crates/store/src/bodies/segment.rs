@@ -1,6 +1,6 @@
 //! Segment files: parts one after another, each with its own header and checksum.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,12 +9,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use skein_model::MessageId;
 
 use super::BodyError;
 use super::index::Part;
 
 /// A segment is closed at this size. Small enough that a few long-lived messages hold little disk.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// In front of each part, so that a segment can be read without the index.
+pub const HEADER_BYTES: usize = 4 + 16 + 4 + 4 + 4;
+const MAGIC: &[u8; 4] = b"SKb1";
+
+/// Magic, body id, number of the part, length, crc32c.
+pub fn header(id: MessageId, number: u32, part: &Part) -> Vec<u8> {
+    [
+        &MAGIC[..],
+        &id.0,
+        &number.to_be_bytes(),
+        &part.bytes.to_be_bytes(),
+        &part.crc32c.to_be_bytes(),
+    ]
+    .concat()
+}
+
+fn read_header(bytes: &[u8; HEADER_BYTES]) -> Option<(MessageId, u32, u32)> {
+    let id = MessageId(bytes[4..20].try_into().ok()?);
+    let number = |at: usize| Some(u32::from_be_bytes(bytes[at..at + 4].try_into().ok()?));
+    bytes
+        .starts_with(MAGIC)
+        .then_some((id, number(24)?, number(28)?))
+}
 
 pub struct Segments {
     dir: PathBuf,
@@ -42,7 +67,8 @@ impl Segments {
     /// Opens the folder and removes segments in which nothing lives.
     pub fn open(dir: &Path, live: HashMap<u64, u64>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let mut next = 1;
+        // An index row may outlive its segment in a crash; its number must not come back with other bytes in it.
+        let mut next = 1 + live.keys().max().copied().unwrap_or(0);
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -105,11 +131,44 @@ impl Segments {
         self.remove_if_dead(&mut state, number);
     }
 
-    pub fn add_live(&self, parts: &[Part]) {
+    pub fn add_live(&self, part: &Part) {
         let mut state = self.state.lock();
-        for part in parts {
-            *state.live.entry(part.segment).or_default() += u64::from(part.bytes);
+        *state.live.entry(part.segment).or_default() += u64::from(part.bytes);
+    }
+
+    /// A segment that is written to its end and of which less than a quarter is in use.
+    pub fn sparse(&self, except: &HashSet<u64>) -> Option<u64> {
+        let state = self.state.lock();
+        let sparse = |(number, live): &(&u64, &u64)| {
+            state.current != Some(**number)
+                && (1..SEGMENT_BYTES / 4).contains(*live)
+                && !except.contains(number)
+        };
+        state.live.iter().find(sparse).map(|(number, _)| *number)
+    }
+
+    /// The parts in a segment, also those that are no longer in use.
+    pub fn parts(&self, number: u64) -> io::Result<Vec<(MessageId, Part)>> {
+        let file = self.file(number)?;
+        let mut parts = Vec::new();
+        let mut offset = 0;
+        while offset + HEADER_BYTES as u64 <= SEGMENT_BYTES {
+            let mut bytes = [0; HEADER_BYTES];
+            file.read_exact_at(&mut bytes, offset)?;
+            let Some((id, length, crc32c)) = read_header(&bytes) else {
+                break;
+            };
+            offset += HEADER_BYTES as u64;
+            let part = Part {
+                segment: number,
+                offset,
+                bytes: length,
+                crc32c,
+            };
+            parts.push((id, part));
+            offset += u64::from(length);
         }
+        Ok(parts)
     }
 
     pub fn free(&self, parts: &[Part]) {
@@ -135,6 +194,11 @@ impl Segments {
             }
             _ => {}
         }
+    }
+
+    #[cfg(test)]
+    pub fn exists(&self, number: u64) -> bool {
+        self.path(number).exists()
     }
 
     pub fn read(&self, part: &Part) -> Result<Bytes, BodyError> {

@@ -112,3 +112,61 @@ async fn segments_go_when_nothing_in_them_is_needed() {
         &b"\x01"[..]
     );
 }
+
+#[tokio::test]
+async fn a_body_across_two_segments_is_whole_though_others_end_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let bodies = store.bodies();
+    let part = vec![3u8; 1 << 20];
+    for _ in 0..100 {
+        bodies.append(id(1), Bytes::from(part.clone())).await;
+    }
+    // The first segment is full, and no body in it is complete.
+    store_body(&store, 2, &[b"short"]).await;
+    bodies.free(id(2));
+    assert_eq!(bodies.finish(id(1)).await.unwrap().bytes, 100 << 20);
+    for offset in [0, 50 << 20, 99 << 20] {
+        assert_eq!(bodies.read(id(1), offset, 1 << 20).await.unwrap(), part);
+    }
+}
+
+#[tokio::test]
+async fn a_sparse_segment_is_emptied_and_its_bodies_are_read_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let bodies = store.bodies();
+    let part = |n: u64| vec![n as u8; 1 << 20];
+    for n in 0..70 {
+        store_body(&store, n, &[&part(n), b"tail"]).await;
+    }
+    for n in (0..70).filter(|n| n % 8 != 0) {
+        bodies.free(id(n));
+    }
+    let number = bodies
+        .segments
+        .sparse(&Default::default())
+        .expect("an eighth is in use");
+    let (jobs, segments, index) = (
+        bodies.jobs.clone(),
+        bodies.segments.clone(),
+        bodies.index.clone(),
+    );
+    let free_meanwhile = bodies.clone();
+    let emptied = tokio::task::spawn_blocking(move || {
+        super::compact::empty(number, &jobs, &segments, &index).unwrap();
+    });
+    free_meanwhile.free(id(8));
+    emptied.await.unwrap();
+    // The writer has done all moves when it has done what came after them.
+    store_body(&store, 100, &[b"after"]).await;
+    assert!(!bodies.segments.exists(number), "the segment is gone");
+    for n in (0..70).filter(|n| n % 8 == 0 && *n != 8) {
+        let expected = [part(n), b"tail".to_vec()].concat();
+        assert_eq!(bodies.read(id(n), 0, 2 << 20).await.unwrap(), expected);
+    }
+    assert!(matches!(
+        bodies.read(id(8), 0, 1).await,
+        Err(BodyError::NotFound)
+    ));
+}

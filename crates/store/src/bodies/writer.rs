@@ -9,13 +9,10 @@ use skein_model::MessageId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::index::{Body, Index, Part};
-use super::segment::{Current, SEGMENT_BYTES, Segments};
+use super::segment::{Current, HEADER_BYTES, SEGMENT_BYTES, Segments, header};
 use super::{BodyError, BodyInfo};
 use crate::db::disk_failed;
 
-/// In front of each part, so that a segment can be read without the index: magic, body id, number, length, crc32c.
-const HEADER_BYTES: usize = 4 + 16 + 4 + 4 + 4;
-const MAGIC: &[u8; 4] = b"SKb1";
 /// Jobs that one fsync serves at most, so that its waiters are answered in bounded time.
 const JOBS_PER_SYNC: usize = 4096;
 /// Bytes gathered before they are written in one call.
@@ -25,6 +22,8 @@ pub enum Job {
     Append(MessageId, Bytes),
     Finish(MessageId, Finished),
     Abort(MessageId),
+    /// A part that compaction brings to the segment in use.
+    Move(MessageId, Part, Bytes),
 }
 
 type Finished = oneshot::Sender<Result<BodyInfo, BodyError>>;
@@ -46,6 +45,8 @@ pub struct Writer {
     buffer: Vec<u8>,
     /// Finished bodies that wait for the fsync.
     finished: Vec<(MessageId, Open, Finished)>,
+    /// Parts written anew that wait for the fsync: from, to.
+    moved: Vec<(MessageId, Part, Part)>,
 }
 
 impl Writer {
@@ -57,6 +58,7 @@ impl Writer {
             open: HashMap::new(),
             buffer: Vec::new(),
             finished: Vec::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -83,8 +85,14 @@ impl Writer {
             }
             Job::Abort(id) => {
                 // What was written of it is dead space until its segment goes.
-                self.open.remove(&id);
+                if let Some(open) = self.open.remove(&id) {
+                    self.segments.free(&open.body.parts);
+                }
             }
+            Job::Move(id, from, data) => match self.write_part(id, 0, &data) {
+                Ok(to) => self.moved.push((id, from, to)),
+                Err(error) => tracing::warn!(%error, "no room to compact a body segment"),
+            },
         }
     }
 
@@ -92,44 +100,42 @@ impl Writer {
         if data.is_empty() {
             return;
         }
-        let record = (HEADER_BYTES + data.len()) as u64;
-        let position = match self.make_room(record) {
-            Ok(position) => position,
-            Err(error) => {
-                self.open.entry(id).or_default().failed = Some(error.to_string());
-                return;
-            }
-        };
-        let crc = crc32c::crc32c(data);
+        let number = self
+            .open
+            .get(&id)
+            .map_or(0, |open| open.body.parts.len() as u32);
+        let written = self.write_part(id, number, data);
         let open = self.open.entry(id).or_default();
-        let number = open.body.parts.len() as u32;
-        let bytes = u32::try_from(data.len()).expect("a part is at most 1 MiB");
-        for field in [
-            &MAGIC[..],
-            &id.0,
-            &number.to_be_bytes(),
-            &bytes.to_be_bytes(),
-            &crc.to_be_bytes(),
-            data,
-        ] {
-            self.buffer.extend_from_slice(field);
+        match written {
+            Ok(part) => {
+                open.crc32c = if number == 0 {
+                    part.crc32c
+                } else {
+                    crc32c::crc32c_combine(open.crc32c, part.crc32c, data.len())
+                };
+                open.bytes += u64::from(part.bytes);
+                open.body.parts.push(part);
+            }
+            Err(error) => open.failed = Some(error.to_string()),
         }
-        let (segment, offset) = position;
-        open.body.parts.push(Part {
+    }
+
+    /// Puts a part into the buffer and says where it will be. Its segment is in use from now on.
+    fn write_part(&mut self, id: MessageId, number: u32, data: &[u8]) -> std::io::Result<Part> {
+        let (segment, offset) = self.make_room((HEADER_BYTES + data.len()) as u64)?;
+        let part = Part {
             segment,
             offset: offset + HEADER_BYTES as u64,
-            bytes,
-            crc32c: crc,
-        });
-        open.crc32c = if number == 0 {
-            crc
-        } else {
-            crc32c::crc32c_combine(open.crc32c, crc, data.len())
+            bytes: u32::try_from(data.len()).expect("a part is at most 1 MiB"),
+            crc32c: crc32c::crc32c(data),
         };
-        open.bytes += u64::from(bytes);
+        self.buffer.extend_from_slice(&header(id, number, &part));
+        self.buffer.extend_from_slice(data);
+        self.segments.add_live(&part);
         if self.buffer.len() >= WRITE_BYTES {
             self.write_buffer();
         }
+        Ok(part)
     }
 
     /// The place of the next record: segment and offset, counting what is in the buffer.
@@ -174,7 +180,7 @@ impl Writer {
 
     /// Makes all finished bodies durable and answers.
     fn sync(&mut self) {
-        if self.finished.is_empty() {
+        if self.finished.is_empty() && self.moved.is_empty() {
             return;
         }
         if let Some(current) = &self.current
@@ -187,18 +193,26 @@ impl Writer {
             .finished
             .iter()
             .filter(|(_, open, _)| open.failed.is_none());
-        for (_, open, _) in whole.clone() {
-            self.segments.add_live(&open.body.parts);
-        }
         self.index
             .put_all(whole.map(|(id, open, _)| (*id, &open.body)));
+        for (id, from, to) in self.moved.drain(..) {
+            let left = if self.index.replace(id, &from, &to) {
+                from
+            } else {
+                to
+            };
+            self.segments.free(&[left]);
+        }
         for (_, open, done) in self.finished.drain(..) {
             let result = match open.failed {
                 None => Ok(BodyInfo {
                     bytes: open.bytes,
                     crc32c: open.crc32c,
                 }),
-                Some(error) => Err(BodyError::Write(error)),
+                Some(error) => {
+                    self.segments.free(&open.body.parts);
+                    Err(BodyError::Write(error))
+                }
             };
             // A caller that is gone left an orphan, which the sweep finds.
             let _ = done.send(result);
