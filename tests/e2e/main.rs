@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod clients;
+mod delivery;
 mod drain;
 mod postfix;
 

@@ -63,7 +63,7 @@ pub async fn make(
     let is_failure = due
         .iter()
         .any(|(_, action)| matches!(action, Action::Failed));
-    let original = original(spool, task, is_failure).await?;
+    let original = original(task, &beginning(spool, task).await?, is_failure);
     let mut upload = spool.begin(now, rand::random());
     let id = upload.id();
     let envelope = &task.message.envelope;
@@ -180,32 +180,33 @@ fn entry(
     }
 }
 
-async fn original(
-    spool: &Spool,
-    task: &Assigned,
-    is_failure: bool,
-) -> Result<OriginalContent, SpoolError> {
-    let bytes = match &task.body {
-        Some(body) => body.clone(),
-        None => {
-            let mut head = BytesMut::new();
-            let mut parts = spool.read_body(task.id.message, 0).await?;
-            while head.len() < RETURNED_BYTES_MAX {
-                match parts.next().await {
-                    Some(part) => head.extend_from_slice(&part?),
-                    None => break,
-                }
-            }
-            head.freeze()
+/// The message, or its beginning if it is larger than what a report returns.
+async fn beginning(spool: &Spool, task: &Assigned) -> Result<Bytes, SpoolError> {
+    if let Some(body) = &task.body {
+        return Ok(body.clone());
+    }
+    let mut head = BytesMut::new();
+    let mut parts = spool.read_body(task.id.message, 0).await?;
+    while head.len() < RETURNED_BYTES_MAX {
+        match parts.next().await {
+            Some(part) => head.extend_from_slice(&part?),
+            None => break,
         }
-    };
+    }
+    Ok(head.freeze())
+}
+
+/// What is returned of a message that begins with these bytes.
+fn original(task: &Assigned, bytes: &[u8], is_failure: bool) -> OriginalContent {
     let envelope = &task.message.envelope;
     let is_whole = bytes.len() as u64 == task.message.body.bytes;
     // RFC 8689 5: the way back may lack the TLS that the content was to have.
     if is_failure && envelope.ret == Some(Ret::Full) && is_whole && !envelope.require_tls {
-        return Ok(OriginalContent::Full(bytes.to_vec()));
+        return OriginalContent::Full(bytes.to_vec());
     }
-    Ok(OriginalContent::Headers(
-        skein_mail::header::header_block(&bytes).to_vec(),
-    ))
+    OriginalContent::Headers(skein_mail::header::header_block(bytes).to_vec())
 }
+
+#[cfg(test)]
+#[path = "dsn_tests.rs"]
+mod tests;

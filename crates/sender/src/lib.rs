@@ -14,6 +14,8 @@ mod route;
 mod rule;
 mod sender;
 mod session;
+#[cfg(test)]
+mod test_tasks;
 mod tls;
 
 pub use config::{Config, Timeouts, TlsPolicy};

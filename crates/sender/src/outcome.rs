@@ -153,3 +153,7 @@ pub fn expired(last: &Reply) -> Reply {
     }
     .bounded()
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

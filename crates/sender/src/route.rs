@@ -118,3 +118,7 @@ fn refused(error: ResolveError) -> (Verdict, Reply) {
     };
     (verdict, Reply::ours(error.enhanced(), error.text()))
 }
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

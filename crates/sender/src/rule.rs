@@ -170,12 +170,18 @@ pub struct Rules {
     all: Option<usize>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Rule {
     hosts: Arc<[RouteHost]>,
     policy: Arc<HopPolicy>,
     /// The same for messages whose sender requires TLS.
     encrypted: Arc<HopPolicy>,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self::new(Vec::new(), HopPolicy::default())
+    }
 }
 
 impl Rule {

@@ -96,6 +96,8 @@ fn a_message_that_requires_tls_gets_verified_tls_even_where_tls_is_disabled() {
         ..HopPolicy::default()
     };
     let rules = Rules::new(policy, Vec::new()).unwrap();
+    let default = Rules::default().choose("a.test", true);
+    assert_eq!(default.policy.tls, TlsPolicy::Require);
     assert_eq!(rules.choose("a.test", false).policy.tls, TlsPolicy::Disable);
     assert_eq!(rules.choose("a.test", true).policy.tls, TlsPolicy::Require);
 }

@@ -12,8 +12,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// A server with a fresh self-signed certificate for the given names.
-pub(crate) fn acceptor(names: Vec<String>) -> TlsAcceptor {
+/// A server with a fresh self-signed certificate for the given names, and that certificate as PEM.
+pub(crate) fn acceptor(names: Vec<String>) -> (TlsAcceptor, String) {
     let certified = rcgen::generate_simple_self_signed(names).expect("a test names valid hosts");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
         certified.signing_key.serialize_der(),
@@ -24,7 +24,7 @@ pub(crate) fn acceptor(names: Vec<String>) -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .expect("a fresh certificate fits its key");
-    TlsAcceptor::from(Arc::new(config))
+    (TlsAcceptor::from(Arc::new(config)), certified.cert.pem())
 }
 
 /// A client that accepts any certificate: it tests the wire, not the trust.

@@ -115,6 +115,7 @@ struct Shared {
     script: RwLock<Script>,
     book: Book,
     tls: Option<TlsAcceptor>,
+    certificate: Option<String>,
     connections: AtomicU64,
     open: AtomicU64,
 }
@@ -148,10 +149,13 @@ impl Sink {
         let listener = TcpListener::bind(config.address).await?;
         let address = listener.local_addr()?;
         let wants_tls = config.extensions.starttls || config.implicit_tls;
+        let tls = wants_tls.then(|| crate::tls::acceptor(vec![config.hostname.clone()]));
+        let (tls, certificate) = tls.unzip();
         let shared = Arc::new(Shared {
             script: RwLock::new(Arc::clone(&config.script)),
             book: Book::open(&config)?,
-            tls: wants_tls.then(|| crate::tls::acceptor(vec![config.hostname.clone()])),
+            tls,
+            certificate,
             connections: AtomicU64::new(0),
             open: AtomicU64::new(0),
             config,
@@ -168,6 +172,11 @@ impl Sink {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The self-signed certificate as PEM, for the sink's hostname; none without TLS.
+    pub fn certificate(&self) -> Option<&str> {
+        self.shared.certificate.as_deref()
     }
 
     /// Replaces the script for everything that happens from now on.

@@ -1,0 +1,198 @@
+use skein_model::retry::RetryPolicy;
+use skein_smtp::reply::Reply as Heard;
+use skein_smtp::verdict::{Stage, Verdict as Decision};
+
+use super::*;
+use crate::test_tasks::task;
+
+fn host() -> Host {
+    Host {
+        name: "mx.there.test".into(),
+        address: std::net::IpAddr::from([192, 0, 2, 1]),
+        port: 25,
+    }
+}
+
+fn of(verdict: Decision, reply: Heard, from_peer: bool) -> RecipientOutcome {
+    RecipientOutcome {
+        verdict,
+        reply,
+        stage: Stage::Rcpt,
+        from_peer,
+    }
+}
+
+fn transaction(recipients: Vec<RecipientOutcome>, dot_sent: bool) -> TransactionOutcome {
+    TransactionOutcome {
+        recipients,
+        needs_reset: false,
+        connection_usable: false,
+        dot_sent,
+        is_ambiguous: false,
+    }
+}
+
+#[test]
+fn replies_of_hosts_name_the_host_and_our_own_words_have_no_code() {
+    let outcomes = [
+        of(
+            Decision::Failed(Scope::Recipient),
+            Heard::new(550, (5, 1, 1), "no such\nuser"),
+            true,
+        ),
+        of(
+            Decision::Deferred(Scope::Connection),
+            Heard::new(421, (4, 4, 2), "the host closed the connection"),
+            false,
+        ),
+        of(Decision::Delivered, Heard::plain(250, "ok"), true),
+    ];
+    let facts = verdicts(&host(), &outcomes);
+    let shown: Vec<_> = facts
+        .iter()
+        .map(|(verdict, reply)| (*verdict, reply.to_string(), reply.host.as_deref()))
+        .collect();
+    let mx = Some("mx.there.test [192.0.2.1]");
+    assert_eq!(
+        shown,
+        [
+            (Verdict::Failed, "550 5.1.1 no such user".to_owned(), mx),
+            (
+                Verdict::Deferred,
+                "4.4.2 the host closed the connection".to_owned(),
+                None
+            ),
+            (Verdict::Delivered, "250 ok".to_owned(), mx),
+        ]
+    );
+}
+
+#[test]
+fn what_a_host_says_is_bounded() {
+    let long = Heard::plain(550, "\u{fc}".repeat(4000));
+    assert!(fact(&long).text.len() <= Reply::TEXT_MAX);
+}
+
+#[test]
+fn another_host_is_tried_when_nothing_was_decided() {
+    let gone = || {
+        of(
+            Decision::Deferred(Scope::Connection),
+            Heard::plain(421, "bye"),
+            true,
+        )
+    };
+    let unknown = of(
+        Decision::Failed(Scope::Recipient),
+        Heard::plain(550, "no"),
+        true,
+    );
+    let later = of(
+        Decision::Deferred(Scope::Message),
+        Heard::plain(451, "later"),
+        true,
+    );
+    let refused = |from_peer| {
+        let verdict = Decision::Failed(Scope::Message);
+        of(verdict, Heard::plain(550, "no"), from_peer)
+    };
+    for (outcome, expected) in [
+        (transaction(vec![gone(), gone()], false), true),
+        (transaction(vec![gone()], true), false),
+        (transaction(vec![gone(), unknown], false), false),
+        (transaction(vec![later], false), false),
+        // The host lacks an extension; and the host read the message and refused it.
+        (transaction(vec![refused(false)], false), true),
+        (transaction(vec![refused(true)], false), false),
+    ] {
+        assert_eq!(may_go_elsewhere(&outcome), expected, "{outcome:?}");
+    }
+}
+
+#[test]
+fn too_many_recipients_follow_at_once_if_some_were_taken() {
+    let taken = || of(Decision::Delivered, Heard::plain(250, "ok"), true);
+    let deferred = |reply| of(Decision::Deferred(Scope::Recipient), reply, true);
+    let many = || deferred(Heard::new(452, (4, 5, 3), "too many"));
+    let full = || deferred(Heard::new(452, (4, 2, 2), "mailbox full"));
+    let failed = of(
+        Decision::Failed(Scope::Recipient),
+        Heard::plain(550, "no"),
+        true,
+    );
+    for (recipients, expected) in [
+        (vec![taken(), many(), many()], true),
+        (vec![taken(), failed, many()], true),
+        (vec![many(), many()], false),
+        (vec![taken(), many(), full()], false),
+        (vec![taken()], false),
+        (vec![], false),
+    ] {
+        assert_eq!(
+            rest_may_follow_at_once(&recipients),
+            expected,
+            "{recipients:?}"
+        );
+    }
+}
+
+fn reported(attempt: &Attempt, now: UnixMs) -> Report {
+    let verdicts = vec![
+        (Verdict::Delivered, Reply::ours((2, 0, 0), "ok")),
+        (Verdict::Deferred, Reply::ours((4, 2, 2), "mailbox full")),
+        (Verdict::Failed, Reply::ours((5, 1, 1), "no such user")),
+    ];
+    let task = task(&["a@there.test", "b@there.test", "c@there.test"]);
+    report(&RetryPolicy::default(), &task, attempt, verdicts, now)
+}
+
+#[test]
+fn a_young_task_waits_by_the_retry_policy() {
+    let report = reported(&Attempt::default(), UnixMs(1000));
+    let verdicts: Vec<_> = report.outcomes.iter().map(|one| one.verdict).collect();
+    assert_eq!(
+        verdicts,
+        [Verdict::Delivered, Verdict::Deferred, Verdict::Failed]
+    );
+    assert_eq!(report.facts.number, 1);
+    let first = RetryPolicy::default().first.0;
+    assert!((first * 9 / 10..=first * 11 / 10).contains(&report.retry_after.0));
+}
+
+#[test]
+fn the_rest_of_many_recipients_waits_for_nothing() {
+    let attempt = Attempt {
+        rest_at_once: true,
+        ..Attempt::default()
+    };
+    assert_eq!(reported(&attempt, UnixMs(1000)).retry_after, DurationMs(0));
+}
+
+#[test]
+fn an_old_task_expires_where_it_was_deferred_and_says_why() {
+    let old = UnixMs(RetryPolicy::default().max_age.0);
+    let report = reported(&Attempt::default(), old);
+    let verdicts: Vec<_> = report.outcomes.iter().map(|one| one.verdict).collect();
+    assert_eq!(
+        verdicts,
+        [Verdict::Delivered, Verdict::Expired, Verdict::Failed]
+    );
+    let reply = &report.outcomes[1].reply;
+    assert_eq!(reply.enhanced, Some((4, 4, 7)));
+    assert!(reply.text.contains("mailbox full"), "{reply}");
+}
+
+#[test]
+fn a_retried_task_reports_the_recipients_that_are_left() {
+    let mut task = task(&["a@there.test", "b@there.test", "c@there.test"]);
+    task.task.recipients.remove(0);
+    task.task.attempts = 4;
+    let verdicts = vec![
+        (Verdict::Delivered, Reply::ours((2, 0, 0), "ok")),
+        (Verdict::Failed, Reply::ours((5, 1, 1), "no")),
+    ];
+    let policy = RetryPolicy::default();
+    let report = report(&policy, &task, &Attempt::default(), verdicts, UnixMs(1));
+    let numbers: Vec<_> = report.outcomes.iter().map(|one| one.recipient).collect();
+    assert_eq!((numbers, report.facts.number), (vec![1, 2], 5));
+}

@@ -1,0 +1,232 @@
+//! What the sender does with hosts of all kinds: a node, a name server, and sinks on loopback addresses.
+
+mod connections;
+mod hosts;
+mod reports;
+mod routes;
+mod tls;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use skein_testkit::dns::FakeDns;
+use skein_testkit::load::Probe;
+use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::sink::{Record, Sink, SinkConfig};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// Longest wait for something that is to happen; a busy machine is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The address on which the sink of `here.test` stands: the sender's own domain, where reports go.
+const HERE: u8 = 2;
+
+struct World {
+    dns: FakeDns,
+    /// Of all sinks.
+    port: u16,
+    smtp: SocketAddr,
+    /// Where reports arrive.
+    here: Sink,
+    folder: TempDir,
+    node: Option<Node>,
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([127, 0, 0, last])
+}
+
+impl World {
+    async fn new() -> Self {
+        let local = |port| SocketAddr::new(address(1), port);
+        let port = free_port().unwrap();
+        let dns = FakeDns::start(local(0)).await.unwrap();
+        let here = Sink::start(SinkConfig::at(SocketAddr::new(address(HERE), port)))
+            .await
+            .unwrap();
+        dns.domain("here.test", address(HERE));
+        Self {
+            dns,
+            port,
+            smtp: local(free_port().unwrap()),
+            here,
+            folder: TempDir::new().unwrap(),
+            node: None,
+        }
+    }
+
+    fn sink_config(&self, last: u8) -> SinkConfig {
+        SinkConfig::at(SocketAddr::new(address(last), self.port))
+    }
+
+    /// A sink that accepts, and whose host is the only one of the domain.
+    async fn sink(&self, last: u8, domain: &str) -> Sink {
+        self.sink_of(self.sink_config(last), domain).await
+    }
+
+    async fn sink_of(&self, config: SinkConfig, domain: &str) -> Sink {
+        self.dns.domain(domain, config.address.ip());
+        Sink::start(config).await.unwrap()
+    }
+
+    /// Starts the node. `delivery` are lines of `[delivery]`, `more` are further sections.
+    async fn start(&mut self, delivery: &str, more: &str) {
+        let http = SocketAddr::new(address(1), free_port().unwrap());
+        let config = format!(
+            r#"
+            data_dir = "{data}"
+            events.path = "{events}"
+            http.listen = "{http}"
+            admin.listen = "127.0.0.1:{admin}"
+            dns.servers = ["{dns}"]
+            [smtp]
+            hostname = "mx.skein.test"
+            [[smtp.listener]]
+            address = "{smtp}"
+            [delivery]
+            port = {port}
+            allow_private_addresses = true
+            {delivery}
+            {more}
+            "#,
+            data = self.folder.path().join("data").display(),
+            events = self.folder.path().join("events.jsonl").display(),
+            admin = free_port().unwrap(),
+            dns = self.dns.address(),
+            smtp = self.smtp,
+            port = self.port,
+        );
+        let path = self.folder.path().join("skein.toml");
+        std::fs::write(&path, config).unwrap();
+        let binary = std::env::var("SKEIN_BIN").expect("run these tests with `cargo xtask test`");
+        let mut node = Node::start(NodeConfig::serve(binary.as_ref(), &path, http)).unwrap();
+        node.ready(PATIENCE).await.unwrap();
+        self.node = Some(node);
+    }
+
+    /// Hands in a message from `a@here.test`.
+    async fn send(&self, to: &[&str]) -> String {
+        self.hand_in(
+            "MAIL FROM:<a@here.test>",
+            to,
+            "Subject: hello\r\n\r\nhi\r\n",
+        )
+        .await
+    }
+
+    /// Hands in a message with the MAIL command as it is given; a recipient may bring parameters along after a space.
+    /// Returns the node's id of the message.
+    async fn hand_in(&self, mail: &str, to: &[&str], message: &str) -> String {
+        let (mut probe, _) = Probe::greet(self.smtp).await.unwrap();
+        hand_in(&mut probe, mail, to, message).await
+    }
+
+    /// What happened so far, oldest first.
+    fn events(&self) -> Vec<Value> {
+        let text =
+            std::fs::read_to_string(self.folder.path().join("events.jsonl")).unwrap_or_default();
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn events_of(&self, id: &str) -> Vec<Value> {
+        let mut events = self.events();
+        events.retain(|event| event["message_id"] == id);
+        events
+    }
+
+    /// Waits for an event of a message, and returns it.
+    async fn event(&self, id: &str, name: &str) -> Value {
+        let find = || {
+            self.events_of(id)
+                .into_iter()
+                .find(|event| event["event"] == name)
+        };
+        wait_for(&format!("{name} of {id}"), find).await
+    }
+
+    /// Waits for the report about a message, and returns its text.
+    async fn report(&self, id: &str) -> String {
+        let about = wait_for(&format!("a report about {id}"), || {
+            self.events()
+                .into_iter()
+                .find(|event| event["event"] == "accepted" && event["related_message"] == id)
+        })
+        .await;
+        let about = about["message_id"].as_str().unwrap().to_owned();
+        let record = wait_for("the report at here.test", || {
+            let marked = |record: &Arc<Record>| {
+                String::from_utf8_lossy(&record.message).contains(&format!("<{about}@"))
+            };
+            accepted(&self.here).into_iter().find(marked)
+        })
+        .await;
+        assert_eq!(record.sender(), "", "a report has the null return path");
+        String::from_utf8(record.message.clone()).unwrap()
+    }
+}
+
+async fn hand_in(probe: &mut Probe, mail: &str, to: &[&str], message: &str) -> String {
+    let mut lines = vec![mail.to_owned()];
+    lines.extend(to.iter().map(|to| match to.split_once(' ') {
+        Some((address, parameters)) => format!("RCPT TO:<{address}> {parameters}"),
+        None => format!("RCPT TO:<{to}>"),
+    }));
+    lines.push("DATA".to_owned());
+    for line in lines {
+        let reply = probe.cmd(&line).await.unwrap();
+        assert!(reply.positive(), "{line}: {reply:?}");
+    }
+    probe
+        .send(format!("{message}.\r\n").as_bytes())
+        .await
+        .unwrap();
+    let reply = probe.reply().await.unwrap();
+    assert_eq!(reply.code, 250, "{reply:?}");
+    reply.text().rsplit(' ').next().unwrap().to_owned()
+}
+
+/// Looks until there is something, and panics with `what` when there never is.
+async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn accepted(sink: &Sink) -> Vec<Arc<Record>> {
+    let mut records = sink.records();
+    records.retain(|record| record.accepted);
+    records
+}
+
+/// Waits until a sink has taken this many messages, and returns them.
+async fn taken(sink: &Sink, count: usize) -> Vec<Arc<Record>> {
+    let records = wait_for(&format!("{count} messages at {}", sink.address()), || {
+        Some(accepted(sink)).filter(|records| records.len() >= count)
+    })
+    .await;
+    assert_eq!(records.len(), count);
+    records
+}
+
+fn recipients(record: &Record) -> Vec<&str> {
+    record.delivered_to().collect()
+}
+
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in {text}");
+    }
+}
