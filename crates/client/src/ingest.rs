@@ -1,11 +1,12 @@
-//! Handing messages in. All intakes of a process share one stream, whose frames carry what has gathered.
+//! Handing messages in. All intakes of a process share one stream to each node, whose frames carry what has gathered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use skein_model::spool::Accept;
 use skein_model::{BodyRef, GroupId, MessageId, NodeId, UnixMs, codec};
@@ -20,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::SpoolError;
 use crate::channel::Channel;
+use crate::cluster::Cluster;
 
 /// Items that wait for the stream; a full queue holds the SMTP sessions back.
 const QUEUED_ITEMS: usize = 1024;
@@ -34,49 +36,135 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 type Answer = Result<ingest_result::Result, SpoolError>;
 type Waiting = Arc<Mutex<HashMap<MessageId, oneshot::Sender<Answer>>>>;
 
+/// A voter that does not take the next bytes of a body by then goes on without it, and pulls the body later.
+const SLOW: Duration = Duration::from_secs(5);
+/// Between two tries to commit, while a group finds a leader.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 struct IngestStream {
     items: mpsc::Sender<IngestItem>,
     waiting: Waiting,
 }
 
-/// A spool group.
+/// A spool group. Clones share its streams.
 #[derive(Debug, Clone)]
 pub struct Spool {
-    pub(crate) client: SpoolClient<Channel>,
-    group: GroupId,
-    stream: Arc<Mutex<Option<Arc<IngestStream>>>>,
+    pub(crate) cluster: Cluster,
+    pub(crate) group: GroupId,
+    streams: Arc<Mutex<HashMap<NodeId, Arc<IngestStream>>>>,
 }
 
-impl Spool {
-    pub fn new(channel: Channel, group: GroupId) -> Self {
-        let client = SpoolClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+/// All spool groups of a cluster.
+#[derive(Debug, Clone)]
+pub struct Spools {
+    cluster: Cluster,
+    groups: Arc<Mutex<HashMap<GroupId, Spool>>>,
+}
+
+impl Spools {
+    pub fn new(cluster: Cluster) -> Self {
         Self {
-            client,
-            group,
-            stream: Arc::default(),
+            cluster,
+            groups: Arc::default(),
         }
     }
 
-    /// Starts the body of a new message. Dropping the upload before its end discards it.
-    pub fn begin(&self, now: UnixMs, random: u64) -> Upload {
-        Upload {
-            id: MessageId::new(now, self.group, random),
-            stream: self.open_stream(),
-            done: false,
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub fn get(&self, group: GroupId) -> Spool {
+        let mut groups = self.groups.lock();
+        groups
+            .entry(group)
+            .or_insert_with(|| Spool::new(self.cluster.clone(), group))
+            .clone()
+    }
+
+    /// A group that can take a message, if there is one.
+    pub fn pick(&self, random: u64) -> Option<Spool> {
+        let ready = self.cluster.ready_spools();
+        let place = random.checked_rem(ready.len() as u64)?;
+        Some(self.get(ready[usize::try_from(place).ok()?]))
+    }
+}
+
+pub(crate) fn client(channel: Channel) -> SpoolClient<Channel> {
+    SpoolClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+impl Spool {
+    pub fn new(cluster: Cluster, group: GroupId) -> Self {
+        Self {
+            cluster,
+            group,
+            streams: Arc::default(),
         }
+    }
+
+    /// Starts the body of a new message at all voters. Dropping the upload before its end discards it.
+    ///
+    /// # Errors
+    /// No voter of the group is known.
+    pub fn begin(&self, now: UnixMs, random: u64) -> Result<Upload, SpoolError> {
+        let info = self.cluster.group(self.group);
+        if info.leader.is_none() {
+            return Err(SpoolError::Unavailable(format!(
+                "group {} has no leader",
+                self.group
+            )));
+        }
+        let replicas = info
+            .voters
+            .iter()
+            .map(|(node, address)| self.open_stream(*node, address));
+        Ok(Upload {
+            id: MessageId::new(now, self.group, random),
+            majority: info.majority(),
+            replicas: replicas.collect(),
+            done: false,
+        })
     }
 
     /// Returns when the message is committed.
     pub async fn accept(&self, accept: &Accept) -> Result<(), SpoolError> {
         let command = Bytes::from(codec::encode(accept));
-        match self
-            .open_stream()
-            .ask(accept.id, Step::Accept(command))
-            .await?
-        {
+        let until = Instant::now() + DEADLINE;
+        let mut unknown = None;
+        loop {
+            let error = match self.try_accept(accept.id, command.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => return Err(error),
+                Err(error) => error,
+            };
+            // A command is idempotent, so one whose fate is not known is offered again.
+            if matches!(error, SpoolError::Unknown(_)) {
+                unknown = Some(error.clone());
+            }
+            if Instant::now() + TRY_AGAIN > until {
+                return Err(unknown.unwrap_or(error));
+            }
+            self.cluster.doubt();
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    async fn try_accept(&self, id: MessageId, command: Bytes) -> Result<(), SpoolError> {
+        let info = self.cluster.group(self.group);
+        let leader = info
+            .leader
+            .and_then(|leader| Some((leader, info.voters.get(&leader)?)));
+        let Some((leader, address)) = leader else {
+            return Err(SpoolError::Unavailable(format!(
+                "group {} has no leader",
+                self.group
+            )));
+        };
+        let stream = self.open_stream(leader, address);
+        match stream.ask(id, Step::Accept(command)).await? {
             ingest_result::Result::Accepted(_) => Ok(()),
             other => Err(SpoolError::Refused(format!(
                 "an accept was answered with {other:?}"
@@ -84,37 +172,48 @@ impl Spool {
         }
     }
 
-    /// The bytes of a stored message from `offset` on.
+    /// The bytes of a stored message from `offset` on, from the first voter that has them.
     pub async fn read_body(
         &self,
         id: MessageId,
         offset: u64,
     ) -> Result<impl Stream<Item = Result<Bytes, SpoolError>> + Send + Unpin + 'static, SpoolError>
     {
-        let request = ReadBodyRequest {
-            id: convert::message_id_bytes(id),
-            offset,
-        };
-        let parts = self
-            .client
-            .clone()
-            .read_body(request)
-            .await
-            .map_err(|status| SpoolError::from_status("reading a body", &status))?
-            .into_inner();
-        Ok(parts.map(|part| match part {
-            Ok(part) => Ok(part.data),
-            Err(status) => Err(SpoolError::from_status("reading a body", &status)),
-        }))
+        let info = self.cluster.group(self.group);
+        let mut voters: Vec<_> = info.voters.iter().collect();
+        voters.sort_by_key(|(node, _)| info.leader != Some(**node));
+        let mut last = SpoolError::Unavailable(format!("group {} has no voter", self.group));
+        for (_, address) in voters {
+            let request = ReadBodyRequest {
+                id: convert::message_id_bytes(id),
+                offset,
+            };
+            match client(self.cluster.channel(address))
+                .read_body(request)
+                .await
+            {
+                Ok(parts) => {
+                    return Ok(parts.into_inner().map(|part| match part {
+                        Ok(part) => Ok(part.data),
+                        Err(status) => Err(SpoolError::from_status("reading a body", &status)),
+                    }));
+                }
+                Err(status) => last = SpoolError::from_status("reading a body", &status),
+            }
+        }
+        Err(last)
     }
 
-    fn open_stream(&self) -> Arc<IngestStream> {
-        let mut current = self.stream.lock();
-        if let Some(stream) = current.as_ref().filter(|stream| !stream.items.is_closed()) {
+    fn open_stream(&self, node: NodeId, address: &str) -> Arc<IngestStream> {
+        let mut streams = self.streams.lock();
+        if let Some(stream) = streams
+            .get(&node)
+            .filter(|stream| !stream.items.is_closed())
+        {
             return stream.clone();
         }
-        let stream = Arc::new(IngestStream::start(self.client.clone()));
-        *current = Some(stream.clone());
+        let stream = Arc::new(IngestStream::start(client(self.cluster.channel(address))));
+        streams.insert(node, stream.clone());
         stream
     }
 }
@@ -228,7 +327,9 @@ async fn deliver_answers(mut replies: tonic::Streaming<IngestReply>, waiting: &W
 #[derive(Debug)]
 pub struct Upload {
     id: MessageId,
-    stream: Arc<IngestStream>,
+    /// Voters that have all of it so far.
+    replicas: Vec<Arc<IngestStream>>,
+    majority: usize,
     done: bool,
 }
 
@@ -238,37 +339,87 @@ impl Upload {
         self.id
     }
 
-    /// Adds bytes, at most 1 MiB at a time. Waits while the disk is behind.
+    /// Adds bytes, at most 1 MiB at a time. Waits while disks are behind.
     pub async fn write(&mut self, data: Bytes) -> Result<(), SpoolError> {
-        self.stream.send(self.id, Step::Append(data)).await
+        let sends = self.replicas.iter().map(|replica| {
+            let send = replica.send(self.id, Step::Append(data.clone()));
+            async move { matches!(tokio::time::timeout(SLOW, send).await, Ok(Ok(()))) }
+        });
+        let mut taken = join_all(sends).await.into_iter();
+        self.replicas.retain(|_| taken.next().unwrap_or(false));
+        self.check_majority()
     }
 
-    /// Returns when the body is fsynced.
+    fn check_majority(&self) -> Result<(), SpoolError> {
+        if self.replicas.len() < self.majority {
+            return Err(SpoolError::Unavailable(
+                "too few voters take the body".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns when the body is fsynced by a majority. The other voters go on.
     pub async fn finish(mut self) -> Result<BodyRef, SpoolError> {
-        let answer = self.stream.ask(self.id, Step::Finish(true)).await;
-        self.done = answer.is_ok();
-        match answer? {
-            ingest_result::Result::Stored(stored) => Ok(BodyRef {
+        self.check_majority()?;
+        self.done = true;
+        let (results, mut answers) = mpsc::channel(self.replicas.len());
+        for replica in self.replicas.drain(..) {
+            let (id, results) = (self.id, results.clone());
+            tokio::spawn(async move {
+                let answer = replica.ask(id, Step::Finish(true)).await;
+                // The majority is complete without this one.
+                let _ = results.send(answer).await;
+            });
+        }
+        drop(results);
+        let mut body: Option<BodyRef> = None;
+        let mut last = SpoolError::Unavailable("too few voters stored the body".into());
+        while let Some(answer) = answers.recv().await {
+            let stored = match answer {
+                Ok(ingest_result::Result::Stored(stored)) => stored,
+                Ok(other) => {
+                    last = SpoolError::Refused(format!(
+                        "the end of a body was answered with {other:?}"
+                    ));
+                    continue;
+                }
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            let body = body.get_or_insert_with(|| BodyRef {
                 bytes: stored.bytes,
                 crc32c: stored.crc32c,
-                acks: vec![NodeId(stored.node)],
-            }),
-            other => Err(SpoolError::Refused(format!(
-                "the end of a body was answered with {other:?}"
-            ))),
+                acks: Vec::new(),
+            });
+            if (body.bytes, body.crc32c) != (stored.bytes, stored.crc32c) {
+                return Err(SpoolError::Refused(
+                    "the voters stored different bytes".into(),
+                ));
+            }
+            body.acks.push(NodeId(stored.node));
+            if body.acks.len() >= self.majority {
+                return Ok(body.clone());
+            }
         }
+        Err(last)
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.done {
+        if self.done {
+            return;
+        }
+        for replica in &self.replicas {
             // A full queue means that the sweep of orphaned bodies finds this one later.
             let item = IngestItem {
                 id: convert::message_id_bytes(self.id),
                 step: Some(Step::Abort(true)),
             };
-            let _ = self.stream.items.try_send(item);
+            let _ = replica.items.try_send(item);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Typed gRPC clients with deadlines and retries.
 
 mod channel;
+mod cluster;
 mod ingest;
 mod sessions;
 mod work;
 
 pub use channel::{Channel, connect, in_process};
-pub use ingest::{Spool, Upload};
-pub use sessions::{Session, Sessions};
+pub use cluster::{Cluster, Connect, GroupInfo, View};
+pub use ingest::{Spool, Spools, Upload};
+pub use sessions::{KeptSession, Lease, Session, Sessions};
 pub use work::{Assigned, Reporter, Work};
 
 use skein_wire::internal::problem::Kind;

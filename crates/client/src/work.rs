@@ -1,29 +1,31 @@
-//! Taking tasks and reporting on them.
+//! Taking tasks of one spool group and reporting on them, through changes of its leader and of our slots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use skein_model::spool::{MessageRow, Report, TaskRow};
-use skein_model::{Epoch, SessionId, TaskId, codec};
+use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
+use skein_wire::internal::work_request::Request;
 use skein_wire::internal::{
-    OpenWork, OwnedSlot, Reports, Task, WorkReply, WorkRequest, work_request::Request,
+    OpenWork, OwnedSlot, OwnedSlots, Reports, Task, TaskRef, WorkReply, WorkRequest,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::SpoolError;
-use crate::ingest::Spool;
+use crate::ingest::{Spool, client};
 use crate::sessions::Session;
 
 /// Reports that wait for the stream; results are small, and a sender's window bounds them anyway.
 const QUEUED_REPORTS: usize = 4096;
 const FRAME_REPORTS: usize = 256;
-/// A report that is not committed by then is sent again over a new stream.
+/// A report that is not answered by then is sent again.
 const DEADLINE: Duration = Duration::from_secs(20);
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// A task that is ours to attempt.
 #[derive(Debug, Clone)]
@@ -37,79 +39,59 @@ pub struct Assigned {
     pub body: Option<Bytes>,
 }
 
-type Waiting = Arc<Mutex<HashMap<TaskId, oneshot::Sender<Result<(), SpoolError>>>>>;
-
-/// The work stream of one session at one spool group.
+/// The tasks of one spool group for as long as this lives.
 #[derive(Debug)]
 pub struct Work {
-    replies: mpsc::Receiver<Vec<Assigned>>,
+    tasks: mpsc::Receiver<Vec<Assigned>>,
     reporter: Reporter,
 }
 
 /// Reports results; many tasks share it.
 #[derive(Debug, Clone)]
 pub struct Reporter {
-    reports: mpsc::Sender<(TaskId, Bytes)>,
-    waiting: Waiting,
+    shared: Arc<Shared>,
+    open: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Of the present stream; none while there is none.
+    stream: Mutex<Option<mpsc::Sender<Bytes>>>,
+    waiting: Mutex<HashMap<TaskId, oneshot::Sender<Result<(), SpoolError>>>>,
+    /// Given out and not settled: told to each new leader, so that it gives them to nobody else.
+    held: Mutex<HashSet<TaskId>>,
 }
 
 impl Spool {
-    /// Claims the session's slots and receives their due tasks, at most `window` without a report.
-    pub async fn work(&self, session: &Session, window: u32) -> Result<Work, SpoolError> {
-        let slots = session
-            .slots
-            .iter()
-            .map(|(slot, epoch)| OwnedSlot {
-                slot: slot.0.into(),
-                epoch: epoch.0,
-            })
-            .collect();
-        let open = OpenWork {
-            session: session.id.0,
-            slots,
-            window,
-        };
-        let (frames, outgoing) = mpsc::channel(4);
-        let first = WorkRequest {
-            request: Some(Request::Open(open)),
-        };
-        frames
-            .try_send(first)
-            .expect("the channel is new and has room");
-        let replies = self
-            .client
-            .clone()
-            .work(ReceiverStream::new(outgoing))
-            .await
-            .map_err(|status| SpoolError::from_status("opening a work stream", &status))?
-            .into_inner();
-
-        let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
+    /// Receives due tasks of the session's slots, at most `window` without a report, until the result is dropped.
+    pub fn work(&self, session: watch::Receiver<Session>, window: u32) -> Work {
         let (tasks, received) = mpsc::channel(16);
-        let waiting = Waiting::default();
-        let session = session.id;
-        let answers = waiting.clone();
-        let send = tokio::spawn(send_reports(queue, frames));
-        tokio::spawn(async move {
-            let reason = receive(replies, session, &tasks, &answers).await;
-            send.abort();
-            // The task owned the queue of reports: a reporter that comes now sees it closed.
-            let _ = send.await;
-            for (_, waiter) in answers.lock().drain() {
-                let _ = waiter.send(Err(SpoolError::Unknown(reason.clone())));
-            }
+        let (opened, open) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            stream: Mutex::default(),
+            waiting: Mutex::default(),
+            held: Mutex::default(),
         });
-        Ok(Work {
-            replies: received,
-            reporter: Reporter { reports, waiting },
-        })
+        let worker = Worker {
+            spool: self.clone(),
+            session,
+            window,
+            tasks,
+            shared: shared.clone(),
+            opened,
+        };
+        tokio::spawn(worker.run());
+        Work {
+            tasks: received,
+            reporter: Reporter { shared, open },
+        }
     }
 }
 
 impl Work {
-    /// The next tasks; none when the stream ended.
+    /// The next tasks.
     pub async fn next(&mut self) -> Option<Vec<Assigned>> {
-        self.replies.recv().await
+        self.tasks.recv().await
     }
 
     pub fn reporter(&self) -> Reporter {
@@ -118,100 +100,214 @@ impl Work {
 }
 
 impl Reporter {
-    /// Returns when the report is committed. On any error the same report may be sent again.
+    /// Returns when the report is committed, or refused because the task is another's. Tries again, over as many
+    /// streams as it takes.
     pub async fn report(&self, report: &Report) -> Result<(), SpoolError> {
-        let (waiter, answer) = oneshot::channel();
-        self.waiting.lock().insert(report.task, waiter);
         let bytes = Bytes::from(codec::encode(report));
-        if self.reports.send((report.task, bytes)).await.is_err() {
-            self.waiting.lock().remove(&report.task);
-            return Err(SpoolError::Unavailable("the work stream broke".into()));
-        }
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(SpoolError::Unknown("the work stream broke".into())),
-            Err(_) => {
-                self.waiting.lock().remove(&report.task);
-                Err(SpoolError::Unknown(format!(
-                    "no answer within {} s",
-                    DEADLINE.as_secs()
-                )))
+        loop {
+            match self.try_report(report.task, bytes.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(SpoolError::Refused(reason)) => return Err(SpoolError::Refused(reason)),
+                Err(error) => {
+                    tracing::debug!(task = %report.task, %error, "a report is not committed yet")
+                }
             }
+            tokio::time::sleep(TRY_AGAIN).await;
         }
+    }
+
+    async fn try_report(&self, task: TaskId, bytes: Bytes) -> Result<(), SpoolError> {
+        let broke = || SpoolError::Unavailable("there is no work stream".into());
+        let stream = self.shared.stream.lock().clone().ok_or_else(broke)?;
+        let (waiter, answer) = oneshot::channel();
+        self.shared.waiting.lock().insert(task, waiter);
+        let answered = async {
+            stream.send(bytes).await.map_err(|_| broke())?;
+            answer.await.unwrap_or_else(|_| Err(broke()))
+        };
+        let result = tokio::time::timeout(DEADLINE, answered).await;
+        self.shared.waiting.lock().remove(&task);
+        result.unwrap_or_else(|_| Err(SpoolError::Unknown("no answer".into())))
+    }
+
+    /// The task is settled, or was never begun: it is not ours any more.
+    pub fn release(&self, task: TaskId) {
+        self.shared.held.lock().remove(&task);
     }
 
     /// Whether results can be reported at this moment, which is asked right before a final dot.
     pub fn is_open(&self) -> bool {
-        !self.reports.is_closed()
+        *self.open.borrow()
+    }
+
+    /// Completes when results can be reported or cannot any more.
+    pub fn opened(&self) -> watch::Receiver<bool> {
+        self.open.clone()
     }
 }
 
-async fn send_reports(
-    mut queue: mpsc::Receiver<(TaskId, Bytes)>,
-    frames: mpsc::Sender<WorkRequest>,
-) {
-    while let Some((_, first)) = queue.recv().await {
+struct Worker {
+    spool: Spool,
+    session: watch::Receiver<Session>,
+    window: u32,
+    tasks: mpsc::Sender<Vec<Assigned>>,
+    shared: Arc<Shared>,
+    opened: watch::Sender<bool>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        while !self.tasks.is_closed() {
+            let session = self.session.borrow_and_update().clone();
+            let Some(id) = session.id else {
+                tokio::select! {
+                    changed = self.session.changed() => if changed.is_err() { return },
+                    () = self.tasks.closed() => return,
+                }
+                continue;
+            };
+            let reason = match self.stream(id, &session.slots).await {
+                Ok(reason) => reason,
+                Err(error) => error.to_string(),
+            };
+            self.shared.stream.lock().take();
+            self.opened.send_replace(false);
+            for (_, waiter) in self.shared.waiting.lock().drain() {
+                let _ = waiter.send(Err(SpoolError::Unknown(reason.clone())));
+            }
+            tracing::info!(group = %self.spool.group, reason, "no work stream");
+            self.spool.cluster.doubt();
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    /// One stream, from its opening to its end, whose reason is returned.
+    async fn stream(
+        &mut self,
+        id: SessionId,
+        slots: &[(Slot, Epoch)],
+    ) -> Result<String, SpoolError> {
+        let Some((_, channel)) = self.spool.cluster.leader(self.spool.group) else {
+            return Err(SpoolError::Unavailable("the group has no leader".into()));
+        };
+        let held = self
+            .shared
+            .held
+            .lock()
+            .iter()
+            .map(|task| TaskRef {
+                message_id: convert::message_id_bytes(task.message),
+                number: task.number,
+            })
+            .collect();
+        let open = OpenWork {
+            session: id.0,
+            slots: owned(slots),
+            window: self.window,
+            group: self.spool.group.0.into(),
+            held,
+        };
+        let (frames, outgoing) = mpsc::channel(4);
+        let first = request(Request::Open(open));
+        frames
+            .try_send(first)
+            .expect("the channel is new and has room");
+        let mut replies = client(channel)
+            .work(ReceiverStream::new(outgoing))
+            .await
+            .map_err(|status| SpoolError::from_status("opening a work stream", &status))?
+            .into_inner();
+        let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
+        *self.shared.stream.lock() = Some(reports);
+        self.opened.send_replace(true);
+        tracing::info!(group = %self.spool.group, session = %id, slots = slots.len(), "work stream open");
+        let sending = tokio::spawn(send_reports(queue, frames.clone()));
+        let reason = loop {
+            tokio::select! {
+                reply = replies.message() => match reply {
+                    Ok(Some(reply)) => if let Err(reason) = self.receive(id, reply).await {
+                        break reason;
+                    },
+                    Ok(None) => break "the server closed the stream".to_owned(),
+                    Err(status) => break status.message().to_owned(),
+                },
+                changed = self.session.changed() => {
+                    let now = self.session.borrow_and_update().clone();
+                    if changed.is_err() || now.id != Some(id) {
+                        break "the session ended".to_owned();
+                    }
+                    let slots = OwnedSlots { slots: owned(&now.slots) };
+                    if frames.send(request(Request::Slots(slots))).await.is_err() {
+                        break "the server closed the stream".to_owned();
+                    }
+                }
+                () = self.tasks.closed() => break "the sender is done".to_owned(),
+            }
+        };
+        sending.abort();
+        Ok(reason)
+    }
+
+    async fn receive(&self, session: SessionId, reply: WorkReply) -> Result<(), String> {
+        for result in reply.recorded {
+            let task = convert::task_id(&result.message_id, result.number)
+                .map_err(|error| format!("the server sent a result of no task: {error}"))?;
+            if let Some(waiter) = self.shared.waiting.lock().remove(&task) {
+                let result = result
+                    .problem
+                    .map_or(Ok(()), |p| Err(SpoolError::from_problem(p)));
+                // A waiter that is gone gave up at its deadline.
+                let _ = waiter.send(result);
+            }
+        }
+        if reply.tasks.is_empty() {
+            return Ok(());
+        }
+        let tasks = reply.tasks.into_iter().map(|task| read_task(session, task));
+        let tasks: Vec<Assigned> = tasks
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("the server sent a task that cannot be read: {error}"))?;
+        self.shared
+            .held
+            .lock()
+            .extend(tasks.iter().map(|task| task.id));
+        let sent = self.tasks.send(tasks).await;
+        sent.map_err(|_| "the sender is done".to_owned())
+    }
+}
+
+fn request(request: Request) -> WorkRequest {
+    WorkRequest {
+        request: Some(request),
+    }
+}
+
+fn owned(slots: &[(Slot, Epoch)]) -> Vec<OwnedSlot> {
+    slots
+        .iter()
+        .map(|(slot, epoch)| OwnedSlot {
+            slot: slot.0.into(),
+            epoch: epoch.0,
+        })
+        .collect()
+}
+
+/// Puts what waits into one frame.
+async fn send_reports(mut queue: mpsc::Receiver<Bytes>, frames: mpsc::Sender<WorkRequest>) {
+    while let Some(first) = queue.recv().await {
         let mut reports = vec![first];
         while reports.len() < FRAME_REPORTS {
-            let Ok((_, report)) = queue.try_recv() else {
+            let Ok(report) = queue.try_recv() else {
                 break;
             };
             reports.push(report);
         }
-        let frame = WorkRequest {
-            request: Some(Request::Reports(Reports { reports })),
-        };
-        if frames.send(frame).await.is_err() {
+        if frames
+            .send(request(Request::Reports(Reports { reports })))
+            .await
+            .is_err()
+        {
             return;
-        }
-    }
-    // No reporter is left; the stream is held open until the server ends it or the receiver goes.
-    frames.closed().await;
-}
-
-/// Returns the reason why the stream ended.
-async fn receive(
-    mut replies: tonic::Streaming<WorkReply>,
-    session: SessionId,
-    tasks: &mpsc::Sender<Vec<Assigned>>,
-    waiting: &Waiting,
-) -> String {
-    loop {
-        let reply = tokio::select! {
-            reply = replies.message() => reply,
-            () = tasks.closed() => return "the sender closed the stream".into(),
-        };
-        let reply = match reply {
-            Ok(Some(reply)) => reply,
-            Ok(None) => return "the server closed the stream".into(),
-            Err(status) => return status.message().to_owned(),
-        };
-        for result in reply.recorded {
-            let Ok(task) = convert::task_id(&result.message_id, result.number) else {
-                return "the server sent a result without an id".into();
-            };
-            if let Some(waiter) = waiting.lock().remove(&task) {
-                // A waiter that is gone gave up at its deadline.
-                let _ = waiter.send(
-                    result
-                        .problem
-                        .map_or(Ok(()), |p| Err(SpoolError::from_problem(p))),
-                );
-            }
-        }
-        let assigned: Result<Vec<_>, _> = reply
-            .tasks
-            .into_iter()
-            .map(|task| read_task(session, task))
-            .collect();
-        match assigned {
-            Ok(assigned) if assigned.is_empty() => {}
-            Ok(assigned) => {
-                if tasks.send(assigned).await.is_err() {
-                    return "the sender closed the stream".into();
-                }
-            }
-            Err(error) => return format!("the server sent a task that cannot be read: {error}"),
         }
     }
 }

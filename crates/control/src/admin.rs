@@ -16,7 +16,7 @@ use skein_wire::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::group::Group;
+use crate::raft::Group;
 use crate::{Config, SpoolGroup};
 
 /// A page of any list; larger answers cost memory and are read by nobody.

@@ -1,6 +1,7 @@
 //! Reading the event log: at least once, in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_model::event::Event;
 use skein_model::spool::{Command, query};
@@ -9,12 +10,13 @@ use skein_store::Reader;
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::group::Group;
+use crate::raft::Group;
 
 /// Events of one read; an event is a few hundred bytes.
 const BATCH: usize = 1000;
 /// Rows that one trim removes, so that an apply stays short.
 const TRIM_LIMIT: u32 = 4000;
+const LOOK_FOR_ROLE: Duration = Duration::from_secs(1);
 /// How long `message show` knows a message after its end.
 const HISTORY: DurationMs = DurationMs::from_secs(24 * 3600);
 
@@ -48,6 +50,12 @@ impl EventReader {
     pub async fn next_batch(&mut self) -> Option<Vec<Event>> {
         loop {
             self.grown.borrow_and_update();
+            if !self.group.is_leader() {
+                // The leader's sink writes them; this node goes on where that stopped, if it leads one day.
+                tokio::time::sleep(LOOK_FOR_ROLE).await;
+                self.next = self.next.max(query::state(&self.reader).first_seq);
+                continue;
+            }
             let events = query::events(&self.reader, self.next, BATCH);
             if let Some(last) = events.last() {
                 self.next = last.seq + 1;

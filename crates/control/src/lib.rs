@@ -3,38 +3,69 @@
 mod admin;
 mod clock;
 mod events;
-mod group;
+mod found;
 mod node_id;
-mod proposer;
+mod peer_service;
+mod peers;
+mod raft;
 mod sessions;
 mod spool;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clock::now;
 pub use events::EventReader;
-use skein_model::{GroupId, NodeId};
-use skein_store::{Bodies, MetaMachine, Reader, SpoolMachine, Store};
+pub use peers::Connect;
+use skein_model::{GroupId, NodeId, SessionId};
+use skein_store::{Bodies, Hooks, Machine, MetaMachine, Reader, SpoolMachine, Store};
+use skein_wire::internal::peer_server::PeerServer;
 use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 use skein_wire::v1::admin_server::AdminServer;
 use tonic::transport::server::{Router, Server};
 
-use crate::group::Group;
+use crate::peer_service::PeerService;
+use crate::peers::Peers;
+use crate::raft::{Group, Network};
+use crate::sessions::SessionsService;
+use crate::spool::bodies::BodiesNeeded;
 use crate::spool::{Dispatch, SpoolService};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+const LOOK_FOR_LEADER: Duration = Duration::from_millis(20);
+const MEET_AGAIN: Duration = Duration::from_millis(300);
+/// A change of roles wakes at once; this covers one that came between two looks.
+const CHECK_ROLE: Duration = Duration::from_millis(500);
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     pub data_dir: PathBuf,
     /// Shown by the admin API.
     pub version: String,
     pub role: String,
+    /// Where other nodes reach this one; empty on a node that is alone.
+    pub address: String,
+    /// The control nodes that found a cluster together, this one among them; empty on a node that is alone.
+    pub founders: Vec<String>,
+    /// Spool groups that a new cluster has.
+    pub spool_groups: u16,
+    pub connect: Connect,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("data_dir", &self.data_dir)
+            .field("address", &self.address)
+            .field("founders", &self.founders)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +78,7 @@ pub enum StartError {
     Raft { group: GroupId, reason: String },
 }
 
-/// What a service needs of the spool group that this node holds.
+/// What a service needs of a spool group of this node.
 #[derive(Clone)]
 pub(crate) struct SpoolGroup {
     pub group: Arc<Group>,
@@ -55,27 +86,34 @@ pub(crate) struct SpoolGroup {
     pub bodies: Bodies,
     pub dispatch: Arc<Dispatch>,
     pub node: NodeId,
+    /// Whether a session is registered, as far as this node knows.
+    pub session_lives: Arc<dyn Fn(SessionId) -> bool + Send + Sync>,
 }
 
 /// A running control function.
 pub struct Control {
     config: Config,
+    node: NodeId,
     started_at: skein_model::UnixMs,
-    meta: Arc<Group>,
+    store: Arc<Store>,
+    groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
     meta_reader: Reader,
-    spool: SpoolGroup,
+    sessions: SessionsService,
+    spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    peers: Peers,
 }
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control")
-            .field("node", &self.spool.node)
+            .field("node", &self.node)
             .finish_non_exhaustive()
     }
 }
 
 impl Control {
-    /// Opens the store, starts both groups and waits until they have a leader.
+    /// Opens the store and starts the groups. A node that is alone leads them when this returns; one of a cluster
+    /// needs its services served and [`Control::found`].
     ///
     /// # Errors
     /// The data directory cannot be used, or its content cannot be trusted.
@@ -86,48 +124,101 @@ impl Control {
             tokio::task::spawn_blocking(move || Store::open(&dir, skein_store::Options::default()))
                 .await
                 .expect("opening the store does not panic")?;
-        let bodies = store.bodies();
-
+        let peers = Peers::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
-        let (log, machine) = store.group(GroupId::META, MetaMachine, Arc::new(|_| {}));
-        let meta = Arc::new(Group::start(GroupId::META, node, log, machine).await?);
-
-        let reader = store.reader(GroupId::FIRST_SPOOL);
-        let dispatch = Arc::new(Dispatch::new(reader.clone(), bodies.clone()));
-        let hints = dispatch.clone();
-        let on_effects = Arc::new(move |effects: Vec<_>| hints.on_effects(&effects));
-        let (log, machine) = store.group(GroupId::FIRST_SPOOL, SpoolMachine, on_effects);
-        let group = Arc::new(Group::start(GroupId::FIRST_SPOOL, node, log, machine).await?);
-        // The log has been applied up to what was committed, so the rows are what a leader starts from.
-        dispatch.load();
-        spool::sweep_orphans(bodies.clone(), reader.clone());
-
-        Ok(Self {
+        let meta = start_group(
+            &store,
+            &peers,
+            node,
+            GroupId::META,
+            MetaMachine,
+            Hooks::default(),
+        );
+        let meta = meta.await?;
+        let mut groups = BTreeMap::from([(GroupId::META, meta.clone())]);
+        let mut spools = BTreeMap::new();
+        for number in 1..=config.spool_groups {
+            let rows = meta_reader.clone();
+            let session_lives = Arc::new(move |id| skein_model::meta::session_lives(&rows, id));
+            let id = GroupId(number);
+            let spool = start_spool(&store, &peers, node, id, session_lives).await?;
+            groups.insert(id, spool.group.clone());
+            spools.insert(id, spool);
+        }
+        let control = Self {
+            sessions: SessionsService::start(meta, meta_reader.clone()),
             config,
+            node,
             started_at: now(),
-            meta,
+            store,
+            groups: Arc::new(groups),
             meta_reader,
-            spool: SpoolGroup {
-                group,
-                reader,
-                bodies,
-                dispatch,
-                node,
-            },
-        })
+            spools: Arc::new(spools),
+            peers,
+        };
+        if control.config.founders.is_empty() {
+            control
+                .initialize(BTreeMap::from([(node, control.config.address.clone())]))
+                .await?;
+            control.wait_until_leading().await;
+        }
+        let readers = control
+            .spools
+            .iter()
+            .map(|(id, spool)| (*id, spool.reader.clone()));
+        spool::sweep_orphans(control.store.bodies(), readers.collect());
+        Ok(control)
     }
 
-    /// The services that senders use.
+    async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
+        for group in self.groups.values() {
+            group.initialize(&members).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_leading(&self) {
+        while !self.spools.values().all(|spool| spool.dispatch.leads())
+            || !self.groups[&GroupId::META].is_leader()
+        {
+            tokio::time::sleep(LOOK_FOR_LEADER).await;
+        }
+    }
+
+    /// Makes the cluster if none of its founders knows one. The first of them does it when it has met all others, and
+    /// once: whoever comes later finds members.
+    pub async fn found(&self) -> Result<(), StartError> {
+        if self.config.founders.first() != Some(&self.config.address) {
+            return Ok(());
+        }
+        while !self.groups[&GroupId::META].is_member() {
+            if let Some(members) = found::meet(&self.peers, &self.config.founders).await {
+                return self.initialize(members).await;
+            }
+            tokio::time::sleep(MEET_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// The services that senders and other control nodes use.
     pub fn internal_router(&self) -> Router {
-        let spool = SpoolServer::new(SpoolService::new(self.spool.clone()))
+        let spool = SpoolServer::new(SpoolService::new(self.spools.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let sessions = sessions::SessionsService::new(self.meta.clone(), self.meta_reader.clone());
+        let peer = PeerServer::new(PeerService {
+            node: self.node,
+            address: self.config.address.clone(),
+            version: self.config.version.clone(),
+            store: self.store.clone(),
+            groups: self.groups.clone(),
+        })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(spool)
-            .add_service(SessionsServer::new(sessions))
+            .add_service(peer)
+            .add_service(SessionsServer::new(self.sessions.clone()))
     }
 
     /// The services that people use.
@@ -135,34 +226,129 @@ impl Control {
         let admin = admin::AdminService {
             config: self.config.clone(),
             started_at: self.started_at,
-            meta: self.meta.clone(),
+            meta: self.groups[&GroupId::META].clone(),
             meta_reader: self.meta_reader.clone(),
-            spool: self.spool.clone(),
+            spool: self.spools[&GroupId::FIRST_SPOOL].clone(),
         };
         Server::builder().add_service(AdminServer::new(admin))
     }
 
-    /// The event log from the first event that no sink has taken yet.
-    pub fn events(&self) -> EventReader {
-        EventReader::new(
-            self.spool.group.clone(),
-            self.spool.reader.clone(),
-            self.spool.dispatch.events(),
-        )
+    /// The event logs of all groups, each from the first event that no sink has taken yet.
+    pub fn events(&self) -> Vec<EventReader> {
+        let readers = self.spools.values().map(|spool| {
+            EventReader::new(
+                spool.group.clone(),
+                spool.reader.clone(),
+                spool.dispatch.events(),
+            )
+        });
+        readers.collect()
     }
 
-    /// What the groups hold, for metrics.
-    pub fn state(&self) -> skein_model::spool::StateRow {
-        skein_model::spool::query::state(&self.spool.reader)
+    /// What the groups hold together, for metrics.
+    pub fn open_messages(&self) -> OpenMessages {
+        let mut sum = OpenMessages::default();
+        for spool in self.spools.values() {
+            let state = skein_model::spool::query::state(&spool.reader);
+            sum.messages += state.open_messages;
+            sum.tasks += state.open_tasks;
+            sum.body_bytes += state.open_body_bytes;
+        }
+        sum
     }
 
     pub fn is_ready(&self) -> bool {
-        self.meta.has_leader() && self.spool.group.has_leader()
+        self.groups.values().all(|group| group.has_leader())
     }
 
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
-        self.spool.group.shutdown().await;
-        self.meta.shutdown().await;
+        for group in self.groups.values() {
+            group.shutdown().await;
+        }
+    }
+}
+
+/// Messages with open recipients.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenMessages {
+    pub messages: u64,
+    pub tasks: u64,
+    pub body_bytes: u64,
+}
+
+async fn start_group<M: Machine>(
+    store: &Store,
+    peers: &Peers,
+    node: NodeId,
+    group: GroupId,
+    machine: M,
+    hooks: Hooks<M::Effect>,
+) -> Result<Arc<Group>, StartError> {
+    let failed = |reason: String| StartError::Raft { group, reason };
+    let (log, machine) = store
+        .group(group, machine, hooks)
+        .map_err(|error| failed(error.to_string()))?;
+    let network = Network {
+        group,
+        peers: peers.clone(),
+    };
+    Ok(Arc::new(Group::start(node, network, log, machine).await?))
+}
+
+async fn start_spool(
+    store: &Store,
+    peers: &Peers,
+    node: NodeId,
+    id: GroupId,
+    session_lives: Arc<dyn Fn(SessionId) -> bool + Send + Sync>,
+) -> Result<SpoolGroup, StartError> {
+    let (reader, bodies) = (store.reader(id), store.bodies());
+    let needed = BodiesNeeded::new(node);
+    let dispatch = Arc::new(Dispatch::new(
+        reader.clone(),
+        bodies.clone(),
+        needed.clone(),
+    ));
+    let (hints, missing) = (dispatch.clone(), needed.clone());
+    let hooks = Hooks {
+        on_effects: Arc::new(move |effects: Vec<_>| hints.on_effects(&effects)),
+        on_installed: Arc::new(move || missing.look_through_soon()),
+    };
+    let group = start_group(store, peers, node, id, SpoolMachine, hooks).await?;
+    let spool = SpoolGroup {
+        group,
+        reader,
+        bodies,
+        dispatch,
+        node,
+        session_lives,
+    };
+    tokio::spawn(follow_leadership(spool.clone()));
+    tokio::spawn(spool::bodies::pull(spool.clone(), needed, peers.clone()));
+    Ok(spool)
+}
+
+/// Dispenses while this node leads the group, and only then.
+async fn follow_leadership(spool: SpoolGroup) {
+    loop {
+        let changed = spool.group.role_changed();
+        if spool.group.is_leader() && !spool.dispatch.leads() {
+            // With everything applied that an earlier leader committed.
+            if spool.group.leads().await {
+                spool.dispatch.lead();
+                tracing::info!(group = %spool.group.id(), "this node leads");
+            } else {
+                tokio::time::sleep(LOOK_FOR_LEADER).await;
+                continue;
+            }
+        } else if !spool.group.is_leader() && spool.dispatch.leads() {
+            spool.dispatch.follow();
+            tracing::info!(group = %spool.group.id(), "this node leads no more");
+        }
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(CHECK_ROLE) => {}
+        }
     }
 }

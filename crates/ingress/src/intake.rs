@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use skein_client::{SpoolError, Upload};
+use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::header::{HeaderScan, ScanState};
 use skein_mail::trace::{self, ReceivedFields, WithProtocol};
 use skein_model::mail::{BodyType, Client, Ret};
@@ -35,6 +35,8 @@ pub struct Intake<'s> {
     kind: ListenerKind,
     tls: Option<(String, String)>,
     mail: MailFrom,
+    /// Where the message goes; chosen at MAIL, when a client can still be told to come again.
+    spool: Option<Spool>,
     recipients: Vec<(Domain, Recipient)>,
     body: Option<Body>,
 }
@@ -67,6 +69,7 @@ impl<'s> Intake<'s> {
             kind,
             tls: None,
             mail: MailFrom::default(),
+            spool: None,
             recipients: Vec::new(),
             body: None,
         }
@@ -88,6 +91,11 @@ impl<'s> Intake<'s> {
     }
 
     pub fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
+        self.spool = self.shared.spools.pick(rand::random());
+        if self.spool.is_none() {
+            let text = "No storage can take mail now, try again later";
+            return Some(Reply::new(451, (4, 3, 0), text));
+        }
         self.mail = mail;
         self.recipients.clear();
         None
@@ -129,10 +137,15 @@ impl<'s> Intake<'s> {
         None
     }
 
-    pub fn start_body(&mut self, peer: Peer) {
+    pub fn start_body(&mut self, peer: Peer) -> Option<Reply> {
         let at = now();
+        let spool = self.spool.as_ref()?;
+        let upload = match spool.begin(at, rand::random()) {
+            Ok(upload) => upload,
+            Err(error) => return Some(refusal(&error)),
+        };
         self.body = Some(Body {
-            upload: self.shared.spool.begin(at, rand::random()),
+            upload,
             peer,
             at,
             scan: HeaderScan::new(),
@@ -140,6 +153,7 @@ impl<'s> Intake<'s> {
             headers_done: false,
             refused: None,
         });
+        None
     }
 
     pub fn abort(&mut self) {
@@ -305,7 +319,9 @@ impl<'s> Intake<'s> {
             tasks,
             about: None,
         };
-        self.shared.spool.accept(&accept).await?;
+        let spool = self.spool.as_ref();
+        let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;
+        spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
-use skein_client::Spool;
+use skein_client::Spools;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ pub enum BindError {
 /// What all sessions share.
 pub struct Shared {
     pub config: Config,
-    pub spool: Spool,
+    pub spools: Spools,
     pub metrics: Metrics,
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
@@ -65,7 +65,7 @@ impl Server {
     pub async fn bind(
         config: Config,
         tls: Option<Arc<ServerConfig>>,
-        spool: Spool,
+        spools: Spools,
         registry: &mut Registry,
     ) -> Result<Self, BindError> {
         let mut listeners = Vec::new();
@@ -83,7 +83,7 @@ impl Server {
             Connections::new(config.connections_max, config.connections_per_client_max);
         let shared = Shared {
             config,
-            spool,
+            spools,
             metrics: Metrics::register(registry),
             tls: tls.map(TlsAcceptor::from),
             connections,

@@ -173,8 +173,7 @@ impl<'s> Session<'s> {
                     esmtp: self.dialogue.is_esmtp(),
                     user: self.dialogue.user().map(str::to_owned),
                 };
-                self.intake.start_body(peer);
-                None
+                self.intake.start_body(peer)
             }
             Event::Body(bytes) => {
                 self.intake.body(bytes).await;

@@ -3,7 +3,7 @@
 //! The dispenser remembers one small entry for each queue that has open tasks, and one for each task that is
 //! out at a sender. The tasks themselves stay in the rows, so a million waiting tasks cost no memory.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::id::{QueueId, SessionId, Slot, TaskId};
 use crate::rows::ReadRows;
@@ -100,11 +100,63 @@ impl Dispenser {
                 self.enter(*queue, *slot, (*due, *task));
             }
             Effect::Ended { task, .. } => self.returned(*task),
-            Effect::BodyFree { .. } | Effect::SlotsOpened | Effect::EventsUntil(_) => {}
+            Effect::BodyNeeded { .. }
+            | Effect::BodyFree { .. }
+            | Effect::SlotsOpened
+            | Effect::EventsUntil(_) => {}
         }
     }
 
-    /// Takes back what a session held, because its stream broke.
+    /// What a session holds according to itself, which has just come back: that is out at it and nothing else.
+    /// What it does not know of never reached it.
+    pub fn session_back(
+        &mut self,
+        rows: &(impl ReadRows + ?Sized),
+        session: SessionId,
+        held: &HashSet<TaskId>,
+    ) {
+        let known: Vec<TaskId> = self
+            .out
+            .iter()
+            .filter(|(task, out)| out.session == session && !held.contains(task))
+            .map(|(task, _)| *task)
+            .collect();
+        for task in known {
+            self.give_back(task);
+        }
+        for task in held {
+            if let Some(out) = self.out.get_mut(task) {
+                out.session = session;
+            } else {
+                self.adopt(rows, session, *task);
+            }
+        }
+    }
+
+    /// Marks a task as out that an earlier leader gave to this session.
+    fn adopt(&mut self, rows: &(impl ReadRows + ?Sized), session: SessionId, id: TaskId) {
+        let (Some(task), Some(message)) = (query::task(rows, id), query::message(rows, id.message))
+        else {
+            return;
+        };
+        let envelope = &message.envelope;
+        let queue = QueueId::of(&task.domain, &envelope.tenant, &envelope.pool);
+        self.enter(queue, task.slot, (task.due, id));
+        if let Some(head) = self.queues.get_mut(&queue) {
+            head.in_flight += 1;
+        }
+        self.out.insert(
+            id,
+            Out {
+                session,
+                queue,
+                slot: task.slot,
+                due: task.due,
+            },
+        );
+    }
+
+    /// Takes back what a session held, because it has ended.
     pub fn session_gone(&mut self, session: SessionId) {
         let held: Vec<(TaskId, Out)> = self
             .out

@@ -9,14 +9,14 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use skein_model::spool::StateRow;
+use skein_control::OpenMessages;
 
 /// What the port tells of.
 pub struct Health {
     pub registry: Registry,
     /// The first thing that is not ready, if any.
     pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
-    pub state: Box<dyn Fn() -> StateRow + Send + Sync>,
+    pub state: Box<dyn Fn() -> OpenMessages + Send + Sync>,
 }
 
 pub fn router(health: Arc<Health>) -> Router {
@@ -44,17 +44,17 @@ async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
         (
             "skein_spool_messages",
             "Messages with open recipients",
-            state.open_messages,
+            state.messages,
         ),
         (
             "skein_spool_tasks",
             "Tasks with open recipients",
-            state.open_tasks,
+            state.tasks,
         ),
         (
             "skein_spool_body_bytes",
             "Bytes of open messages",
-            state.open_body_bytes,
+            state.body_bytes,
         ),
     ] {
         text.push_str(&format!(

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use skein_client::{Sessions, Spool};
+use skein_client::{Cluster, Spools};
 use skein_control::Control;
 use skein_dns::Resolver;
-use skein_model::GroupId;
 use skein_sender::Sender;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,21 +40,20 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let web = listen(&config.http.listen, "http.listen").await?;
     let control = start_control(&config, data_dir.clone()).await?;
     let internal = skein_client::in_process(control.internal_router());
-    let spool = Spool::new(internal.clone(), GroupId::FIRST_SPOOL);
+    let spools = Spools::new(Cluster::in_process(internal));
 
     let mut registry = Registry::default();
     let resolver = Arc::new(Resolver::new(dns_config(&config)).context("dns")?);
     let sender = Sender::new(
         config.delivery.sender(&config.smtp.hostname)?,
-        Sessions::new(internal),
-        spool.clone(),
+        spools.clone(),
         resolver,
         &mut registry,
     )
     .context("delivery.tls_ca")?;
     let server_tls = tls::load(&config.smtp.tls)?;
     let ingress_config = ingress_config(&config, server_tls.is_some());
-    let ingress = skein_ingress::Server::bind(ingress_config, server_tls, spool, &mut registry)
+    let ingress = skein_ingress::Server::bind(ingress_config, server_tls, spools, &mut registry)
         .await
         .context("smtp.listener")?;
     for address in ingress.local_addrs() {
@@ -76,7 +74,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .path
         .clone()
         .unwrap_or_else(|| data_dir.join("events.jsonl"));
-    tokio::spawn(events::write(control.events(), events_path));
+    for reader in control.events() {
+        tokio::spawn(events::write(reader, events_path.clone()));
+    }
     let (stop_intake, stop_sender) = (CancellationToken::new(), CancellationToken::new());
     let intake = tokio::spawn(ingress.run(stop_intake.clone()));
     let delivery = tokio::spawn(sender.run(stop_sender.clone()));
@@ -128,6 +128,10 @@ async fn start_control(config: &Config, data_dir: std::path::PathBuf) -> anyhow:
         data_dir,
         version: env!("CARGO_PKG_VERSION").into(),
         role: config.role.name().into(),
+        address: String::new(),
+        founders: Vec::new(),
+        spool_groups: 1,
+        connect: Arc::new(|_| unreachable!("a node that is alone has no peers")),
     };
     Ok(Control::start(config).await?)
 }
@@ -152,7 +156,7 @@ fn health(
                 None
             }
         }),
-        state: Box::new(move || state.state()),
+        state: Box::new(move || state.open_messages()),
     }
 }
 

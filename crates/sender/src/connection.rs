@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fail::fail_point;
-use skein_client::{Assigned, Reporter, Spool};
+use skein_client::{Assigned, Lease, Reporter, Spool};
 use skein_smtp::client::{
     Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
 };
@@ -41,6 +41,7 @@ pub struct Connection {
 pub struct Content<'a> {
     pub spool: &'a Spool,
     pub task: &'a Assigned,
+    pub lease: &'a Lease,
     /// Gives the transaction up unless its final dot is sent.
     pub drain: &'a CancellationToken,
 }
@@ -173,6 +174,12 @@ impl Connection {
         }
         if content.drain.is_cancelled() {
             return Err(SessionError::Draining);
+        }
+        if !content.lease.holds() {
+            // The slot may be another's by now, who would send the message as well.
+            return Err(SessionError::Io(std::io::Error::other(
+                "the lease of this sender has ended",
+            )));
         }
         if !reporter.is_open() {
             // Without a way to report, a delivery would be repeated by the next owner.

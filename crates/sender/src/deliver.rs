@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use skein_client::{Assigned, Reporter, Spool, SpoolError};
+use skein_client::{Assigned, Lease, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{Reply, UnixMs};
@@ -21,7 +21,6 @@ use crate::tls::TlsConnectors;
 
 pub struct Context {
     pub config: Config,
-    pub spool: Spool,
     pub resolver: Arc<Resolver>,
     pub metrics: Metrics,
     pub tls: TlsConnectors,
@@ -43,6 +42,9 @@ pub fn now() -> UnixMs {
 pub struct Job {
     pub task: Assigned,
     pub reporter: Reporter,
+    /// The group that the task is of.
+    pub spool: Spool,
+    pub lease: Lease,
 }
 
 impl Context {
@@ -85,8 +87,7 @@ impl Context {
         });
     }
 
-    /// A refused report is settled: the task is another's. Anything else is tried again while the stream lives;
-    /// when it does not, the group hands the task out again and the report would be refused.
+    /// A refused report is settled: the task is another's.
     async fn send_report(&self, job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
         let policy = &self.config.retry;
         let delay_due =
@@ -95,7 +96,7 @@ impl Context {
         let mut wait = Duration::from_millis(50);
         loop {
             if !due.is_empty() && report.dsn.is_none() {
-                match dsn::make(&self.config, &self.spool, &job.task, &report, &due, at).await {
+                match dsn::make(&self.config, &job.spool, &job.task, &report, &due, at).await {
                     Ok(accept) => {
                         report.delay_notified = delay_due;
                         report.dsn = Some(accept);
@@ -105,48 +106,35 @@ impl Context {
                     }
                     Err(error) => {
                         tracing::warn!(task = %job.task.id, %error, "a DSN could not be stored");
-                        if !self.pause(&job, &mut wait).await {
-                            return;
-                        }
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(Duration::from_secs(5));
                         continue;
                     }
                 }
             }
-            match job.reporter.report(&report).await {
-                Ok(()) => return,
-                Err(SpoolError::Refused(reason)) => {
-                    tracing::warn!(task = %job.task.id, reason, "a report was refused");
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(task = %job.task.id, %error, "a report is not committed yet");
-                    if !self.pause(&job, &mut wait).await {
-                        return;
-                    }
-                }
+            if let Err(error) = job.reporter.report(&report).await {
+                tracing::warn!(task = %job.task.id, %error, "a report was refused");
             }
+            job.reporter.release(job.task.id);
+            return;
         }
     }
 
-    /// Waits before another try; false when there is no use in one.
-    async fn pause(&self, job: &Job, wait: &mut Duration) -> bool {
-        tokio::time::sleep(*wait).await;
-        *wait = (*wait * 2).min(Duration::from_secs(5));
-        job.reporter.is_open()
-    }
-
     /// The message as its transaction with a host of these capabilities needs it.
-    pub async fn outgoing(&self, task: &Assigned, capabilities: &Capabilities) -> OutgoingMessage {
-        let prefer_bdat = capabilities.chunking && !self.ends_in_crlf(task).await;
-        let mut message = outgoing(task, prefer_bdat);
-        if outgoing::lacks_extension(&message, capabilities) && self.is_ascii(task).await {
+    pub async fn outgoing(&self, job: &Job, capabilities: &Capabilities) -> OutgoingMessage {
+        let prefer_bdat = capabilities.chunking && !job.ends_in_crlf().await;
+        let mut message = outgoing(&job.task, prefer_bdat);
+        if outgoing::lacks_extension(&message, capabilities) && job.is_ascii().await {
             outgoing::without_extensions(&mut message, capabilities);
         }
         message
     }
+}
 
+impl Job {
     /// Whether no octet of the body has its eighth bit set.
-    async fn is_ascii(&self, task: &Assigned) -> bool {
+    async fn is_ascii(&self) -> bool {
+        let task = &self.task;
         if let Some(body) = &task.body {
             return body.is_ascii();
         }
@@ -162,7 +150,8 @@ impl Context {
     }
 
     /// A body that does not end a line keeps its last bytes only with BDAT.
-    async fn ends_in_crlf(&self, task: &Assigned) -> bool {
+    async fn ends_in_crlf(&self) -> bool {
+        let task = &self.task;
         let bytes = task.message.body.bytes;
         if let Some(body) = &task.body {
             return body.is_empty() || body.ends_with(b"\r\n");

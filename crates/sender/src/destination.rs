@@ -304,10 +304,11 @@ impl Destinations {
         let context = &self.context;
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
-        let message = context.outgoing(&job.task, &connection.capabilities).await;
+        let message = context.outgoing(&job, &connection.capabilities).await;
         let content = Content {
-            spool: &context.spool,
+            spool: &job.spool,
             task: &job.task,
+            lease: &job.lease,
             drain: &context.drain,
         };
         let outcome = connection

@@ -64,7 +64,7 @@ pub async fn make(
         .iter()
         .any(|(_, action)| matches!(action, Action::Failed));
     let original = original(task, &beginning(spool, task).await?, is_failure);
-    let mut upload = spool.begin(now, rand::random());
+    let mut upload = spool.begin(now, rand::random())?;
     let id = upload.id();
     let envelope = &task.message.envelope;
     let dsn = Dsn {

@@ -1,14 +1,16 @@
 //! The sender's life: a session, a work stream, tasks to their destinations, and the drain.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use skein_client::{Session, Sessions, Spool, Work};
+use skein_client::{Cluster, KeptSession, Lease, Sessions, Spool, Spools, Work};
 use skein_dns::Resolver;
-use skein_model::Reply;
 use skein_model::spool::Verdict;
+use skein_model::{GroupId, Reply};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,10 +24,12 @@ use crate::tls::TlsConnectors;
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
 const DRAIN: Duration = Duration::from_secs(120);
+/// Between two looks whether the session lives, for the readiness of the node.
+const LOOK: Duration = Duration::from_millis(50);
 
 pub struct Sender {
     context: Arc<Context>,
-    sessions: Sessions,
+    spools: Spools,
     working: Arc<AtomicBool>,
 }
 
@@ -47,15 +51,13 @@ pub enum SetupError {
 impl Sender {
     pub fn new(
         config: Config,
-        sessions: Sessions,
-        spool: Spool,
+        spools: Spools,
         resolver: Arc<Resolver>,
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
         let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
         let context = Arc::new(Context {
             config,
-            spool,
             resolver,
             metrics: Metrics::register(registry),
             tls,
@@ -64,7 +66,7 @@ impl Sender {
         });
         Ok(Self {
             context,
-            sessions,
+            spools,
             working: Arc::default(),
         })
     }
@@ -77,76 +79,45 @@ impl Sender {
     /// Delivers until `shutdown`, then finishes what has passed its final dot and hands the slots back.
     pub async fn run(self, shutdown: CancellationToken) {
         let destinations = Destinations::new(self.context.clone());
-        let mut wait = Duration::from_millis(50);
-        let mut open = None;
+        let session = Sessions::new(self.spools.cluster().clone()).keep(&self.context.config.name);
+        let mut works = JoinSet::new();
+        let mut cluster = self.spools.cluster().clone();
+        let mut known = HashSet::new();
         while !shutdown.is_cancelled() {
-            match self.open().await {
-                Ok((session, mut work)) => {
-                    wait = Duration::from_millis(50);
-                    self.working.store(true, Ordering::Release);
-                    self.take_tasks(&destinations, &mut work, &shutdown).await;
-                    self.working.store(false, Ordering::Release);
-                    // The stream is kept through the drain: results go over it.
-                    open = Some((session, work));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no work stream");
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        () = shutdown.cancelled() => {}
-                    }
-                    wait = (wait * 2).min(Duration::from_secs(5));
+            for group in spool_groups(&cluster) {
+                if known.insert(group) {
+                    let spool = self.spools.get(group);
+                    let work = spool.work(session.session.clone(), self.window());
+                    let take = Take {
+                        context: self.context.clone(),
+                        destinations: destinations.clone(),
+                        spool,
+                        lease: session.lease.clone(),
+                    };
+                    works.spawn(take.tasks(work));
                 }
             }
-        }
-        self.drain(&destinations, open).await;
-    }
-
-    async fn open(&self) -> Result<(Session, Work), skein_client::SpoolError> {
-        let session = self.sessions.open(&self.context.config.name).await?;
-        let work = self
-            .context
-            .spool
-            .work(&session, self.context.config.window)
-            .await?;
-        tracing::info!(session = %session.id, slots = session.slots.len(), "work stream open");
-        Ok((session, work))
-    }
-
-    async fn take_tasks(
-        &self,
-        destinations: &Arc<Destinations>,
-        work: &mut Work,
-        shutdown: &CancellationToken,
-    ) {
-        loop {
-            let tasks = tokio::select! {
-                tasks = work.next() => tasks,
-                () = shutdown.cancelled() => return,
-            };
-            let Some(tasks) = tasks else {
-                tracing::warn!("the work stream ended");
-                return;
-            };
-            for task in tasks {
-                self.context.metrics.held.inc();
-                let job = Job {
-                    task,
-                    reporter: work.reporter(),
-                };
-                tokio::spawn(start(self.context.clone(), destinations.clone(), job));
+            self.working.store(session.lease.holds(), Ordering::Release);
+            tokio::select! {
+                () = cluster.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = shutdown.cancelled() => {}
             }
         }
+        self.working.store(false, Ordering::Release);
+        self.drain(&destinations, session).await;
     }
 
-    async fn drain(&self, destinations: &Destinations, open: Option<(Session, Work)>) {
+    /// The window is for all groups together; each gets all of it while there is one.
+    fn window(&self) -> u32 {
+        let groups = u32::try_from(spool_groups(self.spools.cluster()).len()).unwrap_or(1);
+        (self.context.config.window / groups.max(1)).max(1)
+    }
+
+    async fn drain(&self, destinations: &Destinations, session: KeptSession) {
+        // Tasks that still come are not begun; the groups take them back when the session ends. Their streams go on,
+        // because results go over them.
         self.context.drain.cancel();
-        let session = open.map(|(session, mut work)| {
-            // Tasks that still come are not begun; the group takes them back when the stream ends. They are read
-            // all the same, because results come over the same stream.
-            let discard = tokio::spawn(async move { while work.next().await.is_some() {} });
-            (session, discard)
-        });
         let finish = async {
             destinations.drained().await;
             self.context.reports.close();
@@ -157,11 +128,42 @@ impl Sender {
                 "the drain took too long; some results may be lost and their mail sent again"
             );
         }
-        if let Some((session, discard)) = session {
-            if let Err(error) = self.sessions.close(session.id).await {
-                tracing::warn!(%error, "the session could not be closed");
+        if let Err(error) = session.close().await {
+            tracing::warn!(%error, "the session could not be closed");
+        }
+    }
+}
+
+fn spool_groups(cluster: &Cluster) -> Vec<GroupId> {
+    let view = cluster.view();
+    let groups = view.keys().filter(|group| **group != GroupId::META);
+    groups.copied().collect()
+}
+
+/// The tasks of one spool group on their way to their destinations.
+struct Take {
+    context: Arc<Context>,
+    destinations: Arc<Destinations>,
+    spool: Spool,
+    lease: Lease,
+}
+
+impl Take {
+    async fn tasks(self, mut work: Work) {
+        while let Some(tasks) = work.next().await {
+            if self.context.drain.is_cancelled() {
+                continue;
             }
-            discard.abort();
+            for task in tasks {
+                self.context.metrics.held.inc();
+                let job = Job {
+                    task,
+                    reporter: work.reporter(),
+                    spool: self.spool.clone(),
+                    lease: self.lease.clone(),
+                };
+                tokio::spawn(start(self.context.clone(), self.destinations.clone(), job));
+            }
         }
     }
 }

@@ -12,8 +12,9 @@ use skein_model::GroupId;
 use crate::bodies::Bodies;
 use crate::flusher::Flusher;
 use crate::log::LogStore;
-use crate::machine::{Machine, StateMachine};
+use crate::machine::{Hooks, Machine, StateMachine};
 use crate::reader::Reader;
+use crate::snapshot::Incoming;
 
 pub const LOG: &str = "log";
 pub const RAFT: &str = "raft";
@@ -58,6 +59,7 @@ pub struct Store {
     db: Arc<DB>,
     flusher: Arc<Flusher>,
     bodies: Bodies,
+    snapshots: PathBuf,
 }
 
 impl Store {
@@ -79,6 +81,7 @@ impl Store {
             flusher: Arc::new(Flusher::start(db.clone())),
             db,
             bodies,
+            snapshots: dir.join("snapshots"),
         }))
     }
 
@@ -91,18 +94,28 @@ impl Store {
         Reader::new(self.db.clone(), group)
     }
 
-    /// The log and the state machine of a group, for openraft. `on_effects` is called after the rows are written.
+    /// The log and the state machine of a group, for openraft.
+    ///
+    /// # Errors
+    /// A snapshot was being installed when the process ended, and that cannot be finished.
     pub fn group<M: Machine>(
         &self,
         group: GroupId,
         machine: M,
-        on_effects: Arc<dyn Fn(Vec<M::Effect>) + Send + Sync>,
-    ) -> (LogStore, StateMachine<M>) {
+        hooks: Hooks<M::Effect>,
+    ) -> Result<(LogStore, StateMachine<M>), openraft::StorageError<u64>> {
         let log = LogStore::new(self.db.clone(), self.flusher.clone(), group);
-        (
-            log,
-            StateMachine::new(self.db.clone(), group, machine, on_effects),
-        )
+        let folder = self.snapshots.clone();
+        let machine = StateMachine::new(self.db.clone(), group, machine, hooks, folder)?;
+        Ok((log, machine))
+    }
+
+    /// A place for a group's snapshot that a leader sends.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub fn incoming_snapshot(&self, group: GroupId) -> std::io::Result<Incoming> {
+        Incoming::create(&self.snapshots, group)
     }
 }
 

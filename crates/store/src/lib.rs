@@ -9,6 +9,7 @@ mod log;
 mod machine;
 mod overlay;
 mod reader;
+mod snapshot;
 mod types;
 
 #[cfg(test)]
@@ -16,7 +17,8 @@ mod suite;
 
 pub use bodies::{Bodies, BodyError, BodyInfo};
 pub use db::{OpenError, Options, Store};
-pub use log::LogStore;
-pub use machine::{Machine, MetaMachine, SpoolMachine, StateMachine};
+pub use log::{LogStore, decode_entry, encode_entry};
+pub use machine::{Hooks, Machine, MetaMachine, SpoolMachine, StateMachine};
 pub use reader::Reader;
+pub use snapshot::{Incoming, Received, View};
 pub use types::{Batch, BatchReply, SnapshotSource, TypeConfig};

@@ -96,7 +96,11 @@ struct StoredVote {
     committed: bool,
 }
 
-fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
+/// An entry as it is on disk, and as it goes to other nodes.
+///
+/// # Errors
+/// Its membership has no JSON form.
+pub fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
     let payload = match entry.payload {
         EntryPayload::Blank => StoredPayload::Blank,
         EntryPayload::Normal(batch) => StoredPayload::Commands {
@@ -118,7 +122,9 @@ fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
     }))
 }
 
-fn decode_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, Failure> {
+/// # Errors
+/// The bytes are not an entry of this version.
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, Failure> {
     let corrupt = |e| failed(ErrorSubject::Logs, ErrorVerb::Read, e);
     let stored: StoredEntry = codec::decode(bytes).map_err(corrupt)?;
     let payload = match stored.payload {

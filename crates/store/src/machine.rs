@@ -1,5 +1,7 @@
 //! The state machine of one group: a batch of commands becomes one write to RocksDB.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use minicbor::bytes::ByteVec;
@@ -9,7 +11,7 @@ use openraft::{
     BasicNode, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend, SnapshotMeta,
     StorageError, StoredMembership,
 };
-use rocksdb::{DB, WriteBatch};
+use rocksdb::{DB, WriteBatch, WriteOptions};
 use skein_model::rows::Rows;
 use skein_model::{GroupId, UnixMs, codec, meta, spool};
 
@@ -17,6 +19,7 @@ use crate::db::{RAFT, STATE, column};
 use crate::log::{StoredLogId, failed};
 use crate::overlay::Overlay;
 use crate::reader::Reader;
+use crate::snapshot::{Incoming, Received, View};
 use crate::types::{BatchReply, SnapshotSource, TypeConfig};
 
 type Failure = StorageError<u64>;
@@ -94,12 +97,60 @@ struct StoredApplied {
 
 type Membership = StoredMembership<u64, BasicNode>;
 
+/// Rows of a snapshot that are written at once.
+const INSTALL_BATCH_BYTES: usize = 1 << 20;
+
+fn encode_applied(last: Option<LogId<u64>>, membership: &Membership) -> Result<Vec<u8>, Failure> {
+    let json = serde_json::to_vec(membership)
+        .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Write, e))?;
+    Ok(codec::encode(&StoredApplied {
+        last: last.map(StoredLogId::from),
+        membership: ByteVec::from(json),
+    }))
+}
+
+fn decode_applied(row: Option<Vec<u8>>) -> Result<(Option<LogId<u64>>, Membership), Failure> {
+    let Some(bytes) = row else {
+        return Ok((None, Membership::default()));
+    };
+    let stored: StoredApplied = codec::decode(&bytes)
+        .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e))?;
+    let membership = serde_json::from_slice(&stored.membership)
+        .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e))?;
+    Ok((stored.last.map(LogId::from), membership))
+}
+
+/// What is called after the rows of a group changed.
+pub struct Hooks<E> {
+    pub on_effects: Arc<dyn Fn(Vec<E>) + Send + Sync>,
+    /// The rows were replaced by a snapshot.
+    pub on_installed: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl<E> Default for Hooks<E> {
+    fn default() -> Self {
+        Self {
+            on_effects: Arc::new(|_| {}),
+            on_installed: Arc::new(|| {}),
+        }
+    }
+}
+
+impl<E> std::fmt::Debug for Hooks<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
 pub struct StateMachine<M: Machine> {
     db: Arc<DB>,
     group: [u8; 2],
     reader: Reader,
     machine: Arc<M>,
     on_effects: Arc<dyn Fn(Vec<M::Effect>) + Send + Sync>,
+    on_installed: Arc<dyn Fn() + Send + Sync>,
+    /// Where received snapshots are gathered.
+    folder: PathBuf,
 }
 
 impl<M: Machine> std::fmt::Debug for StateMachine<M> {
@@ -116,44 +167,50 @@ impl<M: Machine> Clone for StateMachine<M> {
             reader: self.reader.clone(),
             machine: self.machine.clone(),
             on_effects: self.on_effects.clone(),
+            on_installed: self.on_installed.clone(),
+            folder: self.folder.clone(),
         }
     }
 }
 
 impl<M: Machine> StateMachine<M> {
+    /// # Errors
+    /// A snapshot was being installed when the process ended, and that cannot be finished.
     pub(crate) fn new(
         db: Arc<DB>,
         group: GroupId,
         machine: M,
-        on_effects: Arc<dyn Fn(Vec<M::Effect>) + Send + Sync>,
-    ) -> Self {
+        hooks: Hooks<M::Effect>,
+        folder: PathBuf,
+    ) -> Result<Self, Failure> {
         let reader = Reader::new(db.clone(), group);
-        Self {
+        let machine = Self {
             db,
             group: group.0.to_be_bytes(),
             reader,
             machine: Arc::new(machine),
-            on_effects,
-        }
+            on_effects: hooks.on_effects,
+            on_installed: hooks.on_installed,
+            folder,
+        };
+        machine.recover()?;
+        Ok(machine)
     }
 
     fn applied_key(&self) -> [u8; 3] {
         [self.group[0], self.group[1], b'a']
     }
 
+    fn installing_key(&self) -> [u8; 3] {
+        [self.group[0], self.group[1], b'i']
+    }
+
     fn applied(&self) -> Result<(Option<LogId<u64>>, Membership), Failure> {
-        let read = |e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e);
-        let Some(bytes) = self
+        let row = self
             .db
             .get_cf(column(&self.db, RAFT), self.applied_key())
-            .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e))?
-        else {
-            return Ok((None, Membership::default()));
-        };
-        let stored: StoredApplied = codec::decode(&bytes).map_err(read)?;
-        let membership = serde_json::from_slice(&stored.membership)
             .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e))?;
-        Ok((stored.last.map(LogId::from), membership))
+        decode_applied(row)
     }
 
     fn put_applied(
@@ -162,17 +219,8 @@ impl<M: Machine> StateMachine<M> {
         last: Option<LogId<u64>>,
         membership: &Membership,
     ) -> Result<(), Failure> {
-        let json = serde_json::to_vec(membership)
-            .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Write, e))?;
-        let stored = StoredApplied {
-            last: last.map(StoredLogId::from),
-            membership: ByteVec::from(json),
-        };
-        batch.put_cf(
-            column(&self.db, RAFT),
-            self.applied_key(),
-            codec::encode(&stored),
-        );
+        let applied = encode_applied(last, membership)?;
+        batch.put_cf(column(&self.db, RAFT), self.applied_key(), applied);
         Ok(())
     }
 
@@ -221,8 +269,12 @@ impl<M: Machine> StateMachine<M> {
         Ok(answers)
     }
 
+    /// The rows and the position that they stand for, as of one moment.
     fn snapshot(&self) -> Result<Snapshot<TypeConfig>, Failure> {
-        let (last_log_id, last_membership) = self.applied()?;
+        let read = |e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e);
+        let view = View::new(self.db.clone(), self.group);
+        let row = view.raft_row(&self.applied_key()).map_err(read)?;
+        let (last_log_id, last_membership) = decode_applied(row)?;
         let snapshot_id = last_log_id.map_or_else(
             || "empty".to_owned(),
             |id| format!("{}-{}", id.leader_id, id.index),
@@ -233,25 +285,87 @@ impl<M: Machine> StateMachine<M> {
                 last_membership,
                 snapshot_id,
             },
-            snapshot: Box::new(SnapshotSource(Some(self.reader.clone()))),
+            snapshot: Box::new(SnapshotSource::View(view)),
         })
     }
 
-    /// Replaces the group's rows by those of another state.
-    fn replace_rows(
+    fn install(
         &self,
-        source: &Reader,
         meta: &SnapshotMeta<u64, BasicNode>,
+        source: &SnapshotSource,
     ) -> Result<(), Failure> {
+        let io = |e: io::Error| failed(ErrorSubject::Snapshot(None), ErrorVerb::Write, e);
+        let received = match source {
+            SnapshotSource::Received(received) => received.clone(),
+            SnapshotSource::View(view) => self.copy(view).map_err(io)?,
+            SnapshotSource::Nothing => {
+                return Err(io(io::Error::other("the snapshot has no rows")));
+            }
+        };
+        let mut batch = WriteBatch::default();
+        let applied = encode_applied(meta.last_log_id, &meta.last_membership)?;
+        batch.put_cf(column(&self.db, RAFT), self.installing_key(), &applied);
+        self.write_synced(batch)?;
+        self.replace_rows(&received, &applied)
+    }
+
+    fn copy(&self, view: &View) -> io::Result<Received> {
+        let mut incoming = Incoming::create(&self.folder, GroupId(u16::from_be_bytes(self.group)))?;
+        let (mut rows, mut result) = (0, Ok(()));
+        view.scan(&mut |key, value| {
+            rows += 1;
+            result = incoming.push(key, value);
+            result.is_ok()
+        });
+        result?;
+        incoming.finish(rows)
+    }
+
+    /// Goes on with an installation that a crash cut short.
+    fn recover(&self) -> Result<(), Failure> {
+        let read = |e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e);
+        let row = self
+            .db
+            .get_cf(column(&self.db, RAFT), self.installing_key())
+            .map_err(read)?;
+        let Some(applied) = row else {
+            return Ok(());
+        };
+        let received = Received::left(&self.folder, GroupId(u16::from_be_bytes(self.group)));
+        self.replace_rows(&received, &applied)
+    }
+
+    /// Replaces the group's rows by those of a leader. Until it is done a row says so, and a start does it again.
+    fn replace_rows(&self, received: &Received, applied: &[u8]) -> Result<(), Failure> {
+        let io = |e: io::Error| failed(ErrorSubject::Snapshot(None), ErrorVerb::Read, e);
         let state = column(&self.db, STATE);
         let mut batch = WriteBatch::default();
         let end = (u16::from_be_bytes(self.group) + 1).to_be_bytes();
         batch.delete_range_cf(state, &self.group[..], &end[..]);
-        for (key, value) in source.rows(&[], &[]) {
-            batch.put_cf(state, self.reader.full_key(&key), value);
-        }
-        self.put_applied(&mut batch, meta.last_log_id, &meta.last_membership)?;
-        self.write(batch)
+        let mut result = Ok(());
+        received
+            .scan(&mut |key, value| {
+                batch.put_cf(state, self.reader.full_key(&key), value);
+                if batch.size_in_bytes() >= INSTALL_BATCH_BYTES && result.is_ok() {
+                    result = self.write(std::mem::take(&mut batch));
+                }
+            })
+            .map_err(io)?;
+        result?;
+        let raft = column(&self.db, RAFT);
+        batch.put_cf(raft, self.applied_key(), applied);
+        batch.delete_cf(raft, self.installing_key());
+        self.write_synced(batch)?;
+        received.remove();
+        Ok(())
+    }
+
+    fn write_synced(&self, batch: WriteBatch) -> Result<(), Failure> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db
+            .write_opt(batch, &options)
+            .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Write, e))
     }
 }
 
@@ -286,7 +400,7 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateMachine<M> {
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotSource>, Failure> {
-        Ok(Box::new(SnapshotSource(None)))
+        Ok(Box::new(SnapshotSource::Nothing))
     }
 
     async fn install_snapshot(
@@ -294,14 +408,12 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateMachine<M> {
         meta: &SnapshotMeta<u64, BasicNode>,
         snapshot: Box<SnapshotSource>,
     ) -> Result<(), Failure> {
-        match &snapshot.0 {
-            Some(source) => self.replace_rows(source, meta),
-            None => Err(failed(
-                ErrorSubject::Snapshot(None),
-                ErrorVerb::Read,
-                std::io::Error::other("the snapshot has no rows"),
-            )),
-        }
+        let (machine, meta) = (self.clone(), meta.clone());
+        tokio::task::spawn_blocking(move || machine.install(&meta, &snapshot))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        (self.on_installed)();
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, Failure> {

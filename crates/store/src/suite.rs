@@ -9,7 +9,7 @@ use skein_model::GroupId;
 use tempfile::TempDir;
 
 use crate::db::{Options, Store};
-use crate::{LogStore, MetaMachine, StateMachine, TypeConfig};
+use crate::{Hooks, LogStore, MetaMachine, StateMachine, TypeConfig};
 
 struct Builder;
 
@@ -22,7 +22,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<MetaMachine>, (TempDir, Arc
     {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Options::default()).unwrap();
-        let (log, machine) = store.group(GroupId(7), MetaMachine, Arc::new(|_| {}));
+        let (log, machine) = store.group(GroupId(7), MetaMachine, Hooks::default())?;
         Ok(((dir, store), log, machine))
     }
 }

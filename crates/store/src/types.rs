@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::reader::Reader;
+use crate::snapshot::{Received, View};
 
 /// Many commands in one Raft entry, because openraft 0.9 fsyncs once for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +19,16 @@ pub struct BatchReply {
     pub replies: Vec<Vec<u8>>,
 }
 
-/// Where the rows of a snapshot come from: a group's applied state, read as one consistent view.
+/// Where the rows of a snapshot come from.
 #[derive(Debug, Clone)]
-pub struct SnapshotSource(pub Option<Reader>);
+pub enum SnapshotSource {
+    /// This node's own rows.
+    View(View),
+    /// A leader's rows.
+    Received(Received),
+    /// None: openraft's chunked transfer, which asks for an empty place first, is not used.
+    Nothing,
+}
 
 openraft::declare_raft_types!(
     pub TypeConfig:

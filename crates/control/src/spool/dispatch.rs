@@ -1,5 +1,7 @@
 //! The dispenser of this node's group, kept in step with what is committed.
 
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -12,6 +14,7 @@ use skein_wire::convert;
 use skein_wire::internal::Task;
 use tokio::sync::{Notify, watch};
 
+use super::bodies::BodiesNeeded;
 use crate::clock;
 
 /// A body up to this size travels with its task: one trip instead of two for nearly all mail.
@@ -22,33 +25,60 @@ const FRAME_TASKS: usize = 64;
 pub struct Dispatch {
     reader: Reader,
     bodies: Bodies,
-    dispenser: Mutex<Dispenser>,
+    /// None while another node leads the group.
+    dispenser: Mutex<Option<Dispenser>>,
+    bodies_needed: BodiesNeeded,
+    streams: Mutex<Streams>,
     changed: Notify,
     events: watch::Sender<u64>,
 }
 
+/// The latest work stream of each session.
+#[derive(Default)]
+struct Streams {
+    last: u64,
+    open: HashMap<SessionId, u64>,
+}
+
 impl Dispatch {
-    pub fn new(reader: Reader, bodies: Bodies) -> Self {
+    pub fn new(reader: Reader, bodies: Bodies, bodies_needed: BodiesNeeded) -> Self {
         Self {
             reader,
             bodies,
             dispenser: Mutex::default(),
+            bodies_needed,
+            streams: Mutex::default(),
             changed: Notify::new(),
             events: watch::channel(0).0,
         }
     }
 
-    /// Forgets what is in memory and reads the queues from the rows.
-    pub fn load(&self) {
-        *self.dispenser.lock() = Dispenser::load(&self.reader);
+    /// This node leads: reads the queues from the rows. What changes meanwhile waits for the lock.
+    pub fn lead(&self) {
+        let mut dispenser = self.dispenser.lock();
+        *dispenser = Some(Dispenser::load(&self.reader));
+        drop(dispenser);
         self.changed.notify_waiters();
+    }
+
+    /// Another node leads, or nobody.
+    pub fn follow(&self) {
+        *self.dispenser.lock() = None;
+        self.changed.notify_waiters();
+    }
+
+    pub fn leads(&self) -> bool {
+        self.dispenser.lock().is_some()
     }
 
     pub fn on_effects(&self, effects: &[Effect]) {
         let mut dispenser = self.dispenser.lock();
         for effect in effects {
-            dispenser.on_effect(effect);
+            if let Some(dispenser) = dispenser.as_mut() {
+                dispenser.on_effect(effect);
+            }
             match effect {
+                Effect::BodyNeeded { message, acks } => self.bodies_needed.add(*message, acks),
                 Effect::BodyFree { message } => self.bodies.free(*message),
                 Effect::EventsUntil(seq) => {
                     self.events.send_replace(*seq);
@@ -69,13 +99,16 @@ impl Dispatch {
     ///
     /// The rows of one frame are read under the lock: some tens of point reads, nearly all from memory.
     pub async fn take(&self, session: SessionId, owned: &OwnedSlots, limit: usize) -> Vec<Task> {
-        let taken = self.dispenser.lock().take(
-            &self.reader,
-            clock::now(),
-            session,
-            |slot| owned.epoch(slot).is_some(),
-            limit.min(FRAME_TASKS),
-        );
+        let taken = match self.dispenser.lock().as_mut() {
+            Some(dispenser) => dispenser.take(
+                &self.reader,
+                clock::now(),
+                session,
+                |slot| owned.epoch(slot).is_some(),
+                limit.min(FRAME_TASKS),
+            ),
+            None => Vec::new(),
+        };
         let read = taken.into_iter().map(|id| self.read_task(id, owned));
         join_all(read).await.into_iter().flatten().collect()
     }
@@ -113,7 +146,38 @@ impl Dispatch {
     }
 
     pub fn session_gone(&self, session: SessionId) {
-        self.dispenser.lock().session_gone(session);
+        if let Some(dispenser) = self.dispenser.lock().as_mut() {
+            dispenser.session_gone(session);
+        }
+        self.streams.lock().open.remove(&session);
+        self.changed.notify_waiters();
+    }
+
+    /// A session opened a stream, and these tasks it still has. Returns the number of the stream.
+    pub fn stream_opened(&self, session: SessionId, held: &HashSet<TaskId>) -> u64 {
+        let mut dispenser = self.dispenser.lock();
+        let mut streams = self.streams.lock();
+        streams.last += 1;
+        let number = streams.last;
+        streams.open.insert(session, number);
+        if let Some(dispenser) = dispenser.as_mut() {
+            dispenser.session_back(&self.reader, session, held);
+        }
+        drop((streams, dispenser));
+        self.changed.notify_waiters();
+        number
+    }
+
+    /// The latest stream of a session.
+    pub fn stream_of(&self, session: SessionId) -> Option<u64> {
+        self.streams.lock().open.get(&session).copied()
+    }
+
+    /// A task whose report was refused is anybody's again.
+    pub fn give_back(&self, task: TaskId) {
+        if let Some(dispenser) = self.dispenser.lock().as_mut() {
+            dispenser.give_back(task);
+        }
         self.changed.notify_waiters();
     }
 
@@ -123,7 +187,7 @@ impl Dispatch {
     }
 
     pub fn next_due(&self) -> Option<UnixMs> {
-        self.dispenser.lock().next_due()
+        self.dispenser.lock().as_ref()?.next_due()
     }
 
     /// Whether the committed owner of these slots is still this session.

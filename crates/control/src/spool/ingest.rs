@@ -1,8 +1,11 @@
 //! Bodies and Accepts of many intakes over one stream.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use skein_model::spool::{Accept, Command};
-use skein_model::{MessageId, codec};
+use skein_model::{GroupId, MessageId, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
@@ -21,24 +24,32 @@ const FRAME_ANSWERS: usize = 256;
 type Answers = mpsc::Sender<IngestResult>;
 
 pub fn start(
-    group: SpoolGroup,
+    groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
     requests: Streaming<IngestRequest>,
 ) -> ReceiverStream<Result<IngestReply, Status>> {
     let (answers, queue) = mpsc::channel(QUEUED_ANSWERS);
     let (frames, replies) = mpsc::channel(4);
     tokio::spawn(gather(queue, frames));
-    tokio::spawn(serve(group, requests, answers));
+    tokio::spawn(serve(groups, requests, answers));
     ReceiverStream::new(replies)
 }
 
-async fn serve(group: SpoolGroup, mut requests: Streaming<IngestRequest>, answers: Answers) {
+async fn serve(
+    groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    mut requests: Streaming<IngestRequest>,
+    answers: Answers,
+) {
     while let Ok(Some(request)) = requests.message().await {
         for item in request.items {
             let Ok(id) = convert::message_id(&item.id) else {
                 tracing::warn!("an ingest stream sent an item without an id");
                 return;
             };
-            handle(&group, id, item, &answers).await;
+            let Some(group) = groups.get(&id.group()) else {
+                tracing::warn!(message = %id, "an ingest stream sent an item of a group that is not here");
+                return;
+            };
+            handle(group, id, item, &answers).await;
         }
     }
 }
@@ -91,8 +102,12 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
             ));
         }
     };
-    // Promise 2: the acks must be a majority of the voters. This group has one voter, this node.
-    if !accept.body.acks.contains(&group.node) {
+    // Promise 2: the acks must be a majority of the voters.
+    let voters = group.group.voters();
+    let acks = voters
+        .iter()
+        .filter(|voter| accept.body.acks.contains(voter));
+    if acks.count() * 2 <= voters.len() {
         let text = "the body is not fsynced on a majority of the group's voters";
         return ingest_result::Result::Problem(convert::problem(Kind::Refused, text));
     }

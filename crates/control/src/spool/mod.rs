@@ -1,15 +1,18 @@
 //! The Spool service: taking messages in, handing tasks out, reading bodies.
 
+pub mod bodies;
 mod dispatch;
 mod ingest;
 mod work;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
-use skein_model::codec;
 use skein_model::spool::{Response as SpoolResponse, query};
+use skein_model::{GroupId, MessageId, codec};
 use skein_store::{Bodies, Reader};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
@@ -21,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::SpoolGroup;
-use crate::proposer::ProposeError;
+use crate::raft::ProposeError;
 
 /// What one part of a streamed body holds.
 const PART_BYTES: usize = 256 << 10;
@@ -29,13 +32,20 @@ const PART_BYTES: usize = 256 << 10;
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 pub struct SpoolService {
-    group: SpoolGroup,
+    groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
 }
 
 impl SpoolService {
-    pub fn new(group: SpoolGroup) -> Self {
-        Self { group }
+    pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>) -> Self {
+        Self { groups }
     }
+}
+
+fn group_of(groups: &BTreeMap<GroupId, SpoolGroup>, group: u32) -> Result<&SpoolGroup, Status> {
+    u16::try_from(group)
+        .ok()
+        .and_then(|group| groups.get(&GroupId(group)))
+        .ok_or_else(|| Status::not_found(format!("group: no spool group {group} is here")))
 }
 
 #[tonic::async_trait]
@@ -49,7 +59,7 @@ impl Spool for SpoolService {
         request: Request<Streaming<IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
         Ok(Response::new(ingest::start(
-            self.group.clone(),
+            self.groups.clone(),
             request.into_inner(),
         )))
     }
@@ -59,7 +69,7 @@ impl Spool for SpoolService {
         request: Request<Streaming<WorkRequest>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
         Ok(Response::new(
-            work::start(self.group.clone(), request.into_inner()).await?,
+            work::start(&self.groups, request.into_inner()).await?,
         ))
     }
 
@@ -70,7 +80,7 @@ impl Spool for SpoolService {
         let request = request.into_inner();
         let id = convert::message_id(&request.id)
             .map_err(|e| Status::invalid_argument(format!("id: {e}")))?;
-        let bodies = self.group.bodies.clone();
+        let bodies = group_of(&self.groups, id.group().0.into())?.bodies.clone();
         let parts = futures::stream::try_unfold(request.offset, move |offset| {
             let bodies = bodies.clone();
             async move {
@@ -108,13 +118,16 @@ async fn commit(group: &SpoolGroup, command: Vec<u8>) -> Result<(), Problem> {
 }
 
 /// Removes bodies whose message was never accepted, or ended while the node was down.
-pub fn sweep_orphans(bodies: Bodies, reader: Reader) {
+pub fn sweep_orphans(bodies: Bodies, readers: BTreeMap<GroupId, Reader>) {
+    let readers = Arc::new(readers);
     tokio::spawn(async move {
         loop {
-            let rows = reader.clone();
-            let swept = bodies
-                .sweep(ORPHAN_AGE, move |id| query::needs_body(&rows, id))
-                .await;
+            let readers = readers.clone();
+            let needed = move |id: MessageId| {
+                let reader = readers.get(&id.group());
+                reader.is_some_and(|reader| query::needs_body(reader, id))
+            };
+            let swept = bodies.sweep(ORPHAN_AGE, needed).await;
             if swept > 0 {
                 tracing::info!(swept, "removed bodies that no message needs");
             }

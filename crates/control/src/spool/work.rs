@@ -1,15 +1,19 @@
 //! One work stream: due tasks to a sender within its window, its reports to the group.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use skein_model::spool::{Command, OpenSlots, Report};
-use skein_model::{SessionId, codec};
+use skein_model::{GroupId, SessionId, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
-use skein_wire::internal::{OpenWork, ReportResult, WorkReply, WorkRequest, work_request::Request};
+use skein_wire::internal::{
+    OpenWork, OwnedSlot, ReportResult, WorkReply, WorkRequest, work_request::Request,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -25,17 +29,23 @@ const FRAME_RESULTS: usize = 256;
 
 type Frames = mpsc::Sender<Result<WorkReply, Status>>;
 
+/// After a stream broke, its session may come back with what it holds: as long as a lease lasts, and a little.
+const COME_BACK: Duration = Duration::from_secs(12);
+const LOOK_FOR_SESSION: Duration = Duration::from_millis(100);
+
 struct WorkStream {
     group: SpoolGroup,
+    /// Tells this stream from a later one of the same session.
+    number: u64,
     session: SessionId,
-    owned: OwnedSlots,
+    owned: RwLock<Arc<OwnedSlots>>,
     window: usize,
     outstanding: AtomicUsize,
     room: Notify,
 }
 
 pub async fn start(
-    group: SpoolGroup,
+    groups: &BTreeMap<GroupId, SpoolGroup>,
     mut requests: Streaming<WorkRequest>,
 ) -> Result<ReceiverStream<Result<WorkReply, Status>>, Status> {
     let Some(WorkRequest {
@@ -46,7 +56,8 @@ pub async fn start(
             "request: a work stream begins with open",
         ));
     };
-    let stream = Arc::new(open_slots(group, &open).await?);
+    let group = super::group_of(groups, open.group)?.clone();
+    let stream = Arc::new(open_stream(group, &open).await?);
     let (frames, replies) = mpsc::channel(4);
     let (results, recorded) = mpsc::channel(4096);
     tokio::spawn(send_results(recorded, frames.clone()));
@@ -54,28 +65,74 @@ pub async fn start(
     tokio::spawn(async move {
         receive_reports(&stream, requests, results).await;
         dispense.abort();
-        stream.group.dispatch.session_gone(stream.session);
         tracing::info!(session = %stream.session, "a work stream ended");
+        release(&stream).await;
     });
     Ok(ReceiverStream::new(replies))
 }
 
-async fn open_slots(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, Status> {
+/// Gives the tasks of a stream that ended back when its session has ended, or has had time to come back.
+///
+/// Its sender sends no final dot without a stream, but may still wait for the answer to one; it brings that answer, and
+/// what else it holds, over its next stream.
+async fn release(stream: &WorkStream) {
+    let dispatch = &stream.group.dispatch;
+    let until = Instant::now() + COME_BACK;
+    while Instant::now() < until && dispatch.leads() {
+        if dispatch.stream_of(stream.session) != Some(stream.number) {
+            return;
+        }
+        if !(stream.group.session_lives)(stream.session) {
+            break;
+        }
+        tokio::time::sleep(LOOK_FOR_SESSION).await;
+    }
+    dispatch.session_gone(stream.session);
+}
+
+async fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, Status> {
+    if !group.dispatch.leads() {
+        return Err(Status::unavailable("this node does not lead the group"));
+    }
     let session = SessionId(open.session);
-    let slots = open
-        .slots
-        .iter()
-        .map(|owned| convert::slot(owned.slot, owned.epoch))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Status::invalid_argument(format!("slots: {error}")))?;
     if open.window == 0 || open.window > WINDOW_MAX {
         return Err(Status::invalid_argument(format!(
             "window: must be from 1 to {WINDOW_MAX}"
         )));
     }
+    let held = open
+        .held
+        .iter()
+        .map(|task| convert::task_id(&task.message_id, task.number))
+        .collect::<Result<HashSet<_>, _>>()
+        .map_err(|error| Status::invalid_argument(format!("held: {error}")))?;
+    let number = group.dispatch.stream_opened(session, &held);
+    let owned = open_slots(&group, session, &open.slots).await?;
+    Ok(WorkStream {
+        group,
+        session,
+        number,
+        owned: RwLock::new(Arc::new(owned)),
+        window: open.window as usize,
+        outstanding: AtomicUsize::new(held.len()),
+        room: Notify::new(),
+    })
+}
+
+/// Commits that these slots are the session's.
+async fn open_slots(
+    group: &SpoolGroup,
+    session: SessionId,
+    slots: &[OwnedSlot],
+) -> Result<OwnedSlots, Status> {
+    let slots = slots
+        .iter()
+        .map(|owned| convert::slot(owned.slot, owned.epoch))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Status::invalid_argument(format!("slots: {error}")))?;
     let owned = OwnedSlots::new(&slots);
     let command = Command::OpenSlots(OpenSlots { session, slots });
-    super::commit(&group, codec::encode(&command))
+    super::commit(group, codec::encode(&command))
         .await
         .map_err(|problem| match problem.kind() {
             Kind::Refused => Status::failed_precondition(problem.text),
@@ -86,20 +143,12 @@ async fn open_slots(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, St
             "the slots were opened by another session",
         ));
     }
-    let window = open.window as usize;
-    Ok(WorkStream {
-        group,
-        session,
-        owned,
-        window,
-        outstanding: AtomicUsize::new(0),
-        room: Notify::new(),
-    })
+    Ok(owned)
 }
 
 async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
     let dispatch = &stream.group.dispatch;
-    loop {
+    while dispatch.leads() {
         let changed = dispatch.changed();
         let room = stream.room.notified();
         tokio::pin!(changed, room);
@@ -112,7 +161,8 @@ async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
         let tasks = if free == 0 {
             Vec::new()
         } else {
-            dispatch.take(stream.session, &stream.owned, free).await
+            let owned = stream.owned.read().clone();
+            dispatch.take(stream.session, &owned, free).await
         };
         if !tasks.is_empty() {
             stream.outstanding.fetch_add(tasks.len(), Ordering::AcqRel);
@@ -147,9 +197,23 @@ async fn receive_reports(
     results: mpsc::Sender<ReportResult>,
 ) {
     while let Ok(Some(request)) = requests.message().await {
-        let Some(Request::Reports(frame)) = request.request else {
-            tracing::warn!(session = %stream.session, "a work stream was opened twice");
-            return;
+        let frame = match request.request {
+            Some(Request::Reports(frame)) => frame,
+            Some(Request::Slots(slots)) => {
+                match open_slots(&stream.group, stream.session, &slots.slots).await {
+                    Ok(owned) => *stream.owned.write() = Arc::new(owned),
+                    Err(status) => {
+                        tracing::info!(session = %stream.session, reason = status.message(), "slots are not taken");
+                        return;
+                    }
+                }
+                stream.room.notify_waiters();
+                continue;
+            }
+            Some(Request::Open(_)) | None => {
+                tracing::warn!(session = %stream.session, "a work stream was opened twice");
+                return;
+            }
         };
         for bytes in frame.reports {
             let (stream, results) = (stream.clone(), results.clone());
@@ -181,6 +245,13 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
     let is_settled = problem
         .as_ref()
         .is_none_or(|problem| problem.kind() == Kind::Refused);
+    if problem
+        .as_ref()
+        .is_some_and(|problem| problem.kind() == Kind::Refused)
+    {
+        // The slot is another's, who may have the task now.
+        stream.group.dispatch.give_back(task);
+    }
     if is_settled {
         let before = stream
             .outstanding

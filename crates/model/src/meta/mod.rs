@@ -4,7 +4,9 @@ mod assign;
 mod state;
 
 pub use assign::assign;
-pub use state::{Assignment, Command, Response, SessionRow, apply, assignments, sessions};
+pub use state::{
+    Assignment, Command, Response, SessionRow, apply, assignments, session_lives, sessions,
+};
 
 #[cfg(test)]
 mod tests;

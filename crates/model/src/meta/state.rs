@@ -88,6 +88,10 @@ pub fn sessions(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<SessionId, SessionR
     found
 }
 
+pub fn session_lives(rows: &(impl ReadRows + ?Sized), id: SessionId) -> bool {
+    rows.get(&session_key(id)).is_some()
+}
+
 pub fn assignments(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<Slot, Assignment> {
     let mut found = BTreeMap::new();
     rows.scan(b"a", &[], &mut |key, value| {

@@ -5,7 +5,7 @@ use super::report;
 use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
 use crate::event::EventKind;
-use crate::id::{MessageId, QueueId, Slot, TaskId};
+use crate::id::{MessageId, NodeId, QueueId, Slot, TaskId};
 use crate::rows::Rows;
 use crate::time::UnixMs;
 
@@ -21,6 +21,11 @@ pub enum Effect {
     },
     /// A task is done with.
     Ended { queue: QueueId, task: TaskId },
+    /// A message was taken whose bytes these nodes have; any other replica needs them too.
+    BodyNeeded {
+        message: MessageId,
+        acks: Vec<NodeId>,
+    },
     /// A message is done with, and its bytes are no longer needed.
     BodyFree { message: MessageId },
     /// Slots changed hands.
@@ -97,6 +102,10 @@ pub(super) fn take_over<R: Rows>(
     state.row.open_messages += 1;
     state.row.open_tasks += u64::from(message.open_tasks);
     state.row.open_body_bytes += message.body.bytes;
+    effects.push(Effect::BodyNeeded {
+        message: accept.id,
+        acks: accept.body.acks.clone(),
+    });
     for (number, new) in (0..).zip(&accept.tasks) {
         let id = TaskId {
             message: accept.id,

@@ -90,12 +90,7 @@ impl Bodies {
     /// # Errors
     /// The disk did not take them; nothing of the body is kept.
     pub async fn finish(&self, id: MessageId) -> Result<BodyInfo, BodyError> {
-        let (done, result) = oneshot::channel();
-        self.jobs
-            .send(Job::Finish(id, done))
-            .await
-            .map_err(|_| BodyError::Stopped)?;
-        result.await.map_err(|_| BodyError::Stopped)?
+        self.finish_as(id, id).await
     }
 
     pub async fn abort(&self, id: MessageId) {
@@ -146,6 +141,23 @@ impl Bodies {
             begins = ends;
         }
         Ok(found.freeze())
+    }
+
+    pub fn contains(&self, id: MessageId) -> bool {
+        self.index.get(id).is_some()
+    }
+
+    /// Completes a body that was appended under `from`, a name of the caller's own, as the body of `id`.
+    ///
+    /// So a copy that is pulled and one that arrives at the same time do not mix; the first that is complete counts.
+    ///
+    /// # Errors
+    /// The body could not be written.
+    pub async fn finish_as(&self, from: MessageId, id: MessageId) -> Result<BodyInfo, BodyError> {
+        let (done, finished) = oneshot::channel();
+        let job = Job::Finish { from, id, done };
+        self.jobs.send(job).await.map_err(|_| BodyError::Stopped)?;
+        finished.await.map_err(|_| BodyError::Stopped)?
     }
 
     /// Forgets a body; its segment goes when nothing in it is needed.

@@ -20,7 +20,12 @@ const WRITE_BYTES: usize = 1 << 20;
 
 pub enum Job {
     Append(MessageId, Bytes),
-    Finish(MessageId, Finished),
+    /// The body that came under the name `from` is whole and belongs to `id`.
+    Finish {
+        from: MessageId,
+        id: MessageId,
+        done: Finished,
+    },
     Abort(MessageId),
     /// A part that compaction brings to the segment in use.
     Move(MessageId, Part, Bytes),
@@ -79,8 +84,8 @@ impl Writer {
     fn take(&mut self, job: Job) {
         match job {
             Job::Append(id, data) => self.append(id, &data),
-            Job::Finish(id, done) => {
-                let body = self.open.remove(&id).unwrap_or_default();
+            Job::Finish { from, id, done } => {
+                let body = self.open.remove(&from).unwrap_or_default();
                 self.finished.push((id, body, done));
             }
             Job::Abort(id) => {
@@ -189,10 +194,15 @@ impl Writer {
             disk_failed("fsync of a body segment", &error);
         }
         fail::fail_point!("body-after-fsync");
-        let whole = self
-            .finished
-            .iter()
-            .filter(|(_, open, _)| open.failed.is_none());
+        // A body that is here already, because a copy came another way, keeps its place.
+        for (id, open, _) in &mut self.finished {
+            if open.failed.is_none() && self.index.get(*id).is_some() {
+                self.segments.free(&std::mem::take(&mut open.body.parts));
+            }
+        }
+        let whole = self.finished.iter().filter(|(id, open, _)| {
+            open.failed.is_none() && (!open.body.parts.is_empty() || self.index.get(*id).is_none())
+        });
         self.index
             .put_all(whole.map(|(id, open, _)| (*id, &open.body)));
         for (id, from, to) in self.moved.drain(..) {

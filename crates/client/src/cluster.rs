@@ -1,0 +1,227 @@
+//! What a process knows about the control nodes: who leads which group, and where everybody is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use skein_model::{GroupId, NodeId};
+use skein_wire::internal::peer_client::PeerClient;
+use skein_wire::internal::{GroupView, HelloReply, HelloRequest};
+use tokio::sync::{Notify, watch};
+
+use crate::channel::Channel;
+
+/// Between two looks when nothing is wrong.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks when a leader is missing or somebody was wrong about one.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A node that does not answer by then is passed over this time.
+const HELLO_WITHIN: Duration = Duration::from_secs(1);
+
+/// Makes the channel to an address; the caller decides about TLS.
+pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
+
+/// A spool or meta group, as its members describe it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupInfo {
+    pub term: u64,
+    pub leader: Option<NodeId>,
+    /// Voters by where they are reached.
+    pub voters: BTreeMap<NodeId, String>,
+}
+
+impl GroupInfo {
+    pub fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+}
+
+pub type View = BTreeMap<GroupId, GroupInfo>;
+
+/// A handle to all control nodes; clones share it.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+    view: watch::Receiver<Arc<View>>,
+}
+
+struct Shared {
+    seeds: Vec<String>,
+    connect: Connect,
+    channels: Mutex<HashMap<String, Channel>>,
+    doubt: Notify,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("seeds", &self.shared.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Looks for the cluster at some of its addresses, and goes on looking while the handle lives.
+    pub fn find(seeds: Vec<String>, connect: Connect) -> Self {
+        let shared = Arc::new(Shared {
+            seeds,
+            connect,
+            channels: Mutex::default(),
+            doubt: Notify::new(),
+        });
+        let (told, view) = watch::channel(Arc::default());
+        tokio::spawn(look(shared.clone(), told));
+        Self { shared, view }
+    }
+
+    /// The control node of this process alone, without a socket.
+    pub fn in_process(channel: Channel) -> Self {
+        Self::find(vec![String::new()], Arc::new(move |_| channel.clone()))
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.view.borrow().clone()
+    }
+
+    /// Completes when the view changed.
+    pub async fn changed(&mut self) {
+        if self.view.changed().await.is_err() {
+            // The task that looks ends with the last handle, so it has not ended.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub fn group(&self, group: GroupId) -> GroupInfo {
+        self.view.borrow().get(&group).cloned().unwrap_or_default()
+    }
+
+    /// Spool groups that have a leader, in order.
+    pub fn ready_spools(&self) -> Vec<GroupId> {
+        let view = self.view.borrow();
+        view.iter()
+            .filter(|(group, info)| **group != GroupId::META && info.leader.is_some())
+            .map(|(group, _)| *group)
+            .collect()
+    }
+
+    /// The channel to a group's leader.
+    pub fn leader(&self, group: GroupId) -> Option<(NodeId, Channel)> {
+        let view = self.view.borrow();
+        let info = view.get(&group)?;
+        let leader = info.leader?;
+        let address = info.voters.get(&leader)?;
+        Some((leader, self.shared.channel(address)))
+    }
+
+    pub fn channel(&self, address: &str) -> Channel {
+        self.shared.channel(address)
+    }
+
+    /// Somebody was not what the view says: look again soon.
+    pub fn doubt(&self) {
+        self.shared.doubt.notify_one();
+    }
+}
+
+impl Shared {
+    fn channel(&self, address: &str) -> Channel {
+        let mut channels = self.channels.lock();
+        channels
+            .entry(address.to_owned())
+            .or_insert_with(|| (self.connect)(address))
+            .clone()
+    }
+}
+
+async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
+    let mut known: Vec<String> = shared.seeds.clone();
+    loop {
+        let hellos = known.iter().map(|address| hello(shared.channel(address)));
+        let replies: Vec<HelloReply> = join_all(hellos).await.into_iter().flatten().collect();
+        let view = merge(replies.iter().flat_map(|reply| &reply.groups));
+        let is_whole = !view.is_empty() && view.values().all(|info| info.leader.is_some());
+        known.clone_from(&shared.seeds);
+        for info in view.values() {
+            known.extend(info.voters.values().cloned());
+        }
+        known.sort();
+        known.dedup();
+        told.send_if_modified(|before| {
+            let differs = **before != view;
+            if differs {
+                *before = Arc::new(view);
+            }
+            differs
+        });
+        if told.is_closed() {
+            return;
+        }
+        let rest = if is_whole { LOOK } else { LOOK_AGAIN };
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            () = shared.doubt.notified() => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+async fn hello(channel: Channel) -> Option<HelloReply> {
+    let mut client = PeerClient::new(channel);
+    let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await;
+    reply.ok()?.ok().map(tonic::Response::into_inner)
+}
+
+/// Members may be behind: the highest term counts, and within it who knows a leader.
+fn merge<'r>(views: impl Iterator<Item = &'r GroupView>) -> View {
+    let mut merged = View::new();
+    for group in views {
+        let Ok(id) = u16::try_from(group.group) else {
+            continue;
+        };
+        let info = GroupInfo {
+            term: group.term,
+            leader: (group.leader != 0).then_some(NodeId(group.leader)),
+            voters: group
+                .members
+                .iter()
+                .filter(|member| member.voter)
+                .map(|member| (NodeId(member.node), member.address.clone()))
+                .collect(),
+        };
+        let known = merged.entry(GroupId(id)).or_default();
+        if (info.term, info.leader.is_some()) > (known.term, known.leader.is_some()) {
+            *known = info;
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(term: u64, leader: u64) -> GroupView {
+        GroupView {
+            group: 1,
+            term,
+            leader,
+            members: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_latest_term_names_the_leader() {
+        for (views, leader) in [
+            (vec![view(3, 7), view(2, 8)], Some(7)),
+            (vec![view(2, 8), view(3, 7)], Some(7)),
+            (vec![view(3, 0), view(3, 7), view(3, 0)], Some(7)),
+            (vec![view(4, 0), view(3, 7)], None),
+            (vec![], None),
+        ] {
+            let merged = merge(views.iter());
+            let found = merged.get(&GroupId(1)).and_then(|info| info.leader);
+            assert_eq!(found, leader.map(NodeId), "{views:?}");
+        }
+    }
+}

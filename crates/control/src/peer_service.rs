@@ -1,0 +1,137 @@
+//! What other control nodes ask of this one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use openraft::{Snapshot, SnapshotMeta};
+use skein_model::{GroupId, NodeId};
+use skein_store::{SnapshotSource, Store};
+use skein_wire::internal::peer_server::Peer;
+use skein_wire::internal::snapshot_part::Part;
+use skein_wire::internal::{
+    AppendReply, AppendRequest, HelloReply, HelloRequest, SnapshotHead, SnapshotPart,
+    SnapshotReply, VoteReply, VoteRequest,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::raft::{Group, convert};
+
+pub struct PeerService {
+    pub node: NodeId,
+    /// Where other nodes reach this one.
+    pub address: String,
+    pub version: String,
+    pub store: Arc<Store>,
+    pub groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
+}
+
+impl PeerService {
+    fn group(&self, group: u32) -> Result<&Arc<Group>, Status> {
+        u16::try_from(group)
+            .ok()
+            .and_then(|group| self.groups.get(&GroupId(group)))
+            .ok_or_else(|| Status::not_found(format!("group: no group {group} is here")))
+    }
+}
+
+fn bad(error: &convert::BadPeer) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn hello(&self, _request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        Ok(Response::new(HelloReply {
+            node: self.node.0,
+            is_member: self.groups[&GroupId::META].is_member(),
+            version: self.version.clone(),
+            address: self.address.clone(),
+            groups: self.groups.values().map(|group| group.view()).collect(),
+        }))
+    }
+
+    async fn append(
+        &self,
+        request: Request<AppendRequest>,
+    ) -> Result<Response<AppendReply>, Status> {
+        let request = request.into_inner();
+        let group = self.group(request.group)?;
+        let request = convert::read_append(request).map_err(|error| bad(&error))?;
+        let reply = group
+            .raft()
+            .append_entries(request)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(convert::appended(reply)))
+    }
+
+    async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
+        let request = request.into_inner();
+        let group = self.group(request.group)?;
+        let request = convert::read_vote_request(request).map_err(|error| bad(&error))?;
+        let reply = group
+            .raft()
+            .vote(request)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(convert::voted(&reply)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotPart>>,
+    ) -> Result<Response<SnapshotReply>, Status> {
+        let mut parts = request.into_inner();
+        let Some(Part::Head(head)) = next(&mut parts).await? else {
+            return Err(Status::invalid_argument(
+                "part: a snapshot begins with its head",
+            ));
+        };
+        let group = self.group(head.group)?;
+        let vote = convert::read_vote(head.vote).map_err(|error| bad(&error))?;
+        let meta = meta(&head)?;
+        let disk = |error: std::io::Error| Status::resource_exhausted(error.to_string());
+        let id = GroupId(u16::try_from(head.group).unwrap_or_default());
+        let mut incoming = self.store.incoming_snapshot(id).map_err(disk)?;
+        let count = loop {
+            match next(&mut parts).await? {
+                Some(Part::Rows(rows)) => {
+                    for row in rows.rows {
+                        incoming.push(&row.key, &row.value).map_err(disk)?;
+                    }
+                }
+                Some(Part::End(count)) => break count,
+                Some(Part::Head(_)) | None => {
+                    return Err(Status::invalid_argument("part: the snapshot is not whole"));
+                }
+            }
+        };
+        let received = tokio::task::spawn_blocking(move || incoming.finish(count))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+            .map_err(disk)?;
+        let snapshot = Box::new(SnapshotSource::Received(received));
+        let reply = group
+            .raft()
+            .install_full_snapshot(vote, Snapshot { meta, snapshot })
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(SnapshotReply {
+            vote: Some(convert::vote(reply.vote)),
+        }))
+    }
+}
+
+async fn next(parts: &mut Streaming<SnapshotPart>) -> Result<Option<Part>, Status> {
+    Ok(parts.message().await?.and_then(|part| part.part))
+}
+
+fn meta(head: &SnapshotHead) -> Result<SnapshotMeta<u64, openraft::BasicNode>, Status> {
+    let last_membership = serde_json::from_slice(&head.membership)
+        .map_err(|error| Status::invalid_argument(format!("membership: {error}")))?;
+    Ok(SnapshotMeta {
+        last_log_id: head.last.map(convert::read_log_id),
+        last_membership,
+        snapshot_id: head.id.clone(),
+    })
+}

@@ -1,0 +1,205 @@
+//! A Raft group of this node, behind the few things that the rest needs of it.
+
+pub mod convert;
+mod network;
+mod proposer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use network::Network;
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
+pub use proposer::ProposeError;
+use proposer::Proposer;
+use skein_model::{GroupId, NodeId};
+use skein_store::TypeConfig;
+use skein_wire::internal::{GroupView, Member};
+use skein_wire::v1::GroupStatus;
+
+use crate::StartError;
+
+pub struct Group {
+    id: GroupId,
+    node: NodeId,
+    raft: Raft<TypeConfig>,
+    proposer: Proposer,
+}
+
+impl Group {
+    pub async fn start<L, S>(
+        node: NodeId,
+        network: Network,
+        log: L,
+        machine: S,
+    ) -> Result<Self, StartError>
+    where
+        L: RaftLogStorage<TypeConfig>,
+        S: RaftStateMachine<TypeConfig>,
+    {
+        let id = network.group;
+        let failed = |reason: String| StartError::Raft { group: id, reason };
+        let config = raft_config(id)
+            .validate()
+            .map_err(|error| failed(error.to_string()))?;
+        let raft = Raft::new(node.0, Arc::new(config), network, log, machine)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let proposer = Proposer::start(raft.clone());
+        Ok(Self {
+            id,
+            node,
+            raft,
+            proposer,
+        })
+    }
+
+    /// Makes the group, if it does not exist: all members and no others. Done once, by one of them.
+    pub async fn initialize(&self, members: &BTreeMap<NodeId, String>) -> Result<(), StartError> {
+        let failed = |reason: String| StartError::Raft {
+            group: self.id,
+            reason,
+        };
+        let is_initialized = self.raft.is_initialized().await;
+        if is_initialized.map_err(|error| failed(error.to_string()))? {
+            return Ok(());
+        }
+        let members: BTreeMap<u64, BasicNode> = members
+            .iter()
+            .map(|(id, address)| (id.0, BasicNode::new(address)))
+            .collect();
+        let initialized = self.raft.initialize(members).await;
+        initialized.map_err(|error| failed(error.to_string()))
+    }
+
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    pub fn raft(&self) -> &Raft<TypeConfig> {
+        &self.raft
+    }
+
+    /// Waits until this node's part in the group changes, and says whether it leads: with a term of its own, and
+    /// with everything applied that was committed before.
+    pub async fn leads(&self) -> bool {
+        self.raft.ensure_linearizable().await.is_ok()
+    }
+
+    /// Completes when this node begins or ceases to lead.
+    pub async fn role_changed(&self) {
+        let mut metrics = self.raft.metrics();
+        let role = |state: ServerState, term: u64| (state == ServerState::Leader, term);
+        let before = {
+            let now = metrics.borrow_and_update();
+            role(now.state, now.current_term)
+        };
+        while metrics.changed().await.is_ok() {
+            let now = metrics.borrow_and_update();
+            if role(now.state, now.current_term) != before {
+                return;
+            }
+        }
+    }
+
+    /// Whether this node is or was part of a cluster.
+    pub fn is_member(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.current_term > 0 || metrics.last_log_index.is_some()
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.raft.metrics().borrow().current_leader == Some(self.node.0)
+    }
+
+    pub fn voters(&self) -> Vec<NodeId> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let voters = metrics.membership_config.membership().voter_ids();
+        voters.map(NodeId).collect()
+    }
+
+    /// The other voters and where they are reached.
+    pub fn others(&self) -> Vec<(NodeId, String)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        membership
+            .nodes()
+            .filter(|(id, _)| **id != self.node.0 && voters.contains(id))
+            .map(|(id, node)| (NodeId(*id), node.addr.clone()))
+            .collect()
+    }
+
+    pub fn view(&self) -> GroupView {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        GroupView {
+            group: self.id.0.into(),
+            term: metrics.current_term,
+            leader: metrics.current_leader.unwrap_or(0),
+            members: membership
+                .nodes()
+                .map(|(id, node)| Member {
+                    node: *id,
+                    address: node.addr.clone(),
+                    voter: voters.contains(id),
+                })
+                .collect(),
+        }
+    }
+
+    /// Returns the reply of the state machine after the command is committed and applied.
+    pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
+        self.proposer.propose(command).await
+    }
+
+    pub fn has_leader(&self) -> bool {
+        self.raft.metrics().borrow().current_leader.is_some()
+    }
+
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics().borrow().clone();
+        let state = match metrics.state {
+            ServerState::Leader => "leader",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner => "learner",
+            ServerState::Shutdown => "stopped",
+        };
+        GroupStatus {
+            group: self.id.0.into(),
+            state: state.to_owned(),
+            term: metrics.current_term,
+            last_applied: metrics.last_applied.map_or(0, |id| id.index),
+            leader: metrics.current_leader.unwrap_or(0),
+            voters: metrics.membership_config.membership().voter_ids().count() as u64,
+        }
+    }
+
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, %error, "a Raft group did not stop cleanly");
+        }
+    }
+}
+
+fn raft_config(id: GroupId) -> openraft::Config {
+    openraft::Config {
+        cluster_name: format!("skein-{id}"),
+        // The heartbeat interval is also the deadline of an append, so it covers a follower's fsync.
+        heartbeat_interval: 500,
+        election_timeout_min: 1500,
+        election_timeout_max: 3000,
+        max_payload_entries: 64,
+        // The rows are on disk at every moment; a snapshot only lets the log be purged.
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(5_000),
+        max_in_snapshot_log_to_keep: 1_000,
+        purge_batch_size: 1_000,
+        ..openraft::Config::default()
+    }
+}
