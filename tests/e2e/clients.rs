@@ -304,8 +304,8 @@ async fn smtplib_hands_in_mail_in_every_way() {
     let _node = offers.bench.start().await.unwrap();
     let ports =
         [offers.bench.smtp.port(), offers.submission, offers.implicit].map(|port| port.to_string());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/smtplib_client.py");
-    let output = run("python3", &[script, &ports[0], &ports[1], &ports[2]]);
+    let script = include_str!("smtplib_client.py");
+    let output = run("python3", &["-c", script, &ports[0], &ports[1], &ports[2]]);
     assert!(
         output.status.success(),
         "{}",

@@ -3,15 +3,20 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 /// An error is a sentence for the person at the terminal.
 pub type Result<T = ()> = std::result::Result<T, String>;
 
+/// The top of the checkout that cargo runs this program for, which need not be the one that it was built in: a target
+/// directory may serve several checkouts.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .unwrap_or(Path::new("."))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+        let root = Path::new(&manifest_dir).ancestors().nth(2);
+        root.unwrap_or(Path::new(".")).to_owned()
+    });
+    &ROOT
 }
 
 /// Where cargo puts what it builds.
