@@ -16,12 +16,17 @@ const IN_PROCESS_BUFFER: usize = 1 << 20;
 pub const STREAM_WINDOW: u32 = 4 << 20;
 pub const CONNECTION_WINDOW: u32 = 16 << 20;
 
+/// A peer that vanished without closing its connections is noticed after these, well within a lease of 10 s.
+pub const KEEPALIVE: Duration = Duration::from_secs(2);
+pub const KEEPALIVE_WITHIN: Duration = Duration::from_secs(3);
+
 fn tune(endpoint: Endpoint) -> Endpoint {
     endpoint
-        .connect_timeout(Duration::from_secs(5))
+        .connect_timeout(Duration::from_secs(2))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(Duration::from_secs(10))
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_WITHIN)
         .keep_alive_while_idle(true)
 }
 

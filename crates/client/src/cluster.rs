@@ -93,6 +93,13 @@ impl Cluster {
         }
     }
 
+    /// Completes when another node than this is known to lead the group.
+    pub async fn leader_changed(&mut self, group: GroupId, from: NodeId) {
+        while self.group(group).leader.is_none_or(|leader| leader == from) {
+            self.changed().await;
+        }
+    }
+
     pub fn group(&self, group: GroupId) -> GroupInfo {
         self.view.borrow().get(&group).cloned().unwrap_or_default()
     }

@@ -34,7 +34,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 type Answer = Result<ingest_result::Result, SpoolError>;
-type Waiting = Arc<Mutex<HashMap<MessageId, oneshot::Sender<Answer>>>>;
+/// What a message's question was: the end of its body, or its accept. A slow voter may owe the answer to the first when
+/// it is asked the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Asked {
+    Finish,
+    Accept,
+}
+
+type Waiting = Arc<Mutex<HashMap<(MessageId, Asked), oneshot::Sender<Answer>>>>;
 
 /// A voter that does not take the next bytes of a body by then goes on without it, and pulls the body later.
 const SLOW: Duration = Duration::from_secs(5);
@@ -164,7 +172,15 @@ impl Spool {
             )));
         };
         let stream = self.open_stream(leader, address);
-        match stream.ask(id, Step::Accept(command)).await? {
+        let asked = stream.ask(id, Step::Accept(command));
+        let mut cluster = self.cluster.clone();
+        let answer = tokio::select! {
+            answer = asked => answer?,
+            () = cluster.leader_changed(self.group, leader) => {
+                return Err(SpoolError::Unknown("the group has another leader".into()));
+            }
+        };
+        match answer {
             ingest_result::Result::Accepted(_) => Ok(()),
             other => Err(SpoolError::Refused(format!(
                 "an accept was answered with {other:?}"
@@ -252,17 +268,21 @@ impl IngestStream {
     }
 
     async fn ask(&self, id: MessageId, step: Step) -> Answer {
+        let question = match step {
+            Step::Accept(_) => (id, Asked::Accept),
+            _ => (id, Asked::Finish),
+        };
         let (waiter, answer) = oneshot::channel();
-        self.waiting.lock().insert(id, waiter);
+        self.waiting.lock().insert(question, waiter);
         if let Err(error) = self.send(id, step).await {
-            self.waiting.lock().remove(&id);
+            self.waiting.lock().remove(&question);
             return Err(error);
         }
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(SpoolError::Unknown("the stream broke".into())),
             Err(_) => {
-                self.waiting.lock().remove(&id);
+                self.waiting.lock().remove(&question);
                 Err(SpoolError::Unknown(format!(
                     "no answer within {} s",
                     DEADLINE.as_secs()
@@ -309,7 +329,11 @@ async fn deliver_answers(mut replies: tonic::Streaming<IngestReply>, waiting: &W
             let (Ok(id), Some(answer)) = (convert::message_id(&result.id), result.result) else {
                 return "the server sent an answer without an id".into();
             };
-            if let Some(waiter) = waiting.lock().remove(&id) {
+            let asked = match result.of_accept {
+                true => Asked::Accept,
+                false => Asked::Finish,
+            };
+            if let Some(waiter) = waiting.lock().remove(&(id, asked)) {
                 let answer = match answer {
                     ingest_result::Result::Problem(problem) => {
                         Err(SpoolError::from_problem(problem))

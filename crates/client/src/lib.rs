@@ -6,7 +6,9 @@ mod ingest;
 mod sessions;
 mod work;
 
-pub use channel::{Channel, connect, in_process};
+pub use channel::{
+    CONNECTION_WINDOW, Channel, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW, connect, in_process,
+};
 pub use cluster::{Cluster, Connect, GroupInfo, View};
 pub use ingest::{Spool, Spools, Upload};
 pub use sessions::{KeptSession, Lease, Session, Sessions};

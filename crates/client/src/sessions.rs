@@ -1,15 +1,20 @@
 //! A sender's session: opened at the meta group's leader, kept by heartbeats, and opened again when it is lost.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use skein_model::{Epoch, GroupId, SessionId, Slot};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
-use skein_wire::internal::{CloseSessionRequest, HeartbeatRequest, OpenSessionRequest, Slots};
-use tokio::sync::watch;
+use skein_wire::internal::{
+    AssignedSlot, CloseSessionRequest, HeartbeatRequest, OpenSessionRequest, Slots, WatchReply,
+    WatchRequest,
+};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::SpoolError;
@@ -29,6 +34,21 @@ pub struct Session {
     /// None while there is no session.
     pub id: Option<SessionId>,
     pub slots: Arc<Vec<(Slot, Epoch)>>,
+    /// To be let go of, and then released.
+    pub leaving: Arc<Vec<(Slot, Epoch)>>,
+    /// Grows with every change of this, also from one session to the next.
+    pub change: u64,
+    /// An operator took the sender out of service.
+    pub drained: bool,
+}
+
+/// What the next heartbeats tell.
+#[derive(Debug, Default)]
+struct Tell {
+    released: Mutex<Vec<(Slot, Epoch)>>,
+    unreachable: Mutex<BTreeSet<GroupId>>,
+    retiring: AtomicBool,
+    hurry: Notify,
 }
 
 /// Until when a session surely lasts, on a clock that also runs while the machine is suspended.
@@ -69,6 +89,7 @@ pub struct KeptSession {
     sessions: Sessions,
     pub session: watch::Receiver<Session>,
     pub lease: Lease,
+    tell: Arc<Tell>,
     stop: CancellationToken,
 }
 
@@ -81,11 +102,13 @@ impl Sessions {
     pub fn keep(&self, sender: &str) -> KeptSession {
         let (told, session) = watch::channel(Session::default());
         let (lease, stop) = (Lease::default(), CancellationToken::new());
+        let tell = Arc::new(Tell::default());
         let keeper = Keeper {
             sessions: self.clone(),
             sender: sender.to_owned(),
             told,
             lease: lease.clone(),
+            tell: tell.clone(),
         };
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -98,6 +121,7 @@ impl Sessions {
             sessions: self.clone(),
             session,
             lease,
+            tell,
             stop,
         }
     }
@@ -131,8 +155,25 @@ impl Sessions {
 }
 
 impl KeptSession {
-    /// Hands the slots back, so that others take them over at once.
-    pub async fn close(self) -> Result<(), SpoolError> {
+    /// Nothing is done for these slots any more: others may have them.
+    pub fn release(&self, slots: &[(Slot, Epoch)]) {
+        self.tell.released.lock().extend(slots);
+        self.tell.hurry.notify_one();
+    }
+
+    /// Groups to which there is no work stream.
+    pub fn set_unreachable(&self, groups: BTreeSet<GroupId>) {
+        *self.tell.unreachable.lock() = groups;
+    }
+
+    /// All slots are to leave, for good.
+    pub fn retire(&self) {
+        self.tell.retiring.store(true, Ordering::Release);
+        self.tell.hurry.notify_one();
+    }
+
+    /// Ends the session, when its last results are reported.
+    pub async fn close(&self) -> Result<(), SpoolError> {
         self.stop.cancel();
         let Some(session) = self.session.borrow().id else {
             return Ok(());
@@ -156,6 +197,7 @@ struct Keeper {
     sender: String,
     told: watch::Sender<Session>,
     lease: Lease,
+    tell: Arc<Tell>,
 }
 
 impl Keeper {
@@ -167,7 +209,12 @@ impl Keeper {
                     self.beat(session, version, lease_ms).await;
                     tracing::warn!(%session, "the session has ended");
                     self.lease.end();
-                    self.told.send_replace(Session::default());
+                    self.tell.released.lock().clear();
+                    self.change(|told| {
+                        told.id = None;
+                        told.slots = Arc::default();
+                        told.leaving = Arc::default();
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no session");
@@ -175,6 +222,13 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Session)) {
+        self.told.send_modify(|told| {
+            told.change += 1;
+            change(told);
+        });
     }
 
     async fn open(&self) -> Result<(SessionId, u64, u64), SpoolError> {
@@ -188,9 +242,11 @@ impl Keeper {
         let slots = reply.slots.unwrap_or_default();
         let (id, version) = (SessionId(reply.session), slots.version);
         self.lease.extend(sent_at, reply.lease_ms);
-        self.told.send_replace(Session {
-            id: Some(id),
-            slots: read_slots(&slots)?,
+        let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
+        self.change(|told| {
+            told.id = Some(id);
+            told.slots = kept;
+            told.leaving = leaving;
         });
         Ok((id, version, reply.lease_ms))
     }
@@ -198,12 +254,23 @@ impl Keeper {
     /// Returns when the session has ended.
     async fn beat(&self, session: SessionId, mut version: u64, lease_ms: u64) {
         let mut rest = HEARTBEAT;
+        let mut changes = None;
         loop {
-            tokio::time::sleep(rest).await;
-            let request = HeartbeatRequest {
-                session: session.0,
-                version,
-            };
+            if changes.is_none() {
+                changes = self.watch().await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = self.tell.hurry.notified() => {}
+                changed = changed_from(version, &mut changes) => if !changed {
+                    changes = None;
+                    // The next heartbeat is early enough to look for the leader.
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+            self.leave_if_retiring();
+            let request = self.heartbeat(session, version);
+            let released = request.released.clone();
             let sent_at = boot_ms();
             let beating = |mut client: SessionsClient<Channel>| async move {
                 client.heartbeat(request).await
@@ -213,30 +280,108 @@ impl Keeper {
                 Ok(reply) => {
                     rest = HEARTBEAT;
                     self.lease.extend(sent_at, lease_ms);
-                    let Some(slots) = reply.slots else {
-                        continue;
-                    };
-                    match read_slots(&slots) {
-                        Ok(read) => {
-                            version = slots.version;
-                            tracing::info!(slots = read.len(), "slots changed");
-                            self.told.send_modify(|session| session.slots = read);
-                        }
-                        Err(error) => tracing::error!(%error, "slots cannot be read"),
+                    self.forget(&released);
+                    if self.told.borrow().drained != reply.drained {
+                        tracing::info!(drained = reply.drained, "an operator's word");
+                        self.change(|told| told.drained = reply.drained);
+                    }
+                    if let Some(slots) = reply.slots {
+                        version = slots.version;
+                        self.tell_slots(&slots);
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the session is not renewed");
                     rest = TRY_AGAIN;
+                    changes = None;
                 }
             }
         }
     }
+
+    /// A sender that retires takes nothing more, whether the leader knows it or not.
+    fn leave_if_retiring(&self) {
+        if self.tell.retiring.load(Ordering::Acquire) && !self.told.borrow().slots.is_empty() {
+            self.change(|told| {
+                let kept = std::mem::take(&mut told.slots);
+                told.leaving = Arc::new(kept.iter().chain(&*told.leaving).copied().collect());
+            });
+        }
+    }
+
+    fn heartbeat(&self, session: SessionId, version: u64) -> HeartbeatRequest {
+        let released = self.tell.released.lock();
+        let unreachable = self.tell.unreachable.lock();
+        HeartbeatRequest {
+            session: session.0,
+            version,
+            released: released.iter().copied().map(assigned).collect(),
+            unreachable_groups: unreachable.iter().map(|group| group.0.into()).collect(),
+            retiring: self.tell.retiring.load(Ordering::Acquire),
+        }
+    }
+
+    /// These releases have arrived.
+    fn forget(&self, released: &[AssignedSlot]) {
+        let mut waiting = self.tell.released.lock();
+        waiting.retain(|slot| !released.contains(&assigned(*slot)));
+    }
+
+    fn tell_slots(&self, slots: &Slots) {
+        let read = read_slots(&slots.slots)
+            .and_then(|kept| read_slots(&slots.leaving).map(|leaving| (kept, leaving)));
+        let (kept, leaving) = match read {
+            Ok(_) if self.tell.retiring.load(Ordering::Acquire) => return,
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "slots cannot be read");
+                return;
+            }
+        };
+        {
+            let told = self.told.borrow();
+            if told.slots == kept && told.leaving == leaving {
+                return;
+            }
+        }
+        tracing::info!(slots = kept.len(), leaving = leaving.len(), "slots changed");
+        self.change(|told| {
+            told.slots = kept;
+            told.leaving = leaving;
+        });
+    }
+
+    /// A stream of hints; heartbeats do without if there is none.
+    async fn watch(&self) -> Option<tonic::Streaming<WatchReply>> {
+        let watching = |mut client: SessionsClient<Channel>| async move {
+            client.watch(WatchRequest {}).await
+        };
+        self.sessions.call("watching slots", watching).await.ok()
+    }
 }
 
-fn read_slots(slots: &Slots) -> Result<Arc<Vec<(Slot, Epoch)>>, SpoolError> {
+/// Completes with true when the slots have another version than this, with false when the stream ends.
+async fn changed_from(version: u64, changes: &mut Option<tonic::Streaming<WatchReply>>) -> bool {
+    let Some(changes) = changes else {
+        return std::future::pending().await;
+    };
+    while let Ok(Some(reply)) = changes.message().await {
+        if reply.version != version {
+            return true;
+        }
+    }
+    false
+}
+
+fn assigned((slot, epoch): (Slot, Epoch)) -> AssignedSlot {
+    AssignedSlot {
+        slot: slot.0.into(),
+        epoch: epoch.0,
+    }
+}
+
+fn read_slots(slots: &[AssignedSlot]) -> Result<Arc<Vec<(Slot, Epoch)>>, SpoolError> {
     slots
-        .slots
         .iter()
         .map(|owned| convert::slot(owned.slot, owned.epoch))
         .collect::<Result<_, _>>()

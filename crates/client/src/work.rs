@@ -1,6 +1,6 @@
 //! Taking tasks of one spool group and reporting on them, through changes of its leader and of our slots.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
 use skein_wire::internal::{
-    OpenWork, OwnedSlot, OwnedSlots, Reports, Task, TaskRef, WorkReply, WorkRequest,
+    OpenWork, OwnedSlot, OwnedSlots, Reports, Returned, Task, TaskRef, WorkReply, WorkRequest,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,6 +44,7 @@ pub struct Assigned {
 pub struct Work {
     tasks: mpsc::Receiver<Vec<Assigned>>,
     reporter: Reporter,
+    settled: watch::Receiver<u64>,
 }
 
 /// Reports results; many tasks share it.
@@ -56,10 +57,19 @@ pub struct Reporter {
 #[derive(Debug)]
 struct Shared {
     /// Of the present stream; none while there is none.
-    stream: Mutex<Option<mpsc::Sender<Bytes>>>,
+    stream: Mutex<Option<Outgoing>>,
     waiting: Mutex<HashMap<TaskId, oneshot::Sender<Result<(), SpoolError>>>>,
-    /// Given out and not settled: told to each new leader, so that it gives them to nobody else.
-    held: Mutex<HashSet<TaskId>>,
+    /// Given out and not settled, with the attempts before: told to each new leader, so that it gives them to nobody
+    /// else.
+    held: Mutex<HashMap<TaskId, u32>>,
+}
+
+/// What a sender says over a stream.
+#[derive(Debug, Clone)]
+struct Outgoing {
+    reports: mpsc::Sender<Bytes>,
+    /// Without a bound of its own: a sender has no more tasks than its window.
+    returns: mpsc::UnboundedSender<TaskId>,
 }
 
 impl Spool {
@@ -67,6 +77,7 @@ impl Spool {
     pub fn work(&self, session: watch::Receiver<Session>, window: u32) -> Work {
         let (tasks, received) = mpsc::channel(16);
         let (opened, open) = watch::channel(false);
+        let (told, settled) = watch::channel(0);
         let shared = Arc::new(Shared {
             stream: Mutex::default(),
             waiting: Mutex::default(),
@@ -79,11 +90,13 @@ impl Spool {
             tasks,
             shared: shared.clone(),
             opened,
+            settled: told,
         };
         tokio::spawn(worker.run());
         Work {
             tasks: received,
             reporter: Reporter { shared, open },
+            settled,
         }
     }
 }
@@ -96,6 +109,11 @@ impl Work {
 
     pub fn reporter(&self) -> Reporter {
         self.reporter.clone()
+    }
+
+    /// The latest [`Session::change`] that all tasks to come conform to.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.clone()
     }
 }
 
@@ -122,7 +140,7 @@ impl Reporter {
         let (waiter, answer) = oneshot::channel();
         self.shared.waiting.lock().insert(task, waiter);
         let answered = async {
-            stream.send(bytes).await.map_err(|_| broke())?;
+            stream.reports.send(bytes).await.map_err(|_| broke())?;
             answer.await.unwrap_or_else(|_| Err(broke()))
         };
         let result = tokio::time::timeout(DEADLINE, answered).await;
@@ -130,9 +148,21 @@ impl Reporter {
         result.unwrap_or_else(|_| Err(SpoolError::Unknown("no answer".into())))
     }
 
-    /// The task is settled, or was never begun: it is not ours any more.
-    pub fn release(&self, task: TaskId) {
-        self.shared.held.lock().remove(&task);
+    /// The attempt after so many others is settled: the task is not ours any more, unless the next attempt is.
+    pub fn release(&self, task: TaskId, attempts: u32) {
+        let mut held = self.shared.held.lock();
+        if held.get(&task) == Some(&attempts) {
+            held.remove(&task);
+        }
+    }
+
+    /// The task was not begun: anybody may have it.
+    pub fn give_back(&self, task: TaskId, attempts: u32) {
+        self.release(task, attempts);
+        if let Some(stream) = &*self.shared.stream.lock() {
+            // Without a stream, the next one tells what is still ours.
+            let _ = stream.returns.send(task);
+        }
     }
 
     /// Whether results can be reported at this moment, which is asked right before a final dot.
@@ -153,12 +183,14 @@ struct Worker {
     tasks: mpsc::Sender<Vec<Assigned>>,
     shared: Arc<Shared>,
     opened: watch::Sender<bool>,
+    settled: watch::Sender<u64>,
 }
 
 impl Worker {
     async fn run(mut self) {
         while !self.tasks.is_closed() {
             let session = self.session.borrow_and_update().clone();
+            self.settled.send_replace(session.change);
             let Some(id) = session.id else {
                 tokio::select! {
                     changed = self.session.changed() => if changed.is_err() { return },
@@ -166,7 +198,7 @@ impl Worker {
                 }
                 continue;
             };
-            let reason = match self.stream(id, &session.slots).await {
+            let reason = match self.stream(id, session.slots).await {
                 Ok(reason) => reason,
                 Err(error) => error.to_string(),
             };
@@ -185,24 +217,21 @@ impl Worker {
     async fn stream(
         &mut self,
         id: SessionId,
-        slots: &[(Slot, Epoch)],
+        mut slots: Arc<Vec<(Slot, Epoch)>>,
     ) -> Result<String, SpoolError> {
-        let Some((_, channel)) = self.spool.cluster.leader(self.spool.group) else {
+        let Some((leader, channel)) = self.spool.cluster.leader(self.spool.group) else {
             return Err(SpoolError::Unavailable("the group has no leader".into()));
         };
         let held = self
             .shared
             .held
             .lock()
-            .iter()
-            .map(|task| TaskRef {
-                message_id: convert::message_id_bytes(task.message),
-                number: task.number,
-            })
+            .keys()
+            .map(|task| task_ref(*task))
             .collect();
         let open = OpenWork {
             session: id.0,
-            slots: owned(slots),
+            slots: owned(&slots),
             window: self.window,
             group: self.spool.group.0.into(),
             held,
@@ -218,10 +247,16 @@ impl Worker {
             .map_err(|status| SpoolError::from_status("opening a work stream", &status))?
             .into_inner();
         let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
-        *self.shared.stream.lock() = Some(reports);
+        let (returns, returned) = mpsc::unbounded_channel();
+        *self.shared.stream.lock() = Some(Outgoing { reports, returns });
         self.opened.send_replace(true);
         tracing::info!(group = %self.spool.group, session = %id, slots = slots.len(), "work stream open");
+        let mut sent = 0;
         let sending = tokio::spawn(send_reports(queue, frames.clone()));
+        let returning = tokio::spawn(send_returned(returned, frames.clone()));
+        let mut cluster = self.spool.cluster.clone();
+        let replaced = cluster.leader_changed(self.spool.group, leader);
+        tokio::pin!(replaced);
         let reason = loop {
             tokio::select! {
                 reply = replies.message() => match reply {
@@ -236,15 +271,23 @@ impl Worker {
                     if changed.is_err() || now.id != Some(id) {
                         break "the session ended".to_owned();
                     }
-                    let slots = OwnedSlots { slots: owned(&now.slots) };
+                    if now.slots == slots && *self.settled.borrow() >= sent {
+                        self.settled.send_replace(now.change);
+                        continue;
+                    }
+                    (slots, sent) = (now.slots, now.change);
+                    let slots = OwnedSlots { slots: owned(&slots), change: sent };
                     if frames.send(request(Request::Slots(slots))).await.is_err() {
                         break "the server closed the stream".to_owned();
                     }
                 }
+                // A leader that was cut off from the others may not know it, and can record nothing.
+                () = &mut replaced => break "the group has another leader".to_owned(),
                 () = self.tasks.closed() => break "the sender is done".to_owned(),
             }
         };
         sending.abort();
+        returning.abort();
         Ok(reason)
     }
 
@@ -261,18 +304,34 @@ impl Worker {
             }
         }
         if reply.tasks.is_empty() {
+            self.conforms(reply.change);
             return Ok(());
         }
+        let change = reply.change;
         let tasks = reply.tasks.into_iter().map(|task| read_task(session, task));
-        let tasks: Vec<Assigned> = tasks
+        let mut tasks: Vec<Assigned> = tasks
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server sent a task that cannot be read: {error}"))?;
-        self.shared
-            .held
-            .lock()
-            .extend(tasks.iter().map(|task| task.id));
+        // A leader that is new to us may hand out what we have from the one before.
+        {
+            let mut held = self.shared.held.lock();
+            tasks.retain(|task| {
+                let before = held.insert(task.id, task.task.attempts);
+                before != Some(task.task.attempts)
+            });
+        }
         let sent = self.tasks.send(tasks).await;
+        self.conforms(change);
         sent.map_err(|_| "the sender is done".to_owned())
+    }
+
+    /// The server has seen this change of slots. Told after the tasks before it were handed on.
+    fn conforms(&self, change: u64) {
+        self.settled.send_if_modified(|settled| {
+            let is_later = change > *settled;
+            *settled = change.max(*settled);
+            is_later
+        });
     }
 }
 
@@ -290,6 +349,27 @@ fn owned(slots: &[(Slot, Epoch)]) -> Vec<OwnedSlot> {
             epoch: epoch.0,
         })
         .collect()
+}
+
+fn task_ref(task: TaskId) -> TaskRef {
+    TaskRef {
+        message_id: convert::message_id_bytes(task.message),
+        number: task.number,
+    }
+}
+
+async fn send_returned(
+    mut queue: mpsc::UnboundedReceiver<TaskId>,
+    frames: mpsc::Sender<WorkRequest>,
+) {
+    let mut returned = Vec::new();
+    while queue.recv_many(&mut returned, FRAME_REPORTS).await > 0 {
+        let tasks = returned.drain(..).map(task_ref).collect();
+        let returned = request(Request::Returned(Returned { tasks }));
+        if frames.send(returned).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Puts what waits into one frame.

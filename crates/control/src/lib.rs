@@ -3,6 +3,7 @@
 mod admin;
 mod clock;
 mod events;
+mod forward;
 mod found;
 mod node_id;
 mod peer_service;
@@ -11,22 +12,25 @@ mod raft;
 mod sessions;
 mod spool;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use clock::now;
 pub use events::EventReader;
-pub use peers::Connect;
-use skein_model::{GroupId, NodeId, SessionId};
+use skein_client::Connect;
+use skein_model::spool::query;
+use skein_model::{GroupId, NodeId, SessionId, Slot, meta};
 use skein_store::{Bodies, Hooks, Machine, MetaMachine, Reader, SpoolMachine, Store};
 use skein_wire::internal::peer_server::PeerServer;
 use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 use skein_wire::v1::admin_server::AdminServer;
+use tokio::sync::watch;
 use tonic::transport::server::{Router, Server};
 
+use crate::forward::Forward;
 use crate::peer_service::PeerService;
 use crate::peers::Peers;
 use crate::raft::{Group, Network};
@@ -36,8 +40,6 @@ use crate::spool::{Dispatch, SpoolService};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
 const LOOK_FOR_LEADER: Duration = Duration::from_millis(20);
 const MEET_AGAIN: Duration = Duration::from_millis(300);
 /// A change of roles wakes at once; this covers one that came between two looks.
@@ -86,8 +88,24 @@ pub(crate) struct SpoolGroup {
     pub bodies: Bodies,
     pub dispatch: Arc<Dispatch>,
     pub node: NodeId,
+    /// What this node knows of the meta group.
+    meta: Reader,
+}
+
+impl SpoolGroup {
     /// Whether a session is registered, as far as this node knows.
-    pub session_lives: Arc<dyn Fn(SessionId) -> bool + Send + Sync>,
+    pub fn session_lives(&self, session: SessionId) -> bool {
+        meta::session(&self.meta, session).is_some()
+    }
+
+    /// Sessions that may hold tasks: those that are registered, and those that own slots here.
+    fn sessions(&self) -> BTreeSet<SessionId> {
+        let registered = meta::sessions(&self.meta).into_keys();
+        let owners = Slot::all()
+            .filter_map(|slot| query::slot(&self.reader, slot))
+            .map(|row| row.session);
+        registered.chain(owners).collect()
+    }
 }
 
 /// A running control function.
@@ -126,27 +144,25 @@ impl Control {
                 .expect("opening the store does not panic")?;
         let peers = Peers::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
-        let meta = start_group(
-            &store,
-            &peers,
-            node,
-            GroupId::META,
-            MetaMachine,
-            Hooks::default(),
-        );
+        let (applied, meta_applied) = watch::channel(());
+        let hooks = Hooks {
+            on_effects: Arc::new(move |_: Vec<()>| {
+                applied.send_replace(());
+            }),
+            ..Hooks::default()
+        };
+        let meta = start_group(&store, &peers, node, GroupId::META, MetaMachine, hooks);
         let meta = meta.await?;
         let mut groups = BTreeMap::from([(GroupId::META, meta.clone())]);
         let mut spools = BTreeMap::new();
         for number in 1..=config.spool_groups {
-            let rows = meta_reader.clone();
-            let session_lives = Arc::new(move |id| skein_model::meta::session_lives(&rows, id));
             let id = GroupId(number);
-            let spool = start_spool(&store, &peers, node, id, session_lives).await?;
+            let spool = start_spool(&store, &peers, node, id, meta_reader.clone()).await?;
             groups.insert(id, spool.group.clone());
             spools.insert(id, spool);
         }
         let control = Self {
-            sessions: SessionsService::start(meta, meta_reader.clone()),
+            sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied),
             config,
             node,
             started_at: now(),
@@ -214,8 +230,10 @@ impl Control {
         })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(skein_client::STREAM_WINDOW)
+            .initial_connection_window_size(skein_client::CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
+            .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
             .add_service(spool)
             .add_service(peer)
             .add_service(SessionsServer::new(self.sessions.clone()))
@@ -226,9 +244,13 @@ impl Control {
         let admin = admin::AdminService {
             config: self.config.clone(),
             started_at: self.started_at,
-            meta: self.groups[&GroupId::META].clone(),
-            meta_reader: self.meta_reader.clone(),
-            spool: self.spools[&GroupId::FIRST_SPOOL].clone(),
+            node: self.node,
+            meta: self.meta_reader.clone(),
+            spools: self.spools.clone(),
+            forward: Forward {
+                groups: self.groups.clone(),
+                peers: self.peers.clone(),
+            },
         };
         Server::builder().add_service(AdminServer::new(admin))
     }
@@ -301,7 +323,7 @@ async fn start_spool(
     peers: &Peers,
     node: NodeId,
     id: GroupId,
-    session_lives: Arc<dyn Fn(SessionId) -> bool + Send + Sync>,
+    meta: Reader,
 ) -> Result<SpoolGroup, StartError> {
     let (reader, bodies) = (store.reader(id), store.bodies());
     let needed = BodiesNeeded::new(node);
@@ -322,7 +344,7 @@ async fn start_spool(
         bodies,
         dispatch,
         node,
-        session_lives,
+        meta,
     };
     tokio::spawn(follow_leadership(spool.clone()));
     tokio::spawn(spool::bodies::pull(spool.clone(), needed, peers.clone()));
@@ -336,7 +358,8 @@ async fn follow_leadership(spool: SpoolGroup) {
         if spool.group.is_leader() && !spool.dispatch.leads() {
             // With everything applied that an earlier leader committed.
             if spool.group.leads().await {
-                spool.dispatch.lead();
+                spool.dispatch.lead(spool.sessions());
+                tokio::spawn(spool::work::wait_for_absent(spool.clone()));
                 tracing::info!(group = %spool.group.id(), "this node leads");
             } else {
                 tokio::time::sleep(LOOK_FOR_LEADER).await;

@@ -9,12 +9,12 @@ use skein_store::{SnapshotSource, Store};
 use skein_wire::internal::peer_server::Peer;
 use skein_wire::internal::snapshot_part::Part;
 use skein_wire::internal::{
-    AppendReply, AppendRequest, HelloReply, HelloRequest, SnapshotHead, SnapshotPart,
-    SnapshotReply, VoteReply, VoteRequest,
+    AppendReply, AppendRequest, HelloReply, HelloRequest, ProposeReply, ProposeRequest,
+    SnapshotHead, SnapshotPart, SnapshotReply, VoteReply, VoteRequest,
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::raft::{Group, convert};
+use crate::raft::{Group, ProposeError, convert};
 
 pub struct PeerService {
     pub node: NodeId,
@@ -48,6 +48,21 @@ impl Peer for PeerService {
             address: self.address.clone(),
             groups: self.groups.values().map(|group| group.view()).collect(),
         }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<ProposeRequest>,
+    ) -> Result<Response<ProposeReply>, Status> {
+        let request = request.into_inner();
+        let group = self.group(request.group)?;
+        let proposed = group.propose(request.command.to_vec()).await;
+        let reply = proposed.map_err(|error| match error {
+            ProposeError::NotLeader => Status::failed_precondition(error.to_string()),
+            ProposeError::Unknown(_) => Status::unavailable(error.to_string()),
+        })?;
+        let reply = reply.into();
+        Ok(Response::new(ProposeReply { reply }))
     }
 
     async fn append(

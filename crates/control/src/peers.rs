@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tonic::transport::Channel;
-
-/// Makes the channel to an address; the caller decides about TLS.
-pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
+use skein_client::{Channel, Connect};
 
 /// One channel for each address, shared by all groups. Members of a cluster are few, so none is ever dropped.
 #[derive(Clone)]

@@ -1,18 +1,21 @@
 //! Sessions of senders: kept in the meta group, kept alive by its leader.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use skein_model::meta::{self, Command};
-use skein_model::{SessionId, codec};
+use skein_model::meta::{self, Assignment, Command};
+use skein_model::{GroupId, SessionId, Slot, codec};
 use skein_store::Reader;
+use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
     AssignedSlot, CloseSessionReply, CloseSessionRequest, HeartbeatReply, HeartbeatRequest,
-    OpenSessionReply, OpenSessionRequest, Slots,
+    OpenSessionReply, OpenSessionRequest, Slots, WatchReply, WatchRequest,
 };
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::raft::Group;
@@ -21,12 +24,18 @@ use crate::raft::Group;
 const LEASE: Duration = Duration::from_secs(10);
 /// The leader waits longer than the sender counts, for what clocks differ in that time and for the way there.
 const GRACE: Duration = Duration::from_millis(1100);
+/// A sender gives a heartbeat up after 2 s.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(500);
+/// A sender that has reached a spool group for less, or not for longer, keeps the slots that it has or has not: an
+/// election takes up to 3 s, and slots do not move for one.
+const REACH_SETTLES: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct SessionsService {
     meta: Arc<Group>,
     reader: Reader,
+    applied: watch::Receiver<()>,
     leases: Arc<Mutex<Leases>>,
 }
 
@@ -35,17 +44,38 @@ pub struct SessionsService {
 struct Leases {
     /// The term that this is of.
     term: u64,
-    heard: HashMap<SessionId, Instant>,
+    heard: HashMap<SessionId, Heard>,
+}
+
+#[derive(Clone)]
+struct Heard {
+    at: Instant,
+    /// Spool groups that the sender does not reach; none before its first heartbeat.
+    unreachable: Option<BTreeSet<GroupId>>,
+    /// When that changed.
+    since: Instant,
+}
+
+impl Heard {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            at: now,
+            unreachable: None,
+            since: now,
+        }
+    }
 }
 
 impl SessionsService {
-    pub fn start(meta: Arc<Group>, reader: Reader) -> Self {
+    pub fn start(meta: Arc<Group>, reader: Reader, applied: watch::Receiver<()>) -> Self {
         let service = Self {
             meta,
             reader,
+            applied,
             leases: Arc::default(),
         };
-        tokio::spawn(expire(service.clone()));
+        tokio::spawn(look_after(service.clone()));
         service
     }
 
@@ -58,26 +88,33 @@ impl SessionsService {
     }
 
     fn slots(&self, session: SessionId) -> Slots {
+        // Read first: a change that comes between is told again.
+        let version = meta::assignments_version(&self.reader);
         let assigned = meta::assignments(&self.reader);
-        let mine = assigned.iter().filter(|(_, held)| held.session == session);
+        let mine = assigned
+            .into_iter()
+            .filter(|(_, held)| held.session == session);
+        let (leaving, slots): (Vec<_>, Vec<_>) =
+            mine.partition(|(_, held)| held.moving_to.is_some());
         Slots {
-            // Epochs only grow, so their sum is another one after every change.
-            version: assigned.values().map(|held| held.epoch.0).sum(),
-            slots: mine
-                .map(|(slot, held)| AssignedSlot {
-                    slot: slot.0.into(),
-                    epoch: held.epoch.0,
-                })
-                .collect(),
+            version,
+            slots: slots.into_iter().map(assigned_slot).collect(),
+            leaving: leaving.into_iter().map(assigned_slot).collect(),
         }
     }
 
-    fn heard_from(&self, session: SessionId) {
-        self.leases.lock().heard.insert(session, Instant::now());
+    fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) {
+        let mut leases = self.leases.lock();
+        let heard = leases.heard.entry(session).or_insert_with(Heard::now);
+        heard.at = Instant::now();
+        if unreachable.is_some() && heard.unreachable != unreachable {
+            heard.unreachable = unreachable;
+            heard.since = heard.at;
+        }
     }
 
-    /// Sessions that were silent for too long.
-    fn silent(&self) -> Vec<SessionId> {
+    /// What is known of each session, in this term.
+    fn heard(&self) -> BTreeMap<SessionId, Heard> {
         let term = self.meta.view().term;
         let mut leases = self.leases.lock();
         if leases.term != term {
@@ -90,28 +127,61 @@ impl SessionsService {
         leases
             .heard
             .retain(|session, _| sessions.contains_key(session));
-        let mut silent = Vec::new();
-        for session in sessions.into_keys() {
-            let heard = leases.heard.entry(session).or_insert_with(Instant::now);
-            if heard.elapsed() > LEASE + GRACE {
-                silent.push(session);
+        sessions
+            .into_keys()
+            .map(|session| {
+                let heard = leases.heard.entry(session).or_insert_with(Heard::now);
+                (session, heard.clone())
+            })
+            .collect()
+    }
+
+    /// What follows from what was heard, and was not.
+    fn due(&self) -> Vec<Command> {
+        let heard = self.heard();
+        let (silent, heard): (BTreeMap<_, _>, BTreeMap<_, _>) = heard
+            .into_iter()
+            .partition(|(_, heard)| heard.at.elapsed() > LEASE + GRACE);
+        let mut due = Vec::new();
+        for session in silent.into_keys() {
+            tracing::warn!(%session, "a sender is silent; its slots go to others");
+            due.push(Command::CloseSession(session));
+        }
+        let settled = heard
+            .into_iter()
+            .filter(|(_, heard)| heard.since.elapsed() > REACH_SETTLES)
+            .filter_map(|(session, heard)| Some((session, heard.unreachable?)));
+        let settled: BTreeMap<_, _> = settled.collect();
+        let unfit = meta::unfit(&settled);
+        for session in settled.into_keys() {
+            let fit = !unfit.contains(&session);
+            let row = meta::session(&self.reader, session);
+            if row.is_some_and(|row| row.fit != fit) {
+                tracing::warn!(%session, fit, "whether a sender reaches all groups changed");
+                due.push(Command::SetFit { session, fit });
             }
         }
-        silent
+        due
     }
 }
 
-/// Ends sessions of which nothing is heard, while this node leads.
-async fn expire(service: SessionsService) {
+fn assigned_slot((slot, held): (Slot, Assignment)) -> AssignedSlot {
+    AssignedSlot {
+        slot: slot.0.into(),
+        epoch: held.epoch.0,
+    }
+}
+
+/// Ends sessions of which nothing is heard, and takes slots from those that cannot work, while this node leads.
+async fn look_after(service: SessionsService) {
     loop {
         tokio::time::sleep(LOOK).await;
         if !service.meta.is_leader() {
             continue;
         }
-        for session in service.silent() {
-            tracing::warn!(%session, "a sender is silent; its slots go to others");
-            if let Err(status) = service.propose(Command::CloseSession(session)).await {
-                tracing::warn!(%session, reason = status.message(), "the session cannot be ended yet");
+        for command in service.due() {
+            if let Err(status) = service.propose(command.clone()).await {
+                tracing::warn!(?command, reason = status.message(), "not possible yet");
             }
         }
     }
@@ -119,6 +189,8 @@ async fn expire(service: SessionsService) {
 
 #[tonic::async_trait]
 impl Sessions for SessionsService {
+    type WatchStream = BoxStream<'static, Result<WatchReply, Status>>;
+
     async fn open(
         &self,
         request: Request<OpenSessionRequest>,
@@ -129,10 +201,10 @@ impl Sessions for SessionsService {
                 "sender: a session needs the sender's name",
             ));
         }
-        let session = SessionId(rand::random());
+        let session = SessionId(rand::random::<u64>().max(1));
         self.propose(Command::OpenSession { session, sender })
             .await?;
-        self.heard_from(session);
+        self.heard_from(session, None);
         Ok(Response::new(OpenSessionReply {
             session: session.0,
             slots: Some(self.slots(session)),
@@ -146,20 +218,59 @@ impl Sessions for SessionsService {
     ) -> Result<Response<HeartbeatReply>, Status> {
         let request = request.into_inner();
         let session = SessionId(request.session);
-        if !self.meta.is_leader() {
+        // Confirmed by a majority: one that was cut off must not keep a session that another leader ends.
+        let leads = tokio::time::timeout(CONFIRM_WITHIN, self.meta.leads()).await;
+        if !leads.unwrap_or(false) {
             return Err(Status::unavailable(
                 "this node does not lead the meta group",
             ));
         }
-        let alive = meta::session_lives(&self.reader, session);
-        if alive {
-            self.heard_from(session);
+        let Some(row) = meta::session(&self.reader, session) else {
+            return Ok(Response::new(HeartbeatReply::default()));
+        };
+        let unreachable = request.unreachable_groups.iter();
+        let unreachable = unreachable.filter_map(|group| u16::try_from(*group).ok().map(GroupId));
+        self.heard_from(session, Some(unreachable.collect()));
+        if request.retiring && !row.retiring {
+            self.propose(Command::Retire(session)).await?;
+        }
+        let released = request.released.iter();
+        let released = released
+            .map(|released| convert::slot(released.slot, released.epoch))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Status::invalid_argument(format!("released: {error}")))?;
+        if !released.is_empty() {
+            let slots = released;
+            self.propose(Command::Release { session, slots }).await?;
         }
         let slots = self.slots(session);
         Ok(Response::new(HeartbeatReply {
-            alive,
+            alive: true,
             slots: (slots.version != request.version).then_some(slots),
+            drained: meta::drained(&self.reader).contains(&row.sender),
         }))
+    }
+
+    async fn watch(
+        &self,
+        _request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (mut applied, reader) = (self.applied.clone(), self.reader.clone());
+        applied.mark_changed();
+        let state = (applied, None);
+        let versions = futures::stream::unfold(state, move |(mut applied, told)| {
+            let reader = reader.clone();
+            async move {
+                loop {
+                    applied.changed().await.ok()?;
+                    let version = meta::assignments_version(&reader);
+                    if told != Some(version) {
+                        return Some((Ok(WatchReply { version }), (applied, Some(version))));
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(versions)))
     }
 
     async fn close(

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use skein_wire::v1::admin_client::AdminClient;
 use tonic::{Code, Status};
 
-use crate::{message, queue, status};
+use crate::{group, message, node, queue, slot, status};
 
 pub type Admin = AdminClient<skein_client::Channel>;
 
@@ -36,6 +36,21 @@ enum Command {
         #[command(subcommand)]
         command: queue::Command,
     },
+    /// Control nodes and senders.
+    Node {
+        #[command(subcommand)]
+        command: node::Command,
+    },
+    /// Slots: shards of queues, each owned by one sender.
+    Slot {
+        #[command(subcommand)]
+        command: slot::Command,
+    },
+    /// Raft groups.
+    Group {
+        #[command(subcommand)]
+        command: group::Command,
+    },
     /// One message.
     Message {
         #[command(subcommand)]
@@ -50,6 +65,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let result = match cli.command {
         Command::Status => status::run(admin, cli.json).await,
         Command::Queue { command } => queue::run(admin, command, cli.json).await,
+        Command::Node { command } => node::run(admin, command, cli.json).await,
+        Command::Slot { command } => slot::run(admin, command, cli.json).await,
+        Command::Group { command } => group::run(admin, command, cli.json).await,
         Command::Message { command } => message::run(admin, command, cli.json).await,
     };
     result.map_err(|error| match error.downcast::<Status>() {

@@ -1,9 +1,12 @@
 //! `skeinctl`: looks at a cluster and tells it what to do.
 
 mod cli;
+mod group;
 mod message;
+mod node;
 mod queue;
 mod show;
+mod slot;
 mod status;
 
 use std::process::ExitCode;
@@ -11,6 +14,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // `skeinctl queue list | head` ends quietly.
+    sigpipe::reset();
     let cli = cli::Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -24,6 +24,18 @@ pub fn print(table: &Table) {
     }
 }
 
+/// The name of a Raft group.
+pub fn group(number: u32) -> String {
+    match number {
+        0 => "meta".into(),
+        number => format!("spool {number}"),
+    }
+}
+
+pub fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
 /// Local time to the second; `-` for none.
 pub fn time(at_ms: u64) -> String {
     match i64::try_from(at_ms)

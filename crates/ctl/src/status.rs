@@ -28,18 +28,13 @@ pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     println!();
     let mut table = show::table(&["GROUP", "STATE", "TERM", "APPLIED", "VOTERS", "LEADER"]);
     for group in status.groups {
-        let name = if group.group == 0 {
-            "meta".to_owned()
-        } else {
-            format!("spool {}", group.group)
-        };
         let leader = if group.leader == 0 {
             "none".to_owned()
         } else {
             format!("{:016x}", group.leader)
         };
         table.add_row([
-            name,
+            show::group(group.group),
             group.state,
             group.term.to_string(),
             group.last_applied.to_string(),

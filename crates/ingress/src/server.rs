@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -21,6 +22,7 @@ use crate::session::{self, Session};
 /// Open transactions may finish within this time after a drain began.
 const DRAIN: Duration = Duration::from_secs(30);
 const TOO_MANY: &str = "421 4.3.2 Too many connections, try again later\r\n";
+const CLOSED: &str = "421 4.3.2 This node takes no mail now, try another or come again\r\n";
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -42,6 +44,14 @@ pub struct Shared {
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
     pub drain: CancellationToken,
+    /// An operator took the node out of service; unlike a drain, this may end.
+    pub closed: Arc<AtomicBool>,
+}
+
+impl Shared {
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.drain.is_cancelled()
+    }
 }
 
 pub struct Server {
@@ -67,6 +77,7 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         spools: Spools,
         registry: &mut Registry,
+        closed: Arc<AtomicBool>,
     ) -> Result<Self, BindError> {
         let mut listeners = Vec::new();
         for listener in &config.listeners {
@@ -88,6 +99,7 @@ impl Server {
             tls: tls.map(TlsAcceptor::from),
             connections,
             drain: CancellationToken::new(),
+            closed,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -145,6 +157,10 @@ async fn accept(
 }
 
 async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, peer: SocketAddr) {
+    if shared.is_closed() {
+        session::refuse(stream, CLOSED).await;
+        return;
+    }
     let Some(mut place) = shared.connections.enter() else {
         session::refuse(stream, TOO_MANY).await;
         return;

@@ -146,7 +146,7 @@ impl<'s> Session<'s> {
                 return Ok(false);
             }
         };
-        if self.shared.drain.is_cancelled() {
+        if self.shared.is_closed() {
             self.dialogue.shutdown();
         }
         self.dialogue.feed(&self.read[..count]);

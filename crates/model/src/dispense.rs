@@ -60,12 +60,18 @@ pub struct Dispenser {
     rotation: VecDeque<QueueId>,
     timers: BTreeSet<(UnixMs, QueueId)>,
     out: HashMap<TaskId, Out>,
+    /// Sessions that may hold tasks of an earlier leader and have not said which.
+    absent: BTreeSet<SessionId>,
 }
 
 impl Dispenser {
-    /// Builds the memory of a new leader from the rows.
-    pub fn load(rows: &(impl ReadRows + ?Sized)) -> Self {
-        let mut dispenser = Self::default();
+    /// Builds the memory of a new leader from the rows. Nothing goes out before each of these sessions has come back
+    /// or is gone: what it holds would go out twice.
+    pub fn load(rows: &(impl ReadRows + ?Sized), absent: BTreeSet<SessionId>) -> Self {
+        let mut dispenser = Self {
+            absent,
+            ..Self::default()
+        };
         let mut after = None;
         loop {
             let page = query::queues(rows, after, 1000);
@@ -77,6 +83,11 @@ impl Dispenser {
                 dispenser.enter(id, row.slot, (UnixMs(0), FIRST));
             }
         }
+    }
+
+    /// Sessions that hold up everything, because they may hold tasks.
+    pub fn absent(&self) -> &BTreeSet<SessionId> {
+        &self.absent
     }
 
     /// Tasks that are out at a sender.
@@ -115,6 +126,7 @@ impl Dispenser {
         session: SessionId,
         held: &HashSet<TaskId>,
     ) {
+        self.absent.remove(&session);
         let known: Vec<TaskId> = self
             .out
             .iter()
@@ -122,7 +134,7 @@ impl Dispenser {
             .map(|(task, _)| *task)
             .collect();
         for task in known {
-            self.give_back(task);
+            self.give_back(session, task);
         }
         for task in held {
             if let Some(out) = self.out.get_mut(task) {
@@ -158,6 +170,7 @@ impl Dispenser {
 
     /// Takes back what a session held, because it has ended.
     pub fn session_gone(&mut self, session: SessionId) {
+        self.absent.remove(&session);
         let held: Vec<(TaskId, Out)> = self
             .out
             .iter()
@@ -170,9 +183,10 @@ impl Dispenser {
         }
     }
 
-    /// Takes one task back, for instance because its report could not be committed.
-    pub fn give_back(&mut self, task: TaskId) {
-        if let Some(out) = self.out.get(&task).copied() {
+    /// Takes one task back from the session that has it, for instance because it was not begun.
+    pub fn give_back(&mut self, session: SessionId, task: TaskId) {
+        let out = self.out.get(&task).copied();
+        if let Some(out) = out.filter(|out| out.session == session) {
             self.returned(task);
             self.enter(out.queue, out.slot, (out.due, task));
         }
@@ -187,8 +201,11 @@ impl Dispenser {
         owns: impl Fn(Slot) -> bool,
         limit: usize,
     ) -> Vec<TaskId> {
-        self.wake(now);
         let mut taken = Vec::new();
+        if !self.absent.is_empty() {
+            return taken;
+        }
+        self.wake(now);
         for _ in 0..self.rotation.len() {
             if taken.len() >= limit {
                 break;

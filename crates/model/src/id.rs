@@ -50,6 +50,11 @@ impl GroupId {
     pub const FIRST_SPOOL: Self = Self(1);
 }
 
+impl SessionId {
+    /// Stands for no session.
+    pub const NONE: Self = Self(0);
+}
+
 impl Slot {
     pub const COUNT: u16 = 1024;
 

@@ -1,5 +1,6 @@
 //! What a node must know before it can talk: one TOML file, each key with a default, unknown keys refused.
 
+mod cluster;
 mod delivery;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use cluster::Cluster;
 pub use delivery::Delivery;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +19,7 @@ pub use delivery::Delivery;
 pub struct Config {
     pub role: Role,
     pub data_dir: PathBuf,
+    pub cluster: Cluster,
     pub smtp: Smtp,
     pub admin: Listen,
     pub http: Listen,
@@ -29,16 +32,30 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Control, sender and egress in one process.
+    /// All functions in one process.
     #[default]
     All,
+    /// Raft groups, spool, admin API.
+    Control,
+    /// SMTP in and out; no data of its own.
+    Sender,
 }
 
 impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Self::All => "all",
+            Self::Control => "control",
+            Self::Sender => "sender",
         }
+    }
+
+    pub fn controls(self) -> bool {
+        self != Self::Sender
+    }
+
+    pub fn sends(self) -> bool {
+        self != Self::Control
     }
 }
 
@@ -174,6 +191,7 @@ impl Default for Config {
         Self {
             role: Role::All,
             data_dir: PathBuf::from("skein-data"),
+            cluster: Cluster::default(),
             smtp: Smtp::default(),
             admin: Listen {
                 listen: loopback(7001),
@@ -299,6 +317,7 @@ impl Config {
                 );
             }
         }
+        self.cluster.check(self.role)?;
         self.delivery.check()
     }
 
@@ -359,7 +378,12 @@ mod tests {
                 "[delivery.retry]\nfirst = \"5h\"",
                 &["delivery.retry", "first"],
             ),
-            ("role = \"sender\"", &["role", "line 1"]),
+            ("role = \"sendr\"", &["role", "line 1"]),
+            ("role = \"sender\"", &["cluster.peers", "role"]),
+            (
+                "[cluster]\nlisten = \"0.0.0.0:7000\"",
+                &["cluster.address", "0.0.0.0"],
+            ),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());
             for part in parts {

@@ -16,7 +16,8 @@ pub struct Health {
     pub registry: Registry,
     /// The first thing that is not ready, if any.
     pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
-    pub state: Box<dyn Fn() -> OpenMessages + Send + Sync>,
+    /// None where no spool is.
+    pub state: Box<dyn Fn() -> Option<OpenMessages> + Send + Sync>,
 }
 
 pub fn router(health: Arc<Health>) -> Router {
@@ -40,23 +41,26 @@ async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let mut text = String::new();
     let state = (health.state)();
-    for (name, help, value) in [
-        (
-            "skein_spool_messages",
-            "Messages with open recipients",
-            state.messages,
-        ),
-        (
-            "skein_spool_tasks",
-            "Tasks with open recipients",
-            state.tasks,
-        ),
-        (
-            "skein_spool_body_bytes",
-            "Bytes of open messages",
-            state.body_bytes,
-        ),
-    ] {
+    let gauges = state.map(|state| {
+        [
+            (
+                "skein_spool_messages",
+                "Messages with open recipients",
+                state.messages,
+            ),
+            (
+                "skein_spool_tasks",
+                "Tasks with open recipients",
+                state.tasks,
+            ),
+            (
+                "skein_spool_body_bytes",
+                "Bytes of open messages",
+                state.body_bytes,
+            ),
+        ]
+    });
+    for (name, help, value) in gauges.into_iter().flatten() {
         text.push_str(&format!(
             "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n"
         ));

@@ -12,7 +12,9 @@ use skein_dns::Resolver;
 use skein_sender::Sender;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
@@ -33,64 +35,175 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %data_dir.display(), "starting");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        role = config.role.name(),
+        "starting"
+    );
     let stop = on_signal()?;
-    let admin = listen(&config.admin.listen, "admin.listen").await?;
-    let web = listen(&config.http.listen, "http.listen").await?;
-    let control = start_control(&config, data_dir.clone()).await?;
-    let internal = skein_client::in_process(control.internal_router());
-    let spools = Spools::new(Cluster::in_process(internal));
-
+    let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
-    let resolver = Arc::new(Resolver::new(dns_config(&config)).context("dns")?);
-    let sender = Sender::new(
-        config.delivery.sender(&config.smtp.hostname)?,
-        spools.clone(),
-        resolver,
-        &mut registry,
-    )
-    .context("delivery.tls_ca")?;
-    let server_tls = tls::load(&config.smtp.tls)?;
-    let ingress_config = ingress_config(&config, server_tls.is_some());
-    let ingress = skein_ingress::Server::bind(ingress_config, server_tls, spools, &mut registry)
-        .await
-        .context("smtp.listener")?;
-    for address in ingress.local_addrs() {
-        tracing::info!(%address, "SMTP");
-    }
-
-    let control = Arc::new(control);
+    let control = match config.role.controls() {
+        true => Some(ControlPart::start(&config).await?),
+        false => None,
+    };
+    let sending = match config.role.sends() {
+        true => Some(SendingPart::start(&config, control.as_ref(), &mut registry).await?),
+        false => None,
+    };
     let draining = Arc::new(AtomicBool::new(false));
-    let health = health(registry, &control, sender.working(), draining.clone());
+    let health = health(
+        registry,
+        control.as_ref(),
+        sending.as_ref(),
+        draining.clone(),
+    );
     tokio::spawn(axum::serve(web, http::router(Arc::new(health))).into_future());
-    let admin_address = admin.local_addr()?;
-    let incoming = tonic::transport::server::TcpIncoming::from(admin);
-    tokio::spawn(control.admin_router().serve_with_incoming(incoming));
-    tracing::info!(admin = %admin_address, http = %config.http.listen, "ready to be asked");
-
-    let events_path = config
-        .events
-        .path
-        .clone()
-        .unwrap_or_else(|| data_dir.join("events.jsonl"));
-    for reader in control.events() {
-        tokio::spawn(events::write(reader, events_path.clone()));
-    }
-    let (stop_intake, stop_sender) = (CancellationToken::new(), CancellationToken::new());
-    let intake = tokio::spawn(ingress.run(stop_intake.clone()));
-    let delivery = tokio::spawn(sender.run(stop_sender.clone()));
+    tracing::info!(http = %config.http.listen, "ready to be asked");
 
     stop.cancelled().await;
     tracing::info!("draining");
     draining.store(true, Ordering::Release);
-    stop_intake.cancel();
-    intake.await.context("the intake ended badly")?;
-    stop_sender.cancel();
-    delivery.await.context("the sender ended badly")?;
-    control.shutdown().await;
+    if let Some(sending) = sending {
+        sending.drain().await?;
+    }
+    if let Some(control) = control {
+        control.control.shutdown().await;
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The control function, served.
+struct ControlPart {
+    control: Arc<Control>,
+    /// To this node's own services, without a socket.
+    channel: skein_client::Channel,
+}
+
+impl ControlPart {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
+        tracing::info!(data_dir = %data_dir.display(), "control");
+        let admin = listen(config.admin.listen, "admin.listen").await?;
+        let internal = match config.cluster.listen {
+            Some(address) => Some(listen(address, "cluster.listen").await?),
+            None => None,
+        };
+        let control = Arc::new(Control::start(control_config(config, data_dir.clone())).await?);
+        let channel = skein_client::in_process(control.internal_router());
+        if let Some(internal) = internal {
+            tracing::info!(address = %internal.local_addr()?, "other nodes");
+            let incoming = TcpIncoming::from(internal).with_nodelay(Some(true));
+            tokio::spawn(control.internal_router().serve_with_incoming(incoming));
+            let control = control.clone();
+            tokio::spawn(async move {
+                if let Err(error) = control.found().await {
+                    tracing::error!(%error, "the cluster cannot be made");
+                }
+            });
+        }
+        tracing::info!(address = %admin.local_addr()?, "admin");
+        let incoming = TcpIncoming::from(admin);
+        tokio::spawn(control.admin_router().serve_with_incoming(incoming));
+        let path = config.events.path.clone();
+        let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
+        for reader in control.events() {
+            tokio::spawn(events::write(reader, path.clone()));
+        }
+        Ok(Self { control, channel })
+    }
+}
+
+/// SMTP in and out, running.
+struct SendingPart {
+    working: Arc<AtomicBool>,
+    drained: Arc<AtomicBool>,
+    intake: JoinHandle<()>,
+    delivery: JoinHandle<()>,
+    stop_intake: CancellationToken,
+    stop_delivery: CancellationToken,
+}
+
+impl SendingPart {
+    async fn start(
+        config: &Config,
+        control: Option<&ControlPart>,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        let spools = Spools::new(cluster(config, control));
+        let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
+        let sender = Sender::new(sender_config(config)?, spools.clone(), resolver, registry)
+            .context("delivery.tls_ca")?;
+        let server_tls = tls::load(&config.smtp.tls)?;
+        let ingress_config = ingress_config(config, server_tls.is_some());
+        let drained = sender.drained();
+        let ingress = skein_ingress::Server::bind(
+            ingress_config,
+            server_tls,
+            spools,
+            registry,
+            drained.clone(),
+        )
+        .await
+        .context("smtp.listener")?;
+        for address in ingress.local_addrs() {
+            tracing::info!(%address, "SMTP");
+        }
+        let (stop_intake, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+        Ok(Self {
+            working: sender.working(),
+            drained,
+            intake: tokio::spawn(ingress.run(stop_intake.clone())),
+            delivery: tokio::spawn(sender.run(stop_delivery.clone())),
+            stop_intake,
+            stop_delivery,
+        })
+    }
+
+    async fn drain(self) -> anyhow::Result<()> {
+        self.stop_intake.cancel();
+        self.intake.await.context("the intake ended badly")?;
+        self.stop_delivery.cancel();
+        self.delivery.await.context("the sender ended badly")
+    }
+}
+
+/// The control nodes as this process reaches them: its own without a socket.
+fn cluster(config: &Config, control: Option<&ControlPart>) -> Cluster {
+    let own = control.map(|control| control.channel.clone());
+    match own {
+        Some(channel) if config.cluster.is_alone() => Cluster::in_process(channel),
+        own => {
+            let address = config.cluster.own_address();
+            let connect = connect_to_nodes();
+            let to_node = move |to: &str| match &own {
+                Some(channel) if to == address => channel.clone(),
+                _ => connect(to),
+            };
+            let mut seeds = config.cluster.peers.clone();
+            if config.role.controls() {
+                seeds.push(config.cluster.own_address());
+            }
+            Cluster::find(seeds, Arc::new(to_node))
+        }
+    }
+}
+
+fn connect_to_nodes() -> skein_client::Connect {
+    Arc::new(|address| {
+        skein_client::connect(format!("http://{address}"))
+            .expect("the configuration was checked to hold host:port")
+    })
+}
+
+fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
+    let mut sender = config.delivery.sender(&config.smtp.hostname)?;
+    let own = config.cluster.own_address();
+    let given = config.cluster.name.clone();
+    let named = given.or_else(|| (!own.is_empty()).then_some(own));
+    sender.name = named.unwrap_or_else(|| config.smtp.hostname.clone());
+    Ok(sender)
 }
 
 /// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once.
@@ -117,46 +230,52 @@ fn on_signal() -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-async fn listen(address: &std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: listening on {address}"))
 }
 
-async fn start_control(config: &Config, data_dir: std::path::PathBuf) -> anyhow::Result<Control> {
-    let config = skein_control::Config {
+fn control_config(config: &Config, data_dir: std::path::PathBuf) -> skein_control::Config {
+    skein_control::Config {
         data_dir,
         version: env!("CARGO_PKG_VERSION").into(),
         role: config.role.name().into(),
-        address: String::new(),
-        founders: Vec::new(),
-        spool_groups: 1,
-        connect: Arc::new(|_| unreachable!("a node that is alone has no peers")),
-    };
-    Ok(Control::start(config).await?)
+        address: config.cluster.own_address(),
+        founders: config.cluster.founders(),
+        spool_groups: config.cluster.spool_groups(),
+        connect: connect_to_nodes(),
+    }
 }
 
 fn health(
     registry: Registry,
-    control: &Arc<Control>,
-    working: Arc<AtomicBool>,
+    control: Option<&ControlPart>,
+    sending: Option<&SendingPart>,
     draining: Arc<AtomicBool>,
 ) -> Health {
-    let (groups, state) = (control.clone(), control.clone());
+    let control = control.map(|part| part.control.clone());
+    let working = sending.map(|part| part.working.clone());
+    let drained = sending.map(|part| part.drained.clone());
+    let holds =
+        |flag: &Option<Arc<AtomicBool>>| flag.as_ref().map(|flag| flag.load(Ordering::Acquire));
+    let state = control.clone();
     Health {
         registry,
         not_ready: Box::new(move || {
             if draining.load(Ordering::Acquire) {
                 Some("draining")
-            } else if !groups.is_ready() {
+            } else if control.as_ref().is_some_and(|control| !control.is_ready()) {
                 Some("a Raft group has no leader")
-            } else if !working.load(Ordering::Acquire) {
-                Some("the sender has no work stream")
+            } else if holds(&working) == Some(false) {
+                Some("the sender has no session")
+            } else if holds(&drained) == Some(true) {
+                Some("drained by an operator")
             } else {
                 None
             }
         }),
-        state: Box::new(move || state.open_messages()),
+        state: Box::new(move || state.as_ref().map(|control| control.open_messages())),
     }
 }
 

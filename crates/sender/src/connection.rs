@@ -12,11 +12,11 @@ use skein_smtp::reply::Reply;
 use skein_smtp::stuff::Stuffer;
 use skein_smtp::verdict::Stage;
 use tokio_stream::StreamExt;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
 use crate::session::{Session, SessionError};
+use crate::slots::Claim;
 
 /// The body is handed to the socket in pieces of about this size.
 const WRITE_BYTES: usize = 64 << 10;
@@ -43,7 +43,7 @@ pub struct Content<'a> {
     pub task: &'a Assigned,
     pub lease: &'a Lease,
     /// Gives the transaction up unless its final dot is sent.
-    pub drain: &'a CancellationToken,
+    pub claim: &'a Claim,
 }
 
 impl Connection {
@@ -113,7 +113,7 @@ impl Connection {
     ) -> Result<(), SessionError> {
         self.reset(timeouts).await?;
         self.out.clear();
-        let drain = content.drain;
+        let stop = &content.claim.stop;
         let mut content = Some(content);
         loop {
             match transaction.poll(&mut self.out) {
@@ -131,7 +131,7 @@ impl Connection {
                     } else {
                         tokio::select! {
                             reply = self.session.reply(limit) => reply?,
-                            () = drain.cancelled() => return Err(SessionError::Draining),
+                            () = stop.cancelled() => return Err(SessionError::Stopped),
                         }
                     };
                     transaction.on_reply(reply);
@@ -172,8 +172,8 @@ impl Connection {
                 self.flush(timeouts).await?;
             }
         }
-        if content.drain.is_cancelled() {
-            return Err(SessionError::Draining);
+        if content.claim.stop.is_cancelled() {
+            return Err(SessionError::Stopped);
         }
         if !content.lease.holds() {
             // The slot may be another's by now, who would send the message as well.
@@ -193,6 +193,7 @@ impl Connection {
             stuffer.finish(&mut self.out);
         }
         transaction.final_dot();
+        content.claim.passed_final_dot();
         self.flush(timeouts).await?;
         fail_point!("sender-after-dot");
         Ok(())

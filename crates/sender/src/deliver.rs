@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use skein_client::{Assigned, Lease, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
 use skein_model::spool::{Report, Verdict};
-use skein_model::{Reply, UnixMs};
+use skein_model::{Reply, TaskId, UnixMs};
 use skein_smtp::client::{Capabilities, OutgoingMessage};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use crate::dsn;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::outgoing::{self, outgoing};
+use crate::slots::Claim;
 use crate::tls::TlsConnectors;
 
 pub struct Context {
@@ -37,14 +38,51 @@ pub fn now() -> UnixMs {
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A task and the stream that its result goes to.
-#[derive(Clone)]
+/// A task and the stream that its result goes to. One that is dropped without a result is given back.
 pub struct Job {
     pub task: Assigned,
     pub reporter: Reporter,
     /// The group that the task is of.
     pub spool: Spool,
     pub lease: Lease,
+    pub claim: Claim,
+    pub held: Held,
+}
+
+/// A task that counts as held, until it is settled or dropped.
+pub struct Held {
+    context: Arc<Context>,
+    reporter: Reporter,
+    task: TaskId,
+    attempts: u32,
+    is_settled: bool,
+}
+
+impl Held {
+    pub fn new(context: Arc<Context>, reporter: Reporter, task: &Assigned) -> Self {
+        context.metrics.held.inc();
+        Self {
+            context,
+            reporter,
+            task: task.id,
+            attempts: task.task.attempts,
+            is_settled: false,
+        }
+    }
+
+    fn settled(&mut self) {
+        self.reporter.release(self.task, self.attempts);
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.context.metrics.held.dec();
+        if !self.is_settled {
+            self.reporter.give_back(self.task, self.attempts);
+        }
+    }
 }
 
 impl Context {
@@ -83,12 +121,11 @@ impl Context {
             context
                 .send_report(job, report, attempt.passes_dsn, at)
                 .await;
-            context.metrics.held.dec();
         });
     }
 
     /// A refused report is settled: the task is another's.
-    async fn send_report(&self, job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
+    async fn send_report(&self, mut job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
         let policy = &self.config.retry;
         let delay_due =
             !job.task.task.delay_notified && policy.delay_notice_due(job.task.task.created, at);
@@ -115,7 +152,7 @@ impl Context {
             if let Err(error) = job.reporter.report(&report).await {
                 tracing::warn!(task = %job.task.id, %error, "a report was refused");
             }
-            job.reporter.release(job.task.id);
+            job.held.settled();
             return;
         }
     }
@@ -132,6 +169,11 @@ impl Context {
 }
 
 impl Job {
+    /// Whether the slot is to go elsewhere, or the sender stops.
+    pub fn is_stopped(&self) -> bool {
+        self.claim.stop.is_cancelled()
+    }
+
     /// Whether no octet of the body has its eighth bit set.
     async fn is_ascii(&self) -> bool {
         let task = &self.task;

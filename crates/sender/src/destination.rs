@@ -151,6 +151,15 @@ impl Destinations {
         self.open_if_needed(destination);
     }
 
+    /// Gives tasks back that wait for a connection and are not to be sent from here.
+    pub fn return_stopped(&self) {
+        let destinations: Vec<_> = self.map.lock().values().cloned().collect();
+        for destination in destinations {
+            let mut state = destination.state.lock();
+            state.waiting.retain(|job| !job.is_stopped());
+        }
+    }
+
     /// Waits for the connections to end after the drain began.
     pub async fn drained(&self) {
         self.connections.close();
@@ -309,12 +318,12 @@ impl Destinations {
             spool: &job.spool,
             task: &job.task,
             lease: &job.lease,
-            drain: &context.drain,
+            claim: &job.claim,
         };
         let outcome = connection
             .transact(&context.config.timeouts, &message, content, &job.reporter)
             .await;
-        if context.drain.is_cancelled() && !outcome.dot_sent {
+        if job.is_stopped() && !outcome.dot_sent {
             // Not begun as far as anybody can tell; the group hands it to another sender.
             return After::Close;
         }

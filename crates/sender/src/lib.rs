@@ -14,6 +14,7 @@ mod route;
 mod rule;
 mod sender;
 mod session;
+mod slots;
 #[cfg(test)]
 mod test_tasks;
 mod tls;

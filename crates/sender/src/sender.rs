@@ -1,10 +1,12 @@
 //! The sender's life: a session, a work stream, tasks to their destinations, and the drain.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use skein_client::{Cluster, KeptSession, Lease, Sessions, Spool, Spools, Work};
 use skein_dns::Resolver;
@@ -15,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::deliver::{Context, Job, now};
+use crate::deliver::{Context, Held, Job, now};
 use crate::destination::Destinations;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
 use crate::route;
+use crate::slots::Slots;
 use crate::tls::TlsConnectors;
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
@@ -31,6 +34,7 @@ pub struct Sender {
     context: Arc<Context>,
     spools: Spools,
     working: Arc<AtomicBool>,
+    drained: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -68,6 +72,7 @@ impl Sender {
             context,
             spools,
             working: Arc::default(),
+            drained: Arc::default(),
         })
     }
 
@@ -76,28 +81,46 @@ impl Sender {
         self.working.clone()
     }
 
+    /// Tells whether an operator took this node out of service.
+    pub fn drained(&self) -> Arc<AtomicBool> {
+        self.drained.clone()
+    }
+
     /// Delivers until `shutdown`, then finishes what has passed its final dot and hands the slots back.
     pub async fn run(self, shutdown: CancellationToken) {
         let destinations = Destinations::new(self.context.clone());
         let session = Sessions::new(self.spools.cluster().clone()).keep(&self.context.config.name);
+        let session = Arc::new(session);
+        let slots = Arc::new(Slots::new(self.context.drain.clone()));
+        let streams = Arc::new(Mutex::default());
+        let follow = slots.clone();
+        let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
+        let follow = tokio::spawn(follow);
+        let mut reporters = BTreeMap::new();
         let mut works = JoinSet::new();
         let mut cluster = self.spools.cluster().clone();
-        let mut known = HashSet::new();
         while !shutdown.is_cancelled() {
             for group in spool_groups(&cluster) {
-                if known.insert(group) {
+                if let Entry::Vacant(entry) = reporters.entry(group) {
                     let spool = self.spools.get(group);
                     let work = spool.work(session.session.clone(), self.window());
+                    entry.insert(work.reporter());
+                    streams.lock().push(work.settled());
                     let take = Take {
                         context: self.context.clone(),
                         destinations: destinations.clone(),
                         spool,
                         lease: session.lease.clone(),
+                        slots: slots.clone(),
                     };
                     works.spawn(take.tasks(work));
                 }
             }
+            let unreachable = reporters.iter().filter(|(_, reporter)| !reporter.is_open());
+            session.set_unreachable(unreachable.map(|(group, _)| *group).collect());
             self.working.store(session.lease.holds(), Ordering::Release);
+            let is_drained = session.session.borrow().drained;
+            self.drained.store(is_drained, Ordering::Release);
             tokio::select! {
                 () = cluster.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
@@ -105,7 +128,8 @@ impl Sender {
             }
         }
         self.working.store(false, Ordering::Release);
-        self.drain(&destinations, session).await;
+        self.drain(&destinations, &session).await;
+        follow.abort();
     }
 
     /// The window is for all groups together; each gets all of it while there is one.
@@ -114,10 +138,11 @@ impl Sender {
         (self.context.config.window / groups.max(1)).max(1)
     }
 
-    async fn drain(&self, destinations: &Destinations, session: KeptSession) {
-        // Tasks that still come are not begun; the groups take them back when the session ends. Their streams go on,
-        // because results go over them.
+    /// Others take the slots over while the last results are awaited here, which go over the streams of this session.
+    async fn drain(&self, destinations: &Destinations, session: &KeptSession) {
+        session.retire();
         self.context.drain.cancel();
+        destinations.return_stopped();
         let finish = async {
             destinations.drained().await;
             self.context.reports.close();
@@ -146,19 +171,19 @@ struct Take {
     destinations: Arc<Destinations>,
     spool: Spool,
     lease: Lease,
+    slots: Arc<Slots>,
 }
 
 impl Take {
     async fn tasks(self, mut work: Work) {
         while let Some(tasks) = work.next().await {
-            if self.context.drain.is_cancelled() {
-                continue;
-            }
             for task in tasks {
-                self.context.metrics.held.inc();
+                let reporter = work.reporter();
                 let job = Job {
+                    claim: self.slots.claim(task.task.slot, task.epoch),
+                    held: Held::new(self.context.clone(), reporter.clone(), &task),
                     task,
-                    reporter: work.reporter(),
+                    reporter,
                     spool: self.spool.clone(),
                     lease: self.lease.clone(),
                 };
@@ -177,7 +202,11 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
         context.settle_all(job, Attempt::default(), Verdict::Expired, &expired(&last));
         return;
     }
-    match route::find(&context.config, &context.resolver, &job.task).await {
+    let found = tokio::select! {
+        found = route::find(&context.config, &context.resolver, &job.task) => found,
+        () = job.claim.stop.cancelled() => return,
+    };
+    match found {
         Ok(route) => destinations.push(route, job),
         Err((verdict, reply)) => {
             let attempt = Attempt {

@@ -12,8 +12,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    #[error("this sender is shutting down")]
-    Draining,
+    #[error("the message is to be sent by another sender")]
+    Stopped,
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the host closed the connection")]

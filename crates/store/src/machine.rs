@@ -73,6 +73,7 @@ impl Machine for SpoolMachine {
 }
 
 impl Machine for MetaMachine {
+    /// Something was applied.
     type Effect = ();
 
     fn apply<R: Rows>(
@@ -80,8 +81,9 @@ impl Machine for MetaMachine {
         rows: &mut R,
         at: UnixMs,
         command: &[u8],
-        _effects: &mut Vec<()>,
+        effects: &mut Vec<()>,
     ) -> Vec<u8> {
+        effects.push(());
         codec::encode(&meta::apply(rows, at, &decode(command)))
     }
 }

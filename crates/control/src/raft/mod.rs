@@ -133,6 +133,15 @@ impl Group {
             .collect()
     }
 
+    /// Where the leader is reached, if one is known.
+    pub fn leader_address(&self) -> Option<String> {
+        let view = self.view();
+        let mut members = view.members.into_iter();
+        members
+            .find(|member| member.node == view.leader)
+            .map(|member| member.address)
+    }
+
     pub fn view(&self) -> GroupView {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
@@ -191,10 +200,12 @@ impl Group {
 fn raft_config(id: GroupId) -> openraft::Config {
     openraft::Config {
         cluster_name: format!("skein-{id}"),
-        // The heartbeat interval is also the deadline of an append, so it covers a follower's fsync.
-        heartbeat_interval: 500,
-        election_timeout_min: 1500,
-        election_timeout_max: 3000,
+        // Also the deadline of an append, so it covers a follower's fsync. Heartbeats go out every one and a half of it.
+        heartbeat_interval: 400,
+        // openraft adds the longest timeout, which is also the leader's lease, to the timeout that it draws: an election
+        // begins 2.0 s to 2.6 s after the last heartbeat.
+        election_timeout_min: 700,
+        election_timeout_max: 1300,
         max_payload_entries: 64,
         // The rows are on disk at every moment; a snapshot only lets the log be purged.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(5_000),

@@ -1,6 +1,6 @@
 //! The dispenser of this node's group, kept in step with what is committed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -54,11 +54,23 @@ impl Dispatch {
     }
 
     /// This node leads: reads the queues from the rows. What changes meanwhile waits for the lock.
-    pub fn lead(&self) {
+    ///
+    /// Nothing goes out before each of these sessions has opened a stream or is gone.
+    pub fn lead(&self, absent: BTreeSet<SessionId>) {
         let mut dispenser = self.dispenser.lock();
-        *dispenser = Some(Dispenser::load(&self.reader));
+        self.streams.lock().open.clear();
+        *dispenser = Some(Dispenser::load(&self.reader, absent));
         drop(dispenser);
         self.changed.notify_waiters();
+    }
+
+    /// Sessions that may hold tasks from an earlier leader and have not said which.
+    pub fn absent(&self) -> BTreeSet<SessionId> {
+        let dispenser = self.dispenser.lock();
+        dispenser
+            .as_ref()
+            .map(|dispenser| dispenser.absent().clone())
+            .unwrap_or_default()
     }
 
     /// Another node leads, or nobody.
@@ -173,10 +185,12 @@ impl Dispatch {
         self.streams.lock().open.get(&session).copied()
     }
 
-    /// A task whose report was refused is anybody's again.
-    pub fn give_back(&self, task: TaskId) {
+    /// Tasks that a session does nothing about are anybody's again.
+    pub fn give_back(&self, session: SessionId, tasks: &[TaskId]) {
         if let Some(dispenser) = self.dispenser.lock().as_mut() {
-            dispenser.give_back(task);
+            for task in tasks {
+                dispenser.give_back(session, *task);
+            }
         }
         self.changed.notify_waiters();
     }

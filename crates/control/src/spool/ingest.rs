@@ -64,7 +64,7 @@ async fn handle(group: &SpoolGroup, id: MessageId, item: IngestItem, answers: &A
             let (group, answers) = (group.clone(), answers.clone());
             tokio::spawn(async move {
                 let result = finish(&group, id).await;
-                answer(&answers, id, result).await;
+                answer(&answers, id, false, result).await;
             });
         }
         Some(Step::Abort(_)) => group.bodies.abort(id).await,
@@ -72,7 +72,7 @@ async fn handle(group: &SpoolGroup, id: MessageId, item: IngestItem, answers: &A
             let (group, answers) = (group.clone(), answers.clone());
             tokio::spawn(async move {
                 let result = accept_message(&group, &accept).await;
-                answer(&answers, id, result).await;
+                answer(&answers, id, true, result).await;
             });
         }
         None => {}
@@ -117,10 +117,11 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
     }
 }
 
-async fn answer(answers: &Answers, id: MessageId, result: ingest_result::Result) {
+async fn answer(answers: &Answers, id: MessageId, of_accept: bool, result: ingest_result::Result) {
     let result = IngestResult {
         id: convert::message_id_bytes(id),
         result: Some(result),
+        of_accept,
     };
     // The other end is gone: its clients were told that the commit is not known.
     let _ = answers.send(result).await;

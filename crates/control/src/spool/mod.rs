@@ -3,7 +3,7 @@
 pub mod bodies;
 mod dispatch;
 mod ingest;
-mod work;
+pub mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -31,6 +31,8 @@ type Frames = mpsc::Sender<Result<WorkReply, Status>>;
 
 /// After a stream broke, its session may come back with what it holds: as long as a lease lasts, and a little.
 const COME_BACK: Duration = Duration::from_secs(12);
+/// A member of the meta group is behind its leader by less than this, or it is cut off.
+const LEARN_OF_SESSION: Duration = Duration::from_secs(1);
 const LOOK_FOR_SESSION: Duration = Duration::from_millis(100);
 
 struct WorkStream {
@@ -38,10 +40,28 @@ struct WorkStream {
     /// Tells this stream from a later one of the same session.
     number: u64,
     session: SessionId,
-    owned: RwLock<Arc<OwnedSlots>>,
+    owned: RwLock<Owned>,
     window: usize,
     outstanding: AtomicUsize,
     room: Notify,
+}
+
+impl WorkStream {
+    /// The sender has this many tasks less.
+    fn settled(&self, tasks: usize) {
+        let less = |outstanding: usize| Some(outstanding.saturating_sub(tasks));
+        let _ = self
+            .outstanding
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        self.room.notify_waiters();
+    }
+}
+
+/// The slots of a stream, as of the latest change that its sender told of.
+#[derive(Clone)]
+struct Owned {
+    slots: Arc<OwnedSlots>,
+    change: u64,
 }
 
 pub async fn start(
@@ -82,12 +102,32 @@ async fn release(stream: &WorkStream) {
         if dispatch.stream_of(stream.session) != Some(stream.number) {
             return;
         }
-        if !(stream.group.session_lives)(stream.session) {
+        if !stream.group.session_lives(stream.session) {
             break;
         }
         tokio::time::sleep(LOOK_FOR_SESSION).await;
     }
     dispatch.session_gone(stream.session);
+}
+
+/// Waits for the sessions that may hold tasks of an earlier leader, as [`release`] waits for one whose stream broke.
+pub async fn wait_for_absent(group: SpoolGroup) {
+    let since = Instant::now();
+    while group.dispatch.leads() {
+        let absent = group.dispatch.absent();
+        if absent.is_empty() {
+            return;
+        }
+        for session in absent {
+            // This node may learn of a session after it learned of its slots.
+            let waited = since.elapsed();
+            let is_gone = waited > LEARN_OF_SESSION && !group.session_lives(session);
+            if is_gone || waited > COME_BACK {
+                group.dispatch.session_gone(session);
+            }
+        }
+        tokio::time::sleep(LOOK_FOR_SESSION).await;
+    }
 }
 
 async fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, Status> {
@@ -112,7 +152,10 @@ async fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, S
         group,
         session,
         number,
-        owned: RwLock::new(Arc::new(owned)),
+        owned: RwLock::new(Owned {
+            slots: Arc::new(owned),
+            change: 0,
+        }),
         window: open.window as usize,
         outstanding: AtomicUsize::new(held.len()),
         room: Notify::new(),
@@ -148,6 +191,7 @@ async fn open_slots(
 
 async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
     let dispatch = &stream.group.dispatch;
+    let mut change = 0;
     while dispatch.leads() {
         let changed = dispatch.changed();
         let room = stream.room.notified();
@@ -158,22 +202,21 @@ async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
         let free = stream
             .window
             .saturating_sub(stream.outstanding.load(Ordering::Acquire));
+        let owned = stream.owned.read().clone();
         let tasks = if free == 0 {
             Vec::new()
         } else {
-            let owned = stream.owned.read().clone();
-            dispatch.take(stream.session, &owned, free).await
+            dispatch.take(stream.session, &owned.slots, free).await
         };
-        if !tasks.is_empty() {
+        if !tasks.is_empty() || owned.change != change {
             stream.outstanding.fetch_add(tasks.len(), Ordering::AcqRel);
-            if frames
-                .send(Ok(WorkReply {
-                    tasks,
-                    recorded: Vec::new(),
-                }))
-                .await
-                .is_err()
-            {
+            change = owned.change;
+            let reply = WorkReply {
+                tasks,
+                recorded: Vec::new(),
+                change,
+            };
+            if frames.send(Ok(reply)).await.is_err() {
                 return;
             }
             continue;
@@ -201,13 +244,28 @@ async fn receive_reports(
             Some(Request::Reports(frame)) => frame,
             Some(Request::Slots(slots)) => {
                 match open_slots(&stream.group, stream.session, &slots.slots).await {
-                    Ok(owned) => *stream.owned.write() = Arc::new(owned),
+                    Ok(owned) => {
+                        *stream.owned.write() = Owned {
+                            slots: Arc::new(owned),
+                            change: slots.change,
+                        };
+                    }
                     Err(status) => {
                         tracing::info!(session = %stream.session, reason = status.message(), "slots are not taken");
                         return;
                     }
                 }
                 stream.room.notify_waiters();
+                continue;
+            }
+            Some(Request::Returned(returned)) => {
+                let tasks = returned
+                    .tasks
+                    .iter()
+                    .filter_map(|task| convert::task_id(&task.message_id, task.number).ok());
+                let tasks: Vec<_> = tasks.collect();
+                stream.group.dispatch.give_back(stream.session, &tasks);
+                stream.settled(tasks.len());
                 continue;
             }
             Some(Request::Open(_)) | None => {
@@ -250,15 +308,10 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
         .is_some_and(|problem| problem.kind() == Kind::Refused)
     {
         // The slot is another's, who may have the task now.
-        stream.group.dispatch.give_back(task);
+        stream.group.dispatch.give_back(stream.session, &[task]);
     }
     if is_settled {
-        let before = stream
-            .outstanding
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
-        if before.is_ok() {
-            stream.room.notify_waiters();
-        }
+        stream.settled(1);
     }
     Some(ReportResult {
         message_id: convert::message_id_bytes(task.message),
@@ -278,8 +331,8 @@ async fn send_results(mut queue: mpsc::Receiver<ReportResult>, frames: Frames) {
         }
         if frames
             .send(Ok(WorkReply {
-                tasks: Vec::new(),
                 recorded,
+                ..WorkReply::default()
             }))
             .await
             .is_err()

@@ -1,8 +1,8 @@
 //! Which session owns which slot: rendezvous hashing with bounded load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::{SessionId, Slot, mix};
+use crate::id::{GroupId, SessionId, Slot, mix};
 
 /// Gives every slot an owner, moving as few as it can.
 ///
@@ -39,4 +39,16 @@ pub fn assign(
         owners.insert(slot, owner);
     }
     owners
+}
+
+/// Sessions that cannot work on slots, given the spool groups that each does not reach: those that miss a group which
+/// another one reaches. A group that nobody reaches is ill itself, and moving slots would not help.
+pub fn unfit(unreachable: &BTreeMap<SessionId, BTreeSet<GroupId>>) -> BTreeSet<SessionId> {
+    let reached_by_another =
+        |group: &GroupId| unreachable.values().any(|missed| !missed.contains(group));
+    unreachable
+        .iter()
+        .filter(|(_, missed)| missed.iter().any(reached_by_another))
+        .map(|(session, _)| *session)
+        .collect()
 }

@@ -3,9 +3,10 @@
 mod assign;
 mod state;
 
-pub use assign::assign;
+pub use assign::{assign, unfit};
 pub use state::{
-    Assignment, Command, Response, SessionRow, apply, assignments, session_lives, sessions,
+    Assignment, Command, Refusal, Response, SessionRow, apply, assignments, assignments_version,
+    drained, session, sessions,
 };
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `n` session | [`SessionRow`] |
 //! | `a` slot | [`Assignment`] |
+//! | `d` sender's name | nothing: an operator drained it |
+//! | `v` | how often assignments have changed |
 //! | `z` | the group's time |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
@@ -28,12 +30,57 @@ pub enum Command {
     },
     #[n(1)]
     CloseSession(#[n(0)] SessionId),
+    /// A session has stopped working on slots that were to move.
+    #[n(2)]
+    Release {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        slots: Vec<(Slot, Epoch)>,
+    },
+    /// Whether a session reaches what it needs to own slots.
+    #[n(3)]
+    SetFit {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        fit: bool,
+    },
+    /// The sender is about to stop: its slots move, and the session lasts until its last results are in.
+    #[n(4)]
+    Retire(#[n(0)] SessionId),
+    /// An operator takes a sender out of service, or back. Holds for all later sessions of that name.
+    #[n(5)]
+    SetDrained {
+        #[n(0)]
+        sender: String,
+        #[n(1)]
+        drained: bool,
+    },
+    /// An operator moves a slot to another session.
+    #[n(6)]
+    MoveSlot {
+        #[n(0)]
+        slot: Slot,
+        #[n(1)]
+        to: SessionId,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Response {
     #[n(0)]
     Done,
+    #[n(1)]
+    Refused(#[n(0)] Refusal),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[cbor(index_only)]
+pub enum Refusal {
+    #[n(0)]
+    #[error("no sender of this name has a session")]
+    NoSession,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -42,18 +89,27 @@ pub struct SessionRow {
     pub sender: String,
     #[n(1)]
     pub opened_at: UnixMs,
+    #[n(2)]
+    pub fit: bool,
+    #[n(3)]
+    pub retiring: bool,
 }
 
 /// Who owns a slot, and since which epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Assignment {
+    /// [`SessionId::NONE`] when nobody may have it.
     #[n(0)]
     pub session: SessionId,
     #[n(1)]
     pub epoch: Epoch,
+    /// The owner lives and is asked to release the slot, which then goes there.
+    #[n(2)]
+    pub moving_to: Option<SessionId>,
 }
 
 const TIME: &[u8] = b"z";
+const VERSION: &[u8] = b"v";
 
 fn session_key(id: SessionId) -> Vec<u8> {
     [b"n".as_slice(), &id.0.to_be_bytes()].concat()
@@ -61,6 +117,10 @@ fn session_key(id: SessionId) -> Vec<u8> {
 
 fn slot_key(slot: Slot) -> Vec<u8> {
     [b"a".as_slice(), &slot.0.to_be_bytes()].concat()
+}
+
+fn drained_key(sender: &str) -> Vec<u8> {
+    [b"d", sender.as_bytes()].concat()
 }
 
 fn number<const N: usize>(key: &[u8]) -> [u8; N] {
@@ -79,6 +139,10 @@ fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
     }
 }
 
+fn load<T: for<'b> Decode<'b, ()>>(rows: &(impl ReadRows + ?Sized), key: &[u8]) -> Option<T> {
+    rows.get(key).map(|bytes| read(&bytes))
+}
+
 pub fn sessions(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<SessionId, SessionRow> {
     let mut found = BTreeMap::new();
     rows.scan(b"n", &[], &mut |key, value| {
@@ -88,8 +152,8 @@ pub fn sessions(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<SessionId, SessionR
     found
 }
 
-pub fn session_lives(rows: &(impl ReadRows + ?Sized), id: SessionId) -> bool {
-    rows.get(&session_key(id)).is_some()
+pub fn session(rows: &(impl ReadRows + ?Sized), id: SessionId) -> Option<SessionRow> {
+    load(rows, &session_key(id))
 }
 
 pub fn assignments(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<Slot, Assignment> {
@@ -101,50 +165,155 @@ pub fn assignments(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<Slot, Assignment
     found
 }
 
-/// Applies one command and gives every slot an owner again.
-pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
-    let now = Rows::get(rows, TIME).map_or(at, |bytes| read::<UnixMs>(&bytes).max(at));
-    rows.put(TIME.to_vec(), codec::encode(&now));
-    match command {
-        Command::OpenSession { session, sender } => {
-            let before: Vec<SessionId> = sessions(rows)
-                .into_iter()
-                .filter(|(id, row)| row.sender == *sender && id != session)
-                .map(|(id, _)| id)
-                .collect();
-            for id in before {
-                rows.delete(session_key(id));
-            }
-            if Rows::get(rows, &session_key(*session)).is_none() {
-                let row = SessionRow {
-                    sender: sender.clone(),
-                    opened_at: now,
-                };
-                rows.put(session_key(*session), codec::encode(&row));
-            }
-        }
-        Command::CloseSession(session) => rows.delete(session_key(*session)),
-    }
-    reassign(rows);
-    Response::Done
+/// Grows with every change of an assignment.
+pub fn assignments_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
+    load(rows, VERSION).unwrap_or(0)
 }
 
-fn reassign<R: Rows>(rows: &mut R) {
-    let live: Vec<SessionId> = sessions(rows).into_keys().collect();
-    let before = assignments(rows);
-    let owners = before
-        .iter()
-        .map(|(slot, held)| (*slot, held.session))
-        .collect();
-    for (slot, session) in assign(&owners, &live) {
-        let held = before.get(&slot);
-        if held.is_some_and(|held| held.session == session) {
-            continue;
+/// Senders that an operator drained.
+pub fn drained(rows: &(impl ReadRows + ?Sized)) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    rows.scan(b"d", &[], &mut |key, _| {
+        found.insert(String::from_utf8_lossy(&key[1..]).into_owned());
+        true
+    });
+    found
+}
+
+/// Applies one command and gives every slot an owner again.
+pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
+    let now = load::<UnixMs>(rows, TIME).map_or(at, |time| time.max(at));
+    rows.put(TIME.to_vec(), codec::encode(&now));
+    let result = match command {
+        Command::OpenSession { session, sender } => {
+            open_session(rows, now, *session, sender);
+            Ok(())
         }
-        let epoch = Epoch(held.map_or(1, |held| held.epoch.0 + 1));
-        rows.put(
-            slot_key(slot),
-            codec::encode(&Assignment { session, epoch }),
-        );
+        Command::CloseSession(session) => {
+            rows.delete(session_key(*session));
+            Ok(())
+        }
+        Command::Release { session, slots } => {
+            release(rows, *session, slots);
+            Ok(())
+        }
+        Command::SetFit { session, fit } => change_session(rows, *session, |row| row.fit = *fit),
+        Command::Retire(session) => change_session(rows, *session, |row| row.retiring = true),
+        Command::SetDrained { sender, drained } => {
+            match drained {
+                true => rows.put(drained_key(sender), Vec::new()),
+                false => rows.delete(drained_key(sender)),
+            }
+            Ok(())
+        }
+        Command::MoveSlot { slot, to } => move_slot(rows, *slot, *to),
+    };
+    reassign(rows);
+    match result {
+        Ok(()) => Response::Done,
+        Err(refusal) => Response::Refused(refusal),
+    }
+}
+
+fn open_session<R: Rows>(rows: &mut R, now: UnixMs, session: SessionId, sender: &str) {
+    let before = sessions(rows).into_iter();
+    let before: Vec<SessionId> = before
+        .filter(|(id, row)| row.sender == sender && *id != session)
+        .map(|(id, _)| id)
+        .collect();
+    for id in before {
+        rows.delete(session_key(id));
+    }
+    if self::session(rows, session).is_none() {
+        let row = SessionRow {
+            sender: sender.to_owned(),
+            opened_at: now,
+            fit: true,
+            retiring: false,
+        };
+        rows.put(session_key(session), codec::encode(&row));
+    }
+}
+
+fn change_session<R: Rows>(
+    rows: &mut R,
+    id: SessionId,
+    change: impl FnOnce(&mut SessionRow),
+) -> Result<(), Refusal> {
+    let mut row = session(rows, id).ok_or(Refusal::NoSession)?;
+    change(&mut row);
+    rows.put(session_key(id), codec::encode(&row));
+    Ok(())
+}
+
+fn release<R: Rows>(rows: &mut R, session: SessionId, slots: &[(Slot, Epoch)]) {
+    for (slot, epoch) in slots {
+        let held: Option<Assignment> = load(rows, &slot_key(*slot));
+        let Some(held) = held.filter(|held| held.session == session && held.epoch == *epoch) else {
+            continue;
+        };
+        if let Some(to) = held.moving_to {
+            give(rows, *slot, held.epoch, to);
+        }
+    }
+}
+
+fn move_slot<R: Rows>(rows: &mut R, slot: Slot, to: SessionId) -> Result<(), Refusal> {
+    session(rows, to).ok_or(Refusal::NoSession)?;
+    if let Some(held) = load::<Assignment>(rows, &slot_key(slot)) {
+        let moving_to = (held.session != to).then_some(to);
+        put(rows, slot, Assignment { moving_to, ..held });
+    }
+    Ok(())
+}
+
+fn give<R: Rows>(rows: &mut R, slot: Slot, epoch: Epoch, session: SessionId) {
+    let next = Assignment {
+        session,
+        epoch: Epoch(epoch.0 + 1),
+        moving_to: None,
+    };
+    put(rows, slot, next);
+}
+
+fn put<R: Rows>(rows: &mut R, slot: Slot, assignment: Assignment) {
+    rows.put(slot_key(slot), codec::encode(&assignment));
+    let version = assignments_version(rows) + 1;
+    rows.put(VERSION.to_vec(), codec::encode(&version));
+}
+
+/// A slot whose owner lives is only marked: it changes hands when the owner has let go of it. A dead owner's changes
+/// hands at once.
+fn reassign<R: Rows>(rows: &mut R) {
+    let live = sessions(rows);
+    let drained = drained(rows);
+    let eligible: Vec<SessionId> = live
+        .iter()
+        .filter(|(_, row)| row.fit && !row.retiring && !drained.contains(&row.sender))
+        .map(|(id, _)| *id)
+        .collect();
+    let before = assignments(rows);
+    let places = before
+        .iter()
+        .map(|(slot, held)| (*slot, held.moving_to.unwrap_or(held.session)))
+        .collect();
+    let targets = assign(&places, &eligible);
+    for slot in Slot::all() {
+        let target = targets.get(&slot).copied();
+        let Some(held) = before.get(&slot) else {
+            if let Some(target) = target {
+                give(rows, slot, Epoch(0), target);
+            }
+            continue;
+        };
+        let owner_lives = live.contains_key(&held.session);
+        let moving_to = Some(target.unwrap_or(SessionId::NONE)).filter(|to| *to != held.session);
+        match (owner_lives, target) {
+            (false, Some(target)) => give(rows, slot, held.epoch, target),
+            (true, _) if moving_to != held.moving_to => {
+                put(rows, slot, Assignment { moving_to, ..*held });
+            }
+            _ => {}
+        }
     }
 }

@@ -1,5 +1,7 @@
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::id::{Epoch, SessionId, Slot};
+use crate::id::{Epoch, GroupId, SessionId, Slot};
 use crate::rows::MemoryRows;
 use crate::time::UnixMs;
 
@@ -29,6 +31,7 @@ fn every_slot_has_one_owner_and_few_move() {
     let before = assignments(&rows);
     open(&mut rows, 2, "b");
     open(&mut rows, 3, "c");
+    release(&mut rows, 1);
     assert_eq!(
         (
             held(&rows, 1),
@@ -71,4 +74,133 @@ fn slots_wait_for_the_next_session_with_their_epochs_kept() {
             .values()
             .all(|held| held.session == SessionId(2) && held.epoch == Epoch(2))
     );
+}
+
+/// The slots that a session is asked to let go of.
+fn leaving(rows: &MemoryRows, session: u64) -> Vec<(Slot, Epoch)> {
+    assignments(rows)
+        .into_iter()
+        .filter(|(_, held)| held.session == SessionId(session) && held.moving_to.is_some())
+        .map(|(slot, held)| (slot, held.epoch))
+        .collect()
+}
+
+fn release(rows: &mut MemoryRows, session: u64) {
+    let slots = leaving(rows, session);
+    let session = SessionId(session);
+    apply(rows, UnixMs(3), &Command::Release { session, slots });
+}
+
+#[test]
+fn a_live_owner_keeps_its_slots_until_it_lets_go() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 1, "a");
+    open(&mut rows, 2, "b");
+    assert_eq!((held(&rows, 1), held(&rows, 2)), (1024, 0));
+    assert_eq!(leaving(&rows, 1).len(), 512);
+    release(&mut rows, 1);
+    assert_eq!((held(&rows, 1), held(&rows, 2)), (512, 512));
+    assert_eq!(leaving(&rows, 1), []);
+    let settled = rows.clone();
+    let slots = vec![(Slot(0), Epoch(9)), (Slot(1), Epoch(1))];
+    for session in [SessionId(1), SessionId(2), SessionId(3)] {
+        let slots = slots.clone();
+        apply(&mut rows, UnixMs(3), &Command::Release { session, slots });
+    }
+    assert_eq!(rows, settled, "only what is asked for is let go");
+}
+
+#[test]
+fn a_slot_on_its_way_follows_who_comes_and_goes() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 1, "a");
+    open(&mut rows, 2, "b");
+    apply(&mut rows, UnixMs(3), &Command::CloseSession(SessionId(2)));
+    assert_eq!(leaving(&rows, 1), [], "the target went away");
+    open(&mut rows, 3, "c");
+    apply(&mut rows, UnixMs(3), &Command::CloseSession(SessionId(1)));
+    assert_eq!(held(&rows, 3), 1024, "the owner went away");
+}
+
+#[test]
+fn who_may_not_own_slots_is_asked_for_them() {
+    for (command, back) in [
+        (
+            Command::SetFit {
+                session: SessionId(1),
+                fit: false,
+            },
+            Some(Command::SetFit {
+                session: SessionId(1),
+                fit: true,
+            }),
+        ),
+        (
+            Command::SetDrained {
+                sender: "a".into(),
+                drained: true,
+            },
+            Some(Command::SetDrained {
+                sender: "a".into(),
+                drained: false,
+            }),
+        ),
+        (Command::Retire(SessionId(1)), None),
+    ] {
+        let mut rows = MemoryRows::default();
+        open(&mut rows, 1, "a");
+        apply(&mut rows, UnixMs(2), &command);
+        assert_eq!(leaving(&rows, 1).len(), 1024);
+        release(&mut rows, 1);
+        assert_eq!(held(&rows, 0), 1024, "nobody may have them");
+        open(&mut rows, 2, "b");
+        assert_eq!(held(&rows, 2), 1024);
+        if let Some(back) = back {
+            apply(&mut rows, UnixMs(2), &back);
+            release(&mut rows, 2);
+            assert_eq!(held(&rows, 1), 512);
+        }
+    }
+}
+
+#[test]
+fn an_operator_moves_a_slot() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 1, "a");
+    open(&mut rows, 2, "b");
+    release(&mut rows, 1);
+    let of = |rows: &MemoryRows, slot| assignments(rows)[&slot].session;
+    let slot = Slot::all().find(|slot| of(&rows, *slot) == SessionId(1));
+    let slot = slot.expect("the first session has some");
+    let to = SessionId(2);
+    let moved = apply(&mut rows, UnixMs(3), &Command::MoveSlot { slot, to });
+    assert_eq!(moved, Response::Done);
+    release(&mut rows, 1);
+    release(&mut rows, 2);
+    assert_eq!(of(&rows, slot), to);
+    assert_eq!((held(&rows, 1), held(&rows, 2)), (512, 512));
+    let to = SessionId(7);
+    let refused = apply(&mut rows, UnixMs(3), &Command::MoveSlot { slot, to });
+    assert_eq!(refused, Response::Refused(Refusal::NoSession));
+}
+
+#[test]
+fn who_misses_a_group_that_others_reach_is_unfit() {
+    for (missed, expected) in [
+        (vec![vec![], vec![1], vec![]], vec![1]),
+        (vec![vec![1], vec![1]], vec![]),
+        (vec![vec![1, 2], vec![1]], vec![0]),
+        (vec![vec![1], vec![2]], vec![0, 1]),
+        (vec![vec![1]], vec![]),
+        (vec![], vec![]),
+    ] {
+        let missed_by = (0..).map(SessionId).zip(
+            missed
+                .iter()
+                .map(|groups| groups.iter().copied().map(GroupId).collect()),
+        );
+        let found = unfit(&missed_by.collect());
+        let expected: BTreeSet<SessionId> = expected.into_iter().map(SessionId).collect();
+        assert_eq!(found, expected, "{missed:?}");
+    }
 }

@@ -191,7 +191,7 @@ proptest! {
                             commands.extend(std::iter::repeat_n(command, 1 + usize::from(again)));
                         }
                         if !owner {
-                            dispenser.give_back(task);
+                            dispenser.give_back(OWNER, task);
                         }
                     }
                 }
@@ -218,7 +218,7 @@ proptest! {
         // Nothing is stuck: once all is due, a fresh dispenser and the one that lived through it find the same.
         dispenser.session_gone(OWNER);
         let later = UnixMs(now.0 + 1_000_000);
-        let mut fresh = Dispenser::load(&rows);
+        let mut fresh = Dispenser::load(&rows, BTreeSet::new());
         let all = |dispenser: &mut Dispenser| {
             let mut found = BTreeSet::new();
             loop {
@@ -259,4 +259,33 @@ fn late_facts_count_and_late_actions_do_not() {
         message: message.id
     }));
     assert!(query::task(&rows, task).is_none());
+}
+
+#[test]
+fn a_new_leader_waits_for_those_who_may_hold_tasks() {
+    let mut rows = MemoryRows::default();
+    let ids: Vec<TaskId> = (1..=3)
+        .map(|n| {
+            let message = accept(n, 1);
+            let task = TaskId {
+                message: message.id,
+                number: 0,
+            };
+            apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+            task
+        })
+        .collect();
+    let (back, gone) = (SessionId(1), SessionId(2));
+    let mut dispenser = Dispenser::load(&rows, BTreeSet::from([back, gone]));
+    let take = |dispenser: &mut Dispenser| dispenser.take(&rows, UnixMs(9), gone, |_| true, 10);
+    assert_eq!(take(&mut dispenser), []);
+    dispenser.session_back(&rows, back, &[ids[1]].into());
+    assert_eq!(take(&mut dispenser), [], "one may still come back");
+    dispenser.session_gone(gone);
+    assert_eq!(take(&mut dispenser), [ids[0], ids[2]]);
+    dispenser.give_back(back, ids[0]);
+    assert_eq!(take(&mut dispenser), [], "it is out at another session");
+    dispenser.give_back(gone, ids[0]);
+    dispenser.give_back(back, ids[1]);
+    assert_eq!(take(&mut dispenser), [ids[0], ids[1]]);
 }

@@ -1,0 +1,228 @@
+//! The admin API. Any node answers for the whole cluster: it reads its own replicas, and sends changes to the leaders.
+
+mod nodes;
+mod queues;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skein_model::spool::{Command, Response as SpoolResponse, TaskRow, query};
+use skein_model::{GroupId, MessageId, NodeId, TaskId, UnixMs, codec, meta};
+use skein_store::Reader;
+use skein_wire::convert;
+use skein_wire::v1::admin_server::Admin;
+use skein_wire::v1::{
+    DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
+    FlushQueuesRequest, FlushQueuesResponse, GetMessageRequest, GetQueueRequest, GetStatusRequest,
+    ListGroupsRequest, ListGroupsResponse, ListNodesRequest, ListNodesResponse, ListQueuesRequest,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, Message, MoveSlotRequest,
+    MoveSlotResponse, QueueDetail, Status as ClusterStatus, TaskSummary,
+};
+use tonic::{Request, Response, Status};
+
+use crate::forward::Forward;
+use crate::{Config, SpoolGroup};
+
+/// A page of any list; larger answers cost memory and are read by nobody.
+const PAGE_MAX: usize = 1000;
+
+pub struct AdminService {
+    pub config: Config,
+    pub started_at: UnixMs,
+    pub node: NodeId,
+    pub meta: Reader,
+    pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    pub forward: Forward,
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn get_status(
+        &self,
+        _request: Request<GetStatusRequest>,
+    ) -> Result<Response<ClusterStatus>, Status> {
+        let states = self.spools.values();
+        let states: Vec<_> = states.map(|spool| query::state(&spool.reader)).collect();
+        let owned = meta::assignments(&self.meta).into_values();
+        let groups = self.forward.groups.values();
+        Ok(Response::new(ClusterStatus {
+            version: self.config.version.clone(),
+            node_id: format!("{:016x}", self.node.0),
+            role: self.config.role.clone(),
+            started_at_ms: self.started_at.0,
+            open_messages: states.iter().map(|state| state.open_messages).sum(),
+            open_tasks: states.iter().map(|state| state.open_tasks).sum(),
+            open_body_bytes: states.iter().map(|state| state.open_body_bytes).sum(),
+            queues: self.count_queues(),
+            groups: groups.map(|group| group.status()).collect(),
+            sessions: meta::sessions(&self.meta).len() as u64,
+            slots_owned: owned
+                .filter(|held| held.session != skein_model::SessionId::NONE)
+                .count() as u64,
+            data_dir: self.config.data_dir.display().to_string(),
+        }))
+    }
+
+    async fn list_queues(
+        &self,
+        request: Request<ListQueuesRequest>,
+    ) -> Result<Response<ListQueuesResponse>, Status> {
+        self.page_of_queues(&request.into_inner())
+            .map(Response::new)
+    }
+
+    async fn get_queue(
+        &self,
+        request: Request<GetQueueRequest>,
+    ) -> Result<Response<QueueDetail>, Status> {
+        self.queue_detail(&request.into_inner()).map(Response::new)
+    }
+
+    async fn get_message(
+        &self,
+        request: Request<GetMessageRequest>,
+    ) -> Result<Response<Message>, Status> {
+        let id = message_id(&request.into_inner().id)?;
+        let rows = &self
+            .spools
+            .get(&id.group())
+            .ok_or_else(|| no_message(id))?
+            .reader;
+        let row = query::message(rows, id).ok_or_else(|| no_message(id))?;
+        Ok(Response::new(Message {
+            id: id.to_string(),
+            sender: row.envelope.return_path,
+            tenant: row.envelope.tenant,
+            pool: row.envelope.pool,
+            bytes: row.body.bytes,
+            accepted_at_ms: row.accepted_at.0,
+            finished_at_ms: row.finished_at.map_or(0, |at| at.0),
+            open_tasks: query::tasks_of(rows, id)
+                .iter()
+                .map(|(task, row)| summary(*task, row))
+                .collect(),
+            history: query::history(rows, id)
+                .iter()
+                .map(convert::history_entry)
+                .collect(),
+            envid: row.envelope.envid.unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_message(
+        &self,
+        request: Request<DeleteMessageRequest>,
+    ) -> Result<Response<DeleteMessageResponse>, Status> {
+        let id = message_id(&request.into_inner().id)?;
+        let command = Command::Delete {
+            message: id,
+            by: "admin".into(),
+        };
+        match self.commit(id.group(), &command).await? {
+            SpoolResponse::Count(recipients) => {
+                Ok(Response::new(DeleteMessageResponse { recipients }))
+            }
+            SpoolResponse::Done => Ok(Response::new(DeleteMessageResponse { recipients: 0 })),
+            SpoolResponse::Refused(_) => Err(no_message(id)),
+        }
+    }
+
+    async fn flush_queues(
+        &self,
+        request: Request<FlushQueuesRequest>,
+    ) -> Result<Response<FlushQueuesResponse>, Status> {
+        let tasks = self.flush(&request.into_inner().queue).await?;
+        Ok(Response::new(FlushQueuesResponse { tasks }))
+    }
+
+    async fn list_nodes(
+        &self,
+        _request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        Ok(Response::new(ListNodesResponse {
+            control_nodes: self.control_nodes().await,
+            senders: self.senders(),
+        }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<DrainNodeRequest>,
+    ) -> Result<Response<DrainNodeResponse>, Status> {
+        let request = request.into_inner();
+        self.set_drained(request.name, !request.resume).await?;
+        Ok(Response::new(DrainNodeResponse {}))
+    }
+
+    async fn list_slots(
+        &self,
+        request: Request<ListSlotsRequest>,
+    ) -> Result<Response<ListSlotsResponse>, Status> {
+        let slots = self.slots(&request.into_inner().sender);
+        Ok(Response::new(ListSlotsResponse { slots }))
+    }
+
+    async fn move_slot(
+        &self,
+        request: Request<MoveSlotRequest>,
+    ) -> Result<Response<MoveSlotResponse>, Status> {
+        let request = request.into_inner();
+        self.move_one(request.slot, &request.to).await?;
+        Ok(Response::new(MoveSlotResponse {}))
+    }
+
+    async fn list_groups(
+        &self,
+        _request: Request<ListGroupsRequest>,
+    ) -> Result<Response<ListGroupsResponse>, Status> {
+        let groups = self.groups();
+        Ok(Response::new(ListGroupsResponse { groups }))
+    }
+}
+
+impl AdminService {
+    async fn commit(&self, group: GroupId, command: &Command) -> Result<SpoolResponse, Status> {
+        let reply = self.forward.propose(group, codec::encode(command)).await?;
+        codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+fn page(limit: u32, default: usize) -> usize {
+    if limit == 0 {
+        default
+    } else {
+        (limit as usize).min(PAGE_MAX)
+    }
+}
+
+fn message_id(text: &str) -> Result<MessageId, Status> {
+    text.parse()
+        .map_err(|error| Status::invalid_argument(format!("id: {error}")))
+}
+
+fn no_message(id: MessageId) -> Status {
+    Status::not_found(format!(
+        "no message {id} is open; finished messages are known for a day, older ones by the event log"
+    ))
+}
+
+fn summary(id: TaskId, row: &TaskRow) -> TaskSummary {
+    TaskSummary {
+        message_id: id.message.to_string(),
+        number: id.number,
+        recipients: row
+            .recipients
+            .iter()
+            .map(|(_, recipient)| recipient.address.clone())
+            .collect(),
+        attempts: row.attempts,
+        due_at_ms: row.due.0,
+        created_at_ms: row.created.0,
+        last_reply: row
+            .last_reply
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        domain: row.domain.to_string(),
+    }
+}

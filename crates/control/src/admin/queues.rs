@@ -1,0 +1,184 @@
+//! Queues over all spool groups: one queue may have tasks in each of them.
+
+use std::collections::BTreeMap;
+
+use skein_model::spool::{Command, FlushScope, QueueRow, Response as SpoolResponse, query};
+use skein_model::{QueueId, UnixMs};
+use skein_store::Reader;
+use skein_wire::v1::{GetQueueRequest, ListQueuesRequest, ListQueuesResponse, Queue, QueueDetail};
+use tonic::Status;
+
+use super::{AdminService, PAGE_MAX, page, summary};
+
+const END: UnixMs = UnixMs(u64::MAX);
+
+impl AdminService {
+    fn readers(&self) -> impl Iterator<Item = &Reader> {
+        self.spools.values().map(|spool| &spool.reader)
+    }
+
+    pub(super) fn count_queues(&self) -> u64 {
+        let mut count = 0;
+        let mut after = None;
+        loop {
+            let (queues, last) = self.queues_after(after);
+            count += queues.len() as u64;
+            let Some(last) = last else {
+                return count;
+            };
+            after = Some(last);
+        }
+    }
+
+    /// Queues in order of id with the tasks of all groups, and the last id if there may be more.
+    fn queues_after(
+        &self,
+        after: Option<QueueId>,
+    ) -> (BTreeMap<QueueId, QueueRow>, Option<QueueId>) {
+        let mut merged: BTreeMap<QueueId, QueueRow> = BTreeMap::new();
+        let mut last: Option<QueueId> = None;
+        for rows in self.readers() {
+            let found = query::queues(rows, after, PAGE_MAX);
+            if found.len() == PAGE_MAX {
+                // Beyond the end of the shortest page, groups may have queues that were not read.
+                let end = found.last().map(|(id, _)| *id);
+                last = last.into_iter().chain(end).min();
+            }
+            for (id, row) in found {
+                merged
+                    .entry(id)
+                    .and_modify(|known| known.tasks += row.tasks)
+                    .or_insert(row);
+            }
+        }
+        if let Some(last) = last {
+            merged.retain(|id, _| *id <= last);
+        }
+        (merged, last)
+    }
+
+    pub(super) fn page_of_queues(
+        &self,
+        request: &ListQueuesRequest,
+    ) -> Result<ListQueuesResponse, Status> {
+        let limit = page(request.limit, 100);
+        let mut after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(
+                queue_id(token)
+                    .ok_or_else(|| Status::invalid_argument("page_token: not one of ours"))?,
+            ),
+        };
+        let mut queues = Vec::new();
+        loop {
+            let (found, last) = self.queues_after(after);
+            for (id, row) in found {
+                if !request.domain.is_empty() && row.domain.as_str() != request.domain {
+                    continue;
+                }
+                queues.push(self.queue(id, &row));
+                if queues.len() == limit {
+                    return Ok(ListQueuesResponse {
+                        queues,
+                        next_page_token: id.to_string(),
+                    });
+                }
+            }
+            if last.is_none() {
+                return Ok(ListQueuesResponse {
+                    queues,
+                    next_page_token: String::new(),
+                });
+            }
+            after = last;
+        }
+    }
+
+    pub(super) fn queue_detail(&self, request: &GetQueueRequest) -> Result<QueueDetail, Status> {
+        let (id, row) = self
+            .find_queues(&request.queue)
+            .into_iter()
+            .next()
+            .ok_or_else(|| no_queue(&request.queue))?;
+        let limit = page(request.limit, 20);
+        let mut due: Vec<_> = self
+            .readers()
+            .flat_map(|rows| {
+                let due = query::due(rows, id, UnixMs(0), END, limit).into_iter();
+                due.filter_map(move |(at, task)| {
+                    Some((at, summary(task, &query::task(rows, task)?)))
+                })
+            })
+            .collect();
+        due.sort_by_key(|(at, _)| *at);
+        due.truncate(limit);
+        Ok(QueueDetail {
+            queue: Some(self.queue(id, &row)),
+            tasks: due.into_iter().map(|(_, task)| task).collect(),
+        })
+    }
+
+    /// Makes waiting tasks due now; says how many.
+    pub(super) async fn flush(&self, name: &str) -> Result<u64, Status> {
+        let queues = self.find_queues(name);
+        if queues.is_empty() && !name.is_empty() {
+            return Err(no_queue(name));
+        }
+        let mut tasks = 0;
+        for id in queues.into_keys() {
+            for (group, spool) in self.spools.iter() {
+                if query::queue(&spool.reader, id).is_none() {
+                    continue;
+                }
+                // One command moves a bounded number of tasks; it is repeated until none is left.
+                let command = Command::Flush(FlushScope::Queue(id));
+                while let SpoolResponse::Count(moved @ 1..) = self.commit(*group, &command).await? {
+                    tasks += moved;
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn queue(&self, id: QueueId, row: &QueueRow) -> Queue {
+        let heads = self
+            .readers()
+            .filter_map(|rows| query::due(rows, id, UnixMs(0), END, 1).first().copied());
+        Queue {
+            id: id.to_string(),
+            domain: row.domain.to_string(),
+            tenant: row.tenant.clone(),
+            pool: row.pool.clone(),
+            slot: row.slot.0.into(),
+            tasks: row.tasks,
+            next_due_at_ms: heads.map(|(due, _)| due.0).min().unwrap_or(0),
+        }
+    }
+
+    /// By id, by domain, or all when `name` is empty.
+    fn find_queues(&self, name: &str) -> BTreeMap<QueueId, QueueRow> {
+        let by_id = queue_id(name);
+        let mut found = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let (queues, last) = self.queues_after(after);
+            found.extend(queues.into_iter().filter(|(id, row)| {
+                name.is_empty() || row.domain.as_str() == name || by_id == Some(*id)
+            }));
+            if last.is_none() {
+                return found;
+            }
+            after = last;
+        }
+    }
+}
+
+fn queue_id(text: &str) -> Option<QueueId> {
+    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(QueueId))?
+}
+
+fn no_queue(name: &str) -> Status {
+    Status::not_found(format!(
+        "no queue {name:?} has open tasks; list them with `skeinctl queue list`"
+    ))
+}

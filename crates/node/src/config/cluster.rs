@@ -1,0 +1,98 @@
+//! How nodes find one another.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use super::Role;
+
+/// Spool groups of a new cluster: enough that every node leads one, few enough that batches stay large.
+const SPOOL_GROUPS: u16 = 4;
+const SPOOL_GROUPS_MAX: u16 = 64;
+
+/// A node without `listen` and `peers` is alone: it needs no other and none can reach it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Where a control node listens to other nodes.
+    pub listen: Option<SocketAddr>,
+    /// `host:port` at which other nodes reach this one; `listen` unless set.
+    pub address: Option<String>,
+    /// `host:port` of control nodes. For those that make a new cluster: all of them, in the same order everywhere.
+    pub peers: Vec<String>,
+    /// How many control nodes make a new cluster, the first of `peers`; all of them unless set. 0 only joins.
+    pub bootstrap_expect: Option<usize>,
+    /// Raft groups among which messages are spread; decided when the cluster is made.
+    pub spool_groups: Option<u16>,
+    /// What a sender is called, one name for each process; its address unless set.
+    pub name: Option<String>,
+}
+
+impl Cluster {
+    pub fn is_alone(&self) -> bool {
+        self.listen.is_none() && self.peers.is_empty()
+    }
+
+    /// Where others reach this node; empty for one that is alone or only sends.
+    pub fn own_address(&self) -> String {
+        let listen = self.listen.map(|listen| listen.to_string());
+        self.address.clone().or(listen).unwrap_or_default()
+    }
+
+    /// The control nodes that make a new cluster together.
+    pub fn founders(&self) -> Vec<String> {
+        let count = self.bootstrap_expect.unwrap_or(self.peers.len());
+        self.peers.iter().take(count).cloned().collect()
+    }
+
+    pub fn spool_groups(&self) -> u16 {
+        let default = if self.is_alone() { 1 } else { SPOOL_GROUPS };
+        self.spool_groups.unwrap_or(default)
+    }
+
+    pub fn check(&self, role: Role) -> anyhow::Result<()> {
+        for address in self.peers.iter().chain(&self.address) {
+            check_address(address).context("cluster.peers and cluster.address")?;
+        }
+        if role == Role::Sender && self.peers.is_empty() {
+            bail!("cluster.peers: role \"sender\" needs the addresses of control nodes");
+        }
+        if role.controls() && !self.is_alone() {
+            self.check_control()?;
+        }
+        if !(1..=SPOOL_GROUPS_MAX).contains(&self.spool_groups()) {
+            bail!("cluster.spool_groups: from 1 to {SPOOL_GROUPS_MAX}");
+        }
+        Ok(())
+    }
+
+    fn check_control(&self) -> anyhow::Result<()> {
+        let Some(listen) = self.listen else {
+            bail!("cluster.listen: a control node with peers needs an address to listen on");
+        };
+        if self.address.is_none() && listen.ip().is_unspecified() {
+            bail!(
+                "cluster.address: other nodes cannot reach {listen}; say which host:port they use"
+            );
+        }
+        let expect = self.bootstrap_expect.unwrap_or(self.peers.len());
+        if expect > self.peers.len() {
+            bail!(
+                "cluster.bootstrap_expect: {expect} nodes are expected and cluster.peers names {}",
+                self.peers.len()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn check_address(address: &str) -> anyhow::Result<()> {
+    let is_valid = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !is_valid {
+        bail!("{address:?} is not like host:port");
+    }
+    Ok(())
+}

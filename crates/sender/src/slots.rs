@@ -1,0 +1,186 @@
+//! The slots of this sender: what is done for each ends when the slot is to go elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use skein_client::{KeptSession, Session};
+use skein_model::{Epoch, Slot};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::destination::Destinations;
+
+/// At most one entry for each of the 1024 slots.
+pub struct Slots {
+    held: Mutex<BTreeMap<Slot, Held>>,
+    drain: CancellationToken,
+}
+
+struct Held {
+    epoch: Epoch,
+    stop: CancellationToken,
+    /// What is done for the slot and may still be undone.
+    active: TaskTracker,
+}
+
+/// Work for a slot under one epoch.
+pub struct Claim {
+    /// Nothing that is not beyond its final dot goes on after this.
+    pub stop: CancellationToken,
+    active: Mutex<Option<TaskTrackerToken>>,
+}
+
+impl Claim {
+    /// From here on the outcome is a fact, which may be told under any epoch: the slot need not wait for it.
+    pub fn passed_final_dot(&self) {
+        self.active.lock().take();
+    }
+}
+
+impl Slots {
+    pub fn new(drain: CancellationToken) -> Self {
+        Self {
+            held: Mutex::default(),
+            drain,
+        }
+    }
+
+    fn enter(&self, epoch: Epoch) -> Held {
+        Held {
+            epoch,
+            stop: self.drain.child_token(),
+            active: TaskTracker::new(),
+        }
+    }
+
+    /// Work of an epoch that has passed is stopped from the beginning.
+    pub fn claim(&self, slot: Slot, epoch: Epoch) -> Claim {
+        let mut held = self.held.lock();
+        let entry = held.entry(slot).or_insert_with(|| self.enter(epoch));
+        if entry.epoch < epoch {
+            entry.stop.cancel();
+            *entry = self.enter(epoch);
+        }
+        if entry.epoch > epoch {
+            let stop = CancellationToken::new();
+            stop.cancel();
+            return Claim {
+                stop,
+                active: Mutex::default(),
+            };
+        }
+        Claim {
+            stop: entry.stop.clone(),
+            active: Mutex::new(Some(entry.active.token())),
+        }
+    }
+
+    /// Stops what is done for these slots, and returns what ends with it.
+    fn stop(&self, slots: impl IntoIterator<Item = (Slot, Epoch)>) -> Vec<TaskTracker> {
+        let mut held = self.held.lock();
+        let mut stopped = Vec::new();
+        for (slot, epoch) in slots {
+            let entry = held.entry(slot).or_insert_with(|| self.enter(epoch));
+            if entry.epoch <= epoch {
+                entry.epoch = epoch;
+                entry.stop.cancel();
+                entry.active.close();
+                stopped.push(entry.active.clone());
+            }
+        }
+        stopped
+    }
+
+    /// Lets go of slots as the session loses them, for as long as it lasts.
+    pub async fn follow(
+        self: Arc<Self>,
+        session: Arc<KeptSession>,
+        destinations: Arc<Destinations>,
+        streams: Arc<Mutex<Vec<watch::Receiver<u64>>>>,
+    ) {
+        let mut changes = session.session.clone();
+        let mut before = Session::default();
+        loop {
+            let now = changes.borrow_and_update().clone();
+            let kept: BTreeSet<_> = now.slots.iter().copied().collect();
+            let lost = before.slots.iter().filter(|slot| !kept.contains(slot));
+            let stopped = self.stop(lost.chain(&*now.leaving).copied());
+            destinations.return_stopped();
+            let let_go = async {
+                conform(&streams, now.change).await;
+                for tracker in stopped {
+                    tracker.wait().await;
+                }
+            };
+            tokio::select! {
+                () = let_go, if !now.leaving.is_empty() => {
+                    session.release(&now.leaving);
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                }
+            }
+            before = now;
+        }
+    }
+}
+
+/// Waits until no stream brings tasks of other slots any more.
+async fn conform(streams: &Mutex<Vec<watch::Receiver<u64>>>, change: u64) {
+    let streams = streams.lock().clone();
+    for mut stream in streams {
+        // One that ended brings nothing.
+        let _ = stream.wait_for(|settled| *settled >= change).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_of_a_passed_epoch_is_stopped() {
+        let slots = Slots::new(CancellationToken::new());
+        let slot = Slot(7);
+        let first = slots.claim(slot, Epoch(1));
+        assert!(!first.stop.is_cancelled());
+        let next = slots.claim(slot, Epoch(2));
+        assert!(first.stop.is_cancelled() && !next.stop.is_cancelled());
+        assert!(slots.claim(slot, Epoch(1)).stop.is_cancelled());
+        assert!(!slots.claim(slot, Epoch(2)).stop.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_let_go_when_nothing_can_be_undone_any_more() {
+        let slots = Slots::new(CancellationToken::new());
+        let (early, late) = (
+            slots.claim(Slot(1), Epoch(1)),
+            slots.claim(Slot(1), Epoch(1)),
+        );
+        let stopped = slots.stop([(Slot(1), Epoch(1)), (Slot(2), Epoch(4))]);
+        assert!(early.stop.is_cancelled());
+        assert!(slots.claim(Slot(2), Epoch(4)).stop.is_cancelled());
+        assert!(!slots.claim(Slot(2), Epoch(5)).stop.is_cancelled());
+        late.passed_final_dot();
+        assert_eq!(stopped[0].len(), 1);
+        drop(early);
+        stopped[0].wait().await;
+        drop(late);
+    }
+
+    #[test]
+    fn a_drain_stops_all() {
+        let drain = CancellationToken::new();
+        let slots = Slots::new(drain.clone());
+        let claim = slots.claim(Slot(1), Epoch(1));
+        drain.cancel();
+        assert!(claim.stop.is_cancelled());
+        assert!(slots.claim(Slot(9), Epoch(1)).stop.is_cancelled());
+    }
+}
