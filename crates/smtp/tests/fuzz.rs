@@ -73,8 +73,16 @@ fn can_be_written(address: &Address) {
     assert_eq!(read.to, RcptPath::Address(address.clone()));
 }
 
+/// The corpus is found from the workspace's root, wherever the checkout was when this was built.
+fn enter_workspace() {
+    if let Some(dir) = std::env::var_os("CARGO_MANIFEST_DIR") {
+        std::env::set_current_dir(std::path::Path::new(&dir).join("../..")).unwrap();
+    }
+}
+
 #[test]
 fn addresses() {
+    enter_workspace();
     check!().for_each(|input: &[u8]| {
         let bytes = expand(input);
         let Ok(text) = std::str::from_utf8(&bytes) else {
@@ -96,6 +104,7 @@ fn addresses() {
 
 #[test]
 fn commands() {
+    enter_workspace();
     check!().for_each(|input: &[u8]| match Command::parse(&expand(input)) {
         Ok(Command::Mail(mail)) => {
             if let Some(address) = mail.path.address() {
@@ -137,6 +146,7 @@ fn replies_in(bytes: &[u8], size: usize) -> Vec<Result<Reply, String>> {
 
 #[test]
 fn replies() {
+    enter_workspace();
     check!().for_each(|input: &[u8]| {
         let (size, bytes) = cut(input);
         let bytes = bytes.as_slice();
@@ -179,6 +189,7 @@ fn receive(bytes: &[u8], size: usize, ends: LineEnds) -> (Vec<u8>, usize, bool, 
 
 #[test]
 fn data() {
+    enter_workspace();
     check!().for_each(|input: &[u8]| {
         let (size, bytes) = cut(input);
         let bytes = bytes.as_slice();
@@ -264,6 +275,7 @@ fn converse(input: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
 
 #[test]
 fn sessions() {
+    enter_workspace();
     check!().for_each(|input: &[u8]| {
         let (size, bytes) = cut(input);
         let bytes = bytes.as_slice();
