@@ -30,6 +30,8 @@ pub struct GroupInfo {
     pub leader: Option<NodeId>,
     /// Voters by where they are reached.
     pub voters: BTreeMap<NodeId, String>,
+    /// Members on their way to being voters.
+    pub learners: BTreeMap<NodeId, String>,
 }
 
 impl GroupInfo {
@@ -189,12 +191,8 @@ fn merge<'r>(views: impl Iterator<Item = &'r GroupView>) -> View {
         let info = GroupInfo {
             term: group.term,
             leader: (group.leader != 0).then_some(NodeId(group.leader)),
-            voters: group
-                .members
-                .iter()
-                .filter(|member| member.voter)
-                .map(|member| (NodeId(member.node), member.address.clone()))
-                .collect(),
+            voters: members(group, true),
+            learners: members(group, false),
         };
         let known = merged.entry(GroupId(id)).or_default();
         if (info.term, info.leader.is_some()) > (known.term, known.leader.is_some()) {
@@ -202,6 +200,14 @@ fn merge<'r>(views: impl Iterator<Item = &'r GroupView>) -> View {
         }
     }
     merged
+}
+
+fn members(group: &GroupView, voters: bool) -> BTreeMap<NodeId, String> {
+    let members = group.members.iter();
+    members
+        .filter(|member| member.voter == voters)
+        .map(|member| (NodeId(member.node), member.address.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -213,7 +219,7 @@ mod tests {
             group: 1,
             term,
             leader,
-            members: Vec::new(),
+            ..GroupView::default()
         }
     }
 

@@ -125,10 +125,12 @@ impl Spool {
                 self.group
             )));
         }
-        let replicas = info
-            .voters
-            .iter()
-            .map(|(node, address)| self.open_stream(*node, address));
+        // Learners get bodies too, or they would lack the latest ones for ever; they do not count.
+        let replicas = info.voters.iter().chain(&info.learners);
+        let replicas = replicas.map(|(node, address)| Replica {
+            votes: info.voters.contains_key(node),
+            stream: self.open_stream(*node, address),
+        });
         Ok(Upload {
             id: MessageId::new(now, self.group, random),
             majority: info.majority(),
@@ -347,12 +349,19 @@ async fn deliver_answers(mut replies: tonic::Streaming<IngestReply>, waiting: &W
     }
 }
 
+/// One of the nodes that a body goes to.
+#[derive(Debug)]
+struct Replica {
+    votes: bool,
+    stream: Arc<IngestStream>,
+}
+
 /// A body on its way in.
 #[derive(Debug)]
 pub struct Upload {
     id: MessageId,
-    /// Voters that have all of it so far.
-    replicas: Vec<Arc<IngestStream>>,
+    /// Those that have all of it so far.
+    replicas: Vec<Replica>,
     majority: usize,
     done: bool,
 }
@@ -366,7 +375,7 @@ impl Upload {
     /// Adds bytes, at most 1 MiB at a time. Waits while disks are behind.
     pub async fn write(&mut self, data: Bytes) -> Result<(), SpoolError> {
         let sends = self.replicas.iter().map(|replica| {
-            let send = replica.send(self.id, Step::Append(data.clone()));
+            let send = replica.stream.send(self.id, Step::Append(data.clone()));
             async move { matches!(tokio::time::timeout(SLOW, send).await, Ok(Ok(()))) }
         });
         let mut taken = join_all(sends).await.into_iter();
@@ -375,7 +384,8 @@ impl Upload {
     }
 
     fn check_majority(&self) -> Result<(), SpoolError> {
-        if self.replicas.len() < self.majority {
+        let voters = self.replicas.iter().filter(|replica| replica.votes);
+        if voters.count() < self.majority {
             return Err(SpoolError::Unavailable(
                 "too few voters take the body".into(),
             ));
@@ -391,9 +401,11 @@ impl Upload {
         for replica in self.replicas.drain(..) {
             let (id, results) = (self.id, results.clone());
             tokio::spawn(async move {
-                let answer = replica.ask(id, Step::Finish(true)).await;
-                // The majority is complete without this one.
-                let _ = results.send(answer).await;
+                let answer = replica.stream.ask(id, Step::Finish(true)).await;
+                if replica.votes {
+                    // The majority is complete without this one.
+                    let _ = results.send(answer).await;
+                }
             });
         }
         drop(results);
@@ -443,7 +455,7 @@ impl Drop for Upload {
                 id: convert::message_id_bytes(self.id),
                 step: Some(Step::Abort(true)),
             };
-            let _ = replica.items.try_send(item);
+            let _ = replica.stream.items.try_send(item);
         }
     }
 }

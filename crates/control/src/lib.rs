@@ -5,6 +5,7 @@ mod clock;
 mod events;
 mod forward;
 mod found;
+mod members;
 mod node_id;
 mod peer_service;
 mod peers;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use tonic::transport::server::{Router, Server};
 
 use crate::forward::Forward;
+use crate::members::Members;
 use crate::peer_service::PeerService;
 use crate::peers::Peers;
 use crate::raft::{Group, Network};
@@ -55,6 +57,8 @@ pub struct Config {
     pub address: String,
     /// The control nodes that found a cluster together, this one among them; empty on a node that is alone.
     pub founders: Vec<String>,
+    /// Control nodes to ask for membership in their cluster.
+    pub peers: Vec<String>,
     /// Spool groups that a new cluster has.
     pub spool_groups: u16,
     pub connect: Connect,
@@ -76,9 +80,23 @@ pub enum StartError {
     NodeId(#[source] std::io::Error),
     #[error("opening the store")]
     Store(#[from] skein_store::OpenError),
+    #[error(transparent)]
+    Removed(#[from] Removed),
+    #[error(
+        "cluster.spool_groups is {given}, and this cluster was made with {made}; set it to that"
+    )]
+    OtherGroups { given: u16, made: u16 },
     #[error("starting Raft group {group}: {reason}")]
     Raft { group: GroupId, reason: String },
 }
+
+/// The cluster has done without this node since.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this node was removed from its cluster; to let it join again as a new one, empty its data directory and run \
+     `skeinctl cluster add` with its address"
+)]
+pub struct Removed;
 
 /// What a service needs of a spool group of this node.
 #[derive(Clone)]
@@ -88,6 +106,7 @@ pub(crate) struct SpoolGroup {
     pub bodies: Bodies,
     pub dispatch: Arc<Dispatch>,
     pub node: NodeId,
+    pub bodies_needed: BodiesNeeded,
     /// What this node knows of the meta group.
     meta: Reader,
 }
@@ -131,12 +150,15 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     /// Opens the store and starts the groups. A node that is alone leads them when this returns; one of a cluster
-    /// needs its services served and [`Control::found`].
+    /// needs its services served and [`Control::take_part`].
     ///
     /// # Errors
     /// The data directory cannot be used, or its content cannot be trusted.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let node = node_id::load_or_create(&config.data_dir).map_err(StartError::NodeId)?;
+        if node_id::is_removed(&config.data_dir) {
+            return Err(Removed.into());
+        }
         let dir = config.data_dir.clone();
         let store =
             tokio::task::spawn_blocking(move || Store::open(&dir, skein_store::Options::default()))
@@ -144,6 +166,13 @@ impl Control {
                 .expect("opening the store does not panic")?;
         let peers = Peers::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
+        let (given, made) = (config.spool_groups, meta::cluster(&meta_reader));
+        if let Some(made) = made
+            .map(|row| row.spool_groups)
+            .filter(|made| *made != given)
+        {
+            return Err(StartError::OtherGroups { given, made });
+        }
         let (applied, meta_applied) = watch::channel(());
         let hooks = Hooks {
             on_effects: Arc::new(move |_: Vec<()>| {
@@ -201,9 +230,24 @@ impl Control {
         }
     }
 
+    /// Makes the cluster or joins it, and keeps its members as they should be. Completes only when this node was
+    /// removed from it.
+    pub async fn take_part(&self) -> Removed {
+        let members = self.members();
+        for group in self.groups.values() {
+            tokio::spawn(members.clone().reconcile(group.clone()));
+        }
+        if let Err(error) = self.found().await {
+            tracing::error!(%error, "the cluster cannot be made");
+        }
+        members.announce().await;
+        node_id::mark_removed(&self.config.data_dir);
+        Removed
+    }
+
     /// Makes the cluster if none of its founders knows one. The first of them does it when it has met all others, and
     /// once: whoever comes later finds members.
-    pub async fn found(&self) -> Result<(), StartError> {
+    async fn found(&self) -> Result<(), StartError> {
         if self.config.founders.first() != Some(&self.config.address) {
             return Ok(());
         }
@@ -227,6 +271,8 @@ impl Control {
             version: self.config.version.clone(),
             store: self.store.clone(),
             groups: self.groups.clone(),
+            spools: self.spools.clone(),
+            members: self.members(),
         })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Server::builder()
@@ -239,6 +285,22 @@ impl Control {
             .add_service(SessionsServer::new(self.sessions.clone()))
     }
 
+    fn forward(&self) -> Forward {
+        Forward {
+            groups: self.groups.clone(),
+            peers: self.peers.clone(),
+        }
+    }
+
+    fn members(&self) -> Members {
+        Members {
+            node: self.node,
+            config: self.config.clone(),
+            meta: self.meta_reader.clone(),
+            forward: self.forward(),
+        }
+    }
+
     /// The services that people use.
     pub fn admin_router(&self) -> Router {
         let admin = admin::AdminService {
@@ -247,10 +309,7 @@ impl Control {
             node: self.node,
             meta: self.meta_reader.clone(),
             spools: self.spools.clone(),
-            forward: Forward {
-                groups: self.groups.clone(),
-                peers: self.peers.clone(),
-            },
+            forward: self.forward(),
         };
         Server::builder().add_service(AdminServer::new(admin))
     }
@@ -285,6 +344,7 @@ impl Control {
 
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
+        self.members().hand_over_all().await;
         for group in self.groups.values() {
             group.shutdown().await;
         }
@@ -344,6 +404,7 @@ async fn start_spool(
         bodies,
         dispatch,
         node,
+        bodies_needed: needed.clone(),
         meta,
     };
     tokio::spawn(follow_leadership(spool.clone()));

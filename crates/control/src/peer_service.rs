@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use openraft::{Snapshot, SnapshotMeta};
-use skein_model::{GroupId, NodeId};
+use skein_model::{GroupId, NodeId, codec, meta};
 use skein_store::{SnapshotSource, Store};
 use skein_wire::internal::peer_server::Peer;
 use skein_wire::internal::snapshot_part::Part;
 use skein_wire::internal::{
-    AppendReply, AppendRequest, HelloReply, HelloRequest, ProposeReply, ProposeRequest,
+    AppendReply, AppendRequest, ElectReply, ElectRequest, GroupView, HelloReply, HelloRequest,
+    JoinReply, JoinRequest, MoveLeaderReply, MoveLeaderRequest, ProposeReply, ProposeRequest,
     SnapshotHead, SnapshotPart, SnapshotReply, VoteReply, VoteRequest,
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::SpoolGroup;
+use crate::members::Members;
 use crate::raft::{Group, ProposeError, convert};
 
 pub struct PeerService {
@@ -23,6 +26,8 @@ pub struct PeerService {
     pub version: String,
     pub store: Arc<Store>,
     pub groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
+    pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    pub members: Members,
 }
 
 impl PeerService {
@@ -31,6 +36,28 @@ impl PeerService {
             .ok()
             .and_then(|group| self.groups.get(&GroupId(group)))
             .ok_or_else(|| Status::not_found(format!("group: no group {group} is here")))
+    }
+}
+
+impl PeerService {
+    /// A call for another node, whose address this one has now, must not count as answered by it.
+    fn check_target(&self, target: u64) -> Result<(), Status> {
+        match target == self.node.0 {
+            true => Ok(()),
+            false => Err(Status::failed_precondition(format!(
+                "target: this is node {:016x}, not {target:016x}",
+                self.node.0
+            ))),
+        }
+    }
+
+    fn view(&self, id: GroupId, group: &Group) -> GroupView {
+        let spool = self.spools.get(&id);
+        GroupView {
+            bodies_complete: spool
+                .is_some_and(|spool| spool.bodies_needed.is_complete(&spool.bodies)),
+            ..group.view()
+        }
     }
 }
 
@@ -46,7 +73,11 @@ impl Peer for PeerService {
             is_member: self.groups[&GroupId::META].is_member(),
             version: self.version.clone(),
             address: self.address.clone(),
-            groups: self.groups.values().map(|group| group.view()).collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(id, group)| self.view(*id, group))
+                .collect(),
         }))
     }
 
@@ -65,12 +96,54 @@ impl Peer for PeerService {
         Ok(Response::new(ProposeReply { reply }))
     }
 
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let request = request.into_inner();
+        let spool_groups = u16::try_from(request.spool_groups)
+            .map_err(|_| Status::invalid_argument("spool_groups: too many"))?;
+        let join = meta::Join {
+            node: NodeId(request.node),
+            address: request.address,
+            version: request.version,
+            spool_groups,
+        };
+        if meta::is_as_told(&self.members.meta, &join) {
+            return Ok(Response::new(JoinReply::default()));
+        }
+        let command = codec::encode(&meta::Command::Join(join));
+        let reply = self.members.forward.propose(GroupId::META, command).await?;
+        let reply = codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(match reply {
+            meta::Response::Done => JoinReply::default(),
+            meta::Response::Refused(refusal) => JoinReply {
+                refused: refusal.to_string(),
+                removed: refusal == meta::Refusal::Removed,
+            },
+        }))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderReply>, Status> {
+        let request = request.into_inner();
+        let group = self.group(request.group)?;
+        let moved = self.members.hand_over(group, NodeId(request.to)).await;
+        moved.map_err(Status::failed_precondition)?;
+        Ok(Response::new(MoveLeaderReply {}))
+    }
+
+    async fn elect(&self, request: Request<ElectRequest>) -> Result<Response<ElectReply>, Status> {
+        self.group(request.into_inner().group)?.elect().await;
+        Ok(Response::new(ElectReply {}))
+    }
+
     async fn append(
         &self,
         request: Request<AppendRequest>,
     ) -> Result<Response<AppendReply>, Status> {
         let request = request.into_inner();
         let group = self.group(request.group)?;
+        self.check_target(request.target)?;
         let request = convert::read_append(request).map_err(|error| bad(&error))?;
         let reply = group
             .raft()
@@ -83,6 +156,7 @@ impl Peer for PeerService {
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
         let request = request.into_inner();
         let group = self.group(request.group)?;
+        self.check_target(request.target)?;
         let request = convert::read_vote_request(request).map_err(|error| bad(&error))?;
         let reply = group
             .raft()
@@ -103,6 +177,7 @@ impl Peer for PeerService {
             ));
         };
         let group = self.group(head.group)?;
+        self.check_target(head.target)?;
         let vote = convert::read_vote(head.vote).map_err(|error| bad(&error))?;
         let meta = meta(&head)?;
         let disk = |error: std::io::Error| Status::resource_exhausted(error.to_string());

@@ -44,7 +44,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
     let control = match config.role.controls() {
-        true => Some(ControlPart::start(&config).await?),
+        true => Some(ControlPart::start(&config, &stop).await?),
         false => None,
     };
     let sending = match config.role.sends() {
@@ -82,7 +82,7 @@ struct ControlPart {
 }
 
 impl ControlPart {
-    async fn start(config: &Config) -> anyhow::Result<Self> {
+    async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
         let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
         tracing::info!(data_dir = %data_dir.display(), "control");
         let admin = listen(config.admin.listen, "admin.listen").await?;
@@ -96,11 +96,11 @@ impl ControlPart {
             tracing::info!(address = %internal.local_addr()?, "other nodes");
             let incoming = TcpIncoming::from(internal).with_nodelay(Some(true));
             tokio::spawn(control.internal_router().serve_with_incoming(incoming));
-            let control = control.clone();
+            let (control, stop) = (control.clone(), stop.clone());
             tokio::spawn(async move {
-                if let Err(error) = control.found().await {
-                    tracing::error!(%error, "the cluster cannot be made");
-                }
+                let reason = control.take_part().await;
+                tracing::error!(%reason, "stopping");
+                stop.cancel();
             });
         }
         tracing::info!(address = %admin.local_addr()?, "admin");
@@ -243,6 +243,7 @@ fn control_config(config: &Config, data_dir: std::path::PathBuf) -> skein_contro
         role: config.role.name().into(),
         address: config.cluster.own_address(),
         founders: config.cluster.founders(),
+        peers: config.cluster.peers.clone(),
         spool_groups: config.cluster.spool_groups(),
         connect: connect_to_nodes(),
     }

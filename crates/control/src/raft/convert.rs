@@ -45,11 +45,13 @@ pub fn read_log_id(id: internal::RaftLogId) -> LogId<u64> {
 
 pub fn append(
     group: u32,
+    target: u64,
     request: AppendEntriesRequest<TypeConfig>,
 ) -> Result<internal::AppendRequest, BadPeer> {
     let entries = request.entries.into_iter().map(encode_entry);
     Ok(internal::AppendRequest {
         group,
+        target,
         vote: Some(vote(request.vote)),
         previous: request.prev_log_id.map(log_id),
         entries: entries
@@ -96,9 +98,10 @@ pub fn read_appended(reply: internal::AppendReply) -> Result<AppendEntriesRespon
     })
 }
 
-pub fn vote_request(group: u32, request: &VoteRequest<u64>) -> internal::VoteRequest {
+pub fn vote_request(group: u32, target: u64, request: &VoteRequest<u64>) -> internal::VoteRequest {
     internal::VoteRequest {
         group,
+        target,
         vote: Some(vote(request.vote)),
         last: request.last_log_id.map(log_id),
     }

@@ -6,18 +6,37 @@ mod proposer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use network::Network;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
-use openraft::{BasicNode, Raft, ServerState, SnapshotPolicy};
+use openraft::{BasicNode, ChangeMembers, Raft, ServerState, SnapshotPolicy};
 pub use proposer::ProposeError;
 use proposer::Proposer;
+use skein_model::meta::Step;
 use skein_model::{GroupId, NodeId};
 use skein_store::TypeConfig;
 use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::GroupStatus;
 
 use crate::StartError;
+
+/// Also how long a leader is heeded after it was last heard.
+const ELECTION_MAX_MS: u64 = 1300;
+/// Entries that a member may lack and still count as up to date: those of about one heartbeat.
+const NEARLY: u64 = 100;
+/// A change waits for what is being replicated; one that takes longer is looked at again.
+const CHANGE_WITHIN: Duration = Duration::from_secs(20);
+/// One round of votes, and another if two stand.
+const ELECTED_WITHIN: Duration = Duration::from_secs(3);
+
+/// What a leader knows of a member.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    pub address: String,
+    pub is_voter: bool,
+    pub has_log: bool,
+}
 
 pub struct Group {
     id: GroupId,
@@ -159,12 +178,100 @@ impl Group {
                     voter: voters.contains(id),
                 })
                 .collect(),
+            // What this group keeps beside its rows is not known here.
+            bodies_complete: false,
         }
     }
 
     /// Returns the reply of the state machine after the command is committed and applied.
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
         self.proposer.propose(command).await
+    }
+
+    /// The members as the leader sees them, and who of them has the log; none if this node does not lead.
+    pub fn progress(&self) -> Option<BTreeMap<NodeId, Progress>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let replication = metrics.replication.as_ref()?;
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let end = metrics.last_log_index.unwrap_or(0);
+        let members = membership.nodes().map(|(id, node)| {
+            let matched = replication.get(id).copied().flatten();
+            let matched = matched.map_or(0, |log_id| log_id.index);
+            let progress = Progress {
+                address: node.addr.clone(),
+                is_voter: voters.contains(id),
+                has_log: *id == self.node.0 || matched + NEARLY >= end,
+            };
+            (NodeId(*id), progress)
+        });
+        Some(members.collect())
+    }
+
+    /// Makes one step of a membership change.
+    ///
+    /// # Errors
+    /// It is not known to be committed. It may be tried again.
+    pub async fn change(&self, step: Step) -> Result<(), String> {
+        let nodes = |nodes: BTreeMap<NodeId, String>| {
+            let nodes = nodes.into_iter();
+            nodes
+                .map(|(id, address)| (id.0, BasicNode::new(address)))
+                .collect()
+        };
+        let ids = |ids: Vec<NodeId>| ids.into_iter().map(|id| id.0).collect();
+        let change: ChangeMembers<u64, BasicNode> = match step {
+            Step::Move(moved) => ChangeMembers::SetNodes(nodes(moved)),
+            Step::AddLearner(id, address) => ChangeMembers::AddNodes(nodes([(id, address)].into())),
+            Step::Voters(voters) => ChangeMembers::ReplaceAllVoters(ids(voters)),
+            Step::Remove(left) => ChangeMembers::RemoveNodes(ids(left)),
+        };
+        let change = self.raft.change_membership(change, true);
+        match tokio::time::timeout(CHANGE_WITHIN, change).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("not committed in time".to_owned()),
+        }
+    }
+
+    /// Gives leadership to another voter: this node falls silent for as long as the others would heed it, and then that
+    /// voter asks for their votes. Nothing is committed in between, which is about 1.5 s.
+    ///
+    /// # Errors
+    /// This node does not lead, or leads on because the other was not elected.
+    pub async fn hand_over(
+        &self,
+        to: NodeId,
+        elect: impl Future<Output = ()>,
+    ) -> Result<(), String> {
+        if !self.is_leader() {
+            return Err("this node does not lead the group".to_owned());
+        }
+        let target = self.progress().and_then(|mut all| all.remove(&to));
+        if !target.is_some_and(|target| target.is_voter && target.has_log) {
+            return Err(format!("node {:016x} is no voter that is up to date", to.0));
+        }
+        self.proposer.pause(true);
+        self.raft.runtime_config().heartbeat(false);
+        tokio::time::sleep(Duration::from_millis(ELECTION_MAX_MS + 100)).await;
+        elect.await;
+        let mut metrics = self.raft.metrics();
+        let moved = metrics.wait_for(|now| now.current_leader.is_some_and(|id| id != self.node.0));
+        let moved = tokio::time::timeout(ELECTED_WITHIN, moved).await.is_ok();
+        self.raft.runtime_config().heartbeat(true);
+        self.proposer.pause(false);
+        match moved {
+            true => Ok(()),
+            false => Err("the other node was not elected".to_owned()),
+        }
+    }
+
+    /// Begins an election here.
+    pub async fn elect(&self) {
+        if let Err(error) = self.raft.trigger().elect().await {
+            tracing::warn!(group = %self.id, %error, "no election");
+        }
     }
 
     pub fn has_leader(&self) -> bool {
@@ -205,7 +312,7 @@ fn raft_config(id: GroupId) -> openraft::Config {
         // openraft adds the longest timeout, which is also the leader's lease, to the timeout that it draws: an election
         // begins 2.0 s to 2.6 s after the last heartbeat.
         election_timeout_min: 700,
-        election_timeout_max: 1300,
+        election_timeout_max: ELECTION_MAX_MS,
         max_payload_entries: 64,
         // The rows are on disk at every moment; a snapshot only lets the log be purged.
         snapshot_policy: SnapshotPolicy::LogsSinceLast(5_000),

@@ -39,6 +39,8 @@ pub struct Network {
 
 pub struct Connection {
     group: u32,
+    /// Told with every call: another node with another disk may be at its address by now.
+    target: u64,
     client: PeerClient<Channel>,
 }
 
@@ -51,12 +53,13 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> Unreachable {
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
-    async fn new_client(&mut self, _target: u64, node: &BasicNode) -> Connection {
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Connection {
         let client = PeerClient::new(self.peers.channel(&node.addr))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Connection {
             group: self.group.0.into(),
+            target,
             client,
         }
     }
@@ -68,7 +71,8 @@ impl RaftNetwork<TypeConfig> for Connection {
         request: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError> {
-        let request = convert::append(self.group, request).map_err(|e| unreachable(&e))?;
+        let request =
+            convert::append(self.group, self.target, request).map_err(|e| unreachable(&e))?;
         let reply = self
             .client
             .append(request)
@@ -82,7 +86,7 @@ impl RaftNetwork<TypeConfig> for Connection {
         request: VoteRequest<u64>,
         _option: RPCOption,
     ) -> Result<VoteResponse<u64>, CallError> {
-        let request = convert::vote_request(self.group, &request);
+        let request = convert::vote_request(self.group, self.target, &request);
         let reply = self
             .client
             .vote(request)
@@ -98,7 +102,7 @@ impl RaftNetwork<TypeConfig> for Connection {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<TypeConfig, Fatal<u64>>> {
-        let parts = parts(self.group, vote, snapshot).map_err(|e| unreachable(&e))?;
+        let parts = parts(self.group, self.target, vote, snapshot).map_err(|e| unreachable(&e))?;
         let sent = async {
             let reply = self.client.install_snapshot(parts).await;
             let reply = reply.map_err(|e| unreachable(&e))?.into_inner();
@@ -126,6 +130,7 @@ impl RaftNetwork<TypeConfig> for Connection {
 
 fn parts(
     group: u32,
+    target: u64,
     vote: Vote<u64>,
     snapshot: Snapshot<TypeConfig>,
 ) -> Result<impl Stream<Item = SnapshotPart> + Send + 'static, std::io::Error> {
@@ -138,6 +143,7 @@ fn parts(
         last: snapshot.meta.last_log_id.map(convert::log_id),
         membership: serde_json::to_vec(&snapshot.meta.last_membership)?.into(),
         id: snapshot.meta.snapshot_id,
+        target,
     };
     let (rows, received) = mpsc::channel(2);
     tokio::task::spawn_blocking(move || read_rows(&view, &rows));

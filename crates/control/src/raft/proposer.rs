@@ -3,6 +3,7 @@
 //! openraft 0.9 fsyncs once for each proposal and does nothing else meanwhile, so throughput is the size of a
 //! batch over the time of an fsync.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::Raft;
@@ -35,16 +36,29 @@ struct Proposal {
 
 pub struct Proposer {
     queue: mpsc::Sender<Proposal>,
+    /// Leadership is on its way to another node.
+    paused: AtomicBool,
 }
 
 impl Proposer {
     pub fn start(raft: Raft<TypeConfig>) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUED);
         tokio::spawn(run(raft, proposals));
-        Self { queue }
+        Self {
+            queue,
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    /// While it is paused, this node commits nothing new.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
     }
 
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
+        if self.paused.load(Ordering::Acquire) {
+            return Err(ProposeError::NotLeader);
+        }
         let (reply, answer) = oneshot::channel();
         self.queue
             .send(Proposal { command, reply })

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{key, query};
 use skein_model::{MessageId, NodeId, UnixMs};
+use skein_store::Bodies;
 use skein_wire::convert;
 use skein_wire::internal::ReadBodyRequest;
 use skein_wire::internal::spool_client::SpoolClient;
@@ -29,7 +30,9 @@ const LOOK_THROUGH: Duration = Duration::from_secs(300);
 pub struct BodiesNeeded {
     node: NodeId,
     since: Arc<Mutex<BTreeMap<MessageId, Instant>>>,
-    look_through: Arc<AtomicBool>,
+    /// How often the rows were replaced, and how often of these all open messages were looked through since.
+    replaced: Arc<AtomicU64>,
+    looked_through: Arc<AtomicU64>,
 }
 
 impl BodiesNeeded {
@@ -37,7 +40,8 @@ impl BodiesNeeded {
         Self {
             node,
             since: Arc::default(),
-            look_through: Arc::new(AtomicBool::new(true)),
+            replaced: Arc::new(AtomicU64::new(1)),
+            looked_through: Arc::default(),
         }
     }
 
@@ -54,7 +58,14 @@ impl BodiesNeeded {
 
     /// The rows were replaced: any message may lack its bytes.
     pub fn look_through_soon(&self) {
-        self.look_through.store(true, Ordering::Release);
+        self.replaced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the bodies of all messages are known to be here.
+    pub fn is_complete(&self, bodies: &Bodies) -> bool {
+        let replaced = self.replaced.load(Ordering::Acquire);
+        self.looked_through.load(Ordering::Acquire) == replaced
+            && self.since.lock().keys().all(|id| bodies.contains(*id))
     }
 
     fn ready(&self) -> Vec<MessageId> {
@@ -63,7 +74,7 @@ impl BodiesNeeded {
         ready.map(|(id, _)| *id).collect()
     }
 
-    fn remove(&self, id: MessageId) {
+    pub fn remove(&self, id: MessageId) {
         self.since.lock().remove(&id);
     }
 }
@@ -72,13 +83,15 @@ impl BodiesNeeded {
 pub async fn pull(group: SpoolGroup, needed: BodiesNeeded, peers: Peers) {
     let mut looked = None::<Instant>;
     loop {
-        let asked = needed.look_through.swap(false, Ordering::AcqRel);
+        let replaced = needed.replaced.load(Ordering::Acquire);
+        let asked = needed.looked_through.load(Ordering::Acquire) != replaced;
         if asked || looked.is_none_or(|at| at.elapsed() > LOOK_THROUGH) {
-            let (group, needed) = (group.clone(), needed.clone());
-            let look = tokio::task::spawn_blocking(move || look_through(&group, &needed));
+            let (of, found) = (group.clone(), needed.clone());
+            let look = tokio::task::spawn_blocking(move || look_through(&of, &found));
             look.await
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             looked = Some(Instant::now());
+            needed.looked_through.store(replaced, Ordering::Release);
         }
         for id in needed.ready() {
             if group.bodies.contains(id) || !query::needs_body(&group.reader, id) {

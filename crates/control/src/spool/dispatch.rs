@@ -91,7 +91,10 @@ impl Dispatch {
             }
             match effect {
                 Effect::BodyNeeded { message, acks } => self.bodies_needed.add(*message, acks),
-                Effect::BodyFree { message } => self.bodies.free(*message),
+                Effect::BodyFree { message } => {
+                    self.bodies_needed.remove(*message);
+                    self.bodies.free(*message);
+                }
                 Effect::EventsUntil(seq) => {
                     self.events.send_replace(*seq);
                 }

@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `n` session | [`SessionRow`] |
 //! | `a` slot | [`Assignment`] |
+//! | `c` | [`ClusterRow`](super::ClusterRow) |
+//! | `g` control node | [`NodeRow`](super::NodeRow) |
+//! | `r` control node | nothing: it was removed |
+//! | `i` address | nothing: a node may join from there |
 //! | `d` sender's name | nothing: an operator drained it |
 //! | `v` | how often assignments have changed |
 //! | `z` | the group's time |
@@ -13,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use super::assign::assign;
+use super::members::{self, ClusterRow, Join};
 use crate::codec;
-use crate::id::{Epoch, SessionId, Slot};
+use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{ReadRows, Rows};
 use crate::time::UnixMs;
 
@@ -65,6 +70,22 @@ pub enum Command {
         #[n(1)]
         to: SessionId,
     },
+    /// The cluster is made. Counts once.
+    #[n(7)]
+    Found {
+        #[n(0)]
+        cluster: ClusterRow,
+        #[n(1)]
+        nodes: Vec<(NodeId, String)>,
+    },
+    /// A control node says where it is.
+    #[n(8)]
+    Join(#[n(0)] Join),
+    /// An operator lets a node join that comes from this address.
+    #[n(9)]
+    Invite(#[n(0)] String),
+    #[n(10)]
+    RemoveNode(#[n(0)] NodeId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -81,6 +102,26 @@ pub enum Refusal {
     #[n(0)]
     #[error("no sender of this name has a session")]
     NoSession,
+    #[n(1)]
+    #[error("the cluster is not made yet")]
+    NotFounded,
+    #[n(2)]
+    #[error(
+        "this node was removed from the cluster; it may join as a new one with an empty data directory"
+    )]
+    Removed,
+    #[n(3)]
+    #[error("nobody expects a node at this address; `skeinctl cluster add` lets it join")]
+    NotInvited,
+    #[n(4)]
+    #[error("the cluster has another number of spool groups; set cluster.spool_groups to it")]
+    OtherGroups,
+    #[n(5)]
+    #[error("no such node is a member")]
+    NoNode,
+    #[n(6)]
+    #[error("the last node cannot be removed")]
+    LastNode,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -139,17 +180,33 @@ fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
     }
 }
 
-fn load<T: for<'b> Decode<'b, ()>>(rows: &(impl ReadRows + ?Sized), key: &[u8]) -> Option<T> {
+pub(super) fn load<T: for<'b> Decode<'b, ()>>(
+    rows: &(impl ReadRows + ?Sized),
+    key: &[u8],
+) -> Option<T> {
     rows.get(key).map(|bytes| read(&bytes))
 }
 
-pub fn sessions(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<SessionId, SessionRow> {
+pub(super) fn put_row<R: Rows>(rows: &mut R, key: Vec<u8>, row: &impl Encode<()>) {
+    rows.put(key, codec::encode(row));
+}
+
+/// All rows of a kind whose key is a number.
+pub(super) fn scan<K: Ord, T: for<'b> Decode<'b, ()>>(
+    rows: &(impl ReadRows + ?Sized),
+    tag: &[u8],
+    id: impl Fn(u64) -> K,
+) -> BTreeMap<K, T> {
     let mut found = BTreeMap::new();
-    rows.scan(b"n", &[], &mut |key, value| {
-        found.insert(SessionId(u64::from_be_bytes(number(key))), read(value));
+    rows.scan(tag, &[], &mut |key, value| {
+        found.insert(id(u64::from_be_bytes(number(key))), read(value));
         true
     });
     found
+}
+
+pub fn sessions(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<SessionId, SessionRow> {
+    scan(rows, b"n", SessionId)
 }
 
 pub fn session(rows: &(impl ReadRows + ?Sized), id: SessionId) -> Option<SessionRow> {
@@ -207,6 +264,16 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             Ok(())
         }
         Command::MoveSlot { slot, to } => move_slot(rows, *slot, *to),
+        Command::Found { cluster, nodes } => {
+            members::found(rows, *cluster, nodes);
+            Ok(())
+        }
+        Command::Join(join) => members::join(rows, join),
+        Command::Invite(address) => {
+            members::invite(rows, address);
+            Ok(())
+        }
+        Command::RemoveNode(node) => members::remove(rows, *node),
     };
     reassign(rows);
     match result {

@@ -1,0 +1,190 @@
+//! Members of the cluster: a node asks to be one, and each group's leader brings its group in line with the meta group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use skein_model::meta::{self, ClusterRow, Command, Member};
+use skein_model::{GroupId, NodeId, codec};
+use skein_store::Reader;
+use skein_wire::internal::peer_client::PeerClient;
+use skein_wire::internal::{ElectRequest, HelloRequest, JoinRequest};
+
+use crate::Config;
+use crate::forward::Forward;
+use crate::raft::Group;
+
+const LOOK: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A node that is not yet expected asks again after this, and a member tells where it is.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub struct Members {
+    pub node: NodeId,
+    pub config: Config,
+    pub meta: Reader,
+    pub forward: Forward,
+}
+
+impl Members {
+    /// Tells the cluster where this node is, again and again. Completes when it is not wanted any more.
+    pub async fn announce(&self) {
+        let mut told = String::new();
+        loop {
+            let known = meta::nodes(&self.meta).into_values().map(|row| row.address);
+            let mut addresses: Vec<String> =
+                self.config.founders.iter().cloned().chain(known).collect();
+            addresses.extend(self.config.peers.iter().cloned());
+            addresses.sort();
+            addresses.dedup();
+            let mut refused = String::new();
+            let mut is_member = false;
+            for address in addresses {
+                match self.join_at(&address).await {
+                    Some((true, _)) => return,
+                    Some((false, reason)) if reason.is_empty() => {
+                        is_member = true;
+                        break;
+                    }
+                    Some((false, reason)) => refused = reason,
+                    None => {}
+                }
+            }
+            if !is_member && !refused.is_empty() && refused != told {
+                tracing::warn!(reason = refused, "this node is no member yet");
+                told = refused;
+            }
+            tokio::time::sleep(if is_member { TELL_AGAIN } else { ASK_AGAIN }).await;
+        }
+    }
+
+    /// Whether this node was removed, and why it is no member.
+    async fn join_at(&self, address: &str) -> Option<(bool, String)> {
+        let request = JoinRequest {
+            node: self.node.0,
+            address: self.config.address.clone(),
+            version: self.config.version.clone(),
+            spool_groups: self.config.spool_groups.into(),
+        };
+        let mut client = PeerClient::new(self.forward.peers.channel(address));
+        let reply = tokio::time::timeout(ANSWER_WITHIN, client.join(request)).await;
+        let reply = reply.ok()?.ok()?.into_inner();
+        Some((reply.removed, reply.refused))
+    }
+
+    /// While this node leads the group, changes its members step by step to those that the meta group names.
+    pub async fn reconcile(self, group: Arc<Group>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if !group.is_leader() {
+                continue;
+            }
+            let wanted = meta::nodes(&self.meta);
+            if wanted.is_empty() {
+                if group.id() == GroupId::META {
+                    self.record_founding(&group).await;
+                }
+                continue;
+            }
+            let Some(members) = self.members_of(&group).await else {
+                continue;
+            };
+            let Some(step) = meta::next_step(&wanted, &members) else {
+                continue;
+            };
+            tracing::info!(group = %group.id(), ?step, "members change");
+            if let Err(error) = group.change(step).await {
+                tracing::warn!(group = %group.id(), error, "the members are not changed yet");
+            }
+        }
+    }
+
+    /// The first leader writes down what the founders made.
+    async fn record_founding(&self, group: &Group) {
+        let view = group.view();
+        let nodes = view.members.into_iter();
+        let command = Command::Found {
+            cluster: ClusterRow {
+                id: rand::random(),
+                spool_groups: self.config.spool_groups,
+            },
+            nodes: nodes
+                .map(|member| (NodeId(member.node), member.address))
+                .collect(),
+        };
+        if let Err(error) = group.propose(codec::encode(&command)).await {
+            tracing::warn!(%error, "the cluster is not written down yet");
+        }
+    }
+
+    /// Asks learners that have the log whether they have the bodies too.
+    async fn members_of(&self, group: &Group) -> Option<BTreeMap<NodeId, Member>> {
+        let progress = group.progress()?;
+        let members = progress.into_iter().map(|(id, progress)| async move {
+            let is_ready = progress.has_log
+                && (progress.is_voter || self.has_bodies(group.id(), id, &progress.address).await);
+            let member = Member {
+                address: progress.address,
+                is_voter: progress.is_voter,
+                is_ready,
+            };
+            (id, member)
+        });
+        Some(join_all(members).await.into_iter().collect())
+    }
+
+    async fn has_bodies(&self, group: GroupId, node: NodeId, address: &str) -> bool {
+        if group == GroupId::META {
+            return true;
+        }
+        let mut client = PeerClient::new(self.forward.peers.channel(address));
+        let reply = tokio::time::timeout(ANSWER_WITHIN, client.hello(HelloRequest {})).await;
+        let Ok(Ok(hello)) = reply else {
+            return false;
+        };
+        let hello = hello.into_inner();
+        let mut groups = hello.groups.into_iter();
+        hello.node == node.0
+            && groups.any(|view| view.group == u32::from(group.0) && view.bodies_complete)
+    }
+
+    /// Gives one group to another voter.
+    ///
+    /// # Errors
+    /// This node does not lead it, or the other cannot.
+    pub async fn hand_over(&self, group: &Group, to: NodeId) -> Result<(), String> {
+        let members = group.progress().unwrap_or_default();
+        let address = members.get(&to).map(|member| member.address.clone());
+        let address = address.ok_or_else(|| format!("node {:016x} is no member", to.0))?;
+        let mut client = PeerClient::new(self.forward.peers.channel(&address));
+        let request = ElectRequest {
+            group: group.id().0.into(),
+        };
+        let elect = async move {
+            // It stands by itself a little later if this does not reach it.
+            let _ = tokio::time::timeout(ANSWER_WITHIN, client.elect(request)).await;
+        };
+        group.hand_over(to, elect).await
+    }
+
+    /// Before this node stops: nobody waits for an election then.
+    pub async fn hand_over_all(&self) {
+        let groups = self.forward.groups.values();
+        let led = groups.filter(|group| group.is_leader());
+        let given = led.map(|group| async move {
+            let members = group.progress().unwrap_or_default().into_iter();
+            let mut others = members
+                .filter(|(id, member)| *id != self.node && member.is_voter && member.has_log);
+            let Some((to, _)) = others.next() else {
+                return;
+            };
+            if let Err(error) = self.hand_over(group, to).await {
+                tracing::warn!(group = %group.id(), error, "leadership is not handed over");
+            }
+        });
+        join_all(given).await;
+    }
+}
