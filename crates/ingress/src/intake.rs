@@ -139,8 +139,15 @@ impl<'s> Intake<'s> {
 
     pub fn start_body(&mut self, peer: Peer) -> Option<Reply> {
         let at = now();
-        let spool = self.spool.as_ref()?;
-        let upload = match spool.begin(at, rand::random()) {
+        let mut begun = self.spool.as_ref()?.begin(at, rand::random());
+        if begun.is_err()
+            && let Some(another) = self.shared.spools.pick(rand::random())
+        {
+            // The group lost its leader since MAIL.
+            begun = another.begin(at, rand::random());
+            self.spool = Some(another);
+        }
+        let upload = match begun {
             Ok(upload) => upload,
             Err(error) => return Some(refusal(&error)),
         };
