@@ -1,8 +1,13 @@
 //! Ways to reach a server: over TCP, or within the process.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use skein_wire::internal::peer_client::PeerClient;
+use skein_wire::internal::{HelloReply, HelloRequest};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +24,48 @@ pub const CONNECTION_WINDOW: u32 = 16 << 20;
 /// A peer that vanished without closing its connections is noticed after these, well within a lease of 10 s.
 pub const KEEPALIVE: Duration = Duration::from_secs(2);
 pub const KEEPALIVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// A node that does not answer by then is passed over this time.
+const HELLO_WITHIN: Duration = Duration::from_secs(1);
+
+/// Makes the channel to an address; the caller decides about TLS.
+pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
+
+/// One channel for each control node; clones share them. Nodes of a cluster are few, so none is ever dropped.
+#[derive(Clone)]
+pub struct Channels {
+    connect: Connect,
+    open: Arc<Mutex<HashMap<String, Channel>>>,
+}
+
+impl std::fmt::Debug for Channels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Channels")
+    }
+}
+
+impl Channels {
+    pub fn new(connect: Connect) -> Self {
+        Self {
+            connect,
+            open: Arc::default(),
+        }
+    }
+
+    pub fn get(&self, address: &str) -> Channel {
+        let mut open = self.open.lock();
+        open.entry(address.to_owned())
+            .or_insert_with(|| (self.connect)(address))
+            .clone()
+    }
+
+    /// What the node at this address says of itself, if it answers at once.
+    pub async fn hello(&self, address: &str) -> Option<HelloReply> {
+        let mut client = PeerClient::new(self.get(address));
+        let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await;
+        reply.ok()?.ok().map(tonic::Response::into_inner)
+    }
+}
 
 fn tune(endpoint: Endpoint) -> Endpoint {
     endpoint

@@ -1,27 +1,20 @@
 //! What a process knows about the control nodes: who leads which group, and where everybody is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use parking_lot::Mutex;
 use skein_model::{GroupId, NodeId};
-use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{GroupView, HelloReply, HelloRequest};
+use skein_wire::internal::{GroupView, HelloReply};
 use tokio::sync::{Notify, watch};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Channels, Connect};
 
 /// Between two looks when nothing is wrong.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks when a leader is missing or somebody was wrong about one.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// A node that does not answer by then is passed over this time.
-const HELLO_WITHIN: Duration = Duration::from_secs(1);
-
-/// Makes the channel to an address; the caller decides about TLS.
-pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
 
 /// A spool or meta group, as its members describe it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,8 +44,7 @@ pub struct Cluster {
 
 struct Shared {
     seeds: Vec<String>,
-    connect: Connect,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Channels,
     doubt: Notify,
 }
 
@@ -69,8 +61,7 @@ impl Cluster {
     pub fn find(seeds: Vec<String>, connect: Connect) -> Self {
         let shared = Arc::new(Shared {
             seeds,
-            connect,
-            channels: Mutex::default(),
+            channels: Channels::new(connect),
             doubt: Notify::new(),
         });
         let (told, view) = watch::channel(Arc::default());
@@ -121,11 +112,11 @@ impl Cluster {
         let info = view.get(&group)?;
         let leader = info.leader?;
         let address = info.voters.get(&leader)?;
-        Some((leader, self.shared.channel(address)))
+        Some((leader, self.channel(address)))
     }
 
     pub fn channel(&self, address: &str) -> Channel {
-        self.shared.channel(address)
+        self.shared.channels.get(address)
     }
 
     /// Somebody was not what the view says: look again soon.
@@ -134,20 +125,10 @@ impl Cluster {
     }
 }
 
-impl Shared {
-    fn channel(&self, address: &str) -> Channel {
-        let mut channels = self.channels.lock();
-        channels
-            .entry(address.to_owned())
-            .or_insert_with(|| (self.connect)(address))
-            .clone()
-    }
-}
-
 async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
     let mut known: Vec<String> = shared.seeds.clone();
     loop {
-        let hellos = known.iter().map(|address| hello(shared.channel(address)));
+        let hellos = known.iter().map(|address| shared.channels.hello(address));
         let replies: Vec<HelloReply> = join_all(hellos).await.into_iter().flatten().collect();
         let view = merge(replies.iter().flat_map(|reply| &reply.groups));
         let is_whole = !view.is_empty() && view.values().all(|info| info.leader.is_some());
@@ -173,12 +154,6 @@ async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
             () = shared.doubt.notified() => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
-}
-
-async fn hello(channel: Channel) -> Option<HelloReply> {
-    let mut client = PeerClient::new(channel);
-    let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await;
-    reply.ok()?.ok().map(tonic::Response::into_inner)
 }
 
 /// Members may be behind: the highest term counts, and within it who knows a leader.

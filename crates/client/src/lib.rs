@@ -7,9 +7,10 @@ mod sessions;
 mod work;
 
 pub use channel::{
-    CONNECTION_WINDOW, Channel, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW, connect, in_process,
+    CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
+    connect, in_process,
 };
-pub use cluster::{Cluster, Connect, GroupInfo, View};
+pub use cluster::{Cluster, GroupInfo, View};
 pub use ingest::{Spool, Spools, Upload};
 pub use sessions::{KeptSession, Lease, Session, Sessions};
 pub use work::{Assigned, Reporter, Work};

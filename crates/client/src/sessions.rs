@@ -11,7 +11,7 @@ use skein_model::{Epoch, GroupId, SessionId, Slot};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    AssignedSlot, CloseSessionRequest, HeartbeatRequest, OpenSessionRequest, Slots, WatchReply,
+    CloseSessionRequest, HeartbeatRequest, OpenSessionRequest, OwnedSlot, Slots, WatchReply,
     WatchRequest,
 };
 use tokio::sync::{Notify, watch};
@@ -269,8 +269,8 @@ impl Keeper {
                 }
             }
             self.leave_if_retiring();
-            let request = self.heartbeat(session, version);
-            let released = request.released.clone();
+            let released = self.tell.released.lock().clone();
+            let request = self.heartbeat(session, version, &released);
             let sent_at = boot_ms();
             let beating = |mut client: SessionsClient<Channel>| async move {
                 client.heartbeat(request).await
@@ -309,22 +309,26 @@ impl Keeper {
         }
     }
 
-    fn heartbeat(&self, session: SessionId, version: u64) -> HeartbeatRequest {
-        let released = self.tell.released.lock();
+    fn heartbeat(
+        &self,
+        session: SessionId,
+        version: u64,
+        released: &[(Slot, Epoch)],
+    ) -> HeartbeatRequest {
         let unreachable = self.tell.unreachable.lock();
         HeartbeatRequest {
             session: session.0,
             version,
-            released: released.iter().copied().map(assigned).collect(),
+            released: convert::owned_slots(released),
             unreachable_groups: unreachable.iter().map(|group| group.0.into()).collect(),
             retiring: self.tell.retiring.load(Ordering::Acquire),
         }
     }
 
     /// These releases have arrived.
-    fn forget(&self, released: &[AssignedSlot]) {
+    fn forget(&self, released: &[(Slot, Epoch)]) {
         let mut waiting = self.tell.released.lock();
-        waiting.retain(|slot| !released.contains(&assigned(*slot)));
+        waiting.retain(|slot| !released.contains(slot));
     }
 
     fn tell_slots(&self, slots: &Slots) {
@@ -373,18 +377,8 @@ async fn changed_from(version: u64, changes: &mut Option<tonic::Streaming<WatchR
     false
 }
 
-fn assigned((slot, epoch): (Slot, Epoch)) -> AssignedSlot {
-    AssignedSlot {
-        slot: slot.0.into(),
-        epoch: epoch.0,
-    }
-}
-
-fn read_slots(slots: &[AssignedSlot]) -> Result<Arc<Vec<(Slot, Epoch)>>, SpoolError> {
-    slots
-        .iter()
-        .map(|owned| convert::slot(owned.slot, owned.epoch))
-        .collect::<Result<_, _>>()
+fn read_slots(slots: &[OwnedSlot]) -> Result<Arc<Vec<(Slot, Epoch)>>, SpoolError> {
+    convert::slots(slots)
         .map(Arc::new)
         .map_err(|error| SpoolError::Refused(error.to_string()))
 }

@@ -11,7 +11,7 @@ use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
 use skein_wire::internal::{
-    OpenWork, OwnedSlot, OwnedSlots, Reports, Returned, Task, TaskRef, WorkReply, WorkRequest,
+    OpenWork, OwnedSlots, Reports, Returned, Task, TaskRef, WorkReply, WorkRequest,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -231,7 +231,7 @@ impl Worker {
             .collect();
         let open = OpenWork {
             session: id.0,
-            slots: owned(&slots),
+            slots: convert::owned_slots(&*slots),
             window: self.window,
             group: self.spool.group.0.into(),
             held,
@@ -276,7 +276,7 @@ impl Worker {
                         continue;
                     }
                     (slots, sent) = (now.slots, now.change);
-                    let slots = OwnedSlots { slots: owned(&slots), change: sent };
+                    let slots = OwnedSlots { slots: convert::owned_slots(&*slots), change: sent };
                     if frames.send(request(Request::Slots(slots))).await.is_err() {
                         break "the server closed the stream".to_owned();
                     }
@@ -339,16 +339,6 @@ fn request(request: Request) -> WorkRequest {
     WorkRequest {
         request: Some(request),
     }
-}
-
-fn owned(slots: &[(Slot, Epoch)]) -> Vec<OwnedSlot> {
-    slots
-        .iter()
-        .map(|(slot, epoch)| OwnedSlot {
-            slot: slot.0.into(),
-            epoch: epoch.0,
-        })
-        .collect()
 }
 
 fn task_ref(task: TaskId) -> TaskRef {

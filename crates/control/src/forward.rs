@@ -1,5 +1,6 @@
 //! Changing any group from any node: commands go to the group's leader, wherever it is.
 
+use skein_client::Channels;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use skein_wire::internal::ProposeRequest;
 use skein_wire::internal::peer_client::PeerClient;
 use tonic::Status;
 
-use crate::peers::Peers;
 use crate::raft::{Group, ProposeError};
 
 /// An election takes up to 3 s; who asks is told after that.
@@ -19,7 +19,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Forward {
     pub groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
-    pub peers: Peers,
+    pub peers: Channels,
 }
 
 impl Forward {
@@ -55,7 +55,7 @@ impl Forward {
             group: group.id().0.into(),
             command: command.into(),
         };
-        let mut leader = PeerClient::new(self.peers.channel(&address));
+        let mut leader = PeerClient::new(self.peers.get(&address));
         let proposed = tokio::time::timeout(WITHIN, leader.propose(request)).await;
         match proposed {
             Ok(Ok(reply)) => Ok(reply.into_inner().reply.to_vec()),

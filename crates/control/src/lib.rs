@@ -8,7 +8,6 @@ mod found;
 mod members;
 mod node_id;
 mod peer_service;
-mod peers;
 mod raft;
 mod sessions;
 mod spool;
@@ -20,7 +19,7 @@ use std::time::Duration;
 
 pub use clock::now;
 pub use events::EventReader;
-use skein_client::Connect;
+use skein_client::{Channels, Connect};
 use skein_model::spool::query;
 use skein_model::{GroupId, NodeId, SessionId, Slot, meta};
 use skein_store::{Bodies, Hooks, Machine, MetaMachine, Reader, SpoolMachine, Store};
@@ -34,7 +33,6 @@ use tonic::transport::server::{Router, Server};
 use crate::forward::Forward;
 use crate::members::Members;
 use crate::peer_service::PeerService;
-use crate::peers::Peers;
 use crate::raft::{Group, Network};
 use crate::sessions::SessionsService;
 use crate::spool::bodies::BodiesNeeded;
@@ -93,8 +91,8 @@ pub enum StartError {
 /// The cluster has done without this node since.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "this node was removed from its cluster; to let it join again as a new one, empty its data directory and run \
-     `skeinctl cluster add` with its address"
+    "this node was removed from its cluster, and another has its place; it may join again as a new one with an empty \
+     data directory"
 )]
 pub struct Removed;
 
@@ -137,7 +135,7 @@ pub struct Control {
     meta_reader: Reader,
     sessions: SessionsService,
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
-    peers: Peers,
+    peers: Channels,
 }
 
 impl std::fmt::Debug for Control {
@@ -164,7 +162,7 @@ impl Control {
             tokio::task::spawn_blocking(move || Store::open(&dir, skein_store::Options::default()))
                 .await
                 .expect("opening the store does not panic")?;
-        let peers = Peers::new(config.connect.clone());
+        let peers = Channels::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
         let (given, made) = (config.spool_groups, meta::cluster(&meta_reader));
         if let Some(made) = made
@@ -266,11 +264,7 @@ impl Control {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let peer = PeerServer::new(PeerService {
-            node: self.node,
-            address: self.config.address.clone(),
-            version: self.config.version.clone(),
             store: self.store.clone(),
-            groups: self.groups.clone(),
             spools: self.spools.clone(),
             members: self.members(),
         })
@@ -361,7 +355,7 @@ pub struct OpenMessages {
 
 async fn start_group<M: Machine>(
     store: &Store,
-    peers: &Peers,
+    peers: &Channels,
     node: NodeId,
     group: GroupId,
     machine: M,
@@ -380,7 +374,7 @@ async fn start_group<M: Machine>(
 
 async fn start_spool(
     store: &Store,
-    peers: &Peers,
+    peers: &Channels,
     node: NodeId,
     id: GroupId,
     meta: Reader,

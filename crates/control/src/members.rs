@@ -1,6 +1,6 @@
 //! Members of the cluster: a node asks to be one, and each group's leader brings its group in line with the meta group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use skein_model::meta::{self, ClusterRow, Command, Member};
 use skein_model::{GroupId, NodeId, codec};
 use skein_store::Reader;
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{ElectRequest, HelloRequest, JoinRequest};
+use skein_wire::internal::{ElectRequest, JoinReply, JoinRequest};
 
 use crate::Config;
 use crate::forward::Forward;
@@ -35,23 +35,22 @@ impl Members {
         let mut told = String::new();
         loop {
             let known = meta::nodes(&self.meta).into_values().map(|row| row.address);
-            let mut addresses: Vec<String> =
-                self.config.founders.iter().cloned().chain(known).collect();
-            addresses.extend(self.config.peers.iter().cloned());
-            addresses.sort();
-            addresses.dedup();
+            let addresses: BTreeSet<String> =
+                self.config.peers.iter().cloned().chain(known).collect();
             let mut refused = String::new();
             let mut is_member = false;
             for address in addresses {
-                match self.join_at(&address).await {
-                    Some((true, _)) => return,
-                    Some((false, reason)) if reason.is_empty() => {
-                        is_member = true;
-                        break;
-                    }
-                    Some((false, reason)) => refused = reason,
-                    None => {}
+                let Some(reply) = self.join_at(&address).await else {
+                    continue;
+                };
+                if reply.removed {
+                    return;
                 }
+                is_member = reply.refused.is_empty();
+                if is_member {
+                    break;
+                }
+                refused = reply.refused;
             }
             if !is_member && !refused.is_empty() && refused != told {
                 tracing::warn!(reason = refused, "this node is no member yet");
@@ -61,18 +60,16 @@ impl Members {
         }
     }
 
-    /// Whether this node was removed, and why it is no member.
-    async fn join_at(&self, address: &str) -> Option<(bool, String)> {
+    async fn join_at(&self, address: &str) -> Option<JoinReply> {
         let request = JoinRequest {
             node: self.node.0,
             address: self.config.address.clone(),
             version: self.config.version.clone(),
             spool_groups: self.config.spool_groups.into(),
         };
-        let mut client = PeerClient::new(self.forward.peers.channel(address));
+        let mut client = PeerClient::new(self.forward.peers.get(address));
         let reply = tokio::time::timeout(ANSWER_WITHIN, client.join(request)).await;
-        let reply = reply.ok()?.ok()?.into_inner();
-        Some((reply.removed, reply.refused))
+        Some(reply.ok()?.ok()?.into_inner())
     }
 
     /// While this node leads the group, changes its members step by step to those that the meta group names.
@@ -122,17 +119,15 @@ impl Members {
 
     /// Asks learners that have the log whether they have the bodies too.
     async fn members_of(&self, group: &Group) -> Option<BTreeMap<NodeId, Member>> {
-        let progress = group.progress()?;
-        let members = progress.into_iter().map(|(id, progress)| async move {
-            let is_ready = progress.has_log
-                && (progress.is_voter || self.has_bodies(group.id(), id, &progress.address).await);
-            let member = Member {
-                address: progress.address,
-                is_voter: progress.is_voter,
-                is_ready,
-            };
-            (id, member)
-        });
+        let members = group
+            .members()?
+            .into_iter()
+            .map(|(id, mut member)| async move {
+                if member.is_ready && !member.is_voter {
+                    member.is_ready = self.has_bodies(group.id(), id, &member.address).await;
+                }
+                (id, member)
+            });
         Some(join_all(members).await.into_iter().collect())
     }
 
@@ -140,26 +135,17 @@ impl Members {
         if group == GroupId::META {
             return true;
         }
-        let mut client = PeerClient::new(self.forward.peers.channel(address));
-        let reply = tokio::time::timeout(ANSWER_WITHIN, client.hello(HelloRequest {})).await;
-        let Ok(Ok(hello)) = reply else {
+        let Some(hello) = self.forward.peers.hello(address).await else {
             return false;
         };
-        let hello = hello.into_inner();
         let mut groups = hello.groups.into_iter();
         hello.node == node.0
             && groups.any(|view| view.group == u32::from(group.0) && view.bodies_complete)
     }
 
-    /// Gives one group to another voter.
-    ///
-    /// # Errors
-    /// This node does not lead it, or the other cannot.
-    pub async fn hand_over(&self, group: &Group, to: NodeId) -> Result<(), String> {
-        let members = group.progress().unwrap_or_default();
-        let address = members.get(&to).map(|member| member.address.clone());
-        let address = address.ok_or_else(|| format!("node {:016x} is no member", to.0))?;
-        let mut client = PeerClient::new(self.forward.peers.channel(&address));
+    /// Gives one group to the voter at this address.
+    async fn hand_over(&self, group: &Group, address: &str) -> Result<(), String> {
+        let mut client = PeerClient::new(self.forward.peers.get(address));
         let request = ElectRequest {
             group: group.id().0.into(),
         };
@@ -167,7 +153,7 @@ impl Members {
             // It stands by itself a little later if this does not reach it.
             let _ = tokio::time::timeout(ANSWER_WITHIN, client.elect(request)).await;
         };
-        group.hand_over(to, elect).await
+        group.hand_over(elect).await
     }
 
     /// Before this node stops: nobody waits for an election then.
@@ -175,13 +161,13 @@ impl Members {
         let groups = self.forward.groups.values();
         let led = groups.filter(|group| group.is_leader());
         let given = led.map(|group| async move {
-            let members = group.progress().unwrap_or_default().into_iter();
+            let members = group.members().unwrap_or_default().into_iter();
             let mut others = members
-                .filter(|(id, member)| *id != self.node && member.is_voter && member.has_log);
-            let Some((to, _)) = others.next() else {
+                .filter(|(id, member)| *id != self.node && member.is_voter && member.is_ready);
+            let Some((_, to)) = others.next() else {
                 return;
             };
-            if let Err(error) = self.hand_over(group, to).await {
+            if let Err(error) = self.hand_over(group, &to.address).await {
                 tracing::warn!(group = %group.id(), error, "leadership is not handed over");
             }
         });

@@ -10,8 +10,8 @@ use skein_wire::internal::peer_server::Peer;
 use skein_wire::internal::snapshot_part::Part;
 use skein_wire::internal::{
     AppendReply, AppendRequest, ElectReply, ElectRequest, GroupView, HelloReply, HelloRequest,
-    JoinReply, JoinRequest, MoveLeaderReply, MoveLeaderRequest, ProposeReply, ProposeRequest,
-    SnapshotHead, SnapshotPart, SnapshotReply, VoteReply, VoteRequest,
+    JoinReply, JoinRequest, ProposeReply, ProposeRequest, SnapshotHead, SnapshotPart,
+    SnapshotReply, VoteReply, VoteRequest,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -20,35 +20,33 @@ use crate::members::Members;
 use crate::raft::{Group, ProposeError, convert};
 
 pub struct PeerService {
-    pub node: NodeId,
-    /// Where other nodes reach this one.
-    pub address: String,
-    pub version: String,
     pub store: Arc<Store>,
-    pub groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
     pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     pub members: Members,
 }
 
 impl PeerService {
+    fn groups(&self) -> &BTreeMap<GroupId, Arc<Group>> {
+        &self.members.forward.groups
+    }
+
     fn group(&self, group: u32) -> Result<&Arc<Group>, Status> {
         u16::try_from(group)
             .ok()
-            .and_then(|group| self.groups.get(&GroupId(group)))
+            .and_then(|group| self.groups().get(&GroupId(group)))
             .ok_or_else(|| Status::not_found(format!("group: no group {group} is here")))
     }
-}
 
-impl PeerService {
-    /// A call for another node, whose address this one has now, must not count as answered by it.
-    fn check_target(&self, target: u64) -> Result<(), Status> {
-        match target == self.node.0 {
-            true => Ok(()),
-            false => Err(Status::failed_precondition(format!(
-                "target: this is node {:016x}, not {target:016x}",
-                self.node.0
-            ))),
+    /// The group for a call to this very node: one that is meant for another, whose address this one has now, must not
+    /// count as answered by it.
+    fn group_at(&self, group: u32, target: u64) -> Result<&Arc<Group>, Status> {
+        let node = self.members.node.0;
+        if target != node {
+            return Err(Status::failed_precondition(format!(
+                "target: this is node {node:016x}, not {target:016x}"
+            )));
         }
+        self.group(group)
     }
 
     fn view(&self, id: GroupId, group: &Group) -> GroupView {
@@ -69,12 +67,12 @@ fn bad(error: &convert::BadPeer) -> Status {
 impl Peer for PeerService {
     async fn hello(&self, _request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
         Ok(Response::new(HelloReply {
-            node: self.node.0,
-            is_member: self.groups[&GroupId::META].is_member(),
-            version: self.version.clone(),
-            address: self.address.clone(),
+            node: self.members.node.0,
+            is_member: self.groups()[&GroupId::META].is_member(),
+            version: self.members.config.version.clone(),
+            address: self.members.config.address.clone(),
             groups: self
-                .groups
+                .groups()
                 .iter()
                 .map(|(id, group)| self.view(*id, group))
                 .collect(),
@@ -121,17 +119,6 @@ impl Peer for PeerService {
         }))
     }
 
-    async fn move_leader(
-        &self,
-        request: Request<MoveLeaderRequest>,
-    ) -> Result<Response<MoveLeaderReply>, Status> {
-        let request = request.into_inner();
-        let group = self.group(request.group)?;
-        let moved = self.members.hand_over(group, NodeId(request.to)).await;
-        moved.map_err(Status::failed_precondition)?;
-        Ok(Response::new(MoveLeaderReply {}))
-    }
-
     async fn elect(&self, request: Request<ElectRequest>) -> Result<Response<ElectReply>, Status> {
         self.group(request.into_inner().group)?.elect().await;
         Ok(Response::new(ElectReply {}))
@@ -142,8 +129,7 @@ impl Peer for PeerService {
         request: Request<AppendRequest>,
     ) -> Result<Response<AppendReply>, Status> {
         let request = request.into_inner();
-        let group = self.group(request.group)?;
-        self.check_target(request.target)?;
+        let group = self.group_at(request.group, request.target)?;
         let request = convert::read_append(request).map_err(|error| bad(&error))?;
         let reply = group
             .raft()
@@ -155,8 +141,7 @@ impl Peer for PeerService {
 
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
         let request = request.into_inner();
-        let group = self.group(request.group)?;
-        self.check_target(request.target)?;
+        let group = self.group_at(request.group, request.target)?;
         let request = convert::read_vote_request(request).map_err(|error| bad(&error))?;
         let reply = group
             .raft()
@@ -176,8 +161,7 @@ impl Peer for PeerService {
                 "part: a snapshot begins with its head",
             ));
         };
-        let group = self.group(head.group)?;
-        self.check_target(head.target)?;
+        let group = self.group_at(head.group, head.target)?;
         let vote = convert::read_vote(head.vote).map_err(|error| bad(&error))?;
         let meta = meta(&head)?;
         let disk = |error: std::io::Error| Status::resource_exhausted(error.to_string());

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use skein_model::meta::{self, Assignment, Command};
-use skein_model::{GroupId, SessionId, Slot, codec};
+use skein_model::meta::{self, Command};
+use skein_model::{GroupId, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    AssignedSlot, CloseSessionReply, CloseSessionRequest, HeartbeatReply, HeartbeatRequest,
-    OpenSessionReply, OpenSessionRequest, Slots, WatchReply, WatchRequest,
+    CloseSessionReply, CloseSessionRequest, HeartbeatReply, HeartbeatRequest, OpenSessionReply,
+    OpenSessionRequest, Slots, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -91,15 +91,20 @@ impl SessionsService {
         // Read first: a change that comes between is told again.
         let version = meta::assignments_version(&self.reader);
         let assigned = meta::assignments(&self.reader);
-        let mine = assigned
-            .into_iter()
-            .filter(|(_, held)| held.session == session);
-        let (leaving, slots): (Vec<_>, Vec<_>) =
-            mine.partition(|(_, held)| held.moving_to.is_some());
+        let (mut slots, mut leaving) = (Vec::new(), Vec::new());
+        for (slot, held) in assigned {
+            if held.session == session {
+                let place = match held.moving_to {
+                    Some(_) => &mut leaving,
+                    None => &mut slots,
+                };
+                place.push((slot, held.epoch));
+            }
+        }
         Slots {
             version,
-            slots: slots.into_iter().map(assigned_slot).collect(),
-            leaving: leaving.into_iter().map(assigned_slot).collect(),
+            slots: convert::owned_slots(&slots),
+            leaving: convert::owned_slots(&leaving),
         }
     }
 
@@ -165,13 +170,6 @@ impl SessionsService {
     }
 }
 
-fn assigned_slot((slot, held): (Slot, Assignment)) -> AssignedSlot {
-    AssignedSlot {
-        slot: slot.0.into(),
-        epoch: held.epoch.0,
-    }
-}
-
 /// Ends sessions of which nothing is heard, and takes slots from those that cannot work, while this node leads.
 async fn look_after(service: SessionsService) {
     loop {
@@ -234,19 +232,15 @@ impl Sessions for SessionsService {
         if request.retiring && !row.retiring {
             self.propose(Command::Retire(session)).await?;
         }
-        let released = request.released.iter();
-        let released = released
-            .map(|released| convert::slot(released.slot, released.epoch))
-            .collect::<Result<Vec<_>, _>>()
+        let slots = convert::slots(&request.released)
             .map_err(|error| Status::invalid_argument(format!("released: {error}")))?;
-        if !released.is_empty() {
-            let slots = released;
+        if !slots.is_empty() {
             self.propose(Command::Release { session, slots }).await?;
         }
-        let slots = self.slots(session);
+        let has_changed = meta::assignments_version(&self.reader) != request.version;
         Ok(Response::new(HeartbeatReply {
             alive: true,
-            slots: (slots.version != request.version).then_some(slots),
+            slots: has_changed.then(|| self.slots(session)),
             drained: meta::drained(&self.reader).contains(&row.sender),
         }))
     }

@@ -5,7 +5,7 @@ use skein_model::codec::{self, CorruptRow};
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Epoch, MessageId, Slot, TaskId};
 
-use crate::internal;
+use crate::internal::{self, OwnedSlot};
 use crate::v1::HistoryEntry;
 
 /// A peer sent something that no version of ours sends.
@@ -37,11 +37,22 @@ pub fn task_id(message: &[u8], number: u32) -> Result<TaskId, BadMessage> {
     })
 }
 
-pub fn slot(slot: u32, epoch: u64) -> Result<(Slot, Epoch), BadMessage> {
-    match u16::try_from(slot) {
-        Ok(n) if n < Slot::COUNT => Ok((Slot(n), Epoch(epoch))),
-        _ => Err(BadMessage::Slot(slot)),
-    }
+pub fn slots(owned: &[OwnedSlot]) -> Result<Vec<(Slot, Epoch)>, BadMessage> {
+    let read = |owned: &OwnedSlot| match u16::try_from(owned.slot) {
+        Ok(n) if n < Slot::COUNT => Ok((Slot(n), Epoch(owned.epoch))),
+        _ => Err(BadMessage::Slot(owned.slot)),
+    };
+    owned.iter().map(read).collect()
+}
+
+pub fn owned_slots<'s>(slots: impl IntoIterator<Item = &'s (Slot, Epoch)>) -> Vec<OwnedSlot> {
+    let slots = slots.into_iter();
+    slots
+        .map(|(slot, epoch)| OwnedSlot {
+            slot: slot.0.into(),
+            epoch: epoch.0,
+        })
+        .collect()
 }
 
 pub fn row<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, BadMessage> {

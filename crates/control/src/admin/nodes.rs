@@ -1,20 +1,14 @@
 //! Nodes, slots and groups, as operators see them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::future::join_all;
 use skein_model::spool::query;
 use skein_model::{GroupId, SessionId, Slot, codec, meta};
-use skein_wire::internal::HelloRequest;
-use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::v1::{ControlNode, GroupDetail, GroupMember, SenderNode, SlotView};
 use tonic::Status;
 
-use super::{AdminService, PAGE_MAX};
-
-/// A control node that does not answer by then is shown as not answering.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+use super::AdminService;
 
 fn node_id(node: u64) -> String {
     format!("{node:016x}")
@@ -49,9 +43,7 @@ impl AdminService {
         if node == self.node.0 {
             return Some(self.config.version.clone());
         }
-        let mut client = PeerClient::new(self.forward.peers.channel(address));
-        let reply = tokio::time::timeout(ANSWER_WITHIN, client.hello(HelloRequest {})).await;
-        let hello = reply.ok()?.ok()?.into_inner();
+        let hello = self.forward.peers.hello(address).await?;
         (hello.node == node).then_some(hello.version)
     }
 
@@ -149,19 +141,7 @@ impl AdminService {
 
     fn tasks_of_slots(&self) -> BTreeMap<Slot, u64> {
         let mut tasks = BTreeMap::new();
-        for spool in self.spools.values() {
-            let mut after = None;
-            loop {
-                let queues = query::queues(&spool.reader, after, PAGE_MAX);
-                let Some((last, _)) = queues.last() else {
-                    break;
-                };
-                after = Some(*last);
-                for (_, row) in queues {
-                    *tasks.entry(row.slot).or_default() += row.tasks;
-                }
-            }
-        }
+        self.each_queue(|_, row| *tasks.entry(row.slot).or_default() += row.tasks);
         tasks
     }
 

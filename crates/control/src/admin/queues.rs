@@ -19,14 +19,20 @@ impl AdminService {
 
     pub(super) fn count_queues(&self) -> u64 {
         let mut count = 0;
+        self.each_queue(|_, _| count += 1);
+        count
+    }
+
+    /// Visits all queues, each with the tasks of all groups.
+    pub(super) fn each_queue(&self, mut visit: impl FnMut(QueueId, QueueRow)) {
         let mut after = None;
         loop {
             let (queues, last) = self.queues_after(after);
-            count += queues.len() as u64;
-            let Some(last) = last else {
-                return count;
-            };
-            after = Some(last);
+            queues.into_iter().for_each(|(id, row)| visit(id, row));
+            if last.is_none() {
+                return;
+            }
+            after = last;
         }
     }
 
@@ -45,10 +51,7 @@ impl AdminService {
                 last = last.into_iter().chain(end).min();
             }
             for (id, row) in found {
-                merged
-                    .entry(id)
-                    .and_modify(|known| known.tasks += row.tasks)
-                    .or_insert(row);
+                merge(&mut merged, id, row);
             }
         }
         if let Some(last) = last {
@@ -157,20 +160,29 @@ impl AdminService {
 
     /// By id, by domain, or all when `name` is empty.
     fn find_queues(&self, name: &str) -> BTreeMap<QueueId, QueueRow> {
-        let by_id = queue_id(name);
         let mut found = BTreeMap::new();
-        let mut after = None;
-        loop {
-            let (queues, last) = self.queues_after(after);
-            found.extend(queues.into_iter().filter(|(id, row)| {
-                name.is_empty() || row.domain.as_str() == name || by_id == Some(*id)
-            }));
-            if last.is_none() {
-                return found;
+        if let Some(id) = queue_id(name) {
+            for row in self.readers().filter_map(|rows| query::queue(rows, id)) {
+                merge(&mut found, id, row);
             }
-            after = last;
         }
+        if found.is_empty() {
+            self.each_queue(|id, row| {
+                if name.is_empty() || row.domain.as_str() == name {
+                    found.insert(id, row);
+                }
+            });
+        }
+        found
     }
+}
+
+/// Adds the tasks that one group has of a queue.
+fn merge(queues: &mut BTreeMap<QueueId, QueueRow>, id: QueueId, row: QueueRow) {
+    queues
+        .entry(id)
+        .and_modify(|known| known.tasks += row.tasks)
+        .or_insert(row);
 }
 
 fn queue_id(text: &str) -> Option<QueueId> {

@@ -14,7 +14,7 @@ use openraft::{BasicNode, ChangeMembers, Raft, ServerState, SnapshotPolicy};
 pub use proposer::ProposeError;
 use proposer::Proposer;
 use skein_model::meta::Step;
-use skein_model::{GroupId, NodeId};
+use skein_model::{GroupId, NodeId, meta};
 use skein_store::TypeConfig;
 use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::GroupStatus;
@@ -29,14 +29,6 @@ const NEARLY: u64 = 100;
 const CHANGE_WITHIN: Duration = Duration::from_secs(20);
 /// One round of votes, and another if two stand.
 const ELECTED_WITHIN: Duration = Duration::from_secs(3);
-
-/// What a leader knows of a member.
-#[derive(Debug, Clone)]
-pub struct Progress {
-    pub address: String,
-    pub is_voter: bool,
-    pub has_log: bool,
-}
 
 pub struct Group {
     id: GroupId,
@@ -141,14 +133,10 @@ impl Group {
 
     /// The other voters and where they are reached.
     pub fn others(&self) -> Vec<(NodeId, String)> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let membership = metrics.membership_config.membership();
-        let voters: Vec<u64> = membership.voter_ids().collect();
-        membership
-            .nodes()
-            .filter(|(id, _)| **id != self.node.0 && voters.contains(id))
-            .map(|(id, node)| (NodeId(*id), node.addr.clone()))
+        let members = self.view().members.into_iter();
+        members
+            .filter(|member| member.voter && member.node != self.node.0)
+            .map(|member| (NodeId(member.node), member.address))
             .collect()
     }
 
@@ -188,8 +176,8 @@ impl Group {
         self.proposer.propose(command).await
     }
 
-    /// The members as the leader sees them, and who of them has the log; none if this node does not lead.
-    pub fn progress(&self) -> Option<BTreeMap<NodeId, Progress>> {
+    /// The members as the leader sees them, ready as far as the log goes; none if this node does not lead.
+    pub fn members(&self) -> Option<BTreeMap<NodeId, meta::Member>> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let replication = metrics.replication.as_ref()?;
@@ -199,12 +187,12 @@ impl Group {
         let members = membership.nodes().map(|(id, node)| {
             let matched = replication.get(id).copied().flatten();
             let matched = matched.map_or(0, |log_id| log_id.index);
-            let progress = Progress {
+            let member = meta::Member {
                 address: node.addr.clone(),
                 is_voter: voters.contains(id),
-                has_log: *id == self.node.0 || matched + NEARLY >= end,
+                is_ready: *id == self.node.0 || matched + NEARLY >= end,
             };
-            (NodeId(*id), progress)
+            (NodeId(*id), member)
         });
         Some(members.collect())
     }
@@ -235,22 +223,14 @@ impl Group {
         }
     }
 
-    /// Gives leadership to another voter: this node falls silent for as long as the others would heed it, and then that
-    /// voter asks for their votes. Nothing is committed in between, which is about 1.5 s.
+    /// Gives leadership to another voter that has the log: this node falls silent for as long as the others would heed it,
+    /// and then that voter is told to `elect`. Nothing is committed in between, which is about 1.5 s.
     ///
     /// # Errors
     /// This node does not lead, or leads on because the other was not elected.
-    pub async fn hand_over(
-        &self,
-        to: NodeId,
-        elect: impl Future<Output = ()>,
-    ) -> Result<(), String> {
+    pub async fn hand_over(&self, elect: impl Future<Output = ()>) -> Result<(), String> {
         if !self.is_leader() {
             return Err("this node does not lead the group".to_owned());
-        }
-        let target = self.progress().and_then(|mut all| all.remove(&to));
-        if !target.is_some_and(|target| target.is_voter && target.has_log) {
-            return Err(format!("node {:016x} is no voter that is up to date", to.0));
         }
         self.proposer.pause(true);
         self.raft.runtime_config().heartbeat(false);

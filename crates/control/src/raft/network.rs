@@ -1,5 +1,6 @@
 //! Calls from one member of a group to another.
 
+use skein_client::Channels;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -24,7 +25,6 @@ use tonic::transport::Channel;
 
 use super::convert;
 use crate::MESSAGE_BYTES_MAX;
-use crate::peers::Peers;
 
 /// Rows of one part of a snapshot.
 const PART_BYTES: usize = 512 << 10;
@@ -34,7 +34,7 @@ const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1800);
 /// How one group reaches its other members.
 pub struct Network {
     pub group: GroupId,
-    pub peers: Peers,
+    pub peers: Channels,
 }
 
 pub struct Connection {
@@ -54,7 +54,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Connection {
-        let client = PeerClient::new(self.peers.channel(&node.addr))
+        let client = PeerClient::new(self.peers.get(&node.addr))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Connection {

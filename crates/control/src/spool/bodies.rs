@@ -1,5 +1,6 @@
 //! Bodies that this replica lacks: pulled from those that have them.
 
+use skein_client::Channels;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,6 @@ use skein_wire::convert;
 use skein_wire::internal::ReadBodyRequest;
 use skein_wire::internal::spool_client::SpoolClient;
 
-use crate::peers::Peers;
 use crate::{MESSAGE_BYTES_MAX, SpoolGroup};
 
 /// A copy that is on its way from the intake has this long to arrive before it is pulled.
@@ -80,7 +80,7 @@ impl BodiesNeeded {
 }
 
 /// Pulls what is missing, for ever.
-pub async fn pull(group: SpoolGroup, needed: BodiesNeeded, peers: Peers) {
+pub async fn pull(group: SpoolGroup, needed: BodiesNeeded, peers: Channels) {
     let mut looked = None::<Instant>;
     loop {
         let replaced = needed.replaced.load(Ordering::Acquire);
@@ -120,7 +120,7 @@ fn look_through(group: &SpoolGroup, needed: &BodiesNeeded) {
     });
 }
 
-async fn pull_one(group: &SpoolGroup, peers: &Peers, id: MessageId) -> Result<(), String> {
+async fn pull_one(group: &SpoolGroup, peers: &Channels, id: MessageId) -> Result<(), String> {
     let Some(message) = query::message(&group.reader, id) else {
         return Ok(());
     };
@@ -128,7 +128,7 @@ async fn pull_one(group: &SpoolGroup, peers: &Peers, id: MessageId) -> Result<()
     for (node, address) in group.group.others() {
         match copy(
             group,
-            peers.channel(&address),
+            peers.get(&address),
             id,
             message.body.bytes,
             message.body.crc32c,

@@ -168,10 +168,7 @@ async fn open_slots(
     session: SessionId,
     slots: &[OwnedSlot],
 ) -> Result<OwnedSlots, Status> {
-    let slots = slots
-        .iter()
-        .map(|owned| convert::slot(owned.slot, owned.epoch))
-        .collect::<Result<Vec<_>, _>>()
+    let slots = convert::slots(slots)
         .map_err(|error| Status::invalid_argument(format!("slots: {error}")))?;
     let owned = OwnedSlots::new(&slots);
     let command = Command::OpenSlots(OpenSlots { session, slots });

@@ -111,7 +111,7 @@ pub enum Refusal {
     )]
     Removed,
     #[n(3)]
-    #[error("nobody expects a node at this address; `skeinctl cluster add` lets it join")]
+    #[error("nobody expects a node at this address: it is none that the cluster was made with")]
     NotInvited,
     #[n(4)]
     #[error("the cluster has another number of spool groups; set cluster.spool_groups to it")]
