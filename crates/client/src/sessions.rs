@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use skein_model::{Epoch, GroupId, SessionId, Slot};
+use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
@@ -21,12 +21,9 @@ use crate::SpoolError;
 use crate::channel::Channel;
 use crate::cluster::Cluster;
 
-/// Four heartbeats fit into a lease of 10 s.
-const HEARTBEAT: Duration = Duration::from_millis(2500);
+const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
 const CALL_WITHIN: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-/// A sender stops this long before its lease ends (DESIGN section 8).
-const STOP_EARLY_MS: u64 = 1000;
 
 /// What a sender may work on at this moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,30 +48,27 @@ struct Tell {
     hurry: Notify,
 }
 
-/// Until when a session surely lasts, on a clock that also runs while the machine is suspended.
+/// A [`lease::Lease`] that many tasks look at, on a clock that also runs while the machine is suspended.
 #[derive(Debug, Clone, Default)]
 pub struct Lease(Arc<AtomicU64>);
 
 impl Lease {
     /// Whether a message may be completed now.
     pub fn holds(&self) -> bool {
-        boot_ms() + STOP_EARLY_MS < self.0.load(Ordering::Acquire)
+        let until = DurationMs(self.0.load(Ordering::Acquire));
+        lease::Lease { until }.holds(since_boot())
     }
 
-    fn extend(&self, sent_at: u64, lease_ms: u64) {
-        self.0.store(sent_at + lease_ms, Ordering::Release);
-    }
-
-    fn end(&self) {
-        self.0.store(0, Ordering::Release);
+    fn set(&self, lease: lease::Lease) {
+        self.0.store(lease.until.0, Ordering::Release);
     }
 }
 
-/// Milliseconds since the machine started, suspended time included.
-fn boot_ms() -> u64 {
+/// The time since the machine started, suspended time included.
+fn since_boot() -> DurationMs {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let ms = time.tv_sec * 1000 + time.tv_nsec / 1_000_000;
-    u64::try_from(ms).unwrap_or(0)
+    DurationMs(u64::try_from(ms).unwrap_or(0))
 }
 
 /// The meta group, as a sender sees it.
@@ -204,11 +198,11 @@ impl Keeper {
     async fn run(&self) {
         loop {
             match self.open().await {
-                Ok((session, version, lease_ms)) => {
+                Ok((session, version, lasts)) => {
                     tracing::info!(%session, "session open");
-                    self.beat(session, version, lease_ms).await;
+                    self.beat(session, version, lasts).await;
                     tracing::warn!(%session, "the session has ended");
-                    self.lease.end();
+                    self.lease.set(lease::Lease::ENDED);
                     self.tell.released.lock().clear();
                     self.change(|told| {
                         told.id = None;
@@ -231,28 +225,29 @@ impl Keeper {
         });
     }
 
-    async fn open(&self) -> Result<(SessionId, u64, u64), SpoolError> {
+    async fn open(&self) -> Result<(SessionId, u64, DurationMs), SpoolError> {
         let request = OpenSessionRequest {
             sender: self.sender.clone(),
         };
-        let sent_at = boot_ms();
+        let sent_at = since_boot();
         let opening =
             |mut client: SessionsClient<Channel>| async move { client.open(request).await };
         let reply = self.sessions.call("opening a session", opening).await?;
         let slots = reply.slots.unwrap_or_default();
         let (id, version) = (SessionId(reply.session), slots.version);
-        self.lease.extend(sent_at, reply.lease_ms);
+        let lasts = DurationMs(reply.lease_ms);
+        self.lease.set(lease::Lease::granted(sent_at, lasts));
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
         self.change(|told| {
             told.id = Some(id);
             told.slots = kept;
             told.leaving = leaving;
         });
-        Ok((id, version, reply.lease_ms))
+        Ok((id, version, lasts))
     }
 
     /// Returns when the session has ended.
-    async fn beat(&self, session: SessionId, mut version: u64, lease_ms: u64) {
+    async fn beat(&self, session: SessionId, mut version: u64, lasts: DurationMs) {
         let mut rest = HEARTBEAT;
         let mut changes = None;
         loop {
@@ -271,7 +266,7 @@ impl Keeper {
             self.leave_if_retiring();
             let released = self.tell.released.lock().clone();
             let request = self.heartbeat(session, version, &released);
-            let sent_at = boot_ms();
+            let sent_at = since_boot();
             let beating = |mut client: SessionsClient<Channel>| async move {
                 client.heartbeat(request).await
             };
@@ -279,7 +274,7 @@ impl Keeper {
                 Ok(reply) if !reply.alive => return,
                 Ok(reply) => {
                     rest = HEARTBEAT;
-                    self.lease.extend(sent_at, lease_ms);
+                    self.lease.set(lease::Lease::granted(sent_at, lasts));
                     self.forget(&released);
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use skein_model::held::Held;
 use skein_model::spool::{MessageRow, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
@@ -59,9 +60,7 @@ struct Shared {
     /// Of the present stream; none while there is none.
     stream: Mutex<Option<Outgoing>>,
     waiting: Mutex<HashMap<TaskId, oneshot::Sender<Result<(), SpoolError>>>>,
-    /// Given out and not settled, with the attempts before: told to each new leader, so that it gives them to nobody
-    /// else.
-    held: Mutex<HashMap<TaskId, u32>>,
+    held: Mutex<Held>,
 }
 
 /// What a sender says over a stream.
@@ -150,10 +149,7 @@ impl Reporter {
 
     /// The attempt after so many others is settled: the task is not ours any more, unless the next attempt is.
     pub fn release(&self, task: TaskId, attempts: u32) {
-        let mut held = self.shared.held.lock();
-        if held.get(&task) == Some(&attempts) {
-            held.remove(&task);
-        }
+        self.shared.held.lock().settle(task, attempts);
     }
 
     /// The task was not begun: anybody may have it.
@@ -222,13 +218,7 @@ impl Worker {
         let Some((leader, channel)) = self.spool.cluster.leader(self.spool.group) else {
             return Err(SpoolError::Unavailable("the group has no leader".into()));
         };
-        let held = self
-            .shared
-            .held
-            .lock()
-            .keys()
-            .map(|task| task_ref(*task))
-            .collect();
+        let held = self.shared.held.lock().tasks().map(task_ref).collect();
         let open = OpenWork {
             session: id.0,
             slots: convert::owned_slots(&*slots),
@@ -312,13 +302,9 @@ impl Worker {
         let mut tasks: Vec<Assigned> = tasks
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server sent a task that cannot be read: {error}"))?;
-        // A leader that is new to us may hand out what we have from the one before.
         {
             let mut held = self.shared.held.lock();
-            tasks.retain(|task| {
-                let before = held.insert(task.id, task.task.attempts);
-                before != Some(task.task.attempts)
-            });
+            tasks.retain(|task| held.receive(task.id, task.task.attempts));
         }
         let sent = self.tasks.send(tasks).await;
         self.conforms(change);

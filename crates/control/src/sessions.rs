@@ -1,12 +1,13 @@
 //! Sessions of senders: kept in the meta group, kept alive by its leader.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use skein_model::meta::{self, Command};
+use skein_model::lease::LEASE;
+use skein_model::meta::{self, Command, Leases};
 use skein_model::{GroupId, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::convert;
@@ -20,51 +21,17 @@ use tonic::{Request, Response, Status};
 
 use crate::raft::Group;
 
-/// A session lasts this long after its last heartbeat.
-const LEASE: Duration = Duration::from_secs(10);
-/// The leader waits longer than the sender counts, for what clocks differ in that time and for the way there.
-const GRACE: Duration = Duration::from_millis(1100);
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(500);
-/// A sender that has reached a spool group for less, or not for longer, keeps the slots that it has or has not: an
-/// election takes up to 3 s, and slots do not move for one.
-const REACH_SETTLES: Duration = Duration::from_secs(5);
-
 #[derive(Clone)]
 pub struct SessionsService {
     meta: Arc<Group>,
     reader: Reader,
     applied: watch::Receiver<()>,
     leases: Arc<Mutex<Leases>>,
-}
-
-/// In the leader's memory only. A new leader gives every session a whole lease.
-#[derive(Default)]
-struct Leases {
-    /// The term that this is of.
-    term: u64,
-    heard: HashMap<SessionId, Heard>,
-}
-
-#[derive(Clone)]
-struct Heard {
-    at: Instant,
-    /// Spool groups that the sender does not reach; none before its first heartbeat.
-    unreachable: Option<BTreeSet<GroupId>>,
-    /// When that changed.
-    since: Instant,
-}
-
-impl Heard {
-    fn now() -> Self {
-        let now = Instant::now();
-        Self {
-            at: now,
-            unreachable: None,
-            since: now,
-        }
-    }
+    /// What the leases are counted from.
+    started: Instant,
 }
 
 impl SessionsService {
@@ -74,6 +41,7 @@ impl SessionsService {
             reader,
             applied,
             leases: Arc::default(),
+            started: Instant::now(),
         };
         tokio::spawn(look_after(service.clone()));
         service
@@ -108,63 +76,21 @@ impl SessionsService {
         }
     }
 
-    fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) {
+    fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
+        let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
         let mut leases = self.leases.lock();
-        let heard = leases.heard.entry(session).or_insert_with(Heard::now);
-        heard.at = Instant::now();
-        if unreachable.is_some() && heard.unreachable != unreachable {
-            heard.unreachable = unreachable;
-            heard.since = heard.at;
-        }
-    }
-
-    /// What is known of each session, in this term.
-    fn heard(&self) -> BTreeMap<SessionId, Heard> {
-        let term = self.meta.view().term;
-        let mut leases = self.leases.lock();
-        if leases.term != term {
-            *leases = Leases {
-                term,
-                ..Leases::default()
-            };
-        }
-        let sessions = meta::sessions(&self.reader);
-        leases
-            .heard
-            .retain(|session, _| sessions.contains_key(session));
-        sessions
-            .into_keys()
-            .map(|session| {
-                let heard = leases.heard.entry(session).or_insert_with(Heard::now);
-                (session, heard.clone())
-            })
-            .collect()
+        leases.heard_from(now, term, session, unreachable)
     }
 
     /// What follows from what was heard, and was not.
     fn due(&self) -> Vec<Command> {
-        let heard = self.heard();
-        let (silent, heard): (BTreeMap<_, _>, BTreeMap<_, _>) = heard
-            .into_iter()
-            .partition(|(_, heard)| heard.at.elapsed() > LEASE + GRACE);
-        let mut due = Vec::new();
-        for session in silent.into_keys() {
-            tracing::warn!(%session, "a sender is silent; its slots go to others");
-            due.push(Command::CloseSession(session));
-        }
-        let settled = heard
-            .into_iter()
-            .filter(|(_, heard)| heard.since.elapsed() > REACH_SETTLES)
-            .filter_map(|(session, heard)| Some((session, heard.unreachable?)));
-        let settled: BTreeMap<_, _> = settled.collect();
-        let unfit = meta::unfit(&settled);
-        for session in settled.into_keys() {
-            let fit = !unfit.contains(&session);
-            let row = meta::session(&self.reader, session);
-            if row.is_some_and(|row| row.fit != fit) {
-                tracing::warn!(%session, fit, "whether a sender reaches all groups changed");
-                due.push(Command::SetFit { session, fit });
-            }
+        let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
+        let due = self.leases.lock().due(now, term, &self.reader);
+        for command in &due {
+            tracing::warn!(
+                ?command,
+                "a sender is silent, or reaches other groups than before"
+            );
         }
         due
     }
@@ -202,11 +128,12 @@ impl Sessions for SessionsService {
         let session = SessionId(rand::random::<u64>().max(1));
         self.propose(Command::OpenSession { session, sender })
             .await?;
-        self.heard_from(session, None);
+        // A session that is new is not being ended.
+        let _ = self.heard_from(session, None);
         Ok(Response::new(OpenSessionReply {
             session: session.0,
             slots: Some(self.slots(session)),
-            lease_ms: LEASE.as_millis() as u64,
+            lease_ms: LEASE.0,
         }))
     }
 
@@ -228,7 +155,9 @@ impl Sessions for SessionsService {
         };
         let unreachable = request.unreachable_groups.iter();
         let unreachable = unreachable.filter_map(|group| u16::try_from(*group).ok().map(GroupId));
-        self.heard_from(session, Some(unreachable.collect()));
+        if !self.heard_from(session, Some(unreachable.collect())) {
+            return Ok(Response::new(HeartbeatReply::default()));
+        }
         if request.retiring && !row.retiring {
             self.propose(Command::Retire(session)).await?;
         }

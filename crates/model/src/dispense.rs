@@ -127,12 +127,10 @@ impl Dispenser {
         held: &HashSet<TaskId>,
     ) {
         self.absent.remove(&session);
-        let known: Vec<TaskId> = self
-            .out
-            .iter()
-            .filter(|(task, out)| out.session == session && !held.contains(task))
-            .map(|(task, _)| *task)
-            .collect();
+        let out = self.out.iter();
+        let lost = out.filter(|(task, out)| out.session == session && !held.contains(task));
+        let mut known: Vec<TaskId> = lost.map(|(task, _)| *task).collect();
+        known.sort_unstable();
         for task in known {
             self.give_back(session, task);
         }
@@ -171,12 +169,9 @@ impl Dispenser {
     /// Takes back what a session held, because it has ended.
     pub fn session_gone(&mut self, session: SessionId) {
         self.absent.remove(&session);
-        let held: Vec<(TaskId, Out)> = self
-            .out
-            .iter()
-            .filter(|(_, out)| out.session == session)
-            .map(|(task, out)| (*task, *out))
-            .collect();
+        let held = self.out.iter().filter(|(_, out)| out.session == session);
+        let mut held: Vec<(TaskId, Out)> = held.map(|(task, out)| (*task, *out)).collect();
+        held.sort_unstable_by_key(|(task, _)| *task);
         for (task, out) in held {
             self.returned(task);
             self.enter(out.queue, out.slot, (out.due, task));

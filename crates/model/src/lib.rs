@@ -4,9 +4,12 @@
 //! Nothing in this crate reads a clock, draws a random number, opens a file or a socket. Time and
 //! chance are arguments, so the same code runs in a node, in a property test and in a simulation.
 
+pub mod absence;
 pub mod dispense;
 pub mod event;
+pub mod held;
 pub mod id;
+pub mod lease;
 pub mod mail;
 pub mod meta;
 pub mod retry;

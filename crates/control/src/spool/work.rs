@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use skein_model::spool::{Command, OpenSlots, Report};
-use skein_model::{GroupId, SessionId, codec};
+use skein_model::{GroupId, SessionId, absence, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
@@ -29,10 +29,6 @@ const FRAME_RESULTS: usize = 256;
 
 type Frames = mpsc::Sender<Result<WorkReply, Status>>;
 
-/// After a stream broke, its session may come back with what it holds: as long as a lease lasts, and a little.
-const COME_BACK: Duration = Duration::from_secs(12);
-/// A member of the meta group is behind its leader by less than this, or it is cut off.
-const LEARN_OF_SESSION: Duration = Duration::from_secs(1);
 const LOOK_FOR_SESSION: Duration = Duration::from_millis(100);
 
 struct WorkStream {
@@ -92,17 +88,15 @@ pub async fn start(
 }
 
 /// Gives the tasks of a stream that ended back when its session has ended, or has had time to come back.
-///
-/// Its sender sends no final dot without a stream, but may still wait for the answer to one; it brings that answer, and
-/// what else it holds, over its next stream.
 async fn release(stream: &WorkStream) {
     let dispatch = &stream.group.dispatch;
-    let until = Instant::now() + COME_BACK;
-    while Instant::now() < until && dispatch.leads() {
+    let since = Instant::now();
+    while dispatch.leads() {
         if dispatch.stream_of(stream.session) != Some(stream.number) {
             return;
         }
-        if !stream.group.session_lives(stream.session) {
+        let lives = stream.group.session_lives(stream.session);
+        if absence::stream_is_gone(since.elapsed().into(), lives) {
             break;
         }
         tokio::time::sleep(LOOK_FOR_SESSION).await;
@@ -119,10 +113,8 @@ pub async fn wait_for_absent(group: SpoolGroup) {
             return;
         }
         for session in absent {
-            // This node may learn of a session after it learned of its slots.
-            let waited = since.elapsed();
-            let is_gone = waited > LEARN_OF_SESSION && !group.session_lives(session);
-            if is_gone || waited > COME_BACK {
+            let lives = group.session_lives(session);
+            if absence::predecessor_is_gone(since.elapsed().into(), lives) {
                 group.dispatch.session_gone(session);
             }
         }

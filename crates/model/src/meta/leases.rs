@@ -1,0 +1,187 @@
+//! What the leader of the meta group heard of each session, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::assign::unfit;
+use super::state::{Command, session, sessions};
+use crate::id::{GroupId, SessionId};
+use crate::lease::{GRACE, LEASE};
+use crate::rows::ReadRows;
+use crate::time::DurationMs;
+
+/// A sender that has reached a spool group for less, or not for longer, keeps the slots that it has or has not: an
+/// election takes up to 3 s, and slots do not move for one.
+const REACH_SETTLES: DurationMs = DurationMs::from_secs(5);
+
+/// In the leader's memory only. A new leader gives every session a whole lease.
+///
+/// `now` is read from a clock that never goes back.
+#[derive(Debug, Default)]
+pub struct Leases {
+    /// The term that `heard` is of.
+    term: u64,
+    heard: BTreeMap<SessionId, Heard>,
+    /// Sessions that this node has decided to end. The command may be committed at any moment, in a later term even, so
+    /// none of them is renewed here again.
+    ending: BTreeSet<SessionId>,
+}
+
+#[derive(Debug, Clone)]
+struct Heard {
+    at: DurationMs,
+    /// Spool groups that the sender does not reach; none before its first heartbeat.
+    unreachable: Option<BTreeSet<GroupId>>,
+    /// When that changed.
+    since: DurationMs,
+}
+
+impl Heard {
+    fn at(now: DurationMs) -> Self {
+        Self {
+            at: now,
+            unreachable: None,
+            since: now,
+        }
+    }
+}
+
+impl Leases {
+    fn enter(&mut self, term: u64) {
+        if self.term != term {
+            self.term = term;
+            self.heard.clear();
+        }
+    }
+
+    /// Takes a sign of life that a majority has confirmed. False if the session is about to be ended: its sender must
+    /// not count on it.
+    #[must_use]
+    pub fn heard_from(
+        &mut self,
+        now: DurationMs,
+        term: u64,
+        session: SessionId,
+        unreachable: Option<BTreeSet<GroupId>>,
+    ) -> bool {
+        self.enter(term);
+        if self.ending.contains(&session) {
+            return false;
+        }
+        let heard = self.heard.entry(session).or_insert_with(|| Heard::at(now));
+        heard.at = now;
+        if unreachable.is_some() && heard.unreachable != unreachable {
+            heard.unreachable = unreachable;
+            heard.since = now;
+        }
+        true
+    }
+
+    /// What follows from what was heard in this term, and was not.
+    pub fn due(
+        &mut self,
+        now: DurationMs,
+        term: u64,
+        rows: &(impl ReadRows + ?Sized),
+    ) -> Vec<Command> {
+        self.enter(term);
+        let live = sessions(rows);
+        self.heard.retain(|session, _| live.contains_key(session));
+        self.ending.retain(|session| live.contains_key(session));
+        for session in live.into_keys() {
+            let heard = self.heard.entry(session).or_insert_with(|| Heard::at(now));
+            if now.0.saturating_sub(heard.at.0) > LEASE.0 + GRACE.0 {
+                self.ending.insert(session);
+            }
+        }
+        let mut due: Vec<Command> = self
+            .ending
+            .iter()
+            .map(|session| Command::CloseSession(*session))
+            .collect();
+        let settled: BTreeMap<SessionId, BTreeSet<GroupId>> = self
+            .heard
+            .iter()
+            .filter(|(session, _)| !self.ending.contains(session))
+            .filter(|(_, heard)| now.0.saturating_sub(heard.since.0) > REACH_SETTLES.0)
+            .filter_map(|(session, heard)| Some((*session, heard.unreachable.clone()?)))
+            .collect();
+        let unfit = unfit(&settled);
+        for session_id in settled.into_keys() {
+            let fit = !unfit.contains(&session_id);
+            if session(rows, session_id).is_some_and(|row| row.fit != fit) {
+                due.push(Command::SetFit {
+                    session: session_id,
+                    fit,
+                });
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::apply;
+    use super::*;
+    use crate::rows::MemoryRows;
+    use crate::time::UnixMs;
+
+    const A: SessionId = SessionId(1);
+    const B: SessionId = SessionId(2);
+
+    fn rows() -> MemoryRows {
+        let mut rows = MemoryRows::default();
+        for (session, sender) in [(A, "a"), (B, "b")] {
+            let sender = sender.to_owned();
+            apply(
+                &mut rows,
+                UnixMs(1),
+                &Command::OpenSession { session, sender },
+            );
+        }
+        rows
+    }
+
+    fn at(seconds: u64) -> DurationMs {
+        DurationMs::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_silent_session_ends_and_is_not_renewed_while_it_does() {
+        let rows = rows();
+        let mut leases = Leases::default();
+        assert_eq!(leases.due(at(0), 1, &rows), []);
+        assert!(leases.heard_from(at(5), 1, A, None));
+        assert_eq!(leases.due(at(11), 1, &rows), []);
+        assert_eq!(leases.due(at(12), 1, &rows), [Command::CloseSession(B)]);
+        assert!(!leases.heard_from(at(13), 1, B, None), "too late");
+        assert!(!leases.heard_from(at(13), 2, B, None), "in no later term");
+        assert_eq!(leases.due(at(13), 2, &rows), [Command::CloseSession(B)]);
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_session_a_whole_lease() {
+        let rows = rows();
+        let mut leases = Leases::default();
+        assert_eq!(leases.due(at(0), 1, &rows), []);
+        assert_eq!(leases.due(at(11), 3, &rows), []);
+        assert_eq!(leases.due(at(22), 3, &rows), []);
+        assert_eq!(leases.due(at(23), 3, &rows).len(), 2);
+    }
+
+    #[test]
+    fn who_misses_a_group_for_a_while_is_unfit() {
+        let rows = rows();
+        let mut leases = Leases::default();
+        let missed = BTreeSet::from([GroupId(1)]);
+        assert!(leases.heard_from(at(0), 1, A, Some(missed.clone())));
+        assert!(leases.heard_from(at(0), 1, B, Some(BTreeSet::new())));
+        assert_eq!(leases.due(at(5), 1, &rows), []);
+        assert!(leases.heard_from(at(6), 1, A, Some(missed)));
+        let unfit = Command::SetFit {
+            session: A,
+            fit: false,
+        };
+        assert_eq!(leases.due(at(6), 1, &rows), [unfit]);
+    }
+}
