@@ -21,17 +21,12 @@ impl Offers {
     async fn new() -> Self {
         let (submission, implicit) = (free_port().unwrap(), free_port().unwrap());
         let bench = Bench::with(|folder| {
-            let certified = rcgen::generate_simple_self_signed(["mx.skein.test".to_owned()])?;
-            let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-            std::fs::write(&certificate, certified.cert.pem())?;
-            std::fs::write(&key, certified.signing_key.serialize_pem())?;
+            let tls = skein_tests::self_signed(folder)?;
             Ok(Extra {
                 smtp: r#"proxy_networks = ["127.0.0.2/32"]"#.into(),
                 sections: format!(
                     r#"
-                    [smtp.tls]
-                    certificate = "{}"
-                    key = "{}"
+                    {tls}
                     [[smtp.user]]
                     name = "ann"
                     password = "s e\"cret"
@@ -43,8 +38,6 @@ impl Offers {
                     kind = "submission"
                     tls = "implicit"
                     "#,
-                    certificate.display(),
-                    key.display(),
                 ),
                 ..Extra::default()
             })

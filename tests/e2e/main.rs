@@ -4,7 +4,9 @@
 mod clients;
 mod delivery;
 mod drain;
+mod fan;
 mod postfix;
+mod priority;
 
 use std::process::Command;
 use std::time::Duration;

@@ -20,8 +20,26 @@ pub struct Extra {
     pub smtp: String,
     /// Instead of the sink.
     pub smarthost: Option<SocketAddr>,
+    pub delivery: String,
     /// Further sections.
     pub sections: String,
+}
+
+/// The section that gives a node a certificate of its own, which nobody trusts.
+pub fn self_signed(folder: &Path) -> Result<String> {
+    let certified = rcgen::generate_simple_self_signed(["mx.skein.test".to_owned()])?;
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, certified.cert.pem())?;
+    std::fs::write(&key, certified.signing_key.serialize_pem())?;
+    Ok(format!(
+        r#"
+        [smtp.tls]
+        certificate = "{}"
+        key = "{}"
+        "#,
+        certificate.display(),
+        key.display(),
+    ))
 }
 
 /// A node whose smarthost is a sink.
@@ -68,12 +86,14 @@ impl Bench {
             listen = "{http}"
             [delivery]
             smarthost = "{sink}"
+            {delivery}
             [delivery.retry]
             first = "200ms"
             cap = "1s"
             {sections}
             "#,
             more = extra.smtp,
+            delivery = extra.delivery,
             sections = extra.sections,
             data = bench.folder.path().join("data").display(),
             smtp = bench.smtp,

@@ -1,10 +1,12 @@
-//! What a process knows about the control nodes: who leads which group, and where everybody is.
+//! What a process knows about the cluster: who leads which group, where everybody is, which sites are spread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use parking_lot::Mutex;
+use skein_model::meta::Fans;
 use skein_model::{GroupId, NodeId};
 use skein_wire::internal::{GroupView, HelloReply};
 use tokio::sync::{Notify, watch};
@@ -46,6 +48,7 @@ struct Shared {
     seeds: Vec<String>,
     channels: Channels,
     doubt: Notify,
+    fans: Mutex<Arc<Fans>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -63,6 +66,7 @@ impl Cluster {
             seeds,
             channels: Channels::new(connect),
             doubt: Notify::new(),
+            fans: Mutex::default(),
         });
         let (told, view) = watch::channel(Arc::default());
         tokio::spawn(look(shared.clone(), told));
@@ -117,6 +121,15 @@ impl Cluster {
 
     pub fn channel(&self, address: &str) -> Channel {
         self.shared.channels.get(address)
+    }
+
+    /// Over how many slots sites are spread, as the session of this process last heard.
+    pub fn fans(&self) -> Arc<Fans> {
+        self.shared.fans.lock().clone()
+    }
+
+    pub(crate) fn set_fans(&self, fans: Fans) {
+        *self.shared.fans.lock() = Arc::new(fans);
     }
 
     /// Somebody was not what the view says: look again soon.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use skein_model::spool::Accept;
-use skein_model::{BodyRef, GroupId, MessageId, NodeId, UnixMs, codec};
+use skein_model::spool::{Accept, NewTask};
+use skein_model::{BodyRef, Domain, GroupId, MessageId, NodeId, Recipient, UnixMs, codec};
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
 use skein_wire::internal::{
@@ -111,6 +111,19 @@ impl Spool {
             group,
             streams: Arc::default(),
         }
+    }
+
+    /// The tasks of a message, each in a slot of its site.
+    pub fn plan(
+        &self,
+        message: MessageId,
+        recipients: impl IntoIterator<Item = (Domain, Recipient)>,
+        recipients_max: usize,
+    ) -> Vec<NewTask> {
+        let fans = self.cluster.fans();
+        NewTask::plan(recipients, recipients_max, |domain| {
+            fans.slot(domain.as_str(), message)
+        })
     }
 
     /// Starts the body of a new message at all voters. Dropping the upload before its end discards it.

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use skein_model::meta::Fans;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    CloseSessionRequest, HeartbeatRequest, OpenSessionRequest, OwnedSlot, Slots, WatchReply,
+    CloseSessionRequest, Fan, HeartbeatRequest, OpenSessionRequest, OwnedSlot, Slots, WatchReply,
     WatchRequest,
 };
 use tokio::sync::{Notify, watch};
@@ -276,6 +277,7 @@ impl Keeper {
                     rest = HEARTBEAT;
                     self.lease.set(lease::Lease::granted(sent_at, lasts));
                     self.forget(&released);
+                    self.tell_fans(reply.fans);
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -348,6 +350,14 @@ impl Keeper {
             told.slots = kept;
             told.leaving = leaving;
         });
+    }
+
+    fn tell_fans(&self, fans: Vec<Fan>) {
+        let fans = fans.into_iter();
+        let fans: Fans = fans
+            .filter_map(|fan| Some((fan.site, u16::try_from(fan.slots).ok()?)))
+            .collect();
+        self.sessions.cluster.set_fans(fans);
     }
 
     /// A stream of hints; heartbeats do without if there is none.

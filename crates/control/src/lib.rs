@@ -3,6 +3,7 @@
 mod admin;
 mod clock;
 mod events;
+mod fans;
 mod forward;
 mod found;
 mod members;
@@ -11,6 +12,7 @@ mod peer_service;
 mod raft;
 mod sessions;
 mod spool;
+mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -188,6 +190,16 @@ impl Control {
             groups.insert(id, spool.group.clone());
             spools.insert(id, spool);
         }
+        let dispatches = spools.values().map(|spool| spool.dispatch.clone());
+        let weights = tenants::follow(
+            meta_reader.clone(),
+            meta_applied.clone(),
+            dispatches.collect(),
+        );
+        tokio::spawn(weights);
+        let readers = spools.values().map(|spool| spool.reader.clone());
+        let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());
+        tokio::spawn(fans);
         let control = Self {
             sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied),
             config,

@@ -13,8 +13,8 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, HeartbeatReply, HeartbeatRequest, OpenSessionReply,
-    OpenSessionRequest, Slots, WatchReply, WatchRequest,
+    CloseSessionReply, CloseSessionRequest, Fan, HeartbeatReply, HeartbeatRequest,
+    OpenSessionReply, OpenSessionRequest, Slots, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -74,6 +74,15 @@ impl SessionsService {
             slots: convert::owned_slots(&slots),
             leaving: convert::owned_slots(&leaving),
         }
+    }
+
+    fn fans(&self) -> Vec<Fan> {
+        let fans = meta::fans(&self.reader).into_iter();
+        fans.map(|(site, fan)| Fan {
+            site,
+            slots: fan.slots.into(),
+        })
+        .collect()
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -171,6 +180,7 @@ impl Sessions for SessionsService {
             alive: true,
             slots: has_changed.then(|| self.slots(session)),
             drained: meta::drained(&self.reader).contains(&row.sender),
+            fans: self.fans(),
         }))
     }
 

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use skein_wire::v1::admin_client::AdminClient;
 use tonic::{Code, Status};
 
-use crate::{group, message, node, queue, slot, status};
+use crate::{group, message, node, queue, slot, status, tenant};
 
 pub type Admin = AdminClient<skein_client::Channel>;
 
@@ -46,6 +46,11 @@ enum Command {
         #[command(subcommand)]
         command: slot::Command,
     },
+    /// Tenants and their shares.
+    Tenant {
+        #[command(subcommand)]
+        command: tenant::Command,
+    },
     /// Raft groups.
     Group {
         #[command(subcommand)]
@@ -67,6 +72,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Queue { command } => queue::run(admin, command, cli.json).await,
         Command::Node { command } => node::run(admin, command, cli.json).await,
         Command::Slot { command } => slot::run(admin, command, cli.json).await,
+        Command::Tenant { command } => tenant::run(admin, command, cli.json).await,
         Command::Group { command } => group::run(admin, command, cli.json).await,
         Command::Message { command } => message::run(admin, command, cli.json).await,
     };

@@ -8,6 +8,7 @@ mod queue;
 mod show;
 mod slot;
 mod status;
+mod tenant;
 
 use std::process::ExitCode;
 

@@ -48,7 +48,10 @@ fn print(message: &Message) -> anyhow::Result<()> {
     };
     println!("Message   {}", message.id);
     println!("From      {sender}");
-    println!("Tenant    {}, pool {}", message.tenant, message.pool);
+    println!(
+        "Tenant    {}, pool {}, {}",
+        message.tenant, message.pool, message.priority
+    );
     println!("Size      {}", show::bytes(message.bytes));
     println!("Accepted  {}", show::time(message.accepted_at_ms));
     println!("Finished  {}", show::time(message.finished_at_ms));

@@ -61,7 +61,7 @@ async fn list(mut admin: Admin, domain: String, limit: usize, json: bool) -> any
     if json {
         return show::json(&queues);
     }
-    let mut table = show::table(&["QUEUE", "DOMAIN", "TENANT", "POOL", "SLOT", "TASKS", "NEXT"]);
+    let mut table = show::table(&COLUMNS);
     for queue in &queues {
         table.add_row(row(queue));
     }
@@ -72,12 +72,17 @@ async fn list(mut admin: Admin, domain: String, limit: usize, json: bool) -> any
     Ok(())
 }
 
-fn row(queue: &Queue) -> [String; 7] {
+const COLUMNS: [&str; 8] = [
+    "QUEUE", "DOMAIN", "TENANT", "POOL", "PRIORITY", "SLOT", "TASKS", "NEXT",
+];
+
+fn row(queue: &Queue) -> [String; 8] {
     [
         queue.id.clone(),
         queue.domain.clone(),
         queue.tenant.clone(),
         queue.pool.clone(),
+        queue.priority.clone(),
         queue.slot.to_string(),
         queue.tasks.to_string(),
         show::until(queue.next_due_at_ms),
@@ -93,8 +98,7 @@ async fn show_one(mut admin: Admin, queue: String, limit: u32, json: bool) -> an
         return show::json(&detail);
     }
     if let Some(queue) = &detail.queue {
-        let mut table =
-            show::table(&["QUEUE", "DOMAIN", "TENANT", "POOL", "SLOT", "TASKS", "NEXT"]);
+        let mut table = show::table(&COLUMNS);
         table.add_row(row(queue));
         show::print(&table);
         println!();

@@ -10,6 +10,8 @@ pub struct Config {
     pub hostname: String,
     /// Clients from here may send to any domain.
     pub relay_networks: Vec<IpNet>,
+    /// Whose mail that is.
+    pub relay_tenant: String,
     /// Connections from here begin with a PROXY header.
     pub proxy_networks: Vec<IpNet>,
     pub listeners: Vec<Listener>,
@@ -49,6 +51,7 @@ pub enum TlsMode {
 pub struct User {
     pub name: String,
     pub password: String,
+    pub tenant: String,
 }
 
 impl fmt::Debug for User {
@@ -62,6 +65,12 @@ impl fmt::Debug for User {
 impl Config {
     pub fn may_relay(&self, client: IpAddr) -> bool {
         contains(&self.relay_networks, client)
+    }
+
+    /// Whose mail it is that this user hands in, or that a relay does.
+    pub fn tenant(&self, user: Option<&str>) -> &str {
+        let known = user.and_then(|user| self.users.iter().find(|known| known.name == user));
+        known.map_or(&self.relay_tenant, |known| &known.tenant)
     }
 
     pub fn is_proxy(&self, peer: IpAddr) -> bool {

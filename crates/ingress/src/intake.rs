@@ -5,11 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use skein_client::{Spool, SpoolError, Upload};
-use skein_mail::header::{HeaderScan, ScanState};
+use skein_mail::field::take_fields;
+use skein_mail::header::{HeaderScan, HeaderSummary, PRIORITY_FIELD, ScanState};
 use skein_mail::trace::{self, ReceivedFields, WithProtocol};
 use skein_model::mail::{BodyType, Client, Ret};
-use skein_model::spool::{Accept, NewTask};
-use skein_model::{Domain, Envelope, Notify, Recipient, UnixMs};
+use skein_model::spool::Accept;
+use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
 use skein_smtp::address::Address;
 use skein_smtp::command::{self, MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
@@ -50,6 +51,8 @@ struct Body {
     /// Bytes that are not yet handed over; all of them until the headers are complete.
     pending: Vec<u8>,
     headers_done: bool,
+    /// As its header says.
+    priority: Option<Priority>,
     /// Kept for the end, because a client must send its whole body before it is told.
     refused: Option<Reply>,
 }
@@ -158,6 +161,7 @@ impl<'s> Intake<'s> {
             scan: HeaderScan::new(),
             pending: Vec::new(),
             headers_done: false,
+            priority: None,
             refused: None,
         });
         None
@@ -214,7 +218,14 @@ impl<'s> Intake<'s> {
                     ));
                     return;
                 }
-                let mut whole = self.headers(body).into_bytes();
+                let summary = match take_priority(body, summary) {
+                    Ok(summary) => summary,
+                    Err(refused) => {
+                        body.refused = Some(refused);
+                        return;
+                    }
+                };
+                let mut whole = self.headers(body, summary).into_bytes();
                 whole.append(&mut body.pending);
                 body.pending = whole;
                 body.headers_done = true;
@@ -222,9 +233,8 @@ impl<'s> Intake<'s> {
         }
     }
 
-    fn headers(&self, body: &Body) -> String {
+    fn headers(&self, body: &Body, summary: HeaderSummary) -> String {
         let id = body.upload.id().to_string();
-        let summary = body.scan.summary();
         let single = match self.recipients.as_slice() {
             [(_, one)] => Some(one.address.as_str()),
             _ => None,
@@ -312,13 +322,20 @@ impl<'s> Intake<'s> {
                 command::Ret::Headers => Ret::Headers,
             }),
             envid: mail.envid,
-            tenant: "default".into(),
+            tenant: self.shared.config.tenant(body.peer.user.as_deref()).into(),
             pool: "default".into(),
             client: Some(Client::new(body.peer.helo, self.address, body.peer.user)),
             traceparent: None,
+            // The message's own header was written by whoever knows it best.
+            priority: body
+                .priority
+                .or(mail.priority.map(Priority::of_mt_priority))
+                .unwrap_or_default(),
         };
+        let spool = self.spool.as_ref();
+        let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;
         let recipients = std::mem::take(&mut self.recipients);
-        let tasks = NewTask::plan(recipients, self.shared.config.recipients_per_task);
+        let tasks = spool.plan(id, recipients, self.shared.config.recipients_per_task);
         let accept = Accept {
             id,
             envelope,
@@ -326,11 +343,29 @@ impl<'s> Intake<'s> {
             tasks,
             about: None,
         };
-        let spool = self.spool.as_ref();
-        let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;
         spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
     }
+}
+
+/// Takes the priority out of the header before it is stored, so that what is sent is the same at each attempt.
+///
+/// A word that means nothing is refused: ignored, a typing error would have receipts wait behind newsletters, and
+/// nobody would know.
+fn take_priority(body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummary, Reply> {
+    if summary.priority_count == 0 {
+        return Ok(summary);
+    }
+    let values = take_fields(&mut body.pending, summary.fields_end, PRIORITY_FIELD);
+    let bad = |what: &str| Reply::new(550, (5, 6, 0), format!("{PRIORITY_FIELD} {what}"));
+    let [value] = values.as_slice() else {
+        return Err(bad("is given more than once"));
+    };
+    let priority = value
+        .parse()
+        .map_err(|_| bad("must be transactional or bulk"))?;
+    body.priority = Some(priority);
+    Ok(summary.without_fields(values.len()))
 }
 
 /// What a client is told when the spool does not take its message (DESIGN section 7).

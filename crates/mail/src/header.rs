@@ -7,11 +7,14 @@ use thiserror::Error;
 /// with ARC and anti-spam reports; four times that leaves room and still bounds what others must parse.
 pub const MAX_HEADER_BYTES: usize = 256 * 1024;
 
+/// How urgent the message is; a word between the client and us, which goes no further.
+pub const PRIORITY_FIELD: &str = "X-Skein-Priority";
+
 /// A header has at most this many fields: ten times what long mailing-list paths produce.
 pub const MAX_HEADER_FIELDS: u32 = 1000;
 
 /// Long enough for each field name that is looked for, and one more byte to tell a longer name apart.
-const NAME_BYTES: usize = 11;
+const NAME_BYTES: usize = 17;
 
 /// How far the scan has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub struct HeaderSummary {
     pub has_date: bool,
     /// A `From` field is present.
     pub has_from: bool,
+    /// Number of [`PRIORITY_FIELD`] fields.
+    pub priority_count: u32,
     /// Some octet of the header is 0x80 or above (RFC 6532 header, or a broken client).
     pub has_8bit: bool,
     /// The header is valid UTF-8; true for plain ASCII.
@@ -77,6 +82,16 @@ impl HeaderSummary {
     #[must_use]
     pub fn needs_separator(&self) -> bool {
         self.end == HeaderEnd::NotAField && self.field_count == 0
+    }
+
+    /// The same header after so many of its fields were taken out.
+    #[must_use]
+    pub fn without_fields(self, count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            field_count: self.field_count.saturating_sub(count),
+            ..self
+        }
     }
 }
 
@@ -132,6 +147,7 @@ impl HeaderScan {
                 has_message_id: false,
                 has_date: false,
                 has_from: false,
+                priority_count: 0,
                 has_8bit: false,
                 is_utf8: true,
                 field_count: 0,
@@ -246,6 +262,7 @@ impl HeaderScan {
             b"message-id" => self.summary.has_message_id = true,
             b"date" => self.summary.has_date = true,
             b"from" => self.summary.has_from = true,
+            b"x-skein-priority" => self.summary.priority_count += 1,
             _ => {}
         }
     }

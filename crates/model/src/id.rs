@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
-use crate::mail::Domain;
 use crate::time::UnixMs;
 
 macro_rules! number_id {
@@ -71,24 +70,13 @@ impl Slot {
     }
 }
 
-/// A queue: the tasks of one domain, tenant and pool.
+/// A queue: the tasks of one domain, tenant and pool, apart by priority and slot.
 ///
-/// The id is a 64-bit hash of the three. Should two queues ever meet in one id (one chance in 30
+/// The id is a 64-bit hash of these. Should two queues ever meet in one id (one chance in 30
 /// million with a million queues), they share their place in line and nothing else: a task carries its own domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct QueueId(#[n(0)] pub u64);
-
-impl QueueId {
-    pub fn of(domain: &Domain, tenant: &str, pool: &str) -> Self {
-        let mut hash = Fnv::new();
-        for part in [domain.as_str(), tenant, pool] {
-            hash.write(part.as_bytes());
-            hash.write(&[0]);
-        }
-        Self(hash.mixed())
-    }
-}
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,18 +85,18 @@ impl fmt::Display for QueueId {
 }
 
 /// FNV-1a with a final mix: stable across versions and machines, which a hasher of the standard library is not.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Fnv {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
-    fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-    fn mixed(&self) -> u64 {
+    pub(crate) fn mixed(&self) -> u64 {
         mix(self.0)
     }
 }

@@ -12,6 +12,8 @@ pub mod id;
 pub mod lease;
 pub mod mail;
 pub mod meta;
+pub mod priority;
+pub mod queue;
 pub mod retry;
 pub mod rows;
 pub mod spool;
@@ -19,6 +21,8 @@ pub mod time;
 
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
+pub use priority::Priority;
+pub use queue::Queue;
 pub use time::{DurationMs, UnixMs};
 
 /// How a value is laid out on disk and in the Raft log: CBOR arrays with numbered fields.

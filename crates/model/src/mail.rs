@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use minicbor::{Decode, Encode};
 
 use crate::id::NodeId;
+use crate::priority::Priority;
 
 /// A recipient's domain in lower case and as A-labels, or an address literal in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -175,6 +176,9 @@ pub struct Envelope {
     /// W3C trace context of the intake, so that a delivery hours later links to it.
     #[n(9)]
     pub traceparent: Option<String>,
+    #[n(10)]
+    #[cbor(default)]
+    pub priority: Priority,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -65,6 +65,8 @@ pub struct Smtp {
     pub hostname: String,
     /// Clients from here may send anywhere without a login.
     pub relay_networks: Vec<IpNet>,
+    /// The tenant whose mail that is.
+    pub relay_tenant: String,
     /// Proxies: each connection from here begins with a PROXY header, version 1 or 2, that names the client.
     pub proxy_networks: Vec<IpNet>,
     pub bare_newlines: BareNewlines,
@@ -148,6 +150,13 @@ pub enum ListenerTls {
 pub struct User {
     pub name: String,
     pub password: String,
+    /// Whose mail it is that this user hands in.
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+}
+
+fn default_tenant() -> String {
+    "default".into()
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -219,6 +228,7 @@ impl Default for Smtp {
                 "127.0.0.0/8".parse().expect("a network"),
                 "::1/128".parse().expect("a network"),
             ],
+            relay_tenant: default_tenant(),
             proxy_networks: Vec::new(),
             bare_newlines: BareNewlines::Refuse,
             tls: Tls::default(),
@@ -314,6 +324,14 @@ impl Config {
                 bail!(
                     "smtp.listener {}: tls needs smtp.tls.certificate and smtp.tls.key",
                     listener.address
+                );
+            }
+        }
+        let of_users = smtp.users.iter().map(|user| &user.tenant);
+        for tenant in of_users.chain([&smtp.relay_tenant]) {
+            if !skein_model::meta::is_tenant_name(tenant) {
+                bail!(
+                    "smtp: {tenant:?} is no tenant's name; use up to 64 letters, digits, dots, - and _"
                 );
             }
         }

@@ -312,10 +312,12 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
     let users = smtp.users.iter().map(|user| skein_ingress::User {
         name: user.name.clone(),
         password: user.password.clone(),
+        tenant: user.tenant.clone(),
     });
     skein_ingress::Config {
         hostname: smtp.hostname.clone(),
         relay_networks: smtp.relay_networks.clone(),
+        relay_tenant: smtp.relay_tenant.clone(),
         proxy_networks: smtp.proxy_networks.clone(),
         listeners,
         users: users.collect(),

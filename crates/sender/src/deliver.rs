@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use skein_client::{Assigned, Lease, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
 use skein_model::spool::{Report, Verdict};
-use skein_model::{Reply, TaskId, UnixMs};
+use skein_model::{Priority, Reply, TaskId, UnixMs};
 use skein_smtp::client::{Capabilities, OutgoingMessage};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -172,6 +172,10 @@ impl Job {
     /// Whether the slot is to go elsewhere, or the sender stops.
     pub fn is_stopped(&self) -> bool {
         self.claim.stop.is_cancelled()
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.task.message.envelope.priority
     }
 
     /// Whether no octet of the body has its eighth bit set.

@@ -1,6 +1,6 @@
 //! A destination: tasks that wait for it, and the connections that serve them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::connection::{Connection, Content};
 use crate::deliver::{Context, Job};
 use crate::outcome::{self, Attempt, verdicts};
 use crate::route::Route;
+use crate::waiting::Waiting;
 
 /// A host that gave one more connection no session while it serves others is asked for none during this time:
 /// it has as many as it wants.
@@ -37,7 +38,7 @@ struct Destination {
 struct State {
     /// As the latest task found it, so that changed records are followed and hosts of equal preference take turns.
     route: Arc<Route>,
-    waiting: VecDeque<Job>,
+    waiting: Waiting<Job>,
     connections: usize,
     /// Connections that wait for a task, and those that are being opened.
     ready: usize,
@@ -51,7 +52,7 @@ impl Destination {
     fn new(key: String, route: Arc<Route>) -> Self {
         let state = State {
             route,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             connections: 0,
             ready: 0,
             no_more_until: None,
@@ -103,7 +104,7 @@ impl Destinations {
             // Both locks are held, so the destination cannot close between the look-up and the push.
             let mut state = destination.state.lock();
             state.route = route;
-            state.waiting.push_back(job);
+            state.waiting.push(job.priority(), job);
             drop(state);
             destination
         };
@@ -280,7 +281,7 @@ impl Destinations {
             }
             {
                 let mut state = destination.state.lock();
-                if let Some(job) = state.waiting.pop_front() {
+                if let Some(job) = state.waiting.pop() {
                     return Some(job);
                 }
                 state.ready += 1;
@@ -297,7 +298,7 @@ impl Destinations {
                     .state
                     .lock()
                     .waiting
-                    .pop_front()
+                    .pop()
                     .filter(|_| !self.context.drain.is_cancelled());
             }
         }
@@ -331,7 +332,8 @@ impl Destinations {
         let usable = outcome.connection_usable;
         if is_elsewhere && is_reused && !usable {
             // The host had enough of this connection; that says nothing about this message.
-            destination.state.lock().waiting.push_front(job);
+            let priority = job.priority();
+            destination.state.lock().waiting.push_front(priority, job);
             return After::Close;
         }
         let unsettled = self.result(destination, connection, job, &outcome, began);
@@ -384,7 +386,7 @@ impl Destinations {
                 state.no_more_until = Some(Instant::now() + NO_MORE);
                 return;
             }
-            state.waiting.drain(..).collect()
+            state.waiting.drain().collect()
         };
         for job in jobs {
             let attempt = Attempt {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use skein_client::{Assigned, Spool, SpoolError};
 use skein_mail::dsn::{Action, Diagnostic, Dsn, DsnRecipient, OriginalContent};
 use skein_model::mail::{BodyType, Ret};
-use skein_model::spool::{Accept, NewTask, Report, Verdict};
+use skein_model::spool::{Accept, Report, Verdict};
 use skein_model::{Domain, Envelope, Notify, Recipient, UnixMs};
 use skein_smtp::address::Address;
 use tokio_stream::StreamExt;
@@ -106,9 +106,12 @@ pub async fn make(
             pool: envelope.pool.clone(),
             client: None,
             traceparent: None,
+            // A mailing that bounces makes thousands of reports: they must not go before what somebody waits for.
+            priority: envelope.priority,
         },
         body,
-        tasks: NewTask::plan(
+        tasks: spool.plan(
+            id,
             [return_recipient(&envelope.return_path)?],
             RECIPIENTS_PER_TASK,
         ),

@@ -18,6 +18,7 @@ mod slots;
 #[cfg(test)]
 mod test_tasks;
 mod tls;
+mod waiting;
 
 pub use config::{Config, Timeouts, TlsPolicy};
 pub use rule::{

@@ -5,7 +5,8 @@ use skein_client::Assigned;
 use skein_model::mail::{BodyRef, BodyType};
 use skein_model::spool::{MessageRow, TaskRow};
 use skein_model::{
-    Domain, Envelope, Epoch, GroupId, MessageId, Notify, Recipient, SessionId, Slot, TaskId, UnixMs,
+    Domain, Envelope, Epoch, GroupId, MessageId, Notify, Priority, Recipient, SessionId, Slot,
+    TaskId, UnixMs,
 };
 
 pub const DOMAIN: &str = "there.test";
@@ -62,5 +63,6 @@ fn envelope() -> Envelope {
         pool: "default".into(),
         client: None,
         traceparent: None,
+        priority: Priority::Bulk,
     }
 }

@@ -2,6 +2,7 @@
 
 mod nodes;
 mod queues;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use skein_wire::v1::{
     DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
     FlushQueuesRequest, FlushQueuesResponse, GetMessageRequest, GetQueueRequest, GetStatusRequest,
     ListGroupsRequest, ListGroupsResponse, ListNodesRequest, ListNodesResponse, ListQueuesRequest,
-    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, Message, MoveSlotRequest,
-    MoveSlotResponse, QueueDetail, Status as ClusterStatus, TaskSummary,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListTenantsRequest,
+    ListTenantsResponse, Message, MoveSlotRequest, MoveSlotResponse, QueueDetail, SetFanRequest,
+    SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -94,6 +96,7 @@ impl Admin for AdminService {
             sender: row.envelope.return_path,
             tenant: row.envelope.tenant,
             pool: row.envelope.pool,
+            priority: row.envelope.priority.name().into(),
             bytes: row.body.bytes,
             accepted_at_ms: row.accepted_at.0,
             finished_at_ms: row.finished_at.map_or(0, |at| at.0),
@@ -159,7 +162,8 @@ impl Admin for AdminService {
         request: Request<ListSlotsRequest>,
     ) -> Result<Response<ListSlotsResponse>, Status> {
         let slots = self.slots(&request.into_inner().sender);
-        Ok(Response::new(ListSlotsResponse { slots }))
+        let fans = self.fans();
+        Ok(Response::new(ListSlotsResponse { slots, fans }))
     }
 
     async fn move_slot(
@@ -177,6 +181,32 @@ impl Admin for AdminService {
     ) -> Result<Response<ListGroupsResponse>, Status> {
         let groups = self.groups();
         Ok(Response::new(ListGroupsResponse { groups }))
+    }
+
+    async fn list_tenants(
+        &self,
+        _request: Request<ListTenantsRequest>,
+    ) -> Result<Response<ListTenantsResponse>, Status> {
+        let tenants = self.tenants();
+        Ok(Response::new(ListTenantsResponse { tenants }))
+    }
+
+    async fn set_tenant(
+        &self,
+        request: Request<SetTenantRequest>,
+    ) -> Result<Response<SetTenantResponse>, Status> {
+        let request = request.into_inner();
+        self.set_weight(request.name, request.weight).await?;
+        Ok(Response::new(SetTenantResponse {}))
+    }
+
+    async fn set_fan(
+        &self,
+        request: Request<SetFanRequest>,
+    ) -> Result<Response<SetFanResponse>, Status> {
+        let request = request.into_inner();
+        self.spread(&request.site, request.fan).await?;
+        Ok(Response::new(SetFanResponse {}))
     }
 }
 

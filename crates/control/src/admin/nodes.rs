@@ -113,7 +113,10 @@ impl AdminService {
         }
     }
 
-    async fn commit_meta(&self, command: &meta::Command) -> Result<meta::Response, Status> {
+    pub(super) async fn commit_meta(
+        &self,
+        command: &meta::Command,
+    ) -> Result<meta::Response, Status> {
         let command = codec::encode(command);
         let reply = self.forward.propose(GroupId::META, command).await?;
         codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))

@@ -154,6 +154,7 @@ impl AdminService {
             pool: row.pool.clone(),
             slot: row.slot.0.into(),
             tasks: row.tasks,
+            priority: row.priority.name().into(),
             next_due_at_ms: heads.map(|(due, _)| due.0).min().unwrap_or(0),
         }
     }

@@ -1,11 +1,11 @@
 //! The dispenser of this node's group, kept in step with what is committed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use skein_model::dispense::Dispenser;
+use skein_model::dispense::{Dispenser, Weights};
 use skein_model::rows::ReadRows;
 use skein_model::spool::{Effect, MessageRow, SlotRow, TaskRow, key, query};
 use skein_model::{SessionId, Slot, TaskId, UnixMs, codec};
@@ -27,6 +27,8 @@ pub struct Dispatch {
     bodies: Bodies,
     /// None while another node leads the group.
     dispenser: Mutex<Option<Dispenser>>,
+    /// Of tenants, as last told.
+    weights: Mutex<BTreeMap<String, u32>>,
     bodies_needed: BodiesNeeded,
     streams: Mutex<Streams>,
     changed: Notify,
@@ -46,6 +48,7 @@ impl Dispatch {
             reader,
             bodies,
             dispenser: Mutex::default(),
+            weights: Mutex::default(),
             bodies_needed,
             streams: Mutex::default(),
             changed: Notify::new(),
@@ -59,9 +62,20 @@ impl Dispatch {
     pub fn lead(&self, absent: BTreeSet<SessionId>) {
         let mut dispenser = self.dispenser.lock();
         self.streams.lock().open.clear();
-        *dispenser = Some(Dispenser::load(&self.reader, absent));
+        let mut loaded = Dispenser::load(&self.reader, absent);
+        loaded.set_weights(weights(&self.weights.lock()));
+        *dispenser = Some(loaded);
         drop(dispenser);
         self.changed.notify_waiters();
+    }
+
+    /// Tenants have these weights from now on.
+    pub fn set_weights(&self, given: BTreeMap<String, u32>) {
+        let mut dispenser = self.dispenser.lock();
+        if let Some(dispenser) = dispenser.as_mut() {
+            dispenser.set_weights(weights(&given));
+        }
+        *self.weights.lock() = given;
     }
 
     /// Sessions that may hold tasks from an earlier leader and have not said which.
@@ -218,6 +232,13 @@ impl Dispatch {
             )
         })
     }
+}
+
+fn weights(given: &BTreeMap<String, u32>) -> Weights {
+    let given = given.iter();
+    given
+        .map(|(name, weight)| (name.as_str(), *weight))
+        .collect()
 }
 
 /// The slots of one work stream with their epochs; 8 KiB.

@@ -1,11 +1,14 @@
 //! The meta group: its control nodes, sender sessions and the slots they own.
 
 mod assign;
+mod fan;
 mod leases;
 mod members;
 mod state;
+mod tenants;
 
 pub use assign::{assign, unfit};
+pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
 pub use leases::Leases;
 pub use members::{
     ClusterRow, Join, Member, NodeRow, Step, cluster, is_as_told, next_step, nodes, was_removed,
@@ -14,7 +17,10 @@ pub use state::{
     Assignment, Command, Refusal, Response, SessionRow, apply, assignments, assignments_version,
     drained, session, sessions,
 };
+pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 
+#[cfg(test)]
+mod fan_tests;
 #[cfg(test)]
 mod members_tests;
 #[cfg(test)]

@@ -10,6 +10,9 @@
 //! | `i` address | nothing: a node may join from there |
 //! | `d` sender's name | nothing: an operator drained it |
 //! | `v` | how often assignments have changed |
+//! | `w` tenant | its weight |
+//! | `u` | how often weights have changed |
+//! | `f` site | its [`Fan`] |
 //! | `z` | the group's time |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use super::assign::assign;
+use super::fan::{self, Fan};
 use super::members::{self, ClusterRow, Join};
+use super::tenants;
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{ReadRows, Rows};
@@ -86,6 +91,22 @@ pub enum Command {
     Invite(#[n(0)] String),
     #[n(10)]
     RemoveNode(#[n(0)] NodeId),
+    /// An operator gives a tenant its share.
+    #[n(11)]
+    SetWeight {
+        #[n(0)]
+        tenant: String,
+        #[n(1)]
+        weight: u32,
+    },
+    /// Spreads a site over so many slots; none takes an operator's word back.
+    #[n(12)]
+    SetFan {
+        #[n(0)]
+        site: String,
+        #[n(1)]
+        fan: Option<Fan>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -122,6 +143,17 @@ pub enum Refusal {
     #[n(6)]
     #[error("the last node cannot be removed")]
     LastNode,
+    #[n(7)]
+    #[error(
+        "a weight is from 1 to 100, and a tenant's name has up to 64 letters, digits, dots, - and _"
+    )]
+    BadWeight,
+    #[n(8)]
+    #[error("a fan is from 1 to 64, and a site's name has up to 255 bytes")]
+    BadFan,
+    #[n(9)]
+    #[error("there are as many of these as there may be; set one back first")]
+    TooMany,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -205,6 +237,20 @@ pub(super) fn scan<K: Ord, T: for<'b> Decode<'b, ()>>(
     found
 }
 
+/// All rows of a kind whose key is a name.
+pub(super) fn scan_names<T: for<'b> Decode<'b, ()>>(
+    rows: &(impl ReadRows + ?Sized),
+    tag: &[u8],
+) -> BTreeMap<String, T> {
+    let mut found = BTreeMap::new();
+    rows.scan(tag, &[], &mut |key, value| {
+        let name = String::from_utf8_lossy(&key[1..]).into_owned();
+        found.insert(name, read(value));
+        true
+    });
+    found
+}
+
 pub fn sessions(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<SessionId, SessionRow> {
     scan(rows, b"n", SessionId)
 }
@@ -274,6 +320,8 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             Ok(())
         }
         Command::RemoveNode(node) => members::remove(rows, *node),
+        Command::SetWeight { tenant, weight } => tenants::set_weight(rows, tenant, *weight),
+        Command::SetFan { site, fan } => fan::set_fan(rows, site, *fan),
     };
     reassign(rows);
     match result {

@@ -5,7 +5,8 @@ use super::report;
 use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
 use crate::event::EventKind;
-use crate::id::{MessageId, NodeId, QueueId, Slot, TaskId};
+use crate::id::{MessageId, NodeId, QueueId, TaskId};
+use crate::queue::Queue;
 use crate::rows::Rows;
 use crate::time::UnixMs;
 
@@ -14,8 +15,7 @@ use crate::time::UnixMs;
 pub enum Effect {
     /// A task waits in its queue until `due`.
     Due {
-        queue: QueueId,
-        slot: Slot,
+        queue: Queue,
         due: UnixMs,
         task: TaskId,
     },
@@ -111,7 +111,7 @@ pub(super) fn take_over<R: Rows>(
             message: accept.id,
             number,
         };
-        let queue = queue_of(&message, &new.domain);
+        let queue = Queue::of_task(&message.envelope, &new.domain, new.slot);
         let row = TaskRow {
             domain: new.domain.clone(),
             slot: new.slot,
@@ -123,17 +123,17 @@ pub(super) fn take_over<R: Rows>(
             delay_notified: false,
         };
         state.put_task(id, &row);
-        state.add_due(queue, now, id);
-        state.queue_gains(queue, || QueueRow {
+        state.add_due(queue.id, now, id);
+        state.queue_gains(queue.id, || QueueRow {
             domain: new.domain.clone(),
             tenant: message.envelope.tenant.clone(),
             pool: message.envelope.pool.clone(),
             slot: new.slot,
             tasks: 0,
+            priority: queue.priority,
         });
         effects.push(Effect::Due {
             queue,
-            slot: new.slot,
             due: now,
             task: id,
         });
@@ -155,8 +155,8 @@ pub(super) fn take_over<R: Rows>(
     Ok(())
 }
 
-pub(super) fn queue_of(message: &MessageRow, domain: &crate::mail::Domain) -> QueueId {
-    QueueId::of(domain, &message.envelope.tenant, &message.envelope.pool)
+pub(super) fn queue_of(message: &MessageRow, task: &TaskRow) -> Queue {
+    Queue::of_task(&message.envelope, &task.domain, task.slot)
 }
 
 fn open_slots<R: Rows>(
@@ -219,7 +219,7 @@ pub(super) fn end_task<R: Rows>(
     message: &mut MessageRow,
     effects: &mut Vec<Effect>,
 ) {
-    let queue = queue_of(message, &row.domain);
+    let queue = queue_of(message, row).id;
     state.delete_due(queue, row.due, id);
     state.delete_task(id);
     state.queue_loses(queue);
@@ -252,14 +252,13 @@ fn flush<R: Rows>(state: &mut State<'_, R>, scope: &FlushScope, effects: &mut Ve
         if row.due <= now {
             continue;
         }
-        let queue = queue_of(&message, &row.domain);
-        state.delete_due(queue, row.due, id);
+        let queue = queue_of(&message, &row);
+        state.delete_due(queue.id, row.due, id);
         row.due = now;
-        state.add_due(queue, now, id);
+        state.add_due(queue.id, now, id);
         state.put_task(id, &row);
         effects.push(Effect::Due {
             queue,
-            slot: row.slot,
             due: now,
             task: id,
         });

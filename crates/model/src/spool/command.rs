@@ -65,12 +65,14 @@ pub struct NewTask {
 }
 
 impl NewTask {
-    /// Groups recipients by domain, in order of first appearance, at most `recipients_max` to a task.
+    /// Groups recipients by domain, in order of first appearance, at most `recipients_max` to a task. `slot_of` says
+    /// which slot a domain's tasks go to.
     ///
     /// A task is one SMTP transaction. RFC 5321 4.5.3.1.8 lets every server refuse more than 100 recipients.
     pub fn plan(
         recipients: impl IntoIterator<Item = (Domain, Recipient)>,
         recipients_max: usize,
+        slot_of: impl Fn(&Domain) -> Slot,
     ) -> Vec<Self> {
         let mut tasks: Vec<Self> = Vec::new();
         let mut open = std::collections::HashMap::new();
@@ -85,7 +87,7 @@ impl NewTask {
                 .or_insert(usize::MAX);
             if place == usize::MAX {
                 open.insert(domain.clone(), tasks.len());
-                let slot = Slot::of(domain.as_str(), 0);
+                let slot = slot_of(&domain);
                 tasks.push(Self {
                     domain,
                     slot,

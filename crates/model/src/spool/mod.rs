@@ -14,4 +14,4 @@ pub use command::{
 pub use rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -51,6 +51,16 @@ pub fn queues(
     found
 }
 
+/// Visits all queues that have open tasks, in order of id.
+pub fn each_queue(rows: &(impl ReadRows + ?Sized), mut visit: impl FnMut(QueueId, QueueRow)) {
+    rows.scan(key::QUEUES, &[], &mut |row_key, value| {
+        if let (Some(id), Ok(row)) = (key::read_queue(row_key), crate::codec::decode(value)) {
+            visit(id, row);
+        }
+        true
+    });
+}
+
 /// Up to `limit` tasks of a queue that come due in `from..=until`, the earliest first.
 pub fn due(
     rows: &(impl ReadRows + ?Sized),
@@ -63,33 +73,29 @@ pub fn due(
         message: MessageId([0; 16]),
         number: 0,
     };
-    due_after(rows, queue, (from, start), until, limit)
+    let mut found = Vec::new();
+    if limit > 0 {
+        scan_due(rows, queue, (from, start), &mut |due, task| {
+            if due <= until {
+                found.push((due, task));
+            }
+            due <= until && found.len() < limit
+        });
+    }
+    found
 }
 
-/// The same from a place in line on, which is included.
-pub fn due_after(
+/// Visits the tasks of a queue from a place in line on, which is included, until `visit` returns false.
+pub fn scan_due(
     rows: &(impl ReadRows + ?Sized),
     queue: QueueId,
     (from, task): (UnixMs, TaskId),
-    until: UnixMs,
-    limit: usize,
-) -> Vec<(UnixMs, TaskId)> {
-    let mut found = Vec::new();
-    if limit == 0 {
-        return found;
-    }
-    rows.scan(
-        &key::due_of(queue),
-        &key::due(queue, from, task),
-        &mut |row_key, _| {
-            match key::read_due(row_key) {
-                Some((due, task)) if due <= until => found.push((due, task)),
-                _ => return false,
-            }
-            found.len() < limit
-        },
-    );
-    found
+    visit: &mut dyn FnMut(UnixMs, TaskId) -> bool,
+) {
+    let start = key::due(queue, from, task);
+    rows.scan(&key::due_of(queue), &start, &mut |row_key, _| {
+        key::read_due(row_key).is_some_and(|(due, task)| visit(due, task))
+    });
 }
 
 /// The open tasks of a message.

@@ -88,8 +88,8 @@ fn keep<R: Rows>(
     effects: &mut Vec<Effect>,
 ) {
     if may_defer {
-        let queue = queue_of(message, &task.domain);
-        state.delete_due(queue, task.due, report.task);
+        let queue = queue_of(message, task);
+        state.delete_due(queue.id, task.due, report.task);
         task.attempts = report.facts.number;
         task.due = state.now() + report.retry_after;
         task.delay_notified |= report.delay_notified;
@@ -101,10 +101,9 @@ fn keep<R: Rows>(
         task.last_reply = deferral
             .map(|outcome| outcome.reply.clone())
             .or(task.last_reply.take());
-        state.add_due(queue, task.due, report.task);
+        state.add_due(queue.id, task.due, report.task);
         effects.push(Effect::Due {
             queue,
-            slot: task.slot,
             due: task.due,
             task: report.task,
         });

@@ -16,6 +16,8 @@ use minicbor::{Decode, Encode};
 
 use crate::id::{Epoch, SessionId, Slot};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
+use crate::priority::Priority;
+use crate::queue::Queue;
 use crate::time::UnixMs;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -67,6 +69,21 @@ pub struct QueueRow {
     /// Open tasks.
     #[n(4)]
     pub tasks: u64,
+    #[n(5)]
+    #[cbor(default)]
+    pub priority: Priority,
+}
+
+impl QueueRow {
+    pub fn queue(&self) -> Queue {
+        Queue::of(
+            &self.domain,
+            &self.tenant,
+            &self.pool,
+            self.priority,
+            self.slot,
+        )
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]

@@ -13,11 +13,11 @@ use crate::rows::MemoryRows;
 use crate::{
     Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, NodeId, Notify, Recipient, Reply,
 };
-use crate::{QueueId, SessionId, Slot, TaskId, UnixMs};
+use crate::{Priority, Queue, SessionId, Slot, TaskId, UnixMs};
 
 const OWNER: SessionId = SessionId(1);
 
-fn envelope() -> Envelope {
+pub(crate) fn envelope() -> Envelope {
     Envelope {
         return_path: "a@b.test".into(),
         body_type: BodyType::SevenBit,
@@ -29,6 +29,7 @@ fn envelope() -> Envelope {
         pool: "default".into(),
         client: None,
         traceparent: None,
+        priority: Priority::default(),
     }
 }
 
@@ -52,7 +53,7 @@ fn accept(n: u64, recipients: usize) -> Accept {
             crc32c: 0,
             acks: vec![NodeId(1)],
         },
-        tasks: NewTask::plan(all, 2),
+        tasks: NewTask::plan(all, 2, |domain| Slot::of(domain.as_str(), 0)),
         about: None,
     }
 }
@@ -71,7 +72,7 @@ fn report(
         epoch: Epoch(1),
         facts: AttemptFacts {
             number: row.attempts + 1,
-            queue: QueueId::of(&row.domain, "default", "default"),
+            queue: Queue::of_task(&envelope(), &row.domain, row.slot).id,
             domain: row.domain.clone(),
             site: String::new(),
             source: None,

@@ -1,0 +1,65 @@
+//! What tenants and sites have of the cluster.
+
+use std::collections::BTreeMap;
+
+use skein_model::meta::{self, Command, Fan};
+use skein_model::{Domain, Slot};
+use skein_wire::v1::{SiteFan, Tenant};
+use tonic::Status;
+
+use super::AdminService;
+
+impl AdminService {
+    pub(super) fn tenants(&self) -> Vec<Tenant> {
+        let mut tenants: BTreeMap<String, Tenant> = BTreeMap::new();
+        let named = |name: &str| Tenant {
+            name: name.to_owned(),
+            weight: 1,
+            ..Tenant::default()
+        };
+        self.each_queue(|_, row| {
+            let tenant = tenants.entry(row.tenant);
+            let name = tenant.key().clone();
+            let tenant = tenant.or_insert_with(|| named(&name));
+            tenant.queues += 1;
+            tenant.tasks += row.tasks;
+        });
+        for (name, weight) in meta::weights(&self.meta) {
+            let tenant = tenants.entry(name.clone());
+            tenant.or_insert_with(|| named(&name)).weight = weight;
+        }
+        tenants.into_values().collect()
+    }
+
+    pub(super) async fn set_weight(&self, tenant: String, weight: u32) -> Result<(), Status> {
+        self.change(&Command::SetWeight { tenant, weight }).await
+    }
+
+    pub(super) async fn spread(&self, site: &str, fan: u32) -> Result<(), Status> {
+        let site = Domain::new(site).to_string();
+        let slots = u16::try_from(fan).unwrap_or(u16::MAX);
+        let is_policy = true;
+        let fan = (fan > 0).then_some(Fan { slots, is_policy });
+        self.change(&Command::SetFan { site, fan }).await
+    }
+
+    async fn change(&self, command: &Command) -> Result<(), Status> {
+        match self.commit_meta(command).await? {
+            meta::Response::Done => Ok(()),
+            meta::Response::Refused(refusal) => Err(Status::invalid_argument(refusal.to_string())),
+        }
+    }
+
+    pub(super) fn fans(&self) -> Vec<SiteFan> {
+        let fans = meta::fans(&self.meta).into_iter();
+        fans.map(|(site, fan)| SiteFan {
+            slots: (0..fan.slots)
+                .map(|nth| Slot::of(&site, nth).0.into())
+                .collect(),
+            site,
+            fan: fan.slots.into(),
+            by_policy: fan.is_policy,
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,52 @@
+use clap::Subcommand;
+use skein_wire::v1::{ListTenantsRequest, SetTenantRequest};
+
+use crate::cli::Admin;
+use crate::show;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tenants that have open tasks or a weight.
+    List,
+    /// Change a tenant's share beside others that have due mail.
+    Set {
+        name: String,
+        /// Tasks of this tenant to one task of a tenant with weight 1.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+        weight: u32,
+    },
+}
+
+pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
+    match command {
+        Command::List => list(admin, json).await,
+        Command::Set { name, weight } => {
+            let request = SetTenantRequest {
+                name: name.clone(),
+                weight,
+            };
+            admin.set_tenant(request).await?;
+            println!("{name} has weight {weight}.");
+            Ok(())
+        }
+    }
+}
+
+async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
+    let answer = admin.list_tenants(ListTenantsRequest {}).await?;
+    let tenants = answer.into_inner().tenants;
+    if json {
+        return show::json(&tenants);
+    }
+    let mut table = show::table(&["TENANT", "WEIGHT", "QUEUES", "TASKS"]);
+    for tenant in tenants {
+        table.add_row([
+            tenant.name,
+            tenant.weight.to_string(),
+            tenant.queues.to_string(),
+            tenant.tasks.to_string(),
+        ]);
+    }
+    show::print(&table);
+    Ok(())
+}

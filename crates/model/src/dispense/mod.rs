@@ -1,0 +1,407 @@
+//! Which due tasks go out next, and to whom.
+//!
+//! The dispenser remembers one small entry for each queue that has open tasks, and one for each task that is
+//! out at a sender. The tasks themselves stay in the rows, so a million waiting tasks cost no memory.
+//!
+//! A session is given tasks of its slots: from its tenants in turn, by weight; of a tenant, transactional mail before
+//! bulk; of these, from all queues in turn. What a take costs grows with the tasks that it gives, and hardly with the
+//! number of queues.
+
+mod ring;
+mod sites;
+mod turns;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::id::{QueueId, SessionId, Slot, TaskId};
+use crate::queue::{Queue, SiteKey};
+use crate::rows::ReadRows;
+use crate::spool::{Effect, query};
+use crate::time::UnixMs;
+
+pub use sites::IN_FLIGHT_PER_SITE;
+use sites::{Room, Sites};
+use turns::Turns;
+pub use turns::Weights;
+
+const FIRST: TaskId = TaskId {
+    message: crate::MessageId([0; 16]),
+    number: 0,
+};
+
+/// A place in a queue's order of due times.
+type Place = (UnixMs, TaskId);
+
+#[derive(Debug)]
+struct Head {
+    queue: Queue,
+    /// Every task before this place that is still in the rows is out at a sender.
+    cursor: Place,
+    in_flight: usize,
+    wait: Wait,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Has turns, because it may have due tasks.
+    Turn,
+    /// Nothing is due before this time.
+    Until(UnixMs),
+    /// As many of its tasks are out as may be.
+    Returns,
+    /// As many tasks of its site are out as may be.
+    Room,
+    /// Nothing waits.
+    Idle,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Out {
+    session: SessionId,
+    queue: Queue,
+    due: UnixMs,
+}
+
+#[derive(Debug, Default)]
+pub struct Dispenser {
+    queues: HashMap<QueueId, Head>,
+    turns: Turns,
+    sites: Sites,
+    timers: BTreeSet<(UnixMs, QueueId)>,
+    out: HashMap<TaskId, Out>,
+    /// Sessions that may hold tasks of an earlier leader and have not said which.
+    absent: BTreeSet<SessionId>,
+}
+
+impl Dispenser {
+    /// Builds the memory of a new leader from the rows. Nothing goes out before each of these sessions has come back
+    /// or is gone: what it holds would go out twice.
+    pub fn load(rows: &(impl ReadRows + ?Sized), absent: BTreeSet<SessionId>) -> Self {
+        let mut dispenser = Self {
+            absent,
+            ..Self::default()
+        };
+        query::each_queue(rows, |_, row| {
+            dispenser.enter(&row.queue(), (UnixMs(0), FIRST));
+        });
+        dispenser
+    }
+
+    /// From now on tenants have these weights.
+    pub fn set_weights(&mut self, weights: Weights) {
+        self.turns.set_weights(weights);
+        self.sites.clear_weights();
+        for head in self.queues.values() {
+            let weight = self.turns.weight(head.queue.tenant);
+            self.sites.add_weight(head.queue.site, weight);
+        }
+    }
+
+    /// Sessions that hold up everything, because they may hold tasks.
+    pub fn absent(&self) -> &BTreeSet<SessionId> {
+        &self.absent
+    }
+
+    /// Tasks that are out at a sender.
+    pub fn in_flight(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn on_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Due { queue, due, task } => {
+                if self.out.get(task).is_some_and(|out| out.due == *due) {
+                    // It went out before word of its arrival came.
+                    return;
+                }
+                self.returned(*task);
+                self.enter(queue, (*due, *task));
+            }
+            Effect::Ended { task, .. } => self.returned(*task),
+            Effect::BodyNeeded { .. }
+            | Effect::BodyFree { .. }
+            | Effect::SlotsOpened
+            | Effect::EventsUntil(_) => {}
+        }
+    }
+
+    /// What a session holds according to itself, which has just come back: that is out at it and nothing else.
+    /// What it does not know of never reached it.
+    pub fn session_back(
+        &mut self,
+        rows: &(impl ReadRows + ?Sized),
+        session: SessionId,
+        held: &HashSet<TaskId>,
+    ) {
+        self.absent.remove(&session);
+        let out = self.out.iter();
+        let lost = out.filter(|(task, out)| out.session == session && !held.contains(task));
+        let mut known: Vec<TaskId> = lost.map(|(task, _)| *task).collect();
+        known.sort_unstable();
+        for task in known {
+            self.give_back(session, task);
+        }
+        for task in held {
+            if let Some(out) = self.out.get_mut(task) {
+                out.session = session;
+            } else {
+                self.adopt(rows, session, *task);
+            }
+        }
+    }
+
+    /// Marks a task as out that an earlier leader gave to this session.
+    fn adopt(&mut self, rows: &(impl ReadRows + ?Sized), session: SessionId, id: TaskId) {
+        let (Some(task), Some(message)) = (query::task(rows, id), query::message(rows, id.message))
+        else {
+            return;
+        };
+        let queue = Queue::of_task(&message.envelope, &task.domain, task.slot);
+        self.enter(&queue, (task.due, id));
+        if let Some(head) = self.queues.get_mut(&queue.id) {
+            head.in_flight += 1;
+            self.sites.went_out(queue.site, 1);
+        }
+        let due = task.due;
+        let out = Out {
+            session,
+            queue,
+            due,
+        };
+        self.out.insert(id, out);
+    }
+
+    /// Takes back what a session held, because it has ended.
+    pub fn session_gone(&mut self, session: SessionId) {
+        self.absent.remove(&session);
+        let held = self.out.iter().filter(|(_, out)| out.session == session);
+        let mut held: Vec<(TaskId, Out)> = held.map(|(task, out)| (*task, *out)).collect();
+        held.sort_unstable_by_key(|(task, _)| *task);
+        for (task, out) in held {
+            self.returned(task);
+            self.enter(&out.queue, (out.due, task));
+        }
+        self.turns.session_gone(session);
+    }
+
+    /// Takes one task back from the session that has it, for instance because it was not begun.
+    pub fn give_back(&mut self, session: SessionId, task: TaskId) {
+        let out = self.out.get(&task).copied();
+        if let Some(out) = out.filter(|out| out.session == session) {
+            self.returned(task);
+            self.enter(&out.queue, (out.due, task));
+        }
+    }
+
+    /// Up to `limit` due tasks of the slots that `owns` names, which are then out at `session`.
+    pub fn take(
+        &mut self,
+        rows: &(impl ReadRows + ?Sized),
+        now: UnixMs,
+        session: SessionId,
+        owns: impl Fn(Slot) -> bool,
+        limit: usize,
+    ) -> Vec<TaskId> {
+        let mut taken = Vec::new();
+        if !self.absent.is_empty() {
+            return taken;
+        }
+        self.wake(now);
+        self.turns.own(session, owns);
+        while taken.len() < limit {
+            let Some(turn) = self.turns.next(session) else {
+                break;
+            };
+            let (before, most) = (taken.len(), turn.tasks_max.min(limit - taken.len()));
+            self.take_from(rows, now, session, turn.queue, most, &mut taken);
+            self.turns.took(session, &turn, taken.len() - before);
+        }
+        taken
+    }
+
+    /// When the next queue that now waits comes due; none if a queue is due already or none waits.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    fn wake(&mut self, now: UnixMs) {
+        while let Some((due, id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, id));
+            self.ready(id);
+        }
+    }
+
+    /// A queue may have due tasks that may go out.
+    fn ready(&mut self, id: QueueId) {
+        if let Some(head) = self.queues.get_mut(&id) {
+            head.wait = Wait::Turn;
+            self.turns.insert(&head.queue);
+        }
+    }
+
+    /// One turn of a queue, after which it waits for its next turn or for what keeps it from having one.
+    fn take_from(
+        &mut self,
+        rows: &(impl ReadRows + ?Sized),
+        now: UnixMs,
+        session: SessionId,
+        id: QueueId,
+        tasks_max: usize,
+        taken: &mut Vec<TaskId>,
+    ) {
+        let head = &self.queues[&id];
+        let (queue, cursor) = (head.queue, head.cursor);
+        let weight = self.turns.weight(queue.tenant);
+        let next = match self.sites.room(queue.site, weight, head.in_flight) {
+            Room::Tasks(room) => {
+                let found = self.find(rows, now, id, cursor, tasks_max.min(room));
+                self.give(session, queue, now, found, tasks_max.min(room), taken)
+            }
+            Room::OwnShareUsed => Wait::Returns,
+            Room::Full => {
+                self.sites.park(queue.site, id);
+                Wait::Room
+            }
+        };
+        if next != Wait::Turn {
+            self.pause(id, next);
+        }
+        self.unpark(queue.site);
+    }
+
+    /// The first tasks of a queue that are not out: the due ones that are wanted, and one more, which tells when the
+    /// queue is due again.
+    fn find(
+        &self,
+        rows: &(impl ReadRows + ?Sized),
+        now: UnixMs,
+        id: QueueId,
+        cursor: Place,
+        wanted: usize,
+    ) -> Vec<Place> {
+        let mut found = Vec::with_capacity(wanted + 1);
+        query::scan_due(rows, id, cursor, &mut |due, task| {
+            // Tasks that are out may stand behind a cursor that was set back; there are few.
+            if !self.out.contains_key(&task) {
+                found.push((due, task));
+            }
+            due <= now && found.len() <= wanted
+        });
+        found
+    }
+
+    /// Gives a session what was found; returns what the queue then waits for.
+    fn give(
+        &mut self,
+        session: SessionId,
+        queue: Queue,
+        now: UnixMs,
+        found: Vec<Place>,
+        wanted: usize,
+        taken: &mut Vec<TaskId>,
+    ) -> Wait {
+        let head = self.queues.get_mut(&queue.id);
+        let head = head.expect("only known queues have turns");
+        let mut wait = Wait::Idle;
+        let mut given = 0;
+        for (due, task) in found {
+            head.cursor = (due, task);
+            if due > now || given == wanted {
+                wait = if due > now {
+                    Wait::Until(due)
+                } else {
+                    Wait::Turn
+                };
+                break;
+            }
+            given += 1;
+            head.cursor.1.number = task.number.saturating_add(1);
+            let out = Out {
+                session,
+                queue,
+                due,
+            };
+            self.out.insert(task, out);
+            taken.push(task);
+        }
+        head.in_flight += given;
+        self.sites.went_out(queue.site, given);
+        wait
+    }
+
+    /// A queue that found its site full has turns again if there is room.
+    fn unpark(&mut self, site: SiteKey) {
+        if let Some(parked) = self.sites.unpark(site) {
+            self.ready(parked);
+        }
+    }
+
+    /// A queue has no turns until something happens.
+    fn pause(&mut self, id: QueueId, wait: Wait) {
+        let head = self.queues.get_mut(&id).expect("only known queues pause");
+        self.turns.remove(&head.queue);
+        head.wait = wait;
+        match wait {
+            Wait::Until(due) => {
+                self.timers.insert((due, id));
+            }
+            Wait::Idle if head.in_flight == 0 => self.forget(id),
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, id: QueueId) {
+        if let Some(head) = self.queues.remove(&id) {
+            let weight = self.turns.weight(head.queue.tenant);
+            self.sites.remove_weight(head.queue.site, weight);
+        }
+    }
+
+    /// A task is no longer out.
+    fn returned(&mut self, task: TaskId) {
+        let Some(out) = self.out.remove(&task) else {
+            return;
+        };
+        let Some(head) = self.queues.get_mut(&out.queue.id) else {
+            return;
+        };
+        head.in_flight -= 1;
+        let wait = head.wait;
+        if wait == Wait::Idle && head.in_flight == 0 {
+            self.forget(out.queue.id);
+        } else if wait == Wait::Returns {
+            self.ready(out.queue.id);
+        }
+        self.sites.came_back(out.queue.site);
+        self.unpark(out.queue.site);
+    }
+
+    /// A task waits at `place`.
+    fn enter(&mut self, queue: &Queue, place: Place) {
+        let id = queue.id;
+        if !self.queues.contains_key(&id) {
+            let weight = self.turns.weight(queue.tenant);
+            self.sites.add_weight(queue.site, weight);
+        }
+        let head = self.queues.entry(id).or_insert(Head {
+            queue: *queue,
+            cursor: place,
+            in_flight: 0,
+            wait: Wait::Idle,
+        });
+        head.cursor = head.cursor.min(place);
+        match head.wait {
+            Wait::Until(due) if due <= place.0 => return,
+            Wait::Until(due) => {
+                self.timers.remove(&(due, id));
+            }
+            Wait::Idle => {}
+            Wait::Turn | Wait::Returns | Wait::Room => return,
+        }
+        head.wait = Wait::Until(place.0);
+        self.timers.insert((place.0, id));
+    }
+}
+
+#[cfg(test)]
+mod tests;

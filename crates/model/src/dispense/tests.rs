@@ -1,0 +1,418 @@
+//! Who gets what, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mail::BodyRef;
+use crate::rows::{MemoryRows, Rows};
+use crate::spool::{Accept, Command, NewTask, apply};
+use crate::{
+    Domain, Envelope, GroupId, MessageId, NodeId, Notify, Priority, Recipient, SessionId, Slot,
+};
+
+const NOW: UnixMs = UnixMs(1_000);
+
+/// One message to one recipient.
+#[derive(Debug, Clone, Copy)]
+struct Mail {
+    tenant: u8,
+    domain: u8,
+    priority: Priority,
+    /// Of the slots that the site has.
+    nth: u16,
+}
+
+impl Mail {
+    fn domain(&self) -> Domain {
+        Domain::new(&format!("d{}.test", self.domain))
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::of(self.domain().as_str(), self.nth)
+    }
+
+    fn queue(&self) -> Queue {
+        let tenant = format!("t{}", self.tenant);
+        Queue::of(
+            &self.domain(),
+            &tenant,
+            "default",
+            self.priority,
+            self.slot(),
+        )
+    }
+}
+
+/// Rows, the dispenser that follows them, and what is known of each task.
+#[derive(Default)]
+struct World {
+    rows: MemoryRows,
+    dispenser: Dispenser,
+    mails: HashMap<TaskId, Mail>,
+    accepted: u64,
+}
+
+impl World {
+    fn accept(&mut self, mail: Mail) {
+        self.accepted += 1;
+        let id = MessageId::new(UnixMs(self.accepted), GroupId(1), self.accepted);
+        let recipient = Recipient {
+            address: format!("u@{}", mail.domain()),
+            notify: Notify::default(),
+            orcpt: None,
+        };
+        let accept = Accept {
+            id,
+            envelope: envelope(mail.tenant, mail.priority),
+            body: BodyRef {
+                bytes: 1,
+                crc32c: 0,
+                acks: vec![NodeId(1)],
+            },
+            tasks: NewTask::plan([(mail.domain(), recipient)], 1, |_| mail.slot()),
+            about: None,
+        };
+        let task = TaskId {
+            message: id,
+            number: 0,
+        };
+        self.mails.insert(task, mail);
+        self.apply(&Command::Accept(Box::new(accept)));
+    }
+
+    fn apply(&mut self, command: &Command) {
+        let applied = apply(&mut self.rows, NOW, command);
+        for effect in &applied.effects {
+            self.dispenser.on_effect(effect);
+        }
+    }
+
+    /// A task is done with.
+    fn end(&mut self, task: TaskId) {
+        let by = "test".to_owned();
+        let message = task.message;
+        self.apply(&Command::Delete { message, by });
+    }
+
+    fn take(&mut self, session: u64, sessions: u64, limit: usize) -> Vec<TaskId> {
+        let owns = |slot: Slot| u64::from(slot.0) % sessions == session;
+        let id = SessionId(session + 1);
+        self.dispenser.take(&self.rows, NOW, id, owns, limit)
+    }
+}
+
+fn envelope(tenant: u8, priority: Priority) -> Envelope {
+    Envelope {
+        tenant: format!("t{tenant}"),
+        priority,
+        ..crate::spool::tests::envelope()
+    }
+}
+
+fn weights(of: &[u32]) -> Weights {
+    let names: Vec<String> = (0..of.len()).map(|n| format!("t{n}")).collect();
+    names
+        .iter()
+        .map(String::as_str)
+        .zip(of.iter().copied())
+        .collect()
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop::sample::select(vec![Priority::Transactional, Priority::Bulk])
+}
+
+fn mail() -> impl Strategy<Value = Mail> {
+    (0..4u8, 0..6u8, priority(), 0..3u16).prop_map(|(tenant, domain, priority, nth)| Mail {
+        tenant,
+        domain,
+        priority,
+        nth,
+    })
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Accept(Mail),
+    Take(u64, usize),
+    /// Some of what is out is done with, or comes back.
+    End(usize),
+    GiveBack(usize),
+    SessionGone(u64),
+    SetWeights(Vec<u32>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => mail().prop_map(Step::Accept),
+        4 => (0..3u64, 1..9usize).prop_map(|(session, limit)| Step::Take(session, limit)),
+        2 => (0..50usize).prop_map(Step::End),
+        1 => (0..50usize).prop_map(Step::GiveBack),
+        1 => (0..3u64).prop_map(Step::SessionGone),
+        1 => prop::collection::vec(1..9u32, 4).prop_map(Step::SetWeights),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_due_task_goes_out_once_to_the_owner_of_its_slot(steps in prop::collection::vec(step(), 0..150)) {
+        const SESSIONS: u64 = 3;
+        let mut world = World::default();
+        let mut out: BTreeMap<TaskId, u64> = BTreeMap::new();
+        let mut waiting: BTreeSet<TaskId> = BTreeSet::new();
+        // The rest is taken at the end.
+        let rest = (0..SESSIONS).map(|session| Step::Take(session, 1_000));
+        for step in steps.into_iter().chain(rest) {
+            match step {
+                Step::Accept(mail) => {
+                    world.accept(mail);
+                    let new = world.mails.keys().filter(|task| !out.contains_key(task));
+                    waiting.extend(new.copied().collect::<Vec<_>>());
+                }
+                Step::Take(session, limit) => {
+                    for task in world.take(session, SESSIONS, limit) {
+                        prop_assert!(waiting.remove(&task), "{} is out or done", task);
+                        let mail = world.mails[&task];
+                        prop_assert_eq!(u64::from(mail.slot().0) % SESSIONS, session);
+                        let earlier = waiting.iter().find(|other| {
+                            **other < task && world.mails[other].queue() == mail.queue()
+                        });
+                        prop_assert_eq!(earlier, None, "its queue has an earlier one");
+                        out.insert(task, session);
+                    }
+                }
+                Step::End(nth) => {
+                    if let Some(task) = out.keys().nth(nth).copied() {
+                        out.remove(&task);
+                        world.mails.remove(&task);
+                        world.end(task);
+                    }
+                }
+                Step::GiveBack(nth) => {
+                    if let Some((task, session)) = out.iter().nth(nth).map(|(t, s)| (*t, *s)) {
+                        out.remove(&task);
+                        waiting.insert(task);
+                        world.dispenser.give_back(SessionId(session + 1), task);
+                    }
+                }
+                Step::SessionGone(session) => {
+                    let gone = out.extract_if(.., |_, holder| *holder == session);
+                    waiting.extend(gone.map(|(task, _)| task));
+                    world.dispenser.session_gone(SessionId(session + 1));
+                }
+                Step::SetWeights(of) => world.dispenser.set_weights(weights(&of)),
+            }
+        }
+        prop_assert_eq!(waiting, BTreeSet::new(), "all that is due goes out");
+        prop_assert_eq!(world.dispenser.in_flight(), out.len());
+    }
+
+    /// I18: between two tasks of a tenant with due mail, each other tenant has at most one turn: TURN tasks for each unit
+    /// of its weight.
+    #[test]
+    fn no_tenant_waits_for_more_than_one_round(
+        given in prop::collection::vec(1..6u32, 2..5),
+        limits in prop::collection::vec(1..30usize, 1..20),
+    ) {
+        let mut world = World::default();
+        world.dispenser.set_weights(weights(&given));
+        for tenant in 0..given.len() as u8 {
+            for n in 0..60 {
+                let priority = if n % 3 == 0 { Priority::Transactional } else { Priority::Bulk };
+                world.accept(Mail { tenant, domain: n % 6, priority, nth: 0 });
+            }
+        }
+        let mut order = Vec::new();
+        for limit in limits.into_iter().cycle() {
+            let taken = world.take(0, 1, limit);
+            if taken.is_empty() {
+                break;
+            }
+            order.extend(taken.into_iter().map(|task| usize::from(world.mails[&task].tenant)));
+        }
+        prop_assert_eq!(order.len(), 60 * given.len());
+        for tenant in 0..given.len() {
+            let others = given.iter().sum::<u32>() - given[tenant];
+            let last = order.iter().rposition(|of| *of == tenant).unwrap_or(0);
+            let mut waited = 0;
+            for of in &order[..last] {
+                waited = if *of == tenant { 0 } else { waited + 1 };
+                prop_assert!(waited <= others as usize * turns::TURN, "tenant {} waits: {:?}", tenant, order);
+            }
+        }
+        // While all have due mail, what each has had is its weight's part, within one turn.
+        let first_done = (0..given.len()).filter_map(|t| order.iter().rposition(|of| *of == t)).min().unwrap_or(0);
+        let all: usize = given.iter().sum::<u32>() as usize;
+        for (tenant, weight) in given.iter().enumerate() {
+            let had = order[..first_done].iter().filter(|of| **of == tenant).count();
+            let part = first_done * *weight as usize / all;
+            let turn = (*weight as usize + 1) * turns::TURN;
+            prop_assert!(had.abs_diff(part) <= turn, "tenant {}: {} of {}, not {}", tenant, had, first_done, part);
+        }
+    }
+
+    #[test]
+    fn transactional_mail_goes_first_and_bulk_mail_has_its_floor(
+        limits in prop::collection::vec(1..9usize, 1..20),
+    ) {
+        let mut world = World::default();
+        for n in 0..200 {
+            for priority in [Priority::Bulk, Priority::Transactional] {
+                world.accept(Mail { tenant: 0, domain: n % 6, priority, nth: 0 });
+            }
+        }
+        let (mut transactional, mut bulk) = (0, 0);
+        for limit in limits.into_iter().cycle() {
+            for task in world.take(0, 1, limit) {
+                match world.mails[&task].priority {
+                    Priority::Transactional => transactional += 1,
+                    Priority::Bulk => bulk += 1,
+                }
+            }
+            if transactional == 200 {
+                break;
+            }
+            let floor = (transactional + bulk) / 5;
+            prop_assert!(bulk + 2 * turns::TURN >= floor, "{} bulk after {}", bulk, transactional);
+            prop_assert!(bulk <= floor + turns::TURN, "{} bulk after {}", bulk, transactional);
+        }
+    }
+}
+
+#[test]
+fn a_slow_site_is_shared_by_weight_and_takes_no_more_than_its_room() {
+    let mut world = World::default();
+    world.dispenser.set_weights(weights(&[1, 3]));
+    let bulk = |tenant, domain| Mail {
+        tenant,
+        domain,
+        priority: Priority::Bulk,
+        nth: 0,
+    };
+    for _ in 0..1_000 {
+        world.accept(bulk(0, 0));
+    }
+    let first = world.take(0, 1, 10_000);
+    assert_eq!(first.len(), IN_FLIGHT_PER_SITE);
+    for _ in 0..1_000 {
+        world.accept(bulk(1, 0));
+    }
+    world.accept(bulk(2, 1));
+    assert_eq!(world.take(0, 1, 10_000).len(), 1, "another site has room");
+    for task in first {
+        world.end(task);
+        world.take(0, 1, 10_000);
+    }
+    let out = world.dispenser.out.values();
+    let of_heavy = out.filter(|out| out.queue.tenant == bulk(1, 0).queue().tenant);
+    assert_eq!(of_heavy.count(), IN_FLIGHT_PER_SITE * 3 / 4);
+}
+
+#[test]
+fn queues_that_found_their_site_full_come_all_to_their_turn() {
+    let mut world = World::default();
+    let tenants = 2 * IN_FLIGHT_PER_SITE;
+    let all: Vec<String> = (0..tenants).map(|n| format!("t{n}")).collect();
+    let mut held = Vec::new();
+    for round in 0..2 {
+        for (n, tenant) in all.iter().enumerate() {
+            let queue = Queue::of(
+                &Domain::new("full.test"),
+                tenant,
+                "default",
+                Priority::Bulk,
+                Slot(1),
+            );
+            let message = MessageId::new(UnixMs(round), GroupId(1), n as u64);
+            let task = TaskId { message, number: 0 };
+            let due = UnixMs(1);
+            world
+                .rows
+                .put(crate::spool::key::due(queue.id, due, task), Vec::new());
+            world.dispenser.on_effect(&Effect::Due { queue, due, task });
+            held.push((queue, task));
+        }
+    }
+    let mut went = BTreeSet::new();
+    loop {
+        let taken = world.take(1, 2, 10_000);
+        assert!(world.dispenser.in_flight() <= IN_FLIGHT_PER_SITE);
+        if taken.is_empty() {
+            break;
+        }
+        for task in taken {
+            assert!(went.insert(task));
+            let (queue, _) = held
+                .iter()
+                .find(|(_, other)| *other == task)
+                .copied()
+                .expect("one of ours");
+            world
+                .rows
+                .delete(crate::spool::key::due(queue.id, UnixMs(1), task));
+            world.dispenser.on_effect(&Effect::Ended {
+                queue: queue.id,
+                task,
+            });
+        }
+    }
+    assert_eq!(went.len(), 2 * tenants);
+    assert!(world.dispenser.queues.is_empty());
+}
+
+/// `cargo test --release -p skein-model measure -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn measure_takes_with_many_queues_and_several_sessions() {
+    const QUEUES: u64 = 100_000;
+    const TASKS: u64 = 3;
+    let mut rows = MemoryRows::default();
+    let mut dispenser = Dispenser::default();
+    let due = UnixMs(1);
+    for n in 0..QUEUES {
+        let domain = Domain::new(&format!("d{n}.test"));
+        let (tenant, slot) = (format!("t{}", n % 1_000), Slot::of(domain.as_str(), 0));
+        let queue = Queue::of(&domain, &tenant, "default", Priority::Bulk, slot);
+        for nth in 0..TASKS {
+            let message = MessageId::new(UnixMs(n), GroupId(1), n * TASKS + nth);
+            let task = TaskId { message, number: 0 };
+            rows.put(crate::spool::key::due(queue.id, due, task), Vec::new());
+            dispenser.on_effect(&Effect::Due { queue, due, task });
+        }
+    }
+    // The first take of each session learns its slots, and the first of all wakes all queues.
+    let mut take = |session: u64, limit| {
+        let owns = |slot: Slot| u64::from(slot.0) % 3 == session;
+        dispenser.take(&rows, NOW, SessionId(session + 1), owns, limit)
+    };
+    (0..3).for_each(|session| drop(take(session, 1)));
+    for limit in [1, 64] {
+        let began = std::time::Instant::now();
+        let mut tasks = 0;
+        for n in 0..900 {
+            tasks += take(n % 3, limit).len();
+        }
+        let ns = began.elapsed().as_nanos();
+        println!(
+            "up to {limit} tasks: {} ns per take, {} ns per task",
+            ns / 900,
+            ns / tasks as u128
+        );
+    }
+    // One session has nothing to take beside a hundred thousand queues of others.
+    let began = std::time::Instant::now();
+    for _ in 0..900 {
+        let nobodys = |slot: Slot| u64::from(slot.0) > 2_000;
+        assert!(
+            dispenser
+                .take(&rows, NOW, SessionId(9), nobodys, 64)
+                .is_empty()
+        );
+    }
+    println!(
+        "nothing to take: {} ns per take",
+        began.elapsed().as_nanos() / 900
+    );
+}
