@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
     let files = [
         "skein/v1/admin.proto",
+        "skein/internal/v1/backup.proto",
         "skein/internal/v1/peer.proto",
         "skein/internal/v1/spool.proto",
         "skein/internal/v1/sessions.proto",

@@ -1,12 +1,16 @@
 //! A node as its users see it: real sockets, real disk.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod backup;
 mod clients;
+mod corruption;
 mod delivery;
+mod disk;
 mod drain;
 mod fan;
 mod postfix;
 mod priority;
+mod replicas;
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A node with its sink, as the tests over real processes start them.
 
+pub mod small_disk;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -95,7 +97,7 @@ impl Bench {
             more = extra.smtp,
             delivery = extra.delivery,
             sections = extra.sections,
-            data = bench.folder.path().join("data").display(),
+            data = bench.data().display(),
             smtp = bench.smtp,
             admin = bench.admin,
             http = bench.http,
@@ -103,6 +105,11 @@ impl Bench {
         );
         std::fs::write(bench.config(), config)?;
         Ok(bench)
+    }
+
+    /// Where the node keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     fn config(&self) -> PathBuf {
@@ -123,15 +130,29 @@ impl Bench {
         .await
     }
 
+    /// Starts it so that what a failpoint stands for fails when it is passed for the `count`th time.
+    pub async fn start_to_fail(&self, failpoint: &str, count: u32) -> Result<Node> {
+        self.start_with(vec![(
+            "SKEIN_FAIL_AT".into(),
+            format!("{failpoint}:{count}"),
+        )])
+        .await
+    }
+
     async fn start_with(&self, env: Vec<(String, String)>) -> Result<Node> {
+        let mut node = self.launch(env)?;
+        node.ready(READY).await?;
+        Ok(node)
+    }
+
+    /// Starts the process, whatever comes of it.
+    pub fn launch(&self, env: Vec<(String, String)>) -> Result<Node> {
         let binary = PathBuf::from(
             std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?,
         );
         let mut config = NodeConfig::serve(&binary, &self.config(), self.http);
         config.env = env;
-        let mut node = Node::start(config)?;
-        node.ready(READY).await?;
-        Ok(node)
+        Ok(Node::start(config)?)
     }
 
     /// Waits until everything that was acknowledged has arrived, and judges.

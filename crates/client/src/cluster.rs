@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
+use skein_model::disk::Room;
 use skein_model::meta::Fans;
 use skein_model::{GroupId, NodeId};
+use skein_wire::convert;
 use skein_wire::internal::{GroupView, HelloReply};
 use tokio::sync::{Notify, watch};
 
@@ -27,11 +29,27 @@ pub struct GroupInfo {
     pub voters: BTreeMap<NodeId, String>,
     /// Members on their way to being voters.
     pub learners: BTreeMap<NodeId, String>,
+    /// What the disks of these nodes have room for, where it is not everything.
+    pub filled: BTreeMap<NodeId, Room>,
 }
 
 impl GroupInfo {
     pub fn majority(&self) -> usize {
         self.voters.len() / 2 + 1
+    }
+
+    pub fn room(&self, node: NodeId) -> Room {
+        self.filled.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Whether a majority of the voters takes new mail, and the leader takes it over.
+    pub fn has_room(&self) -> bool {
+        let with_room = self.voters.keys();
+        let with_room = with_room.filter(|node| self.room(**node) == Room::Enough);
+        with_room.count() >= self.majority()
+            && self
+                .leader
+                .is_none_or(|leader| self.room(leader) < Room::Hard)
     }
 }
 
@@ -101,15 +119,6 @@ impl Cluster {
         self.view.borrow().get(&group).cloned().unwrap_or_default()
     }
 
-    /// Spool groups that have a leader, in order.
-    pub fn ready_spools(&self) -> Vec<GroupId> {
-        let view = self.view.borrow();
-        view.iter()
-            .filter(|(group, info)| **group != GroupId::META && info.leader.is_some())
-            .map(|(group, _)| *group)
-            .collect()
-    }
-
     /// The channel to a group's leader.
     pub fn leader(&self, group: GroupId) -> Option<(NodeId, Channel)> {
         let view = self.view.borrow();
@@ -143,7 +152,11 @@ async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
     loop {
         let hellos = known.iter().map(|address| shared.channels.hello(address));
         let replies: Vec<HelloReply> = join_all(hellos).await.into_iter().flatten().collect();
-        let view = merge(replies.iter().flat_map(|reply| &reply.groups));
+        let mut view = merge(replies.iter().flat_map(|reply| &reply.groups));
+        let filled = filled(&replies);
+        for info in view.values_mut() {
+            info.filled.clone_from(&filled);
+        }
         let is_whole = !view.is_empty() && view.values().all(|info| info.leader.is_some());
         known.clone_from(&shared.seeds);
         for info in view.values() {
@@ -181,6 +194,7 @@ fn merge<'r>(views: impl Iterator<Item = &'r GroupView>) -> View {
             leader: (group.leader != 0).then_some(NodeId(group.leader)),
             voters: members(group, true),
             learners: members(group, false),
+            filled: BTreeMap::new(),
         };
         let known = merged.entry(GroupId(id)).or_default();
         if (info.term, info.leader.is_some()) > (known.term, known.leader.is_some()) {
@@ -188,6 +202,14 @@ fn merge<'r>(views: impl Iterator<Item = &'r GroupView>) -> View {
         }
     }
     merged
+}
+
+fn filled(replies: &[HelloReply]) -> BTreeMap<NodeId, Room> {
+    let rooms = replies.iter().filter_map(|reply| {
+        let room = convert::room(reply.disk_room())?;
+        (room > Room::Enough).then_some((NodeId(reply.node), room))
+    });
+    rooms.collect()
 }
 
 fn members(group: &GroupView, voters: bool) -> BTreeMap<NodeId, String> {
@@ -208,6 +230,29 @@ mod tests {
             term,
             leader,
             ..GroupView::default()
+        }
+    }
+
+    #[test]
+    fn a_group_takes_mail_while_a_majority_and_its_leader_have_room() {
+        use Room::{Enough, Hard, Soft};
+        for (rooms, takes) in [
+            (vec![Enough], true),
+            (vec![Soft], false),
+            (vec![Hard, Enough, Enough], false),
+            (vec![Soft, Enough, Enough], true),
+            (vec![Enough, Hard, Enough], true),
+            (vec![Enough, Soft, Hard], false),
+            (vec![Enough, Hard, Soft, Enough, Enough], true),
+        ] {
+            let nodes = || (1..).map(NodeId).zip(&rooms);
+            let info = GroupInfo {
+                leader: Some(NodeId(1)),
+                voters: nodes().map(|(node, _)| (node, String::new())).collect(),
+                filled: nodes().map(|(node, room)| (node, *room)).collect(),
+                ..GroupInfo::default()
+            };
+            assert_eq!(info.has_room(), takes, "{rooms:?}, led by the first");
         }
     }
 

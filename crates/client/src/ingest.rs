@@ -5,23 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::Stream;
 use futures::future::join_all;
 use parking_lot::Mutex;
+use skein_model::disk::Room;
 use skein_model::spool::{Accept, NewTask};
 use skein_model::{BodyRef, Domain, GroupId, MessageId, NodeId, Recipient, UnixMs, codec};
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
 use skein_wire::internal::{
-    IngestItem, IngestReply, IngestRequest, ReadBodyRequest, ingest_item::Step, ingest_result,
+    IngestItem, IngestReply, IngestRequest, ingest_item::Step, ingest_result,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::SpoolError;
 use crate::channel::Channel;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, GroupInfo};
 
 /// Items that wait for the stream; a full queue holds the SMTP sessions back.
 const QUEUED_ITEMS: usize = 1024;
@@ -90,11 +89,29 @@ impl Spools {
             .clone()
     }
 
-    /// A group that can take a message, if there is one.
-    pub fn pick(&self, random: u64) -> Option<Spool> {
-        let ready = self.cluster.ready_spools();
-        let place = random.checked_rem(ready.len() as u64)?;
-        Some(self.get(ready[usize::try_from(place).ok()?]))
+    /// A group that can take a message.
+    ///
+    /// # Errors
+    /// No group has a leader, or the disks of those that have one are filled.
+    pub fn pick(&self, random: u64) -> Result<Spool, SpoolError> {
+        let view = self.cluster.view();
+        let is_led = |(group, info): &(&GroupId, &GroupInfo)| {
+            **group != GroupId::META && info.leader.is_some()
+        };
+        let led: Vec<_> = view.iter().filter(is_led).collect();
+        if led.is_empty() {
+            let text = "no spool group has a leader";
+            return Err(SpoolError::Unavailable(text.into()));
+        }
+        let with_room = led.into_iter().filter(|(_, info)| info.has_room());
+        let with_room: Vec<GroupId> = with_room.map(|(group, _)| *group).collect();
+        let place = random.checked_rem(with_room.len() as u64);
+        match place.and_then(|place| with_room.get(usize::try_from(place).ok()?)) {
+            Some(group) => Ok(self.get(*group)),
+            None => Err(SpoolError::Full(
+                "no spool group has a majority whose disks have room".into(),
+            )),
+        }
     }
 }
 
@@ -131,6 +148,14 @@ impl Spool {
     /// # Errors
     /// No voter of the group is known.
     pub fn begin(&self, now: UnixMs, random: u64) -> Result<Upload, SpoolError> {
+        self.begin_as(MessageId::new(now, self.group, random))
+    }
+
+    /// The same for a message that has its id.
+    ///
+    /// # Errors
+    /// No voter of the group is known.
+    pub fn begin_as(&self, id: MessageId) -> Result<Upload, SpoolError> {
         let info = self.cluster.group(self.group);
         if info.leader.is_none() {
             return Err(SpoolError::Unavailable(format!(
@@ -139,17 +164,24 @@ impl Spool {
             )));
         }
         // Learners get bodies too, or they would lack the latest ones for ever; they do not count.
+        // One whose disk is full would refuse them, and pulls them later.
         let replicas = info.voters.iter().chain(&info.learners);
+        let replicas = replicas.filter(|(node, _)| info.room(**node) < Room::Hard);
         let replicas = replicas.map(|(node, address)| Replica {
             votes: info.voters.contains_key(node),
             stream: self.open_stream(*node, address),
         });
-        Ok(Upload {
-            id: MessageId::new(now, self.group, random),
+        let upload = Upload {
+            id,
             majority: info.majority(),
             replicas: replicas.collect(),
             done: false,
-        })
+        };
+        if upload.voters() < upload.majority {
+            let text = format!("too many disks of group {} are full", self.group);
+            return Err(SpoolError::Full(text));
+        }
+        Ok(upload)
     }
 
     /// Returns when the message is committed.
@@ -201,38 +233,6 @@ impl Spool {
                 "an accept was answered with {other:?}"
             ))),
         }
-    }
-
-    /// The bytes of a stored message from `offset` on, from the first voter that has them.
-    pub async fn read_body(
-        &self,
-        id: MessageId,
-        offset: u64,
-    ) -> Result<impl Stream<Item = Result<Bytes, SpoolError>> + Send + Unpin + 'static, SpoolError>
-    {
-        let info = self.cluster.group(self.group);
-        let mut voters: Vec<_> = info.voters.iter().collect();
-        voters.sort_by_key(|(node, _)| info.leader != Some(**node));
-        let mut last = SpoolError::Unavailable(format!("group {} has no voter", self.group));
-        for (_, address) in voters {
-            let request = ReadBodyRequest {
-                id: convert::message_id_bytes(id),
-                offset,
-            };
-            match client(self.cluster.channel(address))
-                .read_body(request)
-                .await
-            {
-                Ok(parts) => {
-                    return Ok(parts.into_inner().map(|part| match part {
-                        Ok(part) => Ok(part.data),
-                        Err(status) => Err(SpoolError::from_status("reading a body", &status)),
-                    }));
-                }
-                Err(status) => last = SpoolError::from_status("reading a body", &status),
-            }
-        }
-        Err(last)
     }
 
     fn open_stream(&self, node: NodeId, address: &str) -> Arc<IngestStream> {
@@ -396,9 +396,13 @@ impl Upload {
         self.check_majority()
     }
 
-    fn check_majority(&self) -> Result<(), SpoolError> {
+    fn voters(&self) -> usize {
         let voters = self.replicas.iter().filter(|replica| replica.votes);
-        if voters.count() < self.majority {
+        voters.count()
+    }
+
+    fn check_majority(&self) -> Result<(), SpoolError> {
+        if self.voters() < self.majority {
             return Err(SpoolError::Unavailable(
                 "too few voters take the body".into(),
             ));

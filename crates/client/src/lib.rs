@@ -1,5 +1,6 @@
 //! Typed gRPC clients with deadlines and retries.
 
+mod body;
 mod channel;
 mod cluster;
 mod ingest;

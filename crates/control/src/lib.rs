@@ -1,11 +1,14 @@
 //! The control function of a node: its Raft groups, the sessions of senders, dispensing, and the admin API.
 
 mod admin;
+mod backup;
 mod clock;
+mod disk;
 mod events;
 mod fans;
 mod forward;
 mod found;
+mod gauges;
 mod members;
 mod node_id;
 mod peer_service;
@@ -21,10 +24,12 @@ use std::time::Duration;
 
 pub use clock::now;
 pub use events::EventReader;
-use skein_client::{Channels, Connect};
+pub use gauges::Gauge;
+use skein_client::{Channels, Connect, Spools};
 use skein_model::spool::query;
 use skein_model::{GroupId, NodeId, SessionId, Slot, meta};
-use skein_store::{Bodies, Hooks, Machine, MetaMachine, Reader, SpoolMachine, Store};
+pub use skein_store::Options as StoreOptions;
+use skein_store::{Bodies, Disk, Hooks, Machine, MetaMachine, Reader, SpoolMachine, Store};
 use skein_wire::internal::peer_server::PeerServer;
 use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
@@ -32,12 +37,14 @@ use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::watch;
 use tonic::transport::server::{Router, Server};
 
+use crate::disk::Relief;
 use crate::forward::Forward;
 use crate::members::Members;
 use crate::peer_service::PeerService;
 use crate::raft::{Group, Network};
 use crate::sessions::SessionsService;
 use crate::spool::bodies::BodiesNeeded;
+use crate::spool::pace::Pace;
 use crate::spool::{Dispatch, SpoolService};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
@@ -62,6 +69,9 @@ pub struct Config {
     /// Spool groups that a new cluster has.
     pub spool_groups: u16,
     pub connect: Connect,
+    pub store: StoreOptions,
+    /// What bodies that this node lacks may take of the network and the disks, together.
+    pub pull_bytes_per_second: u64,
 }
 
 impl std::fmt::Debug for Config {
@@ -107,6 +117,7 @@ pub(crate) struct SpoolGroup {
     pub dispatch: Arc<Dispatch>,
     pub node: NodeId,
     pub bodies_needed: BodiesNeeded,
+    pub disk: Arc<Disk>,
     /// What this node knows of the meta group.
     meta: Reader,
 }
@@ -159,11 +170,11 @@ impl Control {
         if node_id::is_removed(&config.data_dir) {
             return Err(Removed.into());
         }
-        let dir = config.data_dir.clone();
-        let store =
-            tokio::task::spawn_blocking(move || Store::open(&dir, skein_store::Options::default()))
-                .await
-                .expect("opening the store does not panic")?;
+        let (dir, options) = (config.data_dir.clone(), config.store.clone());
+        let store = tokio::task::spawn_blocking(move || Store::open(&dir, options))
+            .await
+            .expect("opening the store does not panic")?;
+        tokio::spawn(disk::watch(store.disk().clone()));
         let peers = Channels::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
         let (given, made) = (config.spool_groups, meta::cluster(&meta_reader));
@@ -184,9 +195,10 @@ impl Control {
         let meta = meta.await?;
         let mut groups = BTreeMap::from([(GroupId::META, meta.clone())]);
         let mut spools = BTreeMap::new();
+        let pace = Arc::new(Pace::new(config.pull_bytes_per_second));
         for number in 1..=config.spool_groups {
             let id = GroupId(number);
-            let spool = start_spool(&store, &peers, node, id, meta_reader.clone()).await?;
+            let spool = start_spool(&store, &peers, &pace, node, id, meta_reader.clone()).await?;
             groups.insert(id, spool.group.clone());
             spools.insert(id, spool);
         }
@@ -222,6 +234,12 @@ impl Control {
             .iter()
             .map(|(id, spool)| (*id, spool.reader.clone()));
         spool::sweep_orphans(control.store.bodies(), readers.collect());
+        let relief = Relief {
+            store: control.store.clone(),
+            spools: control.spools.clone(),
+            members: control.members(),
+        };
+        tokio::spawn(relief.run());
         Ok(control)
     }
 
@@ -307,8 +325,8 @@ impl Control {
         }
     }
 
-    /// The services that people use.
-    pub fn admin_router(&self) -> Router {
+    /// The services that people use. `spools` are this cluster's groups as clients reach them.
+    pub fn admin_router(&self, spools: Spools) -> Router {
         let admin = admin::AdminService {
             config: self.config.clone(),
             started_at: self.started_at,
@@ -317,7 +335,17 @@ impl Control {
             spools: self.spools.clone(),
             forward: self.forward(),
         };
-        Server::builder().add_service(AdminServer::new(admin))
+        let backup = backup::BackupService {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            meta: self.meta_reader.clone(),
+            groups: self.spools.clone(),
+            forward: self.forward(),
+            spools,
+        };
+        Server::builder()
+            .add_service(AdminServer::new(admin))
+            .add_service(backup.server())
     }
 
     /// The event logs of all groups, each from the first event that no sink has taken yet.
@@ -332,18 +360,6 @@ impl Control {
         readers.collect()
     }
 
-    /// What the groups hold together, for metrics.
-    pub fn open_messages(&self) -> OpenMessages {
-        let mut sum = OpenMessages::default();
-        for spool in self.spools.values() {
-            let state = skein_model::spool::query::state(&spool.reader);
-            sum.messages += state.open_messages;
-            sum.tasks += state.open_tasks;
-            sum.body_bytes += state.open_body_bytes;
-        }
-        sum
-    }
-
     pub fn is_ready(&self) -> bool {
         self.groups.values().all(|group| group.has_leader())
     }
@@ -355,14 +371,6 @@ impl Control {
             group.shutdown().await;
         }
     }
-}
-
-/// Messages with open recipients.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OpenMessages {
-    pub messages: u64,
-    pub tasks: u64,
-    pub body_bytes: u64,
 }
 
 async fn start_group<M: Machine>(
@@ -387,6 +395,7 @@ async fn start_group<M: Machine>(
 async fn start_spool(
     store: &Store,
     peers: &Channels,
+    pace: &Arc<Pace>,
     node: NodeId,
     id: GroupId,
     meta: Reader,
@@ -411,10 +420,13 @@ async fn start_spool(
         dispatch,
         node,
         bodies_needed: needed.clone(),
+        disk: store.disk().clone(),
         meta,
     };
     tokio::spawn(follow_leadership(spool.clone()));
-    tokio::spawn(spool::bodies::pull(spool.clone(), needed, peers.clone()));
+    let disk = store.disk().clone();
+    let pull = spool::bodies::pull(spool.clone(), needed, peers.clone(), disk, pace.clone());
+    tokio::spawn(pull);
     Ok(spool)
 }
 

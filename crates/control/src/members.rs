@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use skein_model::disk::Room;
 use skein_model::meta::{self, ClusterRow, Command, Member};
 use skein_model::{GroupId, NodeId, codec};
 use skein_store::Reader;
+use skein_wire::convert;
 use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::internal::{ElectRequest, JoinReply, JoinRequest};
 
@@ -154,6 +156,31 @@ impl Members {
             let _ = tokio::time::timeout(ANSWER_WITHIN, client.elect(request)).await;
         };
         group.hand_over(elect).await
+    }
+
+    /// While this node's disk is full: whoever has room leads instead, if there is such a voter.
+    pub async fn leave_to_those_with_room(&self) {
+        let groups = self.forward.groups.values();
+        let left = groups
+            .filter(|group| group.is_leader())
+            .map(|group| async move {
+                for (_, address) in group.others() {
+                    let hello = self.forward.peers.hello(&address).await;
+                    let has_room = hello.is_some_and(|hello| {
+                        convert::room(hello.disk_room()).is_some_and(|room| room < Room::Hard)
+                    });
+                    if !has_room {
+                        continue;
+                    }
+                    match self.hand_over(group, &address).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::warn!(group = %group.id(), error, "leadership is not handed over");
+                        }
+                    }
+                }
+            });
+        join_all(left).await;
     }
 
     /// Before this node stops: nobody waits for an election then.

@@ -66,7 +66,10 @@ fn bad(error: &convert::BadPeer) -> Status {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let disk = self.store.disk().status();
         Ok(Response::new(HelloReply {
+            disk_room: skein_wire::convert::disk_room(disk.room).into(),
+            disk_used_percent: disk.used_percent.into(),
             node: self.members.node.0,
             is_member: self.groups()[&GroupId::META].is_member(),
             version: self.members.config.version.clone(),

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use skein_wire::v1::admin_client::AdminClient;
 use tonic::{Code, Status};
 
-use crate::{group, message, node, queue, slot, status, tenant};
+use crate::{backup, group, message, node, queue, slot, status, tenant};
 
 pub type Admin = AdminClient<skein_client::Channel>;
 
@@ -56,6 +56,11 @@ enum Command {
         #[command(subcommand)]
         command: group::Command,
     },
+    /// The whole state as a file, for when all is lost.
+    Backup {
+        #[command(subcommand)]
+        command: backup::Command,
+    },
     /// One message.
     Message {
         #[command(subcommand)]
@@ -66,7 +71,7 @@ enum Command {
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let channel = skein_client::connect(cli.server.clone())
         .with_context(|| format!("--server {:?} is not like http://host:port", cli.server))?;
-    let admin = AdminClient::new(channel);
+    let admin = AdminClient::new(channel.clone());
     let result = match cli.command {
         Command::Status => status::run(admin, cli.json).await,
         Command::Queue { command } => queue::run(admin, command, cli.json).await,
@@ -74,6 +79,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Slot { command } => slot::run(admin, command, cli.json).await,
         Command::Tenant { command } => tenant::run(admin, command, cli.json).await,
         Command::Group { command } => group::run(admin, command, cli.json).await,
+        Command::Backup { command } => backup::run(channel, command, cli.json).await,
         Command::Message { command } => message::run(admin, command, cli.json).await,
     };
     result.map_err(|error| match error.downcast::<Status>() {

@@ -94,11 +94,13 @@ impl<'s> Intake<'s> {
     }
 
     pub fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
-        self.spool = self.shared.spools.pick(rand::random());
-        if self.spool.is_none() {
-            let text = "No storage can take mail now, try again later";
-            return Some(Reply::new(451, (4, 3, 0), text));
-        }
+        self.spool = match self.shared.spools.pick(rand::random()) {
+            Ok(spool) => Some(spool),
+            Err(error) => {
+                self.shared.metrics.refused_at_mail.inc();
+                return Some(refusal(&error));
+            }
+        };
         self.mail = mail;
         self.recipients.clear();
         None
@@ -144,9 +146,9 @@ impl<'s> Intake<'s> {
         let at = now();
         let mut begun = self.spool.as_ref()?.begin(at, rand::random());
         if begun.is_err()
-            && let Some(another) = self.shared.spools.pick(rand::random())
+            && let Ok(another) = self.shared.spools.pick(rand::random())
         {
-            // The group lost its leader since MAIL.
+            // The group lost its leader since MAIL, or its room.
             begun = another.begin(at, rand::random());
             self.spool = Some(another);
         }

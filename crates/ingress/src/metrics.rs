@@ -10,6 +10,7 @@ pub struct Metrics {
     pub accepted: Counter,
     pub accepted_bytes: Counter,
     pub refused: Counter,
+    pub refused_at_mail: Counter,
 }
 
 impl Metrics {
@@ -34,6 +35,11 @@ impl Metrics {
             "skein_messages_refused",
             "Messages whose body came and that were not taken",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "skein_messages_refused_at_mail",
+            "MAIL commands refused because no spool group could take mail: no leader, or no room on disk",
+            metrics.refused_at_mail.clone(),
         );
         metrics
     }

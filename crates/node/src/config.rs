@@ -2,6 +2,7 @@
 
 mod cluster;
 mod delivery;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cluster::Cluster;
 pub use delivery::Delivery;
+pub use storage::Storage;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +22,7 @@ pub struct Config {
     pub role: Role,
     pub data_dir: PathBuf,
     pub cluster: Cluster,
+    pub storage: Storage,
     pub smtp: Smtp,
     pub admin: Listen,
     pub http: Listen,
@@ -201,6 +204,7 @@ impl Default for Config {
             role: Role::All,
             data_dir: PathBuf::from("skein-data"),
             cluster: Cluster::default(),
+            storage: Storage::default(),
             smtp: Smtp::default(),
             admin: Listen {
                 listen: loopback(7001),
@@ -336,6 +340,7 @@ impl Config {
             }
         }
         self.cluster.check(self.role)?;
+        self.storage.check()?;
         self.delivery.check()
     }
 
@@ -395,6 +400,10 @@ mod tests {
             (
                 "[delivery.retry]\nfirst = \"5h\"",
                 &["delivery.retry", "first"],
+            ),
+            (
+                "[storage]\nsoft_mark = 95",
+                &["storage", "soft_mark below hard_mark"],
             ),
             ("role = \"sendr\"", &["role", "line 1"]),
             ("role = \"sender\"", &["cluster.peers", "role"]),

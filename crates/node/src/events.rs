@@ -11,39 +11,61 @@ use skein_control::EventReader;
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Reply, UnixMs};
 
-/// The file is turned over at this size; four old ones are kept.
+/// The file is turned over at this size, or at a hundredth of a small disk; four old ones are kept.
 const FILE_BYTES_MAX: u64 = 256 << 20;
+const DISK_PARTS: u64 = 100;
 const OLD_FILES: u32 = 4;
 /// After a failed write, for instance on a full disk, the same events are written again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Writes events until the node stops.
-pub async fn write(mut events: EventReader, path: PathBuf) {
-    while let Some(batch) = events.next_batch().await {
-        let lines = lines(&batch);
-        loop {
-            let (file, bytes) = (path.clone(), lines.clone());
-            let written = tokio::task::spawn_blocking(move || append(&file, &bytes)).await;
-            match written {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => {
-                    tracing::error!(path = %path.display(), %error, "events cannot be written")
-                }
-                Err(error) => tracing::error!(%error, "writing events panicked"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-        events.done().await;
-    }
+#[derive(Debug, Clone)]
+pub struct Sink {
+    path: PathBuf,
+    file_bytes_max: u64,
 }
 
-fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    if file.metadata()?.len() >= FILE_BYTES_MAX {
-        rotate(path)?;
-        file = File::create(path)?;
+impl Sink {
+    pub fn new(path: PathBuf, disk_bytes: u64) -> Self {
+        let file_bytes_max = FILE_BYTES_MAX.min(disk_bytes / DISK_PARTS);
+        Self {
+            path,
+            file_bytes_max,
+        }
     }
-    file.write_all(bytes)
+
+    /// Writes events until the node stops.
+    pub async fn write(self, mut events: EventReader) {
+        while let Some(batch) = events.next_batch().await {
+            let mut lines = lines(&batch);
+            loop {
+                let (sink, bytes) = (self.clone(), lines.clone());
+                let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
+                match written {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => {
+                        tracing::error!(path = %self.path.display(), %error, "events cannot be written")
+                    }
+                    Err(error) => tracing::error!(%error, "writing events panicked"),
+                }
+                // A part may have been written: what comes next must not be glued to half a line.
+                if lines.first() != Some(&b'\n') {
+                    lines.insert(0, b'\n');
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            events.done().await;
+        }
+    }
+
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let path = &self.path;
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        if file.metadata()?.len() >= self.file_bytes_max {
+            rotate(path)?;
+            file = File::create(path)?;
+        }
+        file.write_all(bytes)
+    }
 }
 
 fn rotate(path: &Path) -> io::Result<()> {

@@ -1,24 +1,40 @@
-//! Ends the process the hard way at a place that a fault test names.
+//! Ends the process the hard way, or lets a call fail, at a place that a fault test names.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 
-/// `SKEIN_KILL_AT=NAME:COUNT` sends SIGKILL to this process when it passes the failpoint for the `COUNT`th time.
+/// `SKEIN_KILL_AT=NAME:COUNT` sends SIGKILL to this process when it passes the failpoint for the `COUNT`th time;
+/// `SKEIN_FAIL_AT=NAME:COUNT` lets the call fail that the failpoint stands for, that time and no other.
 pub fn arm() -> anyhow::Result<()> {
-    let Ok(text) = std::env::var("SKEIN_KILL_AT") else {
-        return Ok(());
+    if let Some((name, count)) = setting("SKEIN_KILL_AT")? {
+        let left = AtomicU64::new(count);
+        let kill_in_time = move || {
+            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                kill();
+            }
+        };
+        fail::cfg_callback(name, kill_in_time)
+            .map_err(|reason| anyhow::anyhow!("SKEIN_KILL_AT: {reason}"))?;
+    }
+    if let Some((name, count)) = setting("SKEIN_FAIL_AT")? {
+        let passes = count.saturating_sub(1);
+        fail::cfg(name, &format!("{passes}*off->1*return->off"))
+            .map_err(|reason| anyhow::anyhow!("SKEIN_FAIL_AT: {reason}"))?;
+    }
+    Ok(())
+}
+
+fn setting(variable: &str) -> anyhow::Result<Option<(String, u64)>> {
+    let Ok(text) = std::env::var(variable) else {
+        return Ok(None);
     };
-    let (name, count) = text
-        .split_once(':')
-        .context("SKEIN_KILL_AT: not NAME:COUNT")?;
-    let left = AtomicU64::new(count.parse().context("SKEIN_KILL_AT: not a count")?);
-    fail::cfg_callback(name, move || {
-        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            kill();
-        }
-    })
-    .map_err(|reason| anyhow::anyhow!("SKEIN_KILL_AT: {reason}"))
+    let parts = text.split_once(':');
+    let (name, count) = parts.with_context(|| format!("{variable}: not NAME:COUNT"))?;
+    let count = count
+        .parse()
+        .with_context(|| format!("{variable}: not a count"))?;
+    Ok(Some((name.to_owned(), count)))
 }
 
 fn kill() {

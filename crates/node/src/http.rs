@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use skein_control::OpenMessages;
+use skein_control::Gauge;
 
 /// What the port tells of.
 pub struct Health {
@@ -17,7 +17,7 @@ pub struct Health {
     /// The first thing that is not ready, if any.
     pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// None where no spool is.
-    pub state: Box<dyn Fn() -> Option<OpenMessages> + Send + Sync>,
+    pub gauges: Box<dyn Fn() -> Vec<Gauge> + Send + Sync>,
 }
 
 pub fn router(health: Arc<Health>) -> Router {
@@ -40,29 +40,9 @@ async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let mut text = String::new();
-    let state = (health.state)();
-    let gauges = state.map(|state| {
-        [
-            (
-                "skein_spool_messages",
-                "Messages with open recipients",
-                state.messages,
-            ),
-            (
-                "skein_spool_tasks",
-                "Tasks with open recipients",
-                state.tasks,
-            ),
-            (
-                "skein_spool_body_bytes",
-                "Bytes of open messages",
-                state.body_bytes,
-            ),
-        ]
-    });
-    for (name, help, value) in gauges.into_iter().flatten() {
+    for Gauge { name, help, value } in (health.gauges)() {
         text.push_str(&format!(
-            "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n"
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
         ));
     }
     if encode(&mut text, &health.registry).is_err() {

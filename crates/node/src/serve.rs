@@ -103,15 +103,19 @@ impl ControlPart {
                 stop.cancel();
             });
         }
+        let part = Self { control, channel };
+        let control = &part.control;
         tracing::info!(address = %admin.local_addr()?, "admin");
         let incoming = TcpIncoming::from(admin);
-        tokio::spawn(control.admin_router().serve_with_incoming(incoming));
+        let spools = Spools::new(cluster(config, Some(&part)));
+        tokio::spawn(control.admin_router(spools).serve_with_incoming(incoming));
         let path = config.events.path.clone();
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
-            tokio::spawn(events::write(reader, path.clone()));
+            let sink = events::Sink::new(path.clone(), control.disk_bytes());
+            tokio::spawn(sink.write(reader));
         }
-        Ok(Self { control, channel })
+        Ok(part)
     }
 }
 
@@ -246,6 +250,8 @@ fn control_config(config: &Config, data_dir: std::path::PathBuf) -> skein_contro
         peers: config.cluster.peers.clone(),
         spool_groups: config.cluster.spool_groups(),
         connect: connect_to_nodes(),
+        store: config.storage.options(),
+        pull_bytes_per_second: config.storage.pull_bytes_per_second,
     }
 }
 
@@ -276,7 +282,10 @@ fn health(
                 None
             }
         }),
-        state: Box::new(move || state.as_ref().map(|control| control.open_messages())),
+        gauges: Box::new(move || {
+            let gauges = state.as_ref().map(|control| control.gauges());
+            gauges.unwrap_or_default()
+        }),
     }
 }
 

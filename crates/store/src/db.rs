@@ -3,39 +3,84 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rocksdb::properties::TOTAL_SST_FILES_SIZE;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
     DBRecoveryMode,
 };
 use skein_model::GroupId;
+use skein_model::disk::Policy;
 
 use crate::bodies::Bodies;
-use crate::flusher::Flusher;
+use crate::disk::Disk;
+use crate::flusher::{Flusher, Mark};
 use crate::log::LogStore;
 use crate::machine::{Hooks, Machine, StateMachine};
 use crate::reader::Reader;
-use crate::snapshot::Incoming;
+use crate::snapshot::{Incoming, View};
 
 pub const LOG: &str = "log";
 pub const RAFT: &str = "raft";
 pub const STATE: &str = "state";
 pub const BODIES: &str = "bodies";
 
-/// Memory of RocksDB: blocks in cache, and rows not yet in files. Both are bounds for the whole node.
-#[derive(Debug, Clone)]
+/// Memory and disk of a store. Sizes that are not given follow from the disk's, so that a small one is not taken up by
+/// what is only claimed in advance.
+#[derive(Debug, Clone, Default)]
 pub struct Options {
-    pub block_cache_bytes: usize,
-    pub write_buffer_bytes: usize,
+    pub disk: Policy,
+    /// Of a file of bodies.
+    pub segment_bytes: Option<u64>,
+    /// Of RocksDB's write-ahead log before it is cut by writing what is in memory into files.
+    pub wal_bytes: Option<u64>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+/// What the options come to on a disk of some size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sizes {
+    segment_bytes: u64,
+    wal_bytes: u64,
+    /// Rows that are not yet in files: a bound for the whole node.
+    write_buffer_bytes: usize,
+}
+
+/// Blocks of files in memory: a bound for the whole node.
+const BLOCK_CACHE_BYTES: usize = 128 << 20;
+/// Holds a part of 1 MiB more than once.
+const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
+impl Options {
+    /// Of a test, which opens many stores.
+    #[cfg(test)]
+    pub fn small() -> Self {
         Self {
-            block_cache_bytes: 128 << 20,
-            write_buffer_bytes: 128 << 20,
+            disk: Policy {
+                ballast_bytes: Some(1 << 20),
+                ..Policy::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    fn sizes(&self, capacity: u64) -> Sizes {
+        let mib = |bytes: u64| bytes >> 20 << 20;
+        let segment = mib(capacity / 64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let wal = mib(capacity / 16).clamp(16 << 20, 512 << 20);
+        // The ballast must take all of them, and what compaction writes meanwhile.
+        let buffers = (self.disk.ballast(capacity) / 2).clamp(4 << 20, 128 << 20);
+        Sizes {
+            segment_bytes: self.segment_bytes.unwrap_or(segment),
+            wal_bytes: self.wal_bytes.unwrap_or(wal),
+            write_buffer_bytes: buffers as usize,
         }
     }
 }
+
+/// What to do about a database that lost something.
+const DAMAGED: &str = "This node must not go on without what it lost. In a cluster, move its data directory away and \
+     start it again: it joins as a new node. A node that is alone gets its state back with `skeinctl backup restore` \
+     into an empty data directory";
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -45,8 +90,21 @@ pub enum OpenError {
         #[source]
         source: rocksdb::Error,
     },
+    #[error("{}: the database is damaged: {reason}. {DAMAGED}", .path.display(), DAMAGED = DAMAGED)]
+    Damaged { path: PathBuf, reason: String },
+    #[error(
+        "{}: the disk is full, and there is no ballast left to give up: make room for at least {wanted_bytes} bytes, \
+         then start again: {source}",
+        .path.display()
+    )]
+    Full {
+        path: PathBuf,
+        wanted_bytes: u64,
+        #[source]
+        source: rocksdb::Error,
+    },
     #[error("{}: {source}", .path.display())]
-    Bodies {
+    Files {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -60,6 +118,8 @@ pub struct Store {
     flusher: Arc<Flusher>,
     bodies: Bodies,
     snapshots: PathBuf,
+    disk: Arc<Disk>,
+    sizes: Sizes,
 }
 
 impl Store {
@@ -68,30 +128,74 @@ impl Store {
     /// # Errors
     /// The directory is in use or cannot be written, or what it holds is damaged beyond a torn last write.
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
+        let files = |path: &Path| {
+            let path = path.to_owned();
+            |source| OpenError::Files { path, source }
+        };
+        let disk = Arc::new(Disk::open(dir, options.disk).map_err(files(dir))?);
+        let sizes = options.sizes(disk.status().usage.capacity);
         let path = dir.join("db");
-        let db = open_db(&path, &options).map_err(|source| OpenError::Database { path, source })?;
+        let db = open_db(&path, sizes).map_err(|source| explain(path, &disk, sizes, source))?;
         let db = Arc::new(db);
         // RocksDB is never closed: its threads would race with the process's own end if the last holder were one
         // of ours. Everything that matters is in the WAL, which the next start reads as after a crash.
         std::mem::forget(db.clone());
+        let mark = dir.join("durable");
+        let mark = Mark::open(&mark).map_err(files(&mark))?;
+        let (durable, found) = (mark.read().unwrap_or(0), db.latest_sequence_number());
+        if found < durable {
+            let path = dir.join("db");
+            let reason = format!("{durable} changes were durable, and {found} are left");
+            return Err(OpenError::Damaged { path, reason });
+        }
         let path = dir.join("bodies");
-        let bodies =
-            Bodies::open(&path, db.clone()).map_err(|source| OpenError::Bodies { path, source })?;
+        let bodies = Bodies::open(&path, sizes.segment_bytes, disk.clone(), db.clone());
         Ok(Arc::new(Self {
-            flusher: Arc::new(Flusher::start(db.clone())),
+            flusher: Arc::new(Flusher::start(db.clone(), mark)),
             db,
-            bodies,
+            bodies: bodies.map_err(files(&path))?,
             snapshots: dir.join("snapshots"),
+            disk,
+            sizes,
         }))
+    }
+
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
     }
 
     pub fn bodies(&self) -> Bodies {
         self.bodies.clone()
     }
 
+    /// Gives back what RocksDB holds for no row: logs whose rows are in memory, and files of purged Raft entries.
+    ///
+    /// Nothing is done on a disk that cannot take the files which are written for that: a flush that fails would end
+    /// the process.
+    pub fn relieve(&self) {
+        let log = column(&self.db, LOG);
+        let in_files = self.db.property_int_value_cf(log, TOTAL_SST_FILES_SIZE);
+        let needed = self.sizes.write_buffer_bytes as u64 + in_files.ok().flatten().unwrap_or(0);
+        if self.disk.status().usage.available < needed {
+            return;
+        }
+        for name in [LOG, RAFT, STATE, BODIES] {
+            if let Err(error) = self.db.flush_cf(column(&self.db, name)) {
+                tracing::warn!(%error, name, "rows in memory cannot be written to a file");
+                return;
+            }
+        }
+        self.db.compact_range_cf(log, None::<&[u8]>, None::<&[u8]>);
+    }
+
     /// The applied rows of a group.
     pub fn reader(&self, group: GroupId) -> Reader {
         Reader::new(self.db.clone(), group)
+    }
+
+    /// The applied rows of a group as they are now, whatever changes later.
+    pub fn view(&self, group: GroupId) -> View {
+        View::new(self.db.clone(), group.0.to_be_bytes())
     }
 
     /// The log and the state machine of a group, for openraft.
@@ -119,17 +223,43 @@ impl Store {
     }
 }
 
-fn open_db(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+/// Why the database could not be opened, and what to do.
+fn explain(path: PathBuf, disk: &Disk, sizes: Sizes, source: rocksdb::Error) -> OpenError {
+    // RocksDB tells a full disk from other failures to write only in words.
+    if disk.status().usage.available < sizes.write_buffer_bytes as u64 {
+        let wanted_bytes = 2 * sizes.write_buffer_bytes as u64;
+        return OpenError::Full {
+            path,
+            wanted_bytes,
+            source,
+        };
+    }
+    match source.kind() {
+        rocksdb::ErrorKind::Corruption => OpenError::Damaged {
+            path,
+            reason: source.into_string(),
+        },
+        _ => OpenError::Database { path, source },
+    }
+}
+
+fn open_db(path: &Path, sizes: Sizes) -> Result<DB, rocksdb::Error> {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
     let mut all = rocksdb::Options::default();
     all.create_if_missing(true);
     all.create_missing_column_families(true);
     // A torn tail is what a crash leaves; anything worse must not be passed over in silence.
     all.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    all.set_db_write_buffer_size(options.write_buffer_bytes);
-    all.set_max_total_wal_size(512 << 20);
+    // A log that is missing or shorter than it was when it was closed is damage too.
+    all.set_track_and_verify_wals_in_manifest(true);
+    // Whatever cannot be trusted stops writing; this process then ends.
+    all.set_paranoid_checks(true);
+    all.set_db_write_buffer_size(sizes.write_buffer_bytes);
+    all.set_max_total_wal_size(sizes.wal_bytes);
     all.set_max_background_jobs(2);
     all.set_keep_log_file_num(4);
+    // Of RocksDB's own diary.
+    all.set_max_log_file_size(4 << 20);
     all.set_bytes_per_sync(1 << 20);
     let column = |name: &str| {
         let mut blocks = BlockBasedOptions::default();
@@ -139,7 +269,9 @@ fn open_db(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
         let mut column = rocksdb::Options::default();
         column.set_block_based_table_factory(&blocks);
         column.set_compression_type(DBCompressionType::Lz4);
-        column.set_write_buffer_size(options.write_buffer_bytes / 4);
+        column.set_write_buffer_size(sizes.write_buffer_bytes / 4);
+        // Queues delete what they wrote: files that hold mostly deletions are cleared without waiting for more writes.
+        column.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
         if name == LOG {
             // Entries are written once, read by index and purged from the front: sorting them again is wasted work.
             column.set_compaction_style(DBCompactionStyle::Universal);
@@ -159,5 +291,31 @@ pub fn column<'d>(db: &'d DB, name: &str) -> &'d rocksdb::ColumnFamily {
 pub fn disk_failed(doing: &str, error: &dyn std::fmt::Display) -> ! {
     tracing::error!(%error, "{doing} failed; ending the process, so that nothing is acknowledged which is not on disk");
     eprintln!("skein: {doing} failed: {error}");
+    if error.to_string().contains("orruption") {
+        eprintln!("skein: {DAMAGED}");
+    }
     std::process::abort();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_disk_is_not_taken_up_by_what_is_claimed_in_advance() {
+        for (capacity_mib, segment, wal, buffers) in [
+            (64, 4, 16, 4),
+            (256, 4, 16, 6),
+            (4 << 10, 64, 256, 102),
+            (1 << 20, 64, 512, 128),
+        ] {
+            let sizes = Options::default().sizes(capacity_mib << 20);
+            let mib = (
+                sizes.segment_bytes >> 20,
+                sizes.wal_bytes >> 20,
+                sizes.write_buffer_bytes >> 20,
+            );
+            assert_eq!(mib, (segment, wal, buffers), "{capacity_mib} MiB");
+        }
+    }
 }

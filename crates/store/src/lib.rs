@@ -4,6 +4,7 @@
 
 mod bodies;
 mod db;
+mod disk;
 mod flusher;
 mod log;
 mod machine;
@@ -17,7 +18,8 @@ mod suite;
 
 pub use bodies::{Bodies, BodyError, BodyInfo};
 pub use db::{OpenError, Options, Store};
-pub use log::{LogStore, decode_entry, encode_entry};
+pub use disk::{Disk, DiskStatus};
+pub use log::{BadEntry, LogStore, decode_entry, encode_entry};
 pub use machine::{Hooks, Machine, MetaMachine, SpoolMachine, StateMachine};
 pub use reader::Reader;
 pub use snapshot::{Incoming, Received, View};

@@ -8,14 +8,15 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{
-    AnyError, CommittedLeaderId, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend,
-    StorageError, StorageIOError, Vote,
+    CommittedLeaderId, Entry, EntryPayload, ErrorSubject, ErrorVerb, LogId, OptionalSend,
+    StorageError, Vote,
 };
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteBatch};
+use skein_model::codec::CorruptRow;
 use skein_model::{GroupId, codec};
 use tokio::sync::oneshot;
 
-use crate::db::{LOG, RAFT, column};
+use crate::db::{LOG, RAFT, column, disk_failed};
 use crate::flusher::Flusher;
 use crate::types::{Batch, TypeConfig};
 
@@ -24,12 +25,16 @@ const READ_BYTES_MAX: usize = 1 << 20;
 
 type Failure = StorageError<u64>;
 
+/// The disk did not do what it was asked, or holds what nobody wrote: ends the process.
+///
+/// openraft would stop the one group that met it and leave its node a member of the others that looks well. The type is
+/// the one that openraft wants.
 pub(crate) fn failed(
     subject: ErrorSubject<u64>,
     verb: ErrorVerb,
-    error: impl std::error::Error + 'static,
+    error: impl std::error::Error,
 ) -> Failure {
-    StorageIOError::new(subject, verb, AnyError::new(&error)).into()
+    disk_failed(&format!("{verb:?} of {subject:?}"), &error)
 }
 
 #[derive(Encode, Decode)]
@@ -96,11 +101,20 @@ struct StoredVote {
     committed: bool,
 }
 
+/// Bytes that are no entry of this version, or a membership without a JSON form.
+#[derive(Debug, thiserror::Error)]
+pub enum BadEntry {
+    #[error(transparent)]
+    Row(#[from] CorruptRow),
+    #[error("the membership of an entry")]
+    Membership(#[from] serde_json::Error),
+}
+
 /// An entry as it is on disk, and as it goes to other nodes.
 ///
 /// # Errors
 /// Its membership has no JSON form.
-pub fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
+pub fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, BadEntry> {
     let payload = match entry.payload {
         EntryPayload::Blank => StoredPayload::Blank,
         EntryPayload::Normal(batch) => StoredPayload::Commands {
@@ -108,9 +122,7 @@ pub fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
             commands: batch.commands.into_iter().map(ByteVec::from).collect(),
         },
         EntryPayload::Membership(membership) => {
-            let json = serde_json::to_vec(&membership)
-                .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Write, e))?;
-            StoredPayload::Membership(ByteVec::from(json))
+            StoredPayload::Membership(ByteVec::from(serde_json::to_vec(&membership)?))
         }
     };
     let StoredLogId { term, node, index } = entry.log_id.into();
@@ -124,19 +136,15 @@ pub fn encode_entry(entry: Entry<TypeConfig>) -> Result<Vec<u8>, Failure> {
 
 /// # Errors
 /// The bytes are not an entry of this version.
-pub fn decode_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, Failure> {
-    let corrupt = |e| failed(ErrorSubject::Logs, ErrorVerb::Read, e);
-    let stored: StoredEntry = codec::decode(bytes).map_err(corrupt)?;
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, BadEntry> {
+    let stored: StoredEntry = codec::decode(bytes)?;
     let payload = match stored.payload {
         StoredPayload::Blank => EntryPayload::Blank,
         StoredPayload::Commands { at, commands } => EntryPayload::Normal(Batch {
             at,
             commands: commands.into_iter().map(Vec::from).collect(),
         }),
-        StoredPayload::Membership(json) => EntryPayload::Membership(
-            serde_json::from_slice(&json)
-                .map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))?,
-        ),
+        StoredPayload::Membership(json) => EntryPayload::Membership(serde_json::from_slice(&json)?),
     };
     let id = StoredLogId {
         term: stored.term,
@@ -226,7 +234,7 @@ impl LogStore {
             if !entries.is_empty() && bytes > bytes_max {
                 break;
             }
-            entries.push(decode_entry(&value)?);
+            entries.push(read_entry(&value)?);
         }
         Ok(entries)
     }
@@ -238,6 +246,10 @@ impl LogStore {
             self.log_key(until),
         );
     }
+}
+
+fn read_entry(bytes: &[u8]) -> Result<Entry<TypeConfig>, Failure> {
+    decode_entry(bytes).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))
 }
 
 const VOTE: u8 = b'v';
@@ -286,7 +298,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let last_log_id = match last {
             Some(row) => {
                 let (_, value) = row.map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, e))?;
-                Some(decode_entry(&value)?.log_id)
+                Some(read_entry(&value)?.log_id)
             }
             None => last_purged_log_id,
         };
@@ -337,7 +349,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut batch = WriteBatch::default();
         for entry in entries {
             let key = self.log_key(entry.log_id.index);
-            batch.put_cf(column(&self.db, LOG), key, encode_entry(entry)?);
+            let entry =
+                encode_entry(entry).map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Write, e))?;
+            batch.put_cf(column(&self.db, LOG), key, entry);
         }
         self.db
             .write(batch)

@@ -314,7 +314,7 @@ impl<M: Machine> StateMachine<M> {
     fn copy(&self, view: &View) -> io::Result<Received> {
         let mut incoming = Incoming::create(&self.folder, GroupId(u16::from_be_bytes(self.group)))?;
         let (mut rows, mut result) = (0, Ok(()));
-        view.scan(&mut |key, value| {
+        view.scan_all(&mut |key, value| {
             rows += 1;
             result = incoming.push(key, value);
             result.is_ok()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions, SnapshotWithThreadMode};
 use self_cell::self_cell;
 use skein_model::GroupId;
+use skein_model::rows::ReadRows;
 
 use crate::db::{RAFT, STATE, column, disk_failed};
 
@@ -49,13 +50,18 @@ impl View {
     }
 
     /// Every row in order of its key, until `visit` returns false.
-    pub fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+    pub fn scan_all(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.scan_from(&[], visit);
+    }
+
+    fn scan_from(&self, from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         let mut options = ReadOptions::default();
         let end = (u16::from_be_bytes(self.group) + 1).to_be_bytes();
         options.set_iterate_upper_bound(end.to_vec());
         // Passing through the cache once would push out what is read often.
         options.fill_cache(false);
-        let mode = IteratorMode::From(&self.group, Direction::Forward);
+        let start = [&self.group, from].concat();
+        let mode = IteratorMode::From(&start, Direction::Forward);
         let state = column(self.db.borrow_owner(), STATE);
         for row in self
             .db
@@ -71,6 +77,23 @@ impl View {
                 Err(error) => disk_failed("reading the state", &error),
             }
         }
+    }
+}
+
+impl ReadRows for View {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let state = column(self.db.borrow_owner(), STATE);
+        let key = [&self.group, key].concat();
+        match self.db.borrow_dependent().get_cf(state, key) {
+            Ok(value) => value,
+            Err(error) => disk_failed("reading the state", &error),
+        }
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.scan_from(prefix.max(from), &mut |key, value| {
+            key.starts_with(prefix) && visit(key, value)
+        });
     }
 }
 

@@ -21,7 +21,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine<MetaMachine>, (TempDir, Arc
     ) -> Result<((TempDir, Arc<Store>), LogStore, StateMachine<MetaMachine>), StorageError<u64>>
     {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let store = Store::open(dir.path(), Options::small()).unwrap();
         let (log, machine) = store.group(GroupId(7), MetaMachine, Hooks::default())?;
         Ok(((dir, store), log, machine))
     }

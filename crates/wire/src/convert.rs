@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use skein_model::codec::{self, CorruptRow};
+use skein_model::disk::Room;
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Epoch, MessageId, Slot, TaskId};
 
-use crate::internal::{self, OwnedSlot};
+use crate::internal::{self, DiskRoom, OwnedSlot};
 use crate::v1::HistoryEntry;
 
 /// A peer sent something that no version of ours sends.
@@ -57,6 +58,24 @@ pub fn owned_slots<'s>(slots: impl IntoIterator<Item = &'s (Slot, Epoch)>) -> Ve
 
 pub fn row<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, BadMessage> {
     Ok(codec::decode(bytes)?)
+}
+
+pub fn disk_room(room: Room) -> DiskRoom {
+    match room {
+        Room::Enough => DiskRoom::Enough,
+        Room::Soft => DiskRoom::Soft,
+        Room::Hard => DiskRoom::Hard,
+    }
+}
+
+/// None when the peer does not say.
+pub fn room(room: DiskRoom) -> Option<Room> {
+    match room {
+        DiskRoom::Unspecified => None,
+        DiskRoom::Enough => Some(Room::Enough),
+        DiskRoom::Soft => Some(Room::Soft),
+        DiskRoom::Hard => Some(Room::Hard),
+    }
 }
 
 pub fn problem(kind: internal::problem::Kind, text: impl Into<String>) -> internal::Problem {

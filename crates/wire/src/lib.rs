@@ -2,6 +2,7 @@
 //!
 //! The only crate that knows protobuf.
 
+pub mod backup_file;
 pub mod convert;
 
 /// The public API.

@@ -25,6 +25,8 @@ use crate::StartError;
 const ELECTION_MAX_MS: u64 = 1300;
 /// Entries that a member may lack and still count as up to date: those of about one heartbeat.
 const NEARLY: u64 = 100;
+/// Entries that stay when the log is purged for room: what a member lacks that was away for a few seconds.
+const KEPT_ENTRIES: u64 = 200;
 /// A change waits for what is being replicated; one that takes longer is looked at again.
 const CHANGE_WITHIN: Duration = Duration::from_secs(20);
 /// One round of votes, and another if two stand.
@@ -97,6 +99,16 @@ impl Group {
         self.raft.ensure_linearizable().await.is_ok()
     }
 
+    /// Completes when this node has applied the entry of this number.
+    pub async fn applies(&self, index: u64) {
+        let mut metrics = self.raft.metrics();
+        let applied = metrics.wait_for(|now| now.last_applied.is_some_and(|id| id.index >= index));
+        if applied.await.is_err() {
+            // The group has stopped, and applies nothing any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Completes when this node begins or ceases to lead.
     pub async fn role_changed(&self) {
         let mut metrics = self.raft.metrics();
@@ -166,6 +178,7 @@ impl Group {
                     voter: voters.contains(id),
                 })
                 .collect(),
+            applied: metrics.last_applied.map_or(0, |id| id.index),
             // What this group keeps beside its rows is not known here.
             bodies_complete: false,
         }
@@ -244,6 +257,21 @@ impl Group {
         match moved {
             true => Ok(()),
             false => Err("the other node was not elected".to_owned()),
+        }
+    }
+
+    /// Lets go of entries that are applied, for a disk that is full: a member that lacks some of them gets a snapshot.
+    pub async fn purge(&self) {
+        let last = self.raft.metrics().borrow().snapshot;
+        if let Some(last) = last {
+            let upto = last.index.saturating_sub(KEPT_ENTRIES);
+            if let Err(error) = self.raft.trigger().purge_log(upto).await {
+                tracing::warn!(group = %self.id, %error, "no purge");
+            }
+        }
+        // The next purge goes up to here.
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            tracing::warn!(group = %self.id, %error, "no snapshot");
         }
     }
 

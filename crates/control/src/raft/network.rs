@@ -156,7 +156,7 @@ fn parts(
 fn read_rows(view: &View, parts: &mpsc::Sender<Part>) {
     let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
     let mut is_open = true;
-    view.scan(&mut |key, value| {
+    view.scan_all(&mut |key, value| {
         count += 1;
         bytes += key.len() + value.len();
         rows.push(SnapshotRow {

@@ -1,20 +1,24 @@
-//! Bodies that this replica lacks: pulled from those that have them.
+//! Bodies that this replica lacks or has damaged: pulled from those that have them.
 
-use skein_client::Channels;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
+use skein_client::{Channel, Channels};
+use skein_model::disk::Room;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{key, query};
-use skein_model::{MessageId, NodeId, UnixMs};
-use skein_store::Bodies;
+use skein_model::{BodyRef, MessageId, NodeId, UnixMs};
+use skein_store::{Bodies, BodyError, Disk};
 use skein_wire::convert;
 use skein_wire::internal::ReadBodyRequest;
 use skein_wire::internal::spool_client::SpoolClient;
 
+use super::pace::Pace;
 use crate::{MESSAGE_BYTES_MAX, SpoolGroup};
 
 /// A copy that is on its way from the intake has this long to arrive before it is pulled.
@@ -24,22 +28,31 @@ const LOOK: Duration = Duration::from_secs(1);
 const LISTED_MAX: usize = 100_000;
 /// Between two looks through all open messages.
 const LOOK_THROUGH: Duration = Duration::from_secs(300);
+/// Enough that the way to the others and back costs nothing; the pace is what limits them.
+const PULLS_AT_ONCE: usize = 4;
 
 /// Messages that were committed before their bytes came here.
 #[derive(Clone)]
 pub struct BodiesNeeded {
     node: NodeId,
-    since: Arc<Mutex<BTreeMap<MessageId, Instant>>>,
+    missing: Arc<Mutex<BTreeMap<MessageId, Missing>>>,
     /// How often the rows were replaced, and how often of these all open messages were looked through since.
     replaced: Arc<AtomicU64>,
     looked_through: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    since: Instant,
+    /// There is a copy here that cannot be read.
+    damaged: bool,
 }
 
 impl BodiesNeeded {
     pub fn new(node: NodeId) -> Self {
         Self {
             node,
-            since: Arc::default(),
+            missing: Arc::default(),
             replaced: Arc::new(AtomicU64::new(1)),
             looked_through: Arc::default(),
         }
@@ -50,10 +63,41 @@ impl BodiesNeeded {
         if acks.contains(&self.node) {
             return;
         }
-        let mut since = self.since.lock();
-        if since.len() < LISTED_MAX {
-            since.entry(message).or_insert_with(Instant::now);
+        self.list(message, false);
+    }
+
+    fn list(&self, message: MessageId, damaged: bool) {
+        let mut missing = self.missing.lock();
+        if missing.len() < LISTED_MAX || missing.contains_key(&message) {
+            let now = Missing {
+                since: Instant::now(),
+                damaged,
+            };
+            missing.entry(message).or_insert(now).damaged |= damaged;
         }
+    }
+
+    /// Reads a body here. One that is damaged, or is not here, is asked of the others from now on.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn read(
+        &self,
+        bodies: &Bodies,
+        id: MessageId,
+        offset: u64,
+        max: usize,
+    ) -> Result<Bytes, BodyError> {
+        let read = bodies.read(id, offset, max).await;
+        match &read {
+            Err(error) if error.is_damage() => {
+                tracing::error!(message = %id, %error, "the copy of a body here is damaged");
+                self.list(id, true);
+            }
+            Err(BodyError::NotFound) => self.list(id, false),
+            _ => {}
+        }
+        read
     }
 
     /// The rows were replaced: any message may lack its bytes.
@@ -64,24 +108,35 @@ impl BodiesNeeded {
     /// Whether the bodies of all messages are known to be here.
     pub fn is_complete(&self, bodies: &Bodies) -> bool {
         let replaced = self.replaced.load(Ordering::Acquire);
+        let is_here =
+            |(id, missing): (&MessageId, &Missing)| !missing.damaged && bodies.contains(*id);
         self.looked_through.load(Ordering::Acquire) == replaced
-            && self.since.lock().keys().all(|id| bodies.contains(*id))
+            && self.missing.lock().iter().all(is_here)
     }
 
-    fn ready(&self) -> Vec<MessageId> {
-        let since = self.since.lock();
-        let ready = since.iter().filter(|(_, at)| at.elapsed() >= PATIENCE);
-        ready.map(|(id, _)| *id).collect()
+    fn ready(&self) -> Vec<(MessageId, Missing)> {
+        let missing = self.missing.lock();
+        let ready = missing
+            .iter()
+            .filter(|(_, missing)| missing.damaged || missing.since.elapsed() >= PATIENCE);
+        ready.map(|(id, missing)| (*id, *missing)).collect()
     }
 
     pub fn remove(&self, id: MessageId) {
-        self.since.lock().remove(&id);
+        self.missing.lock().remove(&id);
     }
 }
 
 /// Pulls what is missing, for ever.
-pub async fn pull(group: SpoolGroup, needed: BodiesNeeded, peers: Channels) {
+pub async fn pull(
+    group: SpoolGroup,
+    needed: BodiesNeeded,
+    peers: Channels,
+    disk: Arc<Disk>,
+    pace: Arc<Pace>,
+) {
     let mut looked = None::<Instant>;
+    let mut told = Run::default();
     loop {
         let replaced = needed.replaced.load(Ordering::Acquire);
         let asked = needed.looked_through.load(Ordering::Acquire) != replaced;
@@ -93,18 +148,76 @@ pub async fn pull(group: SpoolGroup, needed: BodiesNeeded, peers: Channels) {
             looked = Some(Instant::now());
             needed.looked_through.store(replaced, Ordering::Release);
         }
-        for id in needed.ready() {
-            if group.bodies.contains(id) || !query::needs_body(&group.reader, id) {
-                needed.remove(id);
-                continue;
+        // Copies make mail safe that was taken already, so they may fill the disk further than new mail may.
+        if disk.status().room < Room::Hard {
+            let run = pull_ready(&group, &needed, &peers, &pace).await;
+            if run.pulled > 0 || run.missing != told.missing {
+                run.tell(&group);
             }
-            match pull_one(&group, &peers, id).await {
-                Ok(()) => needed.remove(id),
-                Err(error) => tracing::warn!(message = %id, error, "a body is missing here"),
-            }
+            told = run;
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// What came of one look at what is missing.
+#[derive(Debug, Default)]
+struct Run {
+    pulled: u64,
+    bytes: u64,
+    missing: u64,
+    last_error: String,
+}
+
+impl Run {
+    fn tell(&self, group: &SpoolGroup) {
+        let (group, pulled, bytes, missing) =
+            (group.group.id(), self.pulled, self.bytes, self.missing);
+        match missing {
+            0 => {
+                tracing::info!(%group, pulled, bytes, "bodies that were missing here are here now")
+            }
+            _ => {
+                tracing::warn!(%group, pulled, bytes, missing, error = self.last_error, "bodies are missing here")
+            }
+        }
+    }
+}
+
+async fn pull_ready(
+    group: &SpoolGroup,
+    needed: &BodiesNeeded,
+    peers: &Channels,
+    pace: &Pace,
+) -> Run {
+    let pulls = stream::iter(needed.ready()).map(|(id, missing)| async move {
+        let is_here = !missing.damaged && group.bodies.contains(id);
+        let result = match query::message(&group.reader, id) {
+            Some(row) if !is_here && row.finished_at.is_none() => {
+                pull_one(group, peers, pace, id, &row.body, missing.damaged)
+                    .await
+                    .map(Some)
+            }
+            _ => Ok(None),
+        };
+        (id, result)
+    });
+    let mut pulls = pulls.buffer_unordered(PULLS_AT_ONCE);
+    let mut run = Run::default();
+    while let Some((id, result)) = pulls.next().await {
+        match result {
+            Ok(pulled) => {
+                needed.remove(id);
+                run.pulled += u64::from(pulled.is_some());
+                run.bytes += pulled.unwrap_or(0);
+            }
+            Err(error) => {
+                run.missing += 1;
+                run.last_error = error;
+            }
+        }
+    }
+    run
 }
 
 /// Finds open messages without bytes, as there are after a snapshot or a restart.
@@ -120,34 +233,44 @@ fn look_through(group: &SpoolGroup, needed: &BodiesNeeded) {
     });
 }
 
-async fn pull_one(group: &SpoolGroup, peers: &Channels, id: MessageId) -> Result<(), String> {
-    let Some(message) = query::message(&group.reader, id) else {
-        return Ok(());
-    };
+/// Returns how many bytes came.
+async fn pull_one(
+    group: &SpoolGroup,
+    peers: &Channels,
+    pace: &Pace,
+    id: MessageId,
+    body: &BodyRef,
+    damaged: bool,
+) -> Result<u64, String> {
     let mut last = "no other voter".to_owned();
     for (node, address) in group.group.others() {
-        match copy(
-            group,
-            peers.get(&address),
-            id,
-            message.body.bytes,
-            message.body.crc32c,
-        )
-        .await
-        {
-            Ok(()) => return Ok(()),
-            Err(error) => last = format!("{node}: {error}"),
-        }
+        // Under a name of its own, so that it does not mix with a copy that arrives from the intake at this moment.
+        let from = MessageId::new(UnixMs(0), id.group(), rand::random());
+        let copied = copy(&group.bodies, peers.get(&address), pace, id, from, body).await;
+        let stored = match copied {
+            Ok(()) if damaged => group.bodies.finish_over(from, id).await,
+            Ok(()) => group.bodies.finish_as(from, id).await,
+            Err(error) => {
+                group.bodies.abort(from).await;
+                last = format!("{node}: {error}");
+                continue;
+            }
+        };
+        return match stored {
+            Ok(info) => Ok(info.bytes),
+            Err(error) => Err(error.to_string()),
+        };
     }
     Err(last)
 }
 
 async fn copy(
-    group: &SpoolGroup,
-    channel: tonic::transport::Channel,
+    bodies: &Bodies,
+    channel: Channel,
+    pace: &Pace,
     id: MessageId,
-    bytes: u64,
-    crc32c: u32,
+    from: MessageId,
+    body: &BodyRef,
 ) -> Result<(), String> {
     let mut client = SpoolClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let request = ReadBodyRequest {
@@ -158,28 +281,19 @@ async fn copy(
     let mut parts = parts
         .map_err(|status| status.message().to_owned())?
         .into_inner();
-    // Under a name of its own, so that it does not mix with a copy that arrives from the intake at this moment.
-    let from = MessageId::new(UnixMs(0), id.group(), rand::random());
     let (mut count, mut crc) = (0, 0);
-    let result = loop {
-        match parts.message().await {
-            Ok(Some(part)) => {
-                count += part.data.len() as u64;
-                crc = crc32c::crc32c_append(crc, &part.data);
-                group.bodies.append(from, part.data).await;
-            }
-            Ok(None) => break Ok(()),
-            Err(status) => break Err(status.message().to_owned()),
-        }
-    };
-    let result = result.and_then(|()| match (count, crc) == (bytes, crc32c) {
+    while let Some(part) = parts
+        .message()
+        .await
+        .map_err(|status| status.message().to_owned())?
+    {
+        pace.pass(part.data.len()).await;
+        count += part.data.len() as u64;
+        crc = crc32c::crc32c_append(crc, &part.data);
+        bodies.append(from, part.data).await;
+    }
+    match (count, crc) == (body.bytes, body.crc32c) {
         true => Ok(()),
         false => Err("it has other bytes".to_owned()),
-    });
-    if result.is_err() {
-        group.bodies.abort(from).await;
-        return result;
     }
-    let stored = group.bodies.finish_as(from, id).await;
-    stored.map(|_| ()).map_err(|error| error.to_string())
 }

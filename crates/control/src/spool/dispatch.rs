@@ -149,18 +149,10 @@ impl Dispatch {
         let row: TaskRow = codec::decode(&task).ok()?;
         let bytes = codec::decode::<MessageRow>(&message).ok()?.body.bytes;
         let body = if bytes <= INLINE_BODY_BYTES {
-            match self
-                .bodies
-                .read(id.message, 0, INLINE_BODY_BYTES as usize)
-                .await
-            {
-                Ok(body) => Some(body),
-                Err(error) => {
-                    // The sender asks again for the bytes, meets the error, and defers the task with it.
-                    tracing::error!(message = %id.message, %error, "a body cannot be read");
-                    None
-                }
-            }
+            let max = INLINE_BODY_BYTES as usize;
+            let read = self.bodies_needed.read(&self.bodies, id.message, 0, max);
+            // Without it the sender asks this node and then the others for the bytes.
+            read.await.ok()
         } else {
             None
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use skein_model::disk::Room;
 use skein_model::spool::{Accept, Command};
 use skein_model::{GroupId, MessageId, codec};
 use skein_wire::convert;
@@ -102,6 +103,10 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
             ));
         }
     };
+    if group.disk.status().room == Room::Hard {
+        let text = "the leader's disk is filled up to its hard mark";
+        return ingest_result::Result::Problem(convert::problem(Kind::Full, text));
+    }
     // Promise 2: the acks must be a majority of the voters.
     let voters = group.group.voters();
     let acks = voters

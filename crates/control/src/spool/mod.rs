@@ -3,14 +3,16 @@
 pub mod bodies;
 mod dispatch;
 mod ingest;
+pub mod pace;
 pub mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use skein_model::spool::{Response as SpoolResponse, query};
 use skein_model::{GroupId, MessageId, codec};
 use skein_store::{Bodies, Reader};
@@ -30,6 +32,8 @@ use crate::raft::ProposeError;
 const PART_BYTES: usize = 256 << 10;
 /// A body without a message is swept this long after it was written: longer than any intake may take.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// Longer than a restore takes from a body to its message.
+const SWEEP_AGAIN: Duration = Duration::from_secs(900);
 
 pub struct SpoolService {
     groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
@@ -80,11 +84,13 @@ impl Spool for SpoolService {
         let request = request.into_inner();
         let id = convert::message_id(&request.id)
             .map_err(|e| Status::invalid_argument(format!("id: {e}")))?;
-        let bodies = group_of(&self.groups, id.group().0.into())?.bodies.clone();
+        let group = group_of(&self.groups, id.group().0.into())?;
+        let (bodies, needed) = (group.bodies.clone(), group.bodies_needed.clone());
         let parts = futures::stream::try_unfold(request.offset, move |offset| {
-            let bodies = bodies.clone();
+            let (bodies, needed) = (bodies.clone(), needed.clone());
             async move {
-                let data = bodies.read(id, offset, PART_BYTES).await.map_err(|error| {
+                let data = needed.read(&bodies, id, offset, PART_BYTES).await;
+                let data = data.map_err(|error| {
                     Status::data_loss(format!("reading the body of {id}: {error}"))
                 })?;
                 if data.is_empty() {
@@ -118,20 +124,26 @@ async fn commit(group: &SpoolGroup, command: Vec<u8>) -> Result<(), Problem> {
 }
 
 /// Removes bodies whose message was never accepted, or ended while the node was down.
+///
+/// A body comes before its message, and in a restore its id is old: so one is removed that had no message twice.
 pub fn sweep_orphans(bodies: Bodies, readers: BTreeMap<GroupId, Reader>) {
     let readers = Arc::new(readers);
     tokio::spawn(async move {
+        let mut before = HashSet::new();
         loop {
-            let readers = readers.clone();
+            let found = Arc::new(Mutex::new(HashSet::new()));
+            let (readers, orphans) = (readers.clone(), found.clone());
             let needed = move |id: MessageId| {
                 let reader = readers.get(&id.group());
-                reader.is_some_and(|reader| query::needs_body(reader, id))
+                let is_orphan = !reader.is_some_and(|reader| query::needs_body(reader, id));
+                !is_orphan || (orphans.lock().insert(id) && !before.contains(&id))
             };
             let swept = bodies.sweep(ORPHAN_AGE, needed).await;
             if swept > 0 {
                 tracing::info!(swept, "removed bodies that no message needs");
             }
-            tokio::time::sleep(ORPHAN_AGE).await;
+            before = std::mem::take(&mut *found.lock());
+            tokio::time::sleep(SWEEP_AGAIN).await;
         }
     });
 }

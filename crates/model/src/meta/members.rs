@@ -48,7 +48,7 @@ fn node_key(id: NodeId) -> Vec<u8> {
     [b"g".as_slice(), &id.0.to_be_bytes()].concat()
 }
 
-fn removed_key(id: NodeId) -> Vec<u8> {
+pub(super) fn removed_key(id: NodeId) -> Vec<u8> {
     [b"r".as_slice(), &id.0.to_be_bytes()].concat()
 }
 

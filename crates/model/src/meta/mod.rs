@@ -2,6 +2,7 @@
 
 mod assign;
 mod fan;
+mod import;
 mod leases;
 mod members;
 mod state;
@@ -9,6 +10,7 @@ mod tenants;
 
 pub use assign::{assign, unfit};
 pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
+pub use import::Import;
 pub use leases::Leases;
 pub use members::{
     ClusterRow, Join, Member, NodeRow, Step, cluster, is_as_told, next_step, nodes, was_removed,

@@ -21,6 +21,7 @@ use minicbor::{Decode, Encode};
 
 use super::assign::assign;
 use super::fan::{self, Fan};
+use super::import::{self, Import};
 use super::members::{self, ClusterRow, Join};
 use super::tenants;
 use crate::codec;
@@ -107,6 +108,9 @@ pub enum Command {
         #[n(1)]
         fan: Option<Fan>,
     },
+    /// Takes over what a backup holds. May be repeated.
+    #[n(16)]
+    Import(#[n(0)] Import),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -188,11 +192,11 @@ fn session_key(id: SessionId) -> Vec<u8> {
     [b"n".as_slice(), &id.0.to_be_bytes()].concat()
 }
 
-fn slot_key(slot: Slot) -> Vec<u8> {
+pub(super) fn slot_key(slot: Slot) -> Vec<u8> {
     [b"a".as_slice(), &slot.0.to_be_bytes()].concat()
 }
 
-fn drained_key(sender: &str) -> Vec<u8> {
+pub(super) fn drained_key(sender: &str) -> Vec<u8> {
     [b"d", sender.as_bytes()].concat()
 }
 
@@ -322,6 +326,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::RemoveNode(node) => members::remove(rows, *node),
         Command::SetWeight { tenant, weight } => tenants::set_weight(rows, tenant, *weight),
         Command::SetFan { site, fan } => fan::set_fan(rows, site, *fan),
+        Command::Import(imported) => {
+            import::import(rows, imported);
+            Ok(())
+        }
     };
     reassign(rows);
     match result {
@@ -382,7 +390,7 @@ fn move_slot<R: Rows>(rows: &mut R, slot: Slot, to: SessionId) -> Result<(), Ref
     Ok(())
 }
 
-fn give<R: Rows>(rows: &mut R, slot: Slot, epoch: Epoch, session: SessionId) {
+pub(super) fn give<R: Rows>(rows: &mut R, slot: Slot, epoch: Epoch, session: SessionId) {
     let next = Assignment {
         session,
         epoch: Epoch(epoch.0 + 1),

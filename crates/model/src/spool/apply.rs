@@ -1,6 +1,7 @@
 //! `apply`: one committed command changes the rows, answers, and hints at what to do next.
 
 use super::command::{Accept, Command, FlushScope, OpenSlots, Refusal, Response};
+use super::import::import;
 use super::report;
 use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
@@ -68,6 +69,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
             *finished_before,
             *limit,
         ))),
+        Command::Import(step) => import(&mut state, step, &mut effects),
     };
     if state.row.next_seq != seq_before {
         effects.push(Effect::EventsUntil(state.row.next_seq));
@@ -111,7 +113,6 @@ pub(super) fn take_over<R: Rows>(
             message: accept.id,
             number,
         };
-        let queue = Queue::of_task(&message.envelope, &new.domain, new.slot);
         let row = TaskRow {
             domain: new.domain.clone(),
             slot: new.slot,
@@ -122,21 +123,7 @@ pub(super) fn take_over<R: Rows>(
             last_reply: None,
             delay_notified: false,
         };
-        state.put_task(id, &row);
-        state.add_due(queue.id, now, id);
-        state.queue_gains(queue.id, || QueueRow {
-            domain: new.domain.clone(),
-            tenant: message.envelope.tenant.clone(),
-            pool: message.envelope.pool.clone(),
-            slot: new.slot,
-            tasks: 0,
-            priority: queue.priority,
-        });
-        effects.push(Effect::Due {
-            queue,
-            due: now,
-            task: id,
-        });
+        add_task(state, &message, id, &row, effects);
     }
     let recipients = accept.tasks.iter().flat_map(|task| &task.recipients);
     let kind = EventKind::Accepted {
@@ -153,6 +140,32 @@ pub(super) fn take_over<R: Rows>(
     };
     state.event(accept.id, &message, kind);
     Ok(())
+}
+
+/// Gives a task its row and its place in line.
+pub(super) fn add_task<R: Rows>(
+    state: &mut State<'_, R>,
+    message: &MessageRow,
+    id: TaskId,
+    row: &TaskRow,
+    effects: &mut Vec<Effect>,
+) {
+    let queue = queue_of(message, row);
+    state.put_task(id, row);
+    state.add_due(queue.id, row.due, id);
+    state.queue_gains(queue.id, || QueueRow {
+        domain: row.domain.clone(),
+        tenant: message.envelope.tenant.clone(),
+        pool: message.envelope.pool.clone(),
+        slot: row.slot,
+        tasks: 0,
+        priority: queue.priority,
+    });
+    effects.push(Effect::Due {
+        queue,
+        due: row.due,
+        task: id,
+    });
 }
 
 pub(super) fn queue_of(message: &MessageRow, task: &TaskRow) -> Queue {

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::import::Import;
 use crate::event::AttemptFacts;
 use crate::id::{Epoch, MessageId, QueueId, SessionId, Slot, TaskId};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
@@ -36,6 +37,8 @@ pub enum Command {
         #[n(2)]
         limit: u32,
     },
+    #[n(16)]
+    Import(#[n(0)] Box<Import>),
 }
 
 /// Takes a message over: all recipients or none.
@@ -192,4 +195,10 @@ pub enum Refusal {
     #[n(2)]
     #[error("the message has no recipient")]
     NoRecipients,
+    #[n(16)]
+    #[error("the group holds other messages; a backup is restored into an empty cluster")]
+    NotEmpty,
+    #[n(17)]
+    #[error("this backup is restored already")]
+    Restored,
 }

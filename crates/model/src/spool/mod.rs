@@ -2,6 +2,7 @@
 
 mod apply;
 mod command;
+mod import;
 pub mod query;
 mod report;
 mod rows;
@@ -11,7 +12,10 @@ pub use apply::{Applied, Effect, apply};
 pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refusal, Report, Response, Verdict,
 };
+pub use import::{Import, ImportRow, ImportStep, ImportedMessage};
 pub use rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 
+#[cfg(test)]
+mod import_tests;
 #[cfg(test)]
 pub(crate) mod tests;

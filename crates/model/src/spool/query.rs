@@ -1,9 +1,10 @@
 //! Reading a spool group: for dispensing, for the admin API, for event sinks.
 
+use super::import::ImportRow;
 use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 use super::state::load;
 use crate::event::Event;
-use crate::id::{MessageId, QueueId, Slot, TaskId};
+use crate::id::{Epoch, MessageId, QueueId, Slot, TaskId};
 use crate::rows::ReadRows;
 use crate::time::UnixMs;
 
@@ -122,6 +123,29 @@ pub fn history(rows: &(impl ReadRows + ?Sized), message: MessageId) -> Vec<Event
 
 /// Up to `limit` events from number `from` on.
 pub fn events(rows: &(impl ReadRows + ?Sized), from: u64, limit: usize) -> Vec<Event> {
+    event_places(rows, from, limit)
+        .into_iter()
+        .filter_map(|(seq, id)| load(rows, &key::history(id, seq)))
+        .collect()
+}
+
+/// The highest epoch under which each slot was opened.
+pub fn epochs(rows: &(impl ReadRows + ?Sized)) -> Vec<(Slot, Epoch)> {
+    let mut found = Vec::new();
+    rows.scan(key::SLOTS, &[], &mut |row_key, value| {
+        let row = crate::codec::decode::<SlotRow>(value);
+        found.extend(key::read_slot(row_key).zip(row.ok().map(|row| row.epoch)));
+        true
+    });
+    found
+}
+
+/// The places of up to `limit` events from number `from` on.
+pub fn event_places(
+    rows: &(impl ReadRows + ?Sized),
+    from: u64,
+    limit: usize,
+) -> Vec<(u64, MessageId)> {
     let mut places = Vec::new();
     rows.scan(key::EVENTS, &key::event(from), &mut |row_key, value| {
         if let (Some(seq), Ok(id)) = (key::read_event(row_key), value.try_into()) {
@@ -130,9 +154,14 @@ pub fn events(rows: &(impl ReadRows + ?Sized), from: u64, limit: usize) -> Vec<E
         places.len() < limit
     });
     places
-        .into_iter()
-        .filter_map(|(seq, id)| load(rows, &key::history(id, seq)))
-        .collect()
+}
+
+/// Whether the group has no message, not even a finished one, but for those of this backup.
+pub fn is_empty_but_for(rows: &(impl ReadRows + ?Sized), backup: u64) -> bool {
+    match load::<ImportRow>(rows, key::IMPORT) {
+        Some(row) => row.backup == backup,
+        None => state(rows).next_seq == 0,
+    }
 }
 
 /// Whether the group still needs this message's bytes.

@@ -10,6 +10,7 @@
 //! | `h` message, seq | [`crate::event::Event`] |
 //! | `e` seq | message: the order of events |
 //! | `x` finished at, message | nothing: the order in which history is forgotten |
+//! | `b` | [`ImportRow`](super::ImportRow): the backup that the group comes from |
 //! | `z` | [`StateRow`] |
 
 use minicbor::{Decode, Encode};
@@ -122,7 +123,9 @@ pub mod key {
     pub const QUEUES: &[u8] = b"q";
     pub const EVENTS: &[u8] = b"e";
     pub const FINISHED: &[u8] = b"x";
+    pub const SLOTS: &[u8] = b"s";
     pub const STATE: &[u8] = b"z";
+    pub const IMPORT: &[u8] = b"b";
 
     fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let mut key = Vec::with_capacity(1 + parts.iter().map(|p| p.len()).sum::<usize>());
@@ -213,6 +216,10 @@ pub mod key {
 
     pub fn read_message(key: &[u8]) -> Option<MessageId> {
         number(key, 1).map(MessageId)
+    }
+
+    pub fn read_slot(key: &[u8]) -> Option<Slot> {
+        number(key, 1).map(|n| Slot(u16::from_be_bytes(n)))
     }
 
     pub fn read_event(key: &[u8]) -> Option<u64> {

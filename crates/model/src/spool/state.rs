@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::import::ImportRow;
 use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 use crate::codec;
 use crate::event::{Event, EventKind};
@@ -114,8 +115,29 @@ impl<'r, R: Rows> State<'r, R> {
             kind,
         };
         self.row.next_seq += 1;
-        self.rows.put(key::event(event.seq), message.0.to_vec());
-        self.save(key::history(message, event.seq), &event);
+        self.put_event(event.seq, message);
+        self.put_history(message, &event);
+    }
+
+    /// The place of an event in the order of all, for sinks.
+    pub fn put_event(&mut self, seq: u64, message: MessageId) {
+        self.rows.put(key::event(seq), message.0.to_vec());
+    }
+
+    pub fn put_history(&mut self, message: MessageId, event: &Event) {
+        self.save(key::history(message, event.seq), event);
+    }
+
+    pub fn put_finished(&mut self, at: UnixMs, message: MessageId) {
+        self.rows.put(key::finished(at, message), Vec::new());
+    }
+
+    pub fn import(&self) -> Option<ImportRow> {
+        load(self.rows, key::IMPORT)
+    }
+
+    pub fn put_import(&mut self, row: ImportRow) {
+        self.save(key::IMPORT.to_vec(), &row);
     }
 
     /// Writes the message back after one of its tasks ended; true when that was the last.
@@ -127,7 +149,7 @@ impl<'r, R: Rows> State<'r, R> {
             row.finished_at = Some(self.row.now);
             self.row.open_messages -= 1;
             self.row.open_body_bytes = self.row.open_body_bytes.saturating_sub(row.body.bytes);
-            self.rows.put(key::finished(self.row.now, id), Vec::new());
+            self.put_finished(self.row.now, id);
         }
         self.put_message(id, row);
         finished
@@ -163,6 +185,9 @@ impl<'r, R: Rows> State<'r, R> {
             self.rows.delete(key::event(seq));
         }
         self.row.first_seq = self.row.first_seq.max(events_end);
+        if self.import().is_some_and(|row| !row.finished) {
+            return removed;
+        }
         let mut finished = Vec::new();
         self.rows.scan(key::FINISHED, &[], &mut |row_key, _| {
             match key::read_finished(row_key) {

@@ -33,7 +33,7 @@ pub(crate) fn envelope() -> Envelope {
     }
 }
 
-fn accept(n: u64, recipients: usize) -> Accept {
+pub(super) fn accept(n: u64, recipients: usize) -> Accept {
     let all = (0..recipients).map(|r| {
         let address = format!("u{r}@d{}.test", r % 3);
         (
@@ -58,7 +58,7 @@ fn accept(n: u64, recipients: usize) -> Accept {
     }
 }
 
-fn report(
+pub(super) fn report(
     rows: &MemoryRows,
     task: TaskId,
     session: SessionId,
@@ -93,7 +93,7 @@ fn report(
     })
 }
 
-fn open_all(rows: &mut MemoryRows) {
+pub(super) fn open_all(rows: &mut MemoryRows) {
     let slots = Slot::all().map(|slot| (slot, Epoch(1))).collect();
     apply(
         rows,

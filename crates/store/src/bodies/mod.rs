@@ -21,7 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use index::Index;
 use segment::Segments;
-use writer::{Job, Writer};
+use writer::{Job, Place, Writer};
+
+use crate::disk::Disk;
 
 /// Jobs that wait for the writer. A job is at most one part of 1 MiB; a full queue holds intakes back.
 const QUEUED_JOBS: usize = 1024;
@@ -56,6 +58,21 @@ pub struct Bodies {
     segments: Arc<Segments>,
 }
 
+impl BodyError {
+    /// Whether this node should have the bytes and does not have them any more.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt => true,
+            // A segment that is gone or shorter than it was.
+            Self::Read(error) => matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+            ),
+            Self::Write(_) | Self::NotFound | Self::Stopped => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Bodies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Bodies")
@@ -63,9 +80,15 @@ impl std::fmt::Debug for Bodies {
 }
 
 impl Bodies {
-    pub(crate) fn open(dir: &Path, db: Arc<DB>) -> io::Result<Self> {
+    pub(crate) fn open(
+        dir: &Path,
+        segment_bytes: u64,
+        disk: Arc<Disk>,
+        db: Arc<DB>,
+    ) -> io::Result<Self> {
         let index = Arc::new(Index::new(db));
-        let segments = Arc::new(Segments::open(dir, index.live_bytes())?);
+        let live = index.live_bytes();
+        let segments = Arc::new(Segments::open(dir, segment_bytes, disk, live)?);
         let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
         let writer = Writer::new(segments.clone(), index.clone());
         std::thread::Builder::new()
@@ -90,7 +113,7 @@ impl Bodies {
     /// # Errors
     /// The disk did not take them; nothing of the body is kept.
     pub async fn finish(&self, id: MessageId) -> Result<BodyInfo, BodyError> {
-        self.finish_as(id, id).await
+        self.finish_in(Place::Free, id, id).await
     }
 
     pub async fn abort(&self, id: MessageId) {
@@ -154,8 +177,30 @@ impl Bodies {
     /// # Errors
     /// The body could not be written.
     pub async fn finish_as(&self, from: MessageId, id: MessageId) -> Result<BodyInfo, BodyError> {
+        self.finish_in(Place::Free, from, id).await
+    }
+
+    /// The same in place of a copy that is damaged.
+    ///
+    /// # Errors
+    /// The body could not be written.
+    pub async fn finish_over(&self, from: MessageId, id: MessageId) -> Result<BodyInfo, BodyError> {
+        self.finish_in(Place::OfDamaged, from, id).await
+    }
+
+    async fn finish_in(
+        &self,
+        place: Place,
+        from: MessageId,
+        id: MessageId,
+    ) -> Result<BodyInfo, BodyError> {
         let (done, finished) = oneshot::channel();
-        let job = Job::Finish { from, id, done };
+        let job = Job::Finish {
+            from,
+            id,
+            place,
+            done,
+        };
         self.jobs.send(job).await.map_err(|_| BodyError::Stopped)?;
         finished.await.map_err(|_| BodyError::Stopped)?
     }

@@ -13,9 +13,7 @@ use skein_model::MessageId;
 
 use super::BodyError;
 use super::index::Part;
-
-/// A segment is closed at this size. Small enough that a few long-lived messages hold little disk.
-pub const SEGMENT_BYTES: u64 = 64 << 20;
+use crate::disk::{Disk, allocate};
 
 /// In front of each part, so that a segment can be read without the index.
 pub const HEADER_BYTES: usize = 4 + 16 + 4 + 4 + 4;
@@ -43,12 +41,27 @@ fn read_header(bytes: &[u8; HEADER_BYTES]) -> Option<(MessageId, u32, u32)> {
 
 pub struct Segments {
     dir: PathBuf,
+    disk: Arc<Disk>,
+    /// A segment is closed at this size. Small enough that a few long-lived messages hold little disk.
+    pub bytes: u64,
     state: Mutex<State>,
+}
+
+/// What space is claimed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// New bodies, up to the hard mark.
+    Intake,
+    /// What is in use of a sparse segment, which frees more than it takes.
+    Compaction,
 }
 
 #[derive(Default)]
 struct State {
+    /// Bytes in use by segment.
     live: HashMap<u64, u64>,
+    /// The sizes of the files, which may have been made under another configuration.
+    sizes: HashMap<u64, u64>,
     /// Open for reading; bounded by the number of segments with live bytes.
     files: HashMap<u64, Arc<File>>,
     /// The segment that is being written, and the next number.
@@ -65,8 +78,14 @@ pub struct Current {
 
 impl Segments {
     /// Opens the folder and removes segments in which nothing lives.
-    pub fn open(dir: &Path, live: HashMap<u64, u64>) -> io::Result<Self> {
+    pub fn open(
+        dir: &Path,
+        bytes: u64,
+        disk: Arc<Disk>,
+        live: HashMap<u64, u64>,
+    ) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
+        let mut sizes = HashMap::new();
         // An index row may outlive its segment in a crash; its number must not come back with other bytes in it.
         let mut next = 1 + live.keys().max().copied().unwrap_or(0);
         for entry in std::fs::read_dir(dir)? {
@@ -79,14 +98,21 @@ impl Segments {
                 continue;
             };
             next = next.max(number + 1);
-            if !live.contains_key(&number) {
-                std::fs::remove_file(entry.path())?;
-            }
+            match live.contains_key(&number) {
+                true => sizes.insert(number, entry.metadata()?.len()),
+                false => {
+                    std::fs::remove_file(entry.path())?;
+                    None
+                }
+            };
         }
         Ok(Self {
             dir: dir.to_owned(),
+            disk,
+            bytes,
             state: Mutex::new(State {
                 live,
+                sizes,
                 next,
                 ..State::default()
             }),
@@ -98,7 +124,10 @@ impl Segments {
     }
 
     /// Starts a new segment. Its space is claimed at once, so that fsyncs need not write metadata.
-    pub fn create(&self) -> io::Result<Current> {
+    pub fn create(&self, purpose: Purpose) -> io::Result<Current> {
+        if purpose == Purpose::Intake {
+            self.disk.claim(self.bytes)?;
+        }
         let mut state = self.state.lock();
         let number = state.next;
         let path = self.path(number);
@@ -108,7 +137,7 @@ impl Segments {
             .create_new(true)
             .open(&path)?;
         if let Err(error) =
-            allocate(&file, SEGMENT_BYTES).and_then(|()| File::open(&self.dir)?.sync_all())
+            allocate(&file, self.bytes).and_then(|()| File::open(&self.dir)?.sync_all())
         {
             std::fs::remove_file(&path)?;
             return Err(error);
@@ -116,6 +145,7 @@ impl Segments {
         let file = Arc::new(file);
         state.next += 1;
         state.current = Some(number);
+        state.sizes.insert(number, self.bytes);
         state.files.insert(number, file.clone());
         Ok(Current {
             number,
@@ -140,8 +170,9 @@ impl Segments {
     pub fn sparse(&self, except: &HashSet<u64>) -> Option<u64> {
         let state = self.state.lock();
         let sparse = |(number, live): &(&u64, &u64)| {
+            let size = state.sizes.get(number).copied().unwrap_or(0);
             state.current != Some(**number)
-                && (1..SEGMENT_BYTES / 4).contains(*live)
+                && (1..size / 4).contains(*live)
                 && !except.contains(number)
         };
         state.live.iter().find(sparse).map(|(number, _)| *number)
@@ -150,9 +181,10 @@ impl Segments {
     /// The parts in a segment, also those that are no longer in use.
     pub fn parts(&self, number: u64) -> io::Result<Vec<(MessageId, Part)>> {
         let file = self.file(number)?;
+        let size = file.metadata()?.len();
         let mut parts = Vec::new();
         let mut offset = 0;
-        while offset + HEADER_BYTES as u64 <= SEGMENT_BYTES {
+        while offset + HEADER_BYTES as u64 <= size {
             let mut bytes = [0; HEADER_BYTES];
             file.read_exact_at(&mut bytes, offset)?;
             let Some((id, length, crc32c)) = read_header(&bytes) else {
@@ -186,6 +218,7 @@ impl Segments {
             return;
         }
         state.live.remove(&number);
+        state.sizes.remove(&number);
         state.files.remove(&number);
         match std::fs::remove_file(self.path(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -219,20 +252,5 @@ impl Segments {
         let file = Arc::new(File::open(self.path(number))?);
         state.files.insert(number, file.clone());
         Ok(file)
-    }
-}
-
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let length = libc::off_t::try_from(bytes).expect("a segment is far below the limit of off_t");
-    #[expect(
-        unsafe_code,
-        reason = "the standard library cannot claim space for a file"
-    )]
-    // SAFETY: the descriptor is open for as long as `file` is borrowed.
-    let result = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) };
-    match result {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
     }
 }

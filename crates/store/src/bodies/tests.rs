@@ -25,7 +25,7 @@ async fn store_body(store: &Store, n: u64, parts: &[&[u8]]) {
 #[tokio::test]
 async fn bodies_are_read_back_from_any_place_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
     let big = vec![7u8; 300_000];
     store_body(&store, 1, &[b"hello ", b"world"]).await;
     store_body(&store, 2, &[&big, b"end"]).await;
@@ -60,7 +60,7 @@ async fn bodies_are_read_back_from_any_place_also_after_a_restart() {
 #[tokio::test]
 async fn a_flipped_bit_is_never_served() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
     store_body(&store, 1, &[b"precious"]).await;
     let segment = std::fs::read_dir(dir.path().join("bodies"))
         .unwrap()
@@ -84,7 +84,7 @@ async fn a_flipped_bit_is_never_served() {
 #[tokio::test]
 async fn segments_go_when_nothing_in_them_is_needed() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
     let part = vec![1u8; 1 << 20];
     for n in 0..130 {
         store_body(&store, n, &[&part]).await;
@@ -116,7 +116,7 @@ async fn segments_go_when_nothing_in_them_is_needed() {
 #[tokio::test]
 async fn a_body_across_two_segments_is_whole_though_others_end_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
     let bodies = store.bodies();
     let part = vec![3u8; 1 << 20];
     for _ in 0..100 {
@@ -134,7 +134,7 @@ async fn a_body_across_two_segments_is_whole_though_others_end_meanwhile() {
 #[tokio::test]
 async fn a_sparse_segment_is_emptied_and_its_bodies_are_read_as_before() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
     let bodies = store.bodies();
     let part = |n: u64| vec![n as u8; 1 << 20];
     for n in 0..70 {
@@ -169,4 +169,33 @@ async fn a_sparse_segment_is_emptied_and_its_bodies_are_read_as_before() {
         bodies.read(id(8), 0, 1).await,
         Err(BodyError::NotFound)
     ));
+}
+
+#[tokio::test]
+async fn a_good_copy_takes_the_place_of_a_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
+    let bodies = store.bodies();
+    store_body(&store, 1, &[b"precious"]).await;
+    let parts = bodies.index.get(id(1)).unwrap().parts;
+    let path = dir
+        .path()
+        .join(format!("bodies/{:010}.seg", parts[0].segment));
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"P", parts[0].offset).unwrap();
+    let damage = bodies.read(id(1), 0, 8).await.unwrap_err();
+    assert!(damage.is_damage());
+
+    // A copy that merely comes again leaves what is there.
+    for (name, replaces) in [(2, false), (3, true)] {
+        bodies
+            .append(id(name), Bytes::from_static(b"precious"))
+            .await;
+        match replaces {
+            true => bodies.finish_over(id(name), id(1)).await.unwrap(),
+            false => bodies.finish_as(id(name), id(1)).await.unwrap(),
+        };
+        assert_eq!(bodies.read(id(1), 0, 8).await.is_ok(), replaces);
+    }
+    assert_eq!(bodies.read(id(1), 0, 8).await.unwrap(), &b"precious"[..]);
 }

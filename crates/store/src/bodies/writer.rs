@@ -1,6 +1,8 @@
 //! The thread that writes bodies.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use skein_model::MessageId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::index::{Body, Index, Part};
-use super::segment::{Current, HEADER_BYTES, SEGMENT_BYTES, Segments, header};
+use super::segment::{Current, HEADER_BYTES, Purpose, Segments, header};
 use super::{BodyError, BodyInfo};
 use crate::db::disk_failed;
 
@@ -24,11 +26,21 @@ pub enum Job {
     Finish {
         from: MessageId,
         id: MessageId,
+        place: Place,
         done: Finished,
     },
     Abort(MessageId),
     /// A part that compaction brings to the segment in use.
     Move(MessageId, Part, Bytes),
+}
+
+/// Where the index has a finished body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where it was written, unless a copy that came another way is there already.
+    Free,
+    /// Instead of a copy that cannot be read.
+    OfDamaged,
 }
 
 type Finished = oneshot::Sender<Result<BodyInfo, BodyError>>;
@@ -49,7 +61,7 @@ pub struct Writer {
     open: HashMap<MessageId, Open>,
     buffer: Vec<u8>,
     /// Finished bodies that wait for the fsync.
-    finished: Vec<(MessageId, Open, Finished)>,
+    finished: Vec<(MessageId, Place, Open, Finished)>,
     /// Parts written anew that wait for the fsync: from, to.
     moved: Vec<(MessageId, Part, Part)>,
 }
@@ -84,9 +96,14 @@ impl Writer {
     fn take(&mut self, job: Job) {
         match job {
             Job::Append(id, data) => self.append(id, &data),
-            Job::Finish { from, id, done } => {
+            Job::Finish {
+                from,
+                id,
+                place,
+                done,
+            } => {
                 let body = self.open.remove(&from).unwrap_or_default();
-                self.finished.push((id, body, done));
+                self.finished.push((id, place, body, done));
             }
             Job::Abort(id) => {
                 // What was written of it is dead space until its segment goes.
@@ -94,7 +111,7 @@ impl Writer {
                     self.segments.free(&open.body.parts);
                 }
             }
-            Job::Move(id, from, data) => match self.write_part(id, 0, &data) {
+            Job::Move(id, from, data) => match self.write_part(id, 0, &data, Purpose::Compaction) {
                 Ok(to) => self.moved.push((id, from, to)),
                 Err(error) => tracing::warn!(%error, "no room to compact a body segment"),
             },
@@ -109,7 +126,7 @@ impl Writer {
             .open
             .get(&id)
             .map_or(0, |open| open.body.parts.len() as u32);
-        let written = self.write_part(id, number, data);
+        let written = self.write_part(id, number, data, Purpose::Intake);
         let open = self.open.entry(id).or_default();
         match written {
             Ok(part) => {
@@ -126,8 +143,14 @@ impl Writer {
     }
 
     /// Puts a part into the buffer and says where it will be. Its segment is in use from now on.
-    fn write_part(&mut self, id: MessageId, number: u32, data: &[u8]) -> std::io::Result<Part> {
-        let (segment, offset) = self.make_room((HEADER_BYTES + data.len()) as u64)?;
+    fn write_part(
+        &mut self,
+        id: MessageId,
+        number: u32,
+        data: &[u8],
+        purpose: Purpose,
+    ) -> io::Result<Part> {
+        let (segment, offset) = self.make_room((HEADER_BYTES + data.len()) as u64, purpose)?;
         let part = Part {
             segment,
             offset: offset + HEADER_BYTES as u64,
@@ -144,10 +167,10 @@ impl Writer {
     }
 
     /// The place of the next record: segment and offset, counting what is in the buffer.
-    fn make_room(&mut self, record: u64) -> std::io::Result<(u64, u64)> {
+    fn make_room(&mut self, record: u64, purpose: Purpose) -> io::Result<(u64, u64)> {
         let is_full = |current: &Current, buffered: usize| {
             let end = current.end + buffered as u64;
-            end > 0 && end + record > SEGMENT_BYTES
+            end > 0 && end + record > self.segments.bytes
         };
         if self
             .current
@@ -161,7 +184,7 @@ impl Writer {
             }
         }
         if self.current.is_none() {
-            self.current = Some(self.segments.create()?);
+            self.current = Some(self.segments.create(purpose)?);
         }
         let current = self.current.as_ref().expect("made above");
         Ok((current.number, current.end + self.buffer.len() as u64))
@@ -189,22 +212,30 @@ impl Writer {
             return;
         }
         if let Some(current) = &self.current
-            && let Err(error) = current.file.sync_data()
+            && let Err(error) = sync_data(&current.file)
         {
             disk_failed("fsync of a body segment", &error);
         }
         fail::fail_point!("body-after-fsync");
-        // A body that is here already, because a copy came another way, keeps its place.
-        for (id, open, _) in &mut self.finished {
-            if open.failed.is_none() && self.index.get(*id).is_some() {
-                self.segments.free(&std::mem::take(&mut open.body.parts));
+        let mut replaced = Vec::new();
+        for (id, place, open, _) in &mut self.finished {
+            if open.failed.is_some() {
+                continue;
             }
+            let Some(before) = self.index.get(*id) else {
+                continue;
+            };
+            replaced.extend(match place {
+                Place::Free => std::mem::take(&mut open.body.parts),
+                Place::OfDamaged => before.parts,
+            });
         }
-        let whole = self.finished.iter().filter(|(id, open, _)| {
+        let whole = self.finished.iter().filter(|(id, _, open, _)| {
             open.failed.is_none() && (!open.body.parts.is_empty() || self.index.get(*id).is_none())
         });
         self.index
-            .put_all(whole.map(|(id, open, _)| (*id, &open.body)));
+            .put_all(whole.map(|(id, _, open, _)| (*id, &open.body)));
+        self.segments.free(&replaced);
         for (id, from, to) in self.moved.drain(..) {
             let left = if self.index.replace(id, &from, &to) {
                 from
@@ -213,7 +244,7 @@ impl Writer {
             };
             self.segments.free(&[left]);
         }
-        for (_, open, done) in self.finished.drain(..) {
+        for (_, _, open, done) in self.finished.drain(..) {
             let result = match open.failed {
                 None => Ok(BodyInfo {
                     bytes: open.bytes,
@@ -228,4 +259,9 @@ impl Writer {
             let _ = done.send(result);
         }
     }
+}
+
+fn sync_data(file: &File) -> io::Result<()> {
+    fail::fail_point!("body-fsync", |_| Err(io::Error::other("injected")));
+    file.sync_data()
 }

@@ -1,0 +1,321 @@
+//! Committing what a backup holds: bodies to a majority first, then the messages in bounded batches.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use skein_client::{SpoolError, Upload};
+use skein_model::spool::{
+    Command, Import, ImportStep, ImportedMessage, MessageRow, Response, TaskRow, query,
+};
+use skein_model::{Epoch, GroupId, MessageId, Slot, codec, meta};
+use skein_wire::convert;
+use skein_wire::internal::backup_part::Part;
+use skein_wire::internal::{
+    BackupBody, BackupEvents, BackupGroup, BackupHead, BackupMessage, BackupPart, BackupRows,
+    RestoreReply,
+};
+use tonic::{Status, Streaming};
+
+use super::{BackupService, FORMAT};
+
+/// Bodies on their way at once: enough that one fsync serves many.
+const BODIES_AT_ONCE: usize = 64;
+/// A command stays far below what one Raft entry holds, so that others share it.
+const BATCH_BYTES: usize = 64 << 10;
+/// A new cluster finds its leaders by then.
+const LEADERS_WITHIN: Duration = Duration::from_secs(20);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+
+pub async fn run(
+    service: &BackupService,
+    mut parts: Streaming<BackupPart>,
+) -> Result<RestoreReply, Status> {
+    let Some(Part::Head(head)) = next(&mut parts).await? else {
+        return Err(bad("a backup begins with its head"));
+    };
+    check(service, &head)?;
+    tracing::info!(
+        backup = head.backup,
+        made_at_ms = head.made_at_ms,
+        version = head.version,
+        "restoring"
+    );
+    let mut restore = Restore {
+        service,
+        backup: head.backup,
+        group: None,
+        seen: BTreeSet::new(),
+        upload: None,
+        arriving: FuturesOrdered::new(),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        reply: RestoreReply::default(),
+    };
+    loop {
+        match next(&mut parts).await? {
+            Some(Part::Meta(rows)) => restore.meta(&rows).await?,
+            Some(Part::Group(group)) => restore.group(group).await?,
+            Some(Part::Events(events)) => restore.events(events).await?,
+            Some(Part::Body(body)) => restore.body(body).await?,
+            Some(Part::Message(message)) => restore.message(&message).await?,
+            Some(Part::End(_)) => break,
+            Some(Part::Head(_)) | None => return Err(bad("the backup is not whole")),
+        }
+    }
+    restore.end().await
+}
+
+async fn next(parts: &mut Streaming<BackupPart>) -> Result<Option<Part>, Status> {
+    Ok(parts.message().await?.and_then(|part| part.part))
+}
+
+fn bad(text: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(format!("backup: {text}"))
+}
+
+fn row<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &Bytes) -> Result<T, Status> {
+    convert::row(bytes).map_err(bad)
+}
+
+/// What can be known before anything changes.
+fn check(service: &BackupService, head: &BackupHead) -> Result<(), Status> {
+    if head.format != FORMAT {
+        return Err(bad(format!(
+            "its format is {}, and this version reads {FORMAT}; restore it with version {}",
+            head.format, head.version
+        )));
+    }
+    let here = u32::from(service.config.spool_groups);
+    if head.spool_groups != here {
+        return Err(Status::failed_precondition(format!(
+            "the backup has {} spool groups and this cluster {here}: make the cluster with cluster.spool_groups = {}",
+            head.spool_groups, head.spool_groups
+        )));
+    }
+    let mut groups = service.groups.values();
+    if !groups.all(|spool| query::is_empty_but_for(&spool.reader, head.backup)) {
+        return Err(Status::failed_precondition(
+            "this cluster has messages of its own, or of another backup; restore into a new one with empty data \
+             directories",
+        ));
+    }
+    Ok(())
+}
+
+type Arriving<'s> = BoxFuture<'s, Result<ImportedMessage, Status>>;
+
+struct Restore<'s> {
+    service: &'s BackupService,
+    backup: u64,
+    /// The group whose messages come.
+    group: Option<GroupId>,
+    seen: BTreeSet<GroupId>,
+    /// The body that comes.
+    upload: Option<(MessageId, Upload)>,
+    /// Messages whose bodies are being fsynced.
+    arriving: FuturesOrdered<Arriving<'s>>,
+    batch: Vec<ImportedMessage>,
+    batch_bytes: usize,
+    reply: RestoreReply,
+}
+
+impl<'s> Restore<'s> {
+    async fn meta(&mut self, rows: &BackupRows) -> Result<(), Status> {
+        let mut import = meta::Import::default();
+        for row in &rows.rows {
+            import.add(&row.key, &row.value);
+        }
+        let command = codec::encode(&meta::Command::Import(import));
+        self.service
+            .forward
+            .propose(GroupId::META, command)
+            .await
+            .map(|_| ())
+    }
+
+    async fn commit(&mut self, group: GroupId, step: ImportStep) -> Result<u64, Status> {
+        let import = Import {
+            backup: self.backup,
+            step,
+        };
+        let command = codec::encode(&Command::Import(Box::new(import)));
+        let reply = self.service.forward.propose(group, command).await?;
+        match codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))? {
+            Response::Done => Ok(0),
+            Response::Count(count) => Ok(count),
+            Response::Refused(refusal) => Err(Status::failed_precondition(refusal.to_string())),
+        }
+    }
+
+    fn current(&self) -> Result<GroupId, Status> {
+        self.group.ok_or_else(|| bad("a group begins with its row"))
+    }
+
+    async fn group(&mut self, group: BackupGroup) -> Result<(), Status> {
+        self.settle(0).await?;
+        self.flush().await?;
+        let id = u16::try_from(group.group).map(GroupId).map_err(bad)?;
+        if !self.service.groups.contains_key(&id) {
+            return Err(bad(format!("there is no spool group {id}")));
+        }
+        let slots = group.slots.iter().map(|one| {
+            let slot = u16::try_from(one.slot)
+                .ok()
+                .filter(|slot| *slot < Slot::COUNT);
+            let slot = slot.ok_or_else(|| bad("a slot is below 1024"))?;
+            Ok((Slot(slot), Epoch(one.epoch)))
+        });
+        let step = ImportStep::Begin {
+            state: row(&group.state)?,
+            slots: slots.collect::<Result<_, Status>>()?,
+        };
+        self.commit(id, step).await?;
+        self.group = Some(id);
+        self.seen.insert(id);
+        Ok(())
+    }
+
+    async fn events(&mut self, events: BackupEvents) -> Result<(), Status> {
+        let places = events.events.iter().map(|event| {
+            let id = convert::message_id(&event.message_id).map_err(bad)?;
+            Ok((event.seq, id))
+        });
+        let places = places.collect::<Result<_, Status>>()?;
+        let group = self.current()?;
+        self.commit(group, ImportStep::Events(places))
+            .await
+            .map(|_| ())
+    }
+
+    async fn body(&mut self, body: BackupBody) -> Result<(), Status> {
+        let id = convert::message_id(&body.message_id).map_err(bad)?;
+        if self.is_here(id) {
+            return Ok(());
+        }
+        let mut upload = match self.upload.take() {
+            Some((of, upload)) if of == id => upload,
+            _ => self.begin(id).await?,
+        };
+        upload.write(body.data).await.map_err(refused)?;
+        self.upload = Some((id, upload));
+        Ok(())
+    }
+
+    /// Whether an earlier run brought the message.
+    fn is_here(&self, id: MessageId) -> bool {
+        let spool = self.service.groups.get(&id.group());
+        spool.is_some_and(|spool| query::message(&spool.reader, id).is_some())
+    }
+
+    async fn begin(&mut self, id: MessageId) -> Result<Upload, Status> {
+        if Some(id.group()) != self.group {
+            return Err(bad(format!("{id} is of another group")));
+        }
+        let spool = self.service.spools.get(id.group());
+        let until = Instant::now() + LEADERS_WITHIN;
+        loop {
+            match spool.begin_as(id) {
+                Err(SpoolError::Unavailable(_)) if Instant::now() < until => {
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+                begun => return begun.map_err(refused),
+            }
+        }
+    }
+
+    async fn message(&mut self, message: &BackupMessage) -> Result<(), Status> {
+        let id = convert::message_id(&message.id).map_err(bad)?;
+        let upload = self.upload.take();
+        if self.is_here(id) {
+            return Ok(());
+        }
+        let tasks = message.tasks.iter();
+        let tasks = tasks.map(|task| Ok((task.number, row::<TaskRow>(&task.row)?)));
+        let mut imported = ImportedMessage {
+            id,
+            row: row::<MessageRow>(&message.row)?,
+            tasks: tasks.collect::<Result<_, Status>>()?,
+            history: message
+                .history
+                .iter()
+                .map(row)
+                .collect::<Result<_, Status>>()?,
+        };
+        if imported.tasks.is_empty() {
+            self.arriving.push_back(Box::pin(async { Ok(imported) }));
+        } else {
+            let upload = match upload {
+                Some((of, upload)) if of == id => upload,
+                // It has no byte.
+                _ => self.begin(id).await?,
+            };
+            self.arriving.push_back(Box::pin(async move {
+                let stored = upload.finish().await.map_err(refused)?;
+                let body = &mut imported.row.body;
+                if (body.bytes, body.crc32c) != (stored.bytes, stored.crc32c) {
+                    return Err(bad(format!(
+                        "the body of {id} is not the one that was taken"
+                    )));
+                }
+                body.acks = stored.acks;
+                Ok(imported)
+            }));
+        }
+        self.settle(BODIES_AT_ONCE).await
+    }
+
+    /// Waits until no more than so many bodies are on their way.
+    async fn settle(&mut self, at_once: usize) -> Result<(), Status> {
+        while self.arriving.len() > at_once {
+            let Some(message) = self.arriving.next().await else {
+                return Ok(());
+            };
+            let message = message?;
+            self.reply.open_messages += u64::from(!message.tasks.is_empty());
+            self.batch_bytes += codec::encode(&message).len();
+            self.batch.push(message);
+            if self.batch_bytes >= BATCH_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Status> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.batch_bytes = 0;
+        let messages = std::mem::take(&mut self.batch);
+        let group = self.current()?;
+        let step = ImportStep::Messages(messages);
+        self.reply.messages += self.commit(group, step).await?;
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<RestoreReply, Status> {
+        self.settle(0).await?;
+        self.flush().await?;
+        if self.seen.len() != self.service.groups.len() {
+            return Err(bad("it lacks a spool group"));
+        }
+        for group in std::mem::take(&mut self.seen) {
+            self.commit(group, ImportStep::End).await?;
+        }
+        tracing::info!(messages = self.reply.messages, "restored");
+        Ok(self.reply)
+    }
+}
+
+fn refused(error: SpoolError) -> Status {
+    let text =
+        format!("{error}; the same backup can be restored again, and goes on where it stopped");
+    match error {
+        SpoolError::Full(_) => Status::resource_exhausted(text),
+        _ => Status::unavailable(text),
+    }
+}

@@ -1,0 +1,84 @@
+//! What of a backup's meta group holds for another cluster.
+
+use minicbor::{Decode, Encode};
+
+use super::fan::{self, Fan};
+use super::members::removed_key;
+use super::state::{Assignment, drained_key, give, load, slot_key};
+use super::tenants;
+use crate::codec;
+use crate::id::{Epoch, NodeId, SessionId, Slot};
+use crate::rows::Rows;
+
+/// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Import {
+    /// Epochs go on from where they were, so that whoever held a slot there holds none here.
+    #[n(0)]
+    pub epochs: Vec<(Slot, Epoch)>,
+    /// Senders that an operator took out of service.
+    #[n(1)]
+    pub drained: Vec<String>,
+    /// Nodes that lost their data or were removed.
+    #[n(2)]
+    pub removed: Vec<NodeId>,
+    /// Weights of tenants.
+    #[n(3)]
+    pub weights: Vec<(String, u32)>,
+    /// Sites that an operator spread, or that were spread by themselves.
+    #[n(4)]
+    pub fans: Vec<(String, Fan)>,
+}
+
+impl Import {
+    /// Reads one row of the backed up group; rows that do not count, or cannot be read, are passed over.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) {
+        let Some((kind, rest)) = key.split_first() else {
+            return;
+        };
+        match kind {
+            b'a' => {
+                let slot = rest.try_into().map(u16::from_be_bytes).map(Slot);
+                let slot = slot.ok().filter(|slot| slot.0 < Slot::COUNT);
+                let held = codec::decode::<Assignment>(value);
+                self.epochs
+                    .extend(slot.zip(held.ok().map(|held| held.epoch)));
+            }
+            b'd' => self.drained.extend(String::from_utf8(rest.to_vec())),
+            b'r' => self
+                .removed
+                .extend(rest.try_into().map(|id| NodeId(u64::from_be_bytes(id)))),
+            b'w' => self.weights.extend(named(rest, value)),
+            b'f' => self.fans.extend(named(rest, value)),
+            _ => {}
+        }
+    }
+}
+
+fn named<T: for<'b> Decode<'b, ()>>(name: &[u8], value: &[u8]) -> Option<(String, T)> {
+    let name = String::from_utf8(name.to_vec()).ok()?;
+    Some((name, codec::decode(value).ok()?))
+}
+
+pub(super) fn import<R: Rows>(rows: &mut R, imported: &Import) {
+    for (slot, epoch) in &imported.epochs {
+        let held: Option<Assignment> = load(rows, &slot_key(*slot));
+        if held.is_none_or(|held| held.epoch <= *epoch) {
+            let session = held.map_or(SessionId::NONE, |held| held.session);
+            give(rows, *slot, *epoch, session);
+        }
+    }
+    for sender in &imported.drained {
+        rows.put(drained_key(sender), Vec::new());
+    }
+    // What this version does not allow was allowed once, and is left out.
+    for (tenant, weight) in &imported.weights {
+        let _ = tenants::set_weight(rows, tenant, *weight);
+    }
+    for (site, fan) in &imported.fans {
+        let _ = fan::set_fan(rows, site, Some(*fan));
+    }
+    for node in &imported.removed {
+        rows.put(removed_key(*node), Vec::new());
+    }
+}

@@ -1,0 +1,175 @@
+//! All is lost but a backup.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
+use skein_testkit::process::Node;
+use skein_testkit::sink::{Act, Phase};
+use skein_tests::Bench;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn backup(bench: &Bench, command: &str, file: &PathBuf) -> Output {
+    Command::new(std::env::var("SKEINCTL_BIN").unwrap())
+        .args(["--server", &format!("http://{}", bench.admin)])
+        .args(["backup", command])
+        .arg(file)
+        .output()
+        .unwrap()
+}
+
+fn succeeds(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn fails(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A node that has delivered some of its mail and has the rest in its queue.
+struct Before {
+    bench: Bench,
+    node: Node,
+    file: PathBuf,
+    delivered: Vec<Injected>,
+    all: Vec<Injected>,
+}
+
+async fn offer(bench: &Bench, prefix: &str, domain: &str) -> Vec<Injected> {
+    let config = InjectorConfig {
+        sizes: vec![0, 500, 5_000, 700_000],
+        domains: vec![domain.to_owned()],
+        recipients_per_message: 2,
+        prefix: prefix.to_owned(),
+        messages_per_connection: 20,
+        ..InjectorConfig::to(bench.smtp)
+    };
+    let offered = Injector::new(config).run().await;
+    assert!(offered.iter().all(Injected::acked), "{offered:?}");
+    offered
+}
+
+async fn before() -> Before {
+    let bench = Bench::new().await.unwrap();
+    let node = bench.start().await.unwrap();
+    let delivered = offer(&bench, "early", "open.test").await;
+    let verdict = bench.settle(&delivered, WITHIN).await;
+    assert!(verdict.is_clean(), "{}", verdict.summary());
+    bench.sink.set_script(|moment| match moment.phase {
+        Phase::Rcpt => Act::reply(451, "4.7.1 later"),
+        _ => Act::Accept,
+    });
+    let mut all = offer(&bench, "late", "closed.test").await;
+    all.extend(delivered.iter().cloned());
+    let file = bench.data().with_extension("backup");
+    Before {
+        bench,
+        node,
+        file,
+        delivered,
+        all,
+    }
+}
+
+/// Takes a backup and loses the node.
+async fn lost() -> Before {
+    let mut before = before().await;
+    println!(
+        "{}",
+        succeeds(&backup(&before.bench, "create", &before.file))
+    );
+    before.node.kill9().unwrap();
+    fs::remove_dir_all(before.bench.data()).unwrap();
+    before
+}
+
+fn id_of(message: &Injected) -> String {
+    let Outcome::Acked { reply } = &message.outcome else {
+        panic!("{message:?}");
+    };
+    reply.rsplit(' ').next().unwrap().to_owned()
+}
+
+async fn all_arrive_once(before: &Before) {
+    before.bench.sink.set_script(|_| Act::Accept);
+    let verdict = before.bench.settle(&before.all, WITHIN).await;
+    assert!(verdict.is_clean(), "{}", verdict.summary());
+    for message in [&before.delivered[0], &before.all[0]] {
+        let id = id_of(message);
+        let shown = crate::skeinctl(&before.bench, &["message", "show", &id]);
+        assert!(shown.contains("accepted"), "{shown}");
+    }
+    let shown = crate::skeinctl(
+        &before.bench,
+        &["message", "show", &id_of(&before.delivered[0])],
+    );
+    assert!(shown.contains("delivered"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_everything_goes_on_from_its_backup() {
+    let mut before = lost().await;
+    before.node = before.bench.start().await.unwrap();
+    let told = succeeds(&backup(&before.bench, "restore", &before.file));
+    println!("{told}");
+    assert!(told.contains("will be delivered again"), "{told}");
+    all_arrive_once(&before).await;
+    let told = fails(&backup(&before.bench, "restore", &before.file));
+    assert!(told.contains("restored already"), "{told}");
+    let more = offer(&before.bench, "new", "open.test").await;
+    let verdict = before.bench.settle(&more, WITHIN).await;
+    assert!(verdict.lost.is_empty(), "{}", verdict.summary());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_cut_short_goes_on() {
+    let mut before = lost().await;
+    before.node = before
+        .bench
+        .start_to_die("control-after-propose", 9)
+        .await
+        .unwrap();
+    fails(&backup(&before.bench, "restore", &before.file));
+    before
+        .node
+        .wait(WITHIN)
+        .await
+        .expect("the failpoint ends the process");
+    before.node = before.bench.start().await.unwrap();
+    println!(
+        "{}",
+        succeeds(&backup(&before.bench, "restore", &before.file))
+    );
+    all_arrive_once(&before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_backup_changes_nothing_and_none_goes_into_a_cluster_with_mail() {
+    let mut before = lost().await;
+    before.node = before.bench.start().await.unwrap();
+    let whole = fs::read(&before.file).unwrap();
+    let damaged = before.bench.data().with_extension("damaged");
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let cases: [(&[u8], &str); 3] = [
+        (&flipped, "does not match its checksum"),
+        (&whole[..whole.len() - 10], "not whole"),
+        (b"no backup", "no backup"),
+    ];
+    for (bytes, reason) in cases {
+        fs::write(&damaged, bytes).unwrap();
+        let told = fails(&backup(&before.bench, "restore", &damaged));
+        assert!(told.contains(reason), "{told}");
+    }
+    let status = crate::skeinctl(&before.bench, &["status", "--json"]);
+    assert!(status.contains("\"open_messages\": 0"), "{status}");
+
+    offer(&before.bench, "own", "closed.test").await;
+    let told = fails(&backup(&before.bench, "restore", &before.file));
+    assert!(told.contains("messages of its own"), "{told}");
+}
