@@ -1,7 +1,7 @@
 //! A file system of a few hundred megabytes, for tests of a full disk.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,24 +35,33 @@ impl SmallDisk {
         }))
     }
 
-    /// Something foreign takes all that is left, to the last byte.
+    /// Something foreign takes all that is left, at once: what a node gives up for itself afterwards is its own.
     ///
     /// # Errors
-    /// It is another error than a full disk that ends it.
+    /// The space cannot be taken.
     pub fn fill(&self) -> io::Result<PathBuf> {
         let path = self.path.join("foreign");
-        let mut file = File::options().create(true).append(true).open(&path)?;
-        let mut block = vec![b'x'; 1 << 20];
-        while !block.is_empty() {
-            match file.write(&block) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    block.truncate(block.len() / 2);
-                }
-                Err(error) => return Err(error),
-            }
+        let mut left = self.available()?;
+        // The file system keeps some blocks for itself.
+        while !run(Command::new("fallocate")
+            .args(["-l", &left.to_string()])
+            .arg(&path))
+        {
+            left = left
+                .checked_sub(64 << 10)
+                .ok_or_else(|| io::Error::other("no space can be taken"))?;
         }
         Ok(path)
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        let output = Command::new("df")
+            .args(["--output=avail", "-B1"])
+            .arg(&self.path)
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.lines().last().unwrap_or_default().trim().parse();
+        number.map_err(io::Error::other)
     }
 }
 
