@@ -13,8 +13,14 @@ use skein_testkit::process::{Node, NodeConfig, free_port};
 use skein_testkit::sink::{Sink, SinkConfig};
 use tempfile::TempDir;
 
+/// The daemon that `cargo xtask test` built.
+pub fn skein() -> Result<PathBuf> {
+    let path = std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?;
+    Ok(PathBuf::from(path))
+}
+
 /// How long a node may take to start on a busy machine.
-const READY: Duration = Duration::from_secs(60);
+pub const READY: Duration = Duration::from_secs(60);
 
 /// What a test wants beyond the usual, as lines of the configuration file.
 #[derive(Debug, Default)]
@@ -147,23 +153,25 @@ impl Bench {
 
     /// Starts the process, whatever comes of it.
     pub fn launch(&self, env: Vec<(String, String)>) -> Result<Node> {
-        let binary = PathBuf::from(
-            std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?,
-        );
-        let mut config = NodeConfig::serve(&binary, &self.config(), self.http);
+        let mut config = NodeConfig::serve(&skein()?, &self.config(), self.http);
         config.env = env;
         Ok(Node::start(config)?)
     }
 
     /// Waits until everything that was acknowledged has arrived, and judges.
     pub async fn settle(&self, injected: &[Injected], within: Duration) -> Verdict {
-        let until = tokio::time::Instant::now() + within;
-        loop {
-            let verdict = oracle::judge(injected, &self.sink.records());
-            if verdict.lost.is_empty() || tokio::time::Instant::now() > until {
-                return verdict;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        settle(&self.sink, injected, within).await
+    }
+}
+
+/// Waits until everything that was acknowledged has arrived at the sink, and judges.
+pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Verdict {
+    let until = tokio::time::Instant::now() + within;
+    loop {
+        let verdict = oracle::judge(injected, &sink.records());
+        if verdict.lost.is_empty() || tokio::time::Instant::now() > until {
+            return verdict;
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

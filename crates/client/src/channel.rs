@@ -67,7 +67,7 @@ impl Channels {
     }
 }
 
-fn tune(endpoint: Endpoint) -> Endpoint {
+pub(crate) fn tune(endpoint: Endpoint) -> Endpoint {
     endpoint
         .connect_timeout(Duration::from_secs(2))
         .initial_stream_window_size(STREAM_WINDOW)

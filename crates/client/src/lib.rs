@@ -5,6 +5,7 @@ mod channel;
 mod cluster;
 mod ingest;
 mod sessions;
+pub mod tls;
 mod work;
 
 pub use channel::{

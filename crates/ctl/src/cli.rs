@@ -1,10 +1,10 @@
 //! The command line, and the way to the server.
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use skein_wire::v1::admin_client::AdminClient;
 use tonic::{Code, Status};
 
+use crate::connect::{self, Server};
 use crate::{backup, group, message, node, queue, slot, status, tenant};
 
 pub type Admin = AdminClient<skein_client::Channel>;
@@ -12,14 +12,8 @@ pub type Admin = AdminClient<skein_client::Channel>;
 #[derive(Debug, Parser)]
 #[command(name = "skeinctl", version, about = "Manages a Skein cluster")]
 pub struct Cli {
-    /// The admin API of any control node.
-    #[arg(
-        long,
-        global = true,
-        env = "SKEIN_SERVER",
-        default_value = "http://127.0.0.1:7001"
-    )]
-    server: String,
+    #[command(flatten)]
+    server: Server,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
@@ -69,8 +63,7 @@ enum Command {
 }
 
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let channel = skein_client::connect(cli.server.clone())
-        .with_context(|| format!("--server {:?} is not like http://host:port", cli.server))?;
+    let channel = connect::channel(&cli.server)?;
     let admin = AdminClient::new(channel.clone());
     let result = match cli.command {
         Command::Status => status::run(admin, cli.json).await,
@@ -83,7 +76,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Message { command } => message::run(admin, command, cli.json).await,
     };
     result.map_err(|error| match error.downcast::<Status>() {
-        Ok(status) => explain(&cli.server, &status),
+        Ok(status) => explain(&cli.server.server, &status),
         Err(error) => error,
     })
 }
@@ -91,8 +84,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 /// The server's words, and what to do next where that is not in them.
 fn explain(server: &str, status: &Status) -> anyhow::Error {
     match status.code() {
+        Code::Unavailable if status.message().starts_with("TLS: ") => {
+            anyhow::anyhow!("{server}: {}", connect::advice(status.message()))
+        }
         Code::Unavailable => anyhow::anyhow!(
-            "no answer from {server}: {}; is the node running, and is this its admin.listen address?",
+            "no answer from {server}: {}; is the node running, is this its admin.listen address, and is it http or https?",
             status.message()
         ),
         _ => anyhow::anyhow!("{}", status.message()),

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cli;
+mod connect;
 mod group;
 mod message;
 mod node;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::tls;
 
 #[derive(Debug, Parser)]
 #[command(name = "skein", version, about = "A clustered mail delivery system")]
@@ -26,6 +28,14 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Make a CA, and certificates of it for nodes. A folder that has a CA already keeps it.
+    DevCa {
+        /// Where the files go.
+        folder: PathBuf,
+        /// What other nodes call this one: a host name or an IP address. May be given several times.
+        #[arg(long = "host", value_name = "NAME_OR_IP", required = true)]
+        hosts: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,7 +49,14 @@ pub enum ConfigCommand {
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Check { file } => {
-            Config::load(Some(file))?;
+            let config = Config::load(Some(file))?;
+            let found = tls::check(&config)?;
+            for warning in found.warnings {
+                println!("warning: {warning}");
+            }
+            if !found.errors.is_empty() {
+                bail!("in {}: {}", file.display(), found.errors.join("\n"));
+            }
             println!("{}: no errors", file.display());
         }
         ConfigCommand::Print { file } => print!("{}", Config::load(file.as_deref())?.to_toml()?),

@@ -1,7 +1,9 @@
 //! What a node must know before it can talk: one TOML file, each key with a default, unknown keys refused.
 
+mod certificates;
 mod cluster;
 mod delivery;
+mod place;
 mod storage;
 
 use std::net::SocketAddr;
@@ -12,6 +14,7 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
 pub use cluster::Cluster;
 pub use delivery::Delivery;
 pub use storage::Storage;
@@ -24,7 +27,7 @@ pub struct Config {
     pub cluster: Cluster,
     pub storage: Storage,
     pub smtp: Smtp,
-    pub admin: Listen,
+    pub admin: Admin,
     pub http: Listen,
     pub delivery: Delivery,
     pub dns: Dns,
@@ -206,9 +209,7 @@ impl Default for Config {
             cluster: Cluster::default(),
             storage: Storage::default(),
             smtp: Smtp::default(),
-            admin: Listen {
-                listen: loopback(7001),
-            },
+            admin: Admin::default(),
             http: Listen {
                 listen: loopback(7002),
             },
@@ -296,7 +297,11 @@ impl Config {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Self = toml::from_str(text)?;
-        config.check()?;
+        let found = config.check();
+        found.map_err(|error| match place::line_of(text, &error.to_string()) {
+            Some(line) => error.context(format!("line {line}")),
+            None => error,
+        })?;
         Ok(config)
     }
 
@@ -341,6 +346,9 @@ impl Config {
         }
         self.cluster.check(self.role)?;
         self.storage.check()?;
+        if self.role.controls() {
+            self.admin_certificates()?;
+        }
         self.delivery.check()
     }
 
@@ -408,8 +416,24 @@ mod tests {
             ("role = \"sendr\"", &["role", "line 1"]),
             ("role = \"sender\"", &["cluster.peers", "role"]),
             (
-                "[cluster]\nlisten = \"0.0.0.0:7000\"",
-                &["cluster.address", "0.0.0.0"],
+                "[cluster]\nplaintext = true\nlisten = \"0.0.0.0:7000\"",
+                &["line 1", "cluster.address", "0.0.0.0"],
+            ),
+            (
+                "[cluster]\nlisten = \"10.0.0.1:7000\"",
+                &["line 2: cluster.listen", "dev-ca", "plaintext = true"],
+            ),
+            (
+                "role = \"sender\"\n[cluster]\npeers = [\"127.0.0.1:1\", \"mail-1:1\"]",
+                &["line 3: cluster.peers", "mail-1:1", "dev-ca"],
+            ),
+            (
+                "[cluster.tls]\nca = \"a\"\nkey = \"k\"",
+                &["certificate", "line 1"],
+            ),
+            (
+                "[cluster]\nplaintext = true\n[cluster.tls]\nca = \"a\"\nkey = \"k\"\ncertificate = \"c\"",
+                &["line 2: cluster.plaintext", "[cluster.tls]"],
             ),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

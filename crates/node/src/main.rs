@@ -2,10 +2,12 @@
 
 mod cli;
 mod config;
+mod dev_ca;
 mod events;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod http;
+mod links;
 mod serve;
 mod telemetry;
 mod tls;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Serve { config } => serve::run(config.as_deref()),
         cli::Command::Config { command } => cli::config(&command),
+        cli::Command::DevCa { folder, hosts } => dev_ca::run(&folder, &hosts),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,11 +14,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
-use crate::{events, telemetry, tls};
+use crate::tls::Follower;
+use crate::{events, links, telemetry, tls};
 
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
@@ -43,12 +43,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = on_signal()?;
     let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
+    let follower = Follower::new(&mut registry);
+    let ports = tls::Ports::load(&config, &follower)?;
     let control = match config.role.controls() {
-        true => Some(ControlPart::start(&config, &stop).await?),
+        true => Some(ControlPart::start(&config, &ports, &stop).await?),
         false => None,
     };
     let sending = match config.role.sends() {
-        true => Some(SendingPart::start(&config, control.as_ref(), &mut registry).await?),
+        true => {
+            let certificate = tls::smtp(&config, &follower)?;
+            let cluster = cluster(&config, &ports, control.as_ref());
+            Some(SendingPart::start(&config, cluster, certificate, &mut registry).await?)
+        }
         false => None,
     };
     let draining = Arc::new(AtomicBool::new(false));
@@ -82,7 +88,11 @@ struct ControlPart {
 }
 
 impl ControlPart {
-    async fn start(config: &Config, stop: &CancellationToken) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        ports: &tls::Ports,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
         tracing::info!(data_dir = %data_dir.display(), "control");
         let admin = listen(config.admin.listen, "admin.listen").await?;
@@ -90,12 +100,13 @@ impl ControlPart {
             Some(address) => Some(listen(address, "cluster.listen").await?),
             None => None,
         };
-        let control = Arc::new(Control::start(control_config(config, data_dir.clone())).await?);
+        let to_nodes = links::connect(ports.cluster.clone());
+        let control_config = control_config(config, data_dir.clone(), to_nodes);
+        let control = Arc::new(Control::start(control_config).await?);
         let channel = skein_client::in_process(control.internal_router());
         if let Some(internal) = internal {
             tracing::info!(address = %internal.local_addr()?, "other nodes");
-            let incoming = TcpIncoming::from(internal).with_nodelay(Some(true));
-            tokio::spawn(control.internal_router().serve_with_incoming(incoming));
+            links::serve(control.internal_router(), internal, ports.cluster.clone());
             let (control, stop) = (control.clone(), stop.clone());
             tokio::spawn(async move {
                 let reason = control.take_part().await;
@@ -106,9 +117,8 @@ impl ControlPart {
         let part = Self { control, channel };
         let control = &part.control;
         tracing::info!(address = %admin.local_addr()?, "admin");
-        let incoming = TcpIncoming::from(admin);
-        let spools = Spools::new(cluster(config, Some(&part)));
-        tokio::spawn(control.admin_router(spools).serve_with_incoming(incoming));
+        let spools = Spools::new(cluster(config, ports, Some(&part)));
+        links::serve(control.admin_router(spools), admin, ports.admin.clone());
         let path = config.events.path.clone();
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
@@ -132,19 +142,19 @@ struct SendingPart {
 impl SendingPart {
     async fn start(
         config: &Config,
-        control: Option<&ControlPart>,
+        cluster: Cluster,
+        certificate: Option<Arc<rustls::ServerConfig>>,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
-        let spools = Spools::new(cluster(config, control));
+        let spools = Spools::new(cluster);
         let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
         let sender = Sender::new(sender_config(config)?, spools.clone(), resolver, registry)
             .context("delivery.tls_ca")?;
-        let server_tls = tls::load(&config.smtp.tls)?;
-        let ingress_config = ingress_config(config, server_tls.is_some());
+        let ingress_config = ingress_config(config, certificate.is_some());
         let drained = sender.drained();
         let ingress = skein_ingress::Server::bind(
             ingress_config,
-            server_tls,
+            certificate,
             spools,
             registry,
             drained.clone(),
@@ -174,13 +184,13 @@ impl SendingPart {
 }
 
 /// The control nodes as this process reaches them: its own without a socket.
-fn cluster(config: &Config, control: Option<&ControlPart>) -> Cluster {
+fn cluster(config: &Config, ports: &tls::Ports, control: Option<&ControlPart>) -> Cluster {
     let own = control.map(|control| control.channel.clone());
     match own {
         Some(channel) if config.cluster.is_alone() => Cluster::in_process(channel),
         own => {
             let address = config.cluster.own_address();
-            let connect = connect_to_nodes();
+            let connect = links::connect(ports.cluster.clone());
             let to_node = move |to: &str| match &own {
                 Some(channel) if to == address => channel.clone(),
                 _ => connect(to),
@@ -192,13 +202,6 @@ fn cluster(config: &Config, control: Option<&ControlPart>) -> Cluster {
             Cluster::find(seeds, Arc::new(to_node))
         }
     }
-}
-
-fn connect_to_nodes() -> skein_client::Connect {
-    Arc::new(|address| {
-        skein_client::connect(format!("http://{address}"))
-            .expect("the configuration was checked to hold host:port")
-    })
 }
 
 fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
@@ -240,7 +243,11 @@ async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpL
         .with_context(|| format!("{key}: listening on {address}"))
 }
 
-fn control_config(config: &Config, data_dir: std::path::PathBuf) -> skein_control::Config {
+fn control_config(
+    config: &Config,
+    data_dir: std::path::PathBuf,
+    connect: skein_client::Connect,
+) -> skein_control::Config {
     skein_control::Config {
         data_dir,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -249,7 +256,7 @@ fn control_config(config: &Config, data_dir: std::path::PathBuf) -> skein_contro
         founders: config.cluster.founders(),
         peers: config.cluster.peers.clone(),
         spool_groups: config.cluster.spool_groups(),
-        connect: connect_to_nodes(),
+        connect,
         store: config.storage.options(),
         pull_bytes_per_second: config.storage.pull_bytes_per_second,
     }

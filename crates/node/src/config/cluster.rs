@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Role;
+use super::certificates::{ClusterTls, is_loopback};
 
 /// Spool groups of a new cluster: enough that every node leads one, few enough that batches stay large.
 const SPOOL_GROUPS: u16 = 4;
@@ -27,6 +28,9 @@ pub struct Cluster {
     pub spool_groups: Option<u16>,
     /// What a sender is called, one name for each process; its address unless set.
     pub name: Option<String>,
+    /// Neither encryption nor certificates between nodes on several machines.
+    pub plaintext: bool,
+    pub tls: Option<ClusterTls>,
 }
 
 impl Cluster {
@@ -52,9 +56,10 @@ impl Cluster {
     }
 
     pub fn check(&self, role: Role) -> anyhow::Result<()> {
-        for address in self.peers.iter().chain(&self.address) {
-            check_address(address).context("cluster.peers and cluster.address")?;
+        for (key, address) in self.named() {
+            check_address(address).context(key)?;
         }
+        self.check_plaintext()?;
         if role == Role::Sender && self.peers.is_empty() {
             bail!("cluster.peers: role \"sender\" needs the addresses of control nodes");
         }
@@ -63,6 +68,40 @@ impl Cluster {
         }
         if !(1..=SPOOL_GROUPS_MAX).contains(&self.spool_groups()) {
             bail!("cluster.spool_groups: from 1 to {SPOOL_GROUPS_MAX}");
+        }
+        Ok(())
+    }
+
+    /// The addresses that the file names, with their keys.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let peers = self
+            .peers
+            .iter()
+            .map(|peer| ("cluster.peers", peer.as_str()));
+        let address = self.address.iter();
+        peers.chain(address.map(|address| ("cluster.address", address.as_str())))
+    }
+
+    fn check_plaintext(&self) -> anyhow::Result<()> {
+        match (&self.tls, self.plaintext) {
+            (Some(_), true) => {
+                bail!("cluster.plaintext: contradicts [cluster.tls]; leave one of them out")
+            }
+            (Some(_), false) | (None, true) => return Ok(()),
+            (None, false) => {}
+        }
+        let listen = self.listen.map(|listen| listen.to_string());
+        let listen = listen
+            .iter()
+            .map(|listen| ("cluster.listen", listen.as_str()));
+        for (key, address) in listen.chain(self.named()) {
+            if !is_loopback(address) {
+                bail!(
+                    "{key}: {address} is not on this machine, so nodes need certificates: set [cluster.tls] ca, \
+                     certificate and key (`skein dev-ca` makes them), or cluster.plaintext = true if nobody else is on \
+                     that network"
+                );
+            }
         }
         Ok(())
     }

@@ -1,0 +1,102 @@
+//! The way to the admin API.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use skein_client::{Channel, tls};
+
+#[derive(Debug, Args)]
+pub struct Server {
+    /// The admin API of any control node: http://host:port or https://host:port.
+    #[arg(
+        long,
+        global = true,
+        env = "SKEINCTL_SERVER",
+        default_value = "http://127.0.0.1:7001"
+    )]
+    pub server: String,
+    /// With https: the CA of the server's certificate, a PEM file.
+    #[arg(long, global = true, env = "SKEINCTL_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// With https: the certificate that says who you are, a PEM file.
+    #[arg(
+        long,
+        global = true,
+        env = "SKEINCTL_CERT",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    cert: Option<PathBuf>,
+    /// The private key of --cert.
+    #[arg(
+        long,
+        global = true,
+        env = "SKEINCTL_KEY",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    key: Option<PathBuf>,
+}
+
+pub fn channel(to: &Server) -> anyhow::Result<Channel> {
+    let shape = || {
+        format!(
+            "--server {:?} is not like http://host:port or https://host:port",
+            to.server
+        )
+    };
+    let Some(address) = to.server.strip_prefix("https://") else {
+        return skein_client::connect(to.server.clone()).with_context(shape);
+    };
+    let Some(ca) = &to.ca else {
+        bail!(
+            "--server {}: https needs --ca FILE, the CA of the server",
+            to.server
+        );
+    };
+    let roots = tls::roots(&read("--ca", ca)?).with_context(|| name("--ca", ca))?;
+    let own = match (&to.cert, &to.key) {
+        (Some(cert), Some(key)) => {
+            let chain = tls::own_chain(&read("--cert", cert)?);
+            let chain = chain.with_context(|| name("--cert", cert))?;
+            let private = tls::key(&read("--key", key)?).with_context(|| name("--key", key))?;
+            Some(tls::identity(chain, private).with_context(|| name("--key", key))?)
+        }
+        _ => None,
+    };
+    let config = tls::client_config(roots, own)?;
+    let address = address.trim_end_matches('/');
+    tls::connect(address, move || config.clone()).with_context(shape)
+}
+
+fn read(option: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| name(option, path))
+}
+
+fn name(option: &str, path: &Path) -> String {
+    format!("{option} {}", path.display())
+}
+
+/// What to do about a handshake that failed.
+pub fn advice(message: &str) -> String {
+    let advice = [
+        ("none was shown", "give --cert and --key"),
+        (
+            "refuses our certificate",
+            "--cert must be of the CA that this node trusts, and not be expired",
+        ),
+        ("another CA than ours", "--ca must be the CA of this node"),
+        (
+            "not valid for name",
+            "use a name that the certificate has in --server",
+        ),
+        ("does not speak TLS", "use http://"),
+    ];
+    let advice = advice.iter().find(|(part, _)| message.contains(part));
+    match advice {
+        Some((_, what)) => format!("{message}: {what}"),
+        None => message.to_owned(),
+    }
+}

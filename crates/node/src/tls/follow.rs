@@ -1,0 +1,163 @@
+//! Files of certificates that change while the node runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use skein_client::tls::TlsError;
+use tokio::time::Instant;
+
+use super::Expiry;
+use super::files::{Contents, Loaded, parse, read};
+use crate::config::PemFiles;
+
+/// Reading a few small files costs nothing, and whoever replaces them sees soon whether they are good.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A certificate that ends soon is named at the start, and then as often.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+type Read = Result<Contents, String>;
+
+/// Decides when files count as changed: when two looks in a row saw the same, because certificate and key are seldom
+/// replaced in one step.
+struct Changes {
+    seen: Read,
+    tried: Read,
+}
+
+impl Changes {
+    fn new(in_use: Contents) -> Self {
+        Self {
+            seen: Ok(in_use.clone()),
+            tried: Ok(in_use),
+        }
+    }
+
+    /// What was read, if it is to be tried now: once for each change, good or bad.
+    fn look(&mut self, read: Read) -> Option<Read> {
+        let is_new = read == self.seen && read != self.tried;
+        self.seen = read;
+        is_new.then(|| {
+            self.tried = self.seen.clone();
+            self.seen.clone()
+        })
+    }
+}
+
+/// Looks after the files of all ports.
+pub struct Follower {
+    expires: Family<[(&'static str, &'static str); 1], Gauge>,
+}
+
+impl Follower {
+    pub fn new(registry: &mut Registry) -> Self {
+        let expires = Family::default();
+        registry.register(
+            "skein_certificate_expires_timestamp_seconds",
+            "When the certificate of a port expires, in seconds since 1970",
+            expires.clone(),
+        );
+        Self { expires }
+    }
+
+    /// Hands good changes of the files to `apply`, as long as the process runs.
+    pub fn follow(
+        &self,
+        files: PemFiles,
+        loaded: Loaded,
+        apply: impl Fn(&Loaded) -> Result<(), TlsError> + Send + 'static,
+    ) {
+        let gauge = self.expires.get_or_create(&[("port", files.port)]).clone();
+        tokio::spawn(follow(Arc::new(files), loaded, gauge, apply));
+    }
+}
+
+async fn follow(
+    files: Arc<PemFiles>,
+    loaded: Loaded,
+    gauge: Gauge,
+    apply: impl Fn(&Loaded) -> Result<(), TlsError>,
+) {
+    let port = files.port;
+    let mut expires = loaded.expires;
+    let mut changes = Changes::new(loaded.contents);
+    note(&files, expires, &gauge);
+    let mut noted = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let of = files.clone();
+        let looked = tokio::task::spawn_blocking(move || read(&of)).await;
+        let looked = looked.unwrap_or_else(|error| Err(error.into()));
+        let looked = looked.map_err(|error| format!("{error:#}"));
+        let renewed = changes.look(looked).map(|read| renew(&files, read, &apply));
+        match renewed {
+            Some(Ok(new)) => {
+                tracing::info!(port, "new connections use the new certificates");
+                expires = new;
+                note(&files, expires, &gauge);
+            }
+            Some(Err(error)) => tracing::error!(
+                port,
+                error,
+                "the changed certificates cannot be used, the former ones stay in use"
+            ),
+            None => {}
+        }
+        if noted.elapsed() > REMIND_EVERY {
+            noted = Instant::now();
+            note(&files, expires, &gauge);
+        }
+    }
+}
+
+fn renew(
+    files: &PemFiles,
+    read: Read,
+    apply: &impl Fn(&Loaded) -> Result<(), TlsError>,
+) -> Result<Option<Expiry>, String> {
+    let loaded = parse(files, read?).map_err(|error| format!("{error:#}"))?;
+    apply(&loaded).map_err(|error| error.to_string())?;
+    Ok(loaded.expires)
+}
+
+fn note(files: &PemFiles, expires: Option<Expiry>, gauge: &Gauge) {
+    let Some(expires) = expires else {
+        return;
+    };
+    gauge.set(expires.seconds());
+    if expires.is_soon(Timestamp::now()) {
+        let certificate = files.certificate.path.display();
+        tracing::warn!(port = files.port, %certificate, %expires, "the certificate ends soon, renew it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_tried_once_and_only_when_it_has_settled() {
+        let of = |name: &str| -> Read { Ok(Contents::of(name)) };
+        let gone = || Err("no such file".to_owned());
+        let mut changes = Changes::new(Contents::of("first"));
+        for (read, tried) in [
+            (of("first"), false),
+            (of("half"), false),
+            (of("second"), false),
+            (of("second"), true),
+            (of("second"), false),
+            (gone(), false),
+            (of("second"), false),
+            (gone(), false),
+            (gone(), true),
+            (gone(), false),
+            (of("second"), false),
+            (of("second"), true),
+        ] {
+            assert_eq!(changes.look(read).is_some(), tried);
+        }
+    }
+}
