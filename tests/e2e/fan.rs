@@ -59,6 +59,14 @@ async fn mail_for_a_site_with_a_fan_is_spread_and_all_of_it_arrives() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
+    let shown = skeinctl(&bench, &["queue", "show", SITE]);
+    assert_eq!(
+        shown.matches("default").count(),
+        2 * 4,
+        "tenant and pool of four queues: {shown}"
+    );
+    assert!(shown.contains(&format!("user0@{SITE}")), "{shown}");
+
     skeinctl(&bench, &["slot", "fan", SITE, "auto"]);
     assert_eq!(skeinctl(&bench, &["slot", "fan", "--json"]).trim(), "[]");
     // A connection that waits for its greeting is not waited for.

@@ -15,7 +15,7 @@ pub enum Command {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// One queue and its next tasks.
+    /// One queue, or all of a domain, and the next tasks.
     Show {
         /// The queue's id, or a domain.
         queue: String,
@@ -97,12 +97,12 @@ async fn show_one(mut admin: Admin, queue: String, limit: u32, json: bool) -> an
     if json {
         return show::json(&detail);
     }
-    if let Some(queue) = &detail.queue {
-        let mut table = show::table(&COLUMNS);
+    let mut table = show::table(&COLUMNS);
+    for queue in &detail.queues {
         table.add_row(row(queue));
-        show::print(&table);
-        println!();
     }
+    show::print(&table);
+    println!();
     let mut table = show::table(&["MESSAGE", "RECIPIENTS", "ATTEMPTS", "NEXT", "LAST REPLY"]);
     for task in &detail.tasks {
         table.add_row([

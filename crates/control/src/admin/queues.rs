@@ -98,26 +98,27 @@ impl AdminService {
     }
 
     pub(super) fn queue_detail(&self, request: &GetQueueRequest) -> Result<QueueDetail, Status> {
-        let (id, row) = self
-            .find_queues(&request.queue)
-            .into_iter()
-            .next()
-            .ok_or_else(|| no_queue(&request.queue))?;
+        let found = self.find_queues(&request.queue).into_iter();
+        let found: Vec<_> = found.take(PAGE_MAX).collect();
+        if found.is_empty() {
+            return Err(no_queue(&request.queue));
+        }
         let limit = page(request.limit, 20);
-        let mut due: Vec<_> = self
-            .readers()
-            .flat_map(|rows| {
-                let due = query::due(rows, id, UnixMs(0), END, limit).into_iter();
-                due.filter_map(move |(at, task)| {
-                    Some((at, summary(task, &query::task(rows, task)?)))
-                })
-            })
-            .collect();
-        due.sort_by_key(|(at, _)| *at);
-        due.truncate(limit);
+        let mut due = Vec::new();
+        for rows in self.readers() {
+            for (id, _) in &found {
+                let next = query::due(rows, *id, UnixMs(0), END, limit).into_iter();
+                due.extend(next.map(|(at, task)| (at, task, rows)));
+                due.sort_unstable_by_key(|(at, task, _)| (*at, *task));
+                due.truncate(limit);
+            }
+        }
+        let tasks = due
+            .into_iter()
+            .filter_map(|(_, task, rows)| Some(summary(task, &query::task(rows, task)?)));
         Ok(QueueDetail {
-            queue: Some(self.queue(id, &row)),
-            tasks: due.into_iter().map(|(_, task)| task).collect(),
+            tasks: tasks.collect(),
+            queues: found.iter().map(|(id, row)| self.queue(*id, row)).collect(),
         })
     }
 
