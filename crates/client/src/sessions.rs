@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use skein_model::meta::Fans;
@@ -104,6 +104,7 @@ impl Sessions {
             told,
             lease: lease.clone(),
             tell: tell.clone(),
+            order: Mutex::default(),
         };
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -193,6 +194,8 @@ struct Keeper {
     told: watch::Sender<Session>,
     lease: Lease,
     tell: Arc<Tell>,
+    /// Of the latest attempt to register.
+    order: Mutex<u64>,
 }
 
 impl Keeper {
@@ -226,9 +229,20 @@ impl Keeper {
         });
     }
 
+    /// The clock, so that it also grows from one process to the next. Should the clock be set back between the two, the
+    /// second one registers when the session of the first has ended.
+    fn next_order(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        let mut last = self.order.lock();
+        *last = now.max(*last + 1);
+        *last
+    }
+
     async fn open(&self) -> Result<(SessionId, u64, DurationMs), SpoolError> {
         let request = OpenSessionRequest {
             sender: self.sender.clone(),
+            order: self.next_order(),
         };
         let sent_at = since_boot();
         let opening =

@@ -55,11 +55,14 @@ pub struct Reporter {
     open: watch::Receiver<bool>,
 }
 
+type Waiter = oneshot::Sender<Result<(), SpoolError>>;
+
 #[derive(Debug)]
 struct Shared {
     /// Of the present stream; none while there is none.
     stream: Mutex<Option<Outgoing>>,
-    waiting: Mutex<HashMap<TaskId, oneshot::Sender<Result<(), SpoolError>>>>,
+    /// Reports by task and attempt. One whose answer was lost may be sent again while the next attempt goes on.
+    waiting: Mutex<HashMap<(TaskId, u32), Waiter>>,
     held: Mutex<Held>,
 }
 
@@ -122,7 +125,10 @@ impl Reporter {
     pub async fn report(&self, report: &Report) -> Result<(), SpoolError> {
         let bytes = Bytes::from(codec::encode(report));
         loop {
-            match self.try_report(report.task, bytes.clone()).await {
+            match self
+                .try_report((report.task, report.facts.number), bytes.clone())
+                .await
+            {
                 Ok(()) => return Ok(()),
                 Err(SpoolError::Refused(reason)) => return Err(SpoolError::Refused(reason)),
                 Err(error) => {
@@ -133,17 +139,17 @@ impl Reporter {
         }
     }
 
-    async fn try_report(&self, task: TaskId, bytes: Bytes) -> Result<(), SpoolError> {
+    async fn try_report(&self, attempt: (TaskId, u32), bytes: Bytes) -> Result<(), SpoolError> {
         let broke = || SpoolError::Unavailable("there is no work stream".into());
         let stream = self.shared.stream.lock().clone().ok_or_else(broke)?;
         let (waiter, answer) = oneshot::channel();
-        self.shared.waiting.lock().insert(task, waiter);
+        self.shared.waiting.lock().insert(attempt, waiter);
         let answered = async {
             stream.reports.send(bytes).await.map_err(|_| broke())?;
             answer.await.unwrap_or_else(|_| Err(broke()))
         };
         let result = tokio::time::timeout(DEADLINE, answered).await;
-        self.shared.waiting.lock().remove(&task);
+        self.shared.waiting.lock().remove(&attempt);
         result.unwrap_or_else(|_| Err(SpoolError::Unknown("no answer".into())))
     }
 
@@ -218,7 +224,7 @@ impl Worker {
         let Some((leader, channel)) = self.spool.cluster.leader(self.spool.group) else {
             return Err(SpoolError::Unavailable("the group has no leader".into()));
         };
-        let held = self.shared.held.lock().tasks().map(task_ref).collect();
+        let held = self.shared.held.lock().tasks().map(held_ref).collect();
         let open = OpenWork {
             session: id.0,
             slots: convert::owned_slots(&*slots),
@@ -285,7 +291,7 @@ impl Worker {
         for result in reply.recorded {
             let task = convert::task_id(&result.message_id, result.number)
                 .map_err(|error| format!("the server sent a result of no task: {error}"))?;
-            if let Some(waiter) = self.shared.waiting.lock().remove(&task) {
+            if let Some(waiter) = self.shared.waiting.lock().remove(&(task, result.attempt)) {
                 let result = result
                     .problem
                     .map_or(Ok(()), |p| Err(SpoolError::from_problem(p)));
@@ -327,8 +333,16 @@ fn request(request: Request) -> WorkRequest {
     }
 }
 
+fn held_ref((task, attempts): (TaskId, u32)) -> TaskRef {
+    TaskRef {
+        attempts,
+        ..task_ref(task)
+    }
+}
+
 fn task_ref(task: TaskId) -> TaskRef {
     TaskRef {
+        attempts: 0,
         message_id: convert::message_id_bytes(task.message),
         number: task.number,
     }

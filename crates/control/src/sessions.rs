@@ -47,12 +47,10 @@ impl SessionsService {
         service
     }
 
-    async fn propose(&self, command: Command) -> Result<(), Status> {
-        self.meta
-            .propose(codec::encode(&command))
-            .await
-            .map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(())
+    async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
+        let reply = self.meta.propose(codec::encode(&command)).await;
+        let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
+        codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
     }
 
     fn slots(&self, session: SessionId) -> Slots {
@@ -128,15 +126,21 @@ impl Sessions for SessionsService {
         &self,
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
-        let sender = request.into_inner().sender;
+        let OpenSessionRequest { sender, order } = request.into_inner();
         if sender.is_empty() {
             return Err(Status::invalid_argument(
                 "sender: a session needs the sender's name",
             ));
         }
         let session = SessionId(rand::random::<u64>().max(1));
-        self.propose(Command::OpenSession { session, sender })
-            .await?;
+        let open = Command::OpenSession {
+            session,
+            sender,
+            order,
+        };
+        if let meta::Response::Refused(refusal) = self.propose(open).await? {
+            return Err(Status::failed_precondition(refusal.to_string()));
+        }
         // A session that is new is not being ended.
         let _ = self.heard_from(session, None);
         Ok(Response::new(OpenSessionReply {

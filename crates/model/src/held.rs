@@ -23,8 +23,9 @@ impl Held {
         }
     }
 
-    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
-        self.0.keys().copied()
+    /// Each with the attempts before.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, u32)> {
+        self.0.iter().map(|(task, attempts)| (*task, *attempts))
     }
 }
 
@@ -44,7 +45,7 @@ mod tests {
         assert!(!held.receive(task, 0), "it is being attempted");
         assert!(held.receive(task, 1), "the next attempt");
         held.settle(task, 0);
-        assert_eq!(held.tasks().collect::<Vec<_>>(), [task]);
+        assert_eq!(held.tasks().collect::<Vec<_>>(), [(task, 1)]);
         held.settle(task, 1);
         assert_eq!(held, Held::default());
     }

@@ -213,3 +213,35 @@ pub struct BodyRef {
     #[n(2)]
     pub acks: Vec<NodeId>,
 }
+
+impl BodyRef {
+    /// Whether most of these voters have it (promise 2).
+    pub fn is_on_majority_of(&self, voters: &[NodeId]) -> bool {
+        let acks = voters.iter().filter(|voter| self.acks.contains(voter));
+        acks.count() * 2 > voters.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_voters_count_for_a_majority() {
+        for (acks, voters, expected) in [
+            (vec![1, 2], vec![1, 2, 3], true),
+            (vec![1, 9, 8], vec![1, 2, 3], false),
+            (vec![1, 2], vec![1, 2, 3, 4], false),
+            (vec![1], vec![1], true),
+            (vec![], vec![], false),
+        ] {
+            let ids = |ids: Vec<u64>| ids.into_iter().map(NodeId).collect::<Vec<_>>();
+            let body = BodyRef {
+                bytes: 1,
+                crc32c: 0,
+                acks: ids(acks),
+            };
+            assert_eq!(body.is_on_majority_of(&ids(voters)), expected);
+        }
+    }
+}

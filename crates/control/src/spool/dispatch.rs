@@ -1,6 +1,6 @@
 //! The dispenser of this node's group, kept in step with what is committed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -98,6 +98,7 @@ impl Dispatch {
     }
 
     pub fn on_effects(&self, effects: &[Effect]) {
+        clock::observe(query::state(&self.reader).now);
         let mut dispenser = self.dispenser.lock();
         for effect in effects {
             if let Some(dispenser) = dispenser.as_mut() {
@@ -124,19 +125,26 @@ impl Dispatch {
         self.events.subscribe()
     }
 
-    /// Takes up to `limit` due tasks for a session and reads what their sender needs.
+    /// Takes up to `limit` due tasks for a session and reads what their sender needs. A stream that is not the session's
+    /// latest gets none: the sender has left it, and would not know of them.
     ///
     /// The rows of one frame are read under the lock: some tens of point reads, nearly all from memory.
-    pub async fn take(&self, session: SessionId, owned: &OwnedSlots, limit: usize) -> Vec<Task> {
+    pub async fn take(
+        &self,
+        session: SessionId,
+        stream: u64,
+        owned: &OwnedSlots,
+        limit: usize,
+    ) -> Vec<Task> {
         let taken = match self.dispenser.lock().as_mut() {
-            Some(dispenser) => dispenser.take(
+            Some(dispenser) if self.stream_of(session) == Some(stream) => dispenser.take(
                 &self.reader,
                 clock::now(),
                 session,
                 |slot| owned.epoch(slot).is_some(),
                 limit.min(FRAME_TASKS),
             ),
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         let read = taken.into_iter().map(|id| self.read_task(id, owned));
         join_all(read).await.into_iter().flatten().collect()
@@ -175,14 +183,19 @@ impl Dispatch {
     }
 
     /// A session opened a stream, and these tasks it still has. Returns the number of the stream.
-    pub fn stream_opened(&self, session: SessionId, held: &HashSet<TaskId>) -> u64 {
+    pub fn stream_opened(
+        &self,
+        session: SessionId,
+        held: &HashMap<TaskId, u32>,
+        lives: impl Fn(SessionId) -> bool,
+    ) -> u64 {
         let mut dispenser = self.dispenser.lock();
         let mut streams = self.streams.lock();
         streams.last += 1;
         let number = streams.last;
         streams.open.insert(session, number);
         if let Some(dispenser) = dispenser.as_mut() {
-            dispenser.session_back(&self.reader, session, held);
+            dispenser.session_back(&self.reader, session, held, lives);
         }
         drop((streams, dispenser));
         self.changed.notify_waiters();
@@ -192,6 +205,13 @@ impl Dispatch {
     /// The latest stream of a session.
     pub fn stream_of(&self, session: SessionId) -> Option<u64> {
         self.streams.lock().open.get(&session).copied()
+    }
+
+    /// A session has come to an end with an attempt. If that was not counted, the task waits where it did.
+    pub fn settled(&self, session: SessionId, task: TaskId, attempt: u32) {
+        if query::is_before_attempt(&self.reader, task, attempt) {
+            self.give_back(session, &[task]);
+        }
     }
 
     /// Tasks that a session does nothing about are anybody's again.

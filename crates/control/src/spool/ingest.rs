@@ -107,12 +107,7 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
         let text = "the leader's disk is filled up to its hard mark";
         return ingest_result::Result::Problem(convert::problem(Kind::Full, text));
     }
-    // Promise 2: the acks must be a majority of the voters.
-    let voters = group.group.voters();
-    let acks = voters
-        .iter()
-        .filter(|voter| accept.body.acks.contains(voter));
-    if acks.count() * 2 <= voters.len() {
+    if !accept.body.is_on_majority_of(&group.group.voters()) {
         let text = "the body is not fsynced on a majority of the group's voters";
         return ingest_result::Result::Problem(convert::problem(Kind::Refused, text));
     }

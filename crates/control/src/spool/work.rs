@@ -1,6 +1,6 @@
 //! One work stream: due tasks to a sender within its window, its reports to the group.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -76,11 +76,14 @@ pub async fn start(
     let stream = Arc::new(open_stream(group, &open).await?);
     let (frames, replies) = mpsc::channel(4);
     let (results, recorded) = mpsc::channel(4096);
-    tokio::spawn(send_results(recorded, frames.clone()));
-    let dispense = tokio::spawn(dispense(stream.clone(), frames));
+    let sending = tokio::spawn(send_results(recorded, frames.clone()));
     tokio::spawn(async move {
-        receive_reports(&stream, requests, results).await;
-        dispense.abort();
+        tokio::select! {
+            () = receive_reports(&stream, requests, results) => {}
+            // This node leads no more. Should it lead again, its sender must come back and say what it holds.
+            () = dispense(stream.clone(), frames) => {}
+        }
+        sending.abort();
         tracing::info!(session = %stream.session, "a work stream ended");
         release(&stream).await;
     });
@@ -135,10 +138,16 @@ async fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, S
     let held = open
         .held
         .iter()
-        .map(|task| convert::task_id(&task.message_id, task.number))
-        .collect::<Result<HashSet<_>, _>>()
+        .map(|task| {
+            Ok((
+                convert::task_id(&task.message_id, task.number)?,
+                task.attempts,
+            ))
+        })
+        .collect::<Result<HashMap<_, _>, convert::BadMessage>>()
         .map_err(|error| Status::invalid_argument(format!("held: {error}")))?;
-    let number = group.dispatch.stream_opened(session, &held);
+    let lives = |session| group.session_lives(session);
+    let number = group.dispatch.stream_opened(session, &held, lives);
     let owned = open_slots(&group, session, &open.slots).await?;
     Ok(WorkStream {
         group,
@@ -181,7 +190,7 @@ async fn open_slots(
 async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
     let dispatch = &stream.group.dispatch;
     let mut change = 0;
-    while dispatch.leads() {
+    while dispatch.leads() && dispatch.stream_of(stream.session) == Some(stream.number) {
         let changed = dispatch.changed();
         let room = stream.room.notified();
         tokio::pin!(changed, room);
@@ -195,7 +204,9 @@ async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
         let tasks = if free == 0 {
             Vec::new()
         } else {
-            dispatch.take(stream.session, &owned.slots, free).await
+            dispatch
+                .take(stream.session, stream.number, &owned.slots, free)
+                .await
         };
         if !tasks.is_empty() || owned.change != change {
             stream.outstanding.fetch_add(tasks.len(), Ordering::AcqRel);
@@ -282,7 +293,7 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
             return None;
         }
     };
-    let task = report.task;
+    let (task, attempt) = (report.task, report.facts.number);
     let problem = super::commit(
         &stream.group,
         codec::encode(&Command::Report(Box::new(report))),
@@ -292,20 +303,15 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
     let is_settled = problem
         .as_ref()
         .is_none_or(|problem| problem.kind() == Kind::Refused);
-    if problem
-        .as_ref()
-        .is_some_and(|problem| problem.kind() == Kind::Refused)
-    {
-        // The slot is another's, who may have the task now.
-        stream.group.dispatch.give_back(stream.session, &[task]);
-    }
     if is_settled {
+        stream.group.dispatch.settled(stream.session, task, attempt);
         stream.settled(1);
     }
     Some(ReportResult {
         message_id: convert::message_id_bytes(task.message),
         number: task.number,
         problem,
+        attempt,
     })
 }
 

@@ -11,7 +11,7 @@ mod ring;
 mod sites;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use crate::id::{QueueId, SessionId, Slot, TaskId};
 use crate::queue::{Queue, SiteKey};
@@ -125,15 +125,23 @@ impl Dispenser {
         }
     }
 
-    /// What a session holds according to itself, which has just come back: that is out at it and nothing else.
-    /// What it does not know of never reached it.
+    /// What a session holds according to itself, which has just come back, with the attempts before: that is out at it and
+    /// nothing else. What it does not know of never reached it, and it may not know yet that an attempt was recorded.
+    ///
+    /// A task that went to another session meanwhile stays there while that one `lives`: the one that is back has lost it.
+    /// One that does not live may be an earlier session of the same sender.
     pub fn session_back(
         &mut self,
         rows: &(impl ReadRows + ?Sized),
         session: SessionId,
-        held: &HashSet<TaskId>,
+        held: &HashMap<TaskId, u32>,
+        lives: impl Fn(SessionId) -> bool,
     ) {
         self.absent.remove(&session);
+        let is_open = |(task, attempts): &(&TaskId, &u32)| {
+            query::task(rows, **task).is_some_and(|row| row.attempts == **attempts)
+        };
+        let held: BTreeSet<TaskId> = held.iter().filter(is_open).map(|(task, _)| *task).collect();
         let out = self.out.iter();
         let lost = out.filter(|(task, out)| out.session == session && !held.contains(task));
         let mut known: Vec<TaskId> = lost.map(|(task, _)| *task).collect();
@@ -142,10 +150,12 @@ impl Dispenser {
             self.give_back(session, task);
         }
         for task in held {
-            if let Some(out) = self.out.get_mut(task) {
-                out.session = session;
+            if let Some(out) = self.out.get_mut(&task) {
+                if !lives(out.session) {
+                    out.session = session;
+                }
             } else {
-                self.adopt(rows, session, *task);
+                self.adopt(rows, session, task);
             }
         }
     }

@@ -87,17 +87,14 @@ impl Leases {
         let live = sessions(rows);
         self.heard.retain(|session, _| live.contains_key(session));
         self.ending.retain(|session| live.contains_key(session));
+        let mut due = Vec::new();
         for session in live.into_keys() {
             let heard = self.heard.entry(session).or_insert_with(|| Heard::at(now));
             if now.0.saturating_sub(heard.at.0) > LEASE.0 + GRACE.0 {
                 self.ending.insert(session);
+                due.push(Command::CloseSession(session));
             }
         }
-        let mut due: Vec<Command> = self
-            .ending
-            .iter()
-            .map(|session| Command::CloseSession(*session))
-            .collect();
         let settled: BTreeMap<SessionId, BTreeSet<GroupId>> = self
             .heard
             .iter()
@@ -132,12 +129,12 @@ mod tests {
     fn rows() -> MemoryRows {
         let mut rows = MemoryRows::default();
         for (session, sender) in [(A, "a"), (B, "b")] {
-            let sender = sender.to_owned();
-            apply(
-                &mut rows,
-                UnixMs(1),
-                &Command::OpenSession { session, sender },
-            );
+            let open = Command::OpenSession {
+                session,
+                sender: sender.to_owned(),
+                order: 1,
+            };
+            apply(&mut rows, UnixMs(1), &open);
         }
         rows
     }
@@ -156,7 +153,11 @@ mod tests {
         assert_eq!(leases.due(at(12), 1, &rows), [Command::CloseSession(B)]);
         assert!(!leases.heard_from(at(13), 1, B, None), "too late");
         assert!(!leases.heard_from(at(13), 2, B, None), "in no later term");
-        assert_eq!(leases.due(at(13), 2, &rows), [Command::CloseSession(B)]);
+        assert_eq!(
+            leases.due(at(13), 2, &rows),
+            [],
+            "another leader renewed it"
+        );
     }
 
     #[test]

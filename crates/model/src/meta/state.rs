@@ -38,6 +38,10 @@ pub enum Command {
         session: SessionId,
         #[n(1)]
         sender: String,
+        /// Grows with each attempt of a sender to register: an earlier one that arrives late must not end the session
+        /// that a later one opened.
+        #[n(2)]
+        order: u64,
     },
     #[n(1)]
     CloseSession(#[n(0)] SessionId),
@@ -158,6 +162,9 @@ pub enum Refusal {
     #[n(9)]
     #[error("there are as many of these as there may be; set one back first")]
     TooMany,
+    #[n(10)]
+    #[error("a sender of this name has registered since")]
+    NotLatest,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -170,6 +177,9 @@ pub struct SessionRow {
     pub fit: bool,
     #[n(3)]
     pub retiring: bool,
+    /// Of the attempt that opened it.
+    #[n(4)]
+    pub order: u64,
 }
 
 /// Who owns a slot, and since which epoch.
@@ -292,10 +302,11 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     let now = load::<UnixMs>(rows, TIME).map_or(at, |time| time.max(at));
     rows.put(TIME.to_vec(), codec::encode(&now));
     let result = match command {
-        Command::OpenSession { session, sender } => {
-            open_session(rows, now, *session, sender);
-            Ok(())
-        }
+        Command::OpenSession {
+            session,
+            sender,
+            order,
+        } => open_session(rows, now, *session, sender, *order),
         Command::CloseSession(session) => {
             rows.delete(session_key(*session));
             Ok(())
@@ -338,13 +349,19 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     }
 }
 
-fn open_session<R: Rows>(rows: &mut R, now: UnixMs, session: SessionId, sender: &str) {
-    let before = sessions(rows).into_iter();
-    let before: Vec<SessionId> = before
-        .filter(|(id, row)| row.sender == sender && *id != session)
-        .map(|(id, _)| id)
-        .collect();
-    for id in before {
+fn open_session<R: Rows>(
+    rows: &mut R,
+    now: UnixMs,
+    session: SessionId,
+    sender: &str,
+    order: u64,
+) -> Result<(), Refusal> {
+    let mut before = sessions(rows);
+    before.retain(|id, row| row.sender == sender && *id != session);
+    if before.values().any(|row| row.order >= order) {
+        return Err(Refusal::NotLatest);
+    }
+    for id in before.into_keys() {
         rows.delete(session_key(id));
     }
     if self::session(rows, session).is_none() {
@@ -353,9 +370,11 @@ fn open_session<R: Rows>(rows: &mut R, now: UnixMs, session: SessionId, sender: 
             opened_at: now,
             fit: true,
             retiring: false,
+            order,
         };
         rows.put(session_key(session), codec::encode(&row));
     }
+    Ok(())
 }
 
 fn change_session<R: Rows>(
@@ -406,7 +425,8 @@ fn put<R: Rows>(rows: &mut R, slot: Slot, assignment: Assignment) {
 }
 
 /// A slot whose owner lives is only marked: it changes hands when the owner has let go of it. A dead owner's changes
-/// hands at once.
+/// hands at once. An owner that is to keep a slot after all gets it anew, since it may have let go of it already, and word
+/// of that may still be on its way.
 fn reassign<R: Rows>(rows: &mut R) {
     let live = sessions(rows);
     let drained = drained(rows);
@@ -433,6 +453,9 @@ fn reassign<R: Rows>(rows: &mut R) {
         let moving_to = Some(target.unwrap_or(SessionId::NONE)).filter(|to| *to != held.session);
         match (owner_lives, target) {
             (false, Some(target)) => give(rows, slot, held.epoch, target),
+            (true, _) if held.moving_to.is_some() && moving_to.is_none() => {
+                give(rows, slot, held.epoch, held.session);
+            }
             (true, _) if moving_to != held.moving_to => {
                 put(rows, slot, Assignment { moving_to, ..*held });
             }

@@ -5,15 +5,13 @@ use crate::id::{Epoch, GroupId, SessionId, Slot};
 use crate::rows::MemoryRows;
 use crate::time::UnixMs;
 
-fn open(rows: &mut MemoryRows, session: u64, sender: &str) {
-    apply(
-        rows,
-        UnixMs(1),
-        &Command::OpenSession {
-            session: SessionId(session),
-            sender: sender.into(),
-        },
-    );
+fn open(rows: &mut MemoryRows, session: u64, sender: &str) -> Response {
+    let open = Command::OpenSession {
+        session: SessionId(session),
+        sender: sender.into(),
+        order: session,
+    };
+    apply(rows, UnixMs(1), &open)
 }
 
 fn held(rows: &MemoryRows, session: u64) -> usize {
@@ -108,6 +106,38 @@ fn a_live_owner_keeps_its_slots_until_it_lets_go() {
         apply(&mut rows, UnixMs(3), &Command::Release { session, slots });
     }
     assert_eq!(rows, settled, "only what is asked for is let go");
+}
+
+#[test]
+fn a_registration_that_arrives_late_ends_no_session() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 5, "a");
+    let settled = rows.clone();
+    assert_eq!(
+        open(&mut rows, 4, "a"),
+        Response::Refused(Refusal::NotLatest)
+    );
+    assert_eq!(rows, settled);
+    assert_eq!(open(&mut rows, 4, "b"), Response::Done);
+}
+
+#[test]
+fn a_slot_that_stays_after_all_is_given_anew() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 1, "a");
+    open(&mut rows, 2, "b");
+    let told = leaving(&rows, 1);
+    apply(&mut rows, UnixMs(3), &Command::CloseSession(SessionId(2)));
+    let slot = told[0].0;
+    assert_eq!(assignments(&rows)[&slot].epoch, Epoch(2));
+    let release = Command::Release {
+        session: SessionId(1),
+        slots: told,
+    };
+    open(&mut rows, 4, "d");
+    let before = assignments(&rows);
+    apply(&mut rows, UnixMs(4), &release);
+    assert_eq!(assignments(&rows), before, "word of an earlier epoch");
 }
 
 #[test]

@@ -99,6 +99,12 @@ pub fn scan_due(
     });
 }
 
+/// Whether a task is open and this attempt at it is not counted: it was given back, or refused because the slot is
+/// another's.
+pub fn is_before_attempt(rows: &(impl ReadRows + ?Sized), id: TaskId, attempt: u32) -> bool {
+    task(rows, id).is_some_and(|row| row.attempts < attempt)
+}
+
 /// The open tasks of a message.
 pub fn tasks_of(rows: &(impl ReadRows + ?Sized), message: MessageId) -> Vec<(TaskId, TaskRow)> {
     let mut found = Vec::new();

@@ -280,7 +280,7 @@ fn a_new_leader_waits_for_those_who_may_hold_tasks() {
     let mut dispenser = Dispenser::load(&rows, BTreeSet::from([back, gone]));
     let take = |dispenser: &mut Dispenser| dispenser.take(&rows, UnixMs(9), gone, |_| true, 10);
     assert_eq!(take(&mut dispenser), []);
-    dispenser.session_back(&rows, back, &[ids[1]].into());
+    dispenser.session_back(&rows, back, &[(ids[1], 0)].into(), |_| true);
     assert_eq!(take(&mut dispenser), [], "one may still come back");
     dispenser.session_gone(gone);
     assert_eq!(take(&mut dispenser), [ids[0], ids[2]]);
@@ -289,4 +289,74 @@ fn a_new_leader_waits_for_those_who_may_hold_tasks() {
     dispenser.give_back(gone, ids[0]);
     dispenser.give_back(back, ids[1]);
     assert_eq!(take(&mut dispenser), [ids[0], ids[1]]);
+}
+
+#[test]
+fn an_attempt_that_was_recorded_is_not_held_any_more() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let message = accept(1, 1);
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let deferred = report(&rows, task, OWNER, &[Verdict::Deferred]).unwrap();
+    apply(&mut rows, UnixMs(6), &Command::Report(Box::new(deferred)));
+    // The answer was lost: the sender comes back with the attempt, to another leader.
+    let mut dispenser = Dispenser::load(&rows, BTreeSet::from([OWNER]));
+    dispenser.session_back(&rows, OWNER, &[(task, 0)].into(), |_| true);
+    let due = UnixMs(6 + 1000);
+    let taken = dispenser.take(&rows, due, OWNER, |_| true, 10);
+    assert_eq!(taken, [task], "the next attempt waits for nobody");
+    let mut dispenser = Dispenser::load(&rows, BTreeSet::from([OWNER]));
+    dispenser.session_back(&rows, OWNER, &[(task, 1)].into(), |_| true);
+    assert_eq!(dispenser.take(&rows, due, OWNER, |_| true, 10), []);
+}
+
+#[test]
+fn a_fact_from_an_old_owner_leaves_the_rest_of_its_attempt_uncounted() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let mut message = accept(1, 1);
+    let recipient = message.tasks[0].recipients[0].clone();
+    message.tasks[0].recipients.push(recipient);
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let late = [Verdict::Delivered, Verdict::Deferred];
+    let late = report(&rows, task, SessionId(9), &late).unwrap();
+    let applied = apply(&mut rows, UnixMs(6), &Command::Report(Box::new(late)));
+    assert_eq!(applied.response, Response::Done);
+    assert!(query::is_before_attempt(&rows, task, 1));
+    let deferred = report(&rows, task, OWNER, &[Verdict::Deferred]).unwrap();
+    apply(&mut rows, UnixMs(7), &Command::Report(Box::new(deferred)));
+    assert!(!query::is_before_attempt(&rows, task, 1));
+}
+
+#[test]
+fn a_task_stays_with_the_live_session_that_has_it() {
+    let mut rows = MemoryRows::default();
+    let message = accept(1, 1);
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let (paused, other) = (SessionId(1), SessionId(2));
+    for (other_lives, has_it) in [(true, other), (false, paused)] {
+        let mut dispenser = Dispenser::load(&rows, BTreeSet::new());
+        let take = |dispenser: &mut Dispenser| dispenser.take(&rows, UnixMs(9), other, |_| true, 1);
+        assert_eq!(take(&mut dispenser), [task]);
+        dispenser.session_back(&rows, paused, &[(task, 0)].into(), |_| other_lives);
+        for session in [paused, other] {
+            dispenser.give_back(session, task);
+            assert_eq!(take(&mut dispenser).is_empty(), session != has_it);
+            if session == has_it {
+                break;
+            }
+        }
+    }
 }
