@@ -5,6 +5,8 @@ mod dispatch;
 mod ingest;
 pub mod pace;
 pub mod work;
+#[cfg(test)]
+mod work_tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -80,12 +80,16 @@ pub async fn start(
     tokio::spawn(async move {
         tokio::select! {
             () = receive_reports(&stream, requests, results) => {}
-            // This node leads no more. Should it lead again, its sender must come back and say what it holds.
-            () = dispense(stream.clone(), frames) => {}
+            // This node leads no more, or anew. Its sender must come back and say what it holds.
+            () = dispense(stream.clone(), frames.clone()) => {}
         }
         sending.abort();
+        // A sender that hears nothing would wait for tasks until another node leads, which may be never. One that is gone
+        // needs no word.
+        let over =
+            Status::unavailable("this node does not lead the group, or a later stream is open");
         tracing::info!(session = %stream.session, "a work stream ended");
-        release(&stream).await;
+        let _ = tokio::join!(frames.send(Err(over)), release(&stream));
     });
     Ok(ReceiverStream::new(replies))
 }
@@ -94,17 +98,21 @@ pub async fn start(
 async fn release(stream: &WorkStream) {
     let dispatch = &stream.group.dispatch;
     let since = Instant::now();
-    while dispatch.leads() {
-        if dispatch.stream_of(stream.session) != Some(stream.number) {
-            return;
-        }
+    // In a later leadership of this node the session is waited for anew.
+    while is_current(stream) {
         let lives = stream.group.session_lives(stream.session);
         if absence::stream_is_gone(since.elapsed().into(), lives) {
-            break;
+            dispatch.session_gone(stream.session);
+            return;
         }
         tokio::time::sleep(LOOK_FOR_SESSION).await;
     }
-    dispatch.session_gone(stream.session);
+}
+
+/// Whether this node still leads as it did when the stream was opened, and its session has no later one.
+fn is_current(stream: &WorkStream) -> bool {
+    let dispatch = &stream.group.dispatch;
+    dispatch.leads() && dispatch.stream_of(stream.session) == Some(stream.number)
 }
 
 /// Waits for the sessions that may hold tasks of an earlier leader, as [`release`] waits for one whose stream broke.
@@ -190,12 +198,15 @@ async fn open_slots(
 async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
     let dispatch = &stream.group.dispatch;
     let mut change = 0;
-    while dispatch.leads() && dispatch.stream_of(stream.session) == Some(stream.number) {
+    loop {
         let changed = dispatch.changed();
         let room = stream.room.notified();
         tokio::pin!(changed, room);
         changed.as_mut().enable();
         room.as_mut().enable();
+        if !is_current(&stream) {
+            return;
+        }
 
         let free = stream
             .window
