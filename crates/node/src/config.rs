@@ -188,7 +188,8 @@ pub struct Events {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// A tracing filter: `info`, `debug`, `skein_sender=debug,info`.
+    /// A tracing filter: `info`, `debug`, `skein_sender=debug,info`. What repeats is written once a second at most, after
+    /// the first 30 lines.
     pub level: String,
     pub format: LogFormat,
 }

@@ -1,9 +1,14 @@
 //! Logs on standard error.
 
-use anyhow::Context;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+mod limit;
 
+use anyhow::Context;
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use self::limit::Limited;
 use crate::config::{Log, LogFormat};
 
 pub fn start(log: &Log) -> anyhow::Result<()> {
@@ -11,10 +16,12 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = format!("openraft=error,{}", log.level);
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("log.level: {:?} is no filter", log.level))?;
-    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-    }
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let lines = lines.with_filter(filter.and(Limited::default()));
+    tracing_subscriber::registry().with(lines).init();
     Ok(())
 }
