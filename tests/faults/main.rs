@@ -1,67 +1,10 @@
-//! kill -9 at every step of a message: nothing that was answered with 250 may be lost.
+//! Nodes that die, stand still or cannot reach one another: nothing that was answered with 250 may be lost.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
+mod cluster;
+mod failpoints;
 
-use skein_testkit::load::{Injector, InjectorConfig};
-use skein_tests::Bench;
+use tokio::sync::RwLock;
 
-/// Messages of one run; the process dies after about 50 passes of the failpoint.
-const MESSAGES: usize = 200;
-
-async fn killed_at(point: &str, may_duplicate: bool) {
-    let bench = Bench::new().await.unwrap();
-    let mut node = bench.start_to_die(point, 50).await.unwrap();
-    let config = InjectorConfig {
-        connections: 8,
-        messages_per_connection: MESSAGES / 8,
-        sizes: vec![500, 5_000, 20_000],
-        tries: 2,
-        reply_wait: Duration::from_secs(30),
-        ..InjectorConfig::to(bench.smtp)
-    };
-    let injected = Injector::new(config).run().await;
-    node.wait(Duration::from_secs(60))
-        .await
-        .expect("the failpoint ends the process");
-
-    let _node = bench.start().await.unwrap();
-    let verdict = bench.settle(&injected, Duration::from_secs(60)).await;
-    let acked = injected.iter().filter(|message| message.acked()).count();
-    println!(
-        "{point}: {acked} acknowledged, {} duplicates, {}",
-        verdict.duplicates.len(),
-        verdict.summary()
-    );
-    assert!(verdict.lost.is_empty(), "{point}: {}", verdict.summary());
-    assert!(
-        verdict.corrupted.is_empty(),
-        "{point}: {}",
-        verdict.summary()
-    );
-    assert!(
-        may_duplicate || verdict.duplicates.is_empty(),
-        "{point}: {}",
-        verdict.summary()
-    );
-}
-
-macro_rules! kills {
-    ($($name:ident: $point:literal, $may_duplicate:literal;)*) => {
-        $(#[tokio::test(flavor = "multi_thread")]
-        async fn $name() {
-            killed_at($point, $may_duplicate).await;
-        })*
-    };
-}
-
-// A process that dies between a final dot and the committed result sends that message again (DESIGN section 6).
-// At the other points deliveries of earlier messages may be in that window too.
-kills! {
-    after_the_body_is_fsynced: "body-after-fsync", true;
-    after_the_proposal: "control-after-propose", true;
-    after_the_commit_before_250: "ingress-before-250", true;
-    before_the_dot: "sender-before-dot", true;
-    after_the_dot: "sender-after-dot", true;
-    after_250_before_the_report: "sender-after-250", true;
-}
+/// A cluster has the machine for itself, so that times mean something; single nodes share it.
+static MACHINE: RwLock<()> = RwLock::const_new(());

@@ -3,6 +3,7 @@
 //!
 //! Nothing here uses the product's code, so a fault in it cannot hide itself.
 
+pub mod cluster;
 pub mod demo;
 pub mod dns;
 mod dsn;
@@ -11,3 +12,9 @@ pub mod oracle;
 pub mod process;
 pub mod sink;
 mod tls;
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 pub use crate::dsn::{Dsn, read_dsn};
 use crate::load::{Injected, Outcome};
@@ -30,6 +31,8 @@ pub struct Verdict {
     pub duplicates: Vec<Delivery>,
     /// The same, and every copy but the last arrived within an explained window.
     pub excused: Vec<Delivery>,
+    /// How many copies each cause explains.
+    pub causes: BTreeMap<String, usize>,
     /// Arrived with bytes that do not end with the injected ones.
     pub corrupted: Vec<Delivery>,
     /// Delivered and bounced.
@@ -44,10 +47,37 @@ pub struct Verdict {
 
 /// A span of time, in milliseconds since the Unix epoch and both ends included, in which an arrival
 /// may have to be repeated: from the oldest unreported delivery to the death of process or link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     pub from_ms: u64,
     pub to_ms: u64,
+    /// Only what came from this sender; `None` for all.
+    pub peer: Option<IpAddr>,
+    /// What happened.
+    pub cause: String,
+}
+
+impl Window {
+    fn explains(&self, copy: &Arrival) -> bool {
+        let is_peer = self.peer.is_none_or(|peer| peer == copy.peer);
+        is_peer && (self.from_ms..=self.to_ms).contains(&copy.at_ms)
+    }
+}
+
+/// When a message arrived, and from whom.
+#[derive(Clone)]
+struct Arrival {
+    at_ms: u64,
+    peer: IpAddr,
+}
+
+impl Arrival {
+    fn of(record: &Record) -> Self {
+        Self {
+            at_ms: record.at_ms,
+            peer: record.peer.ip(),
+        }
+    }
 }
 
 impl Verdict {
@@ -77,9 +107,8 @@ impl Verdict {
 
 #[derive(Default)]
 struct Seen {
-    /// When each copy arrived.
-    deliveries: Vec<u64>,
-    bounces: Vec<u64>,
+    deliveries: Vec<Arrival>,
+    bounces: Vec<Arrival>,
     corrupted: bool,
     unchecked: bool,
 }
@@ -89,18 +118,19 @@ impl Seen {
         self.deliveries.len() > 1 || self.bounces.len() > 1
     }
 
-    /// Whether every copy but the last fell into a window.
-    fn excused(&self, windows: &[Window]) -> bool {
-        [&self.deliveries, &self.bounces].into_iter().all(|copies| {
+    /// Causes of all copies but the last, if each falls into a window.
+    fn causes<'w>(&self, windows: &'w [Window]) -> Option<Vec<&'w str>> {
+        let mut causes = Vec::new();
+        for copies in [&self.deliveries, &self.bounces] {
             let mut copies = copies.clone();
-            copies.sort_unstable();
+            copies.sort_unstable_by_key(|copy| copy.at_ms);
             copies.pop();
-            copies.iter().all(|at| {
-                windows
-                    .iter()
-                    .any(|window| (window.from_ms..=window.to_ms).contains(at))
-            })
-        })
+            for copy in copies {
+                let window = windows.iter().find(|window| window.explains(&copy))?;
+                causes.push(window.cause.as_str());
+            }
+        }
+        Some(causes)
     }
 }
 
@@ -136,7 +166,7 @@ fn what_arrived<R: Borrow<Record>>(
         if let Some(dsn) = read_dsn(record) {
             for recipient in dsn.failed {
                 let seen = seen.entry(delivery(&dsn.id, &recipient)).or_default();
-                seen.bounces.push(record.at_ms);
+                seen.bounces.push(Arrival::of(record));
             }
             continue;
         }
@@ -148,7 +178,7 @@ fn what_arrived<R: Borrow<Record>>(
             .map_or(Some(true), |message| intact(message, record));
         for recipient in record.delivered_to() {
             let seen = seen.entry(delivery(id, recipient)).or_default();
-            seen.deliveries.push(record.at_ms);
+            seen.deliveries.push(Arrival::of(record));
             seen.corrupted |= intact == Some(false);
             seen.unchecked |= intact.is_none();
         }
@@ -188,7 +218,11 @@ fn verdict(injected: &[Injected], seen: &BTreeMap<Delivery, Seen>, windows: &[Wi
     verdict.lost.sort();
     for (delivery, seen) in seen {
         let (delivered, bounced) = (!seen.deliveries.is_empty(), !seen.bounces.is_empty());
-        let excused = seen.excused(windows);
+        let causes = seen.causes(windows);
+        let excused = causes.is_some();
+        for cause in causes.into_iter().flatten() {
+            *verdict.causes.entry(cause.to_owned()).or_default() += 1;
+        }
         let lists = [
             (delivered, &mut verdict.delivered),
             (bounced, &mut verdict.bounced),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -139,21 +140,31 @@ impl Node {
     /// # Errors
     /// The signal cannot be sent.
     pub fn term(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::TERM)
+    }
+
+    /// SIGSTOP: nothing of the process runs until [`Node::go_on`].
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn pause(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn go_on(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), ProcessError> {
         // Only a child that has not been waited for still owns its process id.
-        if self.child.try_wait()?.is_some() {
-            return Ok(());
+        if self.child.try_wait()?.is_none() {
+            kill_process(Pid::from_child(&self.child), signal).map_err(io::Error::from)?;
         }
-        let pid = libc::pid_t::try_from(self.child.id()).map_err(io::Error::other)?;
-        #[expect(
-            unsafe_code,
-            reason = "std has no call for SIGTERM; the pid is our own unreaped child"
-        )]
-        // SAFETY: kill() touches no memory of ours.
-        let result = unsafe { libc::kill(pid, libc::SIGTERM) };
-        match result {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error().into()),
-        }
+        Ok(())
     }
 
     /// Waits for the end of the process.

@@ -204,11 +204,24 @@ async fn a_second_copy_is_excused_only_after_one_in_a_window() {
             .map(|(from_ms, to_ms)| Window {
                 from_ms: *from_ms,
                 to_ms: *to_ms,
+                peer: Some(first.peer.ip()),
+                cause: "a test".to_owned(),
             })
             .collect();
         let verdict = judge_with(&injected, &copies, &windows);
         assert_eq!(verdict.is_clean(), excused, "{windows:?}");
         assert_eq!(verdict.excused.len(), usize::from(excused), "{windows:?}");
+        assert_eq!(
+            verdict.causes.values().sum::<usize>(),
+            2 * verdict.excused.len()
+        );
         assert_eq!(verdict.acked, 1);
     }
+    let of_another = Window {
+        from_ms: 0,
+        to_ms: 99,
+        peer: Some("192.0.2.1".parse().unwrap()),
+        cause: "a test".to_owned(),
+    };
+    assert!(!judge_with(&injected, &copies, &[of_another]).is_clean());
 }

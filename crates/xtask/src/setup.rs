@@ -48,6 +48,16 @@ const NEEDS: &[Need] = &[
         present: || Path::new("/usr/sbin/smtp-source").exists(),
     },
     Need {
+        package: "iproute2",
+        why: "fault tests: a network for each node",
+        present: || exists("ip") || Path::new("/usr/sbin/ip").exists(),
+    },
+    Need {
+        package: "iptables",
+        why: "fault tests: links that carry nothing",
+        present: || exists("iptables") || Path::new("/usr/sbin/iptables").exists(),
+    },
+    Need {
         package: "python3",
         why: "tests with a real client",
         present: || exists("python3"),

@@ -14,7 +14,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// What to send.
 #[derive(Debug, Clone)]
 pub struct InjectorConfig {
-    pub target: SocketAddr,
+    /// Connections begin with these in turn, and each goes on to the next when one fails.
+    pub targets: Vec<SocketAddr>,
     pub connections: usize,
     pub messages_per_connection: usize,
     /// Message sizes in bytes, taken in turn.
@@ -38,8 +39,13 @@ pub struct InjectorConfig {
 
 impl InjectorConfig {
     pub fn to(target: SocketAddr) -> Self {
+        Self::to_all(vec![target])
+    }
+
+    /// `targets` must not be empty.
+    pub fn to_all(targets: Vec<SocketAddr>) -> Self {
         Self {
-            target,
+            targets,
             connections: 4,
             messages_per_connection: 25,
             sizes: vec![2_000],
@@ -125,8 +131,14 @@ impl Injector {
     /// Offers everything and says what became of each message. Messages whose fate is unknown are
     /// not offered again.
     pub async fn run(self) -> Vec<Injected> {
+        let plan = self.plan();
+        self.run_plan(plan).await
+    }
+
+    /// The same with other messages: one list for each connection.
+    pub async fn run_plan(self, plan: Vec<Vec<Injected>>) -> Vec<Injected> {
         let started = Instant::now();
-        let lanes = self.plan().into_iter().enumerate().map(|(lane, messages)| {
+        let lanes = plan.into_iter().enumerate().map(|(lane, messages)| {
             let (config, progress) = (Arc::clone(&self.config), Arc::clone(&self.progress));
             let settled = Arc::clone(&self.settled);
             tokio::spawn(run_lane(config, progress, settled, lane, messages, started))
@@ -165,13 +177,17 @@ async fn run_lane(
     mut messages: Vec<Injected>,
     started: Instant,
 ) -> Vec<Injected> {
-    let mut probe = None;
+    let mut client = Client {
+        target: lane,
+        probe: None,
+    };
     for (index, message) in messages.iter_mut().enumerate() {
         if let Some(rate) = config.rate.filter(|rate| *rate > 0.0) {
             let number = (index * config.connections + lane) as f64;
             sleep_until(started + Duration::from_secs_f64(number / rate)).await;
         }
-        message.outcome = offer(&config, &mut probe, message).await;
+        message.outcome = offer(&config, &mut client, message).await;
+        message.settled_at_ms = crate::unix_ms();
         let counter = match message.outcome {
             Outcome::Acked { .. } => &progress.acked,
             Outcome::Refused { .. } => &progress.refused,
@@ -180,27 +196,44 @@ async fn run_lane(
         counter.fetch_add(1, Ordering::Relaxed);
         settled(message);
     }
-    if let Some(mut probe) = probe {
+    if let Some(mut probe) = client.probe {
         // The messages are safe; a server that is gone already changes nothing.
         let _ = probe.cmd("QUIT").await;
     }
     messages
 }
 
+/// One connection after the other.
+struct Client {
+    /// Counts through the targets.
+    target: usize,
+    probe: Option<Probe>,
+}
+
+impl Client {
+    async fn connect(&mut self, config: &InjectorConfig) -> Result<Probe, String> {
+        let target = config.targets[self.target % config.targets.len()];
+        match Probe::greet_within(target, config.reply_wait).await {
+            Ok((_, ehlo)) if !ehlo.positive() => {
+                Err(format!("EHLO: {} {}", ehlo.code, ehlo.text()))
+            }
+            Ok((probe, _)) => Ok(probe),
+            Err(error) => Err(format!("connect: {error}")),
+        }
+    }
+}
+
 /// Offers one message, reconnecting as often as the configuration allows while it is safe to.
-async fn offer(
-    config: &InjectorConfig,
-    slot: &mut Option<Probe>,
-    message: &mut Injected,
-) -> Outcome {
+async fn offer(config: &InjectorConfig, client: &mut Client, message: &mut Injected) -> Outcome {
     let mut backoff = BACKOFF_FIRST;
     let mut last = "never connected".to_owned();
     for _ in 0..config.tries {
-        match attempt(config, slot, message).await {
+        match attempt(config, client, message).await {
             Attempt::Done(outcome) => return outcome,
             Attempt::Broken(why) => last = why,
         }
-        *slot = None;
+        client.probe = None;
+        client.target += 1;
         sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
@@ -216,19 +249,12 @@ enum Attempt {
     Broken(String),
 }
 
-async fn attempt(
-    config: &InjectorConfig,
-    slot: &mut Option<Probe>,
-    message: &mut Injected,
-) -> Attempt {
-    let mut probe = match slot.take() {
+async fn attempt(config: &InjectorConfig, client: &mut Client, message: &mut Injected) -> Attempt {
+    let mut probe = match client.probe.take() {
         Some(probe) => probe,
-        None => match Probe::greet_within(config.target, config.reply_wait).await {
-            Ok((_, ehlo)) if !ehlo.positive() => {
-                return Attempt::Broken(format!("EHLO: {} {}", ehlo.code, ehlo.text()));
-            }
-            Ok((probe, _)) => probe,
-            Err(error) => return Attempt::Broken(format!("connect: {error}")),
+        None => match client.connect(config).await {
+            Ok(probe) => probe,
+            Err(why) => return Attempt::Broken(why),
         },
     };
     let accepted = match envelope(&mut probe, message, config.pipelining).await {
@@ -236,7 +262,7 @@ async fn attempt(
         Ok(Err((421, reply))) => return Attempt::Broken(format!("421 {reply}")),
         Ok(Err((code, reply))) => {
             if probe.cmd("RSET").await.is_ok() {
-                *slot = Some(probe);
+                client.probe = Some(probe);
             }
             return Attempt::Done(Outcome::Refused { code, reply });
         }
@@ -249,10 +275,12 @@ async fn attempt(
     if let Err(error) = probe.send(body).await {
         return Attempt::Broken(format!("data: {error}"));
     }
+    let at_dot = Instant::now();
     let reply = match probe.send(mark).await {
         Ok(()) => probe.reply().await,
         Err(error) => Err(error),
     };
+    message.waited = at_dot.elapsed();
     let outcome = match reply {
         Err(_) => return Attempt::Done(Outcome::Unknown),
         Ok(reply) if reply.positive() => Outcome::Acked {
@@ -266,7 +294,7 @@ async fn attempt(
             reply: reply.text(),
         },
     };
-    *slot = Some(probe);
+    client.probe = Some(probe);
     Attempt::Done(outcome)
 }
 

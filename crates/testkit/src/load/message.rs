@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::sink::Tail;
 
@@ -44,6 +45,10 @@ pub struct Injected {
     /// The recipients whose RCPT was accepted (all of them if the message was never offered).
     pub recipients: Vec<String>,
     pub outcome: Outcome,
+    /// When the outcome was known, in milliseconds since the Unix epoch; 0 before.
+    pub settled_at_ms: u64,
+    /// From the end mark to its reply.
+    pub waited: Duration,
     content: Content,
 }
 
@@ -82,6 +87,8 @@ impl Injected {
                 code: 0,
                 reply: "not offered yet".to_owned(),
             },
+            settled_at_ms: 0,
+            waited: Duration::ZERO,
             content,
         }
     }

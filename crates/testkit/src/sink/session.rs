@@ -1,7 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -339,11 +338,8 @@ impl Session<'_> {
         let message_bytes = message.len() as u64;
         let return_path = text::path_address(&open.mail).unwrap_or_default();
         let kept = Kept::of(message, return_path, self.shared.config.keep_messages);
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         self.shared.book.write(Record {
-            at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            at_ms: crate::unix_ms(),
             connection: self.id,
             index: self.transactions,
             peer: self.peer,

@@ -1,0 +1,231 @@
+//! What a run was, against what it promised.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::history::{Happened, windows};
+use super::host::{Addresses, Host};
+use super::nemesis::{Fault, META};
+use super::net::Net;
+use super::report::{Report, seconds};
+use super::run::Scenario;
+use super::times::{Silence, accepted_again, flows_again, longest_pause, percentile};
+use super::world::steady_sites;
+use crate::load::{Injected, Outcome};
+use crate::oracle::{Verdict, judge_with};
+use crate::sink::Record;
+use crate::unix_ms;
+
+/// The times that are promised.
+const SENDER_KILLED: Duration = Duration::from_secs(15);
+const SENDER_DRAINED: Duration = Duration::from_secs(2);
+const LEADER_KILLED: Duration = Duration::from_secs(5);
+const ACCEPT_P99: Duration = Duration::from_millis(100);
+/// Outages are told of, not every try: an hour of them must not fill a disk.
+const LOG_BYTES_PER_SECOND: u64 = 20_000;
+
+/// All that there is to see.
+#[derive(Debug)]
+pub struct Seen {
+    pub injected: Vec<Injected>,
+    pub records: Vec<Arc<Record>>,
+    pub history: Vec<Happened>,
+    /// How long it took after the last fault until all was well, or what is not.
+    pub quiet: Result<Duration, String>,
+    /// Nodes that ended by themselves.
+    pub dead: Vec<(Host, String)>,
+    pub log_bytes: u64,
+}
+
+pub fn judge(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
+    let windows = windows(&seen.history, net.addresses);
+    let verdict = judge_with(&seen.injected, &seen.records, &windows);
+    messages(seen, &verdict, report);
+    wrongs(scenario, &verdict, report);
+    for happened in &seen.history {
+        told(happened, seen, net.addresses, report);
+    }
+    match &seen.quiet {
+        Ok(time) => report.row("all well after", seconds(*time)),
+        Err(unrest) => report.problem(format!("60 s after the last fault: {unrest}")),
+    }
+    for (host, log) in &seen.dead {
+        report.problem(format!(
+            "{host} ended by itself; the end of its log:\n{log}"
+        ));
+    }
+    logs(scenario, seen, report);
+    covered(scenario, seen, net, report);
+}
+
+fn messages(seen: &Seen, verdict: &Verdict, report: &mut Report) {
+    let of = |is: fn(&Outcome) -> bool| {
+        seen.injected
+            .iter()
+            .filter(|message| is(&message.outcome))
+            .count()
+    };
+    report.row(
+        "messages",
+        format!(
+            "{} offered, {} acknowledged, {} refused, {} unknown",
+            seen.injected.len(),
+            of(|outcome| matches!(outcome, Outcome::Acked { .. })),
+            of(|outcome| matches!(outcome, Outcome::Refused { .. })),
+            of(|outcome| matches!(outcome, Outcome::Unknown)),
+        ),
+    );
+    let acked = seen.injected.iter().filter(|message| message.acked());
+    let mut waits: Vec<Duration> = acked.map(|message| message.waited).collect();
+    report.row(
+        "from dot to 250",
+        format!(
+            "p50 {}, p99 {}, longest {}; longest pause between two {}",
+            seconds(percentile(&mut waits, 50)),
+            seconds(percentile(&mut waits, 99)),
+            seconds(percentile(&mut waits, 100)),
+            seconds(longest_pause(&seen.injected)),
+        ),
+    );
+    report.row(
+        "recipients",
+        format!(
+            "{} acknowledged, {} delivered, {} lost",
+            verdict.acked,
+            verdict.delivered.len(),
+            verdict.lost.len()
+        ),
+    );
+}
+
+fn wrongs(scenario: &Scenario, verdict: &Verdict, report: &mut Report) {
+    let causes = verdict.causes.iter();
+    let causes: Vec<String> = causes
+        .map(|(cause, count)| format!("{count} by {cause}"))
+        .collect();
+    report.row(
+        "duplicates",
+        match causes.is_empty() {
+            true => verdict.duplicates.len().to_string(),
+            false => format!(
+                "{} without explanation; explained: {}",
+                verdict.duplicates.len(),
+                causes.join(", ")
+            ),
+        },
+    );
+    let lists = [
+        ("lost", &verdict.lost),
+        ("duplicates without explanation", &verdict.duplicates),
+        ("corrupted", &verdict.corrupted),
+        ("delivered and bounced", &verdict.contradictory),
+        ("bounced", &verdict.bounced),
+        ("never handed in", &verdict.unexpected),
+        ("not compared", &verdict.unchecked),
+    ];
+    for (what, list) in lists {
+        if let Some(first) = list.first() {
+            report.problem(format!(
+                "{} {what}, first {} for {}",
+                list.len(),
+                first.id,
+                first.recipient
+            ));
+        }
+    }
+    if !scenario.may_duplicate && !verdict.excused.is_empty() {
+        report.problem(format!(
+            "{} duplicates where none may be",
+            verdict.excused.len()
+        ));
+    }
+}
+
+/// One row for each fault: when, whom, and how long until mail went its way again.
+fn told(happened: &Happened, seen: &Seen, addresses: Addresses, report: &mut Report) {
+    let first = seen
+        .injected
+        .iter()
+        .map(|message| message.settled_at_ms)
+        .min();
+    let at = happened.began_ms.saturating_sub(first.unwrap_or_default());
+    let lasted = happened.ended_ms.saturating_sub(happened.began_ms);
+    let name = format!("at {:>5.1} s: {}", at as f64 / 1000.0, happened.title());
+    report.row(name, format!("{:.1} s", lasted as f64 / 1000.0));
+    let (began, now) = (happened.began_ms, unix_ms());
+    let is_alone = !seen.history.iter().any(|other| overlaps(happened, other));
+    if happened.victim.is_control() {
+        let spools = happened.led.iter().copied().filter(|group| *group != META);
+        let spools: Vec<u32> = spools.collect();
+        let again = accepted_again(&seen.injected, &spools, began, now);
+        let limit = (happened.fault == Fault::Kill && is_alone).then_some(LEADER_KILLED);
+        if !spools.is_empty() && happened.fault != Fault::FillDisk {
+            report.time("  mail is accepted by its groups after", again, limit);
+        }
+        return;
+    }
+    let limit = match happened.fault {
+        _ if !is_alone => None,
+        Fault::Kill => Some(SENDER_KILLED),
+        Fault::Drain | Fault::Restart => Some(SENDER_DRAINED),
+        _ => None,
+    };
+    let witnesses = steady_sites(addresses);
+    let silence = Silence {
+        sender: addresses.of(happened.victim),
+        began_ms: began,
+        ended_ms: happened.ended_ms,
+    };
+    let again = flows_again(&seen.records, &witnesses, silence, now);
+    if again.is_some() {
+        report.time("  mail of its slots flows after", again, limit);
+    }
+}
+
+/// Whether another fault may have a part in what one takes. A sudden one may still be felt a moment after it ended.
+fn overlaps(one: &Happened, other: &Happened) -> bool {
+    let felt_ms = match other.fault {
+        Fault::Drain | Fault::Restart => 0,
+        _ => 5_000,
+    };
+    let is_same = one.began_ms == other.began_ms;
+    !is_same && other.began_ms < one.ended_ms && other.ended_ms + felt_ms > one.began_ms
+}
+
+fn logs(scenario: &Scenario, seen: &Seen, report: &mut Report) {
+    report.row("longest log", format!("{} kB", seen.log_bytes / 1000));
+    if seen.log_bytes > LOG_BYTES_PER_SECOND * scenario.lasts.as_secs() {
+        report.problem(format!("a log of {} kB", seen.log_bytes / 1000));
+    }
+}
+
+/// A run in which a required fault did not happen proves nothing.
+fn covered(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
+    let kinds: Vec<String> = seen
+        .history
+        .iter()
+        .filter(|happened| happened.had_effect())
+        .map(Happened::kind)
+        .collect();
+    for required in scenario.requires {
+        let is_cut = required.starts_with("cut");
+        if !kinds.iter().any(|kind| kind.starts_with(required)) && (net.can_cut() || !is_cut) {
+            report.problem(format!("it did not happen: {required}"));
+        }
+    }
+    if seen.history.is_empty() {
+        return;
+    }
+    let first = seen.history.iter().map(|happened| happened.began_ms).min();
+    let before = first.unwrap_or_default();
+    let acked = seen.injected.iter().filter(|message| message.acked());
+    let calm = acked.filter(|message| message.settled_at_ms < before);
+    let mut waits: Vec<Duration> = calm.map(|message| message.waited).collect();
+    let p99 = percentile(&mut waits, 99);
+    let limit = (!scenario.may_duplicate).then_some(ACCEPT_P99);
+    report.time(
+        "p99 from dot to 250 before the first fault",
+        Some(p99),
+        limit,
+    );
+}

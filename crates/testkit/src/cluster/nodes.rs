@@ -1,0 +1,197 @@
+//! The processes: configured, started where they belong, and ended in any manner.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::disk::Disk;
+use super::host::{ADMIN_PORT, DNS_PORT, HTTP_PORT, Host, INTERNAL_PORT, SMTP_PORT};
+use super::net::Net;
+use super::{ClusterError, Result, io_error};
+use crate::process::{Node, NodeConfig, ProcessError};
+
+/// A busy machine takes this long at most to start a node.
+pub const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A drain waits up to 120 s for replies to final dots; sinks take less than one.
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Files and running processes of all nodes.
+#[derive(Debug)]
+pub struct Nodes {
+    net: Arc<Net>,
+    running: BTreeMap<Host, Node>,
+    /// Data directories with a size of their own.
+    disks: BTreeMap<Host, Disk>,
+    binary: PathBuf,
+    dir: TempDir,
+}
+
+impl Nodes {
+    /// `disk_bytes` gives each control node a small disk.
+    pub fn new(net: Arc<Net>, binary: &Path, disk_bytes: Option<u64>) -> Result<Self> {
+        Disk::remove_leftovers();
+        let prefix = format!("{}{}-", super::disk::PREFIX, std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir();
+        let mut nodes = Self {
+            net,
+            running: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            binary: binary.to_owned(),
+            dir: dir.map_err(io_error("a folder"))?,
+        };
+        for host in Host::nodes() {
+            let file = nodes.file(host, "toml");
+            let doing = format!("writing {}", file.display());
+            fs::write(&file, nodes.config(host)).map_err(io_error(doing))?;
+            if let Some(bytes) = disk_bytes.filter(|_| host.is_control()) {
+                let disk = Disk::mount(&nodes.data_dir(host), bytes)?;
+                nodes.disks.insert(host, disk);
+            }
+        }
+        Ok(nodes)
+    }
+
+    fn file(&self, host: Host, extension: &str) -> PathBuf {
+        self.dir.path().join(format!("{host}.{extension}"))
+    }
+
+    fn data_dir(&self, host: Host) -> PathBuf {
+        self.dir.path().join(host.to_string())
+    }
+
+    fn at(&self, host: Host, port: u16) -> SocketAddr {
+        self.net.addresses.at(host, port)
+    }
+
+    fn config(&self, host: Host) -> String {
+        let quoted = |at: SocketAddr| format!("\"{at}\"");
+        let peers = Host::controls().map(|control| quoted(self.at(control, INTERNAL_PORT)));
+        let peers = peers.collect::<Vec<_>>().join(", ");
+        let http = quoted(self.at(host, HTTP_PORT));
+        if host.is_control() {
+            return format!(
+                "role = \"control\"\ndata_dir = {data:?}\n\
+                 [cluster]\nlisten = {internal}\npeers = [{peers}]\n\
+                 [admin]\nlisten = {admin}\n[http]\nlisten = {http}\n",
+                data = self.data_dir(host),
+                internal = quoted(self.at(host, INTERNAL_PORT)),
+                admin = quoted(self.at(host, ADMIN_PORT)),
+            );
+        }
+        format!(
+            "role = \"sender\"\n\
+             [cluster]\nname = \"{host}\"\npeers = [{peers}]\n[http]\nlisten = {http}\n\
+             [smtp]\nhostname = \"{host}.skein.test\"\nrelay_networks = [\"{network}\"]\n\
+             [[smtp.listener]]\naddress = {smtp}\n\
+             [delivery]\nport = {SMTP_PORT}\nallow_private_addresses = true\n\
+             source_address = \"{own}\"\n\
+             [delivery.retry]\nfirst = \"500ms\"\ncap = \"2s\"\n\
+             [dns]\nservers = [{dns}]\n",
+            network = self.net.addresses.network(),
+            smtp = quoted(self.at(host, SMTP_PORT)),
+            own = self.net.addresses.of(host),
+            dns = quoted(self.at(Host::Sinks, DNS_PORT)),
+        )
+    }
+
+    pub fn start(&mut self, host: Host) -> Result<()> {
+        let http = self.at(host, HTTP_PORT);
+        let config = NodeConfig::serve(&self.binary, &self.file(host, "toml"), http);
+        let started = self.net.inside(host, || Node::start(config))?;
+        let node = started.map_err(of(host))?;
+        self.running.insert(host, node);
+        Ok(())
+    }
+
+    fn node(&mut self, host: Host) -> Result<&mut Node> {
+        let node = self.running.get_mut(&host);
+        node.ok_or_else(|| ClusterError::NotSo(format!("{host} does not run")))
+    }
+
+    /// Nodes whose process ended by itself, with the end of their logs.
+    pub fn dead(&mut self) -> Vec<(Host, String)> {
+        let running = self.running.iter_mut();
+        let dead =
+            running.filter_map(|(host, node)| (!node.running()).then(|| (*host, node.log_end())));
+        dead.collect()
+    }
+
+    pub async fn ready(&mut self, host: Host) -> Result<()> {
+        let node = self.node(host)?;
+        node.ready(READY_WITHIN).await.map_err(of(host))
+    }
+
+    pub fn kill(&mut self, host: Host) -> Result<()> {
+        self.node(host)?.kill9().map_err(of(host))?;
+        self.running.remove(&host);
+        Ok(())
+    }
+
+    pub fn pause(&mut self, host: Host) -> Result<()> {
+        self.node(host)?.pause().map_err(of(host))
+    }
+
+    pub fn go_on(&mut self, host: Host) -> Result<()> {
+        self.node(host)?.go_on().map_err(of(host))
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub async fn stop(&mut self, host: Host) -> Result<()> {
+        let node = self.node(host)?;
+        node.term().map_err(of(host))?;
+        let status = node.wait(STOPPED_WITHIN).await.map_err(of(host))?;
+        self.running.remove(&host);
+        match status.success() {
+            true => Ok(()),
+            false => Err(ClusterError::NotSo(format!("{host} stopped with {status}"))),
+        }
+    }
+
+    /// Everything that a stopped node had on its disk is gone.
+    pub fn wipe(&self, host: Host) -> Result<()> {
+        let dir = self.data_dir(host);
+        fs::remove_dir_all(&dir).map_err(io_error(format!("wiping {}", dir.display())))
+    }
+
+    pub fn fill_disk(&self, host: Host) -> Result<()> {
+        self.disk(host)?.fill()
+    }
+
+    pub fn free_disk(&self, host: Host) -> Result<()> {
+        self.disk(host)?.free()
+    }
+
+    fn disk(&self, host: Host) -> Result<&Disk> {
+        let disk = self.disks.get(&host);
+        disk.ok_or_else(|| ClusterError::NotSo(format!("{host} has no disk of its own")))
+    }
+
+    /// Bytes of the longest log.
+    pub fn longest_log(&self) -> u64 {
+        let sizes = Host::nodes().map(|host| fs::metadata(self.file(host, "log")));
+        sizes.flatten().map(|meta| meta.len()).max().unwrap_or(0)
+    }
+
+    /// Ends all nodes and keeps configurations and logs for whoever looks into a failure.
+    pub fn keep_logs(mut self) -> PathBuf {
+        self.running.clear();
+        self.disks.clear();
+        for host in Host::nodes() {
+            // Senders have none.
+            let _ = fs::remove_dir_all(self.data_dir(host));
+        }
+        // Without it, the next run takes the folder for one of a run that died.
+        let _ = fs::write(self.dir.path().join("kept"), "");
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_owned()
+    }
+}
+
+fn of(host: Host) -> impl FnOnce(ProcessError) -> ClusterError {
+    move |source| ClusterError::Node { host, source }
+}
