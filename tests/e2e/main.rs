@@ -9,10 +9,12 @@ mod delivery;
 mod disk;
 mod drain;
 mod fan;
+mod journal;
 mod postfix;
 mod priority;
 mod replicas;
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,7 +22,11 @@ use skein_testkit::load::{Injected, Injector, InjectorConfig, Probe};
 use skein_tests::Bench;
 
 fn skeinctl(bench: &Bench, args: &[&str]) -> String {
-    let server = format!("http://{}", bench.admin);
+    skeinctl_at(bench.admin, args)
+}
+
+fn skeinctl_at(admin: SocketAddr, args: &[&str]) -> String {
+    let server = format!("http://{admin}");
     let output = Command::new(std::env::var("SKEINCTL_BIN").unwrap())
         .args(["--server", &server])
         .args(args)

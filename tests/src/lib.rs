@@ -1,5 +1,6 @@
 //! A node with its sink, as the tests over real processes start them.
 
+pub mod apart;
 pub mod small_disk;
 
 use std::net::SocketAddr;
@@ -13,14 +14,19 @@ use skein_testkit::process::{Node, NodeConfig, free_port};
 use skein_testkit::sink::{Sink, SinkConfig};
 use tempfile::TempDir;
 
+/// How long a node may take to start on a busy machine.
+pub const READY: Duration = Duration::from_secs(60);
+
 /// The daemon that `cargo xtask test` built.
 pub fn skein() -> Result<PathBuf> {
     let path = std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?;
-    Ok(PathBuf::from(path))
+    Ok(path.into())
 }
 
-/// How long a node may take to start on a busy machine.
-pub const READY: Duration = Duration::from_secs(60);
+/// An address with a port that is free.
+fn loopback() -> Result<SocketAddr> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
+}
 
 /// What a test wants beyond the usual, as lines of the configuration file.
 #[derive(Debug, Default)]
@@ -67,14 +73,12 @@ impl Bench {
 
     /// `extra` is given the folder of the test, for the files that it needs.
     pub async fn with(extra: impl FnOnce(&Path) -> Result<Extra>) -> Result<Self> {
-        let port =
-            || -> Result<SocketAddr> { Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?))) };
         let sink = Sink::start(SinkConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)))).await?;
         let bench = Self {
             sink,
-            smtp: port()?,
-            http: port()?,
-            admin: port()?,
+            smtp: loopback()?,
+            http: loopback()?,
+            admin: loopback()?,
             folder: TempDir::new()?,
         };
         let extra = extra(bench.folder.path())?;

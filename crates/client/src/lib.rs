@@ -3,6 +3,7 @@
 mod body;
 mod channel;
 mod cluster;
+mod facts;
 mod ingest;
 mod sessions;
 pub mod tls;

@@ -210,6 +210,9 @@ fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
     let given = config.cluster.name.clone();
     let named = given.or_else(|| (!own.is_empty()).then_some(own));
     sender.name = named.unwrap_or_else(|| config.smtp.hostname.clone());
+    let scratch_dir = config.delivery.scratch_dir.clone();
+    let scratch_dir = scratch_dir.unwrap_or_else(|| config.data_dir.join("scratch"));
+    sender.scratch_dir = (!scratch_dir.as_os_str().is_empty()).then_some(scratch_dir);
     Ok(sender)
 }
 

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -26,6 +27,8 @@ pub struct Config {
     /// Tasks held without a report. With bodies up to 64 KiB this bounds their memory to window x 64 KiB.
     pub window: u32,
     pub source_address: Option<IpAddr>,
+    /// Where what is not yet reported is kept for the next process; nowhere unless set.
+    pub scratch_dir: Option<PathBuf>,
     pub timeouts: Timeouts,
 }
 
@@ -42,6 +45,7 @@ impl Default for Config {
             messages_per_connection_max: 1000,
             window: 1024,
             source_address: None,
+            scratch_dir: None,
             timeouts: Timeouts::default(),
         }
     }

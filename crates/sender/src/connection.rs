@@ -125,9 +125,7 @@ impl Connection {
                         _ => timeouts.command,
                     };
                     let reply = if stage == Stage::Body {
-                        let reply = self.session.reply(limit).await?;
-                        fail_point!("sender-after-250");
-                        reply
+                        self.session.reply(limit).await?
                     } else {
                         tokio::select! {
                             reply = self.session.reply(limit) => reply?,

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fail::fail_point;
 use skein_client::{Assigned, Lease, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
+use skein_mail::dsn::Action;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{Priority, Reply, TaskId, UnixMs};
 use skein_smtp::client::{Capabilities, OutgoingMessage};
@@ -14,9 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::dsn;
+use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::outgoing::{self, outgoing};
+use crate::recovery::Recovered;
 use crate::slots::Claim;
 use crate::tls::TlsConnectors;
 
@@ -29,6 +33,9 @@ pub struct Context {
     pub drain: CancellationToken,
     /// Reports on their way; bounded by the window.
     pub reports: TaskTracker,
+    pub journal: Journal,
+    /// From the journal of the process before this one.
+    pub recovered: Recovered,
 }
 
 pub fn now() -> UnixMs {
@@ -106,18 +113,22 @@ impl Context {
 
     /// Reports the results of an attempt, with the DSN that they call for, without holding up the caller.
     pub fn settle(self: &Arc<Self>, job: Job, attempt: Attempt, verdicts: Vec<(Verdict, Reply)>) {
+        let at = now();
+        let report = outcome::report(&self.config.retry, &job.task, &attempt, verdicts, at);
+        if let Some(fact) = Fact::of(&report, &job.task, attempt.passes_dsn) {
+            self.journal.keep(fact);
+            fail_point!("sender-after-250");
+        }
+        for outcome in &report.outcomes {
+            self.metrics.count(match outcome.verdict {
+                Verdict::Delivered => "delivered",
+                Verdict::Deferred => "deferred",
+                Verdict::Failed => "bounced",
+                Verdict::Expired => "expired",
+            });
+        }
         let context = self.clone();
         self.reports.spawn(async move {
-            let at = now();
-            let report = outcome::report(&context.config.retry, &job.task, &attempt, verdicts, at);
-            for outcome in &report.outcomes {
-                context.metrics.count(match outcome.verdict {
-                    Verdict::Delivered => "delivered",
-                    Verdict::Deferred => "deferred",
-                    Verdict::Failed => "bounced",
-                    Verdict::Expired => "expired",
-                });
-            }
             context
                 .send_report(job, report, attempt.passes_dsn, at)
                 .await;
@@ -130,30 +141,42 @@ impl Context {
         let delay_due =
             !job.task.task.delay_notified && policy.delay_notice_due(job.task.task.created, at);
         let due = dsn::due(&job.task, &report, passes_dsn, delay_due);
+        self.add_dsn(&job.spool, &job.task, &mut report, &due, at)
+            .await;
+        report.delay_notified = delay_due && report.dsn.is_some();
+        if let Err(error) = job.reporter.report(&report).await {
+            tracing::warn!(task = %job.task.id, %error, "a report was refused");
+        }
+        self.journal.settled(Key::of(&report));
+        job.held.settled();
+    }
+
+    /// Adds the DSN that is due to a report, however often its body must be offered until it is stored.
+    pub async fn add_dsn(
+        &self,
+        spool: &Spool,
+        task: &Assigned,
+        report: &mut Report,
+        due: &[(usize, Action)],
+        at: UnixMs,
+    ) {
         let mut wait = Duration::from_millis(50);
-        loop {
-            if !due.is_empty() && report.dsn.is_none() {
-                match dsn::make(&self.config, &job.spool, &job.task, &report, &due, at).await {
-                    Ok(accept) => {
-                        report.delay_notified = delay_due;
-                        report.dsn = Some(accept);
-                    }
-                    Err(SpoolError::Refused(reason)) => {
-                        tracing::warn!(task = %job.task.id, reason, "no DSN can be made");
-                    }
-                    Err(error) => {
-                        tracing::warn!(task = %job.task.id, %error, "a DSN could not be stored");
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(Duration::from_secs(5));
-                        continue;
-                    }
+        while !due.is_empty() {
+            match dsn::make(&self.config, spool, task, report, due, at).await {
+                Ok(accept) => {
+                    report.dsn = Some(accept);
+                    return;
+                }
+                Err(SpoolError::Refused(reason)) => {
+                    tracing::warn!(task = %task.id, reason, "no DSN can be made");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(task = %task.id, %error, "a DSN could not be stored");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
                 }
             }
-            if let Err(error) = job.reporter.report(&report).await {
-                tracing::warn!(task = %job.task.id, %error, "a report was refused");
-            }
-            job.held.settled();
-            return;
         }
     }
 

@@ -19,8 +19,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job, now};
 use crate::destination::Destinations;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
+use crate::recovery::{self, Recovered};
 use crate::route;
 use crate::slots::Slots;
 use crate::tls::TlsConnectors;
@@ -60,6 +62,10 @@ impl Sender {
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
         let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
+        let (journal, facts) = match &config.scratch_dir {
+            Some(dir) => Journal::open(dir),
+            None => (Journal::none(), Vec::new()),
+        };
         let context = Arc::new(Context {
             config,
             resolver,
@@ -67,6 +73,8 @@ impl Sender {
             tls,
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
+            journal,
+            recovered: Recovered::new(facts),
         });
         Ok(Self {
             context,
@@ -88,6 +96,11 @@ impl Sender {
 
     /// Delivers until `shutdown`, then finishes what has passed its final dot and hands the slots back.
     pub async fn run(self, shutdown: CancellationToken) {
+        // A new session ends the one before it, whose tasks then come here.
+        tokio::select! {
+            () = recovery::tell(&self.context, &self.spools) => {}
+            () = shutdown.cancelled() => return,
+        }
         let destinations = Destinations::new(self.context.clone());
         let session = Sessions::new(self.spools.cluster().clone()).keep(&self.context.config.name);
         let session = Arc::new(session);
@@ -195,6 +208,13 @@ impl Take {
 
 /// Finds the way for one task.
 async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job) {
+    let is_done = tokio::select! {
+        is_done = context.recovered.contradicts(&job.task) => is_done,
+        () = job.claim.stop.cancelled() => true,
+    };
+    if is_done {
+        return;
+    }
     let created = job.task.task.created;
     if context.config.retry.is_expired(created, now()) {
         let last = job.task.task.last_reply.clone();

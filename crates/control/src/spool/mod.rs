@@ -15,14 +15,15 @@ use std::time::Duration;
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use skein_model::spool::{Response as SpoolResponse, query};
-use skein_model::{GroupId, MessageId, codec};
+use skein_model::spool::{Command, Report, Response as SpoolResponse, query};
+use skein_model::{GroupId, MessageId, SessionId, codec};
 use skein_store::{Bodies, Reader};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::spool_server::Spool;
 use skein_wire::internal::{
-    BodyPart, IngestReply, IngestRequest, Problem, ReadBodyRequest, WorkReply, WorkRequest,
+    BodyPart, Fact, IngestReply, IngestRequest, Problem, ReadBodyRequest, ReportResult, WorkReply,
+    WorkRequest,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -77,6 +78,21 @@ impl Spool for SpoolService {
         Ok(Response::new(
             work::start(&self.groups, request.into_inner()).await?,
         ))
+    }
+
+    async fn tell(&self, request: Request<Fact>) -> Result<Response<ReportResult>, Status> {
+        let report: Report = convert::row(&request.into_inner().report)
+            .map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
+        let (task, attempt) = (report.task, report.facts.number);
+        let group = group_of(&self.groups, task.message.group().0.into())?;
+        // Nobody's report: what it says of recipients that are done counts, and nothing else of it.
+        let report = Report {
+            session: SessionId::NONE,
+            ..report
+        };
+        let command = codec::encode(&Command::Report(Box::new(report)));
+        let problem = commit(group, command).await.err();
+        Ok(Response::new(work::result(task, attempt, problem)))
     }
 
     async fn read_body(

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use skein_model::spool::{Command, OpenSlots, Report};
-use skein_model::{GroupId, SessionId, absence, codec};
+use skein_model::{GroupId, SessionId, TaskId, absence, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
-    OpenWork, OwnedSlot, ReportResult, WorkReply, WorkRequest, work_request::Request,
+    OpenWork, OwnedSlot, Problem, ReportResult, WorkReply, WorkRequest, work_request::Request,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -318,12 +318,16 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
         stream.group.dispatch.settled(stream.session, task, attempt);
         stream.settled(1);
     }
-    Some(ReportResult {
+    Some(result(task, attempt, problem))
+}
+
+pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportResult {
+    ReportResult {
         message_id: convert::message_id_bytes(task.message),
         number: task.number,
         problem,
         attempt,
-    })
+    }
 }
 
 async fn send_results(mut queue: mpsc::Receiver<ReportResult>, frames: Frames) {

@@ -263,6 +263,65 @@ fn late_facts_count_and_late_actions_do_not() {
 }
 
 #[test]
+fn a_task_that_an_earlier_owner_delivered_is_out_at_nobody() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let message = accept(1, 1);
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let mut dispenser = Dispenser::load(&rows, BTreeSet::new());
+    let taken = dispenser.take(&rows, UnixMs(9), OWNER, |_| true, 10);
+    assert_eq!((taken, dispenser.in_flight()), (vec![task], 1));
+
+    let told = report(&rows, task, SessionId::NONE, &[Verdict::Delivered]).unwrap();
+    let applied = apply(
+        &mut rows,
+        UnixMs(9),
+        &Command::Report(Box::new(told.clone())),
+    );
+    for effect in &applied.effects {
+        dispenser.on_effect(effect);
+    }
+    assert_eq!(dispenser.in_flight(), 0);
+    dispenser.give_back(OWNER, task);
+    dispenser.session_gone(OWNER);
+    assert_eq!(dispenser.take(&rows, UnixMs(9), OWNER, |_| true, 10), []);
+    let own = Report {
+        session: OWNER,
+        ..told
+    };
+    let again = apply(&mut rows, UnixMs(9), &Command::Report(Box::new(own)));
+    assert_eq!(
+        again.response,
+        Response::Done,
+        "the owner's own result is no error"
+    );
+}
+
+#[test]
+fn nobodys_report_ends_recipients_and_defers_none() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let message = accept(1, 4);
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let before = query::task(&rows, task).unwrap();
+    assert_eq!(before.recipients.len(), 2);
+    let verdicts = [Verdict::Delivered, Verdict::Deferred];
+    let told = report(&rows, task, SessionId::NONE, &verdicts).unwrap();
+    apply(&mut rows, UnixMs(9), &Command::Report(Box::new(told)));
+    let after = query::task(&rows, task).unwrap();
+    assert_eq!(after.recipients, before.recipients[1..]);
+    assert_eq!((after.attempts, after.due), (before.attempts, before.due));
+}
+
+#[test]
 fn a_new_leader_waits_for_those_who_may_hold_tasks() {
     let mut rows = MemoryRows::default();
     let ids: Vec<TaskId> = (1..=3)

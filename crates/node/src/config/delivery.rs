@@ -38,6 +38,10 @@ pub struct Delivery {
     pub recipients_per_transaction: usize,
     /// Tasks that the sender holds at once.
     pub window: u32,
+    /// Where the sender keeps outcomes until they are reported, so that a process that is killed and started again
+    /// sends nothing twice; `scratch` in the data directory unless set, nowhere if empty. It may be lost with the
+    /// machine or the pod.
+    pub scratch_dir: Option<PathBuf>,
     pub retry: Retry,
     #[serde(rename = "route")]
     pub routes: Vec<Route>,
@@ -124,6 +128,7 @@ impl Default for Delivery {
             messages_per_connection: 1000,
             recipients_per_transaction: 100,
             window: 1024,
+            scratch_dir: None,
             retry: Retry::default(),
             routes: Vec::new(),
         }
