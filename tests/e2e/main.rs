@@ -10,6 +10,7 @@ mod disk;
 mod drain;
 mod fan;
 mod journal;
+mod overload;
 mod postfix;
 mod priority;
 mod replicas;

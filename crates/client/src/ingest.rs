@@ -1,4 +1,4 @@
-//! Handing messages in. All intakes of a process share one stream to each node, whose frames carry what has gathered.
+//! Handing messages in: the body to all voters of a group, and then its Accept to the leader.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,47 +12,21 @@ use skein_model::spool::{Accept, NewTask};
 use skein_model::{BodyRef, Domain, GroupId, MessageId, NodeId, Recipient, UnixMs, codec};
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
-use skein_wire::internal::{
-    IngestItem, IngestReply, IngestRequest, ingest_item::Step, ingest_result,
-};
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use skein_wire::internal::{ingest_item::Step, ingest_result};
+use tokio::sync::mpsc;
 
 use crate::SpoolError;
 use crate::channel::Channel;
 use crate::cluster::{Cluster, GroupInfo};
+use crate::ingest_stream::{DEADLINE, IngestStream};
 
-/// Items that wait for the stream; a full queue holds the SMTP sessions back.
-const QUEUED_ITEMS: usize = 1024;
-/// A frame gathers at most this much, so that a small item never waits behind a long one.
-const FRAME_BYTES: usize = 1 << 20;
-const FRAME_ITEMS: usize = 256;
-/// A server that answers nothing for this long is not going to: DESIGN section 7, "commit not known after 20 s".
-const DEADLINE: Duration = Duration::from_secs(20);
 /// Above tonic's default of 4 MiB: a frame holds up to 1 MiB beyond its last item of 1 MiB, and tasks carry bodies.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
-
-type Answer = Result<ingest_result::Result, SpoolError>;
-/// What a message's question was: the end of its body, or its accept. A slow voter may owe the answer to the first when
-/// it is asked the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Asked {
-    Finish,
-    Accept,
-}
-
-type Waiting = Arc<Mutex<HashMap<(MessageId, Asked), oneshot::Sender<Answer>>>>;
 
 /// A voter that does not take the next bytes of a body by then goes on without it, and pulls the body later.
 const SLOW: Duration = Duration::from_secs(5);
 /// Between two tries to commit, while a group finds a leader.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-
-#[derive(Debug)]
-struct IngestStream {
-    items: mpsc::Sender<IngestItem>,
-    waiting: Waiting,
-}
 
 /// A spool group. Clones share its streams.
 #[derive(Debug, Clone)]
@@ -237,128 +211,12 @@ impl Spool {
 
     fn open_stream(&self, node: NodeId, address: &str) -> Arc<IngestStream> {
         let mut streams = self.streams.lock();
-        if let Some(stream) = streams
-            .get(&node)
-            .filter(|stream| !stream.items.is_closed())
-        {
+        if let Some(stream) = streams.get(&node).filter(|stream| !stream.is_closed()) {
             return stream.clone();
         }
         let stream = Arc::new(IngestStream::start(client(self.cluster.channel(address))));
         streams.insert(node, stream.clone());
         stream
-    }
-}
-
-impl IngestStream {
-    fn start(mut client: SpoolClient<Channel>) -> Self {
-        let (items, queue) = mpsc::channel(QUEUED_ITEMS);
-        let (frames, outgoing) = mpsc::channel(2);
-        let waiting = Waiting::default();
-        let answers = waiting.clone();
-        let gather = tokio::spawn(gather(queue, frames));
-        tokio::spawn(async move {
-            let reason = match client.ingest(ReceiverStream::new(outgoing)).await {
-                Ok(replies) => deliver_answers(replies.into_inner(), &answers).await,
-                Err(status) => status.message().to_owned(),
-            };
-            gather.abort();
-            // The gather task owned the queue, so senders now see it closed and start another stream.
-            let _ = gather.await;
-            for (_, waiter) in answers.lock().drain() {
-                let _ = waiter.send(Err(SpoolError::Unknown(reason.clone())));
-            }
-        });
-        Self { items, waiting }
-    }
-
-    async fn send(&self, id: MessageId, step: Step) -> Result<(), SpoolError> {
-        let item = IngestItem {
-            id: convert::message_id_bytes(id),
-            step: Some(step),
-        };
-        self.items
-            .send(item)
-            .await
-            .map_err(|_| SpoolError::Unavailable("the stream broke".into()))
-    }
-
-    async fn ask(&self, id: MessageId, step: Step) -> Answer {
-        let question = match step {
-            Step::Accept(_) => (id, Asked::Accept),
-            _ => (id, Asked::Finish),
-        };
-        let (waiter, answer) = oneshot::channel();
-        self.waiting.lock().insert(question, waiter);
-        if let Err(error) = self.send(id, step).await {
-            self.waiting.lock().remove(&question);
-            return Err(error);
-        }
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(SpoolError::Unknown("the stream broke".into())),
-            Err(_) => {
-                self.waiting.lock().remove(&question);
-                Err(SpoolError::Unknown(format!(
-                    "no answer within {} s",
-                    DEADLINE.as_secs()
-                )))
-            }
-        }
-    }
-}
-
-/// Puts what waits into one frame: under load the cost of a frame is shared, at rest nothing is held back.
-async fn gather(mut queue: mpsc::Receiver<IngestItem>, frames: mpsc::Sender<IngestRequest>) {
-    while let Some(first) = queue.recv().await {
-        let mut bytes = item_bytes(&first);
-        let mut items = vec![first];
-        while items.len() < FRAME_ITEMS && bytes < FRAME_BYTES {
-            let Ok(item) = queue.try_recv() else {
-                break;
-            };
-            bytes += item_bytes(&item);
-            items.push(item);
-        }
-        if frames.send(IngestRequest { items }).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn item_bytes(item: &IngestItem) -> usize {
-    match &item.step {
-        Some(Step::Append(data) | Step::Accept(data)) => data.len() + 64,
-        _ => 64,
-    }
-}
-
-/// Returns the reason why the stream ended.
-async fn deliver_answers(mut replies: tonic::Streaming<IngestReply>, waiting: &Waiting) -> String {
-    loop {
-        let reply = match replies.message().await {
-            Ok(Some(reply)) => reply,
-            Ok(None) => return "the server closed the stream".into(),
-            Err(status) => return status.message().to_owned(),
-        };
-        for result in reply.results {
-            let (Ok(id), Some(answer)) = (convert::message_id(&result.id), result.result) else {
-                return "the server sent an answer without an id".into();
-            };
-            let asked = match result.of_accept {
-                true => Asked::Accept,
-                false => Asked::Finish,
-            };
-            if let Some(waiter) = waiting.lock().remove(&(id, asked)) {
-                let answer = match answer {
-                    ingest_result::Result::Problem(problem) => {
-                        Err(SpoolError::from_problem(problem))
-                    }
-                    answer => Ok(answer),
-                };
-                // A waiter that is gone gave up at its deadline.
-                let _ = waiter.send(answer);
-            }
-        }
     }
 }
 
@@ -467,12 +325,7 @@ impl Drop for Upload {
             return;
         }
         for replica in &self.replicas {
-            // A full queue means that the sweep of orphaned bodies finds this one later.
-            let item = IngestItem {
-                id: convert::message_id_bytes(self.id),
-                step: Some(Step::Abort(true)),
-            };
-            let _ = replica.stream.items.try_send(item);
+            replica.stream.abort(self.id);
         }
     }
 }

@@ -5,6 +5,7 @@ mod channel;
 mod cluster;
 mod facts;
 mod ingest;
+mod ingest_stream;
 mod sessions;
 pub mod tls;
 mod work;

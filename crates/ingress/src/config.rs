@@ -24,6 +24,10 @@ pub struct Config {
     pub limits: Limits,
     pub connections_max: usize,
     pub connections_per_client_max: usize,
+    /// Messages on their way in take at most this much memory.
+    pub memory_bytes: usize,
+    /// Bytes of a body in a second, on the whole; a slower client is cut off. 0 waits for all.
+    pub body_rate_min: u64,
 }
 
 #[derive(Debug, Clone)]

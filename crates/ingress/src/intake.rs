@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::field::take_fields;
 use skein_mail::header::{HeaderScan, HeaderSummary, PRIORITY_FIELD, ScanState};
@@ -18,10 +17,13 @@ use skein_smtp::secret::Secret;
 use skein_smtp::server::return_path;
 
 use crate::config::ListenerKind;
+use crate::memory::Share;
 use crate::server::Shared;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// What a recipient takes in memory beside its address and in the command that is made of it, at most.
+const RECIPIENT_BYTES: usize = 512;
 
 /// What the client said of itself.
 pub struct Peer {
@@ -39,6 +41,8 @@ pub struct Intake<'s> {
     /// Where the message goes; chosen at MAIL, when a client can still be told to come again.
     spool: Option<Spool>,
     recipients: Vec<(Domain, Recipient)>,
+    /// For the recipients.
+    share: Option<Share>,
     body: Option<Body>,
 }
 
@@ -50,6 +54,8 @@ struct Body {
     scan: HeaderScan,
     /// Bytes that are not yet handed over; all of them until the headers are complete.
     pending: Vec<u8>,
+    /// For the pending bytes.
+    share: Share,
     headers_done: bool,
     /// As its header says.
     priority: Option<Priority>,
@@ -74,6 +80,7 @@ impl<'s> Intake<'s> {
             mail: MailFrom::default(),
             spool: None,
             recipients: Vec::new(),
+            share: None,
             body: None,
         }
     }
@@ -93,7 +100,7 @@ impl<'s> Intake<'s> {
         (!right).then(|| Reply::new(535, (5, 7, 8), "User or password is wrong"))
     }
 
-    pub fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
+    pub async fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
         self.spool = match self.shared.spools.pick(rand::random()) {
             Ok(spool) => Some(spool),
             Err(error) => {
@@ -101,6 +108,10 @@ impl<'s> Intake<'s> {
                 return Some(refusal(&error));
             }
         };
+        self.share = self.shared.memory.take(RECIPIENT_BYTES).await;
+        if self.share.is_none() {
+            return Some(no_memory());
+        }
         self.mail = mail;
         self.recipients.clear();
         None
@@ -137,6 +148,12 @@ impl<'s> Intake<'s> {
             notify,
             orcpt,
         };
+        let orcpt_bytes = recipient.orcpt.as_ref().map_or(0, String::len);
+        let bytes = 2 * (recipient.address.len() + orcpt_bytes) + RECIPIENT_BYTES;
+        match (&mut self.share, self.shared.memory.try_take(bytes)) {
+            (Some(share), Some(more)) => share.add(more),
+            _ => return Some(no_memory()),
+        }
         self.recipients
             .push((Domain::new(&address.routing_domain()), recipient));
         None
@@ -162,6 +179,7 @@ impl<'s> Intake<'s> {
             at,
             scan: HeaderScan::new(),
             pending: Vec::new(),
+            share: self.shared.memory.nothing(),
             headers_done: false,
             priority: None,
             refused: None,
@@ -179,25 +197,49 @@ impl<'s> Intake<'s> {
             return;
         };
         if body.refused.is_none() {
+            self.take_share(&mut body, bytes.len()).await;
+        }
+        if body.refused.is_none() {
+            body.pending.extend_from_slice(&bytes);
             if !body.headers_done {
                 let state = body.scan.push(&bytes);
-                body.pending.extend_from_slice(&bytes);
                 self.check_headers(&mut body, state);
-            } else {
-                body.pending.extend_from_slice(&bytes);
             }
             if body.headers_done && body.pending.len() >= PIECE_BYTES {
                 self.hand_over(&mut body).await;
             }
         }
+        if body.refused.is_some() {
+            // The rest of it is read and dropped.
+            body.pending = Vec::new();
+            body.share = self.shared.memory.nothing();
+        }
         self.body = Some(body);
+    }
+
+    /// Waits until the process has room for this many bytes more. Meanwhile nothing is read from the client.
+    async fn take_share(&self, body: &mut Body, bytes: usize) {
+        let memory = &self.shared.memory;
+        let mut more = memory.try_take(bytes);
+        if more.is_none() {
+            if body.headers_done {
+                // What this body holds itself must not be what it waits for.
+                self.hand_over(body).await;
+            }
+            more = memory.take(bytes).await;
+        }
+        match more {
+            Some(more) => body.share.add(more),
+            None => body.refused = Some(no_memory()),
+        }
     }
 
     async fn hand_over(&self, body: &mut Body) {
         while !body.pending.is_empty() && body.refused.is_none() {
             let rest = body.pending.split_off(body.pending.len().min(PIECE_BYTES));
             let piece = std::mem::replace(&mut body.pending, rest);
-            if let Err(error) = body.upload.write(Bytes::from(piece)).await {
+            let piece = body.share.over(piece);
+            if let Err(error) = body.upload.write(piece).await {
                 body.refused = Some(refusal(&error));
             }
         }
@@ -337,6 +379,8 @@ impl<'s> Intake<'s> {
         let spool = self.spool.as_ref();
         let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;
         let recipients = std::mem::take(&mut self.recipients);
+        // Until the commit is known.
+        let _share = self.share.take();
         let tasks = spool.plan(id, recipients, self.shared.config.recipients_per_task);
         let accept = Accept {
             id,
@@ -368,6 +412,12 @@ fn take_priority(body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummar
         .map_err(|_| bad("must be transactional or bulk"))?;
     body.priority = Some(priority);
     Ok(summary.without_fields(values.len()))
+}
+
+/// What a client is told when the memory for messages stays used up.
+fn no_memory() -> Reply {
+    let text = "Too much mail is on its way in, try again later";
+    Reply::new(452, (4, 3, 1), text)
 }
 
 /// What a client is told when the spool does not take its message (DESIGN section 7).

@@ -3,7 +3,9 @@
 mod config;
 mod connections;
 mod intake;
+mod memory;
 mod metrics;
+mod pace;
 mod proxy;
 mod server;
 mod session;

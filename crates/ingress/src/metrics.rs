@@ -7,6 +7,7 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     pub connections: Gauge,
+    pub memory: Gauge,
     pub accepted: Counter,
     pub accepted_bytes: Counter,
     pub refused: Counter,
@@ -20,6 +21,11 @@ impl Metrics {
             "skein_smtp_in_connections",
             "Open connections of clients",
             metrics.connections.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_memory_bytes",
+            "Bytes of messages on their way in that are in memory",
+            metrics.memory.clone(),
         );
         registry.register(
             "skein_messages_accepted",

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Listener, TlsMode};
 use crate::connections::Connections;
+use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
 use crate::proxy;
 use crate::session::{self, Session};
@@ -41,6 +42,7 @@ pub struct Shared {
     pub config: Config,
     pub spools: Spools,
     pub metrics: Metrics,
+    pub memory: Memory,
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
     pub drain: CancellationToken,
@@ -92,10 +94,12 @@ impl Server {
         }
         let connections =
             Connections::new(config.connections_max, config.connections_per_client_max);
+        let metrics = Metrics::register(registry);
         let shared = Shared {
+            memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
             config,
             spools,
-            metrics: Metrics::register(registry),
+            metrics,
             tls: tls.map(TlsAcceptor::from),
             connections,
             drain: CancellationToken::new(),

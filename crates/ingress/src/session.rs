@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use skein_smtp::receive::LineEnds;
 use skein_smtp::reply::Reply;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::{Listener, ListenerKind, TlsMode};
 use crate::intake::{Intake, Peer};
+use crate::pace::Pace;
 use crate::server::Shared;
 
 /// One read; a message of usual size comes in a few of them.
@@ -30,6 +32,8 @@ pub struct Session<'s> {
     shared: &'s Shared,
     out: Vec<u8>,
     read: Vec<u8>,
+    /// Since when a body comes, and how fast.
+    body: Option<(Instant, Pace)>,
 }
 
 enum End {
@@ -64,6 +68,7 @@ impl<'s> Session<'s> {
             shared,
             out: Vec::new(),
             read: vec![0; READ_BYTES],
+            body: None,
         };
         if implicit {
             return session.over_tls(stream, true).await;
@@ -129,7 +134,10 @@ impl<'s> Session<'s> {
         &mut self,
         stream: &mut S,
     ) -> io::Result<bool> {
-        let limit = self.dialogue.timeout();
+        let mut limit = self.dialogue.timeout();
+        if let Some((began, pace)) = &self.body {
+            limit = pace.wait(began.elapsed(), limit, self.shared.config.body_rate_min);
+        }
         let idle = !self.dialogue.in_transaction();
         let count = tokio::select! {
             read = timeout(limit, stream.read(&mut self.read)) => match read {
@@ -165,7 +173,7 @@ impl<'s> Session<'s> {
     async fn on_event(&mut self, event: Event) {
         let decision = match event {
             Event::Auth { user, password } => self.intake.login(&user, &password),
-            Event::Mail(mail) => self.intake.mail(mail),
+            Event::Mail(mail) => self.intake.mail(mail).await,
             Event::Rcpt(rcpt) => self.intake.rcpt(rcpt, self.dialogue.user()),
             Event::BodyStart => {
                 let peer = Peer {
@@ -176,15 +184,24 @@ impl<'s> Session<'s> {
                 self.intake.start_body(peer)
             }
             Event::Body(bytes) => {
+                self.body
+                    .get_or_insert_with(|| (Instant::now(), Pace::default()));
+                if let Some((_, pace)) = &mut self.body {
+                    pace.add(bytes.len());
+                }
                 self.intake.body(bytes).await;
                 return;
             }
             Event::BodyAborted => {
+                self.body = None;
                 self.shared.metrics.refused.inc();
                 self.intake.abort();
                 return;
             }
-            Event::BodyEnd => Some(self.intake.finish().await),
+            Event::BodyEnd => {
+                self.body = None;
+                Some(self.intake.finish().await)
+            }
             Event::StartTls => return,
         };
         self.dialogue.answer(decision, &mut self.out);

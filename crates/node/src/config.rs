@@ -19,6 +19,9 @@ pub use cluster::Cluster;
 pub use delivery::Delivery;
 pub use storage::Storage;
 
+/// Room for a few messages while their headers are not complete.
+const MEMORY_BYTES_MIN: usize = 1 << 20;
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -118,6 +121,10 @@ pub struct Limits {
     /// Silence within a body.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
+    /// Bytes of a body in a second, on the whole, after `body_timeout`; 0 waits for the slowest.
+    pub body_rate_min: u64,
+    /// Messages on their way in take at most this much memory; clients are held back, then told to come again.
+    pub memory_bytes: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -272,6 +279,10 @@ impl Default for Limits {
             line_bytes: 2048,
             command_timeout: Duration::from_secs(300),
             body_timeout: Duration::from_secs(180),
+            // The slowest links in use, satellites and packet radio, carry several times as much.
+            body_rate_min: 100,
+            // A quarter of a second of mail at 500 MB/s, and a pod of 512 MiB has room for the rest of the process.
+            memory_bytes: 128 << 20,
         }
     }
 }
@@ -324,6 +335,9 @@ impl Config {
         }
         if limits.command_timeout.is_zero() || limits.body_timeout.is_zero() {
             bail!("smtp.limits: command_timeout and body_timeout must be above zero");
+        }
+        if limits.memory_bytes < MEMORY_BYTES_MIN {
+            bail!("smtp.limits.memory_bytes: at least {MEMORY_BYTES_MIN}");
         }
         if smtp.tls.certificate.is_some() != smtp.tls.key.is_some() {
             bail!("smtp.tls: certificate and key belong together");

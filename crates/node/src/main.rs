@@ -8,6 +8,7 @@ mod events;
 mod failpoints;
 mod http;
 mod links;
+mod open_files;
 mod serve;
 mod telemetry;
 mod tls;

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
-use crate::{events, links, telemetry, tls};
+use crate::{events, links, open_files, telemetry, tls};
 
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::start(&config.log)?;
+    open_files::raise_limit();
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm()?;
     rustls::crypto::aws_lc_rs::default_provider()
@@ -355,5 +356,7 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
         },
         connections_max: smtp.limits.connections,
         connections_per_client_max: smtp.limits.connections_per_client,
+        memory_bytes: smtp.limits.memory_bytes,
+        body_rate_min: smtp.limits.body_rate_min,
     }
 }

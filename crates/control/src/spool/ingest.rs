@@ -1,6 +1,6 @@
 //! Bodies and Accepts of many intakes over one stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
     IngestItem, IngestReply, IngestRequest, IngestResult, Stored, ingest_item::Step, ingest_result,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -22,61 +22,102 @@ use crate::SpoolGroup;
 const QUEUED_ANSWERS: usize = 4096;
 const FRAME_ANSWERS: usize = 256;
 
+/// Bytes of Accepts that wait for their commit, from all streams together: some 60,000 of usual size, or 200 with a
+/// thousand recipients.
+const ACCEPT_BYTES: usize = 64 << 20;
+
 type Answers = mpsc::Sender<IngestResult>;
 
-pub fn start(
+/// What the Ingest service of a node needs.
+#[derive(Clone)]
+pub struct Ingest {
     groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
-    requests: Streaming<IngestRequest>,
-) -> ReceiverStream<Result<IngestReply, Status>> {
-    let (answers, queue) = mpsc::channel(QUEUED_ANSWERS);
-    let (frames, replies) = mpsc::channel(4);
-    tokio::spawn(gather(queue, frames));
-    tokio::spawn(serve(groups, requests, answers));
-    ReceiverStream::new(replies)
+    accepts: Arc<Semaphore>,
 }
 
-async fn serve(
-    groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
-    mut requests: Streaming<IngestRequest>,
-    answers: Answers,
-) {
-    while let Ok(Some(request)) = requests.message().await {
-        for item in request.items {
-            let Ok(id) = convert::message_id(&item.id) else {
-                tracing::warn!("an ingest stream sent an item without an id");
-                return;
-            };
-            let Some(group) = groups.get(&id.group()) else {
-                tracing::warn!(message = %id, "an ingest stream sent an item of a group that is not here");
-                return;
-            };
-            handle(group, id, item, &answers).await;
+impl Ingest {
+    pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>) -> Self {
+        Self {
+            groups,
+            accepts: Arc::new(Semaphore::new(ACCEPT_BYTES)),
         }
     }
-}
 
-async fn handle(group: &SpoolGroup, id: MessageId, item: IngestItem, answers: &Answers) {
-    match item.step {
-        Some(Step::Append(data)) => {
-            // A failure is remembered for the body and told when it is finished.
-            group.bodies.append(id, data).await;
+    pub fn start(
+        &self,
+        requests: Streaming<IngestRequest>,
+    ) -> ReceiverStream<Result<IngestReply, Status>> {
+        let (answers, queue) = mpsc::channel(QUEUED_ANSWERS);
+        let (frames, replies) = mpsc::channel(4);
+        tokio::spawn(gather(queue, frames));
+        let ingest = self.clone();
+        tokio::spawn(async move {
+            let mut open = HashSet::new();
+            ingest.serve(requests, answers, &mut open).await;
+            // Nobody can complete these any more.
+            for id in open {
+                if let Some(group) = ingest.groups.get(&id.group()) {
+                    group.bodies.abort(id).await;
+                }
+            }
+        });
+        ReceiverStream::new(replies)
+    }
+
+    /// Serves one stream to its end; `open` are the bodies that were begun and not ended.
+    async fn serve(
+        &self,
+        mut requests: Streaming<IngestRequest>,
+        answers: Answers,
+        open: &mut HashSet<MessageId>,
+    ) {
+        while let Ok(Some(request)) = requests.message().await {
+            for item in request.items {
+                let Ok(id) = convert::message_id(&item.id) else {
+                    tracing::warn!("an ingest stream sent an item without an id");
+                    return;
+                };
+                let Some(group) = self.groups.get(&id.group()) else {
+                    tracing::warn!(message = %id, "an ingest stream sent an item of a group that is not here");
+                    return;
+                };
+                match item.step {
+                    Some(Step::Append(_)) => open.insert(id),
+                    Some(Step::Finish(_) | Step::Abort(_)) => open.remove(&id),
+                    _ => false,
+                };
+                self.handle(group, id, item, &answers).await;
+            }
         }
-        Some(Step::Finish(_)) => {
-            let (group, answers) = (group.clone(), answers.clone());
-            tokio::spawn(async move {
-                let result = finish(&group, id).await;
-                answer(&answers, id, false, result).await;
-            });
+    }
+
+    async fn handle(&self, group: &SpoolGroup, id: MessageId, item: IngestItem, answers: &Answers) {
+        match item.step {
+            Some(Step::Append(data)) => {
+                // A failure is remembered for the body and told when it is finished.
+                group.bodies.append(id, data).await;
+            }
+            Some(Step::Finish(_)) => {
+                let (group, answers) = (group.clone(), answers.clone());
+                tokio::spawn(async move {
+                    let result = finish(&group, id).await;
+                    answer(&answers, id, false, result).await;
+                });
+            }
+            Some(Step::Abort(_)) => group.bodies.abort(id).await,
+            Some(Step::Accept(accept)) => {
+                let bytes = u32::try_from(accept.len().min(ACCEPT_BYTES));
+                let bytes = bytes.expect("below ACCEPT_BYTES");
+                let room = self.accepts.clone().acquire_many_owned(bytes).await;
+                let (group, answers) = (group.clone(), answers.clone());
+                tokio::spawn(async move {
+                    let result = accept_message(&group, &accept).await;
+                    drop(room);
+                    answer(&answers, id, true, result).await;
+                });
+            }
+            None => {}
         }
-        Some(Step::Abort(_)) => group.bodies.abort(id).await,
-        Some(Step::Accept(accept)) => {
-            let (group, answers) = (group.clone(), answers.clone());
-            tokio::spawn(async move {
-                let result = accept_message(&group, &accept).await;
-                answer(&answers, id, true, result).await;
-            });
-        }
-        None => {}
     }
 }
 

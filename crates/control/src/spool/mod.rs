@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
+use ingest::Ingest;
 use parking_lot::Mutex;
 use skein_model::spool::{Command, Report, Response as SpoolResponse, query};
 use skein_model::{GroupId, MessageId, SessionId, codec};
@@ -40,11 +41,13 @@ const SWEEP_AGAIN: Duration = Duration::from_secs(900);
 
 pub struct SpoolService {
     groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    ingest: Ingest,
 }
 
 impl SpoolService {
     pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>) -> Self {
-        Self { groups }
+        let ingest = Ingest::new(groups.clone());
+        Self { groups, ingest }
     }
 }
 
@@ -65,10 +68,7 @@ impl Spool for SpoolService {
         &self,
         request: Request<Streaming<IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
-        Ok(Response::new(ingest::start(
-            self.groups.clone(),
-            request.into_inner(),
-        )))
+        Ok(Response::new(self.ingest.start(request.into_inner())))
     }
 
     async fn work(

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rocksdb::DB;
 use skein_model::MessageId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use index::Index;
 use segment::Segments;
@@ -25,8 +25,11 @@ use writer::{Job, Place, Writer};
 
 use crate::disk::Disk;
 
-/// Jobs that wait for the writer. A job is at most one part of 1 MiB; a full queue holds intakes back.
+/// Jobs that wait for the writer; a full queue holds intakes back.
 const QUEUED_JOBS: usize = 1024;
+/// Bytes of bodies that wait for the writer, from all streams together: what a fast disk writes in 50 ms, so that it
+/// never waits for more, and a slow one holds the intakes back.
+const QUEUED_BYTES: usize = 32 << 20;
 /// Reads up to this size are nearly always from the page cache and not worth another thread.
 const INLINE_READ: usize = 64 << 10;
 
@@ -54,6 +57,7 @@ pub enum BodyError {
 #[derive(Clone)]
 pub struct Bodies {
     jobs: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
     index: Arc<Index>,
     segments: Arc<Segments>,
 }
@@ -97,6 +101,7 @@ impl Bodies {
         compact::start(jobs.downgrade(), segments.clone(), index.clone())?;
         Ok(Self {
             jobs,
+            room: Arc::new(Semaphore::new(QUEUED_BYTES)),
             index,
             segments,
         })
@@ -104,8 +109,11 @@ impl Bodies {
 
     /// Adds the next bytes. A failure to write them is told by `finish`.
     pub async fn append(&self, id: MessageId, data: Bytes) {
+        let bytes = u32::try_from(data.len().min(QUEUED_BYTES)).expect("below QUEUED_BYTES");
+        let room = self.room.clone().acquire_many_owned(bytes).await;
+        let room = room.expect("it is never closed");
         // If the writer is gone, finish says so.
-        let _ = self.jobs.send(Job::Append(id, data)).await;
+        let _ = self.jobs.send(Job::Append(id, data, room)).await;
     }
 
     /// Returns when all bytes of this body are fsynced.

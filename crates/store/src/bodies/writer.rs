@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skein_model::MessageId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::index::{Body, Index, Part};
 use super::segment::{Current, HEADER_BYTES, Purpose, Segments, header};
@@ -21,7 +21,8 @@ const JOBS_PER_SYNC: usize = 4096;
 const WRITE_BYTES: usize = 1 << 20;
 
 pub enum Job {
-    Append(MessageId, Bytes),
+    /// The next bytes, and their part of the room in the queue.
+    Append(MessageId, Bytes, OwnedSemaphorePermit),
     /// The body that came under the name `from` is whole and belongs to `id`.
     Finish {
         from: MessageId,
@@ -45,7 +46,8 @@ pub enum Place {
 
 type Finished = oneshot::Sender<Result<BodyInfo, BodyError>>;
 
-/// A body whose end has not come. Their number is bounded by the intake's connections.
+/// A body whose end has not come. Their number is bounded by the intakes' connections: a stream that ends takes its own
+/// with it.
 #[derive(Default)]
 struct Open {
     body: Body,
@@ -95,7 +97,7 @@ impl Writer {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Append(id, data) => self.append(id, &data),
+            Job::Append(id, data, _room) => self.append(id, &data),
             Job::Finish {
                 from,
                 id,
