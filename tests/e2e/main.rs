@@ -3,6 +3,7 @@
 
 mod backup;
 mod clients;
+mod cluster;
 mod cluster_tls;
 mod corruption;
 mod delivery;

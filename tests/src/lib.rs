@@ -1,6 +1,7 @@
 //! A node with its sink, as the tests over real processes start them.
 
 pub mod apart;
+pub mod cluster;
 pub mod small_disk;
 
 use std::net::SocketAddr;
@@ -19,7 +20,11 @@ pub const READY: Duration = Duration::from_secs(60);
 
 /// The daemon that `cargo xtask test` built.
 pub fn skein() -> Result<PathBuf> {
-    let path = std::env::var("SKEIN_BIN").context("run these tests with `cargo xtask test`")?;
+    binary("SKEIN_BIN")
+}
+
+fn binary(variable: &str) -> Result<PathBuf> {
+    let path = std::env::var(variable).context("run these tests with `cargo xtask test`")?;
     Ok(path.into())
 }
 
@@ -168,7 +173,7 @@ impl Bench {
     }
 }
 
-/// Waits until everything that was acknowledged has arrived at the sink, and judges.
+/// Waits until everything that was acknowledged has arrived, and judges.
 pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Verdict {
     let until = tokio::time::Instant::now() + within;
     loop {
@@ -179,3 +184,4 @@ pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Ver
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+

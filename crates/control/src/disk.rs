@@ -70,7 +70,7 @@ impl Relief {
                 continue;
             }
             if room == Room::Hard {
-                self.members.leave_to_those_with_room().await;
+                self.members.hand_over_all().await;
             }
             for group in self.members.forward.groups.values() {
                 group.purge().await;

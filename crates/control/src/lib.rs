@@ -9,22 +9,27 @@ mod fans;
 mod forward;
 mod found;
 mod gauges;
+mod leaders;
 mod members;
 mod node_id;
+mod out;
 mod peer_service;
 mod raft;
 mod sessions;
 mod spool;
+mod survey;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use clock::now;
 pub use events::EventReader;
 pub use gauges::Gauge;
+pub use out::Out;
 use skein_client::{Channels, Connect, Spools};
 use skein_model::spool::query;
 use skein_model::{GroupId, NodeId, SessionId, Slot, meta};
@@ -91,7 +96,7 @@ pub enum StartError {
     #[error("opening the store")]
     Store(#[from] skein_store::OpenError),
     #[error(transparent)]
-    Removed(#[from] Removed),
+    Out(#[from] Out),
     #[error(
         "cluster.spool_groups is {given}, and this cluster was made with {made}; set it to that"
     )]
@@ -99,14 +104,6 @@ pub enum StartError {
     #[error("starting Raft group {group}: {reason}")]
     Raft { group: GroupId, reason: String },
 }
-
-/// The cluster has done without this node since.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "this node was removed from its cluster, and another has its place; it may join again as a new one with an empty \
-     data directory"
-)]
-pub struct Removed;
 
 /// What a service needs of a spool group of this node.
 #[derive(Clone)]
@@ -149,6 +146,7 @@ pub struct Control {
     sessions: SessionsService,
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Control {
@@ -167,8 +165,8 @@ impl Control {
     /// The data directory cannot be used, or its content cannot be trusted.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let node = node_id::load_or_create(&config.data_dir).map_err(StartError::NodeId)?;
-        if node_id::is_removed(&config.data_dir) {
-            return Err(Removed.into());
+        if let Some(out) = Out::of(&config.data_dir) {
+            return Err(out.into());
         }
         let (dir, options) = (config.data_dir.clone(), config.store.clone());
         let store = tokio::task::spawn_blocking(move || Store::open(&dir, options))
@@ -222,8 +220,9 @@ impl Control {
             meta_reader,
             spools: Arc::new(spools),
             peers,
+            is_stopping: Arc::default(),
         };
-        if control.config.founders.is_empty() {
+        if control.config.founders.is_empty() && control.config.peers.is_empty() {
             control
                 .initialize(BTreeMap::from([(node, control.config.address.clone())]))
                 .await?;
@@ -258,19 +257,23 @@ impl Control {
         }
     }
 
-    /// Makes the cluster or joins it, and keeps its members as they should be. Completes only when this node was
-    /// removed from it.
-    pub async fn take_part(&self) -> Removed {
+    /// Makes the cluster or joins it, and keeps its members as they should be. Completes only when the cluster does
+    /// without this node.
+    pub async fn take_part(&self) -> Out {
         let members = self.members();
         for group in self.groups.values() {
             tokio::spawn(members.clone().reconcile(group.clone()));
         }
+        tokio::spawn(members.clone().spread());
         if let Err(error) = self.found().await {
             tracing::error!(%error, "the cluster cannot be made");
         }
-        members.announce().await;
-        node_id::mark_removed(&self.config.data_dir);
-        Removed
+        let out = tokio::select! {
+            () = members.announce() => Out::Removed,
+            group = members.outvoted() => Out::Differs(group),
+        };
+        out.note(&self.config.data_dir);
+        out
     }
 
     /// Makes the cluster if none of its founders knows one. The first of them does it when it has met all others, and
@@ -295,8 +298,8 @@ impl Control {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let peer = PeerServer::new(PeerService {
             store: self.store.clone(),
-            spools: self.spools.clone(),
             members: self.members(),
+            sessions: self.sessions.clone(),
         })
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Server::builder()
@@ -322,6 +325,9 @@ impl Control {
             config: self.config.clone(),
             meta: self.meta_reader.clone(),
             forward: self.forward(),
+            spools: self.spools.clone(),
+            is_stopping: self.is_stopping.clone(),
+            disk: self.store.disk().clone(),
         }
     }
 
@@ -334,6 +340,8 @@ impl Control {
             meta: self.meta_reader.clone(),
             spools: self.spools.clone(),
             forward: self.forward(),
+            members: self.members(),
+            sessions: self.sessions.clone(),
         };
         let backup = backup::BackupService {
             config: self.config.clone(),
@@ -366,6 +374,7 @@ impl Control {
 
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
+        self.is_stopping.store(true, Ordering::Release);
         self.members().hand_over_all().await;
         for group in self.groups.values() {
             group.shutdown().await;

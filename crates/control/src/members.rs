@@ -2,20 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use skein_model::disk::Room;
 use skein_model::meta::{self, ClusterRow, Command, Member};
 use skein_model::{GroupId, NodeId, codec};
-use skein_store::Reader;
-use skein_wire::convert;
+use skein_store::{Disk, Reader};
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{ElectRequest, JoinReply, JoinRequest};
+use skein_wire::internal::{JoinReply, JoinRequest};
 
-use crate::Config;
 use crate::forward::Forward;
 use crate::raft::Group;
+use crate::{Config, SpoolGroup};
 
 const LOOK: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -29,6 +28,9 @@ pub struct Members {
     pub config: Config,
     pub meta: Reader,
     pub forward: Forward,
+    pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    pub is_stopping: Arc<AtomicBool>,
+    pub disk: Arc<Disk>,
 }
 
 impl Members {
@@ -58,7 +60,22 @@ impl Members {
                 tracing::warn!(reason = refused, "this node is no member yet");
                 told = refused;
             }
-            tokio::time::sleep(if is_member { TELL_AGAIN } else { ASK_AGAIN }).await;
+            match is_member {
+                true => self.rest().await,
+                false => tokio::time::sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Until it is time to tell again, or the meta group names this node no more.
+    async fn rest(&self) {
+        let until = Instant::now() + TELL_AGAIN;
+        while Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            let wanted = meta::nodes(&self.meta);
+            if !wanted.is_empty() && !wanted.contains_key(&self.node) {
+                return;
+            }
         }
     }
 
@@ -94,6 +111,15 @@ impl Members {
             let Some(step) = meta::next_step(&wanted, &members) else {
                 continue;
             };
+            if !wanted.contains_key(&self.node) {
+                // A leader that leaves is missed for as long as an election takes; if nobody can follow it, it does leave.
+                match self.give_away(&[group.id()]).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        tracing::warn!(group = %group.id(), error, "leadership is not handed over")
+                    }
+                }
+            }
             tracing::info!(group = %group.id(), ?step, "members change");
             if let Err(error) = group.change(step).await {
                 tracing::warn!(group = %group.id(), error, "the members are not changed yet");
@@ -143,61 +169,5 @@ impl Members {
         let mut groups = hello.groups.into_iter();
         hello.node == node.0
             && groups.any(|view| view.group == u32::from(group.0) && view.bodies_complete)
-    }
-
-    /// Gives one group to the voter at this address.
-    async fn hand_over(&self, group: &Group, address: &str) -> Result<(), String> {
-        let mut client = PeerClient::new(self.forward.peers.get(address));
-        let request = ElectRequest {
-            group: group.id().0.into(),
-        };
-        let elect = async move {
-            // It stands by itself a little later if this does not reach it.
-            let _ = tokio::time::timeout(ANSWER_WITHIN, client.elect(request)).await;
-        };
-        group.hand_over(elect).await
-    }
-
-    /// While this node's disk is full: whoever has room leads instead, if there is such a voter.
-    pub async fn leave_to_those_with_room(&self) {
-        let groups = self.forward.groups.values();
-        let left = groups
-            .filter(|group| group.is_leader())
-            .map(|group| async move {
-                for (_, address) in group.others() {
-                    let hello = self.forward.peers.hello(&address).await;
-                    let has_room = hello.is_some_and(|hello| {
-                        convert::room(hello.disk_room()).is_some_and(|room| room < Room::Hard)
-                    });
-                    if !has_room {
-                        continue;
-                    }
-                    match self.hand_over(group, &address).await {
-                        Ok(()) => return,
-                        Err(error) => {
-                            tracing::warn!(group = %group.id(), error, "leadership is not handed over");
-                        }
-                    }
-                }
-            });
-        join_all(left).await;
-    }
-
-    /// Before this node stops: nobody waits for an election then.
-    pub async fn hand_over_all(&self) {
-        let groups = self.forward.groups.values();
-        let led = groups.filter(|group| group.is_leader());
-        let given = led.map(|group| async move {
-            let members = group.members().unwrap_or_default().into_iter();
-            let mut others = members
-                .filter(|(id, member)| *id != self.node && member.is_voter && member.is_ready);
-            let Some((_, to)) = others.next() else {
-                return;
-            };
-            if let Err(error) = self.hand_over(group, &to.address).await {
-                tracing::warn!(group = %group.id(), error, "leadership is not handed over");
-            }
-        });
-        join_all(given).await;
     }
 }

@@ -38,16 +38,3 @@ pub fn load_or_create(data_dir: &Path) -> io::Result<NodeId> {
         Err(error) => Err(error),
     }
 }
-
-const REMOVED: &str = "removed";
-
-/// Remembers that the cluster removed this node, so that it does not start again with this data.
-pub fn mark_removed(data_dir: &Path) {
-    if let Err(error) = fs::write(data_dir.join(REMOVED), "") {
-        tracing::warn!(%error, "the removal cannot be noted; the cluster tells of it again");
-    }
-}
-
-pub fn is_removed(data_dir: &Path) -> bool {
-    data_dir.join(REMOVED).exists()
-}

@@ -9,20 +9,21 @@ use skein_store::{SnapshotSource, Store};
 use skein_wire::internal::peer_server::Peer;
 use skein_wire::internal::snapshot_part::Part;
 use skein_wire::internal::{
-    AppendReply, AppendRequest, ElectReply, ElectRequest, GroupView, HelloReply, HelloRequest,
-    JoinReply, JoinRequest, ProposeReply, ProposeRequest, SnapshotHead, SnapshotPart,
-    SnapshotReply, VoteReply, VoteRequest,
+    AppendReply, AppendRequest, ElectReply, ElectRequest, EndSenderReply, EndSenderRequest,
+    HelloReply, HelloRequest, JoinReply, JoinRequest, MoveLeaderReply, MoveLeaderRequest,
+    ProposeReply, ProposeRequest, SnapshotHead, SnapshotPart, SnapshotReply, VoteReply,
+    VoteRequest,
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::SpoolGroup;
 use crate::members::Members;
 use crate::raft::{Group, ProposeError, convert};
+use crate::sessions::SessionsService;
 
 pub struct PeerService {
     pub store: Arc<Store>,
-    pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     pub members: Members,
+    pub sessions: SessionsService,
 }
 
 impl PeerService {
@@ -48,15 +49,6 @@ impl PeerService {
         }
         self.group(group)
     }
-
-    fn view(&self, id: GroupId, group: &Group) -> GroupView {
-        let spool = self.spools.get(&id);
-        GroupView {
-            bodies_complete: spool
-                .is_some_and(|spool| spool.bodies_needed.is_complete(&spool.bodies)),
-            ..group.view()
-        }
-    }
 }
 
 fn bad(error: &convert::BadPeer) -> Status {
@@ -66,20 +58,7 @@ fn bad(error: &convert::BadPeer) -> Status {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn hello(&self, _request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        let disk = self.store.disk().status();
-        Ok(Response::new(HelloReply {
-            disk_room: skein_wire::convert::disk_room(disk.room).into(),
-            disk_used_percent: disk.used_percent.into(),
-            node: self.members.node.0,
-            is_member: self.groups()[&GroupId::META].is_member(),
-            version: self.members.config.version.clone(),
-            address: self.members.config.address.clone(),
-            groups: self
-                .groups()
-                .iter()
-                .map(|(id, group)| self.view(*id, group))
-                .collect(),
-        }))
+        Ok(Response::new(self.members.hello()))
     }
 
     async fn propose(
@@ -125,6 +104,28 @@ impl Peer for PeerService {
     async fn elect(&self, request: Request<ElectRequest>) -> Result<Response<ElectReply>, Status> {
         self.group(request.into_inner().group)?.elect().await;
         Ok(Response::new(ElectReply {}))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderReply>, Status> {
+        let request = request.into_inner();
+        let group = self.group(request.group)?.id();
+        self.members
+            .move_leader(group, NodeId(request.node))
+            .await
+            .map_err(|error| error.status())?;
+        Ok(Response::new(MoveLeaderReply {}))
+    }
+
+    async fn end_sender(
+        &self,
+        request: Request<EndSenderRequest>,
+    ) -> Result<Response<EndSenderReply>, Status> {
+        let EndSenderRequest { name, is_dead } = request.into_inner();
+        let slots = self.sessions.end_sender(&name, is_dead).await?;
+        Ok(Response::new(EndSenderReply { slots }))
     }
 
     async fn append(

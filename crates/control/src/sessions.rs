@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use skein_model::lease::LEASE;
-use skein_model::meta::{self, Command, Leases};
+use skein_model::lease::{GRACE, LEASE};
+use skein_model::meta::{self, Command, Leases, StillHeld};
 use skein_model::{GroupId, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::convert;
@@ -24,6 +24,7 @@ use crate::raft::Group;
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(500);
+
 #[derive(Clone)]
 pub struct SessionsService {
     meta: Arc<Group>,
@@ -89,6 +90,45 @@ impl SessionsService {
         leases.heard_from(now, term, session, unreachable)
     }
 
+    /// Ends the session of a sender that an operator takes out, and forgets that it was drained. Says how many slots
+    /// others get now.
+    ///
+    /// # Errors
+    /// It lives, or its lease has not ended and nobody says that its process has.
+    pub async fn end_sender(&self, name: &str, is_dead: bool) -> Result<u64, Status> {
+        // With the leases of this term, and every session that an earlier leader opened.
+        if !self.meta.leads().await {
+            return Err(Status::unavailable(
+                "this node does not lead the meta group; try again",
+            ));
+        }
+        let sessions = meta::sessions(&self.reader).into_iter();
+        let session = sessions
+            .filter(|(_, row)| row.sender == name)
+            .map(|(id, _)| id)
+            .next();
+        let is_drained = meta::drained(&self.reader).contains(name);
+        let mut slots = 0;
+        if let Some(session) = session {
+            let assigned = meta::assignments(&self.reader).into_values();
+            slots = assigned.filter(|held| held.session == session).count() as u64;
+            let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
+            let ended = self.leases.lock().end(now, term, session, is_dead);
+            ended.map_err(|held| still_held(name, held))?;
+            self.propose(Command::CloseSession(session)).await?;
+        } else if !is_drained {
+            return Err(Status::not_found(format!(
+                "name: no sender {name:?} has a session or is drained; list them with `skeinctl node list`"
+            )));
+        }
+        if is_drained {
+            let (sender, drained) = (name.to_owned(), false);
+            self.propose(Command::SetDrained { sender, drained })
+                .await?;
+        }
+        Ok(slots)
+    }
+
     /// What follows from what was heard, and was not.
     fn due(&self) -> Vec<Command> {
         let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
@@ -101,6 +141,22 @@ impl SessionsService {
         }
         due
     }
+}
+
+fn still_held(name: &str, held: StillHeld) -> Status {
+    Status::failed_precondition(match held {
+        StillHeld::Lives(silent) => format!(
+            "name: {name} was heard of {} s ago, so it lives; stop its process, which hands its slots over, and remove \
+             it then; `skeinctl node drain {name}` takes it out of service and lets it run",
+            silent.0 / 1000
+        ),
+        StillHeld::MayLive(silent) => format!(
+            "name: nothing was heard of {name} for {} s, and its lease ends after {} s: others get its slots by \
+             themselves then; if its process has surely ended, --force does it now",
+            silent.0 / 1000,
+            (LEASE.0 + GRACE.0) / 1000
+        ),
+    })
 }
 
 /// Ends sessions of which nothing is heard, and takes slots from those that cannot work, while this node leads.

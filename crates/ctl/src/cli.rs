@@ -1,13 +1,21 @@
 //! The command line, and the way to the server.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use skein_wire::v1::admin_client::AdminClient;
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::{Code, Status};
+use tower::util::MapResponse;
 
 use crate::connect::{self, Server};
-use crate::{backup, group, message, node, queue, slot, status, tenant};
+use crate::{
+    backup, cluster, doctor, group, message, node, queue, slot, status, tenant,
+};
 
-pub type Admin = AdminClient<skein_client::Channel>;
+type Notice = fn(Response<Body>) -> Response<Body>;
+pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
 
 #[derive(Debug, Parser)]
 #[command(name = "skeinctl", version, about = "Manages a Skein cluster")]
@@ -25,6 +33,13 @@ pub struct Cli {
 enum Command {
     /// What the cluster holds and how its groups do.
     Status,
+    /// The control nodes and senders as a whole: who belongs to it, and who leads.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::Command,
+    },
+    /// Look for what is wrong, and say what to do. Ends with status 1 if something is.
+    Doctor,
     /// Queues: the tasks of one domain, tenant and pool.
     Queue {
         #[command(subcommand)]
@@ -62,23 +77,47 @@ enum Command {
     },
 }
 
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let channel = connect::channel(&cli.server)?;
-    let admin = AdminClient::new(channel.clone());
-    let result = match cli.command {
-        Command::Status => status::run(admin, cli.json).await,
-        Command::Queue { command } => queue::run(admin, command, cli.json).await,
-        Command::Node { command } => node::run(admin, command, cli.json).await,
-        Command::Slot { command } => slot::run(admin, command, cli.json).await,
-        Command::Tenant { command } => tenant::run(admin, command, cli.json).await,
-        Command::Group { command } => group::run(admin, command, cli.json).await,
-        Command::Backup { command } => backup::run(channel, command, cli.json).await,
-        Command::Message { command } => message::run(admin, command, cli.json).await,
-    };
+    let notice: Notice = tell_if_stale;
+    let admin = AdminClient::new(MapResponse::new(channel.clone(), notice));
+    let result = run_one(admin, channel, cli.command, cli.json).await;
     result.map_err(|error| match error.downcast::<Status>() {
         Ok(status) => explain(&cli.server.server, &status),
         Err(error) => error,
     })
+}
+
+async fn run_one(
+    admin: Admin,
+    channel: skein_client::Channel,
+    command: Command,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Status => status::run(admin, json).await.map(done),
+        Command::Cluster { command } => cluster::run(admin, command, json).await.map(done),
+        Command::Doctor => doctor::run(admin, json).await,
+        Command::Queue { command } => queue::run(admin, command, json).await.map(done),
+        Command::Node { command } => node::run(admin, command, json).await.map(done),
+        Command::Slot { command } => slot::run(admin, command, json).await.map(done),
+        Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
+        Command::Group { command } => group::run(admin, command, json).await.map(done),
+        Command::Backup { command } => backup::run(channel, command, json).await.map(done),
+        Command::Message { command } => message::run(admin, command, json).await.map(done),
+    }
+}
+
+/// A node that is cut off says so with what it knows.
+fn tell_if_stale(response: Response<Body>) -> Response<Body> {
+    let why = response.headers().get("skein-stale");
+    if let Some(why) = why.and_then(|why| why.to_str().ok()) {
+        eprintln!(
+            "skeinctl: what follows may be old: {why}; ask another control node with --server"
+        );
+    }
+    response
 }
 
 /// The server's words, and what to do next where that is not in them.

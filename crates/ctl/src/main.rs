@@ -2,7 +2,9 @@
 
 mod backup;
 mod cli;
+mod cluster;
 mod connect;
+mod doctor;
 mod group;
 mod message;
 mod node;
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("skeinctl: {error:#}");
             ExitCode::FAILURE

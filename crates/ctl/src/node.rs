@@ -1,5 +1,5 @@
 use clap::Subcommand;
-use skein_wire::v1::{DrainNodeRequest, ListNodesRequest};
+use skein_wire::v1::{DrainNodeRequest, ListNodesRequest, RemoveSenderRequest, SenderNode};
 
 use crate::cli::Admin;
 use crate::show;
@@ -12,6 +12,13 @@ pub enum Command {
     Drain { name: String },
     /// Put a sender back into service.
     Resume { name: String },
+    /// Forget a sender that is gone. Its slots go to others when its lease has ended.
+    Remove {
+        name: String,
+        /// Its process has surely ended: do not wait for the lease. If it has not, mail may go out twice.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
@@ -37,6 +44,21 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             println!("{name} is back in service.");
             Ok(())
         }
+        Command::Remove { name, force } => {
+            let request = RemoveSenderRequest {
+                name: name.clone(),
+                is_dead: force,
+            };
+            let removed = admin.remove_sender(request).await?.into_inner();
+            if json {
+                return show::json(&removed);
+            }
+            println!(
+                "{name} is forgotten; {} slots went to others.",
+                removed.slots
+            );
+            Ok(())
+        }
     }
 }
 
@@ -60,8 +82,13 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     }
     show::print(&table);
     println!();
+    print_senders(nodes.senders);
+    Ok(())
+}
+
+pub fn print_senders(senders: Vec<SenderNode>) {
     let mut table = show::table(&["SENDER", "STATE", "SLOTS", "LEAVING", "SINCE"]);
-    for sender in nodes.senders {
+    for sender in senders {
         table.add_row([
             sender.name,
             sender.state,
@@ -71,5 +98,4 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
         ]);
     }
     show::print(&table);
-    Ok(())
 }

@@ -7,6 +7,7 @@
 pub mod absence;
 pub mod disk;
 pub mod dispense;
+pub mod doctor;
 pub mod event;
 pub mod held;
 pub mod id;

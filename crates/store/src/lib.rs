@@ -3,6 +3,7 @@
 //! The only crate that knows RocksDB and openraft's storage traits.
 
 mod bodies;
+mod checksum;
 mod db;
 mod disk;
 mod flusher;

@@ -234,7 +234,7 @@ impl<M: Machine> StateMachine<M> {
     }
 
     /// Applies entries in one batch with the position that they bring the state to.
-    fn apply_all(
+    pub(crate) fn apply_all(
         &self,
         entries: impl Iterator<Item = Entry<TypeConfig>>,
     ) -> Result<Vec<BatchReply>, Failure> {
@@ -259,6 +259,7 @@ impl<M: Machine> StateMachine<M> {
                     membership = Membership::new(Some(entry.log_id), new)
                 }
             }
+            rows.checksum.applied(entry.log_id.index);
             answers.push(answer);
         }
         let mut batch = WriteBatch::default();

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use rocksdb::{DB, WriteBatch};
+use skein_model::codec;
 use skein_model::rows::{ReadRows, Rows};
 
+use crate::checksum::{self, Checksum};
 use crate::db::{STATE, column};
 use crate::reader::Reader;
 
 pub struct Overlay<'r> {
     below: &'r Reader,
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub checksum: Checksum,
 }
 
 impl<'r> Overlay<'r> {
@@ -19,11 +22,14 @@ impl<'r> Overlay<'r> {
         Self {
             below,
             changes: BTreeMap::new(),
+            checksum: Checksum::read(below),
         }
     }
 
-    pub fn write_to(self, batch: &mut WriteBatch, db: &DB) {
+    pub fn write_to(mut self, batch: &mut WriteBatch, db: &DB) {
         let state = column(db, STATE);
+        let checksum = codec::encode(&self.checksum);
+        self.changes.insert(checksum::KEY.to_vec(), Some(checksum));
         for (key, value) in self.changes {
             let key = self.below.full_key(&key);
             match value {
@@ -43,10 +49,12 @@ impl Rows for Overlay<'_> {
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.checksum.crc32c = checksum::add(self.checksum.crc32c, &key, Some(&value));
         self.changes.insert(key, Some(value));
     }
 
     fn delete(&mut self, key: Vec<u8>) {
+        self.checksum.crc32c = checksum::add(self.checksum.crc32c, &key, None);
         self.changes.insert(key, None);
     }
 

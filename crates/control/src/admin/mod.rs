@@ -1,5 +1,6 @@
 //! The admin API. Any node answers for the whole cluster: it reads its own replicas, and sends changes to the leaders.
 
+mod cluster;
 mod nodes;
 mod queues;
 mod shares;
@@ -7,23 +8,32 @@ mod shares;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skein_model::doctor::group_name;
 use skein_model::spool::{Command, Response as SpoolResponse, TaskRow, query};
 use skein_model::{GroupId, MessageId, NodeId, TaskId, UnixMs, codec, meta};
 use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
-    DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
-    FlushQueuesRequest, FlushQueuesResponse, GetMessageRequest, GetQueueRequest, GetStatusRequest,
+    AddNodeRequest, AddNodeResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse,
+    DrainNodeRequest, DrainNodeResponse, ExamineRequest, ExamineResponse, FlushQueuesRequest,
+    FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
     ListGroupsRequest, ListGroupsResponse, ListNodesRequest, ListNodesResponse, ListQueuesRequest,
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListTenantsRequest,
-    ListTenantsResponse, Message, MoveSlotRequest, MoveSlotResponse, QueueDetail, SetFanRequest,
-    SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus, TaskSummary,
+    ListTenantsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveSlotRequest,
+    MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest,
+    RemoveSenderResponse, SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse,
+    Status as ClusterStatus, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
 use crate::forward::Forward;
+use crate::members::Members;
+use crate::sessions::SessionsService;
 use crate::{Config, SpoolGroup};
+
+/// Says with an answer that it may be old, and why: the node that gives it hears from no leader.
+const STALE: &str = "skein-stale";
 
 /// A page of any list; larger answers cost memory and are read by nobody.
 const PAGE_MAX: usize = 1000;
@@ -35,6 +45,8 @@ pub struct AdminService {
     pub meta: Reader,
     pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     pub forward: Forward,
+    pub members: Members,
+    pub sessions: SessionsService,
 }
 
 #[tonic::async_trait]
@@ -47,37 +59,40 @@ impl Admin for AdminService {
         let states: Vec<_> = states.map(|spool| query::state(&spool.reader)).collect();
         let owned = meta::assignments(&self.meta).into_values();
         let groups = self.forward.groups.values();
-        Ok(Response::new(ClusterStatus {
-            version: self.config.version.clone(),
-            node_id: format!("{:016x}", self.node.0),
-            role: self.config.role.clone(),
-            started_at_ms: self.started_at.0,
-            open_messages: states.iter().map(|state| state.open_messages).sum(),
-            open_tasks: states.iter().map(|state| state.open_tasks).sum(),
-            open_body_bytes: states.iter().map(|state| state.open_body_bytes).sum(),
-            queues: self.count_queues(),
-            groups: groups.map(|group| group.status()).collect(),
-            sessions: meta::sessions(&self.meta).len() as u64,
-            slots_owned: owned
-                .filter(|held| held.session != skein_model::SessionId::NONE)
-                .count() as u64,
-            data_dir: self.config.data_dir.display().to_string(),
-        }))
+        Ok(self
+            .answer(ClusterStatus {
+                version: self.config.version.clone(),
+                node_id: format!("{:016x}", self.node.0),
+                role: self.config.role.clone(),
+                started_at_ms: self.started_at.0,
+                open_messages: states.iter().map(|state| state.open_messages).sum(),
+                open_tasks: states.iter().map(|state| state.open_tasks).sum(),
+                open_body_bytes: states.iter().map(|state| state.open_body_bytes).sum(),
+                queues: self.count_queues(),
+                groups: groups.map(|group| group.status()).collect(),
+                sessions: meta::sessions(&self.meta).len() as u64,
+                slots_owned: owned
+                    .filter(|held| held.session != skein_model::SessionId::NONE)
+                    .count() as u64,
+                data_dir: self.config.data_dir.display().to_string(),
+            })
+            .await)
     }
 
     async fn list_queues(
         &self,
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesResponse>, Status> {
-        self.page_of_queues(&request.into_inner())
-            .map(Response::new)
+        let page = self.page_of_queues(&request.into_inner())?;
+        Ok(self.answer(page).await)
     }
 
     async fn get_queue(
         &self,
         request: Request<GetQueueRequest>,
     ) -> Result<Response<QueueDetail>, Status> {
-        self.queue_detail(&request.into_inner()).map(Response::new)
+        let detail = self.queue_detail(&request.into_inner())?;
+        Ok(self.answer(detail).await)
     }
 
     async fn get_message(
@@ -91,25 +106,27 @@ impl Admin for AdminService {
             .ok_or_else(|| no_message(id))?
             .reader;
         let row = query::message(rows, id).ok_or_else(|| no_message(id))?;
-        Ok(Response::new(Message {
-            id: id.to_string(),
-            sender: row.envelope.return_path,
-            tenant: row.envelope.tenant,
-            pool: row.envelope.pool,
-            priority: row.envelope.priority.name().into(),
-            bytes: row.body.bytes,
-            accepted_at_ms: row.accepted_at.0,
-            finished_at_ms: row.finished_at.map_or(0, |at| at.0),
-            open_tasks: query::tasks_of(rows, id)
-                .iter()
-                .map(|(task, row)| summary(*task, row))
-                .collect(),
-            history: query::history(rows, id)
-                .iter()
-                .map(convert::history_entry)
-                .collect(),
-            envid: row.envelope.envid.unwrap_or_default(),
-        }))
+        Ok(self
+            .answer(Message {
+                id: id.to_string(),
+                sender: row.envelope.return_path,
+                tenant: row.envelope.tenant,
+                pool: row.envelope.pool,
+                priority: row.envelope.priority.name().into(),
+                bytes: row.body.bytes,
+                accepted_at_ms: row.accepted_at.0,
+                finished_at_ms: row.finished_at.map_or(0, |at| at.0),
+                open_tasks: query::tasks_of(rows, id)
+                    .iter()
+                    .map(|(task, row)| summary(*task, row))
+                    .collect(),
+                history: query::history(rows, id)
+                    .iter()
+                    .map(convert::history_entry)
+                    .collect(),
+                envid: row.envelope.envid.unwrap_or_default(),
+            })
+            .await)
     }
 
     async fn delete_message(
@@ -142,10 +159,11 @@ impl Admin for AdminService {
         &self,
         _request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
-        Ok(Response::new(ListNodesResponse {
+        let nodes = ListNodesResponse {
             control_nodes: self.control_nodes().await,
             senders: self.senders(),
-        }))
+        };
+        Ok(self.answer(nodes).await)
     }
 
     async fn drain_node(
@@ -163,7 +181,7 @@ impl Admin for AdminService {
     ) -> Result<Response<ListSlotsResponse>, Status> {
         let slots = self.slots(&request.into_inner().sender);
         let fans = self.fans();
-        Ok(Response::new(ListSlotsResponse { slots, fans }))
+        Ok(self.answer(ListSlotsResponse { slots, fans }).await)
     }
 
     async fn move_slot(
@@ -180,7 +198,55 @@ impl Admin for AdminService {
         _request: Request<ListGroupsRequest>,
     ) -> Result<Response<ListGroupsResponse>, Status> {
         let groups = self.groups();
-        Ok(Response::new(ListGroupsResponse { groups }))
+        Ok(self.answer(ListGroupsResponse { groups }).await)
+    }
+
+    async fn get_cluster(
+        &self,
+        _request: Request<GetClusterRequest>,
+    ) -> Result<Response<Cluster>, Status> {
+        Ok(self.answer(self.cluster().await).await)
+    }
+
+    async fn examine(
+        &self,
+        _request: Request<ExamineRequest>,
+    ) -> Result<Response<ExamineResponse>, Status> {
+        Ok(self.answer(self.examination().await).await)
+    }
+
+    async fn add_node(
+        &self,
+        request: Request<AddNodeRequest>,
+    ) -> Result<Response<AddNodeResponse>, Status> {
+        let added = self.add(&request.into_inner().address).await?;
+        Ok(Response::new(added))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<Response<RemoveNodeResponse>, Status> {
+        let removed = self.remove(&request.into_inner().node).await?;
+        Ok(Response::new(removed))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        let request = request.into_inner();
+        let moved = self.give_leader(request.group, &request.node).await?;
+        Ok(Response::new(moved))
+    }
+
+    async fn remove_sender(
+        &self,
+        request: Request<RemoveSenderRequest>,
+    ) -> Result<Response<RemoveSenderResponse>, Status> {
+        let RemoveSenderRequest { name, is_dead } = request.into_inner();
+        let slots = self.end_sender(name, is_dead).await?;
+        Ok(Response::new(RemoveSenderResponse { slots }))
     }
 
     async fn list_tenants(
@@ -188,7 +254,7 @@ impl Admin for AdminService {
         _request: Request<ListTenantsRequest>,
     ) -> Result<Response<ListTenantsResponse>, Status> {
         let tenants = self.tenants();
-        Ok(Response::new(ListTenantsResponse { tenants }))
+        Ok(self.answer(ListTenantsResponse { tenants }).await)
     }
 
     async fn set_tenant(
@@ -211,6 +277,33 @@ impl Admin for AdminService {
 }
 
 impl AdminService {
+    /// Why this node's replicas may be old: it is cut off, or what it asks has no leader.
+    async fn stale(&self) -> Option<String> {
+        let meta = &self.forward.groups[&GroupId::META];
+        let mut told = meta
+            .out_of_touch()
+            .await
+            .map(|why| format!("of meta, this node {why}"));
+        for (id, group) in self.forward.groups.iter() {
+            if told.is_none() && *id != GroupId::META {
+                let why = group.out_of_touch().await;
+                told = why.map(|why| format!("of {}, this node {why}", group_name(*id)));
+            }
+        }
+        told
+    }
+
+    /// An answer from this node's replicas.
+    async fn answer<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        if let Some(why) = self.stale().await
+            && let Ok(why) = why.parse()
+        {
+            response.metadata_mut().insert(STALE, why);
+        }
+        response
+    }
+
     async fn commit(&self, group: GroupId, command: &Command) -> Result<SpoolResponse, Status> {
         let reply = self.forward.propose(group, codec::encode(command)).await?;
         codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))

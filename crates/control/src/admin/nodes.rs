@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::AdminService;
 
-fn node_id(node: u64) -> String {
+pub(super) fn node_id(node: u64) -> String {
     format!("{node:016x}")
 }
 

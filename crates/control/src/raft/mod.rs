@@ -1,6 +1,7 @@
 //! A Raft group of this node, behind the few things that the rest needs of it.
 
 pub mod convert;
+mod hand_over;
 mod network;
 mod proposer;
 
@@ -24,19 +25,21 @@ use crate::StartError;
 /// Also how long a leader is heeded after it was last heard.
 const ELECTION_MAX_MS: u64 = 1300;
 /// Entries that a member may lack and still count as up to date: those of about one heartbeat.
-const NEARLY: u64 = 100;
+pub const NEARLY: u64 = 100;
 /// Entries that stay when the log is purged for room: what a member lacks that was away for a few seconds.
 const KEPT_ENTRIES: u64 = 200;
 /// A change waits for what is being replicated; one that takes longer is looked at again.
 const CHANGE_WITHIN: Duration = Duration::from_secs(20);
-/// One round of votes, and another if two stand.
-const ELECTED_WITHIN: Duration = Duration::from_secs(3);
+/// A leader that no majority has answered for this long may be cut off.
+const CUT_OFF: Duration = Duration::from_secs(3);
 
 pub struct Group {
     id: GroupId,
     node: NodeId,
     raft: Raft<TypeConfig>,
     proposer: Proposer,
+    /// Changes of members and of the leader, one at a time.
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Group {
@@ -64,6 +67,7 @@ impl Group {
             node,
             raft,
             proposer,
+            changing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -178,9 +182,10 @@ impl Group {
                     voter: voters.contains(id),
                 })
                 .collect(),
+            log_end: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id| id.index),
             // What this group keeps beside its rows is not known here.
-            bodies_complete: false,
+            ..GroupView::default()
         }
     }
 
@@ -228,35 +233,12 @@ impl Group {
             Step::Voters(voters) => ChangeMembers::ReplaceAllVoters(ids(voters)),
             Step::Remove(left) => ChangeMembers::RemoveNodes(ids(left)),
         };
+        let _alone = self.changing.lock().await;
         let change = self.raft.change_membership(change, true);
         match tokio::time::timeout(CHANGE_WITHIN, change).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("not committed in time".to_owned()),
-        }
-    }
-
-    /// Gives leadership to another voter that has the log: this node falls silent for as long as the others would heed it,
-    /// and then that voter is told to `elect`. Nothing is committed in between, which is about 1.5 s.
-    ///
-    /// # Errors
-    /// This node does not lead, or leads on because the other was not elected.
-    pub async fn hand_over(&self, elect: impl Future<Output = ()>) -> Result<(), String> {
-        if !self.is_leader() {
-            return Err("this node does not lead the group".to_owned());
-        }
-        self.proposer.pause(true);
-        self.raft.runtime_config().heartbeat(false);
-        tokio::time::sleep(Duration::from_millis(ELECTION_MAX_MS + 100)).await;
-        elect.await;
-        let mut metrics = self.raft.metrics();
-        let moved = metrics.wait_for(|now| now.current_leader.is_some_and(|id| id != self.node.0));
-        let moved = tokio::time::timeout(ELECTED_WITHIN, moved).await.is_ok();
-        self.raft.runtime_config().heartbeat(true);
-        self.proposer.pause(false);
-        match moved {
-            true => Ok(()),
-            false => Err("the other node was not elected".to_owned()),
         }
     }
 
@@ -280,6 +262,33 @@ impl Group {
         if let Err(error) = self.raft.trigger().elect().await {
             tracing::warn!(group = %self.id, %error, "no election");
         }
+    }
+
+    /// Why what this node knows of the group may be old, if it may.
+    pub async fn out_of_touch(&self) -> Option<String> {
+        let (leader, acked) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            (metrics.current_leader, metrics.millis_since_quorum_ack)
+        };
+        if leader.is_none() {
+            return Some("sees no leader".to_owned());
+        }
+        let heard = match leader == Some(self.node.0) {
+            true => acked.map(Duration::from_millis),
+            false => {
+                let told = self
+                    .raft
+                    .with_raft_state(|state| state.vote_last_modified());
+                told.await.ok().flatten().map(|at| at.elapsed())
+            }
+        };
+        let silent = heard.filter(|heard| *heard > CUT_OFF)?;
+        let who = match leader == Some(self.node.0) {
+            true => "is the leader, and no majority has answered it",
+            false => "has heard nothing from the leader",
+        };
+        Some(format!("{who} for {} s", silent.as_secs()))
     }
 
     pub fn has_leader(&self) -> bool {

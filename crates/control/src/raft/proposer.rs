@@ -3,6 +3,7 @@
 //! openraft 0.9 fsyncs once for each proposal and does nothing else meanwhile, so throughput is the size of a
 //! batch over the time of an fsync.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -37,17 +38,15 @@ struct Proposal {
 pub struct Proposer {
     queue: mpsc::Sender<Proposal>,
     /// Leadership is on its way to another node.
-    paused: AtomicBool,
+    paused: Arc<AtomicBool>,
 }
 
 impl Proposer {
     pub fn start(raft: Raft<TypeConfig>) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUED);
-        tokio::spawn(run(raft, proposals));
-        Self {
-            queue,
-            paused: AtomicBool::new(false),
-        }
+        let paused = Arc::<AtomicBool>::default();
+        tokio::spawn(run(raft, proposals, paused.clone()));
+        Self { queue, paused }
     }
 
     /// While it is paused, this node commits nothing new.
@@ -70,8 +69,17 @@ impl Proposer {
     }
 }
 
-async fn run(raft: Raft<TypeConfig>, mut proposals: mpsc::Receiver<Proposal>) {
+async fn run(
+    raft: Raft<TypeConfig>,
+    mut proposals: mpsc::Receiver<Proposal>,
+    paused: Arc<AtomicBool>,
+) {
     while let Some(first) = proposals.recv().await {
+        if paused.load(Ordering::Acquire) {
+            // A waiter that is gone was cancelled.
+            let _ = first.reply.send(Err(ProposeError::NotLeader));
+            continue;
+        }
         let mut bytes = first.command.len();
         let mut commands = vec![first.command];
         let mut waiting = vec![first.reply];

@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// Ids in memory; what is beyond is found by the next look through all open messages.
 const LISTED_MAX: usize = 100_000;
+/// More are not counted when somebody asks how many are missing, which is often.
+const COUNTED_MAX: usize = 10_000;
 /// Between two looks through all open messages.
 const LOOK_THROUGH: Duration = Duration::from_secs(300);
 /// Enough that the way to the others and back costs nothing; the pace is what limits them.
@@ -112,6 +114,21 @@ impl BodiesNeeded {
             |(id, missing): (&MessageId, &Missing)| !missing.damaged && bodies.contains(*id);
         self.looked_through.load(Ordering::Acquire) == replaced
             && self.missing.lock().iter().all(is_here)
+    }
+
+    /// How many bodies should be here by now and are not; at least one while that is not known.
+    pub fn missing(&self, bodies: &Bodies) -> u64 {
+        let replaced = self.replaced.load(Ordering::Acquire);
+        let unknown = self.looked_through.load(Ordering::Acquire) != replaced;
+        let listed = self.missing.lock();
+        let late = listed
+            .iter()
+            .filter(|(_, missing)| missing.damaged || missing.since.elapsed() >= PATIENCE)
+            .take(COUNTED_MAX);
+        let missing = late
+            .filter(|(id, missing)| missing.damaged || !bodies.contains(**id))
+            .count();
+        (missing as u64).max(unknown.into())
     }
 
     fn ready(&self) -> Vec<(MessageId, Missing)> {

@@ -87,6 +87,12 @@ impl Dispatch {
             .unwrap_or_default()
     }
 
+    /// Tasks that are out at senders.
+    pub fn in_flight(&self) -> usize {
+        let dispenser = self.dispenser.lock();
+        dispenser.as_ref().map_or(0, Dispenser::in_flight)
+    }
+
     /// Another node leads, or nobody.
     pub fn follow(&self) {
         *self.dispenser.lock() = None;

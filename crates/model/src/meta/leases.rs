@@ -13,6 +13,16 @@ use crate::time::DurationMs;
 /// election takes up to 3 s, and slots do not move for one.
 const REACH_SETTLES: DurationMs = DurationMs::from_secs(5);
 
+/// Two heartbeats and a little: who was heard since then has not ended, whatever an operator says.
+const SURELY_ALIVE: DurationMs = DurationMs(5500);
+
+/// Why a session is not ended; with how long nothing was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StillHeld {
+    Lives(DurationMs),
+    MayLive(DurationMs),
+}
+
 /// In the leader's memory only. A new leader gives every session a whole lease.
 ///
 /// `now` is read from a clock that never goes back.
@@ -74,6 +84,31 @@ impl Leases {
             heard.since = now;
         }
         true
+    }
+
+    /// Decides to end a session because an operator says that its sender is gone, dead surely or presumably.
+    ///
+    /// # Errors
+    /// It lives, or it may: its lease has not ended, and nobody says that it surely is dead.
+    pub fn end(
+        &mut self,
+        now: DurationMs,
+        term: u64,
+        session: SessionId,
+        is_dead: bool,
+    ) -> Result<(), StillHeld> {
+        self.enter(term);
+        let heard = self.heard.entry(session).or_insert_with(|| Heard::at(now));
+        let silent = DurationMs(now.0.saturating_sub(heard.at.0));
+        if silent.0 < SURELY_ALIVE.0 {
+            return Err(StillHeld::Lives(silent));
+        }
+        let ended = silent.0 > LEASE.0 + GRACE.0;
+        if !is_dead && !ended {
+            return Err(StillHeld::MayLive(silent));
+        }
+        self.ending.insert(session);
+        Ok(())
     }
 
     /// What follows from what was heard in this term, and was not.
@@ -184,5 +219,29 @@ mod tests {
             fit: false,
         };
         assert_eq!(leases.due(at(6), 1, &rows), [unfit]);
+    }
+
+    #[test]
+    fn an_operator_ends_only_a_session_that_cannot_act() {
+        use StillHeld::{Lives, MayLive};
+        for (silent, is_dead, expected) in [
+            (0, true, Err(Lives(DurationMs(0)))),
+            (5499, true, Err(Lives(DurationMs(5499)))),
+            (7000, false, Err(MayLive(DurationMs(7000)))),
+            (7000, true, Ok(())),
+            (12_000, false, Ok(())),
+        ] {
+            let mut leases = Leases::default();
+            assert!(leases.heard_from(DurationMs(100), 1, A, None));
+            let now = DurationMs(100 + silent);
+            let ended = leases.end(now, 1, A, is_dead);
+            assert_eq!(ended, expected, "{silent} {is_dead}");
+            let is_renewed = leases.heard_from(now, 1, A, None);
+            assert_eq!(
+                is_renewed,
+                ended.is_err(),
+                "a session that is being ended is not renewed"
+            );
+        }
     }
 }

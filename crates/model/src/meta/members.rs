@@ -1,6 +1,6 @@
 //! Who belongs to the cluster's control nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
@@ -43,6 +43,8 @@ pub struct Join {
 }
 
 const CLUSTER: &[u8] = b"c";
+/// Each more makes every commit wait for one more disk, and five survive the loss of two.
+const NODES_MAX: usize = 5;
 
 fn node_key(id: NodeId) -> Vec<u8> {
     [b"g".as_slice(), &id.0.to_be_bytes()].concat()
@@ -62,6 +64,11 @@ pub fn cluster(rows: &(impl ReadRows + ?Sized)) -> Option<ClusterRow> {
 
 pub fn nodes(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<NodeId, NodeRow> {
     super::state::scan(rows, b"g", NodeId)
+}
+
+/// Addresses from which a node may join, and none has yet.
+pub fn invited(rows: &(impl ReadRows + ?Sized)) -> BTreeSet<String> {
+    super::state::names(rows, b"i")
 }
 
 /// Whether a node that says this of itself is a member and known so already.
@@ -117,10 +124,22 @@ pub(super) fn join<R: Rows>(rows: &mut R, join: &Join) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn invite<R: Rows>(rows: &mut R, address: &str) {
-    if !nodes(rows).values().any(|row| row.address == address) {
-        rows.put(invited_key(address), Vec::new());
+pub(super) fn invite<R: Rows>(rows: &mut R, address: &str) -> Result<(), Refusal> {
+    let nodes = nodes(rows);
+    if nodes.values().any(|row| row.address == address) {
+        return Err(Refusal::IsMember);
     }
+    let mut expected = invited(rows);
+    expected.insert(address.to_owned());
+    if nodes.len() + expected.len() > NODES_MAX {
+        return Err(Refusal::Full);
+    }
+    rows.put(invited_key(address), Vec::new());
+    Ok(())
+}
+
+pub(super) fn withdraw<R: Rows>(rows: &mut R, address: &str) {
+    rows.delete(invited_key(address));
 }
 
 /// An id is never used again: a disk that comes back with it may have forgotten its votes.
@@ -138,6 +157,44 @@ pub(super) fn remove<R: Rows>(rows: &mut R, node: NodeId) -> Result<(), Refusal>
         return Err(Refusal::LastNode);
     }
     retire(rows, node);
+    Ok(())
+}
+
+/// Why a control node has to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CannotRemove {
+    #[error("it is the last control node, and the cluster's state would be gone with it")]
+    Last,
+    /// Of those that would be left.
+    #[error(
+        "{answering} of the {left} control nodes that would be left answer, and {needed} are needed to go on"
+    )]
+    Quorum {
+        left: usize,
+        answering: usize,
+        needed: usize,
+    },
+}
+
+/// Whether the others go on without this node, given who of the members answers.
+///
+/// # Errors
+/// They would not.
+pub fn may_remove(nodes: &BTreeMap<NodeId, bool>, node: NodeId) -> Result<(), CannotRemove> {
+    let others = nodes.iter().filter(|(id, _)| **id != node);
+    let left = others.clone().count();
+    let answering = others.filter(|(_, answers)| **answers).count();
+    let needed = left / 2 + 1;
+    if left == 0 {
+        return Err(CannotRemove::Last);
+    }
+    if answering < needed {
+        return Err(CannotRemove::Quorum {
+            left,
+            answering,
+            needed,
+        });
+    }
     Ok(())
 }
 

@@ -69,6 +69,21 @@ fn a_member_may_move_and_a_stranger_needs_an_invitation() {
 }
 
 #[test]
+fn there_are_at_most_five_nodes_and_those_that_may_come() {
+    let mut rows = founded();
+    let invite = |rows: &mut MemoryRows, at: &str| run(rows, Command::Invite(at.into()));
+    let full = Response::Refused(Refusal::Full);
+    assert_eq!(invite(&mut rows, "a"), Response::Refused(Refusal::IsMember));
+    for (at, expected) in [("d", Response::Done), ("e", Response::Done), ("f", full)] {
+        assert_eq!(invite(&mut rows, at), expected, "{at}");
+    }
+    assert_eq!(invite(&mut rows, "d"), Response::Done, "again is no more");
+    run(&mut rows, Command::Withdraw("d".into()));
+    assert_eq!(invited(&rows), ["e".to_owned()].into());
+    assert_eq!(invite(&mut rows, "f"), Response::Done);
+}
+
+#[test]
 fn nodes_are_removed_but_for_the_last() {
     let mut rows = founded();
     for node in [1, 2] {
@@ -195,4 +210,29 @@ fn a_moved_member_is_followed_first() {
     )]);
     let expected = Step::Move(BTreeMap::from([(NodeId(1), "new".into())]));
     assert_eq!(next_step(&wanted, &have), Some(expected));
+}
+
+#[test]
+fn a_node_goes_if_the_others_go_on_without_it() {
+    let quorum = |left, answering, needed| {
+        Err(CannotRemove::Quorum {
+            left,
+            answering,
+            needed,
+        })
+    };
+    for (answers, node, expected) in [
+        (&[true, true, true][..], 1, Ok(())),
+        // The normal case: the dead one of three.
+        (&[true, true, false], 3, Ok(())),
+        (&[true, true, false], 1, quorum(2, 1, 2)),
+        (&[true, true], 2, Ok(())),
+        (&[true], 1, Err(CannotRemove::Last)),
+        (&[true, true, true, false, false], 5, Ok(())),
+        (&[true, true, true, false, false], 1, quorum(4, 2, 3)),
+        (&[true, true, true, true, false], 1, Ok(())),
+    ] {
+        let nodes = (1..).map(NodeId).zip(answers.iter().copied()).collect();
+        assert_eq!(may_remove(&nodes, NodeId(node)), expected, "{answers:?}");
+    }
 }

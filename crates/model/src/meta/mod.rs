@@ -3,6 +3,7 @@
 mod assign;
 mod fan;
 mod import;
+mod leaders;
 mod leases;
 mod members;
 mod state;
@@ -11,9 +12,11 @@ mod tenants;
 pub use assign::{assign, unfit};
 pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
 pub use import::Import;
-pub use leases::Leases;
+pub use leaders::{Leading, Move};
+pub use leases::{Leases, StillHeld};
 pub use members::{
-    ClusterRow, Join, Member, NodeRow, Step, cluster, is_as_told, next_step, nodes, was_removed,
+    CannotRemove, ClusterRow, Join, Member, NodeRow, Step, cluster, invited, is_as_told,
+    may_remove, next_step, nodes, was_removed,
 };
 pub use state::{
     Assignment, Command, Refusal, Response, SessionRow, apply, assignments, assignments_version,

@@ -112,6 +112,9 @@ pub enum Command {
         #[n(1)]
         fan: Option<Fan>,
     },
+    /// An operator does not expect a node from this address any more.
+    #[n(13)]
+    Withdraw(#[n(0)] String),
     /// Takes over what a backup holds. May be repeated.
     #[n(16)]
     Import(#[n(0)] Import),
@@ -165,6 +168,14 @@ pub enum Refusal {
     #[n(10)]
     #[error("a sender of this name has registered since")]
     NotLatest,
+    #[n(11)]
+    #[error("a control node at this address is a member already")]
+    IsMember,
+    #[n(12)]
+    #[error(
+        "a cluster has at most five control nodes, with those that were invited; remove one first"
+    )]
+    Full,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -289,8 +300,13 @@ pub fn assignments_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
 
 /// Senders that an operator drained.
 pub fn drained(rows: &(impl ReadRows + ?Sized)) -> BTreeSet<String> {
+    names(rows, b"d")
+}
+
+/// The keys of all rows of a kind whose key is a text.
+pub(super) fn names(rows: &(impl ReadRows + ?Sized), tag: &[u8]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    rows.scan(b"d", &[], &mut |key, _| {
+    rows.scan(tag, &[], &mut |key, _| {
         found.insert(String::from_utf8_lossy(&key[1..]).into_owned());
         true
     });
@@ -330,8 +346,9 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             Ok(())
         }
         Command::Join(join) => members::join(rows, join),
-        Command::Invite(address) => {
-            members::invite(rows, address);
+        Command::Invite(address) => members::invite(rows, address),
+        Command::Withdraw(address) => {
+            members::withdraw(rows, address);
             Ok(())
         }
         Command::RemoveNode(node) => members::remove(rows, *node),

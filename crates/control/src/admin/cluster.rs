@@ -1,0 +1,378 @@
+//! The cluster as a whole: how it does, and who belongs to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use skein_model::doctor::{self, Facts, GroupFacts, SenderFacts};
+use skein_model::spool::query;
+use skein_model::{GroupId, NodeId, Slot, UnixMs, meta};
+use skein_store::Reader;
+use skein_wire::internal::peer_client::PeerClient;
+use skein_wire::internal::{EndSenderRequest, MoveLeaderRequest};
+use skein_wire::v1::{
+    AddNodeResponse, Check, Cluster, ClusterNode, ExamineResponse, Finding, MoveLeaderResponse,
+    NodeGroup, RemoveNodeResponse,
+};
+use tonic::{Code, Status};
+
+use super::{AdminService, PAGE_MAX};
+
+/// Between two looks at a cluster in which something is wrong: longer than an election.
+const LOOK_AGAIN: Duration = Duration::from_secs(4);
+/// Queues that are looked at for the oldest due task.
+const QUEUES_MAX: usize = 10_000;
+/// A hand-over takes up to 7 s.
+const MOVED_WITHIN: Duration = Duration::from_secs(10);
+const MOVE_TRIES: u32 = 3;
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+impl AdminService {
+    /// What the control nodes say, and what this node's replicas hold.
+    async fn facts(&self) -> Facts {
+        let mut facts = self.members.survey().await;
+        facts.stale = self.stale().await;
+        facts.invited = meta::invited(&self.meta);
+        let senders = self.senders();
+        for group in facts.groups.values_mut() {
+            for session in &mut group.waits_for {
+                let known = senders.iter().find(|sender| sender.session == *session);
+                if let Some(sender) = known {
+                    session.clone_from(&sender.name);
+                }
+            }
+        }
+        facts.senders = senders
+            .into_iter()
+            .map(|sender| SenderFacts {
+                has_session: !sender.session.is_empty(),
+                is_fit: sender.state != "unfit",
+                is_drained: matches!(sender.state.as_str(), "drained" | "absent"),
+                slots: sender.slots,
+                name: sender.name,
+            })
+            .collect();
+        let (meta, now) = (self.meta.clone(), facts.now);
+        let readers: BTreeMap<GroupId, Reader> = self
+            .spools
+            .iter()
+            .map(|(id, spool)| (*id, spool.reader.clone()))
+            .collect();
+        let looked = tokio::task::spawn_blocking(move || {
+            look_at_rows(&mut facts, &meta, &readers, now);
+            facts
+        });
+        looked
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    pub(super) async fn cluster(&self) -> Cluster {
+        let facts = self.facts().await;
+        let checks = doctor::examine(&facts);
+        let cluster = meta::cluster(&self.meta);
+        Cluster {
+            cluster_id: cluster
+                .map(|row| format!("{:016x}", row.id))
+                .unwrap_or_default(),
+            verdict: doctor::verdict(&checks),
+            nodes: nodes(&facts),
+            senders: self.senders(),
+            invited: facts.invited.into_iter().collect(),
+            asked_node_id: super::nodes::node_id(self.node.0),
+        }
+    }
+
+    /// What is wrong at two looks, if anything is at the first.
+    pub(super) async fn examination(&self) -> ExamineResponse {
+        let mut checks = doctor::examine(&self.facts().await);
+        if checks.iter().any(|check| !check.findings.is_empty()) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            checks = doctor::lasting(&checks, doctor::examine(&self.facts().await));
+        }
+        ExamineResponse {
+            verdict: doctor::verdict(&checks),
+            checks: checks.into_iter().map(check).collect(),
+        }
+    }
+
+    pub(super) async fn add(&self, address: &str) -> Result<AddNodeResponse, Status> {
+        let is_address = address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_address {
+            return Err(Status::invalid_argument(format!(
+                "address: {address:?} is not like host:port"
+            )));
+        }
+        let cluster = meta::cluster(&self.meta).ok_or_else(alone)?;
+        match self
+            .commit_meta(&meta::Command::Invite(address.to_owned()))
+            .await?
+        {
+            meta::Response::Done => {}
+            meta::Response::Refused(meta::Refusal::IsMember) => {
+                return Err(Status::already_exists(format!(
+                    "address: {}",
+                    meta::Refusal::IsMember
+                )));
+            }
+            meta::Response::Refused(refusal) => {
+                return Err(Status::failed_precondition(format!("address: {refusal}")));
+            }
+        }
+        let nodes = meta::nodes(&self.meta).into_values();
+        Ok(AddNodeResponse {
+            peers: nodes.map(|row| row.address).collect(),
+            spool_groups: cluster.spool_groups.into(),
+        })
+    }
+
+    pub(super) async fn remove(&self, name: &str) -> Result<RemoveNodeResponse, Status> {
+        meta::cluster(&self.meta).ok_or_else(alone)?;
+        let nodes = meta::nodes(&self.meta);
+        if meta::invited(&self.meta).contains(name) {
+            self.commit_meta(&meta::Command::Withdraw(name.to_owned()))
+                .await?;
+            return Ok(RemoveNodeResponse {
+                address: name.to_owned(),
+                left: nodes.len() as u32,
+                ..RemoveNodeResponse::default()
+            });
+        }
+        let facts = self.members.survey().await;
+        let node = node_named(&facts, name)?;
+        let answers = facts
+            .nodes
+            .iter()
+            .map(|(id, node)| (*id, node.answer.is_some()));
+        meta::may_remove(&answers.collect(), node).map_err(|error| {
+            Status::failed_precondition(format!(
+                "node: {error}; bring the others back first, or remove one that does not answer"
+            ))
+        })?;
+        match self.commit_meta(&meta::Command::RemoveNode(node)).await? {
+            meta::Response::Done => Ok(RemoveNodeResponse {
+                node_id: super::nodes::node_id(node.0),
+                address: facts.node_name(node),
+                left: nodes.len() as u32 - 1,
+            }),
+            meta::Response::Refused(refusal) => {
+                Err(Status::failed_precondition(format!("node: {refusal}")))
+            }
+        }
+    }
+
+    pub(super) async fn give_leader(
+        &self,
+        group: u32,
+        name: &str,
+    ) -> Result<MoveLeaderResponse, Status> {
+        let mut tries = 1;
+        loop {
+            match self.try_to_give(group, name).await {
+                // It may have moved meanwhile, or an election went another way.
+                Err(status) if status.code() == Code::Unavailable && tries < MOVE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+                given => return given,
+            }
+        }
+    }
+
+    async fn try_to_give(&self, group: u32, name: &str) -> Result<MoveLeaderResponse, Status> {
+        let facts = self.members.survey().await;
+        let id = u16::try_from(group).map(GroupId).ok();
+        let found = id.and_then(|id| Some((id, facts.groups.get(&id)?)));
+        let (id, found) = found.ok_or_else(|| {
+            Status::not_found(format!(
+                "group: there is no group {group}; list them with `skeinctl group list`"
+            ))
+        })?;
+        let to = node_named(&facts, name)?;
+        let leader = found.leader.ok_or_else(|| {
+            Status::unavailable(format!(
+                "group: {} has no leader now; see `skeinctl doctor`",
+                doctor::group_name(id)
+            ))
+        })?;
+        if leader == self.node {
+            let moved = self.members.move_leader(id, to).await;
+            moved.map_err(|error| error.status())?;
+        } else {
+            let mut leader = PeerClient::new(self.forward.peers.get(&facts.node_name(leader)));
+            let request = MoveLeaderRequest { group, node: to.0 };
+            let moved = tokio::time::timeout(MOVED_WITHIN, leader.move_leader(request)).await;
+            moved.map_err(|_| {
+                Status::unavailable("the group's leader does not answer; try again")
+            })??;
+        }
+        let address = facts.node_name(to);
+        Ok(MoveLeaderResponse { address })
+    }
+
+    pub(super) async fn end_sender(&self, name: String, is_dead: bool) -> Result<u64, Status> {
+        let meta = &self.forward.groups[&GroupId::META];
+        if meta.is_leader() {
+            return self.sessions.end_sender(&name, is_dead).await;
+        }
+        let leader = meta.leader_address();
+        let leader = leader
+            .ok_or_else(|| Status::unavailable("the meta group has no leader now; try again"))?;
+        let mut leader = PeerClient::new(self.forward.peers.get(&leader));
+        let ended = leader.end_sender(EndSenderRequest { name, is_dead });
+        let ended = tokio::time::timeout(MOVED_WITHIN, ended).await;
+        let ended = ended.map_err(|_| {
+            Status::unavailable("the meta group's leader does not answer; try again")
+        })??;
+        Ok(ended.into_inner().slots)
+    }
+}
+
+fn alone() -> Status {
+    Status::failed_precondition(
+        "this node belongs to no cluster yet: one is made by control nodes whose cluster.peers name one another",
+    )
+}
+
+/// By id or by address.
+fn node_named(facts: &Facts, name: &str) -> Result<NodeId, Status> {
+    let id = (name.len() == 16)
+        .then(|| u64::from_str_radix(name, 16).ok())
+        .flatten();
+    let mut nodes = facts.nodes.iter();
+    let found = nodes.find(|(node, facts)| Some(node.0) == id || facts.address == name);
+    found.map(|(node, _)| *node).ok_or_else(|| {
+        Status::not_found(format!(
+            "node: no control node has the id or address {name:?}; list them with `skeinctl cluster status`"
+        ))
+    })
+}
+
+/// What every replica holds: slots, due tasks, events.
+fn look_at_rows(
+    facts: &mut Facts,
+    meta: &Reader,
+    readers: &BTreeMap<GroupId, Reader>,
+    now: UnixMs,
+) {
+    let sessions = meta::sessions(meta);
+    let assigned = meta::assignments(meta);
+    let owned = assigned
+        .iter()
+        .filter(|(_, held)| sessions.contains_key(&held.session));
+    facts.slots_without_owner = u64::from(Slot::COUNT) - owned.clone().count() as u64;
+    for (id, rows) in readers {
+        let Some(group) = facts.groups.get_mut(id) else {
+            continue;
+        };
+        let is_unopened = |slot: Slot, held: &meta::Assignment| {
+            query::slot(rows, slot).is_none_or(|row| row.epoch < held.epoch)
+        };
+        let settled = owned.clone().filter(|(_, held)| held.moving_to.is_none());
+        group.slots_unopened = settled
+            .filter(|(slot, held)| is_unopened(**slot, held))
+            .count() as u64;
+        let state = query::state(rows);
+        group.events_waiting = state.next_seq.saturating_sub(state.first_seq);
+        group.oldest_due = oldest_due(rows, now);
+    }
+}
+
+fn oldest_due(rows: &Reader, now: UnixMs) -> Option<UnixMs> {
+    let (mut oldest, mut after, mut looked) = (None::<UnixMs>, None, 0);
+    while looked < QUEUES_MAX {
+        let page = query::queues(rows, after, PAGE_MAX);
+        let Some((last, _)) = page.last() else {
+            break;
+        };
+        after = Some(*last);
+        looked += page.len();
+        for (queue, _) in &page {
+            let first = query::due(rows, *queue, UnixMs(0), now, 1);
+            oldest = oldest
+                .into_iter()
+                .chain(first.first().map(|(due, _)| *due))
+                .min();
+        }
+    }
+    oldest
+}
+
+fn nodes(facts: &Facts) -> Vec<ClusterNode> {
+    let members = facts
+        .groups
+        .values()
+        .flat_map(|group| group.voters.iter().chain(&group.learners));
+    let all: std::collections::BTreeSet<NodeId> =
+        facts.nodes.keys().chain(members).copied().collect();
+    let mut nodes: Vec<ClusterNode> = all
+        .into_iter()
+        .map(|node| {
+            let answer = facts
+                .nodes
+                .get(&node)
+                .and_then(|known| known.answer.as_ref());
+            let state = match answer {
+                _ if !facts.nodes.contains_key(&node) => "leaving",
+                None => "no answer",
+                Some(answer) if answer.is_stopping => "stopping",
+                Some(_) => "up",
+            };
+            ClusterNode {
+                node_id: super::nodes::node_id(node.0),
+                address: facts
+                    .nodes
+                    .get(&node)
+                    .map(|known| known.address.clone())
+                    .unwrap_or_default(),
+                version: answer
+                    .map(|answer| answer.version.clone())
+                    .unwrap_or_default(),
+                state: state.into(),
+                groups: facts
+                    .groups
+                    .iter()
+                    .map(|(id, group)| part(*id, group, node))
+                    .collect(),
+            }
+        })
+        .collect();
+    nodes.sort_by(|a, b| a.address.cmp(&b.address));
+    nodes
+}
+
+fn part(id: GroupId, group: &GroupFacts, node: NodeId) -> NodeGroup {
+    let role = match () {
+        () if group.leader == Some(node) => "leader",
+        () if group.voters.contains(&node) => "voter",
+        () if group.learners.contains(&node) => "learner",
+        () => "absent",
+    };
+    NodeGroup {
+        group: id.0.into(),
+        role: role.into(),
+        behind: group.behind(node).unwrap_or(0),
+        bodies_missing: group
+            .replicas
+            .get(&node)
+            .map_or(0, |replica| replica.bodies_missing),
+    }
+}
+
+fn check(check: doctor::Check) -> Check {
+    let findings = check.findings.into_iter().map(|finding| Finding {
+        level: match finding.level {
+            doctor::Level::Note => "note".into(),
+            doctor::Level::Problem => "problem".into(),
+        },
+        subject: finding.subject,
+        what: finding.what,
+        todo: finding.todo,
+    });
+    Check {
+        name: check.name.into(),
+        meaning: check.meaning.into(),
+        findings: findings.collect(),
+    }
+}
