@@ -15,7 +15,7 @@ const USAGE: &str = "cargo xtask COMMAND
   demo     build a release, start a node with sinks around it, and watch mail flow
   test     build everything and run every test
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
-  bench    measure a release build: `bench relay`, `bench queue`
+  bench    measure a release build: `bench relay`, `bench queue`, `bench cluster`
   arrows   check that crates depend only on lower ones
 ";
 

@@ -1,5 +1,6 @@
 //! Benchmarks over real processes. Each prints its figures with the machine's size and compares within one run.
 
+mod cluster;
 mod machine;
 mod node;
 mod postfix;
@@ -14,6 +15,7 @@ use crate::setup;
 const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N]
 
   relay    messages through a node to a smarthost, beside Postfix in the same run
+  cluster  1 and 3 control nodes with 1, 2 and 4 senders: messages per second, bytes on disk
   queue    a queue of a million messages: memory, accept rate, time to start again
 ";
 
@@ -26,6 +28,7 @@ pub struct Options {
 pub fn run(args: &[String]) -> Result {
     let options = parse(args.get(1..).unwrap_or_default())?;
     let bench: fn(&Options) -> Result = match args.first().map(String::as_str) {
+        Some("cluster") => cluster::run,
         Some("relay") => relay::run,
         Some("queue") => queue::run,
         _ => return Err(USAGE.to_owned()),

@@ -1,4 +1,4 @@
-//! A node of the release build, with one listener and a smarthost.
+//! Nodes of the release build, each with one listener and a smarthost.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,10 +9,80 @@ use std::time::{Duration, Instant};
 use super::process::{self, Process};
 use crate::run::{Result, target_dir};
 
+/// Where a node listens.
+pub struct Ports {
+    pub smtp: u16,
+    admin: u16,
+    http: u16,
+}
+
+impl Ports {
+    pub fn free() -> Result<Self> {
+        Ok(Self {
+            smtp: process::free_port()?,
+            admin: process::free_port()?,
+            http: process::free_port()?,
+        })
+    }
+}
+
+/// A configuration with one listener and a smarthost; `top` goes before all sections.
+pub fn config(
+    dir: &Path,
+    ports: &Ports,
+    smarthost_port: u16,
+    connections: u32,
+    top: &str,
+) -> String {
+    let Ports { smtp, admin, http } = ports;
+    format!(
+        "{top}data_dir = \"{}\"\n\
+         [smtp]\nhostname = \"mx.skein.test\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
+         [[smtp.listener]]\naddress = \"127.0.0.1:{smtp}\"\n\
+         [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+         [http]\nlisten = \"127.0.0.1:{http}\"\n\
+         [delivery]\nsmarthost = \"127.0.0.1:{smarthost_port}\"\n\
+         connections_per_destination = {connections}\n\
+         [log]\nlevel = \"warn\"\n",
+        dir.join("data").display()
+    )
+}
+
+/// A process of the release build.
+pub struct Spawned {
+    pub ports: Ports,
+    pub process: Process,
+    began: Instant,
+}
+
+impl Spawned {
+    pub fn start(dir: &Path, ports: Ports, config: &str) -> Result<Self> {
+        let path = dir.join("skein.toml");
+        std::fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut command = Command::new(target_dir()?.join("release/skein"));
+        command.arg("serve").arg("--config").arg(&path);
+        let began = Instant::now();
+        Ok(Self {
+            ports,
+            process: Process::start("skein", &mut command)?,
+            began,
+        })
+    }
+
+    /// Waits until it says that it is ready, and returns how long that took from its start.
+    pub fn ready(&mut self) -> Result<Duration> {
+        process::wait_until("the node's start", Duration::from_secs(120), || {
+            self.process.check_running()?;
+            Ok(get(self.ports.http, "/readyz")
+                .is_some_and(|answer| answer.starts_with("HTTP/1.1 200")))
+        })?;
+        Ok(self.began.elapsed())
+    }
+}
+
 pub struct Node {
     pub smtp_port: u16,
-    http_port: u16,
-    process: Process,
+    spawned: Spawned,
     /// From the start of the process to the first answer that says ready.
     pub ready_after: Duration,
 }
@@ -20,49 +90,23 @@ pub struct Node {
 impl Node {
     /// Starts on `dir`, which may hold the data of an earlier node.
     pub fn start(dir: &Path, smarthost_port: u16, connections: u32) -> Result<Self> {
-        let (smtp_port, admin_port, http_port) = (
-            process::free_port()?,
-            process::free_port()?,
-            process::free_port()?,
-        );
-        let config = format!(
-            "data_dir = \"{}\"\n\
-             [smtp]\nhostname = \"mx.skein.test\"\nrelay_networks = [\"127.0.0.0/8\"]\n\
-             [[smtp.listener]]\naddress = \"127.0.0.1:{smtp_port}\"\n\
-             [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n\
-             [http]\nlisten = \"127.0.0.1:{http_port}\"\n\
-             [delivery]\nsmarthost = \"127.0.0.1:{smarthost_port}\"\n\
-             connections_per_destination = {connections}\n\
-             [log]\nlevel = \"warn\"\n",
-            dir.join("data").display()
-        );
-        let path = dir.join("skein.toml");
-        std::fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut command = Command::new(target_dir()?.join("release/skein"));
-        command.arg("serve").arg("--config").arg(&path);
-        let began = Instant::now();
-        let mut node = Self {
-            smtp_port,
-            http_port,
-            process: Process::start("skein", &mut command)?,
-            ready_after: Duration::ZERO,
-        };
-        process::wait_until("the node's start", Duration::from_secs(120), || {
-            node.process.check_running()?;
-            Ok(get(node.http_port, "/readyz")
-                .is_some_and(|answer| answer.starts_with("HTTP/1.1 200")))
-        })?;
-        node.ready_after = began.elapsed();
-        Ok(node)
+        let ports = Ports::free()?;
+        let config = config(dir, &ports, smarthost_port, connections, "");
+        let mut spawned = Spawned::start(dir, ports, &config)?;
+        Ok(Self {
+            smtp_port: spawned.ports.smtp,
+            ready_after: spawned.ready()?,
+            spawned,
+        })
     }
 
     pub fn resident_bytes(&self) -> u64 {
-        self.process.resident_bytes()
+        self.spawned.process.resident_bytes()
     }
 
     /// A gauge or counter of the node, by its whole name with labels.
     pub fn metric(&self, name: &str) -> Option<u64> {
-        let answer = get(self.http_port, "/metrics")?;
+        let answer = get(self.spawned.ports.http, "/metrics")?;
         answer.lines().find_map(|line| {
             let (key, value) = line.rsplit_once(' ')?;
             (key == name).then(|| value.parse().ok())?

@@ -37,6 +37,22 @@ impl Process {
             .map_or(0, |kib| kib << 10)
     }
 
+    /// What the process gave to the disk so far, as the kernel counts it: pages that were written to a file.
+    pub fn written_bytes(&self) -> u64 {
+        machine::field(&format!("/proc/{}/io", self.child.id()), "write_bytes")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Waits for it to end well.
+    pub fn finish(&mut self) -> Result {
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(format!("{} failed: {status}", self.name)),
+        }
+    }
+
     pub fn check_running(&mut self) -> Result {
         match self.child.try_wait() {
             Ok(None) => Ok(()),

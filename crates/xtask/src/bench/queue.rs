@@ -87,12 +87,7 @@ fn fill(port: u16, domains: std::ops::Range<u64>, messages: u64) -> Result {
             };
             sources.push(Process::start("smtp-source", &mut load.command())?);
         }
-        for mut source in sources {
-            let status = source.child().wait().map_err(|error| error.to_string())?;
-            if !status.success() {
-                return Err(format!("smtp-source failed: {status}"));
-            }
-        }
+        sources.iter_mut().try_for_each(Process::finish)?;
     }
     Ok(())
 }
