@@ -184,4 +184,3 @@ pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Ver
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
-

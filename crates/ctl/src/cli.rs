@@ -10,9 +10,7 @@ use tonic::{Code, Status};
 use tower::util::MapResponse;
 
 use crate::connect::{self, Server};
-use crate::{
-    backup, cluster, doctor, group, message, node, queue, slot, status, tenant,
-};
+use crate::{backup, cluster, doctor, group, message, node, queue, slot, status, tenant};
 
 type Notice = fn(Response<Body>) -> Response<Body>;
 pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
