@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use skein_model::disk::Room;
 use skein_model::spool::{Accept, NewTask};
 use skein_model::{BodyRef, Domain, GroupId, MessageId, NodeId, Recipient, UnixMs, codec};
-use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
 use skein_wire::internal::{ingest_item::Step, ingest_result};
 use tokio::sync::mpsc;
