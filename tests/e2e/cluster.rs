@@ -34,6 +34,19 @@ fn is_spread(status: &Value) -> bool {
         && leads.iter().max().unwrap_or(&0) - leads.iter().min().unwrap_or(&0) <= 1
 }
 
+/// There are so many nodes, and all vote in the three groups.
+fn all_vote(nodes: usize) -> impl Fn(&Value) -> bool {
+    move |status| {
+        let found = array(&status["nodes"]);
+        let votes = |node: &Value| roles(node, "leader") + roles(node, "voter") == 3;
+        found.len() == nodes && found.iter().all(votes)
+    }
+}
+
+fn is_made(status: &Value) -> bool {
+    is_healthy(status) && status["cluster_id"] != ""
+}
+
 fn leader_of(status: &Value, group: u64) -> String {
     let nodes = array(&status["nodes"]).iter();
     let leads = |node: &&Value| {
@@ -115,10 +128,23 @@ async fn leaders_spread_and_move_under_load_without_loss() {
     );
 }
 
+/// It waited for the others to make a cluster with it, which they had done long ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_founder_comes_back_with_an_empty_disk() {
+    let mut cluster = Cluster::start(3, 1).await.unwrap();
+    cluster.until(1, STATUS, SETTLES, is_made).await.unwrap();
+    cluster.control[0].kill().unwrap();
+    std::fs::remove_dir_all(cluster.data_dir(0)).unwrap();
+    cluster.control[0].start().await.unwrap();
+    cluster
+        .until(1, STATUS, SETTLES, all_vote(3))
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn control_nodes_come_and_go() {
     let mut cluster = Cluster::start(3, 1).await.unwrap();
-    let is_made = |status: &Value| is_healthy(status) && status["cluster_id"] != "";
     cluster.until(0, STATUS, SETTLES, is_made).await.unwrap();
     for _ in 0..2 {
         let address = cluster.further_control().unwrap().address.to_string();
@@ -130,13 +156,6 @@ async fn control_nodes_come_and_go() {
         );
         cluster.control.last_mut().unwrap().start().await.unwrap();
     }
-    let all_vote = |nodes: usize| {
-        move |status: &Value| {
-            let found = array(&status["nodes"]);
-            let votes = |node: &Value| roles(node, "leader") + roles(node, "voter") == 3;
-            found.len() == nodes && found.iter().all(votes)
-        }
-    };
     cluster
         .until(4, STATUS, SETTLES, all_vote(5))
         .await

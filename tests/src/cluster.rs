@@ -172,6 +172,7 @@ impl Cluster {
         let config = format!(
             r#"
             role = "sender"
+            data_dir = "{data}"
             [cluster]
             peers = [{peers}]
             name = "s{number}"
@@ -188,6 +189,7 @@ impl Cluster {
             first = "200ms"
             cap = "1s"
             "#,
+            data = self.folder.path().join(format!("s{number}")).display(),
             peers = self.peers(),
             smtp = member.smtp,
             http = member.config.http,

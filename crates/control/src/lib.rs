@@ -265,12 +265,17 @@ impl Control {
             tokio::spawn(members.clone().reconcile(group.clone()));
         }
         tokio::spawn(members.clone().spread());
-        if let Err(error) = self.found().await {
-            tracing::error!(%error, "the cluster cannot be made");
-        }
+        let founding = async {
+            if let Err(error) = self.found().await {
+                tracing::error!(%error, "the cluster cannot be made");
+            }
+            std::future::pending().await
+        };
+        // A founder whose disk was lost is no member, and need not be met: the others made the cluster without it.
         let out = tokio::select! {
             () = members.announce() => Out::Removed,
             group = members.outvoted() => Out::Differs(group),
+            out = founding => out,
         };
         out.note(&self.config.data_dir);
         out
