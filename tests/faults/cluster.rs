@@ -144,22 +144,23 @@ fn nodes_that_stand_still() {
 }
 
 #[test]
-fn a_node_that_comes_back_with_an_empty_disk() {
+fn nodes_that_lose_their_disk_or_their_place() {
     play(&Scenario {
-        name: "a wiped node rejoins",
+        name: "a wiped node rejoins, a node is removed and comes again",
         steps: |rng, _| {
             vec![
-                Step::new(near(rng, 6.0), 5.0, Fault::Wipe, Who::Follower),
-                Step::new(near(rng, 35.0), 5.0, Fault::Kill, Who::Leader),
+                Step::new(near(rng, 4.0), 4.0, Fault::Wipe, Who::Follower),
+                Step::new(near(rng, 20.0), 8.0, Fault::Remove, Who::SpoolLeader),
+                // The others, the new ones among them, go on without it.
+                Step::new(near(rng, 45.0), 5.0, Fault::Kill, Who::Leader),
             ]
         },
-        requires: &["kill -9 of a leader"],
+        requires: &["wipe of a", "removal of a", "kill -9 of a leader"],
         ..SCENARIO
     });
 }
 
 #[test]
-#[ignore = "a node ends itself when its disk is full"]
 fn disks_that_are_full() {
     play(&Scenario {
         name: "full disks",

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::host::{ADMIN_PORT, Host};
 use super::net::Net;
+use super::nodes::Identity;
 use super::{ClusterError, Result, io_error};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
@@ -24,6 +25,7 @@ const SLOTS: usize = 1024;
 pub struct Operator {
     pub binary: PathBuf,
     pub net: Arc<Net>,
+    pub identity: Identity,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,10 +59,16 @@ pub type Leaders = BTreeMap<u32, Host>;
 impl Operator {
     /// A command through one control node; what it printed.
     pub async fn run(&self, through: Host, args: &[&str]) -> Result<String> {
-        let server = format!("http://{}", self.net.addresses.at(through, ADMIN_PORT));
+        let server = format!("https://{}", self.net.addresses.at(through, ADMIN_PORT));
         let command = || format!("skeinctl {} at {through}", args.join(" "));
         let run = Command::new(&self.binary)
             .args(["--server", &server])
+            .arg("--ca")
+            .arg(&self.identity.ca)
+            .arg("--cert")
+            .arg(&self.identity.certificate)
+            .arg("--key")
+            .arg(&self.identity.key)
             .args(args)
             .kill_on_drop(true)
             .output();

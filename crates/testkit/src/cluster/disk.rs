@@ -1,15 +1,17 @@
 //! A small disk that a test can fill.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::{Result, io_error, system};
 
 /// Of the folders of all runs; the id of the process follows.
 pub const PREFIX: &str = "skein-faults-";
 const FILL: &str = "filled-by-the-test";
-const PIECE: usize = 64 << 10;
+const PIECE: u64 = 64 << 10;
 
 /// A tmpfs. It is unmounted when dropped.
 #[derive(Debug)]
@@ -23,16 +25,18 @@ impl Disk {
         Ok(Self(at.to_owned()))
     }
 
-    /// Takes all room that is left.
+    /// Takes all room that is left, at once: what a node gives up for itself afterwards is its own.
     pub fn fill(&self) -> Result<()> {
-        let path = self.0.join(FILL);
-        let mut file = File::create(path).map_err(io_error("filling a disk"))?;
-        let piece = vec![0_u8; PIECE];
+        let doing = || io_error("filling a disk");
+        let file = File::create(self.0.join(FILL)).map_err(doing())?;
+        let room = rustix::fs::statvfs(&self.0).map_err(|error| doing()(error.into()))?;
+        let mut bytes = room.f_bavail * room.f_frsize;
         loop {
-            match file.write(&piece) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
-                Err(error) => return Err(io_error("filling a disk")(error)),
+            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+                // Something else took some of it meanwhile.
+                Err(Errno::NOSPC) if bytes > PIECE => bytes -= PIECE,
+                Err(Errno::NOSPC) | Ok(()) => return Ok(()),
+                Err(error) => return Err(doing()(error.into())),
             }
         }
     }

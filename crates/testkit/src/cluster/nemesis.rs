@@ -29,6 +29,8 @@ pub enum Fault {
     FillDisk,
     /// kill -9, and started again with an empty disk at the end.
     Wipe,
+    /// Taken out of the cluster by the operator, who lets it join again, with an empty disk, at the end.
+    Remove,
 }
 
 /// Which links of a node carry nothing.
@@ -144,6 +146,7 @@ impl fmt::Display for Fault {
             Self::Drain => "drain",
             Self::FillDisk => "full disk",
             Self::Wipe => "wipe",
+            Self::Remove => "removal",
         })
     }
 }

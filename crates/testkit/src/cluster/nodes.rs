@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,25 @@ use crate::process::{Node, NodeConfig, ProcessError};
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A drain waits up to 120 s for replies to final dots; sinks take less than one.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+/// PEM files.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Identity {
+    fn section(&self, name: &str) -> String {
+        let Self {
+            ca,
+            certificate,
+            key,
+        } = self;
+        format!("[{name}]\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n")
+    }
+}
 
 /// Files and running processes of all nodes.
 #[derive(Debug)]
@@ -44,6 +64,7 @@ impl Nodes {
             binary: binary.to_owned(),
             dir: dir.map_err(io_error("a folder"))?,
         };
+        nodes.make_certificates()?;
         for host in Host::nodes() {
             let file = nodes.file(host, "toml");
             let doing = format!("writing {}", file.display());
@@ -54,6 +75,38 @@ impl Nodes {
             }
         }
         Ok(nodes)
+    }
+
+    /// One CA, and a certificate for each node and for the operator.
+    fn make_certificates(&self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command.arg("dev-ca").arg(self.certificates());
+        for host in Host::nodes().chain([Host::Clients]) {
+            let address = self.net.addresses.of(host).to_string();
+            command.args(["--host", &address]);
+        }
+        let made = command.output().map_err(io_error("skein dev-ca"))?;
+        match made.status.success() {
+            true => Ok(()),
+            false => Err(ClusterError::Command {
+                command: "skein dev-ca".to_owned(),
+                stderr: String::from_utf8_lossy(&made.stderr).trim().to_owned(),
+            }),
+        }
+    }
+
+    fn certificates(&self) -> PathBuf {
+        self.dir.path().join("tls")
+    }
+
+    /// What a host shows to others, and what it believes.
+    pub fn identity(&self, host: Host) -> Identity {
+        let (folder, address) = (self.certificates(), self.net.addresses.of(host));
+        Identity {
+            ca: folder.join("ca.pem"),
+            certificate: folder.join(format!("{address}.pem")),
+            key: folder.join(format!("{address}-key.pem")),
+        }
     }
 
     fn file(&self, host: Host, extension: &str) -> PathBuf {
@@ -73,19 +126,20 @@ impl Nodes {
         let peers = Host::controls().map(|control| quoted(self.at(control, INTERNAL_PORT)));
         let peers = peers.collect::<Vec<_>>().join(", ");
         let http = quoted(self.at(host, HTTP_PORT));
+        let tls = self.identity(host).section("cluster.tls");
+        let data = self.data_dir(host);
         if host.is_control() {
             return format!(
                 "role = \"control\"\ndata_dir = {data:?}\n\
-                 [cluster]\nlisten = {internal}\npeers = [{peers}]\n\
-                 [admin]\nlisten = {admin}\n[http]\nlisten = {http}\n",
-                data = self.data_dir(host),
+                 [cluster]\nlisten = {internal}\npeers = [{peers}]\n{tls}\
+                 [admin]\nlisten = {admin}\n[admin.tls]\n[http]\nlisten = {http}\n",
                 internal = quoted(self.at(host, INTERNAL_PORT)),
                 admin = quoted(self.at(host, ADMIN_PORT)),
             );
         }
         format!(
-            "role = \"sender\"\n\
-             [cluster]\nname = \"{host}\"\npeers = [{peers}]\n[http]\nlisten = {http}\n\
+            "role = \"sender\"\ndata_dir = {data:?}\n\
+             [cluster]\nname = \"{host}\"\npeers = [{peers}]\n{tls}[http]\nlisten = {http}\n\
              [smtp]\nhostname = \"{host}.skein.test\"\nrelay_networks = [\"{network}\"]\n\
              [[smtp.listener]]\naddress = {smtp}\n\
              [delivery]\nport = {SMTP_PORT}\nallow_private_addresses = true\n\
@@ -142,14 +196,20 @@ impl Nodes {
 
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self, host: Host) -> Result<()> {
-        let node = self.node(host)?;
-        node.term().map_err(of(host))?;
-        let status = node.wait(STOPPED_WITHIN).await.map_err(of(host))?;
-        self.running.remove(&host);
+        self.node(host)?.term().map_err(of(host))?;
+        let status = self.ended(host).await?;
         match status.success() {
             true => Ok(()),
             false => Err(ClusterError::NotSo(format!("{host} stopped with {status}"))),
         }
+    }
+
+    /// Waits until its process has ended by itself.
+    pub async fn ended(&mut self, host: Host) -> Result<ExitStatus> {
+        let status = self.node(host)?.wait(STOPPED_WITHIN).await;
+        let status = status.map_err(of(host))?;
+        self.running.remove(&host);
+        Ok(status)
     }
 
     /// Everything that a stopped node had on its disk is gone.
@@ -182,7 +242,7 @@ impl Nodes {
         self.running.clear();
         self.disks.clear();
         for host in Host::nodes() {
-            // Senders have none.
+            // Not every node has one.
             let _ = fs::remove_dir_all(self.data_dir(host));
         }
         // Without it, the next run takes the folder for one of a run that died.

@@ -82,11 +82,12 @@ fn try_run(scenario: &Scenario, seed: u64, binaries: &Binaries, report: &mut Rep
     );
     let sinks = Outpost::start(net.namespace(Host::Sinks))?;
     let world = sinks.block_on(World::start(net.addresses))?;
+    let nodes = Nodes::new(net.clone(), &binaries.skein, scenario.disk_bytes)?;
     let operator = Operator {
         binary: binaries.skeinctl.clone(),
         net: net.clone(),
+        identity: nodes.identity(Host::Clients),
     };
-    let nodes = Nodes::new(net.clone(), &binaries.skein, scenario.disk_bytes)?;
     let mut rng = StdRng::seed_from_u64(seed);
     let mut steps = (scenario.steps)(&mut rng, scenario.lasts);
     steps.retain(|step| net.can_cut() || !matches!(step.fault, Fault::Cut(_)));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ctl::{Leaders, Operator};
 use super::history::Happened;
-use super::host::Host;
+use super::host::{Host, INTERNAL_PORT};
 use super::nemesis::{Fault, META, Step};
 use super::nodes::Nodes;
 use super::world::World;
@@ -134,6 +134,7 @@ impl Stage {
             }
             Fault::Drain => self.drain("drain", victim).await?,
             Fault::FillDisk => self.nodes.fill_disk(victim)?,
+            Fault::Remove => self.member("remove", victim, &["--yes"]).await?,
         }
         Ok(Some(number))
     }
@@ -155,6 +156,12 @@ impl Stage {
             Fault::Restart => {}
             Fault::Drain => self.drain("resume", victim).await?,
             Fault::FillDisk => self.nodes.free_disk(victim)?,
+            Fault::Remove => {
+                self.nodes.ended(victim).await?;
+                self.nodes.wipe(victim)?;
+                self.member("add", victim, &[]).await?;
+                self.nodes.start(victim)?;
+            }
         }
         self.history[number].ended_ms = unix_ms();
         self.open.remove(&number);
@@ -163,6 +170,13 @@ impl Stage {
 
     async fn drain(&self, what: &str, sender: Host) -> Result<()> {
         let args = ["node", what, &sender.to_string()];
+        self.operator.run_somewhere(&args).await.map(|_| ())
+    }
+
+    async fn member(&self, what: &str, control: Host, more: &[&str]) -> Result<()> {
+        let address = self.operator.net.addresses.at(control, INTERNAL_PORT);
+        let address = address.to_string();
+        let args = [&["cluster", what, address.as_str()], more].concat();
         self.operator.run_somewhere(&args).await.map(|_| ())
     }
 
