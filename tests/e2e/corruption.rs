@@ -116,9 +116,10 @@ async fn a_damaged_database_is_not_gone_on_with() {
         ("a log that is gone", |db| {
             fs::remove_file(files(db, "log").pop().unwrap()).unwrap();
         }),
-        ("a log that lost its second half", |db| {
+        // How much the attempts of the last second, which may be lost, have written depends on the machine.
+        ("a log that lost nearly all", |db| {
             let log = files(db, "log").pop().unwrap();
-            cut(&log, fs::metadata(&log).unwrap().len() / 2);
+            cut(&log, fs::metadata(&log).unwrap().len() / 20);
         }),
         ("a table that is gone", |db| {
             fs::remove_file(files(db, "sst").pop().unwrap()).unwrap();

@@ -207,9 +207,8 @@ fn group_number(text: &str) -> anyhow::Result<u32> {
     if text == "meta" {
         return Ok(0);
     }
-    let number = text
-        .trim_start_matches("spool")
-        .trim_start_matches([' ', '-']);
+    let spool = text.strip_prefix("spool");
+    let number = spool.map_or(text, |number| number.trim_start_matches([' ', '-']));
     number.parse().with_context(|| {
         format!(
             "group {text:?} is neither `meta` nor a number; list them with `skeinctl group list`"

@@ -175,6 +175,10 @@ impl AdminService {
                     tries += 1;
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
+                // This node answers, and says why it was not possible.
+                Err(status) if status.code() == Code::Unavailable => {
+                    return Err(Status::aborted(status.message()));
+                }
                 given => return given,
             }
         }

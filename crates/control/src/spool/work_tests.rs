@@ -23,6 +23,8 @@ async fn alone(dir: &std::path::Path) -> Control {
         peers: Vec::new(),
         spool_groups: 1,
         connect: Arc::new(|_| unreachable!("a node that is alone connects to nobody")),
+        store: crate::StoreOptions::default(),
+        pull_bytes_per_second: 1 << 20,
     };
     Control::start(config).await.unwrap()
 }
