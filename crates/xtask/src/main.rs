@@ -12,7 +12,7 @@ use run::{Result, cargo, target_dir};
 const USAGE: &str = "cargo xtask COMMAND
 
   setup    install what the build and the tests need (Debian), or name it (elsewhere)
-  demo     build a release, start a node with sinks around it, and watch mail flow
+  demo     build a release, start a node with sinks around it, and watch mail flow; `demo --cluster`: three and three nodes, two are killed
   test     build everything and run every test
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
   bench    measure a release build: `bench relay`, `bench queue`, `bench cluster`

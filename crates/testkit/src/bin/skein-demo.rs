@@ -1,4 +1,4 @@
-//! Shows a node at work: fake DNS, a dozen destinations of which some defer and some bounce, a few
+//! Shows a node, or a cluster, at work: fake DNS, a dozen destinations of which some defer and some bounce, a few
 //! hundred messages, a live table, and a summary that the oracle has checked.
 
 use std::net::SocketAddr;
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use skein_testkit::demo::{DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, node_config, rows};
+use skein_testkit::demo::{
+    DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, node_config, rows, view,
+};
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::oracle::{Verdict, judge};
 use skein_testkit::process::{Node, NodeConfig, free_address};
@@ -36,6 +38,9 @@ struct Args {
     /// The admin tool's binary.
     #[arg(long)]
     skeinctl: PathBuf,
+    /// Three control nodes and three senders, of which some are killed.
+    #[arg(long, conflicts_with = "keep_running")]
+    cluster: bool,
     /// Leave everything running after the summary, until interrupted.
     #[arg(long)]
     keep_running: bool,
@@ -43,7 +48,12 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+    let args = Args::parse();
+    let shown = match args.cluster {
+        true => cluster::run(&args.skein, &args.skeinctl, SINK_PORT).await,
+        false => run(args).await,
+    };
+    match shown {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -147,7 +157,8 @@ async fn inject(
     let mut running = tokio::spawn(injector.run());
     loop {
         world.wake().await.context("starting a late destination")?;
-        screen.show(&rows(world, ledger))?;
+        let (lines, line) = view(&rows(world, &[ledger.as_ref()]));
+        screen.show(&lines, &line)?;
         tokio::select! {
             injected = &mut running => return injected.context("injecting"),
             () = tokio::time::sleep(REDRAW_EVERY) => {}
@@ -166,7 +177,8 @@ async fn settle(
     let mut watch_until: Option<Instant> = None;
     loop {
         world.wake().await.context("starting a late destination")?;
-        screen.show(&rows(world, ledger))?;
+        let (lines, line) = view(&rows(world, &[ledger]));
+        screen.show(&lines, &line)?;
         let verdict = judge(injected, &world.records());
         let now = Instant::now();
         if verdict.lost.is_empty() {

@@ -1,7 +1,10 @@
-//! The demonstration: a node between an injector and a dozen domains, judged by the oracle.
+//! The demonstrations: a node, or a cluster, between injectors and a dozen domains, judged by the oracle.
 
+pub mod cluster;
+mod screen;
 mod table;
 mod world;
 
-pub use table::{Ledger, Row, Screen, rows};
+pub use screen::Screen;
+pub use table::{Ledger, Row, rows, total, view};
 pub use world::{Behaviour, DOMAINS, SENDER_DOMAIN, World, node_config};

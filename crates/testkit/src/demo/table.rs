@@ -1,16 +1,13 @@
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::screen::bold;
 use super::world::{DOMAINS, World};
 use crate::load::Injected;
 use crate::oracle::read_dsn;
-
-/// How often a line is printed when there is no terminal to redraw.
-const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Which messages the node has accepted, and when.
 #[derive(Debug, Default)]
@@ -31,6 +28,18 @@ impl Ledger {
             };
             self.0.lock().insert(message.id.clone(), accepted);
         }
+    }
+
+    /// Messages.
+    pub fn accepted(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// When the first message was accepted after this moment.
+    pub fn first_after(&self, moment: Instant) -> Option<Instant> {
+        let accepted = self.0.lock();
+        let times = accepted.values().map(|accepted| accepted.at);
+        times.filter(|at| *at > moment).min()
     }
 }
 
@@ -53,7 +62,7 @@ pub struct Row {
 }
 
 /// Counts each destination from what the injector and the sinks recorded.
-pub fn rows(world: &World, ledger: &Ledger) -> Vec<Row> {
+pub fn rows<L: Borrow<Ledger>>(world: &World, ledgers: &[L]) -> Vec<Row> {
     let mut rows: Vec<Row> = DOMAINS
         .iter()
         .map(|(domain, behaviour)| Row {
@@ -95,16 +104,18 @@ pub fn rows(world: &World, ledger: &Ledger) -> Vec<Row> {
             }
         }
     }
-    for (id, accepted) in ledger.0.lock().iter() {
-        for recipient in &accepted.recipients {
-            let Some(at) = row_of(recipient) else {
-                continue;
-            };
-            rows[at].accepted += 1;
-            if !settled.contains(&(id.clone(), recipient.clone())) {
-                rows[at].waiting += 1;
-                let oldest = rows[at].oldest_wait.max(Some(accepted.at.elapsed()));
-                rows[at].oldest_wait = oldest;
+    for ledger in ledgers {
+        for (id, accepted) in ledger.borrow().0.lock().iter() {
+            for recipient in &accepted.recipients {
+                let Some(at) = row_of(recipient) else {
+                    continue;
+                };
+                rows[at].accepted += 1;
+                if !settled.contains(&(id.clone(), recipient.clone())) {
+                    rows[at].waiting += 1;
+                    let oldest = rows[at].oldest_wait.max(Some(accepted.at.elapsed()));
+                    rows[at].oldest_wait = oldest;
+                }
             }
         }
     }
@@ -115,78 +126,37 @@ fn domain_of(address: &str) -> Option<&str> {
     address.rsplit_once('@').map(|(_, domain)| domain)
 }
 
-/// Shows the rows: redrawn in place on a terminal, one line every 2 s elsewhere.
-#[derive(Debug)]
-pub struct Screen {
-    terminal: bool,
-    lines_drawn: usize,
-    last_line: Option<Instant>,
+/// The table of all destinations, and the line that stands for it where nothing can be redrawn.
+pub fn view(rows: &[Row]) -> (Vec<String>, String) {
+    let total = total(rows);
+    let head = bold(&format!(
+        "{:<19}{:<14}{:>9}{:>8}{:>10}{:>8}{:>8}{:>8}",
+        "destination",
+        "behaviour",
+        "accepted",
+        "waiting",
+        "delivered",
+        "defers",
+        "bounced",
+        "oldest"
+    ));
+    let lines = rows.iter().chain([&total]).map(|row| {
+        format!(
+            "{:<19}{:<14}{:>9}{:>8}{:>10}{:>8}{:>8}{:>8}",
+            row.domain,
+            row.behaviour,
+            row.accepted,
+            row.waiting,
+            row.delivered,
+            row.deferred,
+            row.bounced,
+            seconds(row.oldest_wait)
+        )
+    });
+    ([head].into_iter().chain(lines).collect(), line(&total))
 }
 
-impl Default for Screen {
-    fn default() -> Self {
-        Self {
-            terminal: io::stdout().is_terminal(),
-            lines_drawn: 0,
-            last_line: None,
-        }
-    }
-}
-
-impl Screen {
-    /// # Errors
-    /// Standard output is closed.
-    pub fn show(&mut self, rows: &[Row]) -> io::Result<()> {
-        let total = total(rows);
-        let mut out = io::stdout().lock();
-        if !self.terminal {
-            if self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
-                self.last_line = Some(Instant::now());
-                writeln!(out, "{}", line(&total).trim_end())?;
-            }
-            return out.flush();
-        }
-        let mut text = String::new();
-        if self.lines_drawn > 0 {
-            // Back up to the table's first line and overwrite it.
-            text = format!("\x1b[{}A", self.lines_drawn);
-        }
-        let head = format!(
-            "\x1b[1m{:<19}{:<14}{:>9}{:>8}{:>10}{:>8}{:>8}{:>8}\x1b[0m",
-            "destination",
-            "behaviour",
-            "accepted",
-            "waiting",
-            "delivered",
-            "defers",
-            "bounced",
-            "oldest"
-        );
-        let lines = rows.iter().chain([&total]).map(|row| {
-            format!(
-                "{:<19}{:<14}{:>9}{:>8}{:>10}{:>8}{:>8}{:>8}",
-                row.domain,
-                row.behaviour,
-                row.accepted,
-                row.waiting,
-                row.delivered,
-                row.deferred,
-                row.bounced,
-                seconds(row.oldest_wait)
-            )
-        });
-        let lines: Vec<String> = [head].into_iter().chain(lines).collect();
-        for line in &lines {
-            // Each line is cleared to its end, as the one below it may have been longer.
-            writeln!(text, "{line}\x1b[K").map_err(io::Error::other)?;
-        }
-        self.lines_drawn = lines.len();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-}
-
-fn total(rows: &[Row]) -> Row {
+pub fn total(rows: &[Row]) -> Row {
     let sum = |count: fn(&Row) -> usize| rows.iter().map(count).sum::<usize>();
     Row {
         domain: "all",
