@@ -93,6 +93,9 @@ impl Story {
         self.windows.push(Window {
             from_ms: at_ms.saturating_sub(REPORTED_WITHIN_MS),
             to_ms: at_ms,
+            // Its copies and those of the others come from one address.
+            peer: None,
+            cause: format!("kill -9 of {name}"),
         });
         self.tell(&format!("kill -9 of {name}, a sender with {slots} slots"))?;
         let moved = move |story: &Self| {
