@@ -14,6 +14,7 @@ use tonic::Status;
 
 use crate::members::Members;
 use crate::raft::{Group, NEARLY};
+use crate::sessions::SessionsService;
 
 const LOOK: Duration = Duration::from_secs(1);
 /// Nobody is moved for this long after a leader changed anywhere: a node that came back may go again, and the next one
@@ -57,7 +58,7 @@ impl MoveError {
 
 impl Members {
     /// While this node leads groups, gives one away where that makes it more even.
-    pub async fn spread(self) {
+    pub async fn spread(self, sessions: SessionsService) {
         let (mut seen, mut since) = (BTreeMap::new(), Instant::now());
         while !self.is_stopping.load(Ordering::Acquire) {
             tokio::time::sleep(LOOK).await;
@@ -80,6 +81,9 @@ impl Members {
             let settled = if is_new { SETTLED_WHEN_NEW } else { SETTLED };
             let is_whole = leading.leaders.len() == facts.groups.len();
             if !is_whole || since.elapsed() < settled || leading.leaders[&group] != self.node {
+                continue;
+            }
+            if group == GroupId::META && sessions.is_somebody_silent() {
                 continue;
             }
             tracing::info!(%group, %to, "leaders are spread more evenly");

@@ -264,7 +264,7 @@ impl Control {
         for group in self.groups.values() {
             tokio::spawn(members.clone().reconcile(group.clone()));
         }
-        tokio::spawn(members.clone().spread());
+        tokio::spawn(members.clone().spread(self.sessions.clone()));
         let founding = async {
             if let Err(error) = self.found().await {
                 tracing::error!(%error, "the cluster cannot be made");

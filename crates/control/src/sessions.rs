@@ -90,6 +90,12 @@ impl SessionsService {
         leases.heard_from(now, term, session, unreachable)
     }
 
+    /// Whether a new leader of the meta group would make the slots of a dead sender wait.
+    pub fn is_somebody_silent(&self) -> bool {
+        let now = self.started.elapsed().into();
+        self.leases.lock().is_somebody_silent(now)
+    }
+
     /// Ends the session of a sender that an operator takes out, and forgets that it was drained. Says how many slots
     /// others get now.
     ///

@@ -15,8 +15,9 @@ use crate::raft::What;
 use crate::sim::{Pid, Sim, Timer};
 
 const FRAME_TASKS: usize = 64;
-/// History is kept for less than in the product, so that trimming it happens within a run.
-const KEEP_HISTORY: DurationMs = DurationMs::from_secs(20);
+/// The shortest time for which the product keeps history, which is that of a full disk. An Accept that arrives late is known
+/// by it: intakes offer one for 20 s, and clocks differ by some seconds.
+const KEEP_HISTORY: DurationMs = DurationMs::from_secs(60);
 
 #[derive(Default)]
 pub struct Spool {

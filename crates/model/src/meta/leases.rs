@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::assign::unfit;
 use super::state::{Command, session, sessions};
 use crate::id::{GroupId, SessionId};
-use crate::lease::{GRACE, LEASE};
+use crate::lease::{GRACE, HEARTBEAT, LEASE};
 use crate::rows::ReadRows;
 use crate::time::DurationMs;
 
@@ -15,6 +15,9 @@ const REACH_SETTLES: DurationMs = DurationMs::from_secs(5);
 
 /// Two heartbeats and a little: who was heard since then has not ended, whatever an operator says.
 const SURELY_ALIVE: DurationMs = DurationMs(5500);
+
+/// A heartbeat, and what one may take.
+const MISSED: DurationMs = DurationMs(HEARTBEAT.0 + 1000);
 
 /// Why a session is not ended; with how long nothing was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,13 @@ impl Leases {
             heard.since = now;
         }
         true
+    }
+
+    /// Whether a sender has missed a heartbeat. If it is dead, its slots would wait for another whole lease under a new
+    /// leader.
+    pub fn is_somebody_silent(&self, now: DurationMs) -> bool {
+        let mut heard = self.heard.values();
+        heard.any(|heard| now.0.saturating_sub(heard.at.0) > MISSED.0)
     }
 
     /// Decides to end a session because an operator says that its sender is gone, dead surely or presumably.
@@ -183,7 +193,9 @@ mod tests {
         let rows = rows();
         let mut leases = Leases::default();
         assert_eq!(leases.due(at(0), 1, &rows), []);
+        assert!(!leases.is_somebody_silent(at(3)));
         assert!(leases.heard_from(at(5), 1, A, None));
+        assert!(leases.is_somebody_silent(at(5)), "not of B");
         assert_eq!(leases.due(at(11), 1, &rows), []);
         assert_eq!(leases.due(at(12), 1, &rows), [Command::CloseSession(B)]);
         assert!(!leases.heard_from(at(13), 1, B, None), "too late");
