@@ -224,6 +224,10 @@ impl Worker {
         let Some((leader, channel)) = self.spool.cluster.leader(self.spool.group) else {
             return Err(SpoolError::Unavailable("the group has no leader".into()));
         };
+        let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
+        let (returns, returned) = mpsc::unbounded_channel();
+        // Before it is said what is held: what is given back after that must not be forgotten.
+        *self.shared.stream.lock() = Some(Outgoing { reports, returns });
         let held = self.shared.held.lock().tasks().map(held_ref).collect();
         let open = OpenWork {
             session: id.0,
@@ -242,9 +246,6 @@ impl Worker {
             .await
             .map_err(|status| SpoolError::from_status("opening a work stream", &status))?
             .into_inner();
-        let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
-        let (returns, returned) = mpsc::unbounded_channel();
-        *self.shared.stream.lock() = Some(Outgoing { reports, returns });
         self.opened.send_replace(true);
         tracing::info!(group = %self.spool.group, session = %id, slots = slots.len(), "work stream open");
         let mut sent = 0;

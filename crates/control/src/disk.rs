@@ -9,8 +9,8 @@ use skein_model::spool::{Command, Response};
 use skein_model::{DurationMs, GroupId, codec};
 use skein_store::{Disk, Store};
 
+use crate::SpoolGroup;
 use crate::members::Members;
-use crate::{SpoolGroup, clock};
 
 /// A look costs microseconds, and a disk that takes 500 MB/s fills by 25 MB between two. Bodies look for themselves before
 /// they claim space.
@@ -99,7 +99,7 @@ async fn forget(spool: &SpoolGroup, room: Room) {
         }
         let trim = Command::Trim {
             events_before: 0,
-            finished_before: clock::now() - kept,
+            finished_before: spool.dispatch.forget_before(kept),
             limit: TRIM_LIMIT,
         };
         let reply = spool.group.propose(codec::encode(&trim)).await;

@@ -9,8 +9,8 @@ use skein_model::{DurationMs, codec};
 use skein_store::Reader;
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::raft::Group;
+use crate::spool::Dispatch;
 
 /// Events of one read; an event is a few hundred bytes.
 const BATCH: usize = 1000;
@@ -23,6 +23,7 @@ const HISTORY: DurationMs = DurationMs::from_secs(24 * 3600);
 pub struct EventReader {
     group: Arc<Group>,
     reader: Reader,
+    dispatch: Arc<Dispatch>,
     grown: watch::Receiver<u64>,
     next: u64,
 }
@@ -36,12 +37,13 @@ impl std::fmt::Debug for EventReader {
 }
 
 impl EventReader {
-    pub(crate) fn new(group: Arc<Group>, reader: Reader, grown: watch::Receiver<u64>) -> Self {
+    pub(crate) fn new(group: Arc<Group>, reader: Reader, dispatch: Arc<Dispatch>) -> Self {
         let next = query::state(&reader).first_seq;
         Self {
             group,
             reader,
-            grown,
+            grown: dispatch.events(),
+            dispatch,
             next,
         }
     }
@@ -69,7 +71,7 @@ impl EventReader {
     pub async fn done(&mut self) {
         let trim = Command::Trim {
             events_before: self.next,
-            finished_before: clock::now() - HISTORY,
+            finished_before: self.dispatch.forget_before(HISTORY),
             limit: TRIM_LIMIT,
         };
         if let Err(error) = self.group.propose(codec::encode(&trim)).await {

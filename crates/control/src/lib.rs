@@ -367,7 +367,7 @@ impl Control {
             EventReader::new(
                 spool.group.clone(),
                 spool.reader.clone(),
-                spool.dispatch.events(),
+                spool.dispatch.clone(),
             )
         });
         readers.collect()

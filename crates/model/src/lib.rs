@@ -10,6 +10,7 @@ pub mod dispense;
 pub mod doctor;
 pub mod event;
 pub mod held;
+pub mod history;
 pub mod id;
 pub mod lease;
 pub mod mail;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use skein_model::dispense::Dispenser;
+use skein_model::history::Horizon;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{Accept, Command, OpenSlots, key, query};
 use skein_model::{DurationMs, Epoch, GroupId, MessageId, SessionId, Slot, TaskId, absence, meta};
@@ -15,9 +16,8 @@ use crate::raft::What;
 use crate::sim::{Pid, Sim, Timer};
 
 const FRAME_TASKS: usize = 64;
-/// The shortest time for which the product keeps history, which is that of a full disk. An Accept that arrives late is known
-/// by it: intakes offer one for 20 s, and clocks differ by some seconds.
-const KEEP_HISTORY: DurationMs = DurationMs::from_secs(60);
+/// History is kept for less than in the product, so that trimming it happens within a run.
+const KEEP_HISTORY: DurationMs = DurationMs::from_secs(20);
 
 #[derive(Default)]
 pub struct Spool {
@@ -28,6 +28,7 @@ pub struct Spool {
     pub looked_through: bool,
     asking: bool,
     led_since: DurationMs,
+    horizon: Horizon,
     /// The latest work stream of each session.
     latest: BTreeMap<SessionId, u64>,
     /// Streams that ended, and when.
@@ -169,6 +170,7 @@ impl Control {
         let spool = self.spool(group);
         spool.dispenser = Some(dispenser);
         spool.led_since = now;
+        spool.horizon = Horizon::default();
         spool.latest.clear();
         spool.ended.clear();
         sim.judge.dispenses(sim.now, group, term, self.node);
@@ -440,9 +442,12 @@ impl Control {
     pub(super) fn trim(&mut self, sim: &mut Sim) {
         for group in SPOOLS {
             if self.groups[&group].is_leader() {
+                let (elapsed, now) = (sim.mono(self.pid), self.now(sim));
+                let state = query::state(&self.groups[&group].rows);
+                let horizon = &mut self.spool(group).horizon;
                 let command = Command::Trim {
-                    events_before: query::state(&self.groups[&group].rows).next_seq,
-                    finished_before: self.now(sim) - KEEP_HISTORY,
+                    events_before: state.next_seq,
+                    finished_before: horizon.forget_before(elapsed, now, state.now, KEEP_HISTORY),
                     limit: 200,
                 };
                 self.propose_spool(sim, group, command, Then::Nothing);

@@ -225,7 +225,7 @@ impl Sender {
         let group = task.message.group();
         let worker = self.workers.get_mut(&group).expect("the task came from it");
         worker.held.settle(task, attempts);
-        if let (Some(stream), true) = (&worker.stream, worker.is_open) {
+        if let Some(stream) = &worker.stream {
             sim.frame(stream.id, self.pid, Frame::Returned(task));
         }
     }

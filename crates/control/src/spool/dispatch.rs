@@ -1,14 +1,16 @@
 //! The dispenser of this node's group, kept in step with what is committed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use skein_model::dispense::{Dispenser, Weights};
+use skein_model::history::Horizon;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{Effect, MessageRow, SlotRow, TaskRow, key, query};
-use skein_model::{SessionId, Slot, TaskId, UnixMs, codec};
+use skein_model::{DurationMs, SessionId, Slot, TaskId, UnixMs, codec};
 use skein_store::{Bodies, Reader};
 use skein_wire::convert;
 use skein_wire::internal::Task;
@@ -33,6 +35,9 @@ pub struct Dispatch {
     streams: Mutex<Streams>,
     changed: Notify,
     events: watch::Sender<u64>,
+    horizon: Mutex<Horizon>,
+    /// What the horizon is counted from.
+    started: Instant,
 }
 
 /// The latest work stream of each session.
@@ -53,6 +58,8 @@ impl Dispatch {
             streams: Mutex::default(),
             changed: Notify::new(),
             events: watch::channel(0).0,
+            horizon: Mutex::default(),
+            started: Instant::now(),
         }
     }
 
@@ -62,6 +69,7 @@ impl Dispatch {
     pub fn lead(&self, absent: BTreeSet<SessionId>) {
         let mut dispenser = self.dispenser.lock();
         self.streams.lock().open.clear();
+        *self.horizon.lock() = Horizon::default();
         let mut loaded = Dispenser::load(&self.reader, absent);
         loaded.set_weights(weights(&self.weights.lock()));
         *dispenser = Some(loaded);
@@ -97,6 +105,14 @@ impl Dispatch {
     pub fn follow(&self) {
         *self.dispenser.lock() = None;
         self.changed.notify_waiters();
+    }
+
+    /// What finished before this time may be forgotten if it is to be known for `keep`.
+    pub fn forget_before(&self, keep: DurationMs) -> UnixMs {
+        let group_now = query::state(&self.reader).now;
+        let elapsed = self.started.elapsed().into();
+        let mut horizon = self.horizon.lock();
+        horizon.forget_before(elapsed, clock::now(), group_now, keep)
     }
 
     pub fn leads(&self) -> bool {
