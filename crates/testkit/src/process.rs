@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -218,12 +220,24 @@ impl Drop for Node {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// Below the ports that systems give to outgoing connections, of which one could take a port before it is listened at.
+const PORTS: Range<u32> = 10_000..32_000;
+
+/// A loopback port that nobody listens at. None is given twice, until all were; another process begins elsewhere.
 ///
 /// # Errors
-/// No port can be bound.
+/// All are in use.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let all = PORTS.end - PORTS.start;
+    let begin = std::process::id().wrapping_mul(101);
+    let places = (0..all).map(|_| GIVEN.fetch_add(1, Ordering::Relaxed));
+    let mut ports = places.filter_map(|given| {
+        let port = PORTS.start + begin.wrapping_add(given) % all;
+        u16::try_from(port).ok()
+    });
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
 }
 
 /// The wanted address if its port is free, else the same address with a free port.
