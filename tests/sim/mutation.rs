@@ -27,8 +27,6 @@ pub enum Mutation {
     DispenseAtOnce,
     /// A learner votes when it has the log, whether or not it has the bodies.
     VoteWithoutBodies,
-    /// A leader renews sessions without asking a majority whether it leads.
-    HeartbeatWithoutMajority,
     /// A leader renews a session that it is about to end.
     RenewWhileEnding,
     /// A report whose stream broke is forgotten.
@@ -46,7 +44,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::AnswerBeforeFsync,
         Self::BodyBeforeFsync,
         Self::AcceptWithoutMajorityOfBodies,
@@ -59,7 +57,6 @@ impl Mutation {
         Self::ReuseNodeId,
         Self::DispenseAtOnce,
         Self::VoteWithoutBodies,
-        Self::HeartbeatWithoutMajority,
         Self::RenewWhileEnding,
         Self::ReportOnce,
         Self::HeldNotTold,

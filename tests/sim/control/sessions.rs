@@ -69,10 +69,6 @@ impl Control {
 
     /// Answered when a majority has confirmed that this node leads.
     pub(super) fn heartbeat(&mut self, sim: &mut Sim, from: Pid, id: u64, beat: Heartbeat) {
-        let raft = &self.groups[&GroupId::META];
-        if sim.is(Mutation::HeartbeatWithoutMajority) && raft.is_leader() {
-            return self.beat(sim, from, id, &beat);
-        }
         let token = sim.unique();
         self.reads.insert(token, Read::Beat(from, id, beat));
         let now = sim.now;
