@@ -47,6 +47,17 @@ fn is_made(status: &Value) -> bool {
     is_healthy(status) && status["cluster_id"] != ""
 }
 
+/// An operator takes a control node out, through another one.
+fn remove(cluster: &Cluster, through: usize, address: &str) {
+    let args = ["cluster", "remove", address, "--yes"];
+    let removed = cluster.skeinctl(through, &args).unwrap();
+    assert!(
+        removed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&removed.stderr)
+    );
+}
+
 fn leader_of(status: &Value, group: u64) -> String {
     let nodes = array(&status["nodes"]).iter();
     let leads = |node: &&Value| {
@@ -176,14 +187,7 @@ async fn control_nodes_come_and_go() {
             .success(),
         "without --yes"
     );
-    let removed = cluster
-        .skeinctl(1, &["cluster", "remove", &gone, "--yes"])
-        .unwrap();
-    assert!(
-        removed.status.success(),
-        "{}",
-        String::from_utf8_lossy(&removed.stderr)
-    );
+    remove(&cluster, 1, &gone);
     cluster
         .until(0, STATUS, SETTLES, all_vote(4))
         .await
@@ -219,14 +223,7 @@ async fn control_nodes_come_and_go() {
         "{said}"
     );
     let live = cluster.control[0].address.to_string();
-    let removed = cluster
-        .skeinctl(0, &["cluster", "remove", &dead, "--yes"])
-        .unwrap();
-    assert!(
-        removed.status.success(),
-        "{}",
-        String::from_utf8_lossy(&removed.stderr)
-    );
+    remove(&cluster, 0, &dead);
     cluster
         .until(0, STATUS, SETTLES, |status| {
             all_vote(3)(status) && is_healthy(status)

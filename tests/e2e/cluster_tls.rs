@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use skein_client::tls;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::process::{Node, NodeConfig};
 use skein_testkit::sink::{Sink, SinkConfig};
-use skein_tests::{READY, settle, skein};
+use skein_tests::{READY, loopback, settle, skein};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -70,10 +70,6 @@ struct Cluster {
     members: Vec<Member>,
 }
 
-fn port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
-}
-
 impl Cluster {
     async fn new() -> Self {
         let member = |n: usize| Member {
@@ -81,16 +77,16 @@ impl Cluster {
                 CONTROL => "sender".into(),
                 n => format!("control-{n}"),
             },
-            http: port(),
-            internal: port(),
-            admin: port(),
+            http: loopback().unwrap(),
+            internal: loopback().unwrap(),
+            admin: loopback().unwrap(),
             process: None,
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             folder: TempDir::new().unwrap(),
             sink: Sink::start(SinkConfig::at(any)).await.unwrap(),
-            smtp: port(),
+            smtp: loopback().unwrap(),
             members: (0..=CONTROL).map(member).collect(),
         }
     }

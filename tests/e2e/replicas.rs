@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
 use skein_testkit::oracle;
-use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::process::{Node, NodeConfig};
 use skein_testkit::sink::{Act, Phase, Sink, SinkConfig};
+use skein_tests::loopback;
 use skein_tests::small_disk::SmallDisk;
 use tempfile::TempDir;
 
@@ -22,19 +23,17 @@ struct Trio {
     folder: TempDir,
 }
 
-fn port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
-}
-
 impl Trio {
     async fn new() -> Self {
         let trio = Self {
-            sink: Sink::start(SinkConfig::at(port())).await.unwrap(),
-            smtp: (0..3).map(|_| port()).collect(),
-            http: (0..3).map(|_| port()).collect(),
+            sink: Sink::start(SinkConfig::at(loopback().unwrap()))
+                .await
+                .unwrap(),
+            smtp: (0..3).map(|_| loopback().unwrap()).collect(),
+            http: (0..3).map(|_| loopback().unwrap()).collect(),
             folder: TempDir::new().unwrap(),
         };
-        let listen: Vec<_> = (0..3).map(|_| port()).collect();
+        let listen: Vec<_> = (0..3).map(|_| loopback().unwrap()).collect();
         for (n, own) in listen.iter().enumerate() {
             let config = format!(
                 r#"
@@ -64,7 +63,7 @@ impl Trio {
                 data = trio.data(n).display(),
                 peers = listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 smtp = trio.smtp[n],
-                admin = port(),
+                admin = loopback().unwrap(),
                 http = trio.http[n],
                 sink = trio.sink.address(),
             );

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::process::{Node, NodeConfig};
 use skein_testkit::sink::{Sink, SinkConfig};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::{READY, binary};
+use crate::{READY, binary, loopback};
 
 const SPOOL_GROUPS: usize = 2;
 const LOOK: Duration = Duration::from_millis(200);
@@ -65,10 +65,6 @@ pub struct Cluster {
     folder: TempDir,
 }
 
-fn port() -> Result<SocketAddr> {
-    Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
-}
-
 impl Cluster {
     /// Founds a cluster with so many control nodes and senders, and waits until all are ready.
     ///
@@ -116,13 +112,13 @@ impl Cluster {
     }
 
     fn place(&self, name: &str) -> Result<Member> {
-        let http = port()?;
+        let http = loopback()?;
         let config = self.folder.path().join(format!("{name}.toml"));
         Ok(Member {
             node: None,
-            address: port()?,
-            admin: port()?,
-            smtp: port()?,
+            address: loopback()?,
+            admin: loopback()?,
+            smtp: loopback()?,
             config: NodeConfig::serve(&binary("SKEIN_BIN")?, &config, http),
         })
     }

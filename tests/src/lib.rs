@@ -29,7 +29,10 @@ fn binary(variable: &str) -> Result<PathBuf> {
 }
 
 /// An address with a port that is free.
-fn loopback() -> Result<SocketAddr> {
+///
+/// # Errors
+/// None is.
+pub fn loopback() -> Result<SocketAddr> {
     Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
 }
 

@@ -1,10 +1,10 @@
 //! Giving leadership to another voter. openraft 0.9 has no transfer, so the other asks for votes, and this node helps.
 //!
 //! Voters refuse to vote while they heed a leader, that is, for 1.3 s after they last heard of one. A leader itself does
-//! not, but for 1.3 s after its election: it votes for whoever has its log and a higher term, and is a follower then. With three voters its vote and the
-//! other's own are a majority, so nobody needs to be silent. With more, the leader falls silent until all have ceased
-//! to heed it. Both are plain Raft: an election that the wrong voter asks for, or at the wrong moment, fails, and this
-//! node or another leads on.
+//! so only for 1.3 s after its election: it votes for whoever has its log and a higher term, and is a follower then. With
+//! three voters its vote and the other's own are a majority, so nobody needs to be silent. With more, the leader falls
+//! silent until all have ceased to heed it. Both are plain Raft: an election that the wrong voter asks for, or at the
+//! wrong moment, fails, and this node or another leads on.
 
 use std::time::Duration;
 
