@@ -16,6 +16,7 @@ use skein_wire::internal::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::SpoolError;
 use crate::ingest::{Spool, client};
@@ -24,7 +25,8 @@ use crate::sessions::Session;
 /// Reports that wait for the stream; results are small, and a sender's window bounds them anyway.
 const QUEUED_REPORTS: usize = 4096;
 const FRAME_REPORTS: usize = 256;
-/// A report that is not answered by then is sent again.
+/// A stream that does not answer a report for so long is given up for another. A report is not sent twice over one: the
+/// answer to the first would be taken for that to the second, after which the task may be here anew.
 const DEADLINE: Duration = Duration::from_secs(20);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
@@ -72,6 +74,8 @@ struct Outgoing {
     reports: mpsc::Sender<Bytes>,
     /// Without a bound of its own: a sender has no more tasks than its window.
     returns: mpsc::UnboundedSender<TaskId>,
+    /// The stream has ended, or is to end.
+    over: CancellationToken,
 }
 
 impl Spool {
@@ -148,19 +152,21 @@ impl Reporter {
             stream.reports.send(bytes).await.map_err(|_| broke())?;
             answer.await.unwrap_or_else(|_| Err(broke()))
         };
-        let result = tokio::time::timeout(DEADLINE, answered).await;
+        let result = tokio::select! {
+            result = answered => result,
+            () = stream.over.cancelled() => Err(broke()),
+            () = tokio::time::sleep(DEADLINE) => {
+                stream.over.cancel();
+                Err(SpoolError::Unknown("no answer".into()))
+            }
+        };
         self.shared.waiting.lock().remove(&attempt);
-        result.unwrap_or_else(|_| Err(SpoolError::Unknown("no answer".into())))
-    }
-
-    /// The attempt after so many others is settled: the task is not ours any more, unless the next attempt is.
-    pub fn release(&self, task: TaskId, attempts: u32) {
-        self.shared.held.lock().settle(task, attempts);
+        result
     }
 
     /// The task was not begun: anybody may have it.
     pub fn give_back(&self, task: TaskId, attempts: u32) {
-        self.release(task, attempts);
+        self.shared.held.lock().settle(task, attempts);
         if let Some(stream) = &*self.shared.stream.lock() {
             // Without a stream, the next one tells what is still ours.
             let _ = stream.returns.send(task);
@@ -226,8 +232,15 @@ impl Worker {
         };
         let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
         let (returns, returned) = mpsc::unbounded_channel();
+        let over = CancellationToken::new();
+        let outgoing = Outgoing {
+            reports,
+            returns,
+            over: over.clone(),
+        };
+        let _over = over.clone().drop_guard();
         // Before it is said what is held: what is given back after that must not be forgotten.
-        *self.shared.stream.lock() = Some(Outgoing { reports, returns });
+        *self.shared.stream.lock() = Some(outgoing);
         let held = self.shared.held.lock().tasks().map(held_ref).collect();
         let open = OpenWork {
             session: id.0,
@@ -280,6 +293,7 @@ impl Worker {
                 }
                 // A leader that was cut off from the others may not know it, and can record nothing.
                 () = &mut replaced => break "the group has another leader".to_owned(),
+                () = over.cancelled() => break "a report was not answered".to_owned(),
                 () = self.tasks.closed() => break "the sender is done".to_owned(),
             }
         };
@@ -292,10 +306,16 @@ impl Worker {
         for result in reply.recorded {
             let task = convert::task_id(&result.message_id, result.number)
                 .map_err(|error| format!("the server sent a result of no task: {error}"))?;
-            if let Some(waiter) = self.shared.waiting.lock().remove(&(task, result.attempt)) {
-                let result = result
-                    .problem
-                    .map_or(Ok(()), |p| Err(SpoolError::from_problem(p)));
+            let attempt = result.attempt;
+            let result = result
+                .problem
+                .map_or(Ok(()), |p| Err(SpoolError::from_problem(p)));
+            if matches!(result, Ok(()) | Err(SpoolError::Refused(_))) {
+                // Here, because the next frame may bring the task again.
+                let attempts = attempt.saturating_sub(1);
+                self.shared.held.lock().settle(task, attempts);
+            }
+            if let Some(waiter) = self.shared.waiting.lock().remove(&(task, attempt)) {
                 // A waiter that is gone gave up at its deadline.
                 let _ = waiter.send(result);
             }

@@ -77,8 +77,8 @@ impl Held {
         }
     }
 
+    /// Its report is answered.
     fn settled(&mut self) {
-        self.reporter.release(self.task, self.attempts);
         self.is_settled = true;
     }
 }

@@ -282,6 +282,10 @@ impl Destinations {
             {
                 let mut state = destination.state.lock();
                 if let Some(job) = state.waiting.pop() {
+                    if !state.waiting.is_empty() {
+                        // Two tasks that come before one connection has looked wake only one.
+                        destination.work.notify_one();
+                    }
                     return Some(job);
                 }
                 state.ready += 1;

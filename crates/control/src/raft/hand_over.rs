@@ -68,6 +68,9 @@ impl Group {
     }
 
     async fn give(&self, to: NodeId, elect: impl Future<Output = ()>) -> Result<(), String> {
+        // An entry that is appended after the other was seen to have all would cost it the election.
+        let quiet = tokio::time::timeout(CAUGHT_UP_WITHIN, self.proposer.is_quiet()).await;
+        quiet.map_err(|_| "what was proposed before is not committed".to_owned())?;
         let mut metrics = self.raft.metrics();
         let has_all = metrics.wait_for(|now| {
             let replication = now.replication.as_ref();

@@ -39,19 +39,31 @@ pub struct Proposer {
     queue: mpsc::Sender<Proposal>,
     /// Leadership is on its way to another node.
     paused: Arc<AtomicBool>,
+    /// Held while an entry is on its way.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Proposer {
     pub fn start(raft: Raft<TypeConfig>) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUED);
         let paused = Arc::<AtomicBool>::default();
-        tokio::spawn(run(raft, proposals, paused.clone()));
-        Self { queue, paused }
+        let writing = Arc::<tokio::sync::Mutex<()>>::default();
+        tokio::spawn(run(raft, proposals, paused.clone(), writing.clone()));
+        Self {
+            queue,
+            paused,
+            writing,
+        }
     }
 
     /// While it is paused, this node commits nothing new.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Completes when no entry is on its way. While it is paused, none follows.
+    pub async fn is_quiet(&self) {
+        drop(self.writing.lock().await);
     }
 
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
@@ -73,8 +85,10 @@ async fn run(
     raft: Raft<TypeConfig>,
     mut proposals: mpsc::Receiver<Proposal>,
     paused: Arc<AtomicBool>,
+    writing: Arc<tokio::sync::Mutex<()>>,
 ) {
     while let Some(first) = proposals.recv().await {
+        let _writing = writing.lock().await;
         if paused.load(Ordering::Acquire) {
             // A waiter that is gone was cancelled.
             let _ = first.reply.send(Err(ProposeError::NotLeader));

@@ -229,16 +229,25 @@ impl Dispatch {
         self.streams.lock().open.get(&session).copied()
     }
 
-    /// A session has come to an end with an attempt. If that was not counted, the task waits where it did.
-    pub fn settled(&self, session: SessionId, task: TaskId, attempt: u32) {
-        if query::is_before_attempt(&self.reader, task, attempt) {
-            self.give_back(session, &[task]);
+    /// A session has come to an end with these attempts, over this stream. Where one was not counted, the task waits where
+    /// it did.
+    pub fn settled(&self, session: SessionId, stream: u64, attempts: &[(TaskId, u32)]) {
+        let uncounted = attempts.iter().filter(|(task, attempt)| {
+            query::is_before_attempt(&self.reader, *task, *attempt)
+        });
+        let uncounted: Vec<TaskId> = uncounted.map(|(task, _)| *task).collect();
+        if !uncounted.is_empty() {
+            self.give_back(session, stream, &uncounted);
         }
     }
 
-    /// Tasks that a session does nothing about are anybody's again.
-    pub fn give_back(&self, session: SessionId, tasks: &[TaskId]) {
+    /// Tasks that a session does nothing about are anybody's again. Over a stream that has a successor it says nothing new:
+    /// it told what it holds when it opened the next one, and may have been given the tasks again.
+    pub fn give_back(&self, session: SessionId, stream: u64, tasks: &[TaskId]) {
         if let Some(dispenser) = self.dispenser.lock().as_mut() {
+            if self.stream_of(session) != Some(stream) {
+                return;
+            }
             for task in tasks {
                 dispenser.give_back(session, *task);
             }

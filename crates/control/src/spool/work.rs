@@ -14,7 +14,7 @@ use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
     OpenWork, OwnedSlot, Problem, ReportResult, WorkReply, WorkRequest, work_request::Request,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -26,6 +26,8 @@ const WINDOW_MAX: u32 = 16_384;
 /// A timer that is not woken by a change looks again after this long; it only covers a clock that was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const FRAME_RESULTS: usize = 256;
+/// For a sender to read what is before the last word of a stream.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 type Frames = mpsc::Sender<Result<WorkReply, Status>>;
 
@@ -43,6 +45,11 @@ struct WorkStream {
 }
 
 impl WorkStream {
+    fn own(&self, slots: OwnedSlots, change: u64) {
+        let slots = Arc::new(slots);
+        *self.owned.write() = Owned { slots, change };
+    }
+
     /// The sender has this many tasks less.
     fn settled(&self, tasks: usize) {
         let less = |outstanding: usize| Some(outstanding.saturating_sub(tasks));
@@ -51,6 +58,13 @@ impl WorkStream {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
         self.room.notify_waiters();
     }
+}
+
+/// A report's answer.
+struct Recorded {
+    result: ReportResult,
+    /// The task and the attempt that the session is done with.
+    settles: Option<(TaskId, u32)>,
 }
 
 /// The slots of a stream, as of the latest change that its sender told of.
@@ -73,25 +87,51 @@ pub async fn start(
         ));
     };
     let group = super::group_of(groups, open.group)?.clone();
-    let stream = Arc::new(open_stream(group, &open).await?);
+    let stream = Arc::new(open_stream(group, &open)?);
     let (frames, replies) = mpsc::channel(4);
-    let (results, recorded) = mpsc::channel(4096);
-    let sending = tokio::spawn(send_results(recorded, frames.clone()));
-    tokio::spawn(async move {
-        tokio::select! {
-            () = receive_reports(&stream, requests, results) => {}
-            // This node leads no more, or anew. Its sender must come back and say what it holds.
-            () = dispense(stream.clone(), frames.clone()) => {}
-        }
-        sending.abort();
-        // A sender that hears nothing would wait for tasks until another node leads, which may be never. One that is gone
-        // needs no word.
-        let over =
-            Status::unavailable("this node does not lead the group, or a later stream is open");
-        tracing::info!(session = %stream.session, "a work stream ended");
-        let _ = tokio::join!(frames.send(Err(over)), release(&stream));
-    });
+    let (opened, is_open) = oneshot::channel();
+    tokio::spawn(live(stream, open.slots, requests, frames, opened));
+    let gone = |_| Err(Status::unavailable("this node stops"));
+    is_open.await.unwrap_or_else(gone)?;
     Ok(ReceiverStream::new(replies))
+}
+
+/// A stream from its opening to the end of what it leaves behind. It goes on when its caller goes away: the session may
+/// hold tasks from then on, whether the stream comes to be or not.
+async fn live(
+    stream: Arc<WorkStream>,
+    slots: Vec<OwnedSlot>,
+    requests: Streaming<WorkRequest>,
+    frames: Frames,
+    opened: oneshot::Sender<Result<(), Status>>,
+) {
+    match open_slots(&stream.group, stream.session, &slots).await {
+        Ok(slots) => {
+            stream.own(slots, 0);
+            // A caller that is gone is noticed below.
+            let _ = opened.send(Ok(()));
+            exchange(&stream, requests, &frames).await;
+        }
+        Err(status) => {
+            let _ = opened.send(Err(status));
+        }
+    }
+    drop(frames);
+    release(&stream).await;
+}
+
+/// Tasks to the sender and reports from it, until either ends.
+async fn exchange(stream: &Arc<WorkStream>, requests: Streaming<WorkRequest>, frames: &Frames) {
+    let (results, recorded) = mpsc::channel(4096);
+    let ended = tokio::select! {
+        () = receive_reports(stream, requests, results) => "the sender is done",
+        () = send_results(stream, recorded, frames) => "the sender is gone",
+        () = dispense(stream, frames) => "this node does not lead the group, or a later stream is open",
+    };
+    tracing::info!(session = %stream.session, ended, "a work stream ended");
+    // A sender that hears nothing would wait for tasks until another node leads, which may be never. One that is gone needs
+    // no word, and one that does not read must not hold this up.
+    let _ = tokio::time::timeout(LAST_WORD, frames.send(Err(Status::unavailable(ended)))).await;
 }
 
 /// Gives the tasks of a stream that ended back when its session has ended, or has had time to come back.
@@ -133,7 +173,7 @@ pub async fn wait_for_absent(group: SpoolGroup) {
     }
 }
 
-async fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, Status> {
+fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, Status> {
     if !group.dispatch.leads() {
         return Err(Status::unavailable("this node does not lead the group"));
     }
@@ -156,13 +196,12 @@ async fn open_stream(group: SpoolGroup, open: &OpenWork) -> Result<WorkStream, S
         .map_err(|error| Status::invalid_argument(format!("held: {error}")))?;
     let lives = |session| group.session_lives(session);
     let number = group.dispatch.stream_opened(session, &held, lives);
-    let owned = open_slots(&group, session, &open.slots).await?;
     Ok(WorkStream {
         group,
         session,
         number,
         owned: RwLock::new(Owned {
-            slots: Arc::new(owned),
+            slots: Arc::new(OwnedSlots::new(&[])),
             change: 0,
         }),
         window: open.window as usize,
@@ -195,7 +234,7 @@ async fn open_slots(
     Ok(owned)
 }
 
-async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
+async fn dispense(stream: &WorkStream, frames: &Frames) {
     let dispatch = &stream.group.dispatch;
     let mut change = 0;
     loop {
@@ -204,7 +243,7 @@ async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
         tokio::pin!(changed, room);
         changed.as_mut().enable();
         room.as_mut().enable();
-        if !is_current(&stream) {
+        if !is_current(stream) {
             return;
         }
 
@@ -248,19 +287,14 @@ async fn dispense(stream: Arc<WorkStream>, frames: Frames) {
 async fn receive_reports(
     stream: &Arc<WorkStream>,
     mut requests: Streaming<WorkRequest>,
-    results: mpsc::Sender<ReportResult>,
+    results: mpsc::Sender<Recorded>,
 ) {
     while let Ok(Some(request)) = requests.message().await {
         let frame = match request.request {
             Some(Request::Reports(frame)) => frame,
             Some(Request::Slots(slots)) => {
                 match open_slots(&stream.group, stream.session, &slots.slots).await {
-                    Ok(owned) => {
-                        *stream.owned.write() = Owned {
-                            slots: Arc::new(owned),
-                            change: slots.change,
-                        };
-                    }
+                    Ok(owned) => stream.own(owned, slots.change),
                     Err(status) => {
                         tracing::info!(session = %stream.session, reason = status.message(), "slots are not taken");
                         return;
@@ -275,7 +309,8 @@ async fn receive_reports(
                     .iter()
                     .filter_map(|task| convert::task_id(&task.message_id, task.number).ok());
                 let tasks: Vec<_> = tasks.collect();
-                stream.group.dispatch.give_back(stream.session, &tasks);
+                let dispatch = &stream.group.dispatch;
+                dispatch.give_back(stream.session, stream.number, &tasks);
                 stream.settled(tasks.len());
                 continue;
             }
@@ -296,7 +331,7 @@ async fn receive_reports(
     }
 }
 
-async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
+async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<Recorded> {
     let report: Report = match convert::row(bytes) {
         Ok(report) => report,
         Err(error) => {
@@ -305,20 +340,15 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<ReportResult> {
         }
     };
     let (task, attempt) = (report.task, report.facts.number);
-    let problem = super::commit(
-        &stream.group,
-        codec::encode(&Command::Report(Box::new(report))),
-    )
-    .await
-    .err();
+    let command = codec::encode(&Command::Report(Box::new(report)));
+    let problem = super::commit(&stream.group, command).await.err();
     let is_settled = problem
         .as_ref()
         .is_none_or(|problem| problem.kind() == Kind::Refused);
-    if is_settled {
-        stream.group.dispatch.settled(stream.session, task, attempt);
-        stream.settled(1);
-    }
-    Some(result(task, attempt, problem))
+    Some(Recorded {
+        settles: is_settled.then_some((task, attempt)),
+        result: result(task, attempt, problem),
+    })
 }
 
 pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportResult {
@@ -330,24 +360,34 @@ pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportRes
     }
 }
 
-async fn send_results(mut queue: mpsc::Receiver<ReportResult>, frames: Frames) {
+/// A task whose attempt was refused may go to the same sender again. It is told of the refusal first: until then it takes
+/// the task for one that it has.
+async fn send_results(
+    stream: &WorkStream,
+    mut queue: mpsc::Receiver<Recorded>,
+    frames: &Frames,
+) {
     while let Some(first) = queue.recv().await {
-        let mut recorded = vec![first];
+        let mut settled = Vec::from_iter(first.settles);
+        let mut recorded = vec![first.result];
         while recorded.len() < FRAME_RESULTS {
             let Ok(next) = queue.try_recv() else {
                 break;
             };
-            recorded.push(next);
+            settled.extend(next.settles);
+            recorded.push(next.result);
         }
-        if frames
-            .send(Ok(WorkReply {
-                recorded,
-                ..WorkReply::default()
-            }))
-            .await
-            .is_err()
-        {
+        let reply = WorkReply {
+            recorded,
+            ..WorkReply::default()
+        };
+        if frames.send(Ok(reply)).await.is_err() {
             return;
         }
+        let dispatch = &stream.group.dispatch;
+        dispatch.settled(stream.session, stream.number, &settled);
+        stream.settled(settled.len());
     }
+    // The reports have ended; who receives them says so.
+    std::future::pending().await
 }
