@@ -41,10 +41,12 @@ pub enum Mutation {
     StreamOutlivesLeadership,
     /// A leader whose clock is behind its group's time goes by its clock.
     OwnClock,
+    /// A task goes out again before its sender hears that the report about it was refused.
+    TaskBeforeRefusal,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AnswerBeforeFsync,
         Self::BodyBeforeFsync,
         Self::AcceptWithoutMajorityOfBodies,
@@ -64,6 +66,7 @@ impl Mutation {
         Self::KeepLeavingSlots,
         Self::StreamOutlivesLeadership,
         Self::OwnClock,
+        Self::TaskBeforeRefusal,
     ];
 
     pub fn named(name: &str) -> Option<Self> {

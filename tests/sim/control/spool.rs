@@ -247,7 +247,9 @@ impl Control {
                     let (group, session) = (work.group, work.session);
                     let pid = self.pid;
                     sim.detail(|| format!("{pid:?} has {task} back from session {session}"));
-                    self.give_back(group, session, task);
+                    if self.spool(group).latest.get(&session) == Some(&stream) {
+                        self.give_back(group, session, task);
+                    }
                 }
             }
             Frame::Opened | Frame::Tasks { .. } | Frame::Recorded { .. } => {}
@@ -372,8 +374,14 @@ impl Control {
         let pid = self.pid;
         sim.detail(|| format!("{pid:?} report of {task} by session {session}: {told:?}"));
         let rows = &self.groups[&group].rows;
-        if told != Recorded::NotKnown && query::is_before_attempt(rows, task, attempt) {
+        let is_uncounted =
+            told != Recorded::NotKnown && query::is_before_attempt(rows, task, attempt);
+        let is_latest = self.spool(group).latest.get(&session) == Some(&stream);
+        if is_uncounted && is_latest {
             self.give_back(group, session, task);
+            if sim.is(Mutation::TaskBeforeRefusal) {
+                self.dispense(sim, group);
+            }
         }
         let (task, result) = ((task, attempt), told);
         sim.frame(stream, self.pid, Frame::Recorded { task, result });

@@ -15,7 +15,7 @@ use crate::sim::Sim;
 
 const WINDOW: usize = 32;
 const TRY_AGAIN_MS: u64 = 100;
-/// A report that is not answered by then is sent again.
+/// A stream that does not answer a report by then is given up.
 const DEADLINE_MS: u64 = 20_000;
 /// A stream that is not opened by then is given up.
 const OPEN_WITHIN_MS: u64 = 17_000;
@@ -48,8 +48,10 @@ struct Stream {
 struct Waiting {
     report: Rc<Report>,
     attempts: u32,
-    /// When it is sent again.
-    again_at: u64,
+    /// When it is sent, unless it is on its way.
+    send_at: Option<u64>,
+    /// When the stream that it is on its way over is given up.
+    answered_by: u64,
 }
 
 impl Sender {
@@ -65,7 +67,9 @@ impl Sender {
             };
             let is_other = leader.is_some_and(|(leader, _)| leader != stream.leader);
             let is_late = !worker.is_open && sim.now >= stream.began_at + OPEN_WITHIN_MS;
-            if is_other || is_late || self.session != Some(stream.session) {
+            let mut reports = worker.reports.values();
+            let is_silent = reports.any(|w| w.send_at.is_none() && sim.now >= w.answered_by);
+            if is_other || is_late || is_silent || self.session != Some(stream.session) {
                 let id = stream.id;
                 sim.close_stream(id, self.pid);
                 self.stream_broke(sim, id);
@@ -129,7 +133,7 @@ impl Sender {
         worker.is_open = false;
         worker.open_at = sim.now + TRY_AGAIN_MS;
         for waiting in worker.reports.values_mut() {
-            waiting.again_at = 0;
+            waiting.send_at = Some(0);
         }
         if sim.is(Mutation::ReportOnce) {
             let lost = std::mem::take(&mut worker.reports);
@@ -165,7 +169,7 @@ impl Sender {
                 Recorded::Committed | Recorded::Refused => self.settled(group, task),
                 Recorded::NotKnown => {
                     if let Some(waiting) = worker.reports.get_mut(&task) {
-                        waiting.again_at = sim.now + TRY_AGAIN_MS;
+                        waiting.send_at = Some(sim.now + TRY_AGAIN_MS);
                     }
                     self.doubt(sim);
                 }
@@ -198,7 +202,8 @@ impl Sender {
         let waiting = Waiting {
             report: Rc::new(report),
             attempts,
-            again_at: 0,
+            send_at: Some(0),
+            answered_by: 0,
         };
         let attempt = (waiting.report.task, waiting.report.facts.number);
         worker.reports.insert(attempt, waiting);
@@ -211,8 +216,9 @@ impl Sender {
                 continue;
             };
             for waiting in worker.reports.values_mut() {
-                if sim.now >= waiting.again_at {
-                    waiting.again_at = sim.now + DEADLINE_MS;
+                if waiting.send_at.is_some_and(|at| sim.now >= at) {
+                    waiting.send_at = None;
+                    waiting.answered_by = sim.now + DEADLINE_MS;
                     let report = Frame::Report(waiting.report.clone());
                     sim.frame(stream.id, self.pid, report);
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::Raft;
+use openraft::{Raft, ServerState};
 use skein_store::{Batch, TypeConfig};
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,8 +18,10 @@ const ENTRY_BYTES: usize = 1 << 20;
 const ENTRY_COMMANDS: usize = 2048;
 /// Commands that wait for the entry in flight; more hold their callers back.
 const QUEUED: usize = 8192;
-/// openraft 0.9 can forget a pending write of a deposed leader, so every write has a deadline.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// openraft 0.9 can forget a pending write of a deposed leader. One that it has not forgotten is answered by then; what
+/// waits behind it must not wait for the deadline, because this node may lead again.
+const DEPOSED: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProposeError {
@@ -129,19 +131,41 @@ async fn write(
         at: clock::now().0,
         commands,
     };
+    let unknown = |reason: String| Err(ProposeError::Unknown(reason));
+    let deposed = deposed(raft);
     let raft = raft.clone();
     let write = tokio::spawn(async move { raft.client_write(batch).await });
     fail::fail_point!("control-after-propose");
-    match tokio::time::timeout(DEADLINE, write).await {
-        Ok(Ok(Ok(response))) => Ok(response.data.replies),
-        Ok(Ok(Err(error))) if error.forward_to_leader::<openraft::BasicNode>().is_some() => {
+    let written = tokio::select! {
+        written = write => written,
+        () = deposed => return unknown("this node leads no more".to_owned()),
+        () = tokio::time::sleep(DEADLINE) => {
+            return unknown(format!("not committed within {} s", DEADLINE.as_secs()));
+        }
+    };
+    match written {
+        Ok(Ok(response)) => Ok(response.data.replies),
+        Ok(Err(error)) if error.forward_to_leader::<openraft::BasicNode>().is_some() => {
             Err(ProposeError::NotLeader)
         }
-        Ok(Ok(Err(error))) => Err(ProposeError::Unknown(error.to_string())),
-        Ok(Err(error)) => Err(ProposeError::Unknown(error.to_string())),
-        Err(_) => Err(ProposeError::Unknown(format!(
-            "not committed within {} s",
-            DEADLINE.as_secs()
-        ))),
+        Ok(Err(error)) => unknown(error.to_string()),
+        Err(error) => unknown(error.to_string()),
+    }
+}
+
+/// Completes some time after this node ceased to lead the term in which it is now.
+fn deposed(raft: &Raft<TypeConfig>) -> impl Future<Output = ()> + use<> {
+    let mut metrics = raft.metrics();
+    let term = metrics.borrow().current_term;
+    async move {
+        let leads_no_more = metrics
+            .wait_for(|now| now.current_term != term || now.state != ServerState::Leader)
+            .await
+            .is_ok();
+        match leads_no_more {
+            true => tokio::time::sleep(DEPOSED).await,
+            // The group has stopped, and the write says so.
+            false => std::future::pending().await,
+        }
     }
 }

@@ -232,9 +232,9 @@ impl Dispatch {
     /// A session has come to an end with these attempts, over this stream. Where one was not counted, the task waits where
     /// it did.
     pub fn settled(&self, session: SessionId, stream: u64, attempts: &[(TaskId, u32)]) {
-        let uncounted = attempts.iter().filter(|(task, attempt)| {
-            query::is_before_attempt(&self.reader, *task, *attempt)
-        });
+        let uncounted = attempts
+            .iter()
+            .filter(|(task, attempt)| query::is_before_attempt(&self.reader, *task, *attempt));
         let uncounted: Vec<TaskId> = uncounted.map(|(task, _)| *task).collect();
         if !uncounted.is_empty() {
             self.give_back(session, stream, &uncounted);

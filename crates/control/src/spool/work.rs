@@ -362,11 +362,7 @@ pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportRes
 
 /// A task whose attempt was refused may go to the same sender again. It is told of the refusal first: until then it takes
 /// the task for one that it has.
-async fn send_results(
-    stream: &WorkStream,
-    mut queue: mpsc::Receiver<Recorded>,
-    frames: &Frames,
-) {
+async fn send_results(stream: &WorkStream, mut queue: mpsc::Receiver<Recorded>, frames: &Frames) {
     while let Some(first) = queue.recv().await {
         let mut settled = Vec::from_iter(first.settles);
         let mut recorded = vec![first.result];

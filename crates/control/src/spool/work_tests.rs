@@ -8,7 +8,7 @@ use skein_model::mail::{BodyRef, BodyType};
 use skein_model::spool::{Accept, Command, NewTask, Outcome, Report, TaskRow, Verdict};
 use skein_model::{
     Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, Notify, Priority, QueueId, Recipient,
-    Reply, SessionId, Slot, TaskId, UnixMs, codec,
+    Reply, SessionId, Slot, TaskId, codec,
 };
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
@@ -91,7 +91,7 @@ fn deferred(session: SessionId, epoch: Epoch) -> Bytes {
         epoch,
         facts: AttemptFacts {
             number: 1,
-            queue: QueueId([0; 16]),
+            queue: QueueId(0),
             domain: Domain::new("b.test"),
             site: String::new(),
             source: None,

@@ -1,5 +1,6 @@
 //! Nodes of the release build, each with one listener and a smarthost.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -59,8 +60,11 @@ impl Spawned {
     pub fn start(dir: &Path, ports: Ports, config: &str) -> Result<Self> {
         let path = dir.join("skein.toml");
         std::fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
+        // Beside the table that the benchmark prints, it would be in the way.
+        let log = dir.join("skein.log");
+        let log = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut command = Command::new(target_dir()?.join("release/skein"));
-        command.arg("serve").arg("--config").arg(&path);
+        command.arg("serve").arg("--config").arg(&path).stderr(log);
         let began = Instant::now();
         Ok(Self {
             ports,
