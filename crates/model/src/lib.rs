@@ -21,6 +21,7 @@ pub mod retry;
 pub mod rows;
 pub mod spool;
 pub mod time;
+pub mod warmup;
 
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};

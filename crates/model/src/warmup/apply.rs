@@ -1,0 +1,298 @@
+//! How commands change the rows of warm-ups.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::command::{Command, Granted, Order, Refusal, Report, Response, Target};
+use super::row::{Phase, Row, What};
+use super::schedule::Plan;
+use super::{spread, status};
+use crate::codec;
+use crate::rows::{ReadRows, Rows};
+use crate::time::UnixMs;
+
+/// 250 IPs at 40 providers. Senders read them all, and a row has about 2 kB at most, or 6 kB with the longest table.
+const ROWS_MAX: usize = 10_000;
+/// Names stand in keys and tables.
+const PROVIDER_BYTES_MAX: usize = 64;
+const WHO_BYTES_MAX: usize = 64;
+/// A sentence or two.
+const WHY_BYTES_MAX: usize = 256;
+
+const TAG: &[u8] = b"W";
+
+fn key(target: &Target) -> Vec<u8> {
+    let ip = match target.ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    [TAG, &ip.octets(), target.provider.as_bytes()].concat()
+}
+
+fn read_key(key: &[u8]) -> Option<Target> {
+    let (ip, provider) = key.strip_prefix(TAG)?.split_first_chunk::<16>()?;
+    Some(Target {
+        ip: Ipv6Addr::from(*ip).to_canonical(),
+        provider: String::from_utf8_lossy(provider).into_owned(),
+    })
+}
+
+fn read(bytes: &[u8]) -> Row {
+    match codec::decode(bytes) {
+        Ok(row) => row,
+        Err(error) => panic!(
+            "the state of warm-ups cannot be trusted: {error}: {}",
+            error.source
+        ),
+    }
+}
+
+/// The warm-up of an IP at a provider, if it ever had one.
+pub fn row(rows: &(impl ReadRows + ?Sized), target: &Target) -> Option<Row> {
+    rows.get(&key(target)).map(|bytes| read(&bytes))
+}
+
+/// All warm-ups, in the order of their IPs.
+pub fn rows(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<Target, Row> {
+    let mut found = BTreeMap::new();
+    rows.scan(TAG, &[], &mut |key, value| {
+        found.extend(read_key(key).map(|target| (target, read(value))));
+        true
+    });
+    found
+}
+
+fn is_full(rows: &(impl ReadRows + ?Sized)) -> bool {
+    let mut count = 0;
+    rows.scan(TAG, &[], &mut |_, _| {
+        count += 1;
+        count < ROWS_MAX
+    });
+    count >= ROWS_MAX
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    let fits = text.floor_char_boundary(bytes_max);
+    text[..fits].to_owned()
+}
+
+/// Applies one command at the group's time.
+pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
+    let result = match command {
+        Command::Grant { target, want } => {
+            return Response::Granted(grant(rows, at, target, *want));
+        }
+        Command::Record { target, report } => {
+            record(rows, at, target, report);
+            Ok(())
+        }
+        Command::Start {
+            target,
+            plan,
+            stage,
+            order,
+        } => start(rows, at, target, plan, *stage, order),
+        Command::Replan {
+            target,
+            plan,
+            order,
+        } => change(rows, at, target, |row| replan(row, plan, order)),
+        Command::Pause {
+            target,
+            is_sending,
+            order,
+        } => change(rows, at, target, |row| pause(row, *is_sending, order)),
+        Command::Resume { target, order } => change(rows, at, target, |row| resume(row, order)),
+        Command::Skip {
+            target,
+            stage,
+            order,
+        } => change(rows, at, target, |row| skip(row, *stage, order)),
+        Command::Stop { target, order } => change(rows, at, target, |row| stop(row, order)),
+        Command::Forget(target) => forget(rows, at, target),
+    };
+    match result {
+        Ok(()) => Response::Done,
+        Err(refusal) => Response::Refused(refusal),
+    }
+}
+
+fn put<R: Rows>(rows: &mut R, target: &Target, row: &Row) {
+    rows.put(key(target), codec::encode(row));
+}
+
+fn note(row: &mut Row, what: What, order: &Order) {
+    let who = cut(&order.who, WHO_BYTES_MAX);
+    row.note(what, Some(who), cut(&order.why, WHY_BYTES_MAX));
+}
+
+fn change<R: Rows>(
+    rows: &mut R,
+    at: UnixMs,
+    target: &Target,
+    change: impl FnOnce(&mut Row) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut row = row(rows, target).ok_or(Refusal::NoWarmup)?;
+    row.roll(at);
+    change(&mut row)?;
+    put(rows, target, &row);
+    Ok(())
+}
+
+fn start<R: Rows>(
+    rows: &mut R,
+    at: UnixMs,
+    target: &Target,
+    plan: &Plan,
+    stage: u16,
+    order: &Order,
+) -> Result<(), Refusal> {
+    if !(1..=PROVIDER_BYTES_MAX).contains(&target.provider.len()) {
+        return Err(Refusal::BadProvider);
+    }
+    plan.check().map_err(Refusal::BadPlan)?;
+    if stage >= plan.stages() {
+        return Err(Refusal::NoStage);
+    }
+    let mut row = match row(rows, target) {
+        Some(mut row) => {
+            row.roll(at);
+            if !row.phase.is_over() {
+                return Err(Refusal::IsRunning);
+            }
+            row
+        }
+        None if is_full(rows) => return Err(Refusal::TooMany),
+        None => Row::new(plan.clone(), at),
+    };
+    row.plan = plan.clone();
+    row.phase = Phase::Running;
+    row.stage = stage;
+    row.held_days = 0;
+    row.active = None;
+    row.spread = None;
+    note(&mut row, What::Started, order);
+    put(rows, target, &row);
+    Ok(())
+}
+
+fn replan(row: &mut Row, plan: &Plan, order: &Order) -> Result<(), Refusal> {
+    plan.check().map_err(Refusal::BadPlan)?;
+    row.plan = plan.clone();
+    row.stage = row.stage.min(plan.stages() - 1);
+    // The day may be longer or shorter now.
+    row.roll(row.now);
+    row.spread = None;
+    note(row, What::Replanned, order);
+    Ok(())
+}
+
+fn pause(row: &mut Row, is_sending: bool, order: &Order) -> Result<(), Refusal> {
+    if row.phase.is_over() {
+        return Err(Refusal::IsOver);
+    }
+    row.phase = Phase::Paused { is_sending };
+    note(row, What::Paused, order);
+    Ok(())
+}
+
+fn resume(row: &mut Row, order: &Order) -> Result<(), Refusal> {
+    let Phase::Paused { .. } = row.phase else {
+        return Err(Refusal::NotPaused);
+    };
+    row.phase = Phase::Running;
+    row.held_days = 0;
+    note(row, What::Resumed, order);
+    Ok(())
+}
+
+fn skip(row: &mut Row, stage: u16, order: &Order) -> Result<(), Refusal> {
+    if row.phase.is_over() {
+        return Err(Refusal::IsOver);
+    }
+    if stage >= row.plan.stages() {
+        return Err(Refusal::NoStage);
+    }
+    row.stage = stage;
+    row.held_days = 0;
+    note(row, What::Skipped, order);
+    Ok(())
+}
+
+fn stop(row: &mut Row, order: &Order) -> Result<(), Refusal> {
+    if row.phase == Phase::Stopped {
+        return Ok(());
+    }
+    row.phase = Phase::Stopped;
+    note(row, What::Stopped, order);
+    Ok(())
+}
+
+fn forget<R: Rows>(rows: &mut R, at: UnixMs, target: &Target) -> Result<(), Refusal> {
+    let mut row = row(rows, target).ok_or(Refusal::NoWarmup)?;
+    row.roll(at);
+    if !row.phase.is_over() {
+        return Err(Refusal::IsRunning);
+    }
+    if row.counts.granted > 0 {
+        return Err(Refusal::HadMail);
+    }
+    rows.delete(key(target));
+    Ok(())
+}
+
+fn grant<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, want: u64) -> Granted {
+    let Some(mut row) = row(rows, target) else {
+        return Granted {
+            count: want,
+            day: None,
+            next_at: None,
+        };
+    };
+    row.roll(at);
+    let count = match row.budget() {
+        None => want,
+        Some(budget) => {
+            let ready = spread::ready(&row, budget, row.now);
+            let count = want.min(ready);
+            if count > 0 {
+                let at = row.now;
+                let ahead = ready - count;
+                row.spread = Some(spread::Spread { at, ahead });
+            }
+            count
+        }
+    };
+    row.counts.granted = row.counts.granted.saturating_add(count);
+    put(rows, target, &row);
+    let next_at = (count < want).then(|| status::next_at(&row, row.now));
+    Granted {
+        count,
+        day: Some(row.day),
+        next_at: next_at.flatten(),
+    }
+}
+
+fn record<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, report: &Report) {
+    let Some(mut row) = row(rows, target) else {
+        return;
+    };
+    row.roll(at);
+    if report.day == row.day {
+        // A report that is told twice counts for no more than was granted.
+        let mut room = match row.budget() {
+            None => u64::MAX,
+            Some(_) => row.counts.granted.saturating_sub(row.counts.attempts()),
+        };
+        let mut add = |count: &mut u64, more: u64| {
+            let more = more.min(room);
+            room -= more;
+            *count = count.saturating_add(more);
+        };
+        // What is bad is heard first.
+        add(&mut row.counts.bounced, report.bounced);
+        add(&mut row.counts.deferred, report.deferred);
+        add(&mut row.counts.delivered, report.delivered);
+    }
+    put(rows, target, &row);
+}
