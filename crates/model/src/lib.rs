@@ -5,6 +5,7 @@
 //! chance are arguments, so the same code runs in a node, in a property test and in a simulation.
 
 pub mod absence;
+pub mod automation;
 pub mod disk;
 pub mod dispense;
 pub mod doctor;

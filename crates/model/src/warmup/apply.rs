@@ -15,9 +15,6 @@ use crate::time::UnixMs;
 const ROWS_MAX: usize = 10_000;
 /// Names stand in keys and tables.
 const PROVIDER_BYTES_MAX: usize = 64;
-const WHO_BYTES_MAX: usize = 64;
-/// A sentence or two.
-const WHY_BYTES_MAX: usize = 256;
 
 const TAG: &[u8] = b"W";
 
@@ -71,11 +68,6 @@ fn is_full(rows: &(impl ReadRows + ?Sized)) -> bool {
     count >= ROWS_MAX
 }
 
-fn cut(text: &str, bytes_max: usize) -> String {
-    let fits = text.floor_char_boundary(bytes_max);
-    text[..fits].to_owned()
-}
-
 /// Applies one command at the group's time.
 pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     let result = match command {
@@ -122,8 +114,8 @@ fn put<R: Rows>(rows: &mut R, target: &Target, row: &Row) {
 }
 
 fn note(row: &mut Row, what: What, order: &Order) {
-    let who = cut(&order.who, WHO_BYTES_MAX);
-    row.note(what, Some(who), cut(&order.why, WHY_BYTES_MAX));
+    let Order { who, why } = order.bounded();
+    row.note(what, Some(who), why);
 }
 
 fn change<R: Rows>(

@@ -18,13 +18,28 @@ pub struct Target {
     pub provider: String,
 }
 
-/// An operator's reason. Longer texts are cut.
+/// Who gave an order, and why. Longer texts are cut.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Order {
     #[n(0)]
     pub who: String,
     #[n(1)]
     pub why: String,
+}
+
+impl Order {
+    const WHO_BYTES_MAX: usize = 64;
+    /// A sentence or two.
+    const WHY_BYTES_MAX: usize = 256;
+
+    #[must_use]
+    pub fn bounded(&self) -> Self {
+        let cut = |text: &str, bytes_max| text[..text.floor_char_boundary(bytes_max)].to_owned();
+        Self {
+            who: cut(&self.who, Self::WHO_BYTES_MAX),
+            why: cut(&self.why, Self::WHY_BYTES_MAX),
+        }
+    }
 }
 
 /// What became of attempts that were granted on a day.

@@ -1,0 +1,87 @@
+//! What the cluster does by itself when providers complain, and what operators hold back by hand.
+//!
+//! Senders match replies against the rules of a provider and tell what matched; the meta group counts for the whole
+//! cluster. A rule whose threshold is reached is in force for one scope, such as an IP at a site. When it ends, the limit
+//! climbs back in steps. Rows change by [`apply`] only, at the group's time, which never goes back; what is in force at
+//! any time follows from the rows.
+//!
+//! | key | value |
+//! |---|---|
+//! | `X` [`RuleAt`] | [`Force`]: the rule is in force there, or its limit climbs back |
+//! | `Y` [`RuleAt`] | [`CountRow`](count::CountRow): matches that have not reached the threshold |
+//! | `V` time, [`RuleAt`] | nothing: the order in which counts were last added to |
+//! | `U` | the number of counts |
+//! | `H` [`Selector`] | [`Hold`](suspension::Hold): what an operator suspended |
+
+mod apply;
+mod command;
+mod count;
+mod effect;
+mod force;
+mod rule;
+mod store;
+mod suspension;
+
+pub use apply::{Rules, apply};
+pub use command::{Command, Event, Match, Outcome, Refusal, Response, Subject, What};
+pub use effect::{Effect, Forces, Limits, Path, forces};
+pub use force::{Force, IN_ONE_GO_MAX, Phase, STEPS};
+pub use rule::{Action, BadRule, Rate, Rule, RuleAt, Scope, ScopeKind, THRESHOLD_MAX};
+pub use suspension::{Selector, Suspension, Suspensions, TaskFacts, suspensions};
+
+use crate::rows::ReadRows;
+use crate::time::UnixMs;
+
+/// Something that is in force, or climbs back from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    pub subject: Subject,
+    pub phase: Phase,
+    /// The reply that made it, or the operator's reason.
+    pub why: String,
+    pub who: Option<String>,
+    pub from: UnixMs,
+    /// When it ends; the climb back comes after that.
+    pub until: UnixMs,
+}
+
+/// Everything that is in force at a time: what rules did, then what operators did.
+pub fn in_force(rows: &(impl ReadRows + ?Sized), now: UnixMs) -> Vec<InForce> {
+    let by_rules = force::all(rows).into_iter().map(|(at, force)| InForce {
+        phase: force.phase(now),
+        subject: Subject::Rule {
+            action: force.action,
+            at,
+        },
+        why: force.why,
+        who: None,
+        from: force.from,
+        until: force.until,
+    });
+    let by_hand = suspension::all(rows).into_iter().map(|one| InForce {
+        phase: match one.is_in_force(now) {
+            true => Phase::InForce,
+            false => Phase::Over,
+        },
+        subject: Subject::ByHand(one.selector),
+        why: one.why,
+        who: Some(one.who),
+        from: one.from,
+        until: one.until,
+    });
+    let all = by_rules.chain(by_hand);
+    all.filter(|one| one.phase != Phase::Over).collect()
+}
+
+/// When a [`Command::Tick`] is due: the next moment at which something changes by itself.
+pub fn next_due(rows: &(impl ReadRows + ?Sized)) -> Option<UnixMs> {
+    let forces = force::all(rows);
+    let by_rules = forces.values().map(Force::next_change);
+    let by_hand = suspension::all(rows).into_iter().map(|one| one.until);
+    by_rules.chain(by_hand).min()
+}
+
+#[cfg(test)]
+mod hold_tests;
+#[cfg(test)]
+mod tests;

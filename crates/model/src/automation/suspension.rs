@@ -1,0 +1,174 @@
+//! Mail that an operator holds back.
+
+use minicbor::{Decode, Encode};
+
+use super::store::{key, put, scan};
+use crate::rows::{ReadRows, Rows};
+use crate::time::{DurationMs, UnixMs};
+
+/// Each task is compared with all of them.
+pub(super) const SUSPENSIONS_MAX: usize = 1_000;
+/// Mail is older than any retry policy allows by then.
+pub(super) const LASTS_MAX: DurationMs = DurationMs::from_secs(30 * 24 * 3600);
+/// RFC 1035 2.3.4; other names are shorter.
+const NAME_BYTES_MAX: usize = 255;
+
+const HOLD: u8 = b'H';
+
+/// The mail for which all of this holds that is said here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Selector {
+    #[n(0)]
+    pub tenant: Option<String>,
+    /// Of the recipients.
+    #[n(1)]
+    pub domain: Option<String>,
+    #[n(2)]
+    pub site: Option<String>,
+    #[n(3)]
+    pub provider: Option<String>,
+    #[n(4)]
+    pub pool: Option<String>,
+    #[n(5)]
+    pub campaign: Option<String>,
+}
+
+/// What a selector is compared with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskFacts<'a> {
+    pub tenant: &'a str,
+    /// In lower case, as [`Domain`](crate::Domain) has it.
+    pub domain: &'a str,
+    pub site: &'a str,
+    pub provider: Option<&'a str>,
+    pub pool: &'a str,
+    pub campaign: Option<&'a str>,
+}
+
+impl Selector {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let Self {
+            tenant,
+            domain,
+            site,
+            provider,
+            pool,
+            campaign,
+        } = self;
+        let names = [tenant, domain, site, provider, pool, campaign];
+        names.into_iter().flatten()
+    }
+
+    /// Something is said, and nothing that is too long.
+    pub fn is_valid(&self) -> bool {
+        let mut names = self.names();
+        let is_name = |name: &String| (1..=NAME_BYTES_MAX).contains(&name.len());
+        self.names().count() > 0 && names.all(is_name)
+    }
+
+    #[must_use]
+    pub(super) fn normalised(&self) -> Self {
+        let lower = |name: &String| crate::Domain::new(name).as_str().to_owned();
+        Self {
+            domain: self.domain.as_ref().map(lower),
+            ..self.clone()
+        }
+    }
+
+    pub fn covers(&self, task: &TaskFacts<'_>) -> bool {
+        let fits = |wanted: &Option<String>, fact: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == fact
+        };
+        fits(&self.tenant, Some(task.tenant))
+            && fits(&self.domain, Some(task.domain))
+            && fits(&self.site, Some(task.site))
+            && fits(&self.provider, task.provider)
+            && fits(&self.pool, Some(task.pool))
+            && fits(&self.campaign, task.campaign)
+    }
+}
+
+/// The value of a row whose key is the selector.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hold {
+    #[n(0)]
+    pub who: String,
+    #[n(1)]
+    pub why: String,
+    #[n(2)]
+    pub from: UnixMs,
+    #[n(3)]
+    pub until: UnixMs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    pub selector: Selector,
+    pub who: String,
+    pub why: String,
+    pub from: UnixMs,
+    pub until: UnixMs,
+}
+
+impl Suspension {
+    pub fn is_in_force(&self, at: UnixMs) -> bool {
+        (self.from..self.until).contains(&at)
+    }
+}
+
+pub(super) fn all(rows: &(impl ReadRows + ?Sized)) -> Vec<Suspension> {
+    let found = scan(rows, HOLD).into_iter();
+    let suspension = |(selector, hold): (Selector, Hold)| Suspension {
+        selector,
+        who: hold.who,
+        why: hold.why,
+        from: hold.from,
+        until: hold.until,
+    };
+    found.map(suspension).collect()
+}
+
+pub(super) fn set<R: Rows>(rows: &mut R, one: &Suspension) {
+    let hold = Hold {
+        who: one.who.clone(),
+        why: one.why.clone(),
+        from: one.from,
+        until: one.until,
+    };
+    put(rows, key(HOLD, &one.selector), &hold);
+}
+
+pub(super) fn delete<R: Rows>(rows: &mut R, selector: &Selector) {
+    rows.delete(key(HOLD, selector));
+}
+
+/// All suspensions as of one state of the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Suspensions(Vec<Suspension>);
+
+pub fn suspensions(rows: &(impl ReadRows + ?Sized)) -> Suspensions {
+    Suspensions(all(rows))
+}
+
+impl Suspensions {
+    /// The suspension that holds a task at a time, which may be to come: the answer is that of the time that is asked
+    /// about, whenever it is asked. Of several, the one that lasts longest.
+    pub fn is_held(&self, task: &TaskFacts<'_>, at: UnixMs) -> Option<&Suspension> {
+        let holding = self.0.iter();
+        let holding = holding.filter(|one| one.is_in_force(at) && one.selector.covers(task));
+        holding.reduce(|longest, one| match one.until > longest.until {
+            true => one,
+            false => longest,
+        })
+    }
+
+    /// The first time from this one on at which nothing holds the task.
+    pub fn free_at(&self, task: &TaskFacts<'_>, from: UnixMs) -> UnixMs {
+        let mut at = from;
+        // Each holds until a later time, so each is met once at most.
+        while let Some(one) = self.is_held(task, at) {
+            at = one.until;
+        }
+        at
+    }
+}
