@@ -8,10 +8,10 @@
 //! | key | value |
 //! |---|---|
 //! | `X` [`RuleAt`] | [`Force`]: the rule is in force there, or its limit climbs back |
-//! | `Y` [`RuleAt`] | [`CountRow`](count::CountRow): matches that have not reached the threshold |
+//! | `Y` [`RuleAt`] | `CountRow`: matches that have not reached the threshold |
 //! | `V` time, [`RuleAt`] | nothing: the order in which counts were last added to |
 //! | `U` | the number of counts |
-//! | `H` [`Selector`] | [`Hold`](suspension::Hold): what an operator suspended |
+//! | `H` [`Selector`] | `Hold`: what an operator suspended |
 
 mod apply;
 mod command;
@@ -81,6 +81,10 @@ pub fn next_due(rows: &(impl ReadRows + ?Sized)) -> Option<UnixMs> {
     by_rules.chain(by_hand).min()
 }
 
+#[cfg(test)]
+mod bound_tests;
+#[cfg(test)]
+mod climb_tests;
 #[cfg(test)]
 mod hold_tests;
 #[cfg(test)]

@@ -1,17 +1,17 @@
 use proptest::prelude::*;
 
-use super::count::{COUNTS_MAX, number};
+use super::count::number;
 use super::*;
 use crate::rows::MemoryRows;
 use crate::time::{DurationMs, UnixMs};
 use crate::warmup::Order;
 
-const SECOND: u64 = 1000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
-const START: u64 = 1_708_905_600_000;
+pub(super) const SECOND: u64 = 1000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+pub(super) const START: u64 = 1_708_905_600_000;
 
-const NORMAL: Limits = Limits {
+pub(super) const NORMAL: Limits = Limits {
     connections: 20,
     rate: Some(Rate {
         count: 100,
@@ -26,7 +26,7 @@ pub(super) fn order() -> Order {
     }
 }
 
-fn rule(threshold: u32, action: Action) -> Rule {
+pub(super) fn rule(threshold: u32, action: Action) -> Rule {
     Rule {
         threshold,
         window: DurationMs(HOUR),
@@ -36,7 +36,7 @@ fn rule(threshold: u32, action: Action) -> Rule {
     }
 }
 
-fn reply(rule: u16) -> Match {
+pub(super) fn reply(rule: u16) -> Match {
     Match {
         provider: "yahoo".to_owned(),
         rule,
@@ -48,7 +48,7 @@ fn reply(rule: u16) -> Match {
     }
 }
 
-fn path() -> Path<'static> {
+pub(super) fn path() -> Path<'static> {
     Path {
         ip: [192, 0, 2, 1].into(),
         site: "yahoo",
@@ -57,41 +57,41 @@ fn path() -> Path<'static> {
     }
 }
 
-struct World {
-    rows: MemoryRows,
-    rules: Rules,
+pub(super) struct World {
+    pub(super) rows: MemoryRows,
+    pub(super) rules: Rules,
 }
 
 impl World {
-    fn new(rules: Vec<Rule>) -> Self {
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
         Self {
             rows: MemoryRows::default(),
             rules: Rules::from([("yahoo".to_owned(), rules)]),
         }
     }
 
-    fn apply(&mut self, at: u64, command: &Command) -> Outcome {
+    pub(super) fn apply(&mut self, at: u64, command: &Command) -> Outcome {
         apply(&mut self.rows, UnixMs(at), &self.rules, command)
     }
 
     /// What happened.
-    fn hear(&mut self, at: u64, one: Match) -> Vec<What> {
+    pub(super) fn hear(&mut self, at: u64, one: Match) -> Vec<What> {
         let outcome = self.apply(at, &Command::Matches(vec![one]));
         assert_eq!(outcome.response, Response::Done);
         outcome.events.iter().map(|event| event.what).collect()
     }
 
-    fn tick(&mut self, at: u64) -> Vec<What> {
+    pub(super) fn tick(&mut self, at: u64) -> Vec<What> {
         let events = self.apply(at, &Command::Tick).events;
         events.iter().map(|event| event.what).collect()
     }
 
-    fn limits(&self, at: u64) -> Limits {
+    pub(super) fn limits(&self, at: u64) -> Limits {
         let forces = forces(&self.rows);
         forces.effect(&path(), UnixMs(at), NORMAL).limits
     }
 
-    fn suspended_until(&self, at: u64) -> Option<UnixMs> {
+    pub(super) fn suspended_until(&self, at: u64) -> Option<UnixMs> {
         let forces = forces(&self.rows);
         forces.effect(&path(), UnixMs(at), NORMAL).suspended_until
     }
@@ -193,113 +193,6 @@ fn matches_meanwhile_move_the_end_but_not_beyond_a_day() {
 }
 
 #[test]
-fn limits_climb_back_in_ten_steps() {
-    let per_minute = |count| {
-        let per = DurationMs(MINUTE);
-        Some(Rate { count, per })
-    };
-    let all_rate = NORMAL.rate;
-    // By tenths of the hour after the end, from the last moment before it on.
-    let connections = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 20];
-    let suspended = [20, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20];
-    let rates = [
-        10, 609, 1208, 1807, 2406, 3005, 3604, 4203, 4802, 5401, 6000,
-    ];
-    let mut of_rate: Vec<Limits> = rates
-        .map(|count| Limits {
-            rate: per_minute(count),
-            ..NORMAL
-        })
-        .into();
-    // The last step is the normal limit, in whatever words.
-    of_rate[10] = NORMAL;
-    of_rate.push(NORMAL);
-    let of_connections = |counts: [u32; 12]| -> Vec<Limits> {
-        let rate = all_rate;
-        counts
-            .map(|connections| Limits { connections, rate })
-            .into()
-    };
-    let low = Rate {
-        count: 10,
-        per: DurationMs(MINUTE),
-    };
-    for (action, expected) in [
-        (Action::Connections(1), of_connections(connections)),
-        (Action::Suspend, of_connections(suspended)),
-        (Action::RestIp, of_connections(suspended)),
-        (Action::Bounce, vec![NORMAL; 12]),
-        (Action::Rate(low), of_rate),
-    ] {
-        let mut world = World::new(vec![rule(1, action)]);
-        world.hear(START, reply(0));
-        for (n, expected) in (0..).zip(expected) {
-            let at = START + HOUR + n * HOUR / 10 - HOUR / 10;
-            let at = if n == 0 { START + HOUR - 1 } else { at };
-            assert_eq!(world.limits(at), expected, "{action} {n}");
-        }
-    }
-}
-
-#[test]
-fn each_step_is_at_least_one_and_needs_no_normal_rate() {
-    let low = Rate {
-        count: 2,
-        per: DurationMs(MINUTE),
-    };
-    let mut world = World::new(vec![
-        rule(1, Action::Connections(1)),
-        rule(1, Action::Rate(low)),
-    ]);
-    world.hear(START, reply(0));
-    world.hear(START, reply(1));
-    let forces = forces(&world.rows);
-    let few = Limits {
-        connections: 3,
-        rate: None,
-    };
-    for (minutes, connections, count) in [
-        (59, 1, Some(2)),
-        (60, 2, Some(4)),
-        (66, 3, Some(6)),
-        (114, 3, Some(22)),
-        (120, 3, None),
-    ] {
-        let effect = forces.effect(&path(), UnixMs(START + minutes * MINUTE), few);
-        let rate = count.map(|count| Rate { count, ..low });
-        assert_eq!(effect.limits, Limits { connections, rate }, "{minutes}");
-    }
-}
-
-#[test]
-fn time_alone_tells_every_step_once() {
-    let mut world = World::new(vec![
-        rule(1, Action::Connections(1)),
-        rule(1, Action::Bounce),
-    ]);
-    world.hear(START, reply(0));
-    world.hear(START, reply(1));
-    let mut told = Vec::new();
-    while let Some(due) = next_due(&world.rows) {
-        assert_eq!(world.tick(due.0 - 1), []);
-        let mut changes = world.tick(due.0);
-        assert!(!changes.is_empty(), "something was due");
-        assert_eq!(world.tick(due.0), []);
-        told.append(&mut changes);
-    }
-    // The connections come before: their scope and number are the lower ones.
-    let mut expected: Vec<What> = (1..=STEPS).map(What::Climbs).collect();
-    expected.insert(1, What::Ended);
-    expected.push(What::Ended);
-    assert_eq!(told, expected);
-    assert_eq!(in_force(&world.rows, UnixMs(START)), []);
-    // A leader that was away tells of the latest only.
-    world.hear(START, reply(0));
-    assert_eq!(world.tick(START + HOUR + 55 * MINUTE), [What::Climbs(10)]);
-    assert_eq!(world.tick(START + 5 * HOUR), [What::Ended]);
-}
-
-#[test]
 fn the_strictest_of_all_applies() {
     let of_tenant = Rule {
         scope: ScopeKind::Tenant,
@@ -370,39 +263,6 @@ fn an_operator_lifts_what_a_rule_did() {
 }
 
 #[test]
-fn what_is_no_match_is_passed_over() {
-    let bad = Rule {
-        lasts: DurationMs(0),
-        ..rule(1, Action::Suspend)
-    };
-    let mut world = World::new(vec![rule(1, Action::Suspend), bad]);
-    let of_site = |site: &str| Match {
-        site: site.to_owned(),
-        ..reply(0)
-    };
-    let unknown = Match {
-        provider: "none".to_owned(),
-        ..reply(0)
-    };
-    for one in [
-        reply(1),
-        reply(2),
-        unknown,
-        of_site(""),
-        of_site(&"s".repeat(256)),
-    ] {
-        assert_eq!(world.hear(START, one.clone()), [], "{one:?}");
-    }
-    assert_eq!(world.rows, MemoryRows::default());
-    let long = Match {
-        reply: "é".repeat(2000),
-        ..reply(0)
-    };
-    let events = world.apply(START, &Command::Matches(vec![long])).events;
-    assert_eq!(events[0].why.len(), 512);
-}
-
-#[test]
 fn a_rule_that_was_changed_is_counted_anew() {
     let mut world = World::new(vec![rule(2, Action::Suspend)]);
     world.hear(START, reply(0));
@@ -410,71 +270,6 @@ fn a_rule_that_was_changed_is_counted_anew() {
     world.rules.insert("yahoo".to_owned(), changed);
     assert_eq!(world.hear(START, reply(0)), []);
     assert_eq!(world.hear(START, reply(0)), [What::Began]);
-}
-
-#[test]
-fn of_too_many_counts_the_oldest_goes() {
-    let mut world = World::new(vec![rule(2, Action::Suspend)]);
-    let of_site = |n: u64| Match {
-        site: format!("site{n}"),
-        ..reply(0)
-    };
-    let matches = (0..COUNTS_MAX).map(of_site).collect();
-    world.apply(START, &Command::Matches(matches));
-    // The first site's was added to since, so it is the second's that goes... but its second match brings it into force.
-    let three = Rule {
-        threshold: 3,
-        ..rule(3, Action::Suspend)
-    };
-    let mut slow = World::new(vec![three]);
-    let matches = (0..COUNTS_MAX).map(of_site).collect();
-    slow.apply(START, &Command::Matches(matches));
-    slow.hear(START + 1, of_site(0));
-    slow.hear(START + 2, of_site(COUNTS_MAX));
-    assert_eq!(number(&slow.rows), COUNTS_MAX);
-    assert_eq!(slow.hear(START + 3, of_site(0)), [What::Began]);
-
-    world.tick(START + 23 * HOUR);
-    assert_eq!(number(&world.rows), COUNTS_MAX);
-    world.tick(START + 24 * HOUR);
-    assert_eq!(number(&world.rows), 0, "no window reaches back a day");
-    let nothing = world.rows.0.keys().filter(|key| key[0] != b'U');
-    assert_eq!(nothing.count(), 0);
-}
-
-#[test]
-fn of_too_many_in_force_the_one_that_ends_first_gives_way() {
-    let mut world = World::new(vec![rule(1, Action::Suspend)]);
-    let of_site = |n: usize| Match {
-        site: format!("site{n}"),
-        ..reply(0)
-    };
-    world.hear(START, of_site(0));
-    // One command each would look at all of them each time.
-    for n in 1..force::FORCES_MAX {
-        let at = one_in_force(n);
-        let mut force = Force::new(&rule(1, Action::Suspend), UnixMs(START + 1), "");
-        force.until = UnixMs(START + 2 * HOUR);
-        force::set(&mut world.rows, &at, &force);
-    }
-    assert_eq!(
-        world.hear(START + 2, of_site(9_999)),
-        [What::GaveWay, What::Began]
-    );
-    let left = force::all(&world.rows);
-    assert_eq!(left.len(), force::FORCES_MAX);
-    assert!(!left.contains_key(&one_in_force(0)));
-}
-
-fn one_in_force(n: usize) -> RuleAt {
-    RuleAt {
-        scope: Scope::IpSite {
-            ip: [192, 0, 2, 1].into(),
-            site: format!("site{n}"),
-        },
-        provider: "yahoo".to_owned(),
-        rule: 0,
-    }
 }
 
 proptest! {
@@ -509,32 +304,5 @@ proptest! {
             }
             prop_assert!(number(&world.rows) <= 1);
         }
-    }
-
-    /// On the way back no limit ever falls, and none is above the normal one.
-    #[test]
-    fn a_climb_only_rises(low in 1u32..50, normal in 1u32..50, per in 1u64..7200) {
-        let rate = Rate { count: low, per: DurationMs(per * SECOND) };
-        let rules = vec![rule(1, Action::Connections(low)), rule(1, Action::Rate(rate))];
-        let mut world = World::new(rules);
-        world.hear(START, reply(0));
-        world.hear(START, reply(1));
-        let forces = forces(&world.rows);
-        let usual = Rate { count: normal, per: DurationMs(MINUTE) };
-        let normal = Limits { connections: normal, rate: Some(usual) };
-        let mut before: Option<Limits> = None;
-        for minute in 0..130 {
-            let now = forces.effect(&path(), UnixMs(START + minute * MINUTE), normal).limits;
-            let rate = now.rate.expect("there is a normal one");
-            prop_assert!(now.connections >= 1 && now.connections <= normal.connections);
-            prop_assert!(!usual.is_below(rate));
-            if let Some(before) = before {
-                prop_assert!(now.connections >= before.connections);
-                let rate_before = before.rate.expect("there is a normal one");
-                prop_assert!(!rate.is_below(rate_before), "{rate:?} {rate_before:?}");
-            }
-            before = Some(now);
-        }
-        prop_assert_eq!(before, Some(normal));
     }
 }

@@ -241,6 +241,7 @@ fn grant<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, want: u64) -> Grant
             next_at: None,
         };
     };
+    let day_before = row.day;
     row.roll(at);
     let count = match row.budget() {
         None => want,
@@ -255,8 +256,11 @@ fn grant<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, want: u64) -> Grant
             count
         }
     };
-    row.counts.granted = row.counts.granted.saturating_add(count);
-    put(rows, target, &row);
+    // Senders that ask in vain write nothing.
+    if count > 0 || row.day != day_before {
+        row.counts.granted = row.counts.granted.saturating_add(count);
+        put(rows, target, &row);
+    }
     let next_at = (count < want).then(|| status::next_at(&row, row.now));
     Granted {
         count,

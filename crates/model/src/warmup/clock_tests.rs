@@ -129,6 +129,28 @@ fn neither_clocks_nor_operators_double_a_day() {
     }
 }
 
+#[test]
+fn a_day_that_was_brought_forward_waits_for_its_time() {
+    let midnight = MONDAY + DAY;
+    let mut plan = Plan::standard(100);
+    let mut world = World::new(plan.clone(), MONDAY);
+    world.live(0, 0);
+    assert_eq!(world.grant(midnight, 1), 1);
+    plan.calendar.offset_minutes = -60;
+    let replan = Command::Replan {
+        target: target(),
+        plan,
+        order: order(),
+    };
+    world.apply(midnight, &replan);
+    let row = world.row();
+    let begins = UnixMs(midnight + HOUR);
+    assert_eq!(world.grant(midnight + HOUR - 1, u64::MAX), 0);
+    assert_eq!(next_at(&row, UnixMs(midnight)), Some(begins));
+    assert!(world.grant(begins.0, u64::MAX) > 0);
+    assert_eq!(status(&row, begins).counts.granted, 1, "it is the same day");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// However the clock runs, each day has its budget once, and a stage's volume is never passed.

@@ -33,6 +33,8 @@ pub use status::{Status, left, next_at, open, status};
 #[cfg(test)]
 mod clock_tests;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

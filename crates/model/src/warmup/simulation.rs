@@ -9,34 +9,43 @@ use crate::time::UnixMs;
 
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
-/// 2024-02-01T00:00:00Z: forty days hold a leap day and the night in which America's clocks go forward.
+/// 2024-02-01T00:00:00Z: forty days hold a leap day and the night in which New York's clocks go forward.
 const START: u64 = 1_706_745_600_000;
+const FIRST_DAY: u64 = START / DAY;
 const DAYS: u64 = 40;
 /// The days on which 15 % are deferred at one provider.
 const BAD_DAYS: [u64; 3] = [5, 6, 20];
+const BAD_PROVIDER: &str = "outlook";
 /// More than the last stage has.
 const WANT: u64 = 1 << 40;
-const BAD_PROVIDER: &str = "outlook";
 
 fn targets() -> Vec<Target> {
     let ips = [1, 2, 3].map(|n| [198, 51, 100, n].into());
     let providers = ["google", BAD_PROVIDER, "other"];
     let of_ip = |ip| providers.map(|provider| (ip, provider.to_owned()));
     let pairs = ips.into_iter().flat_map(of_ip);
-    pairs
-        .map(|(ip, provider)| Target { ip, provider })
-        .collect()
+    let targets = pairs.map(|(ip, provider)| Target { ip, provider });
+    targets.collect()
 }
 
-fn plan(target: &Target) -> Plan {
+fn plan(target: &Target, offset_minutes: i16) -> Plan {
     let share = Shares::default().percent(&target.provider);
-    Plan::standard(share)
+    let mut plan = Plan::standard(share);
+    plan.calendar.offset_minutes = offset_minutes;
+    plan
 }
 
-/// All commands of all days, as senders that always have mail would give them.
+fn order() -> Order {
+    Order {
+        who: "ann".to_owned(),
+        why: "three new IPs".to_owned(),
+    }
+}
+
+/// What senders ask for and tell that always have mail.
 struct Run {
     rows: MemoryRows,
-    /// Set back after each use: what a replica reads that was restarted.
+    /// Whether each command meets a replica that knows nothing but the rows.
     restarts: bool,
     granted: BTreeMap<(Target, u64), u64>,
 }
@@ -54,7 +63,6 @@ impl Run {
         if !self.restarts {
             return apply(&mut self.rows, UnixMs(at), command);
         }
-        // Another replica has the same rows, and reads the command from its log.
         let entries: Vec<_> = self.rows.0.clone().into_iter().collect();
         let mut other = MemoryRows(entries.into_iter().collect());
         let command: Command = codec::decode(&codec::encode(command)).expect("it was encoded");
@@ -63,69 +71,84 @@ impl Run {
         response
     }
 
-    fn hour(&mut self, day: u64, at: u64, target: &Target) {
-        let command = Command::Grant {
+    fn start(&mut self, offset_minutes: i16) {
+        let at = START.saturating_add_signed(-i64::from(offset_minutes) * 60_000);
+        for target in targets() {
+            let start = Command::Start {
+                plan: plan(&target, offset_minutes),
+                target,
+                stage: 0,
+                order: order(),
+            };
+            assert_eq!(self.apply(at, &start), Response::Done);
+        }
+    }
+
+    fn replan(&mut self, at: u64, offset_minutes: i16) {
+        for target in targets() {
+            let replan = Command::Replan {
+                plan: plan(&target, offset_minutes),
+                target,
+                order: order(),
+            };
+            assert_eq!(self.apply(at, &replan), Response::Done);
+        }
+    }
+
+    fn use_all(&mut self, at: u64) {
+        for target in targets() {
+            self.use_one(at, target);
+        }
+    }
+
+    fn use_one(&mut self, at: u64, target: Target) {
+        let ask = Command::Grant {
             target: target.clone(),
             want: WANT,
         };
-        let Response::Granted(granted) = self.apply(at, &command) else {
+        let Response::Granted(granted) = self.apply(at, &ask) else {
             panic!("a grant is answered with one");
         };
-        let so_far = self.granted.entry((target.clone(), day)).or_default();
-        *so_far += granted.count;
-        let is_bad = BAD_DAYS.contains(&day) && target.provider == BAD_PROVIDER;
+        let day = granted.day.expect("all are warmed up");
+        let nth = day.0 - FIRST_DAY;
+        *self.granted.entry((target.clone(), nth)).or_default() += granted.count;
+        let is_bad = BAD_DAYS.contains(&nth) && target.provider == BAD_PROVIDER;
         let deferred = if is_bad { granted.count * 15 / 100 } else { 0 };
-        let Some(day) = granted.day else {
-            panic!("all are warmed up");
-        };
         let report = Report {
             day,
             delivered: granted.count - deferred,
             deferred,
             bounced: 0,
         };
-        let target = target.clone();
         self.apply(at, &Command::Record { target, report });
     }
 
+    /// By a clock that shows this at an hour of a day.
     fn days(&mut self, clock: impl Fn(u64, u64) -> u64) {
-        for target in targets() {
-            let start = Command::Start {
-                plan: plan(&target),
-                target,
-                stage: 0,
-                order: Order {
-                    who: "ann".to_owned(),
-                    why: "three new IPs".to_owned(),
-                },
-            };
-            assert_eq!(self.apply(START, &start), Response::Done);
-        }
+        self.start(0);
         for day in 0..DAYS {
             for hour in 0..24 {
-                for target in targets() {
-                    self.hour(day, clock(day, hour), &target);
-                }
+                self.use_all(clock(day, hour));
             }
         }
     }
 }
 
-/// What the schedule says, in the words of the schedule: one stage a day, and a bad day again.
+/// A stage each day, and a bad day's again.
 fn check_schedule(run: &Run) {
     for target in targets() {
-        let plan = plan(&target);
+        let plan = plan(&target, 0);
         let is_bad_provider = target.provider == BAD_PROVIDER;
         let mut stage = 0;
         for day in 0..DAYS {
             let granted = run.granted[&(target.clone(), day)];
             if stage >= plan.stages() {
-                assert_eq!(granted, 24 * WANT, "{target:?} is warm on day {day}");
+                assert!(granted > WANT, "{target:?} is warm on day {day}");
                 continue;
             }
-            let deferred = is_bad_provider && BAD_DAYS.contains(&day);
             assert_eq!(granted, plan.volume(stage), "{target:?} day {day}");
-            stage += u16::from(!deferred);
+            let is_held = is_bad_provider && BAD_DAYS.contains(&day);
+            stage += u16::from(!is_held);
         }
         assert!(stage >= plan.stages(), "{target:?} has finished");
     }
@@ -155,11 +178,39 @@ fn restarts_between_all_commands_change_nothing() {
 fn a_clock_that_goes_back_for_an_hour_or_a_day_doubles_nothing() {
     for back in [HOUR, DAY] {
         let mut run = Run::new(false);
-        // For three hours of the tenth day and the night after the leap day.
+        // For some hours of a day, and for some of the night after the leap day.
         run.days(|day, hour| match (day, hour) {
             (10, 12..15) | (29, 1..4) => steady(day, hour) - back,
             _ => steady(day, hour),
         });
+        check_schedule(&run);
+    }
+}
+
+#[test]
+fn summer_time_that_comes_and_goes_doubles_nothing() {
+    const WINTER: i16 = -300;
+    const SUMMER: i16 = -240;
+    for restarts in [false, true] {
+        let mut run = Run::new(restarts);
+        run.start(WINTER);
+        let first = START + 5 * HOUR;
+        // The second change is at one in the morning, and at midnight again.
+        let to_summer = first + 38 * DAY + 2 * HOUR;
+        let changes = [
+            (first + 8 * DAY + 2 * HOUR, SUMMER),
+            (first + 12 * DAY, WINTER),
+            (to_summer, SUMMER),
+        ];
+        for hour in 0..DAYS * 24 {
+            let at = first + hour * HOUR;
+            if let Some((_, offset)) = changes.iter().find(|(time, _)| *time == at) {
+                run.replan(at, *offset);
+            }
+            if at < first + DAYS * DAY - HOUR {
+                run.use_all(at);
+            }
+        }
         check_schedule(&run);
     }
 }
