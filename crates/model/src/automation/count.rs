@@ -7,7 +7,7 @@ use super::store::{key, load, put};
 use crate::rows::{ReadRows, Rows};
 use crate::time::UnixMs;
 
-/// A hundred IPs at a hundred sites. With the longest names and thresholds they take 15 MB.
+/// A hundred IPs at a hundred sites. With the longest names and thresholds they take 25 MB.
 pub(super) const COUNTS_MAX: u64 = 10_000;
 
 const COUNT: u8 = b'Y';

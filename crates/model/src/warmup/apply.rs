@@ -11,7 +11,7 @@ use crate::codec;
 use crate::rows::{ReadRows, Rows};
 use crate::time::UnixMs;
 
-/// 250 IPs at 40 providers. Senders read them all, and a row has about 2 kB at most, or 6 kB with the longest table.
+/// 250 IPs at 40 providers. A row has some 300 bytes; with the longest table and the longest reasons 7 kB.
 const ROWS_MAX: usize = 10_000;
 /// Names stand in keys and tables.
 const PROVIDER_BYTES_MAX: usize = 64;

@@ -207,7 +207,9 @@ impl Row {
 
     pub(super) fn note(&mut self, what: What, who: Option<String>, why: String) {
         if self.changes.len() >= CHANGES_MAX {
-            self.changes.pop_front();
+            // What a person did says more than one more day that went well.
+            let by_rules = self.changes.iter().position(|one| one.who.is_none());
+            self.changes.remove(by_rules.unwrap_or(0));
         }
         let (at, stage) = (self.now, self.stage);
         self.changes.push_back(Change {
