@@ -61,6 +61,17 @@ fn an_operator_skips_pauses_and_stops() {
 }
 
 #[test]
+fn what_was_said_keeps_its_order_when_the_clock_goes_back() {
+    let mut world = World::new(Plan::standard(100), MONDAY);
+    for at in [MONDAY + 2 * HOUR, MONDAY + HOUR, MONDAY + 3 * HOUR] {
+        assert_eq!(world.skip(at, 1), Response::Done);
+    }
+    let changes = world.status(MONDAY).changes;
+    let times: Vec<u64> = changes.iter().map(|one| one.at.0 - MONDAY).collect();
+    assert_eq!(times, [0, 2 * HOUR, 2 * HOUR, 3 * HOUR]);
+}
+
+#[test]
 fn bad_orders_are_refused_and_long_texts_cut() {
     let mut rows = MemoryRows::default();
     let mut start = |provider: &str, plan: Plan, stage| {
