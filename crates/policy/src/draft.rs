@@ -1,0 +1,225 @@
+//! From texts to resources, each checked by itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ip::Ip;
+use crate::names::resource_name;
+use crate::place::{Kind, Place, Problem};
+use crate::pool::Pool;
+use crate::provider::ProviderGiven;
+use crate::read::{Keys, Reader};
+use crate::route::Route;
+use crate::tenant::Tenant;
+use crate::warmup::Warmup;
+use crate::yaml::{Document, Value, documents};
+
+/// Of each kind. Policy is kept whole in the memory of every node, and checked as a whole when it changes.
+pub const RESOURCES_MAX: usize = 4096;
+/// Of one resource: a provider with all the rules that it may have.
+pub const RESOURCE_BYTES_MAX: usize = 64 << 10;
+/// Of all sources: many times what [`RESOURCES_MAX`] resources of usual size have.
+pub const TEXT_BYTES_MAX: usize = 16 << 20;
+/// Whoever corrects so many runs the check again.
+const PROBLEMS_MAX: usize = 1000;
+
+/// A text and what it is called, such as the path of a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Placed<T> {
+    pub place: Place,
+    pub value: Arc<T>,
+}
+
+pub(crate) type Resources<T> = BTreeMap<Arc<str>, Placed<T>>;
+
+/// The resources that are sound, and what is wrong with the others.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// All that have a name, sound or not: what names one of them is not at fault.
+    pub declared: BTreeMap<(Kind, Arc<str>), Place>,
+    counts: BTreeMap<Kind, usize>,
+    pub ips: Resources<Ip>,
+    pub pools: Resources<Pool>,
+    pub providers: Resources<ProviderGiven>,
+    pub routes: Resources<Route>,
+    pub tenants: Resources<Tenant>,
+    pub warmups: Resources<Warmup>,
+    pub problems: Vec<Problem>,
+}
+
+impl Draft {
+    pub fn read(sources: &[Source<'_>]) -> Self {
+        let mut draft = Self::default();
+        let mut bytes = 0;
+        for Source { name, text } in sources {
+            let source: Arc<str> = (*name).into();
+            bytes += text.len();
+            if bytes > TEXT_BYTES_MAX {
+                let message = format!("all sources together have more than {TEXT_BYTES_MAX} bytes");
+                draft.note(&source, 1, message);
+                break;
+            }
+            let (documents, fault) = documents(text);
+            for document in &documents {
+                draft.resource(&source, document);
+            }
+            if let Some(fault) = fault {
+                draft.note(&source, fault.line, fault.message);
+            }
+        }
+        draft
+    }
+
+    /// In the order of sources and lines.
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort();
+        self.problems.dedup();
+        self.problems.truncate(PROBLEMS_MAX);
+        self.problems
+    }
+
+    fn note(&mut self, source: &Arc<str>, line: u32, message: impl Into<String>) {
+        let source = Arc::clone(source);
+        self.problems.push(Problem {
+            place: Place { source, line },
+            message: message.into(),
+        });
+    }
+
+    fn resource(&mut self, source: &Arc<str>, document: &Document) {
+        let root = &document.root;
+        let line = root.line;
+        let Some(kind) = self.kind(source, document) else {
+            return;
+        };
+        let name = match word(document, "name") {
+            Ok((line, text)) => resource_name(&text).map_err(|message| (line, message)),
+            Err(fault) => Err(fault),
+        };
+        let name: Arc<str> = match name {
+            Ok(name) => name.into(),
+            Err((line, message)) => {
+                return self.note(source, line, format!("{kind}: name: {message}"));
+            }
+        };
+        let place = Place {
+            source: Arc::clone(source),
+            line,
+        };
+        let mut reader = Reader::new(kind, &name, place.clone());
+        if document.bytes > RESOURCE_BYTES_MAX {
+            let message = format!("has more than {RESOURCE_BYTES_MAX} bytes: split it");
+            reader.fault(line, "", message);
+        } else if self.declare(&mut reader, kind, &name) {
+            self.read_kind(&mut reader, root);
+        }
+        self.problems.append(&mut reader.problems);
+    }
+
+    fn kind(&mut self, source: &Arc<str>, document: &Document) -> Option<Kind> {
+        let kinds = Kind::ALL.map(Kind::name).join(", ");
+        let found = word(document, "kind").and_then(|(line, text)| {
+            Kind::of(&text).ok_or_else(|| {
+                let text = crate::read::shown(&text);
+                (line, format!("there is no \"{text}\": there are {kinds}"))
+            })
+        });
+        found
+            .map_err(|(line, message)| self.note(source, line, format!("kind: {message}")))
+            .ok()
+    }
+
+    fn declare(&mut self, reader: &mut Reader, kind: Kind, name: &Arc<str>) -> bool {
+        let line = reader.place.line;
+        if let Some(earlier) = self.declared.get(&(kind, Arc::clone(name))) {
+            let message =
+                format!("is there already ({earlier}): leave one out, or give it another name");
+            reader.fault(line, "", message);
+            return false;
+        }
+        let count = self.counts.entry(kind).or_default();
+        *count += 1;
+        if *count > RESOURCES_MAX {
+            reader.fault(
+                line,
+                "",
+                format!("is one too many: there may be {RESOURCES_MAX} of a kind"),
+            );
+            return false;
+        }
+        let place = reader.place.clone();
+        self.declared.insert((kind, Arc::clone(name)), place);
+        true
+    }
+
+    fn read_kind(&mut self, reader: &mut Reader, root: &crate::yaml::Node) {
+        let Some(mut keys) = Keys::new(reader, String::new(), root) else {
+            return;
+        };
+        keys.take("kind");
+        keys.take("name");
+        let keys_ref = &mut keys;
+        match reader.kind {
+            Kind::Ip => {
+                let ip = Ip::read(reader, keys_ref);
+                finish(reader, keys, ip, &mut self.ips);
+            }
+            Kind::Pool => {
+                let pool = Some(Pool::read(reader, keys_ref));
+                finish(reader, keys, pool, &mut self.pools);
+            }
+            Kind::Provider => {
+                let provider = Some(ProviderGiven::read(reader, keys_ref));
+                finish(reader, keys, provider, &mut self.providers);
+            }
+            Kind::Route => {
+                let route = Route::read(reader, keys_ref);
+                finish(reader, keys, route, &mut self.routes);
+            }
+            Kind::Tenant => {
+                let tenant = Some(Tenant::read(reader, keys_ref));
+                finish(reader, keys, tenant, &mut self.tenants);
+            }
+            Kind::Warmup => {
+                let warmup = Warmup::read(reader, keys_ref);
+                finish(reader, keys, warmup, &mut self.warmups);
+            }
+        }
+    }
+}
+
+/// Keeps a resource that nothing is wrong with.
+fn finish<T>(reader: &mut Reader, keys: Keys<'_>, value: Option<T>, into: &mut Resources<T>) {
+    keys.finish(reader);
+    let Some(value) = value.filter(|_| reader.problems.is_empty()) else {
+        return;
+    };
+    let place = reader.place.clone();
+    let value = Arc::new(value);
+    into.insert(Arc::clone(&reader.name), Placed { place, value });
+}
+
+/// The single value of a key of a document, with its line, or what is wrong at which line.
+fn word(document: &Document, key: &str) -> Result<(u32, String), (u32, String)> {
+    let root = &document.root;
+    let Value::Map(entries) = &root.value else {
+        return Err((
+            root.line,
+            "is missing: a resource is keys with values".into(),
+        ));
+    };
+    let missing = || (root.line, "is missing: give it".to_owned());
+    let entry = entries.iter().find(|entry| entry.key == key);
+    let entry = entry.ok_or_else(missing)?;
+    match &entry.node.value {
+        Value::Scalar { text, .. } if !entry.node.is_null() => Ok((entry.line, text.clone())),
+        Value::Scalar { .. } => Err((entry.line, "is missing: give it".into())),
+        _ => Err((entry.line, "must be a single value".into())),
+    }
+}

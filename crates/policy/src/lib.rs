@@ -1,0 +1,63 @@
+//! The cluster's policy, pure: YAML resources to checked data, the built-in providers, the linter, and what senders ask.
+//!
+//! Text comes in and data goes out. Nothing here counts, waits or connects: a [`Policy`] says which limits apply and
+//! which rule a reply calls for, and others keep to it.
+
+mod automation;
+mod built_in;
+mod cross;
+mod draft;
+mod explain;
+mod ip;
+mod limits;
+mod names;
+mod place;
+mod policy;
+mod pool;
+mod provider;
+mod rate;
+mod read;
+mod reply_pattern;
+mod route;
+mod schedule;
+mod sites;
+mod span;
+mod tenant;
+mod timeouts;
+mod warmup;
+mod write;
+mod yaml;
+
+#[cfg(test)]
+mod built_in_tests;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
+mod problem_tests;
+#[cfg(test)]
+mod provider_tests;
+#[cfg(test)]
+mod read_tests;
+#[cfg(test)]
+mod resource_tests;
+
+pub use automation::{Action, ActionScope, RULES_MAX, Rule, Threshold};
+pub use built_in::{NAME as BUILT_IN_NAME, TEXT as BUILT_IN_TEXT};
+pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
+pub use explain::{EffectiveLimit, EffectiveLimits, LimitValue, Scope};
+pub use ip::{Ip, Login, Proxy};
+pub use limits::{CONNECTIONS_MAX, Limits};
+pub use names::Pattern;
+pub use place::{At, Kind, Origin, Place, Problem};
+pub use policy::Policy;
+pub use pool::{MEMBERS_MAX, Member, Pool, WEIGHT_MAX};
+pub use provider::{DEFAULT as DEFAULT_PROVIDER, PATTERNS_MAX, Provider, Tls};
+pub use rate::Rate;
+pub use route::{DEFAULT_POOL, PoolRefused, Route, To};
+pub use schedule::{Curve, Formula, STAGES_MAX, Schedule};
+pub use sites::Site;
+pub use tenant::Tenant;
+pub use timeouts::Timeouts;
+pub use warmup::{Share, Target, Warmup};

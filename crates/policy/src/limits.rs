@@ -1,0 +1,171 @@
+//! The limits block, which IPs, pools, providers and tenants share.
+
+use skein_model::DurationMs;
+
+use crate::place::At;
+use crate::rate::Rate;
+use crate::read::{Keys, Reader};
+use crate::write::Map;
+
+/// More connections than one address has ports.
+pub const CONNECTIONS_MAX: u32 = 65_535;
+/// One for each unit of time, and none twice.
+const MESSAGE_RATES_MAX: usize = 4;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Open at the same time.
+    pub connections: Option<At<u32>>,
+    /// New connections.
+    pub connection_rate: Option<At<Rate>>,
+    /// All of them hold; shortest time first.
+    pub message_rate: Vec<At<Rate>>,
+}
+
+impl Limits {
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_none() && self.connection_rate.is_none() && self.message_rate.is_empty()
+    }
+
+    /// What `self` does not say is as in `base`.
+    #[must_use]
+    pub(crate) fn over(&self, base: &Self) -> Self {
+        Self {
+            connections: self
+                .connections
+                .as_ref()
+                .or(base.connections.as_ref())
+                .cloned(),
+            connection_rate: self
+                .connection_rate
+                .as_ref()
+                .or(base.connection_rate.as_ref())
+                .cloned(),
+            message_rate: match self.message_rate.is_empty() {
+                true => base.message_rate.clone(),
+                false => self.message_rate.clone(),
+            },
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>, key: &'static str) -> Self {
+        let Some(mut keys) = keys.map(reader, key) else {
+            return Self::default();
+        };
+        let connections = keys.whole(reader, "connections", 1..=CONNECTIONS_MAX);
+        let connection_rate = keys.value(reader, "connection_rate", str::parse);
+        let rates = keys.list(reader, "message_rate", MESSAGE_RATES_MAX, str::parse);
+        keys.finish(reader);
+        let mut message_rate: Vec<At<Rate>> = rates.unwrap_or_default();
+        message_rate.sort_by_key(|rate| rate.value.per);
+        check_together(reader, &message_rate);
+        Self {
+            connections,
+            connection_rate,
+            message_rate,
+        }
+    }
+
+    pub(crate) fn write(&self) -> Map {
+        let rates = self.message_rate.iter().map(|rate| rate.value);
+        let map = Map::default()
+            .set_if("connections", value(&self.connections))
+            .set_if("connection_rate", value(&self.connection_rate));
+        match self.message_rate.len() {
+            1 => rates.fold(map, |map, rate| map.set("message_rate", rate)),
+            _ => map.list("message_rate", rates),
+        }
+    }
+}
+
+pub(crate) fn value<T: Copy>(at: &Option<At<T>>) -> Option<T> {
+    at.as_ref().map(|at| at.value)
+}
+
+/// Each of several rates must be able to make a difference.
+fn check_together(reader: &mut Reader, rates: &[At<Rate>]) {
+    for pair in rates.windows(2) {
+        let (short, long) = (&pair[0], &pair[1]);
+        if let Some(message) = conflict(short.value, long.value) {
+            let line = short.origin.place.line.max(long.origin.place.line);
+            reader.fault(line, &long.origin.key, message);
+        }
+    }
+}
+
+fn conflict(short: Rate, long: Rate) -> Option<String> {
+    if short.per == long.per {
+        return Some(format!(
+            "{short} and {long} are about the same time: leave one out"
+        ));
+    }
+    if long.count < short.at_once() {
+        return Some(format!(
+            "{long} is less than the {} that {short} lets through at once: lower that, or give it a burst",
+            short.at_once()
+        ));
+    }
+    // A window of the longer time may begin with what was saved up for a burst.
+    let most = short.most_in(long.per).saturating_add(short.at_once());
+    if long.count >= most {
+        return Some(format!(
+            "{long} is never reached, because {short} is at most {most} in that time: leave it out or lower it"
+        ));
+    }
+    None
+}
+
+/// A limit of one IP at a site that is above that of all IPs does nothing.
+pub(crate) fn check_below(reader: &mut Reader, own: &Limits, per_ip: &Limits, total: &Limits) {
+    let above = |what: &str, of_ip: String, of_all: String| {
+        format!(
+            "{of_ip} for one IP is above total.{what}, {of_all} for all IPs: lower it or leave it out"
+        )
+    };
+    let mut found: Vec<(&std::sync::Arc<crate::place::Origin>, String)> = Vec::new();
+    if let (Some(ip), Some(all)) = (&per_ip.connections, &total.connections)
+        && ip.value > all.value
+    {
+        let text = above("connections", ip.value.to_string(), all.value.to_string());
+        found.push((&ip.origin, text));
+    }
+    if let (Some(ip), Some(all)) = (&per_ip.connection_rate, &total.connection_rate)
+        && ip.value.per == all.value.per
+        && ip.value.is_above(all.value)
+    {
+        let text = above(
+            "connection_rate",
+            ip.value.to_string(),
+            all.value.to_string(),
+        );
+        found.push((&ip.origin, text));
+    }
+    for ip in &per_ip.message_rate {
+        let same_time = |all: &&At<Rate>| all.value.per == ip.value.per;
+        if let Some(all) = total.message_rate.iter().find(same_time)
+            && ip.value.is_above(all.value)
+        {
+            let text = above("message_rate", ip.value.to_string(), all.value.to_string());
+            found.push((&ip.origin, text));
+        }
+    }
+    // A figure that comes from elsewhere is not this resource's fault, and does no harm.
+    let is_own = |origin: &std::sync::Arc<crate::place::Origin>| {
+        let rates = own.message_rate.iter().map(|rate| &rate.origin);
+        let others = [
+            own.connections.as_ref().map(|at| &at.origin),
+            own.connection_rate.as_ref().map(|at| &at.origin),
+        ];
+        rates
+            .chain(others.into_iter().flatten())
+            .any(|own| own == origin)
+    };
+    for (origin, text) in found {
+        if is_own(origin) {
+            reader.fault(origin.place.line, &origin.key, text);
+        }
+    }
+}
+
+/// The days of warm-up and the windows of thresholds count in this.
+pub(crate) const DAY: DurationMs = DurationMs::from_secs(86_400);

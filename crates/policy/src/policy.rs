@@ -1,0 +1,320 @@
+//! The checked set of all resources, and the questions that senders and people ask of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::automation::Automation;
+use crate::built_in;
+use crate::draft::{Draft, Placed, Resources, Source};
+use crate::explain::{EffectiveLimits, Scope};
+use crate::ip::Ip;
+use crate::place::{Kind, Place, Problem};
+use crate::pool::Pool;
+use crate::provider::{DEFAULT, Provider, ProviderGiven};
+use crate::read::{Reader, problem};
+use crate::route::{PoolRefused, Route, Routes};
+use crate::sites::{Site, Sites, Taken};
+use crate::tenant::Tenant;
+use crate::warmup::Warmup;
+use crate::write::Map;
+
+/// Rules of all providers: each costs up to two times 64 KiB when it is compiled.
+const RULES_IN_ALL_MAX: usize = 2048;
+
+/// All resources, and nothing wrong with any. It never changes; share it in an `Arc`.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    ips: Resources<Ip>,
+    pools: Resources<Pool>,
+    tenants: Resources<Tenant>,
+    warmups: Resources<Warmup>,
+    routes: Resources<Route>,
+    providers: BTreeMap<Arc<str>, Stored>,
+    /// Of sites that have no provider.
+    default: Arc<Provider>,
+    sites: Sites,
+    routing: Routes,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    given: Placed<ProviderGiven>,
+    provider: Arc<Provider>,
+}
+
+impl Policy {
+    /// The built-in providers with these resources.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, by source and line.
+    pub fn parse(sources: &[Source<'_>]) -> Result<Self, Vec<Problem>> {
+        Self::build(built_in::given(), Draft::read(sources))
+    }
+
+    /// What holds when there are no resources. Parsed once.
+    pub fn built_in() -> Arc<Self> {
+        built_in::policy()
+    }
+
+    pub(crate) fn build(
+        built_in: &Resources<ProviderGiven>,
+        mut draft: Draft,
+    ) -> Result<Self, Vec<Problem>> {
+        let names: BTreeSet<Arc<str>> = built_in.keys().cloned().collect();
+        draft.check_names(&names);
+        let merged = merge(built_in, &mut draft);
+        check_overlap(built_in, &merged, &mut draft);
+        let routing = route(&mut draft);
+        if !draft.problems.is_empty() {
+            return Err(draft.into_problems());
+        }
+        let providers = compile(built_in, &draft.providers, merged);
+        let default = &providers
+            .get(DEFAULT)
+            .expect("a default is built in")
+            .provider;
+        let default = Arc::clone(default);
+        let sites = Sites::new(providers.values().map(|stored| &stored.provider));
+        Ok(Self {
+            ips: draft.ips,
+            pools: draft.pools,
+            tenants: draft.tenants,
+            warmups: draft.warmups,
+            routes: draft.routes,
+            providers,
+            default,
+            sites,
+            routing,
+        })
+    }
+
+    pub fn ip(&self, name: &str) -> Option<&Arc<Ip>> {
+        self.ips.get(name).map(|placed| &placed.value)
+    }
+
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(name).map(|placed| &placed.value)
+    }
+
+    pub fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(name).map(|placed| &placed.value)
+    }
+
+    pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(name).map(|stored| &stored.provider)
+    }
+
+    /// The figures of sites that have no provider.
+    pub fn default_provider(&self) -> &Arc<Provider> {
+        &self.default
+    }
+
+    pub fn ips(&self) -> impl Iterator<Item = &Arc<Ip>> {
+        self.ips.values().map(|placed| &placed.value)
+    }
+
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.values().map(|placed| &placed.value)
+    }
+
+    pub fn warmups(&self) -> impl Iterator<Item = &Arc<Warmup>> {
+        self.warmups.values().map(|placed| &placed.value)
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values().map(|placed| &placed.value)
+    }
+
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values().map(|placed| &placed.value)
+    }
+
+    /// With the built-in ones and `default`.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values().map(|stored| &stored.provider)
+    }
+
+    /// The provider of a domain with these MX hosts. Names are in any case, with or without a dot at the end.
+    pub fn site_of(&self, domain: &str, mx_hosts: &[&str]) -> Site {
+        let provider = self.sites.find(domain, mx_hosts).cloned();
+        let name = provider.as_ref().map(|provider| Arc::clone(&provider.name));
+        Site { name, provider }
+    }
+
+    /// Every limit that a message of this tenant meets on its way from this IP of this pool to a site.
+    ///
+    /// Without a provider the site has the figures of `default`. Names that no resource has add nothing.
+    pub fn limits(
+        &self,
+        pool: &str,
+        ip: &str,
+        provider: Option<&Provider>,
+        tenant: &str,
+    ) -> EffectiveLimits {
+        let provider = provider.unwrap_or(&self.default);
+        let mut limits = EffectiveLimits::default();
+        limits.add(Scope::IpSite, &provider.per_ip);
+        limits.add(Scope::Site, &provider.total);
+        if let Some(ip) = self.ip(ip) {
+            limits.add(Scope::Ip, &ip.limits);
+        }
+        if let Some(pool) = self.pool(pool) {
+            limits.add(Scope::Pool, &pool.limits);
+        }
+        if let Some(tenant) = self.tenant(tenant) {
+            limits.add(Scope::Tenant, &tenant.limits);
+        }
+        limits
+    }
+
+    /// The pool for a message; `header` is its `X-Skein-Pool`.
+    ///
+    /// # Errors
+    ///
+    /// The header names a pool that no route lets this tenant choose.
+    pub fn pool_of(
+        &self,
+        tenant: &str,
+        sender_domain: &str,
+        header: Option<&str>,
+    ) -> Result<&str, PoolRefused> {
+        self.routing.pool_of(tenant, sender_domain, header)
+    }
+
+    /// A resource as YAML text, in the one way that all are written. It has passwords, as whoever applied it gave them.
+    pub fn get(&self, kind: Kind, name: &str) -> Option<String> {
+        let map = Map::of(kind, name);
+        let map = match kind {
+            Kind::Ip => self.ips.get(name)?.value.write(map),
+            Kind::Pool => self.pools.get(name)?.value.write(map),
+            Kind::Provider => self.providers.get(name)?.given.value.write(map),
+            Kind::Route => self.routes.get(name)?.value.write(map),
+            Kind::Tenant => self.tenants.get(name)?.value.write(map),
+            Kind::Warmup => self.warmups.get(name)?.value.write(map),
+        };
+        Some(map.text())
+    }
+
+    /// Where each resource stands, by kind and name.
+    pub fn resources(&self) -> impl Iterator<Item = (Kind, &Arc<str>, &Place)> {
+        let of = |kind| move |(name, place)| (kind, name, place);
+        let ips = places(&self.ips).map(of(Kind::Ip));
+        let pools = places(&self.pools).map(of(Kind::Pool));
+        let providers = self.providers.iter();
+        let providers = providers.map(|(name, stored)| (name, &stored.given.place));
+        let providers = providers.map(of(Kind::Provider));
+        let routes = places(&self.routes).map(of(Kind::Route));
+        let tenants = places(&self.tenants).map(of(Kind::Tenant));
+        let warmups = places(&self.warmups).map(of(Kind::Warmup));
+        ips.chain(pools)
+            .chain(providers)
+            .chain(routes)
+            .chain(tenants)
+            .chain(warmups)
+    }
+}
+
+fn places<T>(resources: &Resources<T>) -> impl Iterator<Item = (&Arc<str>, &Place)> {
+    resources.iter().map(|(name, placed)| (name, &placed.place))
+}
+
+type Merged = BTreeMap<Arc<str>, ProviderGiven>;
+
+/// Each provider with what it extends.
+fn merge(built_in: &Resources<ProviderGiven>, draft: &mut Draft) -> Merged {
+    let mut merged: Merged = BTreeMap::new();
+    let untouched = built_in.iter().filter(|(name, _)| {
+        !draft
+            .declared
+            .contains_key(&(Kind::Provider, Arc::clone(name)))
+    });
+    merged
+        .extend(untouched.map(|(name, placed)| (Arc::clone(name), placed.value.as_ref().clone())));
+    let mut rules = 0;
+    for (name, placed) in &draft.providers {
+        let given = &placed.value;
+        let mut reader = Reader::new(Kind::Provider, name, placed.place.clone());
+        let base = built_in.get(name).filter(|_| given.extends.is_some());
+        if let Some(origin) = given.extends.as_ref().filter(|_| base.is_none()) {
+            let message =
+                "there is no built-in provider of this name: leave it out, and say everything here";
+            reader.fault(origin.place.line, &origin.key, message);
+        }
+        let whole = match base {
+            Some(base) => given.over(&base.value),
+            None => given.as_ref().clone(),
+        };
+        given.check(&mut reader, &whole);
+        rules += whole.automation.len();
+        if rules > RULES_IN_ALL_MAX {
+            let message = format!(
+                "all providers together have more than {RULES_IN_ALL_MAX} rules: leave some out"
+            );
+            reader.fault(placed.place.line, "automation", message);
+        }
+        draft.problems.append(&mut reader.problems);
+        merged.insert(Arc::clone(name), whole);
+    }
+    merged
+}
+
+/// The same suffix or domain in two providers is a mistake in the one that comes later. Nested ones are fine.
+fn check_overlap(built_in: &Resources<ProviderGiven>, merged: &Merged, draft: &mut Draft) {
+    let mut taken = Taken::default();
+    let mut order: Vec<_> = merged.iter().collect();
+    order.sort_by_key(|(name, _)| draft.providers.get(*name).map(|placed| &placed.place));
+    let mut problems = Vec::new();
+    for (name, provider) in order {
+        let hosts = provider.mx.iter().map(|at| (at, true));
+        let domains = provider.domains.iter().map(|at| (at, false));
+        for (at, is_host) in hosts.chain(domains) {
+            let (earlier, text) = match is_host {
+                true => (taken.take_host(&at.value, name), at.value.host_text()),
+                false => (taken.take_domain(&at.value, name), at.value.domain_text()),
+            };
+            let Some(earlier) = earlier else { continue };
+            let is_built_in =
+                built_in.contains_key(earlier) && !draft.providers.contains_key(earlier);
+            let message = match (earlier == name, is_built_in) {
+                (true, _) => format!("{text} is given twice: leave one out"),
+                (false, false) => {
+                    format!("{text} is matched by provider {earlier:?} as well: leave one out")
+                }
+                (false, true) => format!(
+                    "{text} is matched by the built-in provider {earlier:?}: leave it out, or call this one {earlier:?}"
+                ),
+            };
+            problems.push(problem(&at.origin, message));
+        }
+    }
+    draft.problems.append(&mut problems);
+}
+
+fn route(draft: &mut Draft) -> Routes {
+    let mut routing = Routes::default();
+    let mut routes: Vec<_> = draft.routes.values().collect();
+    routes.sort_by_key(|route| &route.place);
+    let problems: Vec<Problem> = routes
+        .into_iter()
+        .filter_map(|route| routing.insert(&route.value))
+        .collect();
+    draft.problems.extend(problems);
+    routing
+}
+
+fn compile(
+    built_in: &Resources<ProviderGiven>,
+    own: &Resources<ProviderGiven>,
+    merged: Merged,
+) -> BTreeMap<Arc<str>, Stored> {
+    let default = merged.get(DEFAULT).cloned().unwrap_or_default();
+    let common = Arc::new(Automation::new(default.automation.clone()));
+    let stored = merged.into_iter().filter_map(|(name, merged)| {
+        let given = own.get(&name).or_else(|| built_in.get(&name))?.clone();
+        let provider = Provider::new(Arc::clone(&name), &merged, &default, &common);
+        let provider = Arc::new(provider);
+        Some((name, Stored { given, provider }))
+    });
+    stored.collect()
+}
