@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::draft::{Draft, Resources, Source};
-use crate::policy::Policy;
+use crate::policy::{Overlap, Policy};
 use crate::provider::ProviderGiven;
 
 /// What the built-in providers' text is called in problems and explanations.
@@ -20,7 +20,7 @@ static GIVEN: LazyLock<Resources<ProviderGiven>> =
     LazyLock::new(|| Draft::read(&[SOURCE]).providers);
 
 static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
-    let policy = Policy::build(&GIVEN, Draft::default());
+    let policy = Policy::build(&GIVEN, Draft::default(), Overlap::Refused);
     Arc::new(policy.expect("the built-in providers are sound, as a test asserts"))
 });
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::draft::Draft;
+use crate::policy::Overlap;
 use crate::*;
 
 fn draft() -> Draft {
@@ -16,7 +17,7 @@ fn the_built_in_providers_lint_clean() {
     assert_eq!(draft.problems, []);
     let given = draft.providers;
     // As if they were somebody's own, and on top of nothing.
-    let policy = Policy::build(&Default::default(), self::draft());
+    let policy = Policy::build(&Default::default(), self::draft(), Overlap::Refused);
     let policy = policy.unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(policy.providers().count(), given.len());
     assert_eq!(Policy::built_in().providers().count(), given.len());

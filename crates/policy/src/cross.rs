@@ -22,14 +22,14 @@ impl Draft {
         self.check_warmed_once();
     }
 
-    fn has(&self, kind: Kind, name: &str) -> bool {
-        self.declared.contains_key(&(kind, name.into()))
+    fn may_have(&self, kind: Kind, name: &str) -> bool {
+        self.is_partial || self.declared.contains_key(&(kind, name.into()))
     }
 
     /// A problem where a resource is named that is not there.
     fn need(&mut self, kind: Kind, named: &At<String>) {
         let name = &named.value;
-        if !self.has(kind, name) {
+        if !self.may_have(kind, name) {
             let message = format!("there is no {kind} {name:?}: add it, or name another");
             self.problems.push(problem(&named.origin, message));
         }
@@ -79,7 +79,7 @@ impl Draft {
             }
             for share in &warmup.shares {
                 let name = share.provider.as_str();
-                if !built_in.contains(name) && !self.has(Kind::Provider, name) {
+                if !built_in.contains(name) && !self.may_have(Kind::Provider, name) {
                     let message = format!("there is no provider {name:?}: add it, or name another");
                     self.problems.push(problem(&share.origin, message));
                 }

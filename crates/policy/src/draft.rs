@@ -12,7 +12,7 @@ use crate::read::{Keys, Reader};
 use crate::route::Route;
 use crate::tenant::Tenant;
 use crate::warmup::Warmup;
-use crate::yaml::{Document, Value, documents};
+use crate::yaml::{Documents, Node, Value};
 
 /// Of each kind. Policy is kept whole in the memory of every node, and checked as a whole when it changes.
 pub const RESOURCES_MAX: usize = 4096;
@@ -44,6 +44,8 @@ pub(crate) struct Draft {
     /// All that have a name, sound or not: what names one of them is not at fault.
     pub declared: BTreeMap<(Kind, Arc<str>), Place>,
     counts: BTreeMap<Kind, usize>,
+    /// Not all could be read: what is named and not there may be among the rest.
+    pub is_partial: bool,
     pub ips: Resources<Ip>,
     pub pools: Resources<Pool>,
     pub providers: Resources<ProviderGiven>,
@@ -65,12 +67,15 @@ impl Draft {
                 draft.note(&source, 1, message);
                 break;
             }
-            let (documents, fault) = documents(text);
-            for document in &documents {
-                draft.resource(&source, document);
-            }
-            if let Some(fault) = fault {
-                draft.note(&source, fault.line, fault.message);
+            for document in Documents::new(text, RESOURCE_BYTES_MAX) {
+                match document {
+                    Ok(root) => draft.resource(&source, &root),
+                    Err(fault) => draft.note(&source, fault.line, fault.message),
+                }
+                if draft.problems.len() >= PROBLEMS_MAX {
+                    draft.is_partial = true;
+                    return draft;
+                }
             }
         }
         draft
@@ -84,7 +89,9 @@ impl Draft {
         self.problems
     }
 
+    /// A problem that leaves a resource without a name.
     fn note(&mut self, source: &Arc<str>, line: u32, message: impl Into<String>) {
+        self.is_partial = true;
         let source = Arc::clone(source);
         self.problems.push(Problem {
             place: Place { source, line },
@@ -92,13 +99,12 @@ impl Draft {
         });
     }
 
-    fn resource(&mut self, source: &Arc<str>, document: &Document) {
-        let root = &document.root;
+    fn resource(&mut self, source: &Arc<str>, root: &Node) {
         let line = root.line;
-        let Some(kind) = self.kind(source, document) else {
+        let Some(kind) = self.kind(source, root) else {
             return;
         };
-        let name = match word(document, "name") {
+        let name = match word(root, "name") {
             Ok((line, text)) => resource_name(&text).map_err(|message| (line, message)),
             Err(fault) => Err(fault),
         };
@@ -113,18 +119,15 @@ impl Draft {
             line,
         };
         let mut reader = Reader::new(kind, &name, place.clone());
-        if document.bytes > RESOURCE_BYTES_MAX {
-            let message = format!("has more than {RESOURCE_BYTES_MAX} bytes: split it");
-            reader.fault(line, "", message);
-        } else if self.declare(&mut reader, kind, &name) {
+        if self.declare(&mut reader, kind, &name) {
             self.read_kind(&mut reader, root);
         }
         self.problems.append(&mut reader.problems);
     }
 
-    fn kind(&mut self, source: &Arc<str>, document: &Document) -> Option<Kind> {
+    fn kind(&mut self, source: &Arc<str>, root: &Node) -> Option<Kind> {
         let kinds = Kind::ALL.map(Kind::name).join(", ");
-        let found = word(document, "kind").and_then(|(line, text)| {
+        let found = word(root, "kind").and_then(|(line, text)| {
             Kind::of(&text).ok_or_else(|| {
                 let text = crate::read::shown(&text);
                 (line, format!("there is no \"{text}\": there are {kinds}"))
@@ -146,6 +149,7 @@ impl Draft {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         if *count > RESOURCES_MAX {
+            self.is_partial = true;
             reader.fault(
                 line,
                 "",
@@ -158,7 +162,7 @@ impl Draft {
         true
     }
 
-    fn read_kind(&mut self, reader: &mut Reader, root: &crate::yaml::Node) {
+    fn read_kind(&mut self, reader: &mut Reader, root: &Node) {
         let Some(mut keys) = Keys::new(reader, String::new(), root) else {
             return;
         };
@@ -198,6 +202,14 @@ impl Draft {
 fn finish<T>(reader: &mut Reader, keys: Keys<'_>, value: Option<T>, into: &mut Resources<T>) {
     keys.finish(reader);
     let Some(value) = value.filter(|_| reader.problems.is_empty()) else {
+        // Nothing is left out silently.
+        if reader.problems.is_empty() {
+            reader.fault(
+                reader.place.line,
+                "",
+                "cannot be read: check each of its keys",
+            );
+        }
         return;
     };
     let place = reader.place.clone();
@@ -206,8 +218,7 @@ fn finish<T>(reader: &mut Reader, keys: Keys<'_>, value: Option<T>, into: &mut R
 }
 
 /// The single value of a key of a document, with its line, or what is wrong at which line.
-fn word(document: &Document, key: &str) -> Result<(u32, String), (u32, String)> {
-    let root = &document.root;
+fn word(root: &Node, key: &str) -> Result<(u32, String), (u32, String)> {
     let Value::Map(entries) = &root.value else {
         return Err((
             root.line,

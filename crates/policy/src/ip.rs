@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::names::{host_name, resource_name};
+use crate::names::{host_name, node_name};
 use crate::read::{Keys, Reader};
 use crate::write::Map;
 
@@ -61,7 +61,7 @@ impl Ip {
         let bind = keys.need(reader, "bind", address);
         let public = keys.value(reader, "public", address);
         let ehlo = keys.need(reader, "ehlo", host_name);
-        let home = keys.value(reader, "home", resource_name);
+        let home = keys.value(reader, "home", node_name);
         let is_suspended = keys.value(reader, "state", |text| match text {
             "active" => Ok(false),
             "suspended" => Ok(true),

@@ -54,7 +54,7 @@ pub use place::{At, Kind, Origin, Place, Problem};
 pub use policy::Policy;
 pub use pool::{MEMBERS_MAX, Member, Pool, WEIGHT_MAX};
 pub use provider::{DEFAULT as DEFAULT_PROVIDER, PATTERNS_MAX, Provider, Tls};
-pub use rate::Rate;
+pub use rate::{COUNT_MAX as RATE_COUNT_MAX, Rate};
 pub use route::{DEFAULT_POOL, PoolRefused, Route, To};
 pub use schedule::{Curve, Formula, STAGES_MAX, Schedule};
 pub use sites::Site;

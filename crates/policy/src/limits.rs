@@ -1,5 +1,7 @@
 //! The limits block, which IPs, pools, providers and tenants share.
 
+use std::fmt::Display;
+
 use skein_model::DurationMs;
 
 use crate::place::At;
@@ -116,55 +118,40 @@ fn conflict(short: Rate, long: Rate) -> Option<String> {
 }
 
 /// A limit of one IP at a site that is above that of all IPs does nothing.
-pub(crate) fn check_below(reader: &mut Reader, own: &Limits, per_ip: &Limits, total: &Limits) {
-    let above = |what: &str, of_ip: String, of_all: String| {
-        format!(
-            "{of_ip} for one IP is above total.{what}, {of_all} for all IPs: lower it or leave it out"
-        )
-    };
-    let mut found: Vec<(&std::sync::Arc<crate::place::Origin>, String)> = Vec::new();
-    if let (Some(ip), Some(all)) = (&per_ip.connections, &total.connections)
-        && ip.value > all.value
-    {
-        let text = above("connections", ip.value.to_string(), all.value.to_string());
-        found.push((&ip.origin, text));
+pub(crate) fn check_below(reader: &mut Reader, per_ip: &Limits, total: &Limits) {
+    if let (Some(ip), Some(all)) = (&per_ip.connections, &total.connections) {
+        fault_if_above(reader, ip, all, ip.value > all.value, "connections");
     }
-    if let (Some(ip), Some(all)) = (&per_ip.connection_rate, &total.connection_rate)
-        && ip.value.per == all.value.per
-        && ip.value.is_above(all.value)
-    {
-        let text = above(
-            "connection_rate",
-            ip.value.to_string(),
-            all.value.to_string(),
-        );
-        found.push((&ip.origin, text));
+    let is_above = |ip: &At<Rate>, all: &At<Rate>| {
+        ip.value.per == all.value.per && ip.value.count > all.value.count
+    };
+    if let (Some(ip), Some(all)) = (&per_ip.connection_rate, &total.connection_rate) {
+        fault_if_above(reader, ip, all, is_above(ip, all), "connection_rate");
     }
     for ip in &per_ip.message_rate {
-        let same_time = |all: &&At<Rate>| all.value.per == ip.value.per;
-        if let Some(all) = total.message_rate.iter().find(same_time)
-            && ip.value.is_above(all.value)
-        {
-            let text = above("message_rate", ip.value.to_string(), all.value.to_string());
-            found.push((&ip.origin, text));
+        for all in &total.message_rate {
+            fault_if_above(reader, ip, all, is_above(ip, all), "message_rate");
         }
     }
-    // A figure that comes from elsewhere is not this resource's fault, and does no harm.
-    let is_own = |origin: &std::sync::Arc<crate::place::Origin>| {
-        let rates = own.message_rate.iter().map(|rate| &rate.origin);
-        let others = [
-            own.connections.as_ref().map(|at| &at.origin),
-            own.connection_rate.as_ref().map(|at| &at.origin),
-        ];
-        rates
-            .chain(others.into_iter().flatten())
-            .any(|own| own == origin)
-    };
-    for (origin, text) in found {
-        if is_own(origin) {
-            reader.fault(origin.place.line, &origin.key, text);
-        }
+}
+
+/// A figure that another source says is not this one's fault, and does no harm.
+fn fault_if_above<T: Display>(
+    reader: &mut Reader,
+    ip: &At<T>,
+    all: &At<T>,
+    is_above: bool,
+    key: &str,
+) {
+    let origin = &ip.origin;
+    if !is_above || origin.place.source != reader.place.source {
+        return;
     }
+    let (ip, all) = (&ip.value, &all.value);
+    let message = format!(
+        "{ip} for one IP is above total.{key}, {all} for all IPs: lower it or leave it out"
+    );
+    reader.fault(origin.place.line, &origin.key, message);
 }
 
 /// The days of warm-up and the windows of thresholds count in this.

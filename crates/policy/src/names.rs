@@ -19,6 +19,15 @@ pub(crate) fn resource_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// What a node is called: in Kubernetes a DNS name (RFC 1123), elsewhere what its operator likes.
+pub(crate) fn node_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match (1..=HOST_BYTES_MAX).contains(&text.len()) && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("must be the name of a node: letters, digits, \".\", \"-\" or \"_\"".into()),
+    }
+}
+
 /// A host or domain name in lower case and as A-labels, without a dot at its end.
 pub(crate) fn host_name(text: &str) -> Result<String, String> {
     let is_label = |label: &str| {
@@ -161,6 +170,11 @@ mod tests {
         ] {
             assert_eq!(resource_name(name).is_ok(), is_good, "{name}");
         }
+        assert!(
+            node_name("ip-10-0-0-1.eu-central-1.compute.internal.a-long-name-of-a-cloud.example")
+                .is_ok()
+        );
+        assert!(node_name("a node").is_err() && node_name("").is_err());
         for (name, is_good) in [
             ("mail.example.com", true),
             ("localhost", true),

@@ -36,6 +36,13 @@ pub struct Policy {
     routing: Routes,
 }
 
+/// What becomes of a built-in provider that matches what another matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overlap {
+    Refused,
+    OwnFirst,
+}
+
 #[derive(Debug, Clone)]
 struct Stored {
     given: Placed<ProviderGiven>,
@@ -49,7 +56,17 @@ impl Policy {
     ///
     /// All that is wrong, by source and line.
     pub fn parse(sources: &[Source<'_>]) -> Result<Self, Vec<Problem>> {
-        Self::build(built_in::given(), Draft::read(sources))
+        Self::build(built_in::given(), Draft::read(sources), Overlap::Refused)
+    }
+
+    /// Like [`Self::parse`], for resources that were accepted before, perhaps by another version: a provider that is
+    /// built in since gives way to those that match the same.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, by source and line.
+    pub fn load(sources: &[Source<'_>]) -> Result<Self, Vec<Problem>> {
+        Self::build(built_in::given(), Draft::read(sources), Overlap::OwnFirst)
     }
 
     /// What holds when there are no resources. Parsed once.
@@ -60,11 +77,12 @@ impl Policy {
     pub(crate) fn build(
         built_in: &Resources<ProviderGiven>,
         mut draft: Draft,
+        overlap: Overlap,
     ) -> Result<Self, Vec<Problem>> {
         let names: BTreeSet<Arc<str>> = built_in.keys().cloned().collect();
         draft.check_names(&names);
         let merged = merge(built_in, &mut draft);
-        check_overlap(built_in, &merged, &mut draft);
+        check_overlap(built_in, &merged, &mut draft, overlap);
         let routing = route(&mut draft);
         if !draft.problems.is_empty() {
             return Err(draft.into_problems());
@@ -75,7 +93,12 @@ impl Policy {
             .expect("a default is built in")
             .provider;
         let default = Arc::clone(default);
-        let sites = Sites::new(providers.values().map(|stored| &stored.provider));
+        // The first that takes a pattern keeps it.
+        let (own, others): (Vec<_>, Vec<_>) = providers
+            .iter()
+            .partition(|(name, _)| draft.providers.contains_key(*name));
+        let ordered = own.iter().chain(&others);
+        let sites = Sites::new(ordered.map(|(_, stored)| &stored.provider));
         Ok(Self {
             ips: draft.ips,
             pools: draft.pools,
@@ -245,7 +268,7 @@ fn merge(built_in: &Resources<ProviderGiven>, draft: &mut Draft) -> Merged {
             Some(base) => given.over(&base.value),
             None => given.as_ref().clone(),
         };
-        given.check(&mut reader, &whole);
+        whole.check(&mut reader);
         rules += whole.automation.len();
         if rules > RULES_IN_ALL_MAX {
             let message = format!(
@@ -260,9 +283,18 @@ fn merge(built_in: &Resources<ProviderGiven>, draft: &mut Draft) -> Merged {
 }
 
 /// The same suffix or domain in two providers is a mistake in the one that comes later. Nested ones are fine.
-fn check_overlap(built_in: &Resources<ProviderGiven>, merged: &Merged, draft: &mut Draft) {
+fn check_overlap(
+    built_in: &Resources<ProviderGiven>,
+    merged: &Merged,
+    draft: &mut Draft,
+    overlap: Overlap,
+) {
+    let is_own = |name: &Arc<str>| draft.providers.contains_key(name);
     let mut taken = Taken::default();
-    let mut order: Vec<_> = merged.iter().collect();
+    let mut order: Vec<_> = merged
+        .iter()
+        .filter(|(name, _)| overlap == Overlap::Refused || is_own(name))
+        .collect();
     order.sort_by_key(|(name, _)| draft.providers.get(*name).map(|placed| &placed.place));
     let mut problems = Vec::new();
     for (name, provider) in order {
@@ -274,8 +306,7 @@ fn check_overlap(built_in: &Resources<ProviderGiven>, merged: &Merged, draft: &m
                 false => (taken.take_domain(&at.value, name), at.value.domain_text()),
             };
             let Some(earlier) = earlier else { continue };
-            let is_built_in =
-                built_in.contains_key(earlier) && !draft.providers.contains_key(earlier);
+            let is_built_in = built_in.contains_key(earlier) && !is_own(earlier);
             let message = match (earlier == name, is_built_in) {
                 (true, _) => format!("{text} is given twice: leave one out"),
                 (false, false) => {

@@ -381,3 +381,18 @@ fn resources_are_written_as_they_are_read() {
     assert_eq!(policy.get(Kind::Pool, "none"), None);
     assert!(text.contains("password: 'it''s: secret'"));
 }
+
+#[test]
+fn the_example_of_the_readme_is_a_policy() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("```yaml\n").expect("an example");
+    let (text, _) = rest.split_once("```").expect("it ends");
+    let name = "README.md";
+    let policy = Policy::parse(&[Source { name, text }]);
+    let policy = policy.unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let own = policy.resources();
+    assert_eq!(
+        own.filter(|(_, _, place)| &*place.source == name).count(),
+        6
+    );
+}

@@ -62,6 +62,18 @@ fn documents_must_be_resources() {
 }
 
 #[test]
+fn what_could_not_be_read_is_missed_nowhere() {
+    let pool = "kind: pool\nname: p\nmembers: [{ip: a}]\n---\n";
+    check(&format!("{pool}kind: ip\nname: [\n"), 6, "not YAML");
+    check(
+        &format!("{pool}name: a\nbind: 192.0.2.1\n"),
+        5,
+        "kind: is missing",
+    );
+    check(pool, 3, "there is no ip \"a\"");
+}
+
+#[test]
 fn all_problems_of_all_sources_come_at_once_in_order() {
     let (a, b) = (
         "kind: tenant\nname: a\nx: 1\ny: 2\n",

@@ -138,12 +138,12 @@ impl ProviderGiven {
         }
     }
 
-    /// Checks what `self` says together with what it is `merged` with.
-    pub fn check(&self, reader: &mut Reader, merged: &Self) {
-        limits::check_below(reader, &self.per_ip, &merged.per_ip, &merged.total);
+    /// Checks `self`, with what it extends.
+    pub fn check(&self, reader: &mut Reader) {
+        limits::check_below(reader, &self.per_ip, &self.total);
         let is_default = &*reader.name == DEFAULT;
         let line = reader.place.line;
-        let matches_some = !merged.mx.is_empty() || !merged.domains.is_empty();
+        let matches_some = !self.mx.is_empty() || !self.domains.is_empty();
         match (is_default, matches_some) {
             (true, true) => {
                 reader.fault(
@@ -161,10 +161,10 @@ impl ProviderGiven {
             }
             _ => {}
         }
-        if merged.automation.len() > automation::RULES_MAX {
+        if self.automation.len() > automation::RULES_MAX {
             let message = format!(
                 "has {} rules with those that it extends: {} at most",
-                merged.automation.len(),
+                self.automation.len(),
                 automation::RULES_MAX
             );
             reader.fault(line, "automation", message);

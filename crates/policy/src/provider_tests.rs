@@ -1,6 +1,7 @@
 //! What is refused of providers and their rules.
 
 use crate::problem_tests::{check, problems};
+use crate::{Action, ActionScope, Policy, Source};
 
 #[test]
 fn providers_must_make_sense() {
@@ -233,7 +234,54 @@ fn rules_must_make_sense() {
 }
 
 #[test]
+fn an_action_is_a_word_or_a_key() {
+    for (written, action) in [
+        ("suspend", Action::Suspend),
+        ("bounce", Action::Bounce),
+        ("rest_ip", Action::RestIp),
+        ("{connections: 2}", Action::Connections(2)),
+        ("'connections: 2'", Action::Connections(2)),
+        (
+            "{rate: 5/min}",
+            Action::Rate("5/min".parse().expect("a rate")),
+        ),
+        (
+            "'rate: 5/min'",
+            Action::Rate("5/min".parse().expect("a rate")),
+        ),
+    ] {
+        let text = format!(
+            "kind: provider\nname: p\nmx: .p.example\nautomation:\n- {{match: busy, action: {written}}}\n"
+        );
+        let (name, text) = ("p.yaml", text.as_str());
+        let policy = Policy::parse(&[Source { name, text }]).expect(written);
+        let provider = policy.provider("p").expect("given");
+        let (_, rule) = provider.reaction("421 busy").expect("matches");
+        assert_eq!(rule.action, action, "{written}");
+        assert_eq!((rule.threshold.count, rule.scope), (1, ActionScope::Site));
+    }
+}
+
+#[test]
 fn rules_of_a_built_in_provider_may_be_overridden() {
     let text = "kind: provider\nname: google\nextends: true\nautomation:\n- match: detected an unusual rate\n  action: suspend\n";
     assert_eq!(problems(text), [""; 0]);
+}
+
+#[test]
+fn a_provider_that_is_built_in_since_gives_way() {
+    let own = "kind: provider\nname: mine\nmx: .google.com\n";
+    check(own, 3, "matched by the built-in provider");
+    let load = |text: &str| {
+        Policy::load(&[Source {
+            name: "p.yaml",
+            text,
+        }])
+    };
+    let policy = load(own).expect("it was accepted before");
+    let site = |mx: &str| policy.site_of("gmail.com", &[mx]).name;
+    assert_eq!(site("a.google.com").as_deref(), Some("mine"));
+    assert_eq!(site("a.googlemail.com").as_deref(), Some("google"));
+    let two = format!("{own}---\n{}", own.replace("mine", "other"));
+    assert_eq!(load(&two).expect_err("both are own").len(), 1);
 }

@@ -33,12 +33,6 @@ impl Rate {
         let most = u128::from(self.count) * u128::from(span.0) / u128::from(self.per.0.max(1));
         u64::try_from(most).unwrap_or(u64::MAX)
     }
-
-    /// Whether `self` allows more than `other` over any long time.
-    pub fn is_above(self, other: Self) -> bool {
-        let product = |count: u64, per: DurationMs| u128::from(count) * u128::from(per.0);
-        product(self.count, other.per) > product(other.count, self.per)
-    }
 }
 
 impl FromStr for Rate {
@@ -177,11 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn rates_of_different_times_compare() {
+    fn a_rate_over_a_longer_time() {
         let minute = rate(100, 60, None);
         assert_eq!(minute.most_in(DurationMs::from_secs(3600)), 6000);
-        assert!(minute.is_above(rate(5999, 3600, None)));
-        assert!(!minute.is_above(rate(6000, 3600, None)));
         assert_eq!((minute.at_once(), rate(9, 1, Some(2)).at_once()), (100, 2));
     }
 

@@ -105,25 +105,29 @@ impl<'a> Keys<'a> {
         join(&self.path, key)
     }
 
+    /// A key without a value is as one that is not there.
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.filter(|entry| !entry.node.is_null())
+    }
+
     /// The value of a key, if it has one.
     pub fn take(&mut self, key: &'static str) -> Option<&'a Entry> {
         self.asked.push(key);
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        (!entry.node.is_null()).then_some(entry)
+        self.entry(key)
     }
 
     pub fn has(&self, key: &str) -> bool {
-        self.line_of(key).is_some()
+        self.entry(key).is_some()
     }
 
     pub fn is_empty_list(&self, key: &str) -> bool {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        entry.is_some_and(|entry| entry.node.value == Value::List(Vec::new()))
+        self.entry(key)
+            .is_some_and(|entry| entry.node.value == Value::List(Vec::new()))
     }
 
     pub fn line_of(&self, key: &str) -> Option<u32> {
-        let entry = self.entries.iter().find(|entry| entry.key == key);
-        entry.map(|entry| entry.line)
+        self.entry(key).map(|entry| entry.line)
     }
 
     /// A value that `parse` understands. Its error says what to write.

@@ -14,7 +14,7 @@ fn problems(text: &str) -> Vec<String> {
     let (documents, fault) = documents(text);
     assert_eq!(fault, None, "{text}");
     let reader = &mut reader();
-    if let Some(mut keys) = Keys::new(reader, String::new(), &documents[0].root) {
+    if let Some(mut keys) = Keys::new(reader, String::new(), &documents[0]) {
         keys.whole(reader, "a", 1..=9u32);
         keys.list(reader, "b", 2, |text| Ok(text.to_owned()));
         if let Some(inner) = keys.map(reader, "c") {

@@ -19,7 +19,7 @@ const PATTERN_BYTES_MAX: usize = 512;
 const COMPILED_BYTES_MAX: usize = 64 << 10;
 /// Enough for every expression within the bounds above that is no riddle.
 const CHECK_CACHE_BYTES: usize = 2 << 20;
-/// A check that goes on for longer than milliseconds is given up.
+/// Many times what usual expressions need. A check that takes longer is given up.
 const CHECK_STEPS_MAX: usize = 20_000;
 
 /// Compiles an expression and refuses what can never make sense.
@@ -141,6 +141,7 @@ struct Walk<'a> {
     end_from: u8,
     seen: BTreeSet<(LazyStateID, u8)>,
     open: Vec<(LazyStateID, u8)>,
+    steps: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -168,6 +169,7 @@ impl<'a> Walk<'a> {
             end_from,
             seen: BTreeSet::new(),
             open: Vec::new(),
+            steps: 0,
         }
     }
 
@@ -211,6 +213,7 @@ impl<'a> Walk<'a> {
     /// Goes on by one byte, and says whether what was read until here may match. Who has matched is not followed.
     fn step(&mut self, state: LazyStateID, at: u8) -> Option<bool> {
         let mut is_match = false;
+        self.steps += self.next_bytes[usize::from(at)].len();
         for nth in 0..self.next_bytes[usize::from(at)].len() {
             let byte = self.next_bytes[usize::from(at)][nth];
             let next = self.dfa.next_state(&mut self.cache, state, byte).ok()?;
@@ -221,7 +224,7 @@ impl<'a> Walk<'a> {
                 self.open.push(pair);
             }
         }
-        (self.seen.len() <= CHECK_STEPS_MAX).then_some(is_match)
+        (self.steps <= CHECK_STEPS_MAX).then_some(is_match)
     }
 }
 
@@ -291,6 +294,26 @@ mod tests {
             assert!(refused.contains(words), "{pattern}: {refused}");
             assert_eq!(refused.lines().count(), 1, "{refused}");
         }
+    }
+
+    #[test]
+    fn a_set_of_the_largest_expressions_compiles() {
+        let fits = |times: &usize| {
+            let regex = RegexBuilder::new(&format!("(?:[ac]x?){{{times}}}$"))
+                .unicode(false)
+                .size_limit(COMPILED_BYTES_MAX)
+                .build();
+            regex.is_ok()
+        };
+        let largest = (1..2000).take_while(fits).last().expect("one fits");
+        assert!(largest < 1999, "the size has a limit");
+        let patterns: Vec<String> = (0..crate::RULES_MAX)
+            .map(|nth| format!("(?:[ac]x?){{{largest}}}{}", ["$", ""][nth % 2]))
+            .collect();
+        assert_eq!(
+            set(patterns.iter().map(String::as_str)).len(),
+            crate::RULES_MAX
+        );
     }
 
     #[test]

@@ -230,6 +230,11 @@ fn warmups_must_make_sense() {
         "providers.none: there is no provider \"none\"",
     );
     check(
+        "ips: [a]\nproviders: {default: 5}",
+        4,
+        "providers.default: has what the others leave",
+    );
+    check(
         "ips: [a]\nproviders: {google: 0}",
         4,
         "providers.google: must be a whole number from 1 to 100",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::names::resource_name;
 use crate::place::{At, Origin};
 use crate::pool::MEMBERS_MAX;
+use crate::provider::DEFAULT;
 use crate::rate::COUNT_MAX;
 use crate::read::{Keys, Reader, scalar, whole};
 use crate::schedule::Schedule;
@@ -122,7 +123,7 @@ fn read_shares(reader: &mut Reader, keys: &mut Keys<'_>) -> Vec<Share> {
     let mut shares = Vec::new();
     for entry in inner.entries() {
         let key = inner.path(&crate::read::shown(&entry.key));
-        if let Err(message) = resource_name(&entry.key) {
+        if let Err(message) = share_name(&entry.key) {
             reader.fault(entry.line, &key, message);
             continue;
         }
@@ -146,6 +147,13 @@ fn read_shares(reader: &mut Reader, keys: &mut Keys<'_>) -> Vec<Share> {
         );
     }
     shares
+}
+
+fn share_name(text: &str) -> Result<String, String> {
+    match text {
+        DEFAULT => Err("has what the others leave: leave it out".into()),
+        text => resource_name(text),
+    }
 }
 
 fn read_days(reader: &mut Reader, keys: &mut Keys<'_>) -> [bool; 7] {

@@ -189,7 +189,7 @@ match: 'it''s \\d'
                 .text();
             let (documents, fault) = documents(&written);
             prop_assert_eq!(fault, None, "{}", &written);
-            let Value::Map(entries) = &documents[0].root.value else { panic!("not a map") };
+            let Value::Map(entries) = &documents[0].value else { panic!("not a map") };
             prop_assert_eq!(&entries[0].key, &key, "{}", &written);
             let read = |node: &crate::yaml::Node| match &node.value {
                 Value::Scalar { text, .. } if !node.is_null() => text.clone(),

@@ -4,7 +4,7 @@
 //! decided by who asks for it. Anchors, aliases, tags and directives are refused: policy is read by people, line by line,
 //! and none of it may unfold into more than is written.
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 /// No resource nests deeper than a limits block in a rule; a bound on the stack of whoever walks a tree.
 const DEPTH_MAX: usize = 16;
@@ -40,39 +40,64 @@ impl Node {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Document {
-    pub root: Node,
-    pub bytes: usize,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub line: u32,
     pub message: String,
 }
 
-/// The documents of a text, as far as they can be read. Empty ones are left out.
-pub(crate) fn documents(text: &str) -> (Vec<Document>, Option<Fault>) {
-    let options = granit_parser::options! {
-        disallow_directives: true,
-        emit_comments: false,
-        flow_nesting_limit: DEPTH_MAX,
-        block_nesting_limit: DEPTH_MAX,
-    };
-    let mut builder = Builder::default();
-    for next in Parser::new_from_str_with_options(text, options) {
-        let step = next
-            .map_err(|error| Fault {
-                line: line_number(error.marker().line()),
-                message: format!("not YAML: {}", error.kind()),
-            })
-            .and_then(|(event, span)| builder.event(event, span));
-        if let Err(fault) = step {
-            return (builder.documents, Some(fault));
+/// The documents of a text one by one, up to the first that cannot be read. Empty ones are left out.
+pub(crate) struct Documents<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    builder: Builder,
+    has_failed: bool,
+}
+
+impl<'a> Documents<'a> {
+    /// Each document may have so many bytes.
+    pub fn new(text: &'a str, bytes_max: usize) -> Self {
+        let options = granit_parser::options! {
+            disallow_directives: true,
+            emit_comments: false,
+            flow_nesting_limit: DEPTH_MAX,
+            block_nesting_limit: DEPTH_MAX,
+        };
+        Self {
+            parser: Parser::new_from_str_with_options(text, options),
+            builder: Builder {
+                bytes_max,
+                ..Builder::default()
+            },
+            has_failed: false,
         }
     }
-    (builder.documents, None)
+
+    /// The next document that is not empty, if the text goes on.
+    fn read(&mut self) -> Result<Option<Node>, Fault> {
+        while let Some(next) = self.parser.next_event() {
+            let (event, span) = next.map_err(|error| Fault {
+                line: line_number(error.marker().line()),
+                message: format!("not YAML: {}", error.kind()),
+            })?;
+            if let Some(root) = self.builder.event(event, span)? {
+                return Ok(Some(root));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Documents<'_> {
+    type Item = Result<Node, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_failed {
+            return None;
+        }
+        let next = self.read().transpose();
+        self.has_failed = matches!(next, Some(Err(_)));
+        next
+    }
 }
 
 fn line_number(line: usize) -> u32 {
@@ -81,8 +106,9 @@ fn line_number(line: usize) -> u32 {
 
 #[derive(Default)]
 struct Builder {
-    documents: Vec<Document>,
-    start: usize,
+    bytes_max: usize,
+    /// Where the document begins: its offset and line.
+    start: (usize, u32),
     open: Vec<Frame>,
     root: Option<Node>,
 }
@@ -98,11 +124,15 @@ enum Inside {
 }
 
 impl Builder {
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+    /// The document that ends here, unless it is empty.
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<Option<Node>, Fault> {
         let line = line_number(span.start.line());
+        self.check_size(&event, span)?;
         match event {
-            Event::DocumentStart(..) => self.start = offset(span),
-            Event::DocumentEnd => self.end_document(offset(span)),
+            Event::DocumentEnd => {
+                self.open.clear();
+                return Ok(self.root.take().filter(|root| !root.is_null()));
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_properties(line, anchor, tag.is_some())?;
                 let is_plain = style == ScalarStyle::Plain;
@@ -127,7 +157,23 @@ impl Builder {
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn check_size(&mut self, event: &Event<'_>, span: Span) -> Result<(), Fault> {
+        let (offset, line) = (offset(span), line_number(span.start.line()));
+        if matches!(event, Event::DocumentStart(..) | Event::StreamStart) {
+            self.start = (offset, line);
+        }
+        let (start, line) = self.start;
+        let bytes_max = self.bytes_max;
+        match offset.saturating_sub(start) > bytes_max && !matches!(event, Event::StreamEnd) {
+            true => Err(Fault {
+                line,
+                message: format!("a resource has more than {bytes_max} bytes: split it"),
+            }),
+            false => Ok(()),
+        }
     }
 
     fn begin(&mut self, line: u32, inside: Inside) -> Result<(), Fault> {
@@ -173,14 +219,6 @@ impl Builder {
         }
         Ok(())
     }
-
-    fn end_document(&mut self, end: usize) {
-        self.open.clear();
-        if let Some(root) = self.root.take().filter(|root| !root.is_null()) {
-            let bytes = end.saturating_sub(self.start);
-            self.documents.push(Document { root, bytes });
-        }
-    }
 }
 
 fn offset(span: Span) -> usize {
@@ -210,6 +248,19 @@ fn refuse_properties(line: u32, anchor: usize, has_tag: bool) -> Result<(), Faul
     Ok(())
 }
 
+/// All documents of a text, and what ended them.
+#[cfg(test)]
+pub(crate) fn documents(text: &str) -> (Vec<Node>, Option<Fault>) {
+    let mut documents = Vec::new();
+    for document in Documents::new(text, text.len()) {
+        match document {
+            Ok(root) => documents.push(root),
+            Err(fault) => return (documents, Some(fault)),
+        }
+    }
+    (documents, None)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -222,14 +273,14 @@ mod tests {
         let (documents, fault) = documents(text);
         assert_eq!(fault, None);
         assert_eq!(documents.len(), 2);
-        let Value::Map(entries) = &documents[0].root.value else {
+        let Value::Map(entries) = &documents[0].value else {
             panic!("not a map");
         };
         assert_eq!(entries[1].line, 3);
         let is_plain = true;
         let text = "0163".to_owned();
         assert_eq!(entries[1].node.value, Value::Scalar { text, is_plain });
-        let Value::Map(entries) = &documents[1].root.value else {
+        let Value::Map(entries) = &documents[1].value else {
             panic!("not a map");
         };
         let Value::List(items) = &entries[1].node.value else {
