@@ -21,6 +21,7 @@ pub mod queue;
 pub mod retry;
 pub mod rows;
 pub mod spool;
+pub mod throttle;
 pub mod time;
 pub mod warmup;
 
