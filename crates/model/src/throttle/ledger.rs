@@ -1,0 +1,257 @@
+//! Tokens of a limit that spans senders, as the leader of the meta group grants them.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use super::purse::{PurseAnswer, PurseReport};
+use super::rate::Rate;
+use super::spent::Spent;
+use crate::id::SessionId;
+use crate::time::{DurationMs, UnixMs};
+
+/// More senders than a cluster has. There is one account for each, whatever was granted to it: about 60 bytes.
+pub const HOLDERS_MAX: usize = 256;
+/// All holders together have at most this part of the limit in hand, or what it lets pass in [`SOON`] if that is more. What
+/// is in hand is not used elsewhere, so it is the part of the limit that idle hands may waste.
+const HAND_PART: u64 = 16;
+/// A holder reports every second while it has work, and sooner when its hand is empty.
+const SOON: DurationMs = DurationMs::from_secs(2);
+/// A holder that waits keeps its place in line while it reports.
+const PATIENCE: DurationMs = DurationMs::from_secs(3);
+
+/// So many on one sending day, whatever the clock says: the day changes when a command says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Budget {
+    /// Grows. Any count of days will do.
+    #[n(0)]
+    pub day: u32,
+    #[n(1)]
+    pub limit: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Allowance {
+    /// Over any window. Bursts are not held back: the leader grants as much as is left.
+    #[n(0)]
+    Rolling(#[n(0)] Rate),
+    #[n(1)]
+    Daily(#[n(0)] Budget),
+}
+
+impl Allowance {
+    fn limit(self) -> u64 {
+        match self {
+            Self::Rolling(rate) => rate.count,
+            Self::Daily(budget) => budget.limit,
+        }
+    }
+
+    /// For how long what has ended counts. A day's counts until there is another day.
+    fn per(self) -> DurationMs {
+        match self {
+            Self::Rolling(rate) => rate.per,
+            Self::Daily(_) => DurationMs(u64::MAX),
+        }
+    }
+
+    /// What one of so many holders may have in hand.
+    fn hand_max(self, holders: u64) -> u64 {
+        let soon = match self {
+            Self::Rolling(rate) => rate.count.saturating_mul(SOON.0) / rate.per.0.max(1),
+            Self::Daily(_) => 0,
+        };
+        ((self.limit() / HAND_PART).max(soon) / holders.max(1)).max(1)
+    }
+}
+
+/// One limit. At most as many tokens as it has are counted at any time: those that were granted and of which the holder
+/// has not said that they ended, and those that ended within the window.
+///
+/// A token counts from its grant. When its holder says that its event is over, it counts for `per` from then; when the
+/// holder's session has ended, likewise, because nothing of the session reaches a destination after that. So the leader
+/// needs no time of the holder's, and a token that is out for long is counted for as long. `at` never goes back, and runs
+/// no faster than time does ([`super::SteadyClock`]).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ledger {
+    #[n(0)]
+    allowance: Allowance,
+    #[n(1)]
+    spent: Spent,
+    #[n(2)]
+    accounts: BTreeMap<SessionId, Account>,
+    /// How often tokens were granted.
+    #[n(3)]
+    grants: u64,
+}
+
+/// All but `is_waiting` and `heard_at` only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+struct Account {
+    #[n(0)]
+    purse: u64,
+    #[n(1)]
+    granted: u64,
+    #[n(2)]
+    ended: u64,
+    #[n(3)]
+    returned: u64,
+    /// Which of all grants was its last.
+    #[n(4)]
+    last_grant: u64,
+    #[n(5)]
+    is_waiting: bool,
+    #[n(6)]
+    heard_at: UnixMs,
+}
+
+impl Account {
+    fn new(purse: u64, at: UnixMs) -> Self {
+        Self {
+            purse,
+            granted: 0,
+            ended: 0,
+            returned: 0,
+            last_grant: 0,
+            is_waiting: false,
+            heard_at: at,
+        }
+    }
+
+    fn open(&self) -> u64 {
+        self.granted - self.ended - self.returned
+    }
+
+    /// Tokens that have ended since the last report. No report can end more than was granted.
+    fn settle(&mut self, report: &PurseReport) -> u64 {
+        let before = self.ended;
+        self.ended = self
+            .ended
+            .max(report.ended.min(self.granted - self.returned));
+        self.returned = self
+            .returned
+            .max(report.returned.min(self.granted - self.ended));
+        self.ended - before
+    }
+}
+
+impl Ledger {
+    /// Nobody has used the limit lately.
+    pub fn new(allowance: Allowance) -> Self {
+        Self {
+            allowance,
+            spent: Spent::default(),
+            accounts: BTreeMap::new(),
+            grants: 0,
+        }
+    }
+
+    /// Somebody may have used all of it until `at`: single owners, as long as the limit did not span several.
+    pub fn after_owners(allowance: Allowance, at: UnixMs) -> Self {
+        let mut ledger = Self::new(allowance);
+        ledger.spent.add(at.0, allowance.limit(), allowance.per());
+        ledger
+    }
+
+    pub fn allowance(&self) -> Allowance {
+        self.allowance
+    }
+
+    /// Holds for what is granted from now on. A day before the one that is known is ignored, so that no day has its budget
+    /// twice. Tokens that are still open when the day changes count for the new one.
+    ///
+    /// Of what ended, as much counts as is remembered: a window that becomes longer does not know what came before the
+    /// shorter one.
+    pub fn set(&mut self, at: UnixMs, allowance: Allowance) {
+        if let (Allowance::Daily(before), Allowance::Daily(budget)) = (self.allowance, allowance) {
+            if budget.day < before.day {
+                return;
+            }
+            if budget.day > before.day {
+                self.spent = Spent::default();
+            }
+        }
+        self.spent.forget(at.0, self.allowance.per());
+        self.allowance = allowance;
+        self.spent.lengthen(allowance.per());
+    }
+
+    /// Tokens that are counted.
+    pub fn used(&self, at: UnixMs) -> u64 {
+        let open: u64 = self.accounts.values().map(Account::open).sum();
+        open.saturating_add(self.spent.total(at.0, self.allowance.per()))
+    }
+
+    /// Takes what a live session tells, and grants it what it can have. The caller checks that the session has not ended.
+    pub fn report(&mut self, at: UnixMs, session: SessionId, report: &PurseReport) -> PurseAnswer {
+        let unknown = PurseAnswer {
+            purse: report.purse,
+            granted: 0,
+            settled: 0,
+        };
+        let is_full = self.accounts.len() >= HOLDERS_MAX;
+        match self.accounts.get(&session) {
+            Some(account) if account.purse > report.purse => return unknown,
+            Some(account) if account.purse < report.purse => self.session_gone(at, session),
+            None if is_full => return unknown,
+            _ => {}
+        }
+        let account = self.accounts.entry(session);
+        let account = account.or_insert_with(|| Account::new(report.purse, at));
+        let ended = account.settle(report);
+        let unseen = account.granted.saturating_sub(report.seen);
+        let hand = report.hand.saturating_add(unseen);
+        account.heard_at = at;
+        account.is_waiting = report.wants > hand;
+        self.spent.add(at.0, ended, self.allowance.per());
+        let amount = self.amount(at, session, report.wants, hand);
+        self.grant(session, amount)
+    }
+
+    /// How many tokens a session gets now that has so many in hand.
+    fn amount(&self, at: UnixMs, session: SessionId, wants: u64, hand: u64) -> u64 {
+        let left = self.allowance.limit().saturating_sub(self.used(at));
+        let waits =
+            |account: &Account| account.is_waiting && at.since(account.heard_at) <= PATIENCE;
+        let waiting = self.accounts.iter().filter(|(_, account)| waits(account));
+        let place = |id: &SessionId, account: &Account| (account.last_grant, *id);
+        let mine = place(&session, &self.accounts[&session]);
+        let (mut holders, mut ahead) = (0, 0);
+        for (id, account) in waiting {
+            holders += 1;
+            ahead += u64::from(place(id, account) < mine);
+        }
+        let wants = wants
+            .min(self.allowance.hand_max(holders))
+            .saturating_sub(hand);
+        // Too few for all go to those who have waited longest.
+        match left < holders {
+            true => wants.min(u64::from(ahead < left)),
+            false => wants.min(left / holders.max(1)),
+        }
+    }
+
+    fn grant(&mut self, session: SessionId, amount: u64) -> PurseAnswer {
+        let account = self
+            .accounts
+            .get_mut(&session)
+            .expect("it has just reported");
+        if amount > 0 {
+            self.grants += 1;
+            account.granted += amount;
+            account.last_grant = self.grants;
+        }
+        PurseAnswer {
+            purse: account.purse,
+            granted: account.granted,
+            settled: account.ended + account.returned,
+        }
+    }
+
+    /// A session has ended: whatever it had counts as spent.
+    pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
+        if let Some(account) = self.accounts.remove(&session) {
+            self.spent.add(at.0, account.open(), self.allowance.per());
+        }
+    }
+}

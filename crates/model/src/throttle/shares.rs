@@ -1,0 +1,263 @@
+//! Shares of a limit that spans senders: of connections, and of rates over short windows.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use super::max_min::max_min;
+use super::spent::Spent;
+use crate::id::SessionId;
+use crate::lease::Lease;
+use crate::time::{DurationMs, UnixMs};
+
+/// Rates over windows up to this long are shared; over longer ones, tokens are granted one by one ([`super::Ledger`]): a
+/// share that moves is unused for a window.
+pub const SHORT: DurationMs = DurationMs::from_secs(10);
+/// A share that others wait for stays for so long at least. To move one takes two heartbeats.
+pub const TURN: DurationMs = DurationMs::from_secs(5);
+/// And for so many windows, because one of them is lost with each move.
+const TURN_WINDOWS: u64 = 4;
+/// More senders than a cluster has; about 40 bytes each.
+pub const SHARERS_MAX: usize = 256;
+
+/// What a session says of its share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ShareReport {
+    /// The latest version that it keeps to.
+    #[n(0)]
+    pub seen: u64,
+    /// What counts at the session now: connections that are open; or tokens that are out, and ended within the window.
+    #[n(1)]
+    pub counted: u64,
+    /// What it could use.
+    #[n(2)]
+    pub wants: u64,
+}
+
+/// What a session may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ShareAnswer {
+    #[n(0)]
+    pub may: u64,
+    /// Grows with each change of any share of the limit.
+    #[n(1)]
+    pub version: u64,
+}
+
+/// A session's share, as the session knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShareHeld(ShareAnswer);
+
+impl ShareHeld {
+    /// What may count at once: nothing without a lease.
+    pub fn may(&self, now: DurationMs, lease: Lease) -> u64 {
+        match lease.holds(now) {
+            true => self.0.may,
+            false => 0,
+        }
+    }
+
+    /// Answers may come late, twice and in any order.
+    pub fn answered(&mut self, answer: ShareAnswer) {
+        if answer.version > self.0.version {
+            self.0 = answer;
+        }
+    }
+
+    /// What to tell. Nothing more than this share may be taken from now on.
+    pub fn report(&self, counted: u64, wants: u64) -> ShareReport {
+        ShareReport {
+            seen: self.0.version,
+            counted,
+            wants,
+        }
+    }
+
+    /// Whether the leader waits to hear that less is counted.
+    pub fn is_over(&self, counted: u64) -> bool {
+        counted > self.0.may
+    }
+}
+
+/// One limit. What its sessions hold, and what sessions that ended held within the window, is never more than the limit,
+/// unless the limit has become lower meanwhile.
+///
+/// A share that is to become smaller is held until its holder knows and says that no more is counted, or its session has
+/// ended. A session's process that stands still keeps its sockets open longer than that; they are beyond anybody's reach.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Shares {
+    #[n(0)]
+    limit: u64,
+    /// Of the window; 0 for connections.
+    #[n(1)]
+    per: DurationMs,
+    #[n(2)]
+    shares: BTreeMap<SessionId, Share>,
+    /// Of sessions that ended.
+    #[n(3)]
+    gone: Spent,
+    #[n(4)]
+    version: u64,
+    #[n(5)]
+    turn: u64,
+    #[n(6)]
+    turned_at: UnixMs,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+struct Share {
+    #[n(0)]
+    may: u64,
+    /// The most that may count at the session: more than `may` until it says that it has heard.
+    #[n(1)]
+    held: u64,
+    #[n(2)]
+    version: u64,
+    #[n(3)]
+    wants: u64,
+}
+
+impl Shares {
+    /// `per` is the window of a rate, and 0 for what is at once.
+    pub fn new(limit: u64, per: DurationMs) -> Self {
+        Self {
+            limit,
+            per,
+            shares: BTreeMap::new(),
+            gone: Spent::default(),
+            version: 0,
+            turn: 0,
+            turned_at: UnixMs(0),
+        }
+    }
+
+    /// Single owners may have used all of it until `at`, as long as the limit did not span several.
+    pub fn after_owners(limit: u64, per: DurationMs, at: UnixMs) -> Self {
+        let mut shares = Self::new(limit, per);
+        shares.lose(at, limit);
+        shares
+    }
+
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What is counted.
+    pub fn held(&self, at: UnixMs) -> u64 {
+        let held: u64 = self.shares.values().map(|share| share.held).sum();
+        held.saturating_add(self.gone.total(at.0, self.per))
+    }
+
+    /// A lower limit makes shares smaller at once; what is out counts on.
+    pub fn set(&mut self, at: UnixMs, limit: u64) {
+        self.limit = limit;
+        self.divide(at);
+    }
+
+    /// Takes what a live session tells. The caller checks that the session has not ended.
+    pub fn report(&mut self, at: UnixMs, session: SessionId, report: &ShareReport) -> ShareAnswer {
+        let is_full = self.shares.len() >= SHARERS_MAX;
+        if is_full && !self.shares.contains_key(&session) {
+            return ShareAnswer::default();
+        }
+        let share = self.shares.entry(session).or_default();
+        share.wants = report.wants;
+        if report.seen == share.version {
+            // An earlier report that comes late says more, never less.
+            share.held = share.held.min(share.may.max(report.counted));
+        }
+        self.divide(at);
+        self.answer(session)
+    }
+
+    /// What a session may use, to be told at any time.
+    pub fn answer(&self, session: SessionId) -> ShareAnswer {
+        let share = self.shares.get(&session).copied().unwrap_or_default();
+        ShareAnswer {
+            may: share.may,
+            version: share.version,
+        }
+    }
+
+    /// A session has ended: what it held counts for another window.
+    pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
+        if let Some(share) = self.shares.remove(&session) {
+            self.lose(at, share.held);
+        }
+        self.divide(at);
+    }
+
+    fn lose(&mut self, at: UnixMs, held: u64) {
+        if self.per.0 > 0 {
+            self.gone.add(at.0, held, self.per);
+        }
+    }
+
+    /// When to look again though nobody reports; none while nobody waits.
+    pub fn due_at(&self, at: UnixMs) -> Option<UnixMs> {
+        if !self.shares.values().any(|share| share.may < share.wants) {
+            return None;
+        }
+        let turn = self.turned_at + self.turn_lasts();
+        let freed = self.gone.falls_by(1, at.0, self.per).map(UnixMs);
+        Some(freed.map_or(turn, |freed| freed.min(turn)))
+    }
+
+    fn turn_lasts(&self) -> DurationMs {
+        DurationMs(TURN.0.max(self.per.0.saturating_mul(TURN_WINDOWS)))
+    }
+
+    /// Gives what is free, and asks back what others wait for when its turn is over.
+    pub fn divide(&mut self, at: UnixMs) {
+        self.gone.forget(at.0, self.per);
+        let is_waited_for = self.shares.values().any(|share| share.may < share.wants);
+        let is_turn_over = at.since(self.turned_at) >= self.turn_lasts();
+        let is_turn = is_waited_for && is_turn_over;
+        if is_turn {
+            self.turn += 1;
+            self.turned_at = at;
+        }
+        let demands = self
+            .shares
+            .iter()
+            .map(|(id, share)| (*id, share.wants))
+            .collect();
+        let before: BTreeMap<_, _> = self
+            .shares
+            .iter()
+            .map(|(id, share)| (*id, share.may))
+            .collect();
+        let is_beyond = before.values().sum::<u64>() > self.limit;
+        let targets = max_min(self.limit, &demands, &before, self.turn);
+        if is_turn || is_beyond {
+            self.lower(&targets);
+        }
+        self.raise(at, &targets);
+        self.shares
+            .retain(|_, share| share.wants > 0 || share.held > 0);
+    }
+
+    fn lower(&mut self, targets: &BTreeMap<SessionId, u64>) {
+        for (id, share) in &mut self.shares {
+            if targets[id] < share.may {
+                self.version += 1;
+                share.may = targets[id];
+                share.version = self.version;
+            }
+        }
+    }
+
+    fn raise(&mut self, at: UnixMs, targets: &BTreeMap<SessionId, u64>) {
+        let mut free = self.limit.saturating_sub(self.held(at));
+        for (id, share) in &mut self.shares {
+            let may = targets[id].min(share.held.saturating_add(free));
+            if may > share.may {
+                free -= may.saturating_sub(share.held);
+                self.version += 1;
+                share.held = share.held.max(may);
+                share.may = may;
+                share.version = self.version;
+            }
+        }
+    }
+}
