@@ -34,6 +34,10 @@ pub use steady::SteadyClock;
 pub use window::Window;
 
 #[cfg(test)]
+mod cluster_sim;
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod gates_tests;
 #[cfg(test)]
 mod window_tests;

@@ -15,7 +15,7 @@ use crate::time::{DurationMs, UnixMs};
 pub const SHORT: DurationMs = DurationMs::from_secs(10);
 /// A share that others wait for stays for so long at least. To move one takes two heartbeats.
 pub const TURN: DurationMs = DurationMs::from_secs(5);
-/// And for so many windows, because one of them is lost with each move.
+/// And for so many windows longer, because one of them is lost with each move.
 const TURN_WINDOWS: u64 = 4;
 /// More senders than a cluster has; about 40 bytes each.
 pub const SHARERS_MAX: usize = 256;
@@ -44,7 +44,8 @@ pub struct ShareAnswer {
     pub version: u64,
 }
 
-/// A session's share, as the session knows it.
+/// A session's share, as the session knows it. It is kept for as long as the session: one that was forgotten and made anew
+/// would believe what was said to the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShareHeld(ShareAnswer);
 
@@ -204,7 +205,7 @@ impl Shares {
     }
 
     fn turn_lasts(&self) -> DurationMs {
-        DurationMs(TURN.0.max(self.per.0.saturating_mul(TURN_WINDOWS)))
+        DurationMs(TURN.0 + self.per.0.saturating_mul(TURN_WINDOWS))
     }
 
     /// Gives what is free, and asks back what others wait for when its turn is over.

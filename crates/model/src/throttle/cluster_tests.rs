@@ -1,0 +1,136 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+
+use super::cluster_sim::{Cluster, Leader, Rule};
+use super::*;
+use crate::time::DurationMs;
+
+fn rate(count: u64, per: u64) -> Rate {
+    Rate::new(count, DurationMs(per), None).unwrap()
+}
+
+fn ledger(count: u64, per: u64) -> Leader {
+    Leader::Ledger(Ledger::new(Allowance::Rolling(rate(count, per))))
+}
+
+fn shares(count: u64, per: u64) -> Leader {
+    Leader::Shares(Shares::new(count, DurationMs(per)))
+}
+
+fn stormy(seed: u64, per: u64) -> Rule {
+    Rule {
+        is_calm: false,
+        is_connections: per == 0,
+        per: DurationMs(per),
+        seed,
+        latency: 400,
+    }
+}
+
+/// Panics unless every half-open window of length `per` has at most `count` of the events.
+fn check_never_more(events: &mut [u64], count: u64, per: u64) {
+    events.sort_unstable();
+    for (first, more) in events.iter().zip(events.iter().skip(count as usize)) {
+        assert!(
+            more - first >= per,
+            "more than {count} from {first} to {more}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn granted_tokens_never_exceed_the_limit(count in 1u64..60, per in 11_000u64..25_000, senders in 1usize..7, seed: u64) {
+        let mut cluster = Cluster::new(stormy(seed, per), ledger(count, per), senders);
+        cluster.run(150_000);
+        prop_assert!(!cluster.events.is_empty());
+        check_never_more(&mut cluster.events, count, per);
+    }
+
+    #[test]
+    fn a_day_never_has_more_than_its_budget(limit in 1u64..300, senders in 1usize..7, seed: u64) {
+        let budget = Budget { day: 1, limit };
+        let leader = Leader::Ledger(Ledger::new(Allowance::Daily(budget)));
+        let mut cluster = Cluster::new(stormy(seed, 1000), leader, senders);
+        cluster.run(150_000);
+        prop_assert!(cluster.events.len() as u64 <= limit);
+    }
+
+    #[test]
+    fn shares_of_a_rate_never_exceed_it(count in 1u64..60, per in 1000u64..=10_000, senders in 1usize..7, seed: u64) {
+        let mut cluster = Cluster::new(stormy(seed, per), shares(count, per), senders);
+        cluster.run(150_000);
+        prop_assert!(!cluster.events.is_empty());
+        check_never_more(&mut cluster.events, count, per);
+    }
+
+    #[test]
+    fn shares_of_connections_never_exceed_them(count in 1u64..20, senders in 1usize..7, seed: u64) {
+        let mut cluster = Cluster::new(stormy(seed, 0), shares(count, 0), senders);
+        cluster.run(150_000);
+        prop_assert!(cluster.open_max > 0);
+        prop_assert!(cluster.open_max <= count, "{} of {count}", cluster.open_max);
+    }
+}
+
+/// In a calm run, with backlog, 85 % of the limit is used.
+fn check_used(leader: Leader, count: u64, per: u64, senders: usize) {
+    let rule = Rule {
+        is_calm: true,
+        is_connections: false,
+        per: DurationMs(per),
+        seed: 7,
+        latency: 50,
+    };
+    let mut cluster = Cluster::new(rule, leader, senders);
+    let warm = 2 * per + 10_000;
+    let lasts = (20 * per).clamp(120_000, 8 * 600_000);
+    cluster.run(warm + lasts);
+    let used = cluster
+        .events
+        .iter()
+        .filter(|event| **event >= warm)
+        .count() as u64;
+    let percent = used * 100 * per / (count * lasts);
+    check_never_more(&mut cluster.events, count, per);
+    assert!(
+        percent >= 85,
+        "{percent} % of {count} per {per} ms, {senders} senders"
+    );
+}
+
+#[test]
+fn most_of_what_is_granted_is_used() {
+    for senders in [1, 3, 6] {
+        for (count, per) in [
+            (1, 11_000),
+            (5, 11_000),
+            (1000, 11_000),
+            (1, 60_000),
+            (10, 60_000),
+            (1000, 60_000),
+            (100, 600_000),
+        ] {
+            check_used(ledger(count, per), count, per, senders);
+        }
+    }
+}
+
+#[test]
+fn most_of_what_is_shared_is_used() {
+    for senders in [1, 3, 6] {
+        for (count, per) in [
+            (2, 1000),
+            (100, 1000),
+            (1000, 1000),
+            (2, 10_000),
+            (7, 10_000),
+            (300, 10_000),
+        ] {
+            check_used(shares(count, per), count, per, senders);
+        }
+    }
+}
