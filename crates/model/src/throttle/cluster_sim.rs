@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::*;
-use crate::codec;
+use super::SteadyClock;
+use super::cluster_sides::{Answer, Leader, Report, Side};
 use crate::id::{SessionId, mix};
 use crate::lease::{GRACE, LEASE, Lease};
 use crate::time::{DurationMs, UnixMs};
@@ -14,32 +14,6 @@ pub const STEP: u64 = 10;
 const REPORT_EVERY: u64 = 1000;
 /// With an empty hand, or less counted than the leader waits for.
 const REPORT_SOON: u64 = 250;
-
-#[derive(Debug, Clone)]
-pub enum Leader {
-    Ledger(Ledger),
-    Shares(Shares),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Report {
-    Purse(PurseReport),
-    Share(ShareReport),
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Answer {
-    Purse(PurseAnswer),
-    Share(ShareAnswer),
-    NoSession,
-}
-
-#[derive(Debug)]
-enum Side {
-    Purse(Purse),
-    Window(ShareHeld, Window),
-    Connections(ShareHeld, Concurrency),
-}
 
 #[derive(Debug)]
 struct Sender {
@@ -135,17 +109,7 @@ impl Cluster {
 
     fn start(&mut self) -> Sender {
         self.sessions += 1;
-        let rate = Rate {
-            count: 0,
-            per: self.rule.per,
-            burst: None,
-        };
-        let held = ShareHeld::default();
-        let side = match (&self.leader, self.rule.is_connections) {
-            (Leader::Ledger(_), _) => Side::Purse(Purse::new(1)),
-            (Leader::Shares(_), true) => Side::Connections(held, Concurrency::new(0)),
-            (Leader::Shares(_), false) => Side::Window(held, Window::new(rate)),
-        };
+        let side = Side::new(&self.leader, self.rule.is_connections, self.rule.per);
         Sender {
             session: SessionId(self.sessions),
             lease: Lease::ENDED,
@@ -197,14 +161,7 @@ impl Cluster {
 
     /// Another node leads, with the same rows, no memory and another clock.
     fn elect(&mut self) {
-        self.leader = match &self.leader {
-            Leader::Ledger(ledger) => {
-                Leader::Ledger(codec::decode(&codec::encode(ledger)).expect("rows are read"))
-            }
-            Leader::Shares(shares) => {
-                Leader::Shares(codec::decode(&codec::encode(shares)).expect("rows are read"))
-            }
-        };
+        self.leader = self.leader.replayed();
         self.clock = SteadyClock::resume(self.latest, DurationMs(self.now));
         for heard in self.heard.values_mut() {
             *heard = self.now;
@@ -267,15 +224,7 @@ impl Cluster {
         }
         self.heard.insert(session, self.now);
         let at = self.stamp();
-        let answer = match (&mut self.leader, report) {
-            (Leader::Ledger(ledger), Report::Purse(report)) => {
-                Answer::Purse(ledger.report(at, session, &report))
-            }
-            (Leader::Shares(shares), Report::Share(report)) => {
-                Answer::Share(shares.report(at, session, &report))
-            }
-            _ => panic!("the sides do not fit"),
-        };
+        let answer = self.leader.report(at, session, report);
         self.send(nth, session, sent_at, Packet::Down(answer));
     }
 
@@ -294,23 +243,15 @@ impl Cluster {
         for session in gone {
             self.heard.remove(&session);
             self.ended.insert(session);
-            match &mut self.leader {
-                Leader::Ledger(ledger) => ledger.session_gone(at, session),
-                Leader::Shares(shares) => shares.session_gone(at, session),
-            }
+            self.leader.session_gone(at, session);
         }
-        if let Leader::Shares(shares) = &mut self.leader
-            && shares.due_at(at).is_some_and(|due| due <= at)
-        {
-            shares.divide(at);
+        if self.leader.divide(at) {
             for nth in 0..self.senders.len() {
-                let Leader::Shares(shares) = &self.leader else {
-                    return;
-                };
                 let session = self.senders[nth].session;
-                let answer = Answer::Share(shares.answer(session));
                 // A hint, which extends no lease.
-                self.send(nth, session, 0, Packet::Down(answer));
+                if let Some(answer) = self.leader.hint(session) {
+                    self.send(nth, session, 0, Packet::Down(answer));
+                }
             }
         }
     }
@@ -320,18 +261,12 @@ impl Cluster {
         if sender.session != session || sender.restarts_at.is_some() {
             return;
         }
-        let lease = Lease::granted(DurationMs(sent_at), LEASE);
-        match (&mut sender.side, answer) {
-            (Side::Purse(purse), Answer::Purse(answer)) => purse.answered(answer),
-            (Side::Window(held, _) | Side::Connections(held, _), Answer::Share(answer)) => {
-                held.answered(answer)
-            }
-            (_, Answer::NoSession) => {
-                sender.lease = Lease::ENDED;
-                return;
-            }
-            _ => panic!("the sides do not fit"),
+        if matches!(answer, Answer::NoSession) {
+            sender.lease = Lease::ENDED;
+            return;
         }
+        sender.side.answered(answer);
+        let lease = Lease::granted(DurationMs(sent_at), LEASE);
         if sent_at > 0 && lease.until > sender.lease.until {
             sender.lease = lease;
         }
@@ -403,13 +338,7 @@ impl Cluster {
         sender.reports_at = now + REPORT_EVERY;
         sender.reported_at = now;
         let session = sender.session;
-        let report = match &mut sender.side {
-            Side::Purse(purse) => Report::Purse(purse.report(wants)),
-            Side::Window(held, window) => {
-                Report::Share(held.report(window.counted(DurationMs(now)), wants))
-            }
-            Side::Connections(held, open) => Report::Share(held.report(open.out(), wants)),
-        };
+        let report = sender.side.report(DurationMs(now), wants);
         self.send(nth, session, now, Packet::Up(report));
     }
 }
@@ -417,52 +346,5 @@ impl Cluster {
 impl Sender {
     fn take(&mut self, now: u64) -> bool {
         self.side.take(DurationMs(now), self.lease)
-    }
-}
-
-impl Side {
-    fn take(&mut self, now: DurationMs, lease: Lease) -> bool {
-        match self {
-            Self::Purse(purse) => purse.take(now, lease),
-            Self::Window(held, window) => {
-                let count = held.may(now, lease);
-                window.set(
-                    now,
-                    Rate {
-                        count,
-                        ..window.rate()
-                    },
-                );
-                window.take(now)
-            }
-            Self::Connections(held, open) => {
-                open.set(held.may(now, lease));
-                open.take()
-            }
-        }
-    }
-
-    fn ended(&mut self, now: DurationMs) {
-        match self {
-            Self::Purse(purse) => purse.ended(),
-            Self::Window(_, window) => window.ended(now),
-            Self::Connections(_, open) => open.ended(),
-        }
-    }
-
-    fn cancel(&mut self) {
-        match self {
-            Self::Purse(purse) => purse.cancel(),
-            Self::Window(_, window) => window.cancel(),
-            Self::Connections(_, open) => open.ended(),
-        }
-    }
-
-    fn is_urgent(&self, now: DurationMs) -> bool {
-        match self {
-            Self::Purse(purse) => purse.hand() == 0,
-            Self::Window(held, window) => held.is_over(window.counted(now)),
-            Self::Connections(held, open) => held.is_over(open.out()),
-        }
     }
 }

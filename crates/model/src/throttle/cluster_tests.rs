@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::cluster_sim::{Cluster, Leader, Rule};
+use super::cluster_sides::Leader;
+use super::cluster_sim::{Cluster, Rule};
 use super::*;
 use crate::time::DurationMs;
 

@@ -204,7 +204,8 @@ impl Gates {
         entry.expect("a limiter with tokens out is not forgotten")
     }
 
-    /// Lowers a limit to `to` for a time; then it climbs back. What the leader grants is lowered by the leader.
+    /// Lowers a limit of this process's own to `to` for a time; then it climbs back. One that spans processes is lowered by
+    /// the leader.
     ///
     /// # Errors
     /// There are too many limits in use.

@@ -34,10 +34,16 @@ pub use steady::SteadyClock;
 pub use window::Window;
 
 #[cfg(test)]
+mod cluster_sides;
+#[cfg(test)]
 mod cluster_sim;
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
 mod gates_tests;
+#[cfg(test)]
+mod ledger_tests;
+#[cfg(test)]
+mod shares_tests;
 #[cfg(test)]
 mod window_tests;

@@ -1,0 +1,162 @@
+//! The three ways to share a limit, as the simulated leader and senders see them: as one.
+
+use super::*;
+use crate::codec;
+use crate::id::SessionId;
+use crate::lease::Lease;
+use crate::time::{DurationMs, UnixMs};
+
+#[derive(Debug, Clone)]
+pub enum Leader {
+    Ledger(Ledger),
+    Shares(Shares),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Report {
+    Purse(PurseReport),
+    Share(ShareReport),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    Purse(PurseAnswer),
+    Share(ShareAnswer),
+    NoSession,
+}
+
+#[derive(Debug)]
+pub enum Side {
+    Purse(Purse),
+    Window(ShareHeld, Window),
+    Connections(ShareHeld, Concurrency),
+}
+
+const UNFIT: &str = "the sides fit, because the leader's decides";
+
+impl Leader {
+    /// From what is in the rows.
+    pub fn replayed(&self) -> Self {
+        match self {
+            Self::Ledger(ledger) => {
+                Self::Ledger(codec::decode(&codec::encode(ledger)).expect("rows are read"))
+            }
+            Self::Shares(shares) => {
+                Self::Shares(codec::decode(&codec::encode(shares)).expect("rows are read"))
+            }
+        }
+    }
+
+    pub fn report(&mut self, at: UnixMs, session: SessionId, report: Report) -> Answer {
+        match (self, report) {
+            (Self::Ledger(ledger), Report::Purse(report)) => {
+                Answer::Purse(ledger.report(at, session, &report))
+            }
+            (Self::Shares(shares), Report::Share(report)) => {
+                Answer::Share(shares.report(at, session, &report))
+            }
+            _ => panic!("{UNFIT}"),
+        }
+    }
+
+    pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
+        match self {
+            Self::Ledger(ledger) => ledger.session_gone(at, session),
+            Self::Shares(shares) => shares.session_gone(at, session),
+        }
+    }
+
+    /// Whether something may have changed that nobody has asked for.
+    pub fn divide(&mut self, at: UnixMs) -> bool {
+        let Self::Shares(shares) = self else {
+            return false;
+        };
+        let is_due = shares.due_at(at).is_some_and(|due| due <= at);
+        if is_due {
+            shares.divide(at);
+        }
+        is_due
+    }
+
+    pub fn hint(&self, session: SessionId) -> Option<Answer> {
+        match self {
+            Self::Ledger(_) => None,
+            Self::Shares(shares) => Some(Answer::Share(shares.answer(session))),
+        }
+    }
+}
+
+impl Side {
+    pub fn new(leader: &Leader, is_connections: bool, per: DurationMs) -> Self {
+        let held = ShareHeld::default();
+        let none = Rate {
+            count: 0,
+            per,
+            burst: None,
+        };
+        match (leader, is_connections) {
+            (Leader::Ledger(_), _) => Self::Purse(Purse::new(1)),
+            (Leader::Shares(_), true) => Self::Connections(held, Concurrency::new(0)),
+            (Leader::Shares(_), false) => Self::Window(held, Window::new(none)),
+        }
+    }
+
+    pub fn answered(&mut self, answer: Answer) {
+        match (self, answer) {
+            (Self::Purse(purse), Answer::Purse(answer)) => purse.answered(answer),
+            (Self::Window(held, _) | Self::Connections(held, _), Answer::Share(answer)) => {
+                held.answered(answer);
+            }
+            _ => panic!("{UNFIT}"),
+        }
+    }
+
+    pub fn report(&mut self, now: DurationMs, wants: u64) -> Report {
+        match self {
+            Self::Purse(purse) => Report::Purse(purse.report(wants)),
+            Self::Window(held, window) => Report::Share(held.report(window.counted(now), wants)),
+            Self::Connections(held, open) => Report::Share(held.report(open.out(), wants)),
+        }
+    }
+
+    pub fn take(&mut self, now: DurationMs, lease: Lease) -> bool {
+        match self {
+            Self::Purse(purse) => purse.take(now, lease),
+            Self::Window(held, window) => {
+                let count = held.may(now, lease);
+                let rate = window.rate();
+                window.set(now, Rate { count, ..rate });
+                window.take(now)
+            }
+            Self::Connections(held, open) => {
+                open.set(held.may(now, lease));
+                open.take()
+            }
+        }
+    }
+
+    pub fn ended(&mut self, now: DurationMs) {
+        match self {
+            Self::Purse(purse) => purse.ended(),
+            Self::Window(_, window) => window.ended(now),
+            Self::Connections(_, open) => open.ended(),
+        }
+    }
+
+    pub fn cancel(&mut self) {
+        match self {
+            Self::Purse(purse) => purse.cancel(),
+            Self::Window(_, window) => window.cancel(),
+            Self::Connections(_, open) => open.ended(),
+        }
+    }
+
+    /// Whether to report before it is time to: the leader, or work, waits for it.
+    pub fn is_urgent(&self, now: DurationMs) -> bool {
+        match self {
+            Self::Purse(purse) => purse.hand() == 0,
+            Self::Window(held, window) => held.is_over(window.counted(now)),
+            Self::Connections(held, open) => held.is_over(open.out()),
+        }
+    }
+}

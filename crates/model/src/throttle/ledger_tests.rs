@@ -1,0 +1,192 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::codec;
+use crate::id::SessionId;
+use crate::time::{DurationMs, UnixMs};
+
+const A: SessionId = SessionId(1);
+const B: SessionId = SessionId(2);
+const MINUTE: u64 = 60;
+
+fn s(seconds: u64) -> UnixMs {
+    UnixMs(1_000_000 + seconds * 1000)
+}
+
+fn rolling(count: u64, seconds: u64) -> Allowance {
+    Allowance::Rolling(Rate::new(count, DurationMs::from_secs(seconds), None).unwrap())
+}
+
+fn daily(day: u32, limit: u64) -> Allowance {
+    Allowance::Daily(Budget { day, limit })
+}
+
+/// A purse whose tokens are all used at once.
+fn spend(ledger: &mut Ledger, at: UnixMs, session: SessionId, ended: u64) -> u64 {
+    let report = PurseReport {
+        purse: 1,
+        ended,
+        returned: 0,
+        hand: 0,
+        seen: ended,
+        wants: 1000,
+    };
+    ledger.report(at, session, &report).granted
+}
+
+#[test]
+fn tokens_count_from_their_grant_until_a_window_after_their_end() {
+    let mut ledger = Ledger::new(rolling(16, MINUTE));
+    assert_eq!(spend(&mut ledger, s(0), A, 0), 1, "a sixteenth");
+    assert_eq!(ledger.used(s(600)), 1, "however long it is out");
+    assert_eq!(spend(&mut ledger, s(600), A, 1), 2);
+    assert_eq!((ledger.used(s(659)), ledger.used(s(661))), (2, 1));
+    let report = PurseReport {
+        purse: 1,
+        ended: 1,
+        returned: 1,
+        seen: 2,
+        ..PurseReport::default()
+    };
+    let answer = ledger.report(s(659), A, &report);
+    assert_eq!((answer.granted, answer.settled), (2, 2));
+    assert_eq!(ledger.used(s(659)), 1, "what was returned is not spent");
+}
+
+#[test]
+fn an_answer_that_is_lost_grants_nothing_twice() {
+    let mut ledger = Ledger::new(rolling(160, MINUTE));
+    for _ in 0..5 {
+        let lost = spend(&mut ledger, s(0), A, 0);
+        assert_eq!(lost, 10);
+    }
+    assert_eq!(ledger.used(s(0)), 10);
+}
+
+#[test]
+fn tokens_of_a_dead_holder_and_of_a_forgotten_purse_are_spent() {
+    let mut ledger = Ledger::new(rolling(160, MINUTE));
+    assert_eq!(spend(&mut ledger, s(0), A, 0), 10);
+    ledger.session_gone(s(12), A);
+    assert_eq!((ledger.used(s(71)), ledger.used(s(73))), (10, 0));
+    let report = |purse| PurseReport {
+        purse,
+        wants: 10,
+        ..PurseReport::default()
+    };
+    assert_eq!(ledger.report(s(80), B, &report(1)).granted, 10);
+    assert_eq!(ledger.report(s(80), B, &report(2)).granted, 10);
+    assert_eq!(ledger.used(s(80)), 20);
+    assert_eq!(
+        ledger.report(s(80), B, &report(1)).granted,
+        0,
+        "it is forgotten"
+    );
+    assert_eq!(ledger.used(s(141)), 10);
+}
+
+#[test]
+fn too_few_tokens_go_to_those_who_have_waited_longest() {
+    let mut ledger = Ledger::new(rolling(1, MINUTE));
+    assert_eq!(spend(&mut ledger, s(0), A, 0), 1);
+    assert_eq!(spend(&mut ledger, s(0), B, 0), 0);
+    assert_eq!(spend(&mut ledger, s(59), B, 0), 0);
+    assert_eq!(spend(&mut ledger, s(0), A, 1), 1);
+    assert_eq!(spend(&mut ledger, s(61), B, 0), 1, "it is the turn of B");
+    assert_eq!(spend(&mut ledger, s(62), B, 1), 1);
+    assert_eq!(spend(&mut ledger, s(122), A, 1), 1);
+    assert_eq!(spend(&mut ledger, s(123), B, 1), 1, "A is before it");
+    assert_eq!(
+        spend(&mut ledger, s(127), B, 1),
+        2,
+        "A does not come any more"
+    );
+}
+
+#[test]
+fn a_limit_that_was_local_is_closed_for_a_window() {
+    let mut ledger = Ledger::after_owners(rolling(100, MINUTE), s(0));
+    assert_eq!(spend(&mut ledger, s(60), A, 0), 0);
+    assert_eq!(spend(&mut ledger, s(61), A, 0), 6);
+}
+
+#[test]
+fn a_changed_limit_holds_for_new_tokens() {
+    let mut ledger = Ledger::new(rolling(160, MINUTE));
+    assert_eq!(spend(&mut ledger, s(0), A, 0), 10);
+    ledger.set(s(1), rolling(10, MINUTE));
+    assert_eq!(spend(&mut ledger, s(1), A, 10), 10);
+    ledger.set(s(2), rolling(11, 3600));
+    assert_eq!(spend(&mut ledger, s(2), A, 10), 11);
+    assert_eq!(ledger.allowance(), rolling(11, 3600));
+    assert_eq!(ledger.used(s(3600)), 11);
+}
+
+#[test]
+fn a_day_has_its_budget_once() {
+    let mut ledger = Ledger::new(daily(7, 20));
+    let mut ended = 0;
+    while ended < 20 {
+        ended = spend(&mut ledger, s(ended), A, ended);
+    }
+    assert_eq!(
+        spend(&mut ledger, s(9_999_999), A, 20),
+        20,
+        "time opens nothing"
+    );
+    ledger.set(s(9_999_999), daily(6, 20));
+    assert_eq!(ledger.used(s(9_999_999)), 20, "set back");
+    ledger.set(s(9_999_999), daily(7, 25));
+    assert_eq!(spend(&mut ledger, s(9_999_999), A, 20), 21);
+    ledger.set(s(9_999_999), daily(8, 20));
+    assert_eq!(
+        ledger.used(s(9_999_999)),
+        1,
+        "what is open may be used on the new day"
+    );
+    assert_eq!(spend(&mut ledger, s(9_999_999), A, 21), 22);
+    ledger.set(s(9_999_999), daily(7, 1000));
+    assert_eq!(ledger.allowance(), daily(8, 20));
+}
+
+#[test]
+fn holders_are_bounded() {
+    let mut ledger = Ledger::new(rolling(1_000_000, MINUTE));
+    for id in 1..=HOLDERS_MAX as u64 {
+        assert!(spend(&mut ledger, s(0), SessionId(id), 0) > 0);
+    }
+    assert_eq!(spend(&mut ledger, s(0), SessionId(9999), 0), 0);
+    ledger.session_gone(s(1), A);
+    assert!(spend(&mut ledger, s(1), SessionId(9999), 0) > 0);
+}
+
+proptest! {
+    /// Whatever anybody reports, in any order, and whatever becomes of the rows.
+    #[test]
+    fn no_more_is_counted_than_the_limit(
+        limit in 0u64..100,
+        is_daily: bool,
+        steps in prop::collection::vec((0u64..9000, 1u64..6, (0u64..4, 0u64..60, 0u64..60, 0u64..60, 0u64..60, 0u64..60), 0u8..12), 1..200),
+    ) {
+        let allowance = if is_daily { daily(1, limit) } else { rolling(limit, MINUTE) };
+        let mut ledger = Ledger::new(allowance);
+        let mut at = s(0);
+        for (later, session, (purse, ended, returned, hand, seen, wants), what) in steps {
+            at = UnixMs(at.0 + later);
+            let session = SessionId(session);
+            let report = PurseReport { purse, ended, returned, hand, seen, wants };
+            match what {
+                0 => ledger.session_gone(at, session),
+                _ => {
+                    ledger.report(at, session, &report);
+                }
+            }
+            prop_assert!(ledger.used(at) <= limit);
+            let read: Ledger = codec::decode(&codec::encode(&ledger)).expect("rows are read");
+            prop_assert_eq!(&read, &ledger);
+            ledger = read;
+        }
+    }
+}
