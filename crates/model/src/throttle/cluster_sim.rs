@@ -308,7 +308,10 @@ impl Cluster {
         for _ in 0..ended {
             sender.side.ended(DurationMs(now));
         }
-        while self.senders[nth].take(now) {
+        // It does not use at once what it was given, but may later.
+        let lull = mix(self.rule.seed ^ mix(nth as u64) ^ (now / 3000));
+        let is_lull = !self.rule.is_calm && lull.is_multiple_of(3);
+        while !is_lull && self.senders[nth].take(now) {
             let lasts = match self.is_odd_chance(20) {
                 true => self.draw(6000),
                 false => self.draw(self.rule.latency),

@@ -7,12 +7,9 @@ use super::cluster_sim::{Cluster, Rule};
 use super::*;
 use crate::time::DurationMs;
 
-fn rate(count: u64, per: u64) -> Rate {
-    Rate::new(count, DurationMs(per), None).unwrap()
-}
-
-fn ledger(count: u64, per: u64) -> Leader {
-    Leader::Ledger(Ledger::new(Allowance::Rolling(rate(count, per))))
+fn ledger(count: u64, per: u64, burst: Option<u64>) -> Leader {
+    let rate = Rate::new(count, DurationMs(per), burst).unwrap();
+    Leader::Ledger(Ledger::new(Allowance::Rolling(rate)))
 }
 
 fn shares(count: u64, per: u64) -> Leader {
@@ -44,8 +41,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn granted_tokens_never_exceed_the_limit(count in 1u64..60, per in 11_000u64..25_000, senders in 1usize..7, seed: u64) {
-        let mut cluster = Cluster::new(stormy(seed, per), ledger(count, per), senders);
+    fn granted_tokens_never_exceed_the_limit(count in 1u64..60, per in 11_000u64..25_000, burst in prop::option::of(1u64..9), senders in 1usize..7, seed: u64) {
+        let mut cluster = Cluster::new(stormy(seed, per), ledger(count, per, burst), senders);
         cluster.run(150_000);
         prop_assert!(!cluster.events.is_empty());
         check_never_more(&mut cluster.events, count, per);
@@ -115,7 +112,9 @@ fn most_of_what_is_granted_is_used() {
             (1000, 60_000),
             (100, 600_000),
         ] {
-            check_used(ledger(count, per), count, per, senders);
+            for burst in [None, Some(1), Some(20)] {
+                check_used(ledger(count, per, burst), count, per, senders);
+            }
         }
     }
 }

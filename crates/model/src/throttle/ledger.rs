@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
+use super::pace::Pace;
 use super::purse::{PurseAnswer, PurseReport};
 use super::rate::Rate;
 use super::spent::Spent;
@@ -32,7 +33,7 @@ pub struct Budget {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Allowance {
-    /// Over any window. Bursts are not held back: the leader grants as much as is left.
+    /// Over any window. Its pace is kept by what is granted, to within what it lets pass in [`SOON`].
     #[n(0)]
     Rolling(#[n(0)] Rate),
     #[n(1)]
@@ -52,6 +53,13 @@ impl Allowance {
         match self {
             Self::Rolling(rate) => rate.per,
             Self::Daily(_) => DurationMs(u64::MAX),
+        }
+    }
+
+    fn rate(self) -> Option<Rate> {
+        match self {
+            Self::Rolling(rate) => Some(rate),
+            Self::Daily(_) => None,
         }
     }
 
@@ -83,6 +91,8 @@ pub struct Ledger {
     /// How often tokens were granted.
     #[n(3)]
     grants: u64,
+    #[n(4)]
+    pace: Pace,
 }
 
 /// All but `is_waiting` and `heard_at` only grow.
@@ -122,16 +132,16 @@ impl Account {
         self.granted - self.ended - self.returned
     }
 
-    /// Tokens that have ended since the last report. No report can end more than was granted.
-    fn settle(&mut self, report: &PurseReport) -> u64 {
-        let before = self.ended;
+    /// Tokens that have ended since the last report, and that were returned. No report can end more than was granted.
+    fn settle(&mut self, report: &PurseReport) -> (u64, u64) {
+        let before = (self.ended, self.returned);
         self.ended = self
             .ended
             .max(report.ended.min(self.granted - self.returned));
         self.returned = self
             .returned
             .max(report.returned.min(self.granted - self.ended));
-        self.ended - before
+        (self.ended - before.0, self.returned - before.1)
     }
 }
 
@@ -143,6 +153,7 @@ impl Ledger {
             spent: Spent::default(),
             accounts: BTreeMap::new(),
             grants: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -174,6 +185,9 @@ impl Ledger {
         self.spent.forget(at.0, self.allowance.per());
         self.allowance = allowance;
         self.spent.lengthen(allowance.per());
+        if let Some(rate) = allowance.rate() {
+            self.pace.clamp(DurationMs(at.0), rate);
+        }
     }
 
     /// Tokens that are counted.
@@ -198,19 +212,23 @@ impl Ledger {
         }
         let account = self.accounts.entry(session);
         let account = account.or_insert_with(|| Account::new(report.purse, at));
-        let ended = account.settle(report);
+        let (ended, returned) = account.settle(report);
         let unseen = account.granted.saturating_sub(report.seen);
         let hand = report.hand.saturating_add(unseen);
         account.heard_at = at;
         account.is_waiting = report.wants > hand;
         self.spent.add(at.0, ended, self.allowance.per());
+        if let Some(rate) = self.allowance.rate() {
+            self.pace.gave_back(returned, rate);
+        }
         let amount = self.amount(at, session, report.wants, hand);
-        self.grant(session, amount)
+        self.grant(at, session, amount)
     }
 
     /// How many tokens a session gets now that has so many in hand.
     fn amount(&self, at: UnixMs, session: SessionId, wants: u64, hand: u64) -> u64 {
         let left = self.allowance.limit().saturating_sub(self.used(at));
+        let left = left.min(self.paced(at));
         let waits =
             |account: &Account| account.is_waiting && at.since(account.heard_at) <= PATIENCE;
         let waiting = self.accounts.iter().filter(|(_, account)| waits(account));
@@ -231,7 +249,14 @@ impl Ledger {
         }
     }
 
-    fn grant(&mut self, session: SessionId, amount: u64) -> PurseAnswer {
+    fn paced(&self, at: UnixMs) -> u64 {
+        let rate = self.allowance.rate();
+        rate.map_or(u64::MAX, |rate| {
+            self.pace.available(DurationMs(at.0), rate, SOON)
+        })
+    }
+
+    fn grant(&mut self, at: UnixMs, session: SessionId, amount: u64) -> PurseAnswer {
         let account = self
             .accounts
             .get_mut(&session)
@@ -240,6 +265,9 @@ impl Ledger {
             self.grants += 1;
             account.granted += amount;
             account.last_grant = self.grants;
+            if let Some(rate) = self.allowance.rate() {
+                self.pace.took(DurationMs(at.0), amount, rate);
+            }
         }
         PurseAnswer {
             purse: account.purse,

@@ -125,6 +125,28 @@ fn a_changed_limit_holds_for_new_tokens() {
 }
 
 #[test]
+fn what_is_granted_keeps_the_pace() {
+    let rate = Rate::new(600, DurationMs::from_secs(600), Some(5)).unwrap();
+    let mut ledger = Ledger::new(Allowance::Rolling(rate));
+    assert_eq!(
+        spend(&mut ledger, s(0), A, 0),
+        7,
+        "a burst, and two seconds more"
+    );
+    assert_eq!(spend(&mut ledger, s(0), A, 7), 7);
+    assert_eq!(spend(&mut ledger, s(3), A, 7), 10);
+    let report = PurseReport {
+        purse: 1,
+        ended: 7,
+        returned: 3,
+        seen: 10,
+        ..PurseReport::default()
+    };
+    assert_eq!(ledger.report(s(3), A, &report).granted, 10);
+    assert_eq!(spend(&mut ledger, s(3), B, 0), 3, "what A gave back");
+}
+
+#[test]
 fn a_day_has_its_budget_once() {
     let mut ledger = Ledger::new(daily(7, 20));
     let mut ended = 0;

@@ -19,35 +19,51 @@ pub(super) struct Pace {
 
 /// Between two events of an even pace.
 fn interval(rate: Rate) -> u64 {
-    (rate.per.0 << FRACTION_BITS) / rate.count.max(1)
+    ((rate.per.0 << FRACTION_BITS) / rate.count.max(1)).max(1)
+}
+
+/// How far ahead of the pace one may be; none: as far as one likes.
+fn tolerance(rate: Rate, slack: u64) -> Option<u64> {
+    // A burst beyond the window's count is the same as all of it.
+    let burst = rate.burst?.min(rate.count).max(1);
+    Some(
+        interval(rate)
+            .saturating_mul(burst - 1)
+            .saturating_add(slack),
+    )
 }
 
 impl Pace {
     /// The earliest time for one more, as far as the pace goes.
     pub fn opens_at(&self, rate: Rate) -> DurationMs {
-        let Some(burst) = rate.burst else {
+        let Some(tolerance) = tolerance(rate, TICK) else {
             return DurationMs(0);
         };
-        // A burst beyond the window's count is the same as all of it.
-        let burst = burst.min(rate.count).max(1);
-        let tolerance = interval(rate)
-            .saturating_mul(burst - 1)
-            .saturating_add(TICK);
         DurationMs(self.due.saturating_sub(tolerance).div_ceil(TICK))
     }
 
-    pub fn took(&mut self, now: DurationMs, rate: Rate) {
+    /// How many may go at once, where somebody looks only once in `slack` and must not be late for it.
+    pub fn available(&self, now: DurationMs, rate: Rate, slack: DurationMs) -> u64 {
+        let Some(tolerance) = tolerance(rate, slack.0 << FRACTION_BITS) else {
+            return u64::MAX;
+        };
+        let now = now.0 << FRACTION_BITS;
+        let spare = now.saturating_add(tolerance).checked_sub(self.due.max(now));
+        spare.map_or(0, |spare| spare / interval(rate) + 1)
+    }
+
+    pub fn took(&mut self, now: DurationMs, count: u64, rate: Rate) {
         if rate.burst.is_some() {
-            self.due = self
-                .due
-                .max(now.0 << FRACTION_BITS)
-                .saturating_add(interval(rate));
+            let lasts = interval(rate).saturating_mul(count);
+            self.due = self.due.max(now.0 << FRACTION_BITS).saturating_add(lasts);
         }
     }
 
-    pub fn gave_back(&mut self, rate: Rate) {
+    pub fn gave_back(&mut self, count: u64, rate: Rate) {
         if rate.burst.is_some() {
-            self.due = self.due.saturating_sub(interval(rate));
+            self.due = self
+                .due
+                .saturating_sub(interval(rate).saturating_mul(count));
         }
     }
 
@@ -63,7 +79,7 @@ mod tests {
     use super::*;
 
     /// How many pass at each of these times.
-    fn check(count: u64, burst: u64, expected: &[(u64, usize)]) {
+    fn check(count: u64, burst: u64, expected: &[(u64, u64)]) {
         let rate = Rate {
             count,
             per: DurationMs::from_secs(1),
@@ -72,9 +88,10 @@ mod tests {
         let mut pace = Pace::default();
         for (now, passes) in expected {
             let now = DurationMs(1_700_000_000_000 + now);
-            let mut passed = 0;
+            let mut passed = 0u64;
+            assert_eq!(pace.available(now, rate, DurationMs(1)), *passes);
             while pace.opens_at(rate) <= now {
-                pace.took(now, rate);
+                pace.took(now, 1, rate);
                 passed += 1;
             }
             assert_eq!(passed, *passes, "{count} a second, burst {burst}, at {now}");
@@ -87,5 +104,24 @@ mod tests {
         check(10, 3, &[(0, 3), (99, 1), (100, 0), (199, 1), (5000, 3)]);
         check(10, 100, &[(0, 10), (100, 1)]);
         check(5000, 1, &[(0, 6), (1, 5), (2, 5), (3, 5), (1000, 6)]);
+    }
+    #[test]
+    fn who_looks_seldom_is_not_late() {
+        let rate = Rate {
+            count: 60,
+            per: DurationMs::from_secs(60),
+            burst: Some(1),
+        };
+        let mut pace = Pace::default();
+        let mut passed = 0;
+        for now in (0..60_000).step_by(1900) {
+            let slack = DurationMs(2000);
+            let available = pace.available(DurationMs(now), rate, slack);
+            pace.took(DurationMs(now), available, rate);
+            passed += available;
+        }
+        assert!((59..=62).contains(&passed), "{passed}");
+        pace.gave_back(2, rate);
+        assert!(pace.opens_at(rate) <= DurationMs(59_000));
     }
 }

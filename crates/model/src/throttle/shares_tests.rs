@@ -36,7 +36,7 @@ fn a_share_moves_when_its_turn_is_over_and_its_holder_has_let_go() {
     assert_eq!((shares.answer(A).may, shares.answer(B).may), (2, 0));
     let unaware = ShareReport {
         seen: 0,
-        counted: 4,
+        counted: 1,
         wants: 9,
     };
     assert_eq!(shares.report(s(6), A, &unaware).may, 2);

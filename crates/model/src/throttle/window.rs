@@ -71,7 +71,7 @@ impl Window {
             return false;
         }
         self.out += 1;
-        self.pace.took(now, self.rate);
+        self.pace.took(now, 1, self.rate);
         true
     }
 
@@ -90,7 +90,7 @@ impl Window {
     /// No token is out.
     pub fn cancel(&mut self) {
         self.come_back();
-        self.pace.gave_back(self.rate);
+        self.pace.gave_back(1, self.rate);
     }
 
     fn come_back(&mut self) {
