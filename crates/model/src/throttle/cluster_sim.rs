@@ -142,6 +142,11 @@ impl Cluster {
         }
     }
 
+    /// Nothing breaks any more. What is broken comes back within 42 s.
+    pub fn calm_down(&mut self) {
+        self.rule.is_calm = true;
+    }
+
     fn break_things(&mut self) {
         if self.is_odd_chance(1000) {
             self.elected_at = self.now + 500 + self.draw(2500);
