@@ -256,4 +256,36 @@ proptest! {
         gates.forget_idle(DurationMs(now.0 + 2000));
         prop_assert!(gates.is_empty());
     }
+
+    /// The destination cannot tell one owner of a site from the next, or from one that comes back.
+    #[test]
+    fn a_site_that_changes_hands_keeps_its_limit(count in 1u64..20, per in 1000u64..4000, seed: u64) {
+        let mut draws = (0u64..).map(|n| mix(seed ^ mix(n)));
+        let mut draw = |below: u64| draws.next().unwrap() % below;
+        let mut owners = [Gates::new(8), Gates::new(8)];
+        let mut site = messages("a.test", count, 1);
+        site.limit = Limit::Rate(Rate::new(count, DurationMs(per), None).unwrap());
+        let mut events = Vec::new();
+        let mut now = 0;
+        for turn in 0..10 {
+            let gates = &mut owners[turn % 2];
+            let until = now + draw(3 * per);
+            while now < until {
+                now += draw(200);
+                let Ok(permit) = gates.try_take(DurationMs(now), std::slice::from_ref(&site)) else {
+                    continue;
+                };
+                events.push(now + draw(100));
+                now += 100;
+                gates.ended(DurationMs(now), permit);
+                gates.forget_idle(DurationMs(now));
+            }
+            site.gone_since = DurationMs(now);
+        }
+        prop_assert!(!events.is_empty());
+        events.sort_unstable();
+        for (first, more) in events.iter().zip(events.iter().skip(count as usize)) {
+            prop_assert!(more - first >= per);
+        }
+    }
 }
