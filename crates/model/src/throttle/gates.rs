@@ -88,6 +88,17 @@ impl Gates {
         self.lease = lease;
     }
 
+    /// The process has another session: what an earlier one was granted is spent. To be called before any report.
+    pub fn begin_session(&mut self, lease: Lease) {
+        self.lease = lease;
+        let mut number = self.purses;
+        for (_, purse) in self.purses() {
+            number += 1;
+            purse.renew(number);
+        }
+        self.purses = number;
+    }
+
     /// Takes a token of each limit, or none.
     ///
     /// # Errors

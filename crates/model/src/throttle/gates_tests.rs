@@ -225,6 +225,28 @@ fn granted_tokens_need_a_lease() {
     );
 }
 
+#[test]
+fn what_was_granted_ends_with_its_session() {
+    let mut gates = Gates::new(10);
+    let granted = [want("tenant", Counted::Messages, Limit::Granted)];
+    gates.begin_session(Lease::granted(s(0), LEASE));
+    assert!(gates.try_take(s(0), &granted).is_err());
+    let purse = gates.purse(&granted[0].id).unwrap();
+    let first = purse.report(2).purse;
+    purse.answered(PurseAnswer {
+        purse: first,
+        granted: 2,
+        settled: 0,
+    });
+    let permit = gates.try_take(s(1), &granted).unwrap();
+    gates.begin_session(Lease::granted(s(2), LEASE));
+    assert!(gates.try_take(s(2), &granted).is_err());
+    gates.ended(s(3), permit);
+    let report = gates.purse(&granted[0].id).unwrap().report(2);
+    assert!(report.purse > first);
+    assert_eq!((report.ended, report.seen), (0, 0));
+}
+
 proptest! {
     /// Whatever is taken, ended and cancelled: in the end nothing is out, and no limit was exceeded meanwhile.
     #[test]

@@ -33,7 +33,7 @@ pub struct Budget {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Allowance {
-    /// Over any window. Its pace is kept by what is granted, to within what it lets pass in [`SOON`].
+    /// Over any window. Its pace is kept by what is granted, to within what it lets pass in two seconds.
     #[n(0)]
     Rolling(#[n(0)] Rate),
     #[n(1)]
@@ -210,13 +210,15 @@ impl Ledger {
             None if is_full => return unknown,
             _ => {}
         }
+        // Who has a full hand waits for nothing, and must not keep others waiting.
+        let hand_max = self.allowance.hand_max(self.accounts.len() as u64);
         let account = self.accounts.entry(session);
         let account = account.or_insert_with(|| Account::new(report.purse, at));
         let (ended, returned) = account.settle(report);
         let unseen = account.granted.saturating_sub(report.seen);
         let hand = report.hand.saturating_add(unseen);
         account.heard_at = at;
-        account.is_waiting = report.wants > hand;
+        account.is_waiting = hand < report.wants.min(hand_max);
         self.spent.add(at.0, ended, self.allowance.per());
         if let Some(rate) = self.allowance.rate() {
             self.pace.gave_back(returned, rate);

@@ -106,6 +106,25 @@ fn too_few_tokens_go_to_those_who_have_waited_longest() {
 }
 
 #[test]
+fn who_does_not_use_its_token_keeps_nobody_waiting() {
+    let mut ledger = Ledger::new(rolling(2, MINUTE));
+    let slow = PurseReport {
+        purse: 1,
+        hand: 1,
+        seen: 1,
+        wants: 1000,
+        ..PurseReport::default()
+    };
+    assert_eq!(spend(&mut ledger, s(0), A, 0), 1);
+    assert_eq!(spend(&mut ledger, s(0), B, 0), 1);
+    assert_eq!(spend(&mut ledger, s(1), B, 1), 1);
+    for second in 1..62 {
+        assert_eq!(ledger.report(s(second), A, &slow).granted, 1);
+    }
+    assert_eq!(spend(&mut ledger, s(62), B, 1), 2);
+}
+
+#[test]
 fn a_limit_that_was_local_is_closed_for_a_window() {
     let mut ledger = Ledger::after_owners(rolling(100, MINUTE), s(0));
     assert_eq!(spend(&mut ledger, s(60), A, 0), 0);

@@ -52,6 +52,8 @@ pub struct Purse {
     ended: u64,
     returned: u64,
     settled: u64,
+    /// Tokens that are out from a session before, which counted them as spent when it ended.
+    orphans: u64,
 }
 
 impl Purse {
@@ -65,7 +67,16 @@ impl Purse {
             ended: 0,
             returned: 0,
             settled: 0,
+            orphans: 0,
         }
+    }
+
+    /// Another session has begun: what an earlier one was granted is spent. `number` is another one, too.
+    pub fn renew(&mut self, number: u64) {
+        *self = Self {
+            orphans: self.orphans + self.out,
+            ..Self::new(number)
+        };
     }
 
     /// Tokens that are not used.
@@ -83,8 +94,8 @@ impl Purse {
     /// # Panics
     /// No token is out.
     pub fn ended(&mut self) {
-        self.cancel();
-        self.ended += 1;
+        let is_own = self.come_back();
+        self.ended += u64::from(is_own);
     }
 
     /// The token is in hand again.
@@ -92,8 +103,19 @@ impl Purse {
     /// # Panics
     /// No token is out.
     pub fn cancel(&mut self) {
+        self.come_back();
+    }
+
+    /// Whether it is one of this session. Which one comes back does not matter: one that is told of too late is counted
+    /// for longer.
+    fn come_back(&mut self) -> bool {
+        if self.orphans > 0 {
+            self.orphans -= 1;
+            return false;
+        }
         let left = self.out.checked_sub(1);
         self.out = left.expect("a token comes back once, and only if it was taken");
+        true
     }
 
     /// What to tell the leader, when this many tokens could be used until the next report. What is not wanted is given
@@ -118,9 +140,9 @@ impl Purse {
         }
     }
 
-    /// Whether the leader knows the end of all its tokens.
+    /// Whether all tokens have come back, and the leader knows it.
     pub fn is_idle(&self) -> bool {
-        self.settled == self.granted
+        self.settled == self.granted && self.orphans == 0
     }
 }
 
@@ -175,5 +197,24 @@ mod tests {
             ..answer(1, 2)
         });
         assert!(purse.is_idle());
+    }
+    #[test]
+    fn tokens_of_an_earlier_session_are_not_used() {
+        let lease = Lease::granted(DurationMs(0), LEASE);
+        let now = DurationMs(100);
+        let mut purse = Purse::new(1);
+        purse.answered(answer(1, 5));
+        assert!(purse.take(now, lease));
+        purse.renew(2);
+        assert!(!purse.take(now, lease));
+        purse.answered(answer(1, 9));
+        assert!(!purse.take(now, lease), "said to the earlier one");
+        purse.answered(answer(2, 1));
+        assert!(purse.take(now, lease));
+        purse.ended();
+        assert_eq!(purse.report(1).ended, 0, "one of the two");
+        assert!(!purse.is_idle());
+        purse.ended();
+        assert_eq!(purse.report(1).ended, 1);
     }
 }
