@@ -16,10 +16,10 @@ pub const HOLDERS_MAX: usize = 256;
 /// All holders together have at most this part of the limit in hand, or what it lets pass in [`SOON`] if that is more. What
 /// is in hand is not used elsewhere, so it is the part of the limit that idle hands may waste.
 const HAND_PART: u64 = 16;
-/// A holder reports every second while it has work, and sooner when its hand is empty.
+/// A holder that has work reports every second, or with each heartbeat at least, and sooner when its hand is empty.
 const SOON: DurationMs = DurationMs::from_secs(2);
-/// A holder that waits keeps its place in line while it reports.
-const PATIENCE: DurationMs = DurationMs::from_secs(3);
+/// Two heartbeats and a little: a holder that waits keeps its place in line while it reports.
+const PATIENCE: DurationMs = DurationMs(5500);
 
 /// So many on one sending day, whatever the clock says: the day changes when a command says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]

@@ -97,9 +97,9 @@ fn too_few_tokens_go_to_those_who_have_waited_longest() {
     assert_eq!(spend(&mut ledger, s(61), B, 0), 1, "it is the turn of B");
     assert_eq!(spend(&mut ledger, s(62), B, 1), 1);
     assert_eq!(spend(&mut ledger, s(122), A, 1), 1);
-    assert_eq!(spend(&mut ledger, s(123), B, 1), 1, "A is before it");
+    assert_eq!(spend(&mut ledger, s(127), B, 1), 1, "A is before it");
     assert_eq!(
-        spend(&mut ledger, s(127), B, 1),
+        spend(&mut ledger, s(128), B, 1),
         2,
         "A does not come any more"
     );

@@ -74,7 +74,7 @@ impl ShareHeld {
         }
     }
 
-    /// Whether the leader waits to hear that less is counted.
+    /// Whether the leader waits to hear that less is counted: it is told as soon as that is so.
     pub fn is_over(&self, counted: u64) -> bool {
         counted > self.0.may
     }
@@ -149,7 +149,8 @@ impl Shares {
         held.saturating_add(self.gone.total(at.0, self.per))
     }
 
-    /// A lower limit makes shares smaller at once; what is out counts on.
+    /// A lower limit makes shares smaller at once; what is out counts on. Another window is another limit, which begins
+    /// by [`Self::after_owners`].
     pub fn set(&mut self, at: UnixMs, limit: u64) {
         self.limit = limit;
         self.divide(at);
