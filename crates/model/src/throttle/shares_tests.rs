@@ -31,6 +31,7 @@ fn a_share_moves_when_its_turn_is_over_and_its_holder_has_let_go() {
     let mut shares = Shares::new(4, AT_ONCE);
     assert_eq!(tell(&mut shares, s(0), A, 0, 9), 4);
     assert_eq!(tell(&mut shares, s(1), B, 0, 9), 0, "the turn is not over");
+    assert_eq!(shares.answer(A).may, 4);
     assert_eq!(shares.due_at(s(1)), Some(s(5)));
     shares.divide(s(5));
     assert_eq!((shares.answer(A).may, shares.answer(B).may), (2, 0));
