@@ -12,6 +12,7 @@ mod drain;
 mod fan;
 mod journal;
 mod overload;
+mod policy;
 mod postfix;
 mod priority;
 mod replicas;

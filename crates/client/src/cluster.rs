@@ -67,6 +67,16 @@ struct Shared {
     channels: Channels,
     doubt: Notify,
     fans: Mutex<Arc<Fans>>,
+    policy: watch::Sender<Arc<PolicyTexts>>,
+}
+
+/// The cluster's policy as its authors wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyTexts {
+    /// Grows with every change; 0 before any was read.
+    pub version: u64,
+    /// By `kind/name`.
+    pub resources: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -85,6 +95,7 @@ impl Cluster {
             channels: Channels::new(connect),
             doubt: Notify::new(),
             fans: Mutex::default(),
+            policy: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
         tokio::spawn(look(shared.clone(), told));
@@ -139,6 +150,19 @@ impl Cluster {
 
     pub(crate) fn set_fans(&self, fans: Fans) {
         *self.shared.fans.lock() = Arc::new(fans);
+    }
+
+    /// The policy, as the session of this process last read it.
+    pub fn policy(&self) -> watch::Receiver<Arc<PolicyTexts>> {
+        self.shared.policy.subscribe()
+    }
+
+    pub(crate) fn policy_version(&self) -> u64 {
+        self.shared.policy.borrow().version
+    }
+
+    pub(crate) fn set_policy(&self, policy: PolicyTexts) {
+        self.shared.policy.send_replace(Arc::new(policy));
     }
 
     /// Somebody was not what the view says: look again soon.

@@ -14,7 +14,7 @@ pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
     connect, in_process,
 };
-pub use cluster::{Cluster, GroupInfo, View};
+pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use ingest::{Spool, Spools, Upload};
 pub use sessions::{KeptSession, Lease, Session, Sessions};
 pub use work::{Assigned, Reporter, Work};

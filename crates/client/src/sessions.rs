@@ -12,19 +12,21 @@ use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    CloseSessionRequest, Fan, HeartbeatRequest, OpenSessionRequest, OwnedSlot, Slots, WatchReply,
-    WatchRequest,
+    CloseSessionRequest, Fan, GetPolicyRequest, HeartbeatRequest, OpenSessionRequest, OwnedSlot,
+    Slots, WatchReply, WatchRequest,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::SpoolError;
 use crate::channel::Channel;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PolicyTexts};
 
 const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
 const CALL_WITHIN: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// Twice what all resources together may have, with their keys.
+const POLICY_MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// What a sender may work on at this moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -292,6 +294,7 @@ impl Keeper {
                     self.lease.set(lease::Lease::granted(sent_at, lasts));
                     self.forget(&released);
                     self.tell_fans(reply.fans);
+                    self.read_policy(reply.policy_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -303,7 +306,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the session is not renewed");
-                    rest = TRY_AGAIN;
+                    // A node that leads no more still hints at changes; it is not asked again at once for that.
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    rest = Duration::ZERO;
                     changes = None;
                 }
             }
@@ -372,6 +377,29 @@ impl Keeper {
             .filter_map(|fan| Some((fan.site, u16::try_from(fan.slots).ok()?)))
             .collect();
         self.sessions.cluster.set_fans(fans);
+    }
+
+    /// Reads the policy if the leader knows a later one. What cannot be read now is asked for after the next heartbeat.
+    async fn read_policy(&self, version: u64) {
+        let cluster = &self.sessions.cluster;
+        if version <= cluster.policy_version() {
+            return;
+        }
+        let reading = |client: SessionsClient<Channel>| async move {
+            let mut client = client.max_decoding_message_size(POLICY_MESSAGE_BYTES_MAX);
+            client.get_policy(GetPolicyRequest {}).await
+        };
+        match self.sessions.call("reading the policy", reading).await {
+            Ok(reply) => {
+                let resources = reply.resources.into_iter();
+                let resources = resources.map(|resource| (resource.key, resource.text));
+                cluster.set_policy(PolicyTexts {
+                    version: reply.version,
+                    resources: resources.collect(),
+                });
+            }
+            Err(error) => tracing::warn!(%error, "the policy could not be read"),
+        }
     }
 
     /// A stream of hints; heartbeats do without if there is none.

@@ -13,8 +13,9 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, Fan, HeartbeatReply, HeartbeatRequest,
-    OpenSessionReply, OpenSessionRequest, Slots, WatchReply, WatchRequest,
+    CloseSessionReply, CloseSessionRequest, Fan, GetPolicyReply, GetPolicyRequest, HeartbeatReply,
+    HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, Slots, WatchReply,
+    WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -247,6 +248,7 @@ impl Sessions for SessionsService {
             slots: has_changed.then(|| self.slots(session)),
             drained: meta::drained(&self.reader).contains(&row.sender),
             fans: self.fans(),
+            policy_version: meta::policy_version(&self.reader),
         }))
     }
 
@@ -270,6 +272,20 @@ impl Sessions for SessionsService {
             }
         });
         Ok(Response::new(Box::pin(versions)))
+    }
+
+    async fn get_policy(
+        &self,
+        _request: Request<GetPolicyRequest>,
+    ) -> Result<Response<GetPolicyReply>, Status> {
+        // Read first: a change that comes between is asked for again.
+        let version = meta::policy_version(&self.reader);
+        let resources = meta::policy(&self.reader).into_iter();
+        let resources = resources.map(|(key, text)| PolicyResource { key, text });
+        Ok(Response::new(GetPolicyReply {
+            version,
+            resources: resources.collect(),
+        }))
     }
 
     async fn close(

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tower::util::MapResponse;
 
 use crate::connect::{self, Server};
-use crate::{backup, cluster, doctor, group, message, node, queue, slot, status, tenant};
+use crate::{backup, cluster, doctor, group, message, node, policy, queue, slot, status, tenant};
 
 type Notice = fn(Response<Body>) -> Response<Body>;
 pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
@@ -58,6 +58,18 @@ enum Command {
         #[command(subcommand)]
         command: tenant::Command,
     },
+    /// Take resources over from YAML files: all of them, or none if one is wrong.
+    Apply(policy::Apply),
+    /// The resources that were applied.
+    Policy {
+        #[command(subcommand)]
+        command: policy::Command,
+    },
+    /// Providers: limits and rules of those who host many domains.
+    Provider {
+        #[command(subcommand)]
+        command: policy::ProviderCommand,
+    },
     /// Raft groups.
     Group {
         #[command(subcommand)]
@@ -101,6 +113,9 @@ async fn run_one(
         Command::Node { command } => node::run(admin, command, json).await.map(done),
         Command::Slot { command } => slot::run(admin, command, json).await.map(done),
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
+        Command::Apply(apply) => policy::apply(admin, apply, json).await.map(done),
+        Command::Policy { command } => policy::run(admin, command, json).await.map(done),
+        Command::Provider { command } => policy::provider(admin, command, json).await.map(done),
         Command::Group { command } => group::run(admin, command, json).await.map(done),
         Command::Backup { command } => backup::run(channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),

@@ -8,6 +8,7 @@ mod doctor;
 mod group;
 mod message;
 mod node;
+mod policy;
 mod queue;
 mod show;
 mod slot;

@@ -69,6 +69,19 @@ impl Policy {
         Self::build(built_in::given(), Draft::read(sources), Overlap::OwnFirst)
     }
 
+    /// What these texts have resources of, each read by itself.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with any of them, by source and line; what they name need not be there.
+    pub fn names(sources: &[Source<'_>]) -> Result<BTreeSet<(Kind, Arc<str>)>, Vec<Problem>> {
+        let draft = Draft::read(sources);
+        match draft.problems.is_empty() {
+            true => Ok(draft.declared.into_keys().collect()),
+            false => Err(draft.into_problems()),
+        }
+    }
+
     /// What holds when there are no resources. Parsed once.
     pub fn built_in() -> Arc<Self> {
         built_in::policy()

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod nodes;
+mod policy;
 mod queues;
 mod shares;
 
@@ -15,10 +16,11 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
-    AddNodeRequest, AddNodeResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse,
-    DrainNodeRequest, DrainNodeResponse, ExamineRequest, ExamineResponse, FlushQueuesRequest,
-    FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
-    ListGroupsRequest, ListGroupsResponse, ListNodesRequest, ListNodesResponse, ListQueuesRequest,
+    AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, Cluster,
+    DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
+    ExamineRequest, ExamineResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest,
+    GetMessageRequest, GetQueueRequest, GetStatusRequest, ListGroupsRequest, ListGroupsResponse,
+    ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListTenantsRequest,
     ListTenantsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveSlotRequest,
     MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest,
@@ -255,6 +257,22 @@ impl Admin for AdminService {
     ) -> Result<Response<ListTenantsResponse>, Status> {
         let tenants = self.tenants();
         Ok(self.answer(ListTenantsResponse { tenants }).await)
+    }
+
+    async fn apply_policy(
+        &self,
+        request: Request<ApplyPolicyRequest>,
+    ) -> Result<Response<ApplyPolicyResponse>, Status> {
+        let applied = self.apply_policy(request.into_inner()).await?;
+        Ok(Response::new(applied))
+    }
+
+    async fn list_policy(
+        &self,
+        request: Request<ListPolicyRequest>,
+    ) -> Result<Response<ListPolicyResponse>, Status> {
+        let listed = self.policy(&request.into_inner())?;
+        Ok(self.answer(listed).await)
     }
 
     async fn set_tenant(

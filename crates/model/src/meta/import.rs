@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::fan::{self, Fan};
 use super::members::removed_key;
+use super::policy;
 use super::state::{Assignment, drained_key, give, load, slot_key};
 use super::tenants;
 use crate::codec;
@@ -28,6 +29,9 @@ pub struct Import {
     /// Sites that an operator spread, or that were spread by themselves.
     #[n(4)]
     pub fans: Vec<(String, Fan)>,
+    /// Resources of the policy.
+    #[n(5)]
+    pub policy: Vec<(String, String)>,
 }
 
 impl Import {
@@ -50,6 +54,7 @@ impl Import {
                 .extend(rest.try_into().map(|id| NodeId(u64::from_be_bytes(id)))),
             b'w' => self.weights.extend(named(rest, value)),
             b'f' => self.fans.extend(named(rest, value)),
+            b'y' => self.policy.extend(named(rest, value)),
             _ => {}
         }
     }
@@ -77,6 +82,9 @@ pub(super) fn import<R: Rows>(rows: &mut R, imported: &Import) {
     }
     for (site, fan) in &imported.fans {
         let _ = fan::set_fan(rows, site, Some(*fan));
+    }
+    if !imported.policy.is_empty() {
+        let _ = policy::set_policy(rows, None, &imported.policy, &[]);
     }
     for node in &imported.removed {
         rows.put(removed_key(*node), Vec::new());

@@ -6,6 +6,7 @@ mod import;
 mod leaders;
 mod leases;
 mod members;
+mod policy;
 mod state;
 mod tenants;
 
@@ -18,6 +19,7 @@ pub use members::{
     CannotRemove, ClusterRow, Join, Member, NodeRow, Step, cluster, invited, is_as_told,
     may_remove, next_step, nodes, was_removed,
 };
+pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
 pub use state::{
     Assignment, Command, Refusal, Response, SessionRow, apply, assignments, assignments_version,
     drained, session, sessions,

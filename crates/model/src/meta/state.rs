@@ -13,6 +13,8 @@
 //! | `w` tenant | its weight |
 //! | `u` | how often weights have changed |
 //! | `f` site | its [`Fan`] |
+//! | `y` kind/name | the text of a resource |
+//! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +25,7 @@ use super::assign::assign;
 use super::fan::{self, Fan};
 use super::import::{self, Import};
 use super::members::{self, ClusterRow, Join};
+use super::policy;
 use super::tenants;
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
@@ -115,6 +118,18 @@ pub enum Command {
     /// An operator does not expect a node from this address any more.
     #[n(13)]
     Withdraw(#[n(0)] String),
+    /// An operator changes the policy: all of this or nothing.
+    #[n(14)]
+    SetPolicy {
+        /// The version that the change was made for; none changes any.
+        #[n(0)]
+        base: Option<u64>,
+        /// Resources by `kind/name`.
+        #[n(1)]
+        put: Vec<(String, String)>,
+        #[n(2)]
+        delete: Vec<String>,
+    },
     /// Takes over what a backup holds. May be repeated.
     #[n(16)]
     Import(#[n(0)] Import),
@@ -176,6 +191,12 @@ pub enum Refusal {
         "a cluster has at most five control nodes, with those that were invited; remove one first"
     )]
     Full,
+    #[n(13)]
+    #[error("somebody else has changed the policy meanwhile; look at it again")]
+    PolicyChanged,
+    #[n(14)]
+    #[error("a resource has at most 64 KiB of text, and all of them together have at most 2 MiB")]
+    PolicyTooLarge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -227,7 +248,7 @@ fn number<const N: usize>(key: &[u8]) -> [u8; N] {
         .expect("keys are written by this module")
 }
 
-fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
+pub(super) fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
     match codec::decode(bytes) {
         Ok(row) => row,
         Err(error) => panic!(
@@ -354,6 +375,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::RemoveNode(node) => members::remove(rows, *node),
         Command::SetWeight { tenant, weight } => tenants::set_weight(rows, tenant, *weight),
         Command::SetFan { site, fan } => fan::set_fan(rows, site, *fan),
+        Command::SetPolicy { base, put, delete } => policy::set_policy(rows, *base, put, delete),
         Command::Import(imported) => {
             import::import(rows, imported);
             Ok(())

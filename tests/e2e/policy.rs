@@ -1,0 +1,77 @@
+//! Policy as operators apply it.
+
+use std::process::{Command, Output};
+
+use skein_tests::Bench;
+
+use crate::skeinctl;
+
+const IPS: &str = "\
+kind: ip
+name: a1
+bind: 127.0.0.1
+ehlo: a1.example.test
+---
+kind: ip
+name: a2
+bind: 127.0.0.2
+ehlo: a2.example.test
+---
+kind: pool
+name: news
+members: [{ip: a1, weight: 3}, {ip: a2}]
+";
+
+fn try_skeinctl(bench: &Bench, args: &[&str]) -> Output {
+    let server = format!("http://{}", bench.admin);
+    let mut command = Command::new(std::env::var("SKEINCTL_BIN").unwrap());
+    command.args(["--server", &server]).args(args);
+    command.output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_are_checked_applied_shown_and_removed() {
+    let bench = Bench::new().await.unwrap();
+    let node = bench.start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pools.yaml");
+    let path = file.to_str().unwrap();
+
+    std::fs::write(&file, IPS.replace("name: a2\n", "name: a2\nhom: node-1\n")).unwrap();
+    for args in [&["apply", "-f", path][..], &["provider", "lint", path]] {
+        let refused = try_skeinctl(&bench, args);
+        let says = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success());
+        assert!(
+            says.contains(&format!("{path}:8: ip \"a2\": hom: ")),
+            "{says}"
+        );
+    }
+
+    std::fs::write(&file, IPS).unwrap();
+    assert!(skeinctl(&bench, &["provider", "lint", path]).contains("3 resources"));
+    let dry = skeinctl(&bench, &["apply", "-f", path, "--dry-run"]);
+    assert!(
+        dry.contains("pool/news added") && dry.contains("dry run"),
+        "{dry}"
+    );
+    assert_eq!(skeinctl(&bench, &["policy", "get"]), "");
+    assert!(skeinctl(&bench, &["apply", "-f", path]).contains("version 1"));
+    assert!(skeinctl(&bench, &["apply", "-f", path]).contains("pool/news unchanged"));
+
+    let refused = try_skeinctl(&bench, &["policy", "delete", "ip/a1"]);
+    let says = String::from_utf8(refused.stderr).unwrap();
+    assert!(says.contains("pool \"news\""), "{says}");
+    drop(node);
+    let _node = bench.start().await.unwrap();
+    let got = skeinctl(&bench, &["policy", "get", "pool", "news"]);
+    std::fs::write(&file, got).unwrap();
+    assert!(skeinctl(&bench, &["apply", "-f", path]).contains("pool/news unchanged"));
+    skeinctl(&bench, &["policy", "delete", "pool/news", "ip/a1", "ip/a2"]);
+    assert_eq!(skeinctl(&bench, &["policy", "get"]), "");
+    let google = skeinctl(
+        &bench,
+        &["policy", "get", "provider", "google", "--built-in"],
+    );
+    assert!(google.contains(".google.com"), "{google}");
+}
