@@ -48,6 +48,11 @@ const NEEDS: &[Need] = &[
         present: || Path::new("/usr/sbin/smtp-source").exists(),
     },
     Need {
+        package: "haproxy",
+        why: "tests with a real proxy on the way out",
+        present: || exists("haproxy") || Path::new("/usr/sbin/haproxy").exists(),
+    },
+    Need {
         package: "iproute2",
         why: "fault tests: a network for each node",
         present: || exists("ip") || Path::new("/usr/sbin/ip").exists(),
