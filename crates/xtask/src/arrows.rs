@@ -13,6 +13,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("dns", 1),
     ("store", 2),
     ("client", 2),
+    ("egress", 2),
     ("testkit", 2),
     ("control", 3),
     ("ingress", 3),

@@ -1,0 +1,223 @@
+//! The server of an egress node: one request on each stream, and then its tunnel.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::RETRY_AFTER;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Response, StatusCode, http};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::Io;
+use crate::dial::{DialError, dial};
+use crate::held::{Held, Place};
+use crate::metrics::Metrics;
+use crate::open::OpenTunnels;
+use crate::protocol::{ERROR, RETRY_AFTER_SECONDS, SOURCE};
+use crate::request::{CONNECT_MAX, Request};
+use crate::table::{Placements, Refused};
+use crate::tunnel::{End, tunnel};
+
+/// A sender writes its request at once.
+const HEADER_MAX: Duration = Duration::from_secs(10);
+/// From the first byte of a request to the last of its answer: an attempt to connect, and time for the rest.
+const ANSWER_MAX: Duration = Duration::from_secs(CONNECT_MAX.as_secs() + 20);
+/// The least that hyper allows; a request has 300 bytes.
+const HEADER_BYTES_MAX: usize = 8 << 10;
+/// Streams beyond the tunnels, which are there to hear that there is no room. Further ones are closed without a word.
+const REFUSED_MAX: u32 = 1_000;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Over all IPs. Each has two sockets and up to 10 KB of buffers of its own.
+    pub tunnels_max: u32,
+    /// Longer than any timeout of an SMTP client (RFC 5321 4.5.3.2: 10 min), so that it is not us who give up.
+    pub idle_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tunnels_max: 20_000,
+            idle_max: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// Lets senders connect out through the IPs that are on this node.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    held: Arc<Held>,
+    streams: Arc<Semaphore>,
+    idle_max: Duration,
+}
+
+/// A connection to a target. Its socket is closed before its place is given back.
+struct Tunnel {
+    target: TcpStream,
+    place: Place,
+}
+
+enum Failure {
+    Refused(Refused),
+    Dial(DialError),
+}
+
+type Answer = Response<Full<Bytes>>;
+type Ready = Mutex<Option<(OnUpgrade, Tunnel)>>;
+
+impl Egress {
+    /// Holds no IP until [`Egress::set`] says so.
+    pub fn new(config: &Config, metrics: Metrics) -> Self {
+        let streams = config.tunnels_max.saturating_add(REFUSED_MAX);
+        Self {
+            held: Held::new(config.tunnels_max, metrics),
+            streams: Arc::new(Semaphore::new(streams as usize)),
+            idle_max: config.idle_max,
+        }
+    }
+
+    /// What this node holds from now on. Tunnels of an IP that has left, or has another epoch or address, are cut at once;
+    /// they count until they are closed, see [`Egress::closed`].
+    pub fn set(&self, placements: Placements) {
+        self.held.set(placements);
+    }
+
+    /// All tunnels, those included that are being cut or still connect.
+    pub fn open(&self) -> Vec<OpenTunnels> {
+        self.held.open()
+    }
+
+    /// Waits until no tunnel of this IP is open under this epoch or an earlier one. Only then may another node use it.
+    pub async fn closed(&self, ip: &str, epoch: u64) {
+        self.held.closed(ip, epoch).await;
+    }
+
+    /// Serves a stream of a sender, which the caller has authenticated, until its tunnel has ended. Dropping the future
+    /// ends the tunnel.
+    pub async fn serve<S: Io + 'static>(&self, stream: S) {
+        let Ok(_stream) = self.streams.try_acquire() else {
+            self.held.metrics().count_refused("full");
+            return;
+        };
+        let ready = Ready::default();
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_MAX)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .keep_alive(false)
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(|request| self.answer(request, &ready)),
+            )
+            .with_upgrades();
+        match timeout(ANSWER_MAX, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::debug!(%error, "a sender's request ended early"),
+            Err(_) => return tracing::debug!("a sender did not take its answer"),
+        }
+        let Some((upgrade, tunnel)) = ready.into_inner() else {
+            return;
+        };
+        match upgrade.await {
+            Ok(sender) => self.pass(TokioIo::new(sender), tunnel).await,
+            Err(error) => tracing::debug!(%error, "a sender left before its tunnel began"),
+        }
+    }
+
+    async fn answer(
+        &self,
+        mut request: http::Request<Incoming>,
+        ready: &Ready,
+    ) -> Result<Answer, Infallible> {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (head, _) = request.into_parts();
+        let opened = self.open_tunnel(&head).await;
+        Ok(match opened {
+            Ok(tunnel) => {
+                let source = tunnel.source();
+                *ready.lock() = Some((upgrade, tunnel));
+                answer(StatusCode::OK, SOURCE, &source, String::new())
+            }
+            Err(Failure::Refused(refused)) => {
+                tracing::debug!(%refused, "a sender's request is refused");
+                self.held.metrics().count_refused(refused.word());
+                let (status, text) = (refused.status(), refused.to_string());
+                answer(status, ERROR, refused.word(), text)
+            }
+            Err(Failure::Dial(error)) => {
+                tracing::debug!(%error, "a sender's connection did not come about");
+                self.held.metrics().count_connect_failure(error.word());
+                answer(error.status(), ERROR, error.word(), error.to_string())
+            }
+        })
+    }
+
+    async fn open_tunnel(&self, head: &http::request::Parts) -> Result<Tunnel, Failure> {
+        let request = Request::read(head).map_err(Failure::Refused)?;
+        let place = self.held.admit(&request).map_err(Failure::Refused)?;
+        let to = &place.admitted;
+        let target = tokio::select! {
+            biased;
+            () = place.cut.cancelled() => return Err(Failure::Refused(self.moved(&request))),
+            dialed = dial(Some(to.bind), to.target, to.timeout) => dialed.map_err(Failure::Dial)?,
+        };
+        Ok(Tunnel { target, place })
+    }
+
+    /// What became of an IP while a connection from it was on its way.
+    fn moved(&self, request: &Request) -> Refused {
+        let again = self.held.admit(request);
+        again.err().unwrap_or_else(|| Refused::NotHeld {
+            ip: request.ip.clone(),
+        })
+    }
+
+    async fn pass<S: Io>(&self, mut sender: S, mut open: Tunnel) {
+        let cut = open.place.cut.clone();
+        let end = tunnel(&mut sender, &mut open.target, self.idle_max, &cut).await;
+        let to = &open.place.admitted;
+        match &end {
+            End::Broken(error) => {
+                tracing::debug!(ip = %to.ip, to = %to.target, %error, "a tunnel broke");
+            }
+            end => tracing::debug!(ip = %to.ip, to = %to.target, ?end, "a tunnel ended"),
+        }
+        // What the kernel still has to send would go out from an address that is somebody else's by then.
+        if matches!(end, End::Cut)
+            && let Err(error) = open.target.set_zero_linger()
+        {
+            tracing::debug!(%error, "SO_LINGER could not be set");
+        }
+        drop(open);
+    }
+}
+
+impl Tunnel {
+    fn source(&self) -> String {
+        match self.target.local_addr() {
+            Ok(address) => address.to_string(),
+            Err(_) => self.place.admitted.bind.to_string(),
+        }
+    }
+}
+
+fn answer(status: StatusCode, header: &'static str, value: &str, text: String) -> Answer {
+    let mut response = Response::builder().status(status).header(header, value);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response = response.header(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    response
+        .body(Full::from(text))
+        .expect("words and addresses are header values")
+}

@@ -1,0 +1,31 @@
+//! How a sender's connection leaves the cluster: through a source IP that lives on another node, or through somebody
+//! else's proxy.
+//!
+//! [`Egress`] is the server on the node that holds source IPs, [`via::connect`] the side of the sender. Neither knows TLS:
+//! streams between nodes come here authenticated and encrypted.
+
+mod dial;
+mod egress;
+mod held;
+mod metrics;
+mod open;
+mod protocol;
+mod request;
+mod table;
+mod tunnel;
+pub mod via;
+
+pub use egress::{Config, Egress};
+pub use metrics::Metrics;
+pub use open::{Open, OpenTunnels};
+pub use request::Request;
+pub use table::{Admitted, Placement, Placements, Refused, State, admit};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What bytes can be sent over and read from, whatever is below: TCP, TLS, a tunnel.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+pub type Stream = Box<dyn Io>;

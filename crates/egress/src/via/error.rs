@@ -1,0 +1,71 @@
+//! Whose fault it is that a connection did not come about.
+
+use crate::dial::{DialError, TargetFault};
+
+/// Only [`ViaError::Target`] says something about the destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ViaError {
+    /// The way to the target is broken. Nothing of it counts against the destination: another way, or this one later.
+    #[error("{text}")]
+    Way { fault: WayFault, text: String },
+    /// The way is good, and the target does not answer.
+    #[error("{text}")]
+    Target { fault: TargetFault, text: String },
+    /// The proxy knows why and does not say: counts against neither.
+    #[error("{text}")]
+    Unclear { text: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayFault {
+    /// The proxy or egress node is not there, or ended the connection.
+    Unreachable,
+    /// The proxy wants a login, or another one.
+    Login,
+    /// The proxy's rules forbid it.
+    Forbidden,
+    /// What came is not what is spoken here, or the other side says that of us.
+    Protocol,
+    /// The IP has moved: look up where it is.
+    Stale,
+    /// The egress node has not heard yet that the IP is there: ask again.
+    Ahead,
+    /// The egress node knows no such IP.
+    NotHeld,
+    Suspended,
+    /// The IP has as many connections as it may have: ask again after a second.
+    Cap,
+    /// The egress node, or this one, has no more sockets.
+    Full,
+    /// The address is on no interface of the node that should have it: the IP is as good as suspended.
+    Bind,
+    /// An IPv4 source and an IPv6 target, or the reverse.
+    Family,
+}
+
+impl ViaError {
+    pub fn is_about_target(&self) -> bool {
+        matches!(self, Self::Target { .. })
+    }
+
+    pub(super) fn way(fault: WayFault, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self::Way { fault, text }
+    }
+
+    pub(super) fn family(source: impl std::fmt::Display, target: std::net::SocketAddr) -> Self {
+        let text = format!("{target} cannot be reached from {source}: the address families differ");
+        Self::way(WayFault::Family, text)
+    }
+}
+
+impl From<DialError> for ViaError {
+    fn from(error: DialError) -> Self {
+        let text = error.to_string();
+        match error {
+            DialError::Bind { .. } => Self::way(WayFault::Bind, text),
+            DialError::Exhausted(_) => Self::way(WayFault::Full, text),
+            DialError::Target { fault, .. } => Self::Target { fault, text },
+        }
+    }
+}
