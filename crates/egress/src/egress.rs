@@ -193,13 +193,6 @@ impl Egress {
             }
             end => tracing::debug!(ip = %to.ip, to = %to.target, ?end, "a tunnel ended"),
         }
-        // What the kernel still has to send would go out from an address that is somebody else's by then.
-        if matches!(end, End::Cut)
-            && let Err(error) = open.target.set_zero_linger()
-        {
-            tracing::debug!(%error, "SO_LINGER could not be set");
-        }
-        drop(open);
     }
 }
 
@@ -208,6 +201,17 @@ impl Tunnel {
         match self.target.local_addr() {
             Ok(address) => address.to_string(),
             Err(_) => self.place.admitted.bind.to_string(),
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    /// What the kernel still has to send for an IP that has left would go out from an address that is somebody else's by then.
+    fn drop(&mut self) {
+        if self.place.cut.is_cancelled()
+            && let Err(error) = self.target.set_zero_linger()
+        {
+            tracing::debug!(%error, "SO_LINGER could not be set");
         }
     }
 }

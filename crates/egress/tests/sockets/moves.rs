@@ -1,4 +1,5 @@
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use skein_egress::State;
 use skein_egress::via::{ViaError, WayFault};
@@ -81,6 +82,27 @@ async fn an_ip_that_moves_takes_what_still_connects_with_it() {
         ),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_cut_does_not_wait_for_a_target_that_reads_nothing() {
+    let node = Node::start(&[("two", placement("127.0.0.2", 1))]).await;
+    let (listener, target) = listen("127.0.0.1").await;
+    let (mut stream, _) = node.connect("two", 1, target).await.unwrap();
+    let (mut inside, _) = listener.accept().await.unwrap();
+    let writing = async {
+        let endless = vec![0; 1 << 20];
+        while stream.write_all(&endless).await.is_ok() {}
+    };
+    // Until all buffers between the two are full.
+    let is_stuck = timeout(Duration::from_millis(500), writing).await.is_err();
+    assert!(is_stuck && node.tunnels() == 1);
+    node.egress.set(placements(&[]));
+    timeout(SOON, node.egress.closed("two", 1)).await.unwrap();
+    let seen = timeout(SOON, inside.read_to_end(&mut Vec::new()))
+        .await
+        .unwrap();
+    assert_eq!(seen.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

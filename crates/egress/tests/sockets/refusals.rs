@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use skein_egress::via::{self, TargetFault, ViaError, Way, WayFault};
 use skein_egress::{Config, Egress, Metrics, State};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::stage::*;
 
@@ -106,6 +109,25 @@ async fn an_ip_has_no_more_connections_than_its_cap_and_a_node_no_more_than_its_
     drop((first, first_inside));
     node.wait_for_tunnels(2).await;
     let _third = node.connect("two", 1, target).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_come_at_a_time_do_not_pass_a_cap_together() {
+    let mut two = placement("127.0.0.2", 1);
+    two.connections_max = Some(5);
+    let node = Arc::new(Node::start(&[("two", two)]).await);
+    let (_listener, target) = listen("127.0.0.1").await;
+    let mut asking = JoinSet::new();
+    for _ in 0..30 {
+        let node = node.clone();
+        asking.spawn(async move { node.connect("two", 1, target).await });
+    }
+    let (connected, refused): (Vec<_>, Vec<_>) =
+        asking.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((connected.len(), refused.len()), (5, 25));
+    for error in refused.into_iter().filter_map(Result::err) {
+        assert_eq!(fault(&error), Ok(WayFault::Cap), "{error}");
+    }
 }
 
 /// The status line and headers that a request gets.
