@@ -16,6 +16,7 @@ mod policy;
 mod postfix;
 mod priority;
 mod replicas;
+mod suspend;
 
 use std::net::SocketAddr;
 use std::process::Command;

@@ -18,7 +18,7 @@ mod raft;
 mod sessions;
 mod spool;
 mod survey;
-mod tenants;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -201,12 +201,13 @@ impl Control {
             spools.insert(id, spool);
         }
         let dispatches = spools.values().map(|spool| spool.dispatch.clone());
-        let weights = tenants::follow(
+        let weights = words::follow(
             meta_reader.clone(),
             meta_applied.clone(),
             dispatches.collect(),
         );
         tokio::spawn(weights);
+        tokio::spawn(words::pass_time(meta.clone(), meta_reader.clone()));
         let readers = spools.values().map(|spool| spool.reader.clone());
         let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());
         tokio::spawn(fans);

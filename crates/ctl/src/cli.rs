@@ -10,7 +10,9 @@ use tonic::{Code, Status};
 use tower::util::MapResponse;
 
 use crate::connect::{self, Server};
-use crate::{backup, cluster, doctor, group, message, node, policy, queue, slot, status, tenant};
+use crate::{
+    backup, cluster, doctor, group, message, node, policy, queue, slot, status, suspend, tenant,
+};
 
 type Notice = fn(Response<Body>) -> Response<Body>;
 pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
@@ -70,6 +72,10 @@ enum Command {
         #[command(subcommand)]
         command: policy::ProviderCommand,
     },
+    /// Hold mail back for a time; without a word about which mail, list what is held back.
+    Suspend(suspend::Suspend),
+    /// Let mail go that was held back.
+    Resume(suspend::Resume),
     /// Raft groups.
     Group {
         #[command(subcommand)]
@@ -116,6 +122,8 @@ async fn run_one(
         Command::Apply(apply) => policy::apply(admin, apply, json).await.map(done),
         Command::Policy { command } => policy::run(admin, command, json).await.map(done),
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),
+        Command::Suspend(suspend) => suspend::suspend(admin, suspend, json).await.map(done),
+        Command::Resume(resume) => suspend::resume(admin, resume).await.map(done),
         Command::Group { command } => group::run(admin, command, json).await.map(done),
         Command::Backup { command } => backup::run(channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),

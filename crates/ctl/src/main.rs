@@ -13,6 +13,7 @@ mod queue;
 mod show;
 mod slot;
 mod status;
+mod suspend;
 mod tenant;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ mod nodes;
 mod policy;
 mod queues;
 mod shares;
+mod suspensions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,11 +22,12 @@ use skein_wire::v1::{
     ExamineRequest, ExamineResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest,
     GetMessageRequest, GetQueueRequest, GetStatusRequest, ListGroupsRequest, ListGroupsResponse,
     ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
-    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListTenantsRequest,
-    ListTenantsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveSlotRequest,
-    MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest,
-    RemoveSenderResponse, SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse,
-    Status as ClusterStatus, TaskSummary,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, Message, MoveLeaderRequest,
+    MoveLeaderResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
+    RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
+    SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
+    SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -273,6 +275,30 @@ impl Admin for AdminService {
     ) -> Result<Response<ListPolicyResponse>, Status> {
         let listed = self.policy(&request.into_inner())?;
         Ok(self.answer(listed).await)
+    }
+
+    async fn suspend(
+        &self,
+        request: Request<SuspendRequest>,
+    ) -> Result<Response<SuspendResponse>, Status> {
+        let suspended = self.hold_back(request.into_inner()).await?;
+        Ok(Response::new(suspended))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<ResumeRequest>,
+    ) -> Result<Response<ResumeResponse>, Status> {
+        self.let_go(request.into_inner()).await?;
+        Ok(Response::new(ResumeResponse {}))
+    }
+
+    async fn list_suspensions(
+        &self,
+        _request: Request<ListSuspensionsRequest>,
+    ) -> Result<Response<ListSuspensionsResponse>, Status> {
+        let suspensions = self.suspensions();
+        Ok(self.answer(ListSuspensionsResponse { suspensions }).await)
     }
 
     async fn set_tenant(

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
+use skein_model::automation::Suspensions;
 use skein_model::dispense::{Dispenser, Weights};
 use skein_model::history::Horizon;
 use skein_model::rows::ReadRows;
@@ -31,6 +32,8 @@ pub struct Dispatch {
     dispenser: Mutex<Option<Dispenser>>,
     /// Of tenants, as last told.
     weights: Mutex<BTreeMap<String, u32>>,
+    /// What operators hold back, as last told.
+    suspensions: Mutex<Suspensions>,
     bodies_needed: BodiesNeeded,
     streams: Mutex<Streams>,
     changed: Notify,
@@ -54,6 +57,7 @@ impl Dispatch {
             bodies,
             dispenser: Mutex::default(),
             weights: Mutex::default(),
+            suspensions: Mutex::default(),
             bodies_needed,
             streams: Mutex::default(),
             changed: Notify::new(),
@@ -72,6 +76,7 @@ impl Dispatch {
         *self.horizon.lock() = Horizon::default();
         let mut loaded = Dispenser::load(&self.reader, absent);
         loaded.set_weights(weights(&self.weights.lock()));
+        loaded.set_suspensions(self.suspensions.lock().clone());
         *dispenser = Some(loaded);
         drop(dispenser);
         self.changed.notify_waiters();
@@ -84,6 +89,17 @@ impl Dispatch {
             dispenser.set_weights(weights(&given));
         }
         *self.weights.lock() = given;
+    }
+
+    /// From now on this mail is held back.
+    pub fn set_suspensions(&self, given: Suspensions) {
+        let mut dispenser = self.dispenser.lock();
+        if let Some(dispenser) = dispenser.as_mut() {
+            dispenser.set_suspensions(given.clone());
+        }
+        *self.suspensions.lock() = given;
+        drop(dispenser);
+        self.changed.notify_waiters();
     }
 
     /// Sessions that may hold tasks from an earlier leader and have not said which.

@@ -151,6 +151,10 @@ pub fn suspensions(rows: &(impl ReadRows + ?Sized)) -> Suspensions {
 }
 
 impl Suspensions {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The suspension that holds a task at a time, which may be to come: the answer is that of the time that is asked
     /// about, whenever it is asked. Of several, the one that lasts longest.
     pub fn is_held(&self, task: &TaskFacts<'_>, at: UnixMs) -> Option<&Suspension> {

@@ -13,6 +13,7 @@ mod turns;
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::automation::Suspensions;
 use crate::id::{QueueId, SessionId, Slot, TaskId};
 use crate::queue::{Queue, SiteKey};
 use crate::rows::ReadRows;
@@ -71,6 +72,9 @@ pub struct Dispenser {
     out: HashMap<TaskId, Out>,
     /// Sessions that may hold tasks of an earlier leader and have not said which.
     absent: BTreeSet<SessionId>,
+    /// Mail that operators hold back, and queues that wait because of it.
+    suspensions: Suspensions,
+    suspended: BTreeSet<QueueId>,
 }
 
 impl Dispenser {
@@ -95,6 +99,32 @@ impl Dispenser {
             let weight = self.turns.weight(head.queue.tenant);
             self.sites.add_weight(head.queue.site, weight);
         }
+    }
+
+    /// From now on this mail is held back. What is out at a sender already is its to finish.
+    pub fn set_suspensions(&mut self, suspensions: Suspensions) {
+        self.suspensions = suspensions;
+        for id in std::mem::take(&mut self.suspended) {
+            if let Some(Wait::Until(due)) = self.queues.get(&id).map(|head| head.wait) {
+                self.timers.remove(&(due, id));
+                self.ready(id);
+            }
+        }
+    }
+
+    /// Until when operators hold a queue back, if they do.
+    fn suspended_until(
+        &self,
+        rows: &(impl ReadRows + ?Sized),
+        now: UnixMs,
+        id: QueueId,
+    ) -> Option<UnixMs> {
+        if self.suspensions.is_empty() {
+            return None;
+        }
+        let row = query::queue(rows, id)?;
+        let free_at = self.suspensions.free_at(&row.facts(), now);
+        (free_at > now).then_some(free_at)
     }
 
     /// Sessions that hold up everything, because they may hold tasks.
@@ -261,6 +291,11 @@ impl Dispenser {
     ) {
         let head = &self.queues[&id];
         let (queue, cursor) = (head.queue, head.cursor);
+        if let Some(until) = self.suspended_until(rows, now, id) {
+            self.pause(id, Wait::Until(until));
+            self.suspended.insert(id);
+            return self.unpark(queue.site);
+        }
         let weight = self.turns.weight(queue.tenant);
         let next = match self.sites.room(queue.site, weight, head.in_flight) {
             Room::Tasks(room) => {
@@ -361,6 +396,7 @@ impl Dispenser {
     }
 
     fn forget(&mut self, id: QueueId) {
+        self.suspended.remove(&id);
         if let Some(head) = self.queues.remove(&id) {
             let weight = self.turns.weight(head.queue.tenant);
             self.sites.remove_weight(head.queue.site, weight);

@@ -9,7 +9,8 @@ use crate::mail::BodyRef;
 use crate::rows::{MemoryRows, Rows};
 use crate::spool::{Accept, Command, NewTask, apply};
 use crate::{
-    Domain, Envelope, GroupId, MessageId, NodeId, Notify, Priority, Recipient, SessionId, Slot,
+    Domain, DurationMs, Envelope, GroupId, MessageId, NodeId, Notify, Priority, Recipient,
+    SessionId, Slot,
 };
 
 const NOW: UnixMs = UnixMs(1_000);
@@ -415,4 +416,55 @@ fn measure_takes_with_many_queues_and_several_sessions() {
         "nothing to take: {} ns per take",
         began.elapsed().as_nanos() / 900
     );
+}
+
+#[test]
+fn what_operators_hold_back_waits_until_they_let_go() {
+    use crate::automation::{self, Rules, Selector};
+    use crate::warmup::Order;
+    let mut world = World::default();
+    for tenant in [1, 2] {
+        let priority = Priority::Bulk;
+        world.accept(Mail {
+            tenant,
+            domain: tenant,
+            priority,
+            nth: 0,
+        });
+    }
+    let order = Order {
+        who: "me".into(),
+        why: "wrong mailing".into(),
+    };
+    let selector = Selector {
+        tenant: Some("t1".into()),
+        ..Selector::default()
+    };
+    let suspend = automation::Command::Suspend {
+        selector: selector.clone(),
+        lasts: DurationMs(500),
+        order: order.clone(),
+    };
+    let mut meta = MemoryRows::default();
+    automation::apply(&mut meta, NOW, &Rules::new(), &suspend);
+    let dispenser = &mut world.dispenser;
+    dispenser.set_suspensions(automation::suspensions(&meta));
+
+    let take = |dispenser: &mut Dispenser, at: u64| -> usize {
+        dispenser
+            .take(&world.rows, UnixMs(at), SessionId(1), |_| true, 10)
+            .len()
+    };
+    assert_eq!(take(dispenser, NOW.0), 1, "the other tenant's");
+    assert_eq!(dispenser.next_due(), Some(UnixMs(NOW.0 + 500)));
+    assert_eq!(take(dispenser, NOW.0 + 499), 0);
+    let resume = automation::Command::Resume { selector, order };
+    let mut resumed = meta.clone();
+    automation::apply(&mut resumed, NOW, &Rules::new(), &resume);
+    let mut early = Dispenser::load(&world.rows, BTreeSet::new());
+    early.set_suspensions(automation::suspensions(&meta));
+    assert_eq!(take(&mut early, NOW.0), 1);
+    early.set_suspensions(automation::suspensions(&resumed));
+    assert_eq!(take(&mut early, NOW.0), 1, "an operator let it go");
+    assert_eq!(take(dispenser, NOW.0 + 500), 1, "its time is over");
 }

@@ -22,7 +22,7 @@ pub use members::{
 pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
 pub use state::{
     Assignment, Command, Refusal, Response, SessionRow, apply, assignments, assignments_version,
-    drained, session, sessions,
+    drained, session, sessions, time,
 };
 pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 

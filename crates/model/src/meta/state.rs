@@ -16,6 +16,8 @@
 //! | `y` kind/name | the text of a resource |
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
+//!
+//! Rows of [`automation`] and of [`warmup`] are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +29,7 @@ use super::import::{self, Import};
 use super::members::{self, ClusterRow, Join};
 use super::policy;
 use super::tenants;
+use crate::automation;
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{ReadRows, Rows};
@@ -130,6 +133,9 @@ pub enum Command {
         #[n(2)]
         delete: Vec<String>,
     },
+    /// An operator holds mail back or lets it go, or time went on.
+    #[n(15)]
+    Automation(#[n(0)] Box<automation::Command>),
     /// Takes over what a backup holds. May be repeated.
     #[n(16)]
     Import(#[n(0)] Import),
@@ -144,7 +150,6 @@ pub enum Response {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]
-#[cbor(index_only)]
 pub enum Refusal {
     #[n(0)]
     #[error("no sender of this name has a session")]
@@ -197,6 +202,9 @@ pub enum Refusal {
     #[n(14)]
     #[error("a resource has at most 64 KiB of text, and all of them together have at most 2 MiB")]
     PolicyTooLarge,
+    #[n(15)]
+    #[error("{0}")]
+    Automation(#[n(0)] automation::Refusal),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -334,11 +342,23 @@ pub(super) fn names(rows: &(impl ReadRows + ?Sized), tag: &[u8]) -> BTreeSet<Str
     found
 }
 
+/// The group's time: the latest of any entry.
+pub fn time(rows: &(impl ReadRows + ?Sized)) -> UnixMs {
+    load(rows, TIME).unwrap_or_default()
+}
+
 /// Applies one command and gives every slot an owner again.
 pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     let now = load::<UnixMs>(rows, TIME).map_or(at, |time| time.max(at));
     rows.put(TIME.to_vec(), codec::encode(&now));
     let result = match command {
+        Command::Automation(command) => {
+            let outcome = automation::apply(rows, now, &automation::Rules::new(), command);
+            match outcome.response {
+                automation::Response::Done => Ok(()),
+                automation::Response::Refused(refusal) => Err(Refusal::Automation(refusal)),
+            }
+        }
         Command::OpenSession {
             session,
             sender,

@@ -15,6 +15,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::automation::TaskFacts;
 use crate::id::{Epoch, SessionId, Slot};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::priority::Priority;
@@ -76,6 +77,19 @@ pub struct QueueRow {
 }
 
 impl QueueRow {
+    /// What operators' words about mail are compared with. A site that a provider has is called as the provider is.
+    pub fn facts(&self) -> TaskFacts<'_> {
+        let site = self.domain.as_str();
+        TaskFacts {
+            tenant: &self.tenant,
+            domain: self.domain.as_str(),
+            site,
+            provider: Some(site),
+            pool: &self.pool,
+            campaign: None,
+        }
+    }
+
     pub fn queue(&self) -> Queue {
         Queue::of(
             &self.domain,

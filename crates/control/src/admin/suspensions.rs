@@ -1,0 +1,124 @@
+//! Mail that operators hold back.
+
+use skein_model::automation::{self, Command, InForce, Selector, Subject};
+use skein_model::warmup::Order;
+use skein_model::{DurationMs, meta};
+use skein_wire::v1::{MailSelector, ResumeRequest, SuspendRequest, SuspendResponse, Suspension};
+use tonic::Status;
+
+use super::AdminService;
+
+impl AdminService {
+    pub(super) async fn hold_back(
+        &self,
+        request: SuspendRequest,
+    ) -> Result<SuspendResponse, Status> {
+        let lasts = DurationMs(request.lasts_ms);
+        let command = Command::Suspend {
+            selector: read_selector(request.selector)?,
+            lasts,
+            order: order(request.who, request.why),
+        };
+        self.say(command).await?;
+        let until_ms = (meta::time(&self.meta) + lasts).0;
+        Ok(SuspendResponse { until_ms })
+    }
+
+    pub(super) async fn let_go(&self, request: ResumeRequest) -> Result<(), Status> {
+        let command = Command::Resume {
+            selector: read_selector(request.selector)?,
+            order: order(request.who, request.why),
+        };
+        self.say(command).await
+    }
+
+    async fn say(&self, command: Command) -> Result<(), Status> {
+        let command = meta::Command::Automation(Box::new(command));
+        match self.commit_meta(&command).await? {
+            meta::Response::Done => Ok(()),
+            meta::Response::Refused(refusal) => {
+                Err(Status::failed_precondition(refusal.to_string()))
+            }
+        }
+    }
+
+    pub(super) fn suspensions(&self) -> Vec<Suspension> {
+        let now = crate::clock::now();
+        let all = automation::in_force(&self.meta, now).into_iter();
+        let by_hand = all.filter_map(
+            |InForce {
+                 subject,
+                 why,
+                 who,
+                 from,
+                 until,
+                 ..
+             }| {
+                let Subject::ByHand(selector) = subject else {
+                    return None;
+                };
+                Some((selector, why, who.unwrap_or_default(), from, until))
+            },
+        );
+        let mut found: Vec<(Selector, Suspension)> = by_hand
+            .map(|(selector, why, who, from, until)| {
+                let suspension = Suspension {
+                    selector: Some(write_selector(&selector)),
+                    who,
+                    why,
+                    from_ms: from.0,
+                    until_ms: until.0,
+                    tasks: 0,
+                };
+                (selector, suspension)
+            })
+            .collect();
+        if !found.is_empty() {
+            self.each_queue(|_, row| {
+                for (selector, suspension) in &mut found {
+                    if selector.covers(&row.facts()) {
+                        suspension.tasks += row.tasks;
+                    }
+                }
+            });
+        }
+        found
+            .into_iter()
+            .map(|(_, suspension)| suspension)
+            .collect()
+    }
+}
+
+fn order(who: String, why: String) -> Order {
+    Order { who, why }.bounded()
+}
+
+fn read_selector(given: Option<MailSelector>) -> Result<Selector, Status> {
+    let given = given.unwrap_or_default();
+    let named = |name: String| (!name.is_empty()).then_some(name);
+    let selector = Selector {
+        tenant: named(given.tenant),
+        domain: named(given.domain),
+        site: named(given.site),
+        provider: named(given.provider),
+        pool: named(given.pool),
+        campaign: None,
+    };
+    match selector.is_valid() {
+        true => Ok(selector),
+        false => Err(Status::invalid_argument(
+            "selector: name a tenant, domain, site, provider or pool, each with at most 255 bytes",
+        )),
+    }
+}
+
+fn write_selector(selector: &Selector) -> MailSelector {
+    let name = |name: &Option<String>| name.clone().unwrap_or_default();
+    MailSelector {
+        tenant: name(&selector.tenant),
+        domain: name(&selector.domain),
+        site: name(&selector.site),
+        provider: name(&selector.provider),
+        pool: name(&selector.pool),
+    }
+}

@@ -1,0 +1,85 @@
+//! Mail that operators hold back waits, and all other mail goes on.
+
+use std::time::Duration;
+
+use skein_testkit::load::{Injected, Injector, InjectorConfig};
+use skein_tests::Bench;
+
+use crate::skeinctl;
+
+/// Enough for a delivery that nothing holds back.
+const SOON: Duration = Duration::from_millis(1500);
+
+async fn submit(bench: &Bench, id: &str, domain: &str) {
+    let injector = Injector::new(InjectorConfig::to(bench.smtp));
+    let to = vec![format!("user@{domain}")];
+    let message = format!("X-Test-Id: {id}\r\n\r\nx\r\n");
+    let message = Injected::given(id, "a@b.test", to, message.as_bytes());
+    let sent = injector.run_plan(vec![vec![message]]).await;
+    assert!(sent[0].acked(), "{:?}", sent[0]);
+}
+
+fn has(bench: &Bench, id: &str) -> bool {
+    let records = bench.sink.records();
+    records
+        .iter()
+        .any(|record| record.test_id.as_deref() == Some(id))
+}
+
+async fn arrives(bench: &Bench, id: &str) -> bool {
+    for _ in 0..200 {
+        if has(bench, id) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_is_held_back_waits_through_a_restart_until_it_is_let_go() {
+    let bench = Bench::new().await.unwrap();
+    let node = bench.start().await.unwrap();
+    skeinctl(
+        &bench,
+        &[
+            "suspend",
+            "--domain",
+            "Wrong.test",
+            "--for",
+            "10m",
+            "--why",
+            "wrong list",
+        ],
+    );
+    submit(&bench, "held", "wrong.test").await;
+    submit(&bench, "other", "right.test").await;
+    assert!(arrives(&bench, "other").await);
+    drop(node);
+    let _node = bench.start().await.unwrap();
+    tokio::time::sleep(SOON).await;
+    assert!(!has(&bench, "held"));
+    let list = skeinctl(&bench, &["suspend"]);
+    let mut rows = list.lines().map(str::trim_start);
+    let row = rows.find(|row| row.starts_with("domain wrong.test"));
+    let row = row.unwrap_or_else(|| panic!("{list}"));
+    assert!(row.contains(" 1 ") && row.contains("wrong list"), "{list}");
+    skeinctl(&bench, &["resume", "--domain", "wrong.test"]);
+    assert!(arrives(&bench, "held").await);
+    assert_eq!(
+        skeinctl(&bench, &["suspend"]).lines().count(),
+        1,
+        "only the header"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_ends_by_itself() {
+    let bench = Bench::new().await.unwrap();
+    let _node = bench.start().await.unwrap();
+    skeinctl(&bench, &["suspend", "--tenant", "default", "--for", "3s"]);
+    submit(&bench, "late", "some.test").await;
+    tokio::time::sleep(SOON).await;
+    assert!(!has(&bench, "late"));
+    assert!(arrives(&bench, "late").await);
+}
