@@ -2,7 +2,8 @@
 
 use std::process::{Command, Output};
 
-use skein_tests::Bench;
+use skein_testkit::dns::FakeDns;
+use skein_tests::{Bench, Extra};
 
 use crate::skeinctl;
 
@@ -74,4 +75,53 @@ async fn resources_are_checked_applied_shown_and_removed() {
         &["policy", "get", "provider", "google", "--built-in"],
     );
     assert!(google.contains(".google.com"), "{google}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_explained_with_the_rules_that_they_come_from() {
+    let dns = FakeDns::start("127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    dns.mx("hosted.test", 10, "alt1.aspmx.l.google.com");
+    dns.host("alt1.aspmx.l.google.com", "8.8.4.4".parse().unwrap());
+    let sections = format!("[dns]\nservers = [\"{}\"]", dns.address());
+    let extra = Extra {
+        sections,
+        ..Extra::default()
+    };
+    let bench = Bench::with(|_| Ok(extra)).await.unwrap();
+    let _node = bench.start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    let google = "---\nkind: provider\nname: google\nextends: true\nper_ip: {connections: 3}\n";
+    std::fs::write(&file, format!("{IPS}{google}")).unwrap();
+    skeinctl(&bench, &["apply", "-f", file.to_str().unwrap()]);
+
+    let says = skeinctl(
+        &bench,
+        &["explain", "limits", "hosted.test", "--pool", "news"],
+    );
+    for part in [
+        "site       google",
+        "alt1.aspmx.l.google.com",
+        "3 connections",
+        "provider/google per_ip.connections\n",
+        "built in",
+        " a1 ",
+        " a2 ",
+    ] {
+        assert!(says.contains(part), "{part}: {says}");
+    }
+    let says = skeinctl(&bench, &["explain", "limits", "unknown.test"]);
+    assert!(
+        says.contains("site       unknown.test, by the figures of provider default"),
+        "{says}"
+    );
+    assert!(says.contains("not known: "), "{says}");
+    let refused = try_skeinctl(&bench, &["explain", "limits", "unknown.test", "--ip", "a9"]);
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("there is no \"a9\"")
+    );
 }

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 pub use clock::now;
 pub use events::EventReader;
+use futures::future::BoxFuture;
 pub use gauges::Gauge;
 pub use out::Out;
 use skein_client::{Channels, Connect, Spools};
@@ -77,7 +78,20 @@ pub struct Config {
     pub store: StoreOptions,
     /// What bodies that this node lacks may take of the network and the disks, together.
     pub pull_bytes_per_second: u64,
+    pub find_mx: FindMx,
 }
+
+/// Where a domain's mail goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MxHosts {
+    /// By preference.
+    pub names: Vec<String>,
+    /// What they have in common.
+    pub roll_up: String,
+}
+
+/// Finds a domain's MX hosts, or says why they are not known.
+pub type FindMx = Arc<dyn Fn(String) -> BoxFuture<'static, Result<MxHosts, String>> + Send + Sync>;
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod connect;
 mod doctor;
+mod explain;
 mod group;
 mod message;
 mod node;

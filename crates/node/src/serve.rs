@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use skein_client::{Cluster, Spools};
-use skein_control::Control;
+use skein_control::{Control, FindMx, MxHosts};
 use skein_dns::Resolver;
 use skein_sender::Sender;
 use tokio::net::TcpListener;
@@ -102,7 +102,8 @@ impl ControlPart {
             None => None,
         };
         let to_nodes = links::connect(ports.cluster.clone());
-        let control_config = control_config(config, data_dir.clone(), to_nodes);
+        let find_mx = find_mx(Arc::new(Resolver::new(dns_config(config)).context("dns")?));
+        let control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
         let control = Arc::new(Control::start(control_config).await?);
         let channel = skein_client::in_process(control.internal_router());
         if let Some(internal) = internal {
@@ -247,10 +248,26 @@ async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpL
         .with_context(|| format!("{key}: listening on {address}"))
 }
 
+/// For what operators ask; mail is routed by senders.
+fn find_mx(resolver: Arc<Resolver>) -> FindMx {
+    Arc::new(move |domain| {
+        let resolver = resolver.clone();
+        Box::pin(async move {
+            let plan = resolver.mx_plan(&domain).await;
+            let plan = plan.map_err(|error| error.to_string())?;
+            Ok(MxHosts {
+                names: plan.hosts.iter().map(|host| host.name.clone()).collect(),
+                roll_up: plan.site.clone(),
+            })
+        })
+    })
+}
+
 fn control_config(
     config: &Config,
     data_dir: std::path::PathBuf,
     connect: skein_client::Connect,
+    find_mx: FindMx,
 ) -> skein_control::Config {
     skein_control::Config {
         data_dir,
@@ -263,6 +280,7 @@ fn control_config(
         connect,
         store: config.storage.options(),
         pull_bytes_per_second: config.storage.pull_bytes_per_second,
+        find_mx,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The admin API. Any node answers for the whole cluster: it reads its own replicas, and sends changes to the leaders.
 
 mod cluster;
+mod explain;
 mod nodes;
 mod policy;
 mod queues;
@@ -19,15 +20,16 @@ use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
     AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, Cluster,
     DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
-    ExamineRequest, ExamineResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest,
-    GetMessageRequest, GetQueueRequest, GetStatusRequest, ListGroupsRequest, ListGroupsResponse,
-    ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
-    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
-    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, Message, MoveLeaderRequest,
-    MoveLeaderResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
-    RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
-    SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
-    SuspendRequest, SuspendResponse, TaskSummary,
+    ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse,
+    FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest,
+    GetStatusRequest, ListGroupsRequest, ListGroupsResponse, ListNodesRequest, ListNodesResponse,
+    ListPolicyRequest, ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest,
+    ListSlotsResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
+    ListTenantsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveSlotRequest,
+    MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest,
+    RemoveSenderResponse, ResumeRequest, ResumeResponse, SetFanRequest, SetFanResponse,
+    SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse,
+    TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -275,6 +277,14 @@ impl Admin for AdminService {
     ) -> Result<Response<ListPolicyResponse>, Status> {
         let listed = self.policy(&request.into_inner())?;
         Ok(self.answer(listed).await)
+    }
+
+    async fn explain_limits(
+        &self,
+        request: Request<ExplainLimitsRequest>,
+    ) -> Result<Response<ExplainLimitsResponse>, Status> {
+        let limits = self.limits(request.into_inner()).await?;
+        Ok(self.answer(limits).await)
     }
 
     async fn suspend(

@@ -94,7 +94,7 @@ fn lines(problems: Vec<skein_policy::Problem>) -> Vec<String> {
     lines.map(ToString::to_string).collect()
 }
 
-fn load(texts: &BTreeMap<String, String>) -> Result<Policy, Vec<skein_policy::Problem>> {
+pub(super) fn load(texts: &BTreeMap<String, String>) -> Result<Policy, Vec<skein_policy::Problem>> {
     let sources = texts.iter().map(|(name, text)| Source { name, text });
     Policy::load(&sources.collect::<Vec<_>>())
 }

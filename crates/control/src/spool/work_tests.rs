@@ -44,6 +44,7 @@ async fn alone(dir: &std::path::Path) -> Control {
         connect: Arc::new(|_| unreachable!("a node that is alone connects to nobody")),
         store: crate::StoreOptions::default(),
         pull_bytes_per_second: 1 << 20,
+        find_mx: Arc::new(|_| unreachable!("nobody asks for MX hosts")),
     };
     Control::start(config).await.unwrap()
 }

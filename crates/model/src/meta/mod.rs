@@ -3,6 +3,7 @@
 mod assign;
 mod fan;
 mod import;
+mod ips;
 mod leaders;
 mod leases;
 mod members;
@@ -13,6 +14,7 @@ mod tenants;
 pub use assign::{assign, unfit};
 pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
 pub use import::Import;
+pub use ips::{Addresses, Placement, Wanted, addresses, place, placements, placements_version};
 pub use leaders::{Leading, Move};
 pub use leases::{Leases, StillHeld};
 pub use members::{
@@ -28,6 +30,8 @@ pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 
 #[cfg(test)]
 mod fan_tests;
+#[cfg(test)]
+mod ips_tests;
 #[cfg(test)]
 mod members_tests;
 #[cfg(test)]

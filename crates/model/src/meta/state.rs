@@ -17,7 +17,7 @@
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 //!
-//! Rows of [`automation`] and of [`warmup`] are beside these.
+//! Rows of [`ips`](super::ips) and of [`automation`] are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,7 @@ use minicbor::{Decode, Encode};
 use super::assign::assign;
 use super::fan::{self, Fan};
 use super::import::{self, Import};
+use super::ips::{self, Addresses};
 use super::members::{self, ClusterRow, Join};
 use super::policy;
 use super::tenants;
@@ -139,6 +140,25 @@ pub enum Command {
     /// Takes over what a backup holds. May be repeated.
     #[n(16)]
     Import(#[n(0)] Import),
+    /// A session says what its node has.
+    #[n(17)]
+    SetAddresses {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        addresses: Addresses,
+    },
+    /// Where source IPs are to go, as the leader decided ([`place`](super::place)).
+    #[n(18)]
+    MoveIps(#[n(0)] Vec<(String, SessionId)>),
+    /// A session has cut every connection of source IPs that were to leave.
+    #[n(19)]
+    ReleaseIps {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        ips: Vec<(String, Epoch)>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -400,7 +420,18 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             import::import(rows, imported);
             Ok(())
         }
+        Command::SetAddresses { session, addresses } => {
+            ips::set_addresses(rows, *session, addresses)
+        }
+        Command::MoveIps(moves) => ips::move_ips(rows, moves),
+        Command::ReleaseIps { session, ips } => {
+            ips::release_ips(rows, *session, ips);
+            Ok(())
+        }
     };
+    if let Command::OpenSession { .. } | Command::CloseSession(_) = command {
+        ips::settle(rows);
+    }
     reassign(rows);
     match result {
         Ok(()) => Response::Done,
