@@ -6,6 +6,7 @@ mod cluster;
 mod facts;
 mod ingest;
 mod ingest_stream;
+mod keeper;
 mod sessions;
 pub mod tls;
 mod work;
@@ -16,7 +17,8 @@ pub use channel::{
 };
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use ingest::{Spool, Spools, Upload};
-pub use sessions::{KeptSession, Lease, Session, Sessions};
+pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions};
+pub use skein_wire::internal::PlacedIp;
 pub use work::{Assigned, Reporter, Work};
 
 use skein_wire::internal::problem::Kind;

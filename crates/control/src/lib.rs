@@ -9,6 +9,7 @@ mod fans;
 mod forward;
 mod found;
 mod gauges;
+mod ips;
 mod leaders;
 mod members;
 mod node_id;

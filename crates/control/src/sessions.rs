@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use skein_model::lease::{GRACE, LEASE};
 use skein_model::meta::{self, Command, Leases, StillHeld};
-use skein_model::{GroupId, SessionId, codec};
+use skein_model::{Epoch, GroupId, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
@@ -20,6 +20,7 @@ use skein_wire::internal::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::ips;
 use crate::raft::Group;
 
 /// A sender gives a heartbeat up after 2 s.
@@ -46,6 +47,10 @@ impl SessionsService {
             started: Instant::now(),
         };
         tokio::spawn(look_after(service.clone()));
+        tokio::spawn(ips::look_after(
+            service.meta.clone(),
+            service.reader.clone(),
+        ));
         service
     }
 
@@ -83,6 +88,27 @@ impl SessionsService {
             slots: fan.slots.into(),
         })
         .collect()
+    }
+
+    /// What a sender says of the addresses of its node, and of source IPs.
+    async fn note_ips(&self, id: SessionId, request: &HeartbeatRequest) -> Result<(), Status> {
+        if let Some(told) = &request.addresses {
+            let addresses = ips::read_addresses(told)?;
+            if meta::addresses(&self.reader).get(&id) != Some(&addresses) {
+                let session = id;
+                self.propose(Command::SetAddresses { session, addresses })
+                    .await?;
+            }
+        }
+        let released = request.released_ips.iter();
+        let ips: Vec<(String, Epoch)> = released
+            .map(|ip| (ip.name.clone(), Epoch(ip.epoch)))
+            .collect();
+        if !ips.is_empty() {
+            let session = id;
+            self.propose(Command::ReleaseIps { session, ips }).await?;
+        }
+        Ok(())
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -242,6 +268,8 @@ impl Sessions for SessionsService {
         if !slots.is_empty() {
             self.propose(Command::Release { session, slots }).await?;
         }
+        self.note_ips(session, &request).await?;
+        let has_moved = meta::placements_version(&self.reader) != request.placements_version;
         let has_changed = meta::assignments_version(&self.reader) != request.version;
         Ok(Response::new(HeartbeatReply {
             alive: true,
@@ -249,6 +277,7 @@ impl Sessions for SessionsService {
             drained: meta::drained(&self.reader).contains(&row.sender),
             fans: self.fans(),
             policy_version: meta::policy_version(&self.reader),
+            placements: has_moved.then(|| ips::placements(&self.reader)),
         }))
     }
 

@@ -7,6 +7,7 @@ mod connect;
 mod doctor;
 mod explain;
 mod group;
+mod ip;
 mod message;
 mod node;
 mod policy;

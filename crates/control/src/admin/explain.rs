@@ -1,12 +1,10 @@
 //! Why mail goes as it goes: the limits that it meets.
 
-use skein_model::meta;
 use skein_policy::{At, BUILT_IN_NAME, Policy};
 use skein_wire::v1::{EffectiveLimit, ExplainLimitsRequest, ExplainLimitsResponse, IpLimits};
 use tonic::Status;
 
 use super::AdminService;
-use super::policy::load;
 use crate::MxHosts;
 
 impl AdminService {
@@ -17,10 +15,7 @@ impl AdminService {
         if request.domain.is_empty() {
             return Err(Status::invalid_argument("domain: must be given"));
         }
-        let policy = load(&meta::policy(&self.meta)).map_err(|problems| {
-            let first = problems.first().map(ToString::to_string);
-            Status::failed_precondition(first.unwrap_or_default())
-        })?;
+        let policy = self.read_policy()?;
         let found = (self.config.find_mx)(request.domain.clone()).await;
         explain(&policy, request, found)
     }

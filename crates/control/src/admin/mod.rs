@@ -2,6 +2,7 @@
 
 mod cluster;
 mod explain;
+mod ips;
 mod nodes;
 mod policy;
 mod queues;
@@ -22,14 +23,14 @@ use skein_wire::v1::{
     DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
     ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse,
     FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest,
-    GetStatusRequest, ListGroupsRequest, ListGroupsResponse, ListNodesRequest, ListNodesResponse,
-    ListPolicyRequest, ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest,
-    ListSlotsResponse, ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest,
-    ListTenantsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveSlotRequest,
-    MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest,
-    RemoveSenderResponse, ResumeRequest, ResumeResponse, SetFanRequest, SetFanResponse,
-    SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse,
-    TaskSummary,
+    GetStatusRequest, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse,
+    ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, Message, MoveLeaderRequest,
+    MoveLeaderResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
+    RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
+    SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
+    SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -277,6 +278,14 @@ impl Admin for AdminService {
     ) -> Result<Response<ListPolicyResponse>, Status> {
         let listed = self.policy(&request.into_inner())?;
         Ok(self.answer(listed).await)
+    }
+
+    async fn list_ips(
+        &self,
+        _request: Request<ListIpsRequest>,
+    ) -> Result<Response<ListIpsResponse>, Status> {
+        let ips = self.source_ips()?;
+        Ok(self.answer(ListIpsResponse { ips }).await)
     }
 
     async fn explain_limits(

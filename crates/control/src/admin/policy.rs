@@ -58,8 +58,7 @@ impl AdminService {
         };
         let version = meta::policy_version(&self.meta);
         let texts = meta::policy(&self.meta);
-        let policy = load(&texts)
-            .map_err(|problems| Status::failed_precondition(lines(problems).join("\n")))?;
+        let policy = self.read_policy()?;
         let is_wanted = |of: Kind, name: &str| {
             kind.is_none_or(|kind| kind == of) && (request.name.is_empty() || request.name == name)
         };

@@ -16,7 +16,7 @@ const DUE_MAX_MS: u64 = 60_000;
 
 type Look = fn(&Facts) -> Vec<Finding>;
 
-const CHECKS: [(&str, &str, Look); 16] = [
+const CHECKS: [(&str, &str, Look); 17] = [
     (
         "view",
         "the asked node hears from the leader of the meta group",
@@ -47,6 +47,7 @@ const CHECKS: [(&str, &str, Look); 16] = [
         "every slot has an owner, and is open at every spool group",
         slots,
     ),
+    ("ips", "every source IP is at a node that has it", ips),
     ("due", "due mail is with a sender", due),
     ("events", "sinks take the events", events),
     ("disks", "every control node has room on its disk", disks),
@@ -316,6 +317,17 @@ fn slots(facts: &Facts) -> Vec<Finding> {
         found.push(problem("slots", what, todo));
     }
     found
+}
+
+fn ips(facts: &Facts) -> Vec<Finding> {
+    let unplaced = facts.unplaced_ips.iter().map(|ip| {
+        let todo = format!(
+            "give its address to a node, or take it out: `skeinctl policy get ip {ip}`; mail of its pools goes through \
+             other members, or waits"
+        );
+        problem(format!("ip {ip}"), "is at no node".to_owned(), todo)
+    });
+    unplaced.collect()
 }
 
 fn due(facts: &Facts) -> Vec<Finding> {

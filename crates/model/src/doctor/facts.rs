@@ -22,6 +22,8 @@ pub struct Facts {
     pub senders: Vec<SenderFacts>,
     /// Slots that no living session owns.
     pub slots_without_owner: u64,
+    /// Source IPs that policy has and no node.
+    pub unplaced_ips: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,0 +1,289 @@
+//! What keeps a session: heartbeats, and what their answers bring.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use skein_model::meta::Fans;
+use skein_model::{DurationMs, Epoch, SessionId, Slot, lease};
+use skein_wire::convert;
+use skein_wire::internal::sessions_client::SessionsClient;
+use skein_wire::internal::{
+    Fan, GetPolicyRequest, HeartbeatRequest, HeldIp, OpenSessionRequest, OwnedSlot, Placements,
+    Slots, WatchReply, WatchRequest,
+};
+use tokio::sync::watch;
+
+use crate::SpoolError;
+use crate::channel::Channel;
+use crate::cluster::PolicyTexts;
+use crate::sessions::{Lease, PlacedIps, Session, Sessions, Tell, since_boot};
+
+const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// Twice what all resources together may have, with their keys.
+const POLICY_MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+pub(crate) struct Keeper {
+    pub sessions: Sessions,
+    pub sender: String,
+    pub told: watch::Sender<Session>,
+    pub lease: Lease,
+    pub tell: Arc<Tell>,
+    pub placed: watch::Sender<Arc<PlacedIps>>,
+    /// Of the latest attempt to register.
+    pub order: Mutex<u64>,
+}
+
+impl Keeper {
+    pub async fn run(&self) {
+        loop {
+            match self.open().await {
+                Ok((session, version, lasts)) => {
+                    tracing::info!(%session, "session open");
+                    self.beat(session, version, lasts).await;
+                    tracing::warn!(%session, "the session has ended");
+                    self.lease.set(lease::Lease::ENDED);
+                    self.tell.released.lock().clear();
+                    self.tell.released_ips.lock().clear();
+                    self.placed.send_replace(Arc::default());
+                    self.change(|told| {
+                        told.id = None;
+                        told.slots = Arc::default();
+                        told.leaving = Arc::default();
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no session");
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Session)) {
+        self.told.send_modify(|told| {
+            told.change += 1;
+            change(told);
+        });
+    }
+
+    /// The clock, so that it also grows from one process to the next. Should the clock be set back between the two, the
+    /// second one registers when the session of the first has ended.
+    fn next_order(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        let mut last = self.order.lock();
+        *last = now.max(*last + 1);
+        *last
+    }
+
+    async fn open(&self) -> Result<(SessionId, u64, DurationMs), SpoolError> {
+        let request = OpenSessionRequest {
+            sender: self.sender.clone(),
+            order: self.next_order(),
+        };
+        let sent_at = since_boot();
+        let opening =
+            |mut client: SessionsClient<Channel>| async move { client.open(request).await };
+        let reply = self.sessions.call("opening a session", opening).await?;
+        let slots = reply.slots.unwrap_or_default();
+        let (id, version) = (SessionId(reply.session), slots.version);
+        let lasts = DurationMs(reply.lease_ms);
+        self.lease.set(lease::Lease::granted(sent_at, lasts));
+        let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
+        self.change(|told| {
+            told.id = Some(id);
+            told.slots = kept;
+            told.leaving = leaving;
+        });
+        Ok((id, version, lasts))
+    }
+
+    /// Returns when the session has ended.
+    async fn beat(&self, session: SessionId, mut version: u64, lasts: DurationMs) {
+        let mut rest = HEARTBEAT;
+        let mut changes = None;
+        let mut known_addresses = None;
+        loop {
+            if changes.is_none() {
+                changes = self.watch().await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = self.tell.hurry.notified() => {}
+                changed = changed_from(version, &mut changes) => if !changed {
+                    changes = None;
+                    // The next heartbeat is early enough to look for the leader.
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+            self.leave_if_retiring();
+            let released = self.tell.released.lock().clone();
+            let mut request = self.heartbeat(session, version, &released);
+            let addresses = self.tell.addresses.lock().clone();
+            request.addresses = addresses.clone().filter(|_| addresses != known_addresses);
+            let released_ips = request.released_ips.clone();
+            let sent_at = since_boot();
+            let beating = |mut client: SessionsClient<Channel>| async move {
+                client.heartbeat(request).await
+            };
+            match self.sessions.call("a heartbeat", beating).await {
+                Ok(reply) if !reply.alive => return,
+                Ok(reply) => {
+                    rest = HEARTBEAT;
+                    self.lease.set(lease::Lease::granted(sent_at, lasts));
+                    self.forget(&released, &released_ips);
+                    known_addresses = addresses;
+                    self.tell_placements(reply.placements);
+                    self.tell_fans(reply.fans);
+                    self.read_policy(reply.policy_version).await;
+                    if self.told.borrow().drained != reply.drained {
+                        tracing::info!(drained = reply.drained, "an operator's word");
+                        self.change(|told| told.drained = reply.drained);
+                    }
+                    if let Some(slots) = reply.slots {
+                        version = slots.version;
+                        self.tell_slots(&slots);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the session is not renewed");
+                    // A node that leads no more still hints at changes; it is not asked again at once for that.
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    rest = Duration::ZERO;
+                    changes = None;
+                }
+            }
+        }
+    }
+
+    /// A sender that retires takes nothing more, whether the leader knows it or not.
+    fn leave_if_retiring(&self) {
+        if self.tell.retiring.load(Ordering::Acquire) && !self.told.borrow().slots.is_empty() {
+            self.change(|told| {
+                let kept = std::mem::take(&mut told.slots);
+                told.leaving = Arc::new(kept.iter().chain(&*told.leaving).copied().collect());
+            });
+        }
+    }
+
+    fn heartbeat(
+        &self,
+        session: SessionId,
+        version: u64,
+        released: &[(Slot, Epoch)],
+    ) -> HeartbeatRequest {
+        let unreachable = self.tell.unreachable.lock();
+        HeartbeatRequest {
+            session: session.0,
+            version,
+            released: convert::owned_slots(released),
+            unreachable_groups: unreachable.iter().map(|group| group.0.into()).collect(),
+            retiring: self.tell.retiring.load(Ordering::Acquire),
+            addresses: None,
+            placements_version: self.placed.borrow().version,
+            released_ips: self.tell.released_ips.lock().clone(),
+        }
+    }
+
+    fn tell_placements(&self, placements: Option<Placements>) {
+        if let Some(Placements { version, ips }) = placements {
+            let ips = ips.into_iter().map(|ip| (ip.name.clone(), ip));
+            let ips = ips.collect();
+            self.placed
+                .send_replace(Arc::new(PlacedIps { version, ips }));
+        }
+    }
+
+    /// These releases have arrived.
+    fn forget(&self, slots: &[(Slot, Epoch)], ips: &[HeldIp]) {
+        let mut waiting = self.tell.released.lock();
+        waiting.retain(|slot| !slots.contains(slot));
+        let mut waiting = self.tell.released_ips.lock();
+        waiting.retain(|ip| !ips.contains(ip));
+    }
+
+    fn tell_slots(&self, slots: &Slots) {
+        let read = read_slots(&slots.slots)
+            .and_then(|kept| read_slots(&slots.leaving).map(|leaving| (kept, leaving)));
+        let (kept, leaving) = match read {
+            Ok(_) if self.tell.retiring.load(Ordering::Acquire) => return,
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "slots cannot be read");
+                return;
+            }
+        };
+        {
+            let told = self.told.borrow();
+            if told.slots == kept && told.leaving == leaving {
+                return;
+            }
+        }
+        tracing::info!(slots = kept.len(), leaving = leaving.len(), "slots changed");
+        self.change(|told| {
+            told.slots = kept;
+            told.leaving = leaving;
+        });
+    }
+
+    fn tell_fans(&self, fans: Vec<Fan>) {
+        let fans = fans.into_iter();
+        let fans: Fans = fans
+            .filter_map(|fan| Some((fan.site, u16::try_from(fan.slots).ok()?)))
+            .collect();
+        self.sessions.cluster.set_fans(fans);
+    }
+
+    /// Reads the policy if the leader knows a later one. What cannot be read now is asked for after the next heartbeat.
+    async fn read_policy(&self, version: u64) {
+        let cluster = &self.sessions.cluster;
+        if version <= cluster.policy_version() {
+            return;
+        }
+        let reading = |client: SessionsClient<Channel>| async move {
+            let mut client = client.max_decoding_message_size(POLICY_MESSAGE_BYTES_MAX);
+            client.get_policy(GetPolicyRequest {}).await
+        };
+        match self.sessions.call("reading the policy", reading).await {
+            Ok(reply) => {
+                let resources = reply.resources.into_iter();
+                let resources = resources.map(|resource| (resource.key, resource.text));
+                cluster.set_policy(PolicyTexts {
+                    version: reply.version,
+                    resources: resources.collect(),
+                });
+            }
+            Err(error) => tracing::warn!(%error, "the policy could not be read"),
+        }
+    }
+
+    /// A stream of hints; heartbeats do without if there is none.
+    async fn watch(&self) -> Option<tonic::Streaming<WatchReply>> {
+        let watching = |mut client: SessionsClient<Channel>| async move {
+            client.watch(WatchRequest {}).await
+        };
+        self.sessions.call("watching slots", watching).await.ok()
+    }
+}
+
+/// Completes with true when the slots have another version than this, with false when the stream ends.
+async fn changed_from(version: u64, changes: &mut Option<tonic::Streaming<WatchReply>>) -> bool {
+    let Some(changes) = changes else {
+        return std::future::pending().await;
+    };
+    while let Ok(Some(reply)) = changes.message().await {
+        if reply.version != version {
+            return true;
+        }
+    }
+    false
+}
+
+fn read_slots(slots: &[OwnedSlot]) -> Result<Arc<Vec<(Slot, Epoch)>>, SpoolError> {
+    convert::slots(slots)
+        .map(Arc::new)
+        .map_err(|error| SpoolError::Refused(error.to_string()))
+}

@@ -1,0 +1,130 @@
+//! Where source IPs are used: told by nodes, decided by the leader of the meta group.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skein_model::meta::{self, Addresses, Command, Wanted};
+use skein_model::{SessionId, codec};
+use skein_policy::{Policy, Source};
+use skein_store::Reader;
+use skein_wire::internal::{NodeAddresses, PlacedIp, Placements};
+use tonic::Status;
+
+use crate::raft::Group;
+
+const LOOK: Duration = Duration::from_secs(1);
+/// An IP that nobody has is spoken of this often.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Reads what a sender says that its node has.
+pub fn read_addresses(told: &NodeAddresses) -> Result<Addresses, Status> {
+    let local = told.local.iter().map(|text| text.parse());
+    let local: Result<BTreeSet<_>, _> = local.collect();
+    let bad = |error| Status::invalid_argument(format!("addresses.local: {error}"));
+    Ok(Addresses {
+        local: local.map_err(bad)?,
+        egress: (!told.egress.is_empty()).then(|| told.egress.clone()),
+    })
+}
+
+/// Where every IP is that some node has.
+pub fn placements(reader: &Reader) -> Placements {
+    // Read first: a change that comes between is told again.
+    let version = meta::placements_version(reader);
+    let (live, has) = (meta::sessions(reader), meta::addresses(reader));
+    let placed = meta::placements(reader).into_iter();
+    let ips = placed.filter_map(|(name, placement)| {
+        let node = live.get(&placement.session)?;
+        let egress = has
+            .get(&placement.session)
+            .and_then(|has| has.egress.clone());
+        Some(PlacedIp {
+            name,
+            epoch: placement.epoch.0,
+            session: placement.session.0,
+            node: node.sender.clone(),
+            egress: egress.unwrap_or_default(),
+            is_leaving: placement.moving_to.is_some(),
+        })
+    });
+    let ips = ips.collect();
+    Placements { version, ips }
+}
+
+/// The IPs that policy has and that live on nodes: those behind somebody else's proxy are everybody's.
+fn wanted(policy: &Policy) -> Vec<Wanted> {
+    let on_nodes = policy.ips().filter(|ip| ip.proxy.is_none());
+    let wanted = on_nodes.map(|ip| Wanted {
+        name: ip.name.to_string(),
+        bind: ip.bind,
+        home: ip.home.clone(),
+    });
+    wanted.collect()
+}
+
+/// Moves IPs to nodes that have them, while this node leads the meta group, and says which nobody has.
+pub async fn look_after(group: Arc<Group>, reader: Reader) {
+    let mut ips = Ips::default();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !group.is_leader() {
+            continue;
+        }
+        let wanted = ips.wanted(&reader);
+        let moves = meta::place(wanted, &reader);
+        if !moves.is_empty() {
+            tracing::info!(?moves, "source IPs move");
+            let command = Command::MoveIps(moves);
+            if let Err(error) = group.propose(codec::encode(&command)).await {
+                tracing::warn!(%error, "source IPs do not move yet");
+            }
+        }
+        ips.say_unplaced(&reader);
+    }
+}
+
+/// What the leader remembers.
+#[derive(Default)]
+struct Ips {
+    version: u64,
+    wanted: Vec<Wanted>,
+    /// When each IP was last said to be nowhere.
+    said: BTreeMap<String, Instant>,
+}
+
+impl Ips {
+    /// As policy has it now; as it had it before if it cannot be read.
+    fn wanted(&mut self, reader: &Reader) -> &[Wanted] {
+        let version = meta::policy_version(reader);
+        if self.version != version {
+            self.version = version;
+            let texts = meta::policy(reader);
+            let sources = texts.iter().map(|(name, text)| Source { name, text });
+            match Policy::load(&sources.collect::<Vec<_>>()) {
+                Ok(policy) => self.wanted = wanted(&policy),
+                Err(problems) => {
+                    let problem = problems.first().map(ToString::to_string);
+                    tracing::error!(problem, "the policy cannot be read; IPs stay as they are");
+                }
+            }
+        }
+        &self.wanted
+    }
+
+    fn say_unplaced(&mut self, reader: &Reader) {
+        let placed = meta::placements(reader);
+        let is_nowhere = |name: &str| {
+            let placement = placed.get(name);
+            placement.is_none_or(|placement| placement.session == SessionId::NONE)
+        };
+        self.said.retain(|name, _| is_nowhere(name));
+        for ip in self.wanted.iter().filter(|ip| is_nowhere(&ip.name)) {
+            let said = self.said.get(&ip.name);
+            if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+                self.said.insert(ip.name.clone(), Instant::now());
+                tracing::warn!(ip = ip.name, bind = %ip.bind, home = ip.home, "no node has this source IP");
+            }
+        }
+    }
+}
