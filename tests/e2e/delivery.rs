@@ -2,6 +2,7 @@
 
 mod connections;
 mod hosts;
+mod limits;
 mod reports;
 mod routes;
 mod tls;
@@ -29,6 +30,7 @@ struct World {
     /// Of all sinks.
     port: u16,
     smtp: SocketAddr,
+    admin: SocketAddr,
     /// Where reports arrive.
     here: Sink,
     folder: TempDir,
@@ -52,6 +54,7 @@ impl World {
             dns,
             port,
             smtp: local(free_port().unwrap()),
+            admin: local(free_port().unwrap()),
             here,
             folder: TempDir::new().unwrap(),
             node: None,
@@ -80,7 +83,7 @@ impl World {
             data_dir = "{data}"
             events.path = "{events}"
             http.listen = "{http}"
-            admin.listen = "127.0.0.1:{admin}"
+            admin.listen = "{admin}"
             dns.servers = ["{dns}"]
             [smtp]
             hostname = "mx.skein.test"
@@ -94,7 +97,7 @@ impl World {
             "#,
             data = self.folder.path().join("data").display(),
             events = self.folder.path().join("events.jsonl").display(),
-            admin = free_port().unwrap(),
+            admin = self.admin,
             dns = self.dns.address(),
             smtp = self.smtp,
             port = self.port,
@@ -105,6 +108,13 @@ impl World {
         let mut node = Node::start(NodeConfig::serve(binary.as_ref(), &path, http)).unwrap();
         node.ready(PATIENCE).await.unwrap();
         self.node = Some(node);
+    }
+
+    /// Applies policy as an operator does.
+    fn apply(&self, policy: &str) {
+        let file = self.folder.path().join("policy.yaml");
+        std::fs::write(&file, policy).unwrap();
+        crate::skeinctl_at(self.admin, &["apply", "-f", file.to_str().unwrap()]);
     }
 
     /// Hands in a message from `a@here.test`.

@@ -9,6 +9,7 @@ mod failpoints;
 mod http;
 mod links;
 mod open_files;
+mod policy;
 mod serve;
 mod telemetry;
 mod tls;

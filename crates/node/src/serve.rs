@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
-use crate::{events, links, open_files, telemetry, tls};
+use crate::{events, links, open_files, policy, telemetry, tls};
 
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
@@ -150,7 +150,9 @@ impl SendingPart {
     ) -> anyhow::Result<Self> {
         let spools = Spools::new(cluster);
         let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
-        let sender = Sender::new(sender_config(config)?, spools.clone(), resolver, registry)
+        let policy = policy::follow(spools.cluster());
+        let sender = sender_config(config)?;
+        let sender = Sender::new(sender, spools.clone(), resolver, policy, registry)
             .context("delivery.tls_ca")?;
         let ingress_config = ingress_config(config, certificate.is_some());
         let drained = sender.drained();

@@ -6,11 +6,11 @@ use mail_send::SmtpClient;
 use skein_model::Reply as Fact;
 use skein_smtp::client::Capabilities;
 use skein_smtp::reply::Reply;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::auth::{self, LoginError};
-use crate::config::{Config, TlsPolicy};
+use crate::config::{Timeouts, TlsPolicy};
 use crate::connection::Connection;
 use crate::outcome::{fact, from_host};
 use crate::rule::HopPolicy;
@@ -46,6 +46,25 @@ pub enum Cause {
     TlsFailed,
     /// TLS is needed and not offered.
     NoTls,
+    /// The source address cannot be bound.
+    Source,
+}
+
+/// Where a connection comes from, and how long the other side may take.
+#[derive(Debug)]
+pub struct Hop<'a> {
+    pub ehlo: &'a str,
+    pub from: SourceAddress,
+    pub policy: &'a HopPolicy,
+    pub timeouts: &'a Timeouts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceAddress {
+    /// The address of the node's configuration, or any.
+    Node(Option<IpAddr>),
+    /// An IP of a pool.
+    Pool(IpAddr),
 }
 
 impl NoSession {
@@ -76,17 +95,12 @@ impl NoSession {
 
 /// Connects, greets, encrypts and logs in as policy says.
 pub async fn connect(
-    config: &Config,
+    hop: &Hop<'_>,
     tls: &TlsConnectors,
-    policy: &HopPolicy,
     host: &Host,
 ) -> Result<Connection, NoSession> {
-    let connecting = Connecting {
-        config,
-        tls,
-        policy,
-        host,
-    };
+    let policy = hop.policy;
+    let connecting = Connecting { hop, tls, host };
     match connecting.connect(policy.tls).await {
         Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => {
             tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
@@ -97,21 +111,20 @@ pub async fn connect(
 }
 
 struct Connecting<'a> {
-    config: &'a Config,
+    hop: &'a Hop<'a>,
     tls: &'a TlsConnectors,
-    policy: &'a HopPolicy,
     host: &'a Host,
 }
 
 impl Connecting<'_> {
     async fn connect(&self, tls: TlsPolicy) -> Result<Connection, NoSession> {
-        let (config, host) = (self.config, self.host);
-        let stream = open_stream(config, host).await?;
+        let (hop, host) = (self.hop, self.host);
+        let stream = open_stream(hop, host).await?;
         let source = stream
             .local_addr()
             .map(|address| address.ip().to_string())
             .ok();
-        if self.policy.implicit_tls {
+        if hop.policy.implicit_tls {
             let client = self.client(stream);
             let client = client
                 .into_tls(self.tls.of(tls), &tls_name(host))
@@ -122,7 +135,7 @@ impl Connecting<'_> {
         }
         let mut session = Session::new(stream);
         self.read_greeting(&mut session).await?;
-        let capabilities = greet(config, host, &mut session).await?;
+        let capabilities = greet(hop, host, &mut session).await?;
         if tls == TlsPolicy::Disable || (!capabilities.starttls && tls != TlsPolicy::Require) {
             let stream: Box<dyn Stream> = Box::new(session.into_stream());
             let session = Session::new(stream);
@@ -144,13 +157,13 @@ impl Connecting<'_> {
     fn client(&self, stream: TcpStream) -> SmtpClient<TcpStream> {
         SmtpClient {
             stream,
-            timeout: self.config.timeouts.command,
+            timeout: self.hop.timeouts.command,
         }
     }
 
     async fn read_greeting<S: Stream>(&self, session: &mut Session<S>) -> Result<(), NoSession> {
         let greeting = session
-            .reply(self.config.timeouts.command)
+            .reply(self.hop.timeouts.command)
             .await
             .map_err(|e| NoSession::weather(self.host, "greeting of", &e))?;
         match greeting.is_positive() {
@@ -170,7 +183,7 @@ impl Connecting<'_> {
         if greeting_is_due {
             self.read_greeting(&mut session).await?;
         }
-        let capabilities = greet(self.config, self.host, &mut session).await?;
+        let capabilities = greet(self.hop, self.host, &mut session).await?;
         self.log_in(session, source, tls, capabilities).await
     }
 
@@ -182,12 +195,12 @@ impl Connecting<'_> {
         capabilities: Capabilities,
     ) -> Result<Connection, NoSession> {
         let host = self.host;
-        if let Some(login) = &self.policy.login {
+        if let Some(login) = &self.hop.policy.login {
             if tls.is_none() && !login.allow_plaintext {
                 let text = format!("{host} gives no TLS, and the login is not sent without it");
                 return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
             }
-            let limit = self.config.timeouts.command;
+            let limit = self.hop.timeouts.command;
             auth::log_in(&mut session, &capabilities, login, limit)
                 .await
                 .map_err(|error| match error {
@@ -215,34 +228,61 @@ fn encrypted(client: SmtpClient<TlsStream<TcpStream>>) -> (Session, String) {
     (Session::new(stream), description)
 }
 
-async fn open_stream(config: &Config, host: &Host) -> Result<TcpStream, NoSession> {
+async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<TcpStream, NoSession> {
     let address = SocketAddr::new(host.address, host.port);
-    let limit = config.timeouts.connect;
-    let client = match config.source_address {
-        Some(source) => SmtpClient::connect_using(source, address, limit).await,
-        None => SmtpClient::connect(address, limit).await,
+    let limit = hop.timeouts.connect;
+    let failed = |error: &dyn std::fmt::Display| {
+        let text = format!("connecting to {host}: {error}");
+        NoSession::ours(Cause::Host, (4, 4, 1), text)
     };
-    let stream = client
-        .map_err(|error| {
-            let text = format!("connecting to {host}: {error}");
-            NoSession::ours(Cause::Host, (4, 4, 1), text)
-        })?
-        .stream;
+    let stream = match hop.from {
+        SourceAddress::Node(None) => {
+            SmtpClient::connect(address, limit)
+                .await
+                .map_err(|error| failed(&error))?
+                .stream
+        }
+        SourceAddress::Node(Some(source)) => {
+            SmtpClient::connect_using(source, address, limit)
+                .await
+                .map_err(|error| failed(&error))?
+                .stream
+        }
+        SourceAddress::Pool(source) => {
+            let socket = bind(source).map_err(|error| {
+                let text = format!("{source} cannot be bound: {error}");
+                NoSession::ours(Cause::Source, (4, 4, 0), text)
+            })?;
+            let connected = tokio::time::timeout(limit, socket.connect(address)).await;
+            connected
+                .map_err(|_| failed(&SessionError::Timeout(limit)))?
+                .map_err(|error| failed(&error))?
+        }
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%host, %error, "TCP_NODELAY could not be set");
     }
     Ok(stream)
 }
 
+fn bind(source: IpAddr) -> std::io::Result<TcpSocket> {
+    let socket = match source.is_ipv4() {
+        true => TcpSocket::new_v4(),
+        false => TcpSocket::new_v6(),
+    }?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    Ok(socket)
+}
+
 /// EHLO, or HELO for hosts that do not know it (RFC 5321 3.2).
 async fn greet<S: Stream>(
-    config: &Config,
+    hop: &Hop<'_>,
     host: &Host,
     session: &mut Session<S>,
 ) -> Result<Capabilities, NoSession> {
-    let limit = config.timeouts.command;
+    let limit = hop.timeouts.command;
     let doing = "EHLO to";
-    let ehlo = format!("EHLO {}\r\n", config.hostname);
+    let ehlo = format!("EHLO {}\r\n", hop.ehlo);
     let reply = session
         .command(&ehlo, limit)
         .await
@@ -253,7 +293,7 @@ async fn greet<S: Stream>(
     if !reply.is_permanent() {
         return Err(NoSession::refused(host, &reply));
     }
-    let helo = format!("HELO {}\r\n", config.hostname);
+    let helo = format!("HELO {}\r\n", hop.ehlo);
     let reply = session
         .command(&helo, limit)
         .await

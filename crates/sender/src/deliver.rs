@@ -9,24 +9,33 @@ use skein_dns::Resolver;
 use skein_mail::dsn::Action;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{Priority, Reply, TaskId, UnixMs};
+use skein_policy::Policy;
 use skein_smtp::client::{Capabilities, OutgoingMessage};
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::dsn;
+use crate::gates::LocalGates;
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::outgoing::{self, outgoing};
 use crate::recovery::Recovered;
 use crate::slots::Claim;
+use crate::sources::Sources;
+use crate::terms::AllTerms;
 use crate::tls::TlsConnectors;
 
 pub struct Context {
     pub config: Config,
     pub resolver: Arc<Resolver>,
+    pub policy: watch::Receiver<Arc<Policy>>,
+    pub sources: Sources,
+    pub terms: AllTerms,
+    pub gates: Arc<LocalGates>,
     pub metrics: Metrics,
     pub tls: TlsConnectors,
     /// No transaction starts after this.

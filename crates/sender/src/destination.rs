@@ -2,85 +2,123 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skein_model::Reply;
 use skein_model::spool::Verdict;
-use skein_smtp::client::TransactionOutcome;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::connect::{Cause, Host, connect};
-use crate::connection::{Connection, Content};
 use crate::deliver::{Context, Job};
-use crate::outcome::{self, Attempt, verdicts};
+use crate::gates::{Closed, Token, Waiter};
+use crate::metrics::Waits;
+use crate::outcome::Attempt;
 use crate::route::Route;
+use crate::sources::Source;
+use crate::terms::{Terms, Way};
 use crate::waiting::Waiting;
 
 /// A host that gave one more connection no session while it serves others is asked for none during this time:
 /// it has as many as it wants.
-const NO_MORE: Duration = Duration::from_secs(5);
+pub const NO_MORE: Duration = Duration::from_secs(5);
 
 /// All destinations that have tasks or connections. Their number is bounded by the sender's window.
 pub struct Destinations {
-    context: Arc<Context>,
+    pub context: Arc<Context>,
     map: Mutex<HashMap<String, Arc<Destination>>>,
     connections: TaskTracker,
+    made: AtomicU64,
 }
 
-struct Destination {
+/// What goes from one IP to one site in one manner.
+pub struct Destination {
     key: String,
-    state: Mutex<State>,
-    work: Notify,
+    number: u64,
+    pub state: Mutex<State>,
+    pub work: Notify,
 }
 
-struct State {
+pub struct State {
     /// As the latest task found it, so that changed records are followed and hosts of equal preference take turns.
-    route: Arc<Route>,
-    waiting: Waiting<Job>,
-    connections: usize,
+    pub route: Arc<Route>,
+    pub source: Source,
+    pub waiting: Waiting<Job>,
+    pub connections: usize,
     /// Connections that wait for a task, and those that are being opened.
-    ready: usize,
+    pub ready: usize,
     /// Connections beside the present ones are opened after this.
-    no_more_until: Option<Instant>,
+    pub no_more_until: Option<Instant>,
+    /// A limit that keeps connections from being opened.
+    connection_hold: Option<Hold>,
+    /// A limit that keeps transactions from being begun.
+    message_hold: Option<Hold>,
     /// Taken off the map; a new task needs a new destination.
     closed: bool,
 }
 
+/// What a limit may hold up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Connection,
+    Message,
+}
+
+/// A wait for a limit, which ends by itself.
+pub struct Hold {
+    pub until: Instant,
+    timer: AbortHandle,
+    _waits: Waits,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
+}
+
+impl State {
+    fn hold(&mut self, gate: Gate) -> &mut Option<Hold> {
+        match gate {
+            Gate::Connection => &mut self.connection_hold,
+            Gate::Message => &mut self.message_hold,
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.connections == 0 && self.waiting.is_empty()
+    }
+}
+
 impl Destination {
-    fn new(key: String, route: Arc<Route>) -> Self {
+    fn new(key: String, number: u64, route: Arc<Route>, source: Source) -> Self {
         let state = State {
             route,
+            source,
             waiting: Waiting::default(),
             connections: 0,
             ready: 0,
             no_more_until: None,
+            connection_hold: None,
+            message_hold: None,
             closed: false,
         };
         Self {
             key,
+            number,
             state: Mutex::new(state),
             work: Notify::new(),
         }
     }
 }
 
-/// A task after a transaction that did not settle it here.
-struct Unsettled {
-    job: Job,
-    attempt: Attempt,
-    verdicts: Vec<(Verdict, Reply)>,
-}
-
-/// What follows a transaction.
-enum After {
-    /// Another one on the same connection.
-    Next,
-    /// The connection is of no more use.
-    Close,
-    /// The host does not take this message, and another host of the destination may.
-    Elsewhere(Box<Unsettled>),
+/// What a connection finds when it looks for work.
+pub enum Work {
+    Job(Job, Token),
+    /// A limit lets no message pass until then.
+    Held(Instant),
+    None,
 }
 
 impl Destinations {
@@ -89,21 +127,50 @@ impl Destinations {
             context,
             map: Mutex::default(),
             connections: TaskTracker::new(),
+            made: AtomicU64::new(0),
         })
     }
 
-    /// Queues a task and opens a connection if the present ones will not reach it soon.
+    /// Chooses the IP that a task goes from, queues the task, and opens a connection if the present ones will not reach
+    /// it soon. A task that can go from no IP waits.
     pub fn push(self: &Arc<Self>, route: Route, job: Job) {
+        let context = &self.context;
+        let policy = context.policy.borrow().clone();
+        let pool = &job.task.message.envelope.pool;
+        let sources = &context.sources;
+        let source = sources.choose(&policy, &context.config, pool, &route.site, &route.hosts);
+        let source = match source {
+            Ok(source) => source,
+            Err(none) => {
+                let attempt = Attempt {
+                    site: route.site,
+                    retry_within: Some(none.retry_within),
+                    ..Attempt::default()
+                };
+                context.settle_all(job, attempt, Verdict::Deferred, &none.reply);
+                return;
+            }
+        };
+        let terms = self.terms(&route, &source, &job);
+        let key = match source.name() {
+            "" => format!("{}{}", route.key, terms.label),
+            ip => format!("{} from {ip}{}", route.key, terms.label),
+        };
         let destination = {
             let mut map = self.map.lock();
-            let (key, route) = (route.key.clone(), Arc::new(route));
+            let route = Arc::new(route);
+            let number = self.made.fetch_add(1, Ordering::Relaxed);
             let destination = map
                 .entry(key.clone())
-                .or_insert_with(|| Arc::new(Destination::new(key, route.clone())))
+                .or_insert_with(|| {
+                    let new = Destination::new(key, number, route.clone(), source.clone());
+                    Arc::new(new)
+                })
                 .clone();
             // Both locks are held, so the destination cannot close between the look-up and the push.
             let mut state = destination.state.lock();
             state.route = route;
+            state.source = source;
             state.waiting.push(job.priority(), job);
             drop(state);
             destination
@@ -112,44 +179,181 @@ impl Destinations {
         self.open_if_needed(&destination);
     }
 
-    fn open_if_needed(self: &Arc<Self>, destination: &Arc<Destination>) {
-        {
+    /// What holds for a task now.
+    pub fn terms(&self, route: &Route, source: &Source, job: &Job) -> Arc<Terms> {
+        let envelope = &job.task.message.envelope;
+        let way = Way {
+            pool: &envelope.pool,
+            ip: source.name(),
+            site: &route.site,
+            tenant: &envelope.tenant,
+            is_named: route.is_named,
+        };
+        let policy = self.context.policy.borrow().clone();
+        self.context.terms.of(&policy, way)
+    }
+
+    /// Opens one connection if the tasks that wait call for it and every limit allows it. The limits of pools and tenants
+    /// are those of the task that comes next.
+    fn open_if_needed(self: &Arc<Self>, destination: &Arc<Destination>) -> bool {
+        let (terms, token) = {
             let mut state = destination.state.lock();
-            let is_needed = state.waiting.len() > state.ready;
-            let no_more = state.connections > 0
-                && state
-                    .no_more_until
-                    .is_some_and(|until| Instant::now() < until);
-            if !is_needed
-                || no_more
-                || state.closed
-                || self.context.drain.is_cancelled()
-                || state.connections >= self.context.config.connections_max
-            {
-                return;
+            if !self.needs_connection(&state) {
+                return false;
             }
-            state.connections += 1;
-            state.ready += 1;
-        }
+            let Some(job) = state.waiting.first() else {
+                return false;
+            };
+            let terms = self.terms(&state.route, &state.source, job);
+            let waiter = || Some(self.waiter(destination, Gate::Connection));
+            let gates = &self.context.gates;
+            match gates.take(&terms.connect, job.claim.gone_since, waiter) {
+                Ok(token) => {
+                    state.connections += 1;
+                    state.ready += 1;
+                    (terms, token)
+                }
+                Err(closed) => {
+                    self.hold(destination, &mut state, Gate::Connection, &closed);
+                    return false;
+                }
+            }
+        };
         let (destinations, destination) = (self.clone(), destination.clone());
         self.connections.spawn(async move {
-            destinations.serve(&destination).await;
+            destinations.serve(&destination, &terms, token).await;
             destinations.connection_ended(&destination);
         });
+        true
+    }
+
+    fn needs_connection(&self, state: &State) -> bool {
+        let is_needed = state.waiting.len() > state.ready;
+        let no_more = state.connections > 0
+            && state
+                .no_more_until
+                .is_some_and(|until| Instant::now() < until);
+        let is_held = state.connection_hold.is_some() || state.message_hold.is_some();
+        is_needed
+            && !no_more
+            && !is_held
+            && !state.closed
+            && !self.context.drain.is_cancelled()
+            && state.connections < self.context.config.connections_max
     }
 
     fn connection_ended(self: &Arc<Self>, destination: &Arc<Destination>) {
-        {
-            let mut map = self.map.lock();
-            let mut state = destination.state.lock();
-            state.connections -= 1;
-            if state.connections == 0 && state.waiting.is_empty() {
-                state.closed = true;
-                map.remove(&destination.key);
-                return;
+        destination.state.lock().connections -= 1;
+        self.close_if_unused(destination);
+        self.open_if_needed(destination);
+    }
+
+    fn close_if_unused(&self, destination: &Destination) {
+        let mut map = self.map.lock();
+        let mut state = destination.state.lock();
+        if state.is_unused() && !state.closed {
+            state.closed = true;
+            state.connection_hold = None;
+            state.message_hold = None;
+            map.remove(&destination.key);
+        }
+    }
+
+    /// The next task with all tokens that it needs. Counts the connection as ready if there is none.
+    pub fn next_work(self: &Arc<Self>, destination: &Arc<Destination>) -> Work {
+        let mut state = destination.state.lock();
+        if let Some(hold) = &state.message_hold {
+            let until = hold.until;
+            state.ready += 1;
+            return Work::Held(until);
+        }
+        let Some(job) = state.waiting.first() else {
+            state.ready += 1;
+            return Work::None;
+        };
+        let terms = self.terms(&state.route, &state.source, job);
+        let waiter = || Some(self.waiter(destination, Gate::Message));
+        let gates = &self.context.gates;
+        match gates.take(&terms.message, job.claim.gone_since, waiter) {
+            Ok(token) => {
+                let job = state.waiting.pop().expect("the first one is there");
+                if !state.waiting.is_empty() {
+                    // Two tasks that come before one connection has looked wake only one.
+                    destination.work.notify_one();
+                }
+                Work::Job(job, token)
+            }
+            Err(closed) => {
+                self.hold(destination, &mut state, Gate::Message, &closed);
+                state.ready += 1;
+                Work::Held(closed.until)
             }
         }
-        self.open_if_needed(destination);
+    }
+
+    /// Nothing is tried again before a limit opens or a token of it comes back.
+    fn hold(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        state: &mut State,
+        gate: Gate,
+        closed: &Closed,
+    ) {
+        let until = closed.until;
+        let (destinations, held) = (Arc::downgrade(self), Arc::downgrade(destination));
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(until.into()).await;
+            if let (Some(destinations), Some(destination)) =
+                (destinations.upgrade(), held.upgrade())
+            {
+                destinations.opens(&destination, gate);
+            }
+        });
+        *state.hold(gate) = Some(Hold {
+            until,
+            timer: timer.abort_handle(),
+            _waits: self.context.metrics.waits(closed.scope),
+        });
+    }
+
+    /// It is time to try again.
+    fn opens(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) {
+        destination.state.lock().hold(gate).take();
+        destination.work.notify_one();
+        while self.open_if_needed(destination) {}
+        self.close_if_unused(destination);
+    }
+
+    fn waiter(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> Waiter {
+        let number = destination.number;
+        let (destinations, waiting) = (Arc::downgrade(self), Arc::downgrade(destination));
+        let wake = move || match (destinations.upgrade(), waiting.upgrade()) {
+            (Some(destinations), Some(destination)) => destinations.woken(&destination, gate),
+            _ => false,
+        };
+        Waiter {
+            number,
+            wake: Box::new(wake),
+        }
+    }
+
+    /// A token came back that this destination waits for. Tells whether it is of use.
+    fn woken(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> bool {
+        {
+            let mut state = destination.state.lock();
+            state.hold(gate).take();
+            if state.waiting.is_empty() {
+                return false;
+            }
+        }
+        match gate {
+            Gate::Connection => self.open_if_needed(destination),
+            Gate::Message => {
+                destination.work.notify_one();
+                self.open_if_needed(destination);
+                true
+            }
+        }
     }
 
     /// Gives tasks back that wait for a connection and are not to be sent from here.
@@ -158,6 +362,8 @@ impl Destinations {
         for destination in destinations {
             let mut state = destination.state.lock();
             state.waiting.retain(|job| !job.is_stopped());
+            drop(state);
+            self.close_if_unused(&destination);
         }
     }
 
@@ -165,240 +371,5 @@ impl Destinations {
     pub async fn drained(&self) {
         self.connections.close();
         self.connections.wait().await;
-    }
-
-    /// One connection, from its opening to its end, and connections to further hosts when one does not take a message.
-    async fn serve(self: &Arc<Self>, destination: &Arc<Destination>) {
-        let context = &self.context;
-        let began = Instant::now();
-        let route = destination.state.lock().route.clone();
-        let mut hosts = route.hosts.iter();
-        let opened = self.open(&route, &mut hosts).await;
-        destination.state.lock().ready -= 1;
-        let mut connection = match opened {
-            Ok(connection) => connection,
-            Err((verdict, reply)) => {
-                context.metrics.connect_failures.inc();
-                self.give_up_waiting(destination, &route, verdict, &reply, began);
-                return;
-            }
-        };
-        let mut first = None;
-        loop {
-            context.metrics.connections.inc();
-            let unsettled = self.use_up(destination, connection, first.take()).await;
-            context.metrics.connections.dec();
-            let Some(unsettled) = unsettled else {
-                return;
-            };
-            match self.open(&route, &mut hosts).await {
-                Ok(next) => {
-                    connection = next;
-                    first = Some(unsettled.job);
-                }
-                Err(_) => {
-                    let Unsettled {
-                        job,
-                        attempt,
-                        verdicts,
-                    } = *unsettled;
-                    context.settle(job, attempt, verdicts);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Runs transactions until the connection is of no more use, and closes it. Returns a task that the host did not
-    /// take and another may.
-    async fn use_up(
-        self: &Arc<Self>,
-        destination: &Arc<Destination>,
-        mut connection: Connection,
-        mut first: Option<Job>,
-    ) -> Option<Box<Unsettled>> {
-        let transactions_max = self.context.config.messages_per_connection_max;
-        let mut unsettled = None;
-        while connection.transactions < transactions_max {
-            let job = match first.take() {
-                Some(job) => Some(job),
-                None => self.next_job(destination).await,
-            };
-            let Some(job) = job else {
-                break;
-            };
-            match self.attempt(destination, &mut connection, job).await {
-                After::Next => {}
-                After::Close => return None,
-                After::Elsewhere(job) => {
-                    unsettled = Some(job);
-                    break;
-                }
-            }
-        }
-        connection.quit().await;
-        unsettled
-    }
-
-    /// A connection to the next of the hosts that gives one, else what the last one said.
-    async fn open(
-        &self,
-        route: &Route,
-        hosts: &mut std::slice::Iter<'_, Host>,
-    ) -> Result<Connection, (Verdict, Reply)> {
-        let context = &self.context;
-        let mut last = Reply::ours((4, 4, 1), "the destination has no address");
-        let mut lacks_tls = route.requires_tls;
-        for host in hosts {
-            if context.drain.is_cancelled() {
-                lacks_tls = false;
-                break;
-            }
-            let connected = tokio::select! {
-                connected = connect(&context.config, &context.tls, &route.policy, host) => connected,
-                () = context.drain.cancelled() => continue,
-            };
-            match connected {
-                Ok(connection) => return Ok(connection),
-                Err(failure) => {
-                    lacks_tls &= failure.cause != Cause::Host;
-                    last = failure.reply;
-                }
-            }
-        }
-        if lacks_tls {
-            // RFC 8689 4.2.1: no host of the destination fulfils what the sender asked for.
-            return Err((Verdict::Failed, Reply::ours((5, 7, 10), last.text)));
-        }
-        Err((Verdict::Deferred, last))
-    }
-
-    /// The next task, or none when the connection has been idle for long or the sender drains.
-    async fn next_job(&self, destination: &Destination) -> Option<Job> {
-        loop {
-            if self.context.drain.is_cancelled() {
-                return None;
-            }
-            {
-                let mut state = destination.state.lock();
-                if let Some(job) = state.waiting.pop() {
-                    if !state.waiting.is_empty() {
-                        // Two tasks that come before one connection has looked wake only one.
-                        destination.work.notify_one();
-                    }
-                    return Some(job);
-                }
-                state.ready += 1;
-            }
-            let woken = tokio::select! {
-                () = destination.work.notified() => true,
-                () = tokio::time::sleep(self.context.config.timeouts.idle) => false,
-                () = self.context.drain.cancelled() => false,
-            };
-            destination.state.lock().ready -= 1;
-            if !woken {
-                // A task may have come at this very moment.
-                return destination
-                    .state
-                    .lock()
-                    .waiting
-                    .pop()
-                    .filter(|_| !self.context.drain.is_cancelled());
-            }
-        }
-    }
-
-    /// One transaction.
-    async fn attempt(
-        self: &Arc<Self>,
-        destination: &Arc<Destination>,
-        connection: &mut Connection,
-        job: Job,
-    ) -> After {
-        let context = &self.context;
-        let is_reused = connection.transactions > 0;
-        let began = Instant::now();
-        let message = context.outgoing(&job, &connection.capabilities).await;
-        let content = Content {
-            spool: &job.spool,
-            task: &job.task,
-            lease: &job.lease,
-            claim: &job.claim,
-        };
-        let outcome = connection
-            .transact(&context.config.timeouts, &message, content, &job.reporter)
-            .await;
-        if job.is_stopped() && !outcome.dot_sent {
-            // Not begun as far as anybody can tell; the group hands it to another sender.
-            return After::Close;
-        }
-        let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();
-        let usable = outcome.connection_usable;
-        if is_elsewhere && is_reused && !usable {
-            // The host had enough of this connection; that says nothing about this message.
-            let priority = job.priority();
-            destination.state.lock().waiting.push_front(priority, job);
-            return After::Close;
-        }
-        let unsettled = self.result(destination, connection, job, &outcome, began);
-        if is_elsewhere {
-            return After::Elsewhere(Box::new(unsettled));
-        }
-        context.settle(unsettled.job, unsettled.attempt, unsettled.verdicts);
-        if usable { After::Next } else { After::Close }
-    }
-
-    fn result(
-        &self,
-        destination: &Destination,
-        connection: &Connection,
-        job: Job,
-        outcome: &TransactionOutcome,
-        began: Instant,
-    ) -> Unsettled {
-        let attempt = Attempt {
-            site: destination.state.lock().route.site.clone(),
-            source: connection.source.clone(),
-            peer: Some(connection.host.to_string()),
-            tls: connection.tls.clone(),
-            duration: began.elapsed().into(),
-            passes_dsn: connection.capabilities.dsn,
-            rest_at_once: outcome::rest_may_follow_at_once(&outcome.recipients),
-        };
-        Unsettled {
-            job,
-            attempt,
-            verdicts: verdicts(&connection.host, &outcome.recipients),
-        }
-    }
-
-    /// No host gave a session: what waits here ends with the reason, unless other connections remain.
-    fn give_up_waiting(
-        self: &Arc<Self>,
-        destination: &Arc<Destination>,
-        route: &Route,
-        verdict: Verdict,
-        reply: &Reply,
-        began: Instant,
-    ) {
-        if self.context.drain.is_cancelled() {
-            return;
-        }
-        let jobs: Vec<Job> = {
-            let mut state = destination.state.lock();
-            if state.connections > 1 {
-                state.no_more_until = Some(Instant::now() + NO_MORE);
-                return;
-            }
-            state.waiting.drain().collect()
-        };
-        for job in jobs {
-            let attempt = Attempt {
-                site: route.site.clone(),
-                duration: began.elapsed().into(),
-                ..Attempt::default()
-            };
-            self.context.settle_all(job, attempt, verdict, reply);
-        }
     }
 }

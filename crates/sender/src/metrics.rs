@@ -5,11 +5,28 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use skein_model::throttle::Scope;
 
 /// One of four words, so the number of series is bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
     pub outcome: &'static str,
+}
+
+/// One for each scope of limits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ScopeLabel {
+    pub scope: &'static str,
+}
+
+/// One destination that waits, for as long as this lives.
+#[derive(Debug)]
+pub struct Waits(Gauge);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -18,6 +35,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connect_failures: Counter,
     pub held: Gauge,
+    waiting: Family<ScopeLabel, Gauge>,
 }
 
 impl Metrics {
@@ -43,7 +61,28 @@ impl Metrics {
             "Tasks that this sender holds",
             metrics.held.clone(),
         );
+        registry.register(
+            "skein_sender_held",
+            "Destinations that wait for a limit",
+            metrics.waiting.clone(),
+        );
         metrics
+    }
+
+    /// A destination waits for a limit of this scope.
+    pub fn waits(&self, scope: Scope) -> Waits {
+        let scope = match scope {
+            Scope::Site => "site",
+            Scope::SiteFromIp => "ip_site",
+            Scope::Provider => "provider",
+            Scope::ProviderFromIp => "ip_provider",
+            Scope::Tenant => "tenant",
+            Scope::Ip => "ip",
+            Scope::Pool => "pool",
+        };
+        let gauge = self.waiting.get_or_create(&ScopeLabel { scope }).clone();
+        gauge.inc();
+        Waits(gauge)
     }
 
     pub fn count(&self, outcome: &'static str) {

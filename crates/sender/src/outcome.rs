@@ -38,6 +38,8 @@ pub struct Attempt {
     pub passes_dsn: bool,
     /// The peer took as many recipients as it takes at a time, and the others may follow now.
     pub rest_at_once: bool,
+    /// What keeps the message from going may be over by then.
+    pub retry_within: Option<DurationMs>,
 }
 
 /// Whether another host of the destination may take what this one did not. Nothing was decided about any recipient:
@@ -101,7 +103,9 @@ pub fn report(
     let number = task.task.attempts + 1;
     let next = policy.after(task.id, number, task.task.created, now);
     let retry_after = match next {
-        Next::RetryAfter(wait) if !attempt.rest_at_once => wait,
+        Next::RetryAfter(wait) if !attempt.rest_at_once => {
+            attempt.retry_within.map_or(wait, |within| within.min(wait))
+        }
         Next::RetryAfter(_) | Next::Expired => DurationMs(0),
     };
     let outcomes = task

@@ -23,6 +23,10 @@ pub struct Route {
     pub policy: Arc<HopPolicy>,
     /// The sender asked for TLS (RFC 8689): a message that cannot have it fails.
     pub requires_tls: bool,
+    /// The operator decided about the domain.
+    pub has_rule: bool,
+    /// The operator named the hosts.
+    pub is_named: bool,
 }
 
 /// Hosts of one destination that an attempt tries, so that a long list of dead hosts does not hold a task for an hour.
@@ -57,6 +61,8 @@ pub async fn find(
         hosts,
         policy: choice.policy,
         requires_tls,
+        has_rule: choice.is_rule,
+        is_named: !choice.hosts.is_empty(),
     })
 }
 

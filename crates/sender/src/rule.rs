@@ -211,6 +211,8 @@ pub struct Choice {
     pub policy: Arc<HopPolicy>,
     /// Sets tasks apart that must not share connections; empty for the default.
     pub label: String,
+    /// A rule was found; without it, the default holds.
+    pub is_rule: bool,
 }
 
 impl Rules {
@@ -255,6 +257,7 @@ impl Rules {
             hosts: rule.hosts.clone(),
             policy: policy.clone(),
             label,
+            is_rule: number.is_some(),
         }
     }
 

@@ -12,6 +12,8 @@ use skein_client::{Cluster, KeptSession, Lease, Sessions, Spool, Spools, Work};
 use skein_dns::Resolver;
 use skein_model::spool::Verdict;
 use skein_model::{GroupId, Reply};
+use skein_policy::Policy;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,12 +21,15 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job, now};
 use crate::destination::Destinations;
+use crate::gates::LocalGates;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
 use crate::recovery::{self, Recovered};
 use crate::route;
 use crate::slots::Slots;
+use crate::sources::Sources;
+use crate::terms::AllTerms;
 use crate::tls::TlsConnectors;
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
@@ -59,6 +64,7 @@ impl Sender {
         config: Config,
         spools: Spools,
         resolver: Arc<Resolver>,
+        policy: watch::Receiver<Arc<Policy>>,
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
         let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
@@ -69,6 +75,10 @@ impl Sender {
         let context = Arc::new(Context {
             config,
             resolver,
+            policy,
+            sources: Sources::default(),
+            terms: AllTerms::default(),
+            gates: LocalGates::new(),
             metrics: Metrics::register(registry),
             tls,
             drain: CancellationToken::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use skein_client::{KeptSession, Session};
@@ -16,6 +17,8 @@ use crate::destination::Destinations;
 /// At most one entry for each of the 1024 slots.
 pub struct Slots {
     held: Mutex<BTreeMap<Slot, Held>>,
+    /// When this sender got each slot, under which epoch.
+    received: Mutex<BTreeMap<Slot, (Epoch, Instant)>>,
     drain: CancellationToken,
 }
 
@@ -30,6 +33,8 @@ struct Held {
 pub struct Claim {
     /// Nothing that is not beyond its final dot goes on after this.
     pub stop: CancellationToken,
+    /// Another sender may have had the slot until then; none: none ever had.
+    pub gone_since: Option<Instant>,
     active: Mutex<Option<TaskTrackerToken>>,
 }
 
@@ -44,6 +49,7 @@ impl Slots {
     pub fn new(drain: CancellationToken) -> Self {
         Self {
             held: Mutex::default(),
+            received: Mutex::default(),
             drain,
         }
     }
@@ -58,6 +64,8 @@ impl Slots {
 
     /// Work of an epoch that has passed is stopped from the beginning.
     pub fn claim(&self, slot: Slot, epoch: Epoch) -> Claim {
+        let received = self.receive(slot, epoch);
+        let gone_since = (epoch > Epoch(1)).then_some(received);
         let mut held = self.held.lock();
         let entry = held.entry(slot).or_insert_with(|| self.enter(epoch));
         if entry.epoch < epoch {
@@ -69,13 +77,25 @@ impl Slots {
             stop.cancel();
             return Claim {
                 stop,
+                gone_since,
                 active: Mutex::default(),
             };
         }
         Claim {
             stop: entry.stop.clone(),
+            gone_since,
             active: Mutex::new(Some(entry.active.token())),
         }
+    }
+
+    /// When the slot came under this epoch, which is now unless that is known.
+    fn receive(&self, slot: Slot, epoch: Epoch) -> Instant {
+        let mut received = self.received.lock();
+        let entry = received.entry(slot).or_insert((epoch, Instant::now()));
+        if entry.0 < epoch {
+            *entry = (epoch, Instant::now());
+        }
+        entry.1
     }
 
     /// Stops what is done for these slots, and returns what ends with it.
@@ -106,6 +126,9 @@ impl Slots {
         loop {
             let now = changes.borrow_and_update().clone();
             let kept: BTreeSet<_> = now.slots.iter().copied().collect();
+            for (slot, epoch) in &kept {
+                self.receive(*slot, *epoch);
+            }
             let lost = before.slots.iter().filter(|slot| !kept.contains(slot));
             let stopped = self.stop(lost.chain(&*now.leaving).copied());
             destinations.return_stopped();
@@ -154,6 +177,15 @@ mod tests {
         assert!(first.stop.is_cancelled() && !next.stop.is_cancelled());
         assert!(slots.claim(slot, Epoch(1)).stop.is_cancelled());
         assert!(!slots.claim(slot, Epoch(2)).stop.is_cancelled());
+    }
+
+    #[test]
+    fn only_a_slot_that_another_had_may_be_in_use_elsewhere_until_it_came() {
+        let slots = Slots::new(CancellationToken::new());
+        assert_eq!(slots.claim(Slot(1), Epoch(1)).gone_since, None);
+        let came = slots.receive(Slot(2), Epoch(3));
+        assert_eq!(slots.claim(Slot(2), Epoch(3)).gone_since, Some(came));
+        assert!(slots.claim(Slot(2), Epoch(4)).gone_since >= Some(came));
     }
 
     #[tokio::test]

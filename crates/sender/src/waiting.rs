@@ -40,6 +40,15 @@ impl<T> Waiting<T> {
         self.of(priority).push_front(item);
     }
 
+    /// The one that comes next.
+    pub fn first(&self) -> Option<&T> {
+        let waits = (!self.transactional.is_empty(), !self.bulk.is_empty());
+        match self.precedence.next(waits.0, waits.1)? {
+            Priority::Transactional => self.transactional.front(),
+            Priority::Bulk => self.bulk.front(),
+        }
+    }
+
     pub fn pop(&mut self) -> Option<T> {
         let waits = (!self.transactional.is_empty(), !self.bulk.is_empty());
         let priority = self.precedence.next(waits.0, waits.1)?;
@@ -81,7 +90,13 @@ mod tests {
             waiting.push(Priority::Transactional, n);
         }
         waiting.push_front(Priority::Transactional, 99);
-        let order: Vec<i32> = std::iter::from_fn(|| waiting.pop()).collect();
+        let order: Vec<i32> = std::iter::from_fn(|| {
+            let first = waiting.first().copied();
+            let popped = waiting.pop();
+            assert_eq!(first, popped);
+            popped
+        })
+        .collect();
         let expected = [
             99, 100, 101, 102, 0, 103, 104, 105, 1, 2, 3, 4, 5, 6, 7, 8, 9,
         ];

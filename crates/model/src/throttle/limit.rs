@@ -20,6 +20,7 @@ pub enum Scope {
     ProviderFromIp,
     Tenant,
     Ip,
+    Pool,
 }
 
 /// What a limit counts.

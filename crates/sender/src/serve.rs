@@ -1,0 +1,407 @@
+//! One connection's life: hosts, transactions, and what becomes of tasks that no host took.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skein_model::Reply;
+use skein_model::spool::Verdict;
+use skein_model::throttle::Want;
+use skein_smtp::client::TransactionOutcome;
+
+use crate::config::Timeouts;
+use crate::connect::{Cause, Hop, Host, SourceAddress, connect};
+use crate::connection::{Connection, Content};
+use crate::deliver::Job;
+use crate::destination::{Destination, Destinations, NO_MORE, Work};
+use crate::gates::Token;
+use crate::outcome::{self, Attempt, verdicts};
+use crate::route::Route;
+use crate::terms::Terms;
+
+/// A task after a transaction that did not settle it here.
+struct Unsettled {
+    job: Job,
+    attempt: Attempt,
+    verdicts: Vec<(Verdict, Reply)>,
+}
+
+/// What follows a transaction.
+enum After {
+    /// Another one on the same connection.
+    Next,
+    /// The connection is of no more use.
+    Close,
+    /// The host does not take this message, and another host of the destination may.
+    Elsewhere(Box<Unsettled>),
+}
+
+/// Why there is no connection.
+enum NoConnection {
+    /// What the hosts said, and what it means for tasks.
+    Hosts(Verdict, Reply),
+    /// The source address cannot be bound.
+    Source,
+}
+
+/// What one connection and those that follow it have in common.
+struct Serving<'a> {
+    route: &'a Route,
+    terms: &'a Terms,
+    hop: Hop<'a>,
+    /// The tokens of the connection.
+    token: Option<Token>,
+    /// The token was taken for a connection that is not tried yet.
+    is_fresh: bool,
+}
+
+impl Destinations {
+    /// One connection, from its opening to its end, and connections to further hosts when one does not take a message.
+    pub async fn serve(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        terms: &Terms,
+        token: Token,
+    ) {
+        let context = &self.context;
+        let config = &context.config;
+        let began = Instant::now();
+        let (route, source) = {
+            let state = destination.state.lock();
+            (state.route.clone(), state.source.clone())
+        };
+        let timeouts = terms.timeouts(&config.timeouts);
+        let policy = terms.hop(&route.policy, route.has_rule);
+        let from = match &source.0 {
+            Some(ip) => SourceAddress::Pool(ip.bind),
+            None => SourceAddress::Node(config.source_address),
+        };
+        let mut serving = Serving {
+            route: &route,
+            terms,
+            hop: Hop {
+                ehlo: source.ehlo(config),
+                from,
+                policy: &policy,
+                timeouts: &timeouts,
+            },
+            token: Some(token),
+            is_fresh: true,
+        };
+        let mut hosts = route.hosts.iter().filter(|host| source.fits(host));
+        let opened = self.open(&mut serving, &mut hosts).await;
+        destination.state.lock().ready -= 1;
+        let mut connection = match opened {
+            Ok(connection) => connection,
+            Err(NoConnection::Source) => {
+                self.choose_again(destination);
+                return;
+            }
+            Err(NoConnection::Hosts(verdict, reply)) => {
+                context.metrics.connect_failures.inc();
+                self.give_up_waiting(destination, &route, verdict, &reply, began);
+                return;
+            }
+        };
+        let mut first = None;
+        loop {
+            context.metrics.connections.inc();
+            let unsettled = self
+                .use_up(destination, &serving, connection, first.take())
+                .await;
+            context.metrics.connections.dec();
+            let Some(unsettled) = unsettled else {
+                return;
+            };
+            let next = self.open(&mut serving, &mut hosts).await.ok();
+            let token = match &next {
+                Some(_) => {
+                    let job = &unsettled.job;
+                    let wants = &serving.terms.message;
+                    self.take_within(wants, job.claim.gone_since, timeouts.idle)
+                        .await
+                }
+                None => None,
+            };
+            let (Some(next), Some(token)) = (next, token) else {
+                let Unsettled {
+                    job,
+                    attempt,
+                    verdicts,
+                } = *unsettled;
+                context.settle(job, attempt, verdicts);
+                return;
+            };
+            connection = next;
+            first = Some((unsettled.job, token));
+        }
+    }
+
+    /// Runs transactions until the connection is of no more use, and closes it. Returns a task that the host did not
+    /// take and another may.
+    async fn use_up(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        serving: &Serving<'_>,
+        mut connection: Connection,
+        mut first: Option<(Job, Token)>,
+    ) -> Option<Box<Unsettled>> {
+        let own = self.context.config.messages_per_connection_max;
+        let given = serving.terms.messages_per_connection;
+        let transactions_max = given.map_or(own, |given| given.min(own));
+        let timeouts = serving.hop.timeouts;
+        let mut unsettled = None;
+        while connection.transactions < transactions_max {
+            let next = match first.take() {
+                Some(next) => Some(next),
+                None => self.next_job(destination, timeouts.idle).await,
+            };
+            let Some((job, token)) = next else {
+                break;
+            };
+            let after = self
+                .attempt(destination, timeouts, &mut connection, job, token)
+                .await;
+            match after {
+                After::Next => {}
+                After::Close => return None,
+                After::Elsewhere(job) => {
+                    unsettled = Some(job);
+                    break;
+                }
+            }
+        }
+        connection.quit().await;
+        unsettled
+    }
+
+    /// A connection to the next of the hosts that gives one, else what the last one said.
+    async fn open<'a>(
+        &self,
+        serving: &mut Serving<'_>,
+        hosts: &mut (impl Iterator<Item = &'a Host> + Send),
+    ) -> Result<Connection, NoConnection> {
+        let context = &self.context;
+        let mut last = Reply::ours((4, 4, 1), "the destination has no address");
+        let mut lacks_tls = serving.route.requires_tls;
+        for host in hosts {
+            if context.drain.is_cancelled() || !self.may_connect(serving).await {
+                lacks_tls = false;
+                break;
+            }
+            let connected = tokio::select! {
+                connected = connect(&serving.hop, &context.tls, host) => connected,
+                () = context.drain.cancelled() => continue,
+            };
+            match connected {
+                Ok(connection) => {
+                    if let Some(token) = &mut serving.token {
+                        token.opened();
+                    }
+                    if let SourceAddress::Pool(address) = serving.hop.from {
+                        context.sources.works(address);
+                    }
+                    return Ok(connection);
+                }
+                Err(failure) => {
+                    if let (Cause::Source, SourceAddress::Pool(address)) =
+                        (failure.cause, serving.hop.from)
+                    {
+                        tracing::warn!(reply = %failure.reply, "a source IP rests");
+                        context.sources.failed(address);
+                        return Err(NoConnection::Source);
+                    }
+                    lacks_tls &= failure.cause != Cause::Host;
+                    last = failure.reply;
+                }
+            }
+        }
+        if lacks_tls {
+            // RFC 8689 4.2.1: no host of the destination fulfils what the sender asked for.
+            let reply = Reply::ours((5, 7, 10), last.text);
+            return Err(NoConnection::Hosts(Verdict::Failed, reply));
+        }
+        Err(NoConnection::Hosts(Verdict::Deferred, last))
+    }
+
+    /// The next host is another connection for the limits.
+    async fn may_connect(&self, serving: &mut Serving<'_>) -> bool {
+        if std::mem::take(&mut serving.is_fresh) {
+            return true;
+        }
+        serving.token = None;
+        let within = serving.hop.timeouts.idle;
+        serving.token = self.take_within(&serving.terms.connect, None, within).await;
+        serving.token.is_some()
+    }
+
+    /// Tokens that are free soon.
+    async fn take_within(
+        &self,
+        wants: &[Want],
+        gone_since: Option<Instant>,
+        within: Duration,
+    ) -> Option<Token> {
+        let deadline = Instant::now() + within;
+        loop {
+            let closed = match self.context.gates.take(wants, gone_since, || None) {
+                Ok(token) => return Some(token),
+                Err(closed) => closed,
+            };
+            if closed.until > deadline {
+                return None;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(closed.until.into()) => {}
+                () = self.context.drain.cancelled() => return None,
+            }
+        }
+    }
+
+    /// The next task, or none when the connection has been idle for long, a limit holds it up for longer, or the sender
+    /// drains.
+    async fn next_job(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        idle: Duration,
+    ) -> Option<(Job, Token)> {
+        let drain = &self.context.drain;
+        let mut has_idled = false;
+        loop {
+            if drain.is_cancelled() {
+                return None;
+            }
+            let is_for_long = match self.next_work(destination) {
+                Work::Job(job, token) if drain.is_cancelled() => {
+                    token.cancel();
+                    drop(job);
+                    return None;
+                }
+                Work::Job(job, token) => return Some((job, token)),
+                Work::Held(until) => until > Instant::now() + idle,
+                Work::None => false,
+            };
+            let is_over = has_idled || is_for_long;
+            if !is_over {
+                has_idled = tokio::select! {
+                    () = destination.work.notified() => false,
+                    // A task may come at this very moment, so there is one more look.
+                    () = tokio::time::sleep(idle) => true,
+                    () = drain.cancelled() => false,
+                };
+            }
+            destination.state.lock().ready -= 1;
+            if is_over {
+                return None;
+            }
+        }
+    }
+
+    /// One transaction.
+    async fn attempt(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        timeouts: &Timeouts,
+        connection: &mut Connection,
+        job: Job,
+        token: Token,
+    ) -> After {
+        let context = &self.context;
+        let is_reused = connection.transactions > 0;
+        let began = Instant::now();
+        let message = context.outgoing(&job, &connection.capabilities).await;
+        let content = Content {
+            spool: &job.spool,
+            task: &job.task,
+            lease: &job.lease,
+            claim: &job.claim,
+        };
+        let outcome = connection
+            .transact(timeouts, &message, content, &job.reporter)
+            .await;
+        token.ended();
+        if job.is_stopped() && !outcome.dot_sent {
+            // Not begun as far as anybody can tell; the group hands it to another sender.
+            return After::Close;
+        }
+        let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();
+        let usable = outcome.connection_usable;
+        if is_elsewhere && is_reused && !usable {
+            // The host had enough of this connection; that says nothing about this message.
+            let priority = job.priority();
+            destination.state.lock().waiting.push_front(priority, job);
+            return After::Close;
+        }
+        let unsettled = self.result(destination, connection, job, &outcome, began);
+        if is_elsewhere {
+            return After::Elsewhere(Box::new(unsettled));
+        }
+        context.settle(unsettled.job, unsettled.attempt, unsettled.verdicts);
+        if usable { After::Next } else { After::Close }
+    }
+
+    fn result(
+        &self,
+        destination: &Destination,
+        connection: &Connection,
+        job: Job,
+        outcome: &TransactionOutcome,
+        began: Instant,
+    ) -> Unsettled {
+        let attempt = Attempt {
+            site: destination.state.lock().route.site.clone(),
+            source: connection.source.clone(),
+            peer: Some(connection.host.to_string()),
+            tls: connection.tls.clone(),
+            duration: began.elapsed().into(),
+            passes_dsn: connection.capabilities.dsn,
+            rest_at_once: outcome::rest_may_follow_at_once(&outcome.recipients),
+            retry_within: None,
+        };
+        Unsettled {
+            job,
+            attempt,
+            verdicts: verdicts(&connection.host, &outcome.recipients),
+        }
+    }
+
+    /// No host gave a session: what waits here ends with the reason, unless other connections remain.
+    fn give_up_waiting(
+        &self,
+        destination: &Destination,
+        route: &Route,
+        verdict: Verdict,
+        reply: &Reply,
+        began: Instant,
+    ) {
+        if self.context.drain.is_cancelled() {
+            return;
+        }
+        let jobs: Vec<Job> = {
+            let mut state = destination.state.lock();
+            if state.connections > 1 {
+                state.no_more_until = Some(Instant::now() + NO_MORE);
+                return;
+            }
+            state.waiting.drain().collect()
+        };
+        for job in jobs {
+            let attempt = Attempt {
+                site: route.site.clone(),
+                duration: began.elapsed().into(),
+                ..Attempt::default()
+            };
+            self.context.settle_all(job, attempt, verdict, reply);
+        }
+    }
+    /// What waits for an IP that cannot be used goes from another one, or waits.
+    fn choose_again(self: &Arc<Self>, destination: &Destination) {
+        let (route, jobs) = {
+            let mut state = destination.state.lock();
+            let jobs: Vec<Job> = state.waiting.drain().collect();
+            (state.route.clone(), jobs)
+        };
+        for job in jobs.into_iter().filter(|job| !job.is_stopped()) {
+            self.push(route.as_ref().clone(), job);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Source IPs: which of a pool's a task goes from, and which of them this node can use.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use skein_model::warmup::{Choice, Left, Member, choose};
+use skein_model::{DurationMs, Reply, UnixMs};
+use skein_policy::{DEFAULT_POOL, Ip, Policy, Pool};
+use tokio::net::TcpSocket;
+
+use crate::config::Config;
+use crate::connect::Host;
+
+/// How long it is known whether the node has an address.
+const KNOWN: Duration = Duration::from_secs(10);
+/// An IP that cannot be bound rests this long, then twice as long each time, up to the last.
+const REST: Duration = Duration::from_secs(10);
+const REST_MAX: Duration = Duration::from_secs(300);
+/// A task of a pool without a usable IP looks again at least this often, when nobody knows when one comes back.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Entries of each table: pools times sites at work, and addresses that policies named. What is lost with a full table
+/// is where a round was, or one look at the node.
+const ENTRIES_MAX: usize = 16_384;
+/// IPs that a reply names.
+const NAMED_MAX: usize = 3;
+
+/// Where connections come from.
+#[derive(Debug, Clone, Default)]
+pub struct Source(
+    /// None: as the node's own configuration says.
+    pub Option<Arc<Ip>>,
+);
+
+impl Source {
+    /// Empty for the node's own.
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |ip| &ip.name)
+    }
+
+    pub fn ehlo<'a>(&'a self, config: &'a Config) -> &'a str {
+        self.0.as_ref().map_or(&config.hostname, |ip| &ip.ehlo)
+    }
+
+    /// Whether a host can be reached from here.
+    pub fn fits(&self, host: &Host) -> bool {
+        let ip = self.0.as_ref();
+        ip.is_none_or(|ip| ip.bind.is_ipv4() == host.address.is_ipv4())
+    }
+}
+
+/// A task that has to wait, with the reason.
+#[derive(Debug)]
+pub struct NoSource {
+    pub reply: Reply,
+    /// Trying again makes sense by then.
+    pub retry_within: DurationMs,
+}
+
+/// Why a member of a pool does not take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unusable {
+    Suspended,
+    ElsewhereAtHome,
+    BehindProxy,
+    OtherFamily,
+    Absent,
+    Resting(Duration),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suspended => f.write_str("is suspended"),
+            Self::ElsewhereAtHome => f.write_str("is at another node"),
+            Self::BehindProxy => f.write_str("is behind a proxy"),
+            Self::OtherFamily => f.write_str("cannot reach the hosts' addresses"),
+            Self::Absent => f.write_str("is not an address of this node"),
+            Self::Resting(left) => write!(f, "could not be bound; again in {} s", left.as_secs()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Resting {
+    until: Instant,
+    lasts: Duration,
+}
+
+/// What this node knows of its source IPs.
+#[derive(Debug, Default)]
+pub struct Sources {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    present: HashMap<IpAddr, (bool, Instant)>,
+    resting: HashMap<IpAddr, Resting>,
+    /// Tasks of a pool to a site so far.
+    turns: HashMap<String, u64>,
+}
+
+impl Sources {
+    /// The IP that the next task of a pool to a site goes from.
+    ///
+    /// # Errors
+    /// The pool is not known, or this node can use none of its IPs now.
+    pub fn choose(
+        &self,
+        policy: &Policy,
+        config: &Config,
+        pool: &str,
+        site: &str,
+        hosts: &[Host],
+    ) -> Result<Source, NoSource> {
+        let Some(known) = policy.pool(pool) else {
+            return match pool == DEFAULT_POOL {
+                true => Ok(Source::default()),
+                false => Err(no_source(format!("there is no pool {pool}"), LOOK_AGAIN)),
+            };
+        };
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let turn = state.turn(pool, site);
+        let usable = |ip: &Ip| is_usable(ip, &config.name, hosts).and(state.is_ready(ip, now));
+        pick(policy, known, turn, usable)
+    }
+
+    /// An address could not be bound: it rests.
+    pub fn failed(&self, address: IpAddr) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.present.remove(&address);
+        let before = state.resting.get(&address).copied();
+        // Connections that were begun together fail together, which is one failure.
+        if before.is_some_and(|resting| now < resting.until) {
+            return;
+        }
+        make_room(&mut state.resting);
+        let resting = rest(before, now);
+        state.resting.insert(address, resting);
+    }
+
+    pub fn works(&self, address: IpAddr) {
+        self.state.lock().resting.remove(&address);
+    }
+}
+
+impl State {
+    fn turn(&mut self, pool: &str, site: &str) -> u64 {
+        make_room(&mut self.turns);
+        // Senders that have just begun must not all begin with the same IP.
+        let turn = self.turns.entry(format!("{pool} {site}"));
+        let turn = turn.or_insert_with(|| u64::from(rand::random::<u32>()));
+        *turn += 1;
+        *turn
+    }
+
+    fn is_ready(&mut self, ip: &Ip, now: Instant) -> Result<(), Unusable> {
+        if let Some(resting) = self.resting.get(&ip.bind)
+            && now < resting.until
+        {
+            return Err(Unusable::Resting(resting.until - now));
+        }
+        make_room(&mut self.present);
+        let known = self.present.entry(ip.bind);
+        let known = known.or_insert_with(|| (is_present(ip.bind), now));
+        if now.saturating_duration_since(known.1) >= KNOWN {
+            *known = (is_present(ip.bind), now);
+        }
+        known.0.then_some(()).ok_or(Unusable::Absent)
+    }
+}
+
+fn make_room<K, V>(map: &mut HashMap<K, V>) {
+    if map.len() >= ENTRIES_MAX {
+        map.clear();
+    }
+}
+
+fn rest(before: Option<Resting>, now: Instant) -> Resting {
+    let lasts = before.map_or(REST, |before| (before.lasts * 2).min(REST_MAX));
+    Resting {
+        until: now + lasts,
+        lasts,
+    }
+}
+
+/// Whether a socket can have the address, which is what it is wanted for.
+fn is_present(address: IpAddr) -> bool {
+    let socket = match address.is_ipv4() {
+        true => TcpSocket::new_v4(),
+        false => TcpSocket::new_v6(),
+    };
+    socket.is_ok_and(|socket| socket.bind(SocketAddr::new(address, 0)).is_ok())
+}
+
+/// What policy and route say of an IP.
+fn is_usable(ip: &Ip, node: &str, hosts: &[Host]) -> Result<(), Unusable> {
+    if ip.is_suspended {
+        return Err(Unusable::Suspended);
+    }
+    if ip.home.as_ref().is_some_and(|home| home != node) {
+        return Err(Unusable::ElsewhereAtHome);
+    }
+    if ip.proxy.is_some() {
+        return Err(Unusable::BehindProxy);
+    }
+    let is_reachable = |host: &Host| host.address.is_ipv4() == ip.bind.is_ipv4();
+    match hosts.iter().any(is_reachable) {
+        true => Ok(()),
+        false => Err(Unusable::OtherFamily),
+    }
+}
+
+/// The member whose turn it is among those that can be used.
+fn pick(
+    policy: &Policy,
+    pool: &Pool,
+    turn: u64,
+    mut usable: impl FnMut(&Ip) -> Result<(), Unusable>,
+) -> Result<Source, NoSource> {
+    let mut ips = Vec::with_capacity(pool.members.len());
+    let mut members = Vec::with_capacity(pool.members.len());
+    let mut reasons = Vec::new();
+    for member in &pool.members {
+        let Some(ip) = policy.ip(&member.ip.value) else {
+            continue;
+        };
+        match usable(ip) {
+            Ok(()) => {
+                members.push(Member {
+                    ip: ip.bind,
+                    weight: member.weight,
+                    left: Left::Unlimited,
+                    next_at: None,
+                    is_usable: true,
+                });
+                ips.push(ip);
+            }
+            Err(reason) => reasons.push((ip, reason)),
+        }
+    }
+    let choice = choose(&members, &[], turn, UnixMs(0), UnixMs(u64::MAX));
+    let chosen = match choice {
+        Choice::Send { ip, .. } => ips.into_iter().find(|one| one.bind == ip),
+        Choice::Wait { .. } => None,
+    };
+    if let Some(ip) = chosen {
+        return Ok(Source(Some(ip.clone())));
+    }
+    let within = reasons.iter().filter_map(|(_, reason)| match reason {
+        Unusable::Resting(left) => Some(*left),
+        _ => None,
+    });
+    let within = within.min().unwrap_or(LOOK_AGAIN);
+    let named: Vec<String> = reasons
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(ip, reason)| format!("{} ({}) {reason}", ip.name, ip.bind))
+        .collect();
+    let more = match reasons.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let named = named.join(", ");
+    let text = format!("no IP of pool {} can be used: {named}{more}", pool.name);
+    Err(no_source(text, within))
+}
+
+fn no_source(text: String, within: Duration) -> NoSource {
+    NoSource {
+        reply: Reply::ours((4, 4, 0), text).bounded(),
+        retry_within: within.into(),
+    }
+}
+
+#[cfg(test)]
+#[path = "sources_tests.rs"]
+mod tests;

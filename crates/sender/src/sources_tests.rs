@@ -1,0 +1,132 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use std::collections::BTreeMap;
+
+use skein_policy::Source as Text;
+
+use super::*;
+
+const POLICY: &str = "
+kind: ip
+name: a1
+bind: 127.0.0.1
+ehlo: a1.here.test
+---
+kind: ip
+name: a2
+bind: 127.0.0.2
+ehlo: a2.here.test
+---
+kind: ip
+name: six
+bind: 2001:db8::1
+ehlo: six.here.test
+---
+kind: ip
+name: off
+bind: 127.0.0.3
+ehlo: off.here.test
+state: suspended
+---
+kind: ip
+name: away
+bind: 127.0.0.4
+ehlo: away.here.test
+home: node-9
+---
+kind: ip
+name: lost
+bind: 192.0.2.77
+ehlo: lost.here.test
+---
+kind: pool
+name: news
+members: [{ip: a1, weight: 3}, {ip: a2}, {ip: six, weight: 50}, {ip: lost, weight: 9}]
+---
+kind: pool
+name: none
+members: [{ip: six}, {ip: off}, {ip: away}, {ip: lost}]
+---
+kind: pool
+name: one
+members: [{ip: a1}]
+";
+
+fn policy() -> Policy {
+    let source = Text {
+        name: "test",
+        text: POLICY,
+    };
+    Policy::parse(&[source]).unwrap()
+}
+
+fn hosts() -> Vec<Host> {
+    vec![Host {
+        name: "mx.there.test".into(),
+        address: [192, 0, 2, 1].into(),
+        port: 25,
+    }]
+}
+
+#[tokio::test]
+async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
+    let (policy, sources, config) = (policy(), Sources::default(), Config::default());
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..10_000 {
+        let source = sources.choose(&policy, &config, "news", "there.test", &hosts());
+        *counts.entry(source.unwrap().name().to_owned()).or_default() += 1;
+    }
+    let share = |name: &str| counts.get(name).copied().unwrap_or(0);
+    assert_eq!(share("a1") + share("a2"), 10_000, "{counts:?}");
+    assert!(share("a1").abs_diff(7_500) <= 150, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_pool_without_a_usable_ip_says_why() {
+    let (policy, sources, config) = (policy(), Sources::default(), Config::default());
+    let none = sources.choose(&policy, &config, "none", "there.test", &hosts());
+    let none = none.unwrap_err();
+    for part in [
+        "six (2001:db8::1) cannot reach",
+        "off (127.0.0.3) is suspended",
+        "1 more",
+    ] {
+        assert!(none.reply.text.contains(part), "{}", none.reply);
+    }
+    assert_eq!(none.reply.enhanced.map(|status| status.0), Some(4));
+    assert_eq!(none.retry_within, LOOK_AGAIN.into());
+    let unknown = sources.choose(&policy, &config, "gone", "there.test", &hosts());
+    assert!(unknown.unwrap_err().reply.text.contains("no pool gone"));
+    let own = sources.choose(&policy, &config, "default", "there.test", &hosts());
+    assert_eq!(own.unwrap().name(), "");
+}
+
+#[tokio::test]
+async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
+    let (policy, sources, config) = (policy(), Sources::default(), Config::default());
+    let first: IpAddr = [127, 0, 0, 1].into();
+    sources.failed(first);
+    sources.failed(first);
+    for _ in 0..20 {
+        let source = sources.choose(&policy, &config, "news", "there.test", &hosts());
+        assert_eq!(source.unwrap().name(), "a2");
+    }
+    let none = sources.choose(&policy, &config, "one", "there.test", &hosts());
+    let none = none.unwrap_err();
+    assert!(none.retry_within <= REST.into(), "failures at once are one");
+    assert!(none.reply.text.contains("a1 (127.0.0.1)"), "{}", none.reply);
+    sources.works(first);
+    let back = sources.choose(&policy, &config, "one", "there.test", &hosts());
+    assert_eq!(back.unwrap().name(), "a1");
+}
+
+#[test]
+fn rests_double_up_to_five_minutes() {
+    let now = Instant::now();
+    let mut resting = rest(None, now);
+    let mut seconds = vec![resting.lasts.as_secs()];
+    for _ in 0..6 {
+        resting = rest(Some(resting), now);
+        seconds.push(resting.lasts.as_secs());
+    }
+    assert_eq!(seconds, [10, 20, 40, 80, 160, 300, 300]);
+}

@@ -1,0 +1,208 @@
+//! What policy asks of a task on its way from an IP to a site.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use skein_model::DurationMs;
+use skein_model::throttle::{
+    COUNT_MAX, Counted, Limit, LimitId, PER_MAX, PER_MIN, Rate, Scope, Want,
+};
+use skein_policy::{
+    EffectiveLimit, LimitValue, Policy, Provider, Scope as PolicyScope, Timeouts as Given, Tls,
+};
+
+use crate::config::{Timeouts, TlsPolicy};
+use crate::rule::HopPolicy;
+
+/// One for each pool, IP, site and tenant at work together; about 1 kB each. When they are too many, all are made anew.
+const TERMS_MAX: usize = 16_384;
+
+/// Who a task is of and where it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    pub pool: &'a str,
+    /// Empty: the node's own address.
+    pub ip: &'a str,
+    pub site: &'a str,
+    pub tenant: &'a str,
+    /// The operator of this cluster named the hosts.
+    pub is_named: bool,
+}
+
+/// Limits and manners of one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// For a connection: how many are open, and how many are opened in a time.
+    pub connect: Vec<Want>,
+    /// For a transaction.
+    pub message: Vec<Want>,
+    pub messages_per_connection: Option<u32>,
+    pub tls: TlsPolicy,
+    timeouts: Given,
+    /// Sets tasks apart whose pool or tenant has limits, so that they hold up nobody else.
+    pub label: String,
+}
+
+impl Terms {
+    /// What holds for a way.
+    ///
+    /// The limits of IPs, pools and tenants hold for each sender by itself. Hosts that the operator named are not
+    /// strangers: they have the figures of a provider of their name, and not those of `default`.
+    pub fn of(policy: &Policy, way: Way<'_>) -> Self {
+        let named = policy.provider(way.site);
+        let provider: &Provider = named.unwrap_or_else(|| policy.default_provider());
+        let is_strange = named.is_some() || !way.is_named;
+        let limits = policy.limits(way.pool, way.ip, Some(provider), way.tenant);
+        let mut terms = Self {
+            connect: Vec::new(),
+            message: Vec::new(),
+            messages_per_connection: None,
+            tls: TlsPolicy::Opportunistic,
+            timeouts: Given::default(),
+            label: String::new(),
+        };
+        if is_strange {
+            terms.messages_per_connection =
+                provider.messages_per_connection.as_ref().map(|at| at.value);
+            terms.tls = tls(provider.tls);
+            terms.timeouts = provider.timeouts;
+        }
+        for limit in &limits.0 {
+            let is_of_site = matches!(limit.scope, PolicyScope::IpSite | PolicyScope::Site);
+            if is_strange || !is_of_site {
+                terms.add(limit, way);
+            }
+        }
+        terms
+    }
+
+    fn add(&mut self, limit: &EffectiveLimit, way: Way<'_>) {
+        let (scope, key) = match limit.scope {
+            PolicyScope::IpSite => (Scope::SiteFromIp, format!("{} {}", way.ip, way.site)),
+            PolicyScope::Site => (Scope::Site, way.site.to_owned()),
+            PolicyScope::Ip => (Scope::Ip, way.ip.to_owned()),
+            PolicyScope::Pool => (Scope::Pool, way.pool.to_owned()),
+            PolicyScope::Tenant => (Scope::Tenant, way.tenant.to_owned()),
+        };
+        if matches!(scope, Scope::Pool | Scope::Tenant) && self.label.is_empty() {
+            self.label = format!(" pool {} tenant {}", way.pool, way.tenant);
+        }
+        let (counts, value) = match limit.value {
+            LimitValue::Connections(count) => {
+                (Counted::Connections, Limit::Concurrency(u64::from(count)))
+            }
+            LimitValue::ConnectionRate(given) => {
+                (Counted::ConnectionAttempts, Limit::Rate(rate(given)))
+            }
+            LimitValue::MessageRate(given) => (Counted::Messages, Limit::Rate(rate(given))),
+        };
+        let wants = match counts {
+            Counted::Messages => &mut self.message,
+            _ => &mut self.connect,
+        };
+        let is_alike = |want: &&Want| want.id.scope == scope && want.id.counts == counts;
+        let nth = wants.iter().filter(is_alike).count();
+        wants.push(Want {
+            id: LimitId {
+                scope,
+                key: key.into(),
+                counts,
+                // A resource has four rates at most.
+                nth: u8::try_from(nth).unwrap_or(u8::MAX),
+            },
+            limit: value,
+            gone_since: DurationMs(0),
+        });
+    }
+
+    /// What the node is configured with, where the provider says nothing unusual.
+    pub fn timeouts(&self, own: &Timeouts) -> Timeouts {
+        let (given, usual) = (self.timeouts, Given::default());
+        let pick = |given: DurationMs, usual: DurationMs, own: Duration| match given == usual {
+            true => own,
+            false => given.into(),
+        };
+        Timeouts {
+            connect: pick(given.connect, usual.connect, own.connect),
+            command: pick(given.command, usual.command, own.command),
+            data: pick(given.data, usual.data, own.data),
+            dot: pick(given.dot, usual.dot, own.dot),
+            idle: pick(given.idle, usual.idle, own.idle),
+        }
+    }
+
+    /// How a host is spoken to. What the operator configured, or the message's sender asked for, goes first.
+    pub fn hop(&self, own: &Arc<HopPolicy>, has_rule: bool) -> Arc<HopPolicy> {
+        if has_rule || own.tls != TlsPolicy::Opportunistic || own.tls == self.tls {
+            return own.clone();
+        }
+        Arc::new(HopPolicy {
+            tls: self.tls,
+            ..own.as_ref().clone()
+        })
+    }
+}
+
+/// A rate over more than a day is kept at its pace over a day: senders keep no longer windows.
+fn rate(given: skein_policy::Rate) -> Rate {
+    let per = given.per.clamp(PER_MIN, PER_MAX);
+    let count = match given.per > per {
+        true => given.most_in(per),
+        false => given.count,
+    };
+    Rate {
+        count: count.clamp(1, COUNT_MAX),
+        per,
+        burst: given.burst,
+    }
+}
+
+fn tls(given: Tls) -> TlsPolicy {
+    match given {
+        Tls::Opportunistic => TlsPolicy::Opportunistic,
+        Tls::Require => TlsPolicy::Require,
+        Tls::Disable => TlsPolicy::Disable,
+    }
+}
+
+/// The terms of all ways that are in use, made once for each policy.
+#[derive(Debug, Default)]
+pub struct AllTerms(Mutex<Made>);
+
+#[derive(Debug, Default)]
+struct Made {
+    policy: Option<Arc<Policy>>,
+    terms: HashMap<String, Arc<Terms>>,
+}
+
+impl AllTerms {
+    pub fn of(&self, policy: &Arc<Policy>, way: Way<'_>) -> Arc<Terms> {
+        let Way {
+            pool,
+            ip,
+            site,
+            tenant,
+            is_named,
+        } = way;
+        let key = format!("{pool}\0{ip}\0{site}\0{tenant}\0{is_named}");
+        let mut made = self.0.lock();
+        let is_same = made
+            .policy
+            .as_ref()
+            .is_some_and(|one| Arc::ptr_eq(one, policy));
+        if !is_same || made.terms.len() >= TERMS_MAX {
+            made.policy = Some(policy.clone());
+            made.terms.clear();
+        }
+        let terms = made.terms.entry(key);
+        terms
+            .or_insert_with(|| Arc::new(Terms::of(policy, way)))
+            .clone()
+    }
+}
+
+#[cfg(test)]
+#[path = "terms_tests.rs"]
+mod tests;
