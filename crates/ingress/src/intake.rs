@@ -5,11 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::field::take_fields;
-use skein_mail::header::{HeaderScan, HeaderSummary, PRIORITY_FIELD, ScanState};
+use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, PRIORITY_FIELD, ScanState};
 use skein_mail::trace::{self, ReceivedFields, WithProtocol};
 use skein_model::mail::{BodyType, Client, Ret};
 use skein_model::spool::Accept;
 use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
+use skein_policy::DEFAULT_POOL;
 use skein_smtp::address::Address;
 use skein_smtp::command::{self, MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
@@ -59,6 +60,8 @@ struct Body {
     headers_done: bool,
     /// As its header says.
     priority: Option<Priority>,
+    /// As the policy and its header say.
+    pool: String,
     /// Kept for the end, because a client must send its whole body before it is told.
     refused: Option<Reply>,
 }
@@ -182,6 +185,7 @@ impl<'s> Intake<'s> {
             share: self.shared.memory.nothing(),
             headers_done: false,
             priority: None,
+            pool: DEFAULT_POOL.into(),
             refused: None,
         });
         None
@@ -262,7 +266,9 @@ impl<'s> Intake<'s> {
                     ));
                     return;
                 }
-                let summary = match take_priority(body, summary) {
+                let taken = take_priority(body, summary)
+                    .and_then(|summary| self.take_pool(body, summary));
+                let summary = match taken {
                     Ok(summary) => summary,
                     Err(refused) => {
                         body.refused = Some(refused);
@@ -275,6 +281,29 @@ impl<'s> Intake<'s> {
                 body.headers_done = true;
             }
         }
+    }
+
+    /// Takes the wish for a pool out of the header, and chooses the pool.
+    ///
+    /// A wish that is not granted refuses the message: sent through another pool, it would use up the reputation of
+    /// addresses that it was to be kept away from.
+    fn take_pool(&self, body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummary, Reply> {
+        let (values, summary) = match summary.pool_count {
+            0 => (Vec::new(), summary),
+            _ => take(body, summary, POOL_FIELD),
+        };
+        let wanted = pool_wanted(&values)?;
+        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
+        let sender = self.mail.path.address();
+        let domain = sender.map(|address| Domain::new(&address.routing_domain()));
+        let domain = domain.as_ref().map_or("", Domain::as_str);
+        let policy = self.shared.policy.borrow().clone();
+        let pool = policy.pool_of(tenant, domain, wanted);
+        let pool = pool.map_err(|refused| {
+            Reply::new(550, (5, 7, 1), format!("{POOL_FIELD}: {refused}"))
+        })?;
+        body.pool = pool.to_owned();
+        Ok(summary)
     }
 
     fn headers(&self, body: &Body, summary: HeaderSummary) -> String {
@@ -367,7 +396,7 @@ impl<'s> Intake<'s> {
             }),
             envid: mail.envid,
             tenant: self.shared.config.tenant(body.peer.user.as_deref()).into(),
-            pool: "default".into(),
+            pool: body.pool,
             client: Some(Client::new(body.peer.helo, self.address, body.peer.user)),
             traceparent: None,
             // The message's own header was written by whoever knows it best.
@@ -402,7 +431,7 @@ fn take_priority(body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummar
     if summary.priority_count == 0 {
         return Ok(summary);
     }
-    let values = take_fields(&mut body.pending, summary.fields_end, PRIORITY_FIELD);
+    let (values, summary) = take(body, summary, PRIORITY_FIELD);
     let bad = |what: &str| Reply::new(550, (5, 6, 0), format!("{PRIORITY_FIELD} {what}"));
     let [value] = values.as_slice() else {
         return Err(bad("is given more than once"));
@@ -411,7 +440,26 @@ fn take_priority(body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummar
         .parse()
         .map_err(|_| bad("must be transactional or bulk"))?;
     body.priority = Some(priority);
-    Ok(summary.without_fields(values.len()))
+    Ok(summary)
+}
+
+/// Takes all fields of this name out of the header.
+fn take(body: &mut Body, summary: HeaderSummary, name: &str) -> (Vec<String>, HeaderSummary) {
+    let before = body.pending.len();
+    let values = take_fields(&mut body.pending, summary.fields_end, name);
+    let summary = summary.without_fields(values.len(), before - body.pending.len());
+    (values, summary)
+}
+
+/// The pool that a header asks for, if it asks for one.
+fn pool_wanted(values: &[String]) -> Result<Option<&str>, Reply> {
+    let bad = |what: &str| Reply::new(550, (5, 6, 0), format!("{POOL_FIELD} {what}"));
+    match values {
+        [] => Ok(None),
+        [name] if skein_policy::is_resource_name(name) => Ok(Some(name)),
+        [_] => Err(bad("must be the name of a pool")),
+        _ => Err(bad("is given more than once")),
+    }
 }
 
 /// What a client is told when the memory for messages stays used up.

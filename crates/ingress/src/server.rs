@@ -8,7 +8,9 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use skein_client::Spools;
+use skein_policy::Policy;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +43,8 @@ pub enum BindError {
 pub struct Shared {
     pub config: Config,
     pub spools: Spools,
+    /// The latest that is known here.
+    pub policy: watch::Receiver<Arc<Policy>>,
     pub metrics: Metrics,
     pub memory: Memory,
     pub tls: Option<TlsAcceptor>,
@@ -78,6 +82,7 @@ impl Server {
         config: Config,
         tls: Option<Arc<ServerConfig>>,
         spools: Spools,
+        policy: watch::Receiver<Arc<Policy>>,
         registry: &mut Registry,
         closed: Arc<AtomicBool>,
     ) -> Result<Self, BindError> {
@@ -99,6 +104,7 @@ impl Server {
             memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
             config,
             spools,
+            policy,
             metrics,
             tls: tls.map(TlsAcceptor::from),
             connections,

@@ -10,6 +10,9 @@ pub const MAX_HEADER_BYTES: usize = 256 * 1024;
 /// How urgent the message is; a word between the client and us, which goes no further.
 pub const PRIORITY_FIELD: &str = "X-Skein-Priority";
 
+/// The pool that the message is to go out through; goes no further either.
+pub const POOL_FIELD: &str = "X-Skein-Pool";
+
 /// A header has at most this many fields: ten times what long mailing-list paths produce.
 pub const MAX_HEADER_FIELDS: u32 = 1000;
 
@@ -62,6 +65,8 @@ pub struct HeaderSummary {
     pub has_from: bool,
     /// Number of [`PRIORITY_FIELD`] fields.
     pub priority_count: u32,
+    /// Number of [`POOL_FIELD`] fields.
+    pub pool_count: u32,
     /// Some octet of the header is 0x80 or above (RFC 6532 header, or a broken client).
     pub has_8bit: bool,
     /// The header is valid UTF-8; true for plain ASCII.
@@ -84,12 +89,14 @@ impl HeaderSummary {
         self.end == HeaderEnd::NotAField && self.field_count == 0
     }
 
-    /// The same header after so many of its fields were taken out.
+    /// The same header after so many of its fields were taken out, which had so many bytes.
     #[must_use]
-    pub fn without_fields(self, count: usize) -> Self {
+    pub fn without_fields(self, count: usize, bytes: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Self {
             field_count: self.field_count.saturating_sub(count),
+            fields_end: self.fields_end.saturating_sub(bytes),
+            body_start: self.body_start.saturating_sub(bytes),
             ..self
         }
     }
@@ -148,6 +155,7 @@ impl HeaderScan {
                 has_date: false,
                 has_from: false,
                 priority_count: 0,
+                pool_count: 0,
                 has_8bit: false,
                 is_utf8: true,
                 field_count: 0,
@@ -263,6 +271,7 @@ impl HeaderScan {
             b"date" => self.summary.has_date = true,
             b"from" => self.summary.has_from = true,
             b"x-skein-priority" => self.summary.priority_count += 1,
+            b"x-skein-pool" => self.summary.pool_count += 1,
             _ => {}
         }
     }

@@ -148,18 +148,24 @@ impl SendingPart {
         certificate: Option<Arc<rustls::ServerConfig>>,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
+        let policy = policy::follow(&cluster);
         let spools = Spools::new(cluster);
         let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
-        let policy = policy::follow(spools.cluster());
-        let sender = sender_config(config)?;
-        let sender = Sender::new(sender, spools.clone(), resolver, policy, registry)
-            .context("delivery.tls_ca")?;
+        let sender = Sender::new(
+            sender_config(config)?,
+            spools.clone(),
+            resolver,
+            policy.clone(),
+            registry,
+        )
+        .context("delivery.tls_ca")?;
         let ingress_config = ingress_config(config, certificate.is_some());
         let drained = sender.drained();
         let ingress = skein_ingress::Server::bind(
             ingress_config,
             certificate,
             spools,
+            policy,
             registry,
             drained.clone(),
         )

@@ -49,7 +49,7 @@ pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use explain::{EffectiveLimit, EffectiveLimits, LimitValue, Scope};
 pub use ip::{Ip, Login, Proxy};
 pub use limits::{CONNECTIONS_MAX, Limits};
-pub use names::Pattern;
+pub use names::{Pattern, is_resource_name};
 pub use place::{At, Kind, Origin, Place, Problem};
 pub use policy::Policy;
 pub use pool::{MEMBERS_MAX, Member, Pool, WEIGHT_MAX};

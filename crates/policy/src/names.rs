@@ -9,6 +9,11 @@ const NAME_BYTES_MAX: usize = 64;
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
+/// Whether a resource can have this name.
+pub fn is_resource_name(text: &str) -> bool {
+    resource_name(text).is_ok()
+}
+
 pub(crate) fn resource_name(text: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_name = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(is_plain);

@@ -32,6 +32,7 @@ use crate::tls::TlsConnectors;
 pub struct Context {
     pub config: Config,
     pub resolver: Arc<Resolver>,
+    /// The latest that is known here.
     pub policy: watch::Receiver<Arc<Policy>>,
     pub sources: Sources,
     pub terms: AllTerms,
