@@ -5,6 +5,7 @@ mod hosts;
 mod limits;
 mod reports;
 mod routes;
+mod sites;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};

@@ -25,6 +25,7 @@ coverage! {
     delivered: "recipients delivered",
     bounced: "recipients bounced",
     deferred: "deferrals",
+    refiled: "tasks filed anew",
     refused_mail: "messages not taken",
     elections: "elections",
     candidacies: "candidacies",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use skein_model::spool::{Accept, Report, TaskRow};
+use skein_model::spool::{Accept, Refile, Report, TaskRow};
 use skein_model::{Epoch, GroupId, MessageId, NodeId, SessionId, Slot, TaskId, meta};
 
 use crate::raft::RaftMessage;
@@ -126,6 +126,8 @@ pub enum Frame {
         change: u64,
     },
     Report(Rc<Report>),
+    /// And the number of the attempt that is not made.
+    Refile(Rc<Refile>, u32),
     Returned(TaskId),
     Tasks {
         tasks: Vec<Task>,

@@ -1,6 +1,6 @@
 //! Handing messages in: the body to all voters of a group, and then its Accept to the leader.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use skein_model::disk::Room;
 use skein_model::spool::{Accept, NewTask};
-use skein_model::{BodyRef, Domain, GroupId, MessageId, NodeId, Recipient, UnixMs, codec};
+use skein_model::{BodyRef, Domain, GroupId, MessageId, NodeId, Recipient, Slot, UnixMs, codec};
 use skein_wire::internal::spool_client::SpoolClient;
 use skein_wire::internal::{ingest_item::Step, ingest_result};
 use tokio::sync::mpsc;
@@ -103,17 +103,23 @@ impl Spool {
         }
     }
 
-    /// The tasks of a message, each in a slot of its site.
+    /// The tasks of a message, each in a slot of its site. A domain of which `sites` knows nothing is its own.
     pub fn plan(
         &self,
         message: MessageId,
         recipients: impl IntoIterator<Item = (Domain, Recipient)>,
         recipients_max: usize,
+        sites: &BTreeMap<Domain, String>,
     ) -> Vec<NewTask> {
         let fans = self.cluster.fans();
-        NewTask::plan(recipients, recipients_max, |domain| {
-            fans.slot(domain.as_str(), message)
+        NewTask::plan(recipients, recipients_max, sites, |site| {
+            fans.slot(site, message)
         })
+    }
+
+    /// The slot for a task of this message to a site.
+    pub fn slot(&self, site: &str, message: MessageId) -> Slot {
+        self.cluster.fans().slot(site, message)
     }
 
     /// Starts the body of a new message at all voters. Dropping the upload before its end discards it.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use skein_model::held::Held;
-use skein_model::spool::{MessageRow, Report, TaskRow};
+use skein_model::spool::{MessageRow, Refile, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
 use skein_wire::internal::{
-    OpenWork, OwnedSlots, Reports, Returned, Task, TaskRef, WorkReply, WorkRequest,
+    OpenWork, OwnedSlots, RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkReply,
+    WorkRequest,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -68,10 +69,17 @@ struct Shared {
     held: Mutex<Held>,
 }
 
+/// What a task came to.
+#[derive(Debug, Clone)]
+enum Told {
+    Report(Bytes),
+    Refile(RefileTask),
+}
+
 /// What a sender says over a stream.
 #[derive(Debug, Clone)]
 struct Outgoing {
-    reports: mpsc::Sender<Bytes>,
+    results: mpsc::Sender<Told>,
     /// Without a bound of its own: a sender has no more tasks than its window.
     returns: mpsc::UnboundedSender<TaskId>,
     /// The stream has ended, or is to end.
@@ -128,28 +136,41 @@ impl Reporter {
     /// streams as it takes.
     pub async fn report(&self, report: &Report) -> Result<(), SpoolError> {
         let bytes = Bytes::from(codec::encode(report));
+        let attempt = (report.task, report.facts.number);
+        self.tell(attempt, &Told::Report(bytes)).await
+    }
+
+    /// Returns when the task is filed under another site, or that is refused. It is not ours any more then, and may come
+    /// again. `attempts` are those that were made.
+    pub async fn refile(&self, refile: &Refile, attempts: u32) -> Result<(), SpoolError> {
+        let attempt = attempts.saturating_add(1);
+        let told = Told::Refile(RefileTask {
+            refile: Bytes::from(codec::encode(refile)),
+            attempt,
+        });
+        self.tell((refile.task, attempt), &told).await
+    }
+
+    async fn tell(&self, attempt: (TaskId, u32), told: &Told) -> Result<(), SpoolError> {
         loop {
-            match self
-                .try_report((report.task, report.facts.number), bytes.clone())
-                .await
-            {
+            match self.try_tell(attempt, told.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(SpoolError::Refused(reason)) => return Err(SpoolError::Refused(reason)),
                 Err(error) => {
-                    tracing::debug!(task = %report.task, %error, "a report is not committed yet")
+                    tracing::debug!(task = %attempt.0, %error, "a report is not committed yet")
                 }
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 
-    async fn try_report(&self, attempt: (TaskId, u32), bytes: Bytes) -> Result<(), SpoolError> {
+    async fn try_tell(&self, attempt: (TaskId, u32), told: Told) -> Result<(), SpoolError> {
         let broke = || SpoolError::Unavailable("there is no work stream".into());
         let stream = self.shared.stream.lock().clone().ok_or_else(broke)?;
         let (waiter, answer) = oneshot::channel();
         self.shared.waiting.lock().insert(attempt, waiter);
         let answered = async {
-            stream.reports.send(bytes).await.map_err(|_| broke())?;
+            stream.results.send(told).await.map_err(|_| broke())?;
             answer.await.unwrap_or_else(|_| Err(broke()))
         };
         let result = tokio::select! {
@@ -230,11 +251,11 @@ impl Worker {
         let Some((leader, channel)) = self.spool.cluster.leader(self.spool.group) else {
             return Err(SpoolError::Unavailable("the group has no leader".into()));
         };
-        let (reports, queue) = mpsc::channel(QUEUED_REPORTS);
+        let (results, queue) = mpsc::channel(QUEUED_REPORTS);
         let (returns, returned) = mpsc::unbounded_channel();
         let over = CancellationToken::new();
         let outgoing = Outgoing {
-            reports,
+            results,
             returns,
             over: over.clone(),
         };
@@ -262,7 +283,7 @@ impl Worker {
         self.opened.send_replace(true);
         tracing::info!(group = %self.spool.group, session = %id, slots = slots.len(), "work stream open");
         let mut sent = 0;
-        let sending = tokio::spawn(send_reports(queue, frames.clone()));
+        let sending = tokio::spawn(send_results(queue, frames.clone()));
         let returning = tokio::spawn(send_returned(returned, frames.clone()));
         let mut cluster = self.spool.cluster.clone();
         let replaced = cluster.leader_changed(self.spool.group, leader);
@@ -383,22 +404,23 @@ async fn send_returned(
     }
 }
 
-/// Puts what waits into one frame.
-async fn send_reports(mut queue: mpsc::Receiver<Bytes>, frames: mpsc::Sender<WorkRequest>) {
-    while let Some(first) = queue.recv().await {
-        let mut reports = vec![first];
-        while reports.len() < FRAME_REPORTS {
-            let Ok(report) = queue.try_recv() else {
-                break;
-            };
-            reports.push(report);
+/// Puts what waits into one frame of each kind.
+async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<WorkRequest>) {
+    let mut told = Vec::new();
+    while queue.recv_many(&mut told, FRAME_REPORTS).await > 0 {
+        let (mut reports, mut refiles) = (Vec::new(), Vec::new());
+        for told in told.drain(..) {
+            match told {
+                Told::Report(report) => reports.push(report),
+                Told::Refile(refile) => refiles.push(refile),
+            }
         }
-        if frames
-            .send(request(Request::Reports(Reports { reports })))
-            .await
-            .is_err()
-        {
-            return;
+        let reports = (!reports.is_empty()).then(|| Request::Reports(Reports { reports }));
+        let refiles = (!refiles.is_empty()).then(|| Request::Refiles(Refiles { refiles }));
+        for frame in reports.into_iter().chain(refiles) {
+            if frames.send(request(frame)).await.is_err() {
+                return;
+            }
         }
     }
 }

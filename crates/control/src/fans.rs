@@ -60,7 +60,7 @@ fn backlog(spools: &[Reader]) -> Backlog {
         .sum();
     if Backlog::is_large(open) {
         for rows in spools {
-            query::each_queue(rows, |_, row| backlog.add(row.domain.as_str(), row.tasks));
+            query::each_queue(rows, |_, row| backlog.add(row.site(), row.tasks));
         }
     }
     backlog

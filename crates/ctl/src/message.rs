@@ -62,9 +62,10 @@ fn print(message: &Message) -> anyhow::Result<()> {
         println!();
         println!("Open      {}", task.recipients.join(", "));
         println!(
-            "          {} attempts, next {}",
+            "          {} attempts, next {}, site {}",
             task.attempts,
-            show::until(task.due_at_ms)
+            show::until(task.due_at_ms),
+            task.site
         );
         if !task.last_reply.is_empty() {
             println!("          {}", task.last_reply);

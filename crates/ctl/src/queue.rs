@@ -72,14 +72,15 @@ async fn list(mut admin: Admin, domain: String, limit: usize, json: bool) -> any
     Ok(())
 }
 
-const COLUMNS: [&str; 8] = [
-    "QUEUE", "DOMAIN", "TENANT", "POOL", "PRIORITY", "SLOT", "TASKS", "NEXT",
+const COLUMNS: [&str; 9] = [
+    "QUEUE", "DOMAIN", "SITE", "TENANT", "POOL", "PRIORITY", "SLOT", "TASKS", "NEXT",
 ];
 
-fn row(queue: &Queue) -> [String; 8] {
+fn row(queue: &Queue) -> [String; 9] {
     [
         queue.id.clone(),
         queue.domain.clone(),
+        queue.site.clone(),
         queue.tenant.clone(),
         queue.pool.clone(),
         queue.priority.clone(),

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skein_client::{Spool, SpoolError, Upload};
-use skein_mail::field::take_fields;
-use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, PRIORITY_FIELD, ScanState};
+use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
 use skein_mail::trace::{self, ReceivedFields, WithProtocol};
 use skein_model::mail::{BodyType, Client, Ret};
 use skein_model::spool::Accept;
@@ -20,6 +19,8 @@ use skein_smtp::server::return_path;
 use crate::config::ListenerKind;
 use crate::memory::Share;
 use crate::server::Shared;
+use crate::sites::Lookups;
+use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -42,6 +43,7 @@ pub struct Intake<'s> {
     /// Where the message goes; chosen at MAIL, when a client can still be told to come again.
     spool: Option<Spool>,
     recipients: Vec<(Domain, Recipient)>,
+    sites: Lookups,
     /// For the recipients.
     share: Option<Share>,
     body: Option<Body>,
@@ -83,6 +85,7 @@ impl<'s> Intake<'s> {
             mail: MailFrom::default(),
             spool: None,
             recipients: Vec::new(),
+            sites: Lookups::new(shared.site_of.clone()),
             share: None,
             body: None,
         }
@@ -117,6 +120,7 @@ impl<'s> Intake<'s> {
         }
         self.mail = mail;
         self.recipients.clear();
+        self.sites = Lookups::new(self.shared.site_of.clone());
         None
     }
 
@@ -157,8 +161,9 @@ impl<'s> Intake<'s> {
             (Some(share), Some(more)) => share.add(more),
             _ => return Some(no_memory()),
         }
-        self.recipients
-            .push((Domain::new(&address.routing_domain()), recipient));
+        let domain = Domain::new(&address.routing_domain());
+        self.sites.begin(&domain);
+        self.recipients.push((domain, recipient));
         None
     }
 
@@ -266,9 +271,7 @@ impl<'s> Intake<'s> {
                     ));
                     return;
                 }
-                let taken = take_priority(body, summary)
-                    .and_then(|summary| self.take_pool(body, summary));
-                let summary = match taken {
+                let summary = match self.take_wishes(body, summary) {
                     Ok(summary) => summary,
                     Err(refused) => {
                         body.refused = Some(refused);
@@ -283,26 +286,26 @@ impl<'s> Intake<'s> {
         }
     }
 
-    /// Takes the wish for a pool out of the header, and chooses the pool.
+    /// The pool for a message that wishes for this one.
     ///
     /// A wish that is not granted refuses the message: sent through another pool, it would use up the reputation of
     /// addresses that it was to be kept away from.
-    fn take_pool(&self, body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummary, Reply> {
-        let (values, summary) = match summary.pool_count {
-            0 => (Vec::new(), summary),
-            _ => take(body, summary, POOL_FIELD),
-        };
-        let wanted = pool_wanted(&values)?;
-        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
+    fn pool(&self, peer: &Peer, wanted: Option<&str>) -> Result<String, Reply> {
+        let tenant = self.shared.config.tenant(peer.user.as_deref());
         let sender = self.mail.path.address();
         let domain = sender.map(|address| Domain::new(&address.routing_domain()));
         let domain = domain.as_ref().map_or("", Domain::as_str);
         let policy = self.shared.policy.borrow().clone();
         let pool = policy.pool_of(tenant, domain, wanted);
-        let pool = pool.map_err(|refused| {
-            Reply::new(550, (5, 7, 1), format!("{POOL_FIELD}: {refused}"))
-        })?;
-        body.pool = pool.to_owned();
+        pool.map(str::to_owned)
+            .map_err(|refused| Reply::new(550, (5, 7, 1), format!("{POOL_FIELD}: {refused}")))
+    }
+
+    /// Takes what the header asks for out of it.
+    fn take_wishes(&self, body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummary, Reply> {
+        let (wishes, summary) = wishes::take(&mut body.pending, summary)?;
+        body.pool = self.pool(&body.peer, wishes.pool.as_deref())?;
+        body.priority = wishes.priority;
         Ok(summary)
     }
 
@@ -377,7 +380,8 @@ impl<'s> Intake<'s> {
 
     async fn commit(&mut self, body: Body) -> Result<(String, u64), SpoolError> {
         let id = body.upload.id();
-        let stored = body.upload.finish().await?;
+        let (stored, sites) = tokio::join!(body.upload.finish(), self.sites.finish());
+        let stored = stored?;
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
         let is_8bit = mail.body == command::BodyType::EightBit || mail.smtputf8;
@@ -410,7 +414,8 @@ impl<'s> Intake<'s> {
         let recipients = std::mem::take(&mut self.recipients);
         // Until the commit is known.
         let _share = self.share.take();
-        let tasks = spool.plan(id, recipients, self.shared.config.recipients_per_task);
+        let recipients_max = self.shared.config.recipients_per_task;
+        let tasks = spool.plan(id, recipients, recipients_max, &sites);
         let accept = Accept {
             id,
             envelope,
@@ -420,45 +425,6 @@ impl<'s> Intake<'s> {
         };
         spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
-    }
-}
-
-/// Takes the priority out of the header before it is stored, so that what is sent is the same at each attempt.
-///
-/// A word that means nothing is refused: ignored, a typing error would have receipts wait behind newsletters, and
-/// nobody would know.
-fn take_priority(body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummary, Reply> {
-    if summary.priority_count == 0 {
-        return Ok(summary);
-    }
-    let (values, summary) = take(body, summary, PRIORITY_FIELD);
-    let bad = |what: &str| Reply::new(550, (5, 6, 0), format!("{PRIORITY_FIELD} {what}"));
-    let [value] = values.as_slice() else {
-        return Err(bad("is given more than once"));
-    };
-    let priority = value
-        .parse()
-        .map_err(|_| bad("must be transactional or bulk"))?;
-    body.priority = Some(priority);
-    Ok(summary)
-}
-
-/// Takes all fields of this name out of the header.
-fn take(body: &mut Body, summary: HeaderSummary, name: &str) -> (Vec<String>, HeaderSummary) {
-    let before = body.pending.len();
-    let values = take_fields(&mut body.pending, summary.fields_end, name);
-    let summary = summary.without_fields(values.len(), before - body.pending.len());
-    (values, summary)
-}
-
-/// The pool that a header asks for, if it asks for one.
-fn pool_wanted(values: &[String]) -> Result<Option<&str>, Reply> {
-    let bad = |what: &str| Reply::new(550, (5, 6, 0), format!("{POOL_FIELD} {what}"));
-    match values {
-        [] => Ok(None),
-        [name] if skein_policy::is_resource_name(name) => Ok(Some(name)),
-        [_] => Err(bad("must be the name of a pool")),
-        _ => Err(bad("is given more than once")),
     }
 }
 

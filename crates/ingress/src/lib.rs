@@ -9,7 +9,10 @@ mod pace;
 mod proxy;
 mod server;
 mod session;
+mod sites;
+mod wishes;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
 pub use server::{BindError, Server};
+pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;

@@ -21,6 +21,7 @@ use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
 use crate::proxy;
 use crate::session::{self, Session};
+use crate::sites::SiteOf;
 
 /// Open transactions may finish within this time after a drain began.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -45,6 +46,7 @@ pub struct Shared {
     pub spools: Spools,
     /// The latest that is known here.
     pub policy: watch::Receiver<Arc<Policy>>,
+    pub site_of: SiteOf,
     pub metrics: Metrics,
     pub memory: Memory,
     pub tls: Option<TlsAcceptor>,
@@ -83,6 +85,7 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         spools: Spools,
         policy: watch::Receiver<Arc<Policy>>,
+        site_of: SiteOf,
         registry: &mut Registry,
         closed: Arc<AtomicBool>,
     ) -> Result<Self, BindError> {
@@ -105,6 +108,7 @@ impl Server {
             config,
             spools,
             policy,
+            site_of,
             metrics,
             tls: tls.map(TlsAcceptor::from),
             connections,

@@ -28,7 +28,7 @@ pub mod warmup;
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
 pub use priority::Priority;
-pub use queue::Queue;
+pub use queue::{Queue, SITE_BYTES_MAX, is_site_name};
 pub use time::{DurationMs, UnixMs};
 
 /// How a value is laid out on disk and in the Raft log: CBOR arrays with numbered fields.

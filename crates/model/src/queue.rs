@@ -4,6 +4,15 @@ use crate::id::{Fnv, QueueId, Slot};
 use crate::mail::{Domain, Envelope};
 use crate::priority::Priority;
 
+/// A site's name has at most this many bytes, as a domain (RFC 1035 2.3.4): names of providers and of sets of MX hosts are
+/// shorter. It is kept with each task and each queue.
+pub const SITE_BYTES_MAX: usize = 255;
+
+/// Whether a site can have this name.
+pub fn is_site_name(name: &str) -> bool {
+    (1..=SITE_BYTES_MAX).contains(&name.len()) && !name.bytes().any(|byte| byte.is_ascii_control())
+}
+
 /// Stands for a tenant's name where names would take too much memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantKey(pub u64);
@@ -32,28 +41,42 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn of(domain: &Domain, tenant: &str, pool: &str, priority: Priority, slot: Slot) -> Self {
+    /// Without a site, the domain is one.
+    pub fn of(
+        domain: &Domain,
+        site: Option<&str>,
+        tenant: &str,
+        pool: &str,
+        priority: Priority,
+        slot: Slot,
+    ) -> Self {
         let domain = domain.as_str().as_bytes();
         let slot_bytes = slot.0.to_be_bytes();
         let class = [&[priority as u8][..], &slot_bytes].concat();
+        let (of_tenant, of_pool) = (tenant.as_bytes(), pool.as_bytes());
+        let id = match site {
+            // A class begins with a byte that no site has.
+            Some(site) => hash([domain, of_tenant, of_pool, site.as_bytes(), &class]),
+            None => hash([domain, of_tenant, of_pool, &class]),
+        };
         Self {
-            id: QueueId(hash([domain, tenant.as_bytes(), pool.as_bytes(), &class])),
+            id: QueueId(id),
             slot,
             priority,
             tenant: TenantKey::of(tenant),
-            site: SiteKey(hash([domain, &class])),
+            site: SiteKey(hash([site.map_or(domain, str::as_bytes), &class])),
         }
     }
 
     /// Of a message with this envelope.
-    pub fn of_task(envelope: &Envelope, domain: &Domain, slot: Slot) -> Self {
+    pub fn of_task(envelope: &Envelope, domain: &Domain, site: Option<&str>, slot: Slot) -> Self {
         let Envelope {
             tenant,
             pool,
             priority,
             ..
         } = envelope;
-        Self::of(domain, tenant, pool, *priority, slot)
+        Self::of(domain, site, tenant, pool, *priority, slot)
     }
 }
 

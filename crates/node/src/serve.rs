@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use skein_client::{Cluster, Spools};
 use skein_control::{Control, FindMx, MxHosts};
 use skein_dns::Resolver;
-use skein_sender::Sender;
+use skein_sender::{Sender, Sites};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -166,6 +166,7 @@ impl SendingPart {
             certificate,
             spools,
             policy,
+            site_of(sender.sites()),
             registry,
             drained.clone(),
         )
@@ -191,6 +192,14 @@ impl SendingPart {
         self.stop_delivery.cancel();
         self.delivery.await.context("the sender ended badly")
     }
+}
+
+/// How intake finds the site of a domain.
+fn site_of(sites: Sites) -> skein_ingress::SiteOf {
+    Arc::new(move |domain| {
+        let sites = sites.clone();
+        Box::pin(async move { sites.site_of(domain.as_str()).await })
+    })
 }
 
 /// The control nodes as this process reaches them: its own without a socket.

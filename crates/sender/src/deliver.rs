@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::outgoing::{self, outgoing};
 use crate::recovery::Recovered;
+use crate::sites::{self, Sites};
 use crate::slots::Claim;
 use crate::sources::Sources;
 use crate::terms::AllTerms;
@@ -34,6 +35,7 @@ pub struct Context {
     pub resolver: Arc<Resolver>,
     /// The latest that is known here.
     pub policy: watch::Receiver<Arc<Policy>>,
+    pub sites: Sites,
     pub sources: Sources,
     pub terms: AllTerms,
     pub gates: Arc<LocalGates>,
@@ -145,6 +147,21 @@ impl Context {
         });
     }
 
+    /// Has the task filed under the site that it turns out to be of, where it comes to an attempt. Nothing was begun, so
+    /// its slot need not wait for the answer.
+    pub fn refile(self: &Arc<Self>, mut job: Job, site: &str) {
+        job.claim.passed_final_dot();
+        let refile = sites::refile(&job.task, &job.spool, site);
+        tracing::debug!(task = %job.task.id, site, "a task is filed anew");
+        self.reports.spawn(async move {
+            let attempts = job.task.task.attempts;
+            if let Err(error) = job.reporter.refile(&refile, attempts).await {
+                tracing::info!(task = %job.task.id, %error, "a task is not filed anew");
+            }
+            job.held.settled();
+        });
+    }
+
     /// A refused report is settled: the task is another's.
     async fn send_report(&self, mut job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
         let policy = &self.config.retry;
@@ -172,7 +189,7 @@ impl Context {
     ) {
         let mut wait = Duration::from_millis(50);
         while !due.is_empty() {
-            match dsn::make(&self.config, spool, task, report, due, at).await {
+            match dsn::make(&self.config, &self.sites, spool, task, report, due, at).await {
                 Ok(accept) => {
                     report.dsn = Some(accept);
                     return;

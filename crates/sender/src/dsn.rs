@@ -10,6 +10,7 @@ use skein_smtp::address::Address;
 use tokio_stream::StreamExt;
 
 use crate::config::Config;
+use crate::sites::Sites;
 
 /// A failure DSN returns a whole message up to this size when RET=FULL asks for it, else its headers.
 const RETURNED_BYTES_MAX: usize = 256 << 10;
@@ -54,6 +55,7 @@ fn action(notify: &Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) 
 /// Makes the DSN, stores its body, and returns the Accept that goes with the report.
 pub async fn make(
     config: &Config,
+    sites: &Sites,
     spool: &Spool,
     task: &Assigned,
     report: &Report,
@@ -89,6 +91,9 @@ pub async fn make(
         upload.write(Bytes::copy_from_slice(part)).await?;
     }
     let body = upload.finish().await?;
+    let recipient = return_recipient(&envelope.return_path)?;
+    let site = sites.soon(recipient.0.as_str()).await;
+    let sites = site.map(|site| (recipient.0.clone(), site));
     Ok(Accept {
         id,
         envelope: Envelope {
@@ -112,8 +117,9 @@ pub async fn make(
         body,
         tasks: spool.plan(
             id,
-            [return_recipient(&envelope.return_path)?],
+            [recipient],
             RECIPIENTS_PER_TASK,
+            &sites.into_iter().collect(),
         ),
         about: Some(task.id.message),
     })

@@ -18,6 +18,7 @@ mod rule;
 mod sender;
 mod serve;
 mod session;
+mod sites;
 mod slots;
 mod sources;
 mod terms;
@@ -32,4 +33,5 @@ pub use rule::{
     RouteRule, Rules,
 };
 pub use sender::{Sender, SetupError};
+pub use sites::Sites;
 pub use skein_smtp::secret::Secret;

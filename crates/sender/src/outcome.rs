@@ -4,7 +4,7 @@ use skein_client::Assigned;
 use skein_model::event::AttemptFacts;
 use skein_model::retry::{Next, RetryPolicy};
 use skein_model::spool::{Outcome, Report, Verdict};
-use skein_model::{DurationMs, Queue, Reply, UnixMs};
+use skein_model::{DurationMs, Reply, UnixMs};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
 use skein_smtp::verdict::{Scope, is_too_many_recipients};
 
@@ -133,7 +133,7 @@ pub fn report(
         epoch: task.epoch,
         facts: AttemptFacts {
             number,
-            queue: Queue::of_task(envelope, &task.task.domain, task.task.slot).id,
+            queue: task.task.queue(envelope).id,
             domain: task.task.domain.clone(),
             site: attempt.site.clone(),
             source: attempt.source.clone(),

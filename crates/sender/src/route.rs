@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use skein_client::Assigned;
-use skein_dns::{ResolveError, Resolver};
+use skein_dns::{Plan, ResolveError, Resolver};
 use skein_model::Reply;
 use skein_model::spool::Verdict;
+use skein_policy::Policy;
 
 use crate::config::Config;
 use crate::connect::Host;
 use crate::outgoing::requires_tls;
 use crate::rule::{HopPolicy, RouteHost};
+use crate::sites;
 
 #[derive(Debug, Clone)]
 pub struct Route {
     /// Tasks with the same key share connections.
     pub key: String,
+    /// What is throttled as one destination; others may have hosts of it, and it may have others.
     pub site: String,
     /// In the order in which they are tried.
     pub hosts: Vec<Host>,
@@ -35,6 +38,7 @@ const HOSTS_TRIED: usize = 8;
 pub async fn find(
     config: &Config,
     resolver: &Resolver,
+    policy: &Policy,
     task: &Assigned,
 ) -> Result<Route, (Verdict, Reply)> {
     let domain = task.task.domain.as_str();
@@ -42,22 +46,22 @@ pub async fn find(
     let choice = config.routes.choose(domain, requires_tls);
     // Attempts begin at different hosts of equal preference.
     let seed = task.id.message.entropy() ^ u64::from(task.task.attempts);
-    let (site, mut hosts) = match choice.hosts.first() {
+    let (of_hosts, site, mut hosts) = match choice.hosts.first() {
         Some(first) => {
             let hosts = named_hosts(&choice.hosts, resolver, seed).await;
-            (
-                first.to_string(),
-                hosts.map_err(|reply| (Verdict::Deferred, reply))?,
-            )
+            let hosts = hosts.map_err(|reply| (Verdict::Deferred, reply))?;
+            (first.to_string(), sites::of_route(&choice.hosts), hosts)
         }
-        None => mx_hosts(config, resolver, domain, seed)
-            .await
-            .map_err(refused)?,
+        None => {
+            let plan = resolver.mx_plan(domain).await.map_err(refused)?;
+            let site = sites::of_plan(policy, domain, &plan);
+            (plan.site.clone(), site, mx_hosts(config, &plan, seed))
+        }
     };
     hosts.truncate(HOSTS_TRIED);
     Ok(Route {
-        key: format!("{site}{}", choice.label),
-        site,
+        key: format!("{of_hosts}{}", choice.label),
+        site: site.unwrap_or_else(|| domain.to_owned()),
         hosts,
         policy: choice.policy,
         requires_tls,
@@ -66,22 +70,14 @@ pub async fn find(
     })
 }
 
-async fn mx_hosts(
-    config: &Config,
-    resolver: &Resolver,
-    domain: &str,
-    seed: u64,
-) -> Result<(String, Vec<Host>), ResolveError> {
-    let plan = resolver.mx_plan(domain).await?;
-    let hosts = skein_dns::order(&plan, seed)
-        .into_iter()
-        .map(|(name, address)| Host {
-            name,
-            address,
-            port: config.port,
-        })
-        .collect();
-    Ok((plan.site.clone(), hosts))
+fn mx_hosts(config: &Config, plan: &Plan, seed: u64) -> Vec<Host> {
+    let ordered = skein_dns::order(plan, seed).into_iter();
+    let hosts = ordered.map(|(name, address)| Host {
+        name,
+        address,
+        port: config.port,
+    });
+    hosts.collect()
 }
 
 /// The addresses of the hosts that an operator named. Whatever is wrong with the names, the mail waits:

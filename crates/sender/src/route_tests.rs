@@ -56,7 +56,9 @@ async fn mx_hosts_come_in_order_of_preference_with_the_configured_port() {
         ..Config::default()
     };
     let mut task = task(&["b@there.test"]);
-    let route = find(&config, &resolver, &task).await.unwrap();
+    let route = find(&config, &resolver, &Policy::built_in(), &task)
+        .await
+        .unwrap();
     assert_eq!(
         shown(&route),
         [
@@ -67,7 +69,9 @@ async fn mx_hosts_come_in_order_of_preference_with_the_configured_port() {
     assert_eq!(route.policy.tls, TlsPolicy::Opportunistic);
 
     task.message.envelope.require_tls = true;
-    let strict = find(&config, &resolver, &task).await.unwrap();
+    let strict = find(&config, &resolver, &Policy::built_in(), &task)
+        .await
+        .unwrap();
     assert!(strict.requires_tls);
     assert_eq!(strict.policy.tls, TlsPolicy::Require);
     assert_ne!(
@@ -76,7 +80,9 @@ async fn mx_hosts_come_in_order_of_preference_with_the_configured_port() {
     );
 
     task.message.envelope.return_path = String::new();
-    let report = find(&config, &resolver, &task).await.unwrap();
+    let report = find(&config, &resolver, &Policy::built_in(), &task)
+        .await
+        .unwrap();
     assert!(
         !report.requires_tls,
         "a report about such mail goes as it can"
@@ -90,9 +96,14 @@ async fn hosts_of_a_route_come_in_its_order_and_a_dead_name_is_passed_over() {
     dns.fault("broken.test", Some(Fault::ServFail));
     dns.mx("there.test", 10, "unused.test");
     let config = with_route(&["broken.test", "[::1]:26", "relay.test:27", "127.0.0.5"]);
-    let route = find(&config, &resolver, &task(&["b@there.test"]))
-        .await
-        .unwrap();
+    let route = find(
+        &config,
+        &resolver,
+        &Policy::built_in(),
+        &task(&["b@there.test"]),
+    )
+    .await
+    .unwrap();
     assert_eq!(
         shown(&route),
         [
@@ -110,14 +121,19 @@ async fn a_mistake_in_a_route_defers_and_a_missing_domain_fails() {
     dns.fault("gone.test", Some(Fault::NxDomain));
     dns.fault("there.test", Some(Fault::NxDomain));
     let task = task(&["b@there.test"]);
-    let (verdict, reply) = find(&with_route(&["gone.test"]), &resolver, &task)
-        .await
-        .unwrap_err();
+    let (verdict, reply) = find(
+        &with_route(&["gone.test"]),
+        &resolver,
+        &Policy::built_in(),
+        &task,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(verdict, Verdict::Deferred);
     assert_eq!(reply.enhanced, Some((4, 4, 4)));
     assert!(reply.text.contains("gone.test"), "{reply}");
 
-    let (verdict, reply) = find(&Config::default(), &resolver, &task)
+    let (verdict, reply) = find(&Config::default(), &resolver, &Policy::built_in(), &task)
         .await
         .unwrap_err();
     assert_eq!(verdict, Verdict::Failed);
@@ -133,6 +149,7 @@ async fn an_attempt_tries_a_bounded_number_of_addresses() {
     let route = find(
         &with_route(&["many.test"]),
         &resolver,
+        &Policy::built_in(),
         &task(&["b@there.test"]),
     )
     .await

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
 use crate::recovery::{self, Recovered};
 use crate::route;
+use crate::sites::{self, Sites};
 use crate::slots::Slots;
 use crate::sources::Sources;
 use crate::terms::AllTerms;
@@ -72,10 +73,12 @@ impl Sender {
             Some(dir) => Journal::open(dir),
             None => (Journal::none(), Vec::new()),
         };
+        let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
         let context = Arc::new(Context {
             config,
             resolver,
             policy,
+            sites,
             sources: Sources::default(),
             terms: AllTerms::default(),
             gates: LocalGates::new(),
@@ -92,6 +95,11 @@ impl Sender {
             working: Arc::default(),
             drained: Arc::default(),
         })
+    }
+
+    /// Finds sites as this sender does.
+    pub fn sites(&self) -> Sites {
+        self.context.sites.clone()
     }
 
     /// Tells whether tasks can arrive at this moment.
@@ -232,11 +240,15 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
         context.settle_all(job, Attempt::default(), Verdict::Expired, &expired(&last));
         return;
     }
+    let policy = context.policy.borrow().clone();
     let found = tokio::select! {
-        found = route::find(&context.config, &context.resolver, &job.task) => found,
+        found = route::find(&context.config, &context.resolver, &policy, &job.task) => found,
         () = job.claim.stop.cancelled() => return,
     };
     match found {
+        Ok(route) if sites::is_elsewhere(&policy, &job.task.task, &route.site) => {
+            context.refile(job, &route.site);
+        }
         Ok(route) => destinations.push(route, job),
         Err((verdict, reply)) => {
             let attempt = Attempt {

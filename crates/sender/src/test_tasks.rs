@@ -46,6 +46,8 @@ pub fn task(recipients: &[&str]) -> Assigned {
             created: UnixMs(0),
             last_reply: None,
             delay_notified: false,
+            site: None,
+            moves: 0,
         },
         body: Some(body),
     }

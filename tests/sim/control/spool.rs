@@ -241,6 +241,14 @@ impl Control {
                     self.propose_spool(sim, group, command, Then::Report { stream, task });
                 }
             }
+            Frame::Refile(refile, attempt) => {
+                if let Some(work) = self.streams.get(&stream) {
+                    let group = work.group;
+                    let task = (refile.task, attempt);
+                    let command = Command::Refile(Box::new((*refile).clone()));
+                    self.propose_spool(sim, group, command, Then::Report { stream, task });
+                }
+            }
             Frame::Returned(task) => {
                 if let Some(work) = self.streams.get_mut(&stream) {
                     work.outstanding = work.outstanding.saturating_sub(1);

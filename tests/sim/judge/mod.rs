@@ -7,7 +7,7 @@ mod dots;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use skein_model::event::EventKind;
-use skein_model::spool::{Command, Report, Verdict, query};
+use skein_model::spool::{Command, Refile, Report, Verdict, query};
 use skein_model::{Epoch, GroupId, MessageId, NodeId, SessionId, Slot, TaskId, meta};
 
 use crate::raft::{Entry, What};
@@ -265,6 +265,11 @@ impl Judge {
         }
         match command {
             Command::Report(report) => self.check_report(report, &before, has_deferred),
+            Command::Refile(refile) => {
+                if let Some(row) = query::task(rows, refile.task) {
+                    self.on_refile(refile, row.slot);
+                }
+            }
             Command::OpenSlots(open) => {
                 for (slot, _) in &open.slots {
                     if let Some(row) = query::slot(rows, *slot) {
@@ -273,6 +278,24 @@ impl Judge {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A task that one asked to file anew is in this slot now.
+    fn on_refile(&mut self, refile: &Refile, slot: Slot) {
+        let task = refile.task;
+        let Some(message) = self.messages.get_mut(&task.message) else {
+            return;
+        };
+        let Some((filed, _)) = message.tasks.get_mut(task.number as usize) else {
+            return;
+        };
+        let before = std::mem::replace(filed, slot);
+        let owner = self.opened.get(&(message.group, before)).copied();
+        if before != slot && owner != Some((refile.epoch, refile.session)) {
+            self.broken("I6", || {
+                format!("{task} was filed anew by one that does not own slot {before}: {refile:?}, owner {owner:?}")
+            });
         }
     }
 

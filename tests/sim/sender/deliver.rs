@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use skein_model::event::AttemptFacts;
 use skein_model::retry::{Next, RetryPolicy};
-use skein_model::spool::{Outcome, Report, TaskRow, Verdict};
+use skein_model::spool::{MOVES_MAX, Outcome, Refile, Report, TaskRow, Verdict};
 use skein_model::{DurationMs, Epoch, QueueId, Reply, SessionId, Slot, TaskId};
 
+use super::work::Said;
 use super::{Asked, Sender};
 use crate::judge::Dot;
 use crate::message::{Answer, Mail, Question, Task};
@@ -78,12 +79,43 @@ impl Sender {
             row: task.row,
             has_passed_dot: false,
         };
+        let is_elsewhere = job.row.moves < MOVES_MAX && sim.rng.in_thousand(60);
         self.jobs.insert(id, job);
+        if is_elsewhere {
+            return self.refile(sim, id);
+        }
         let takes = match sim.rng.in_thousand(50) {
             true => sim.rng.range(500, 8_000),
             false => sim.rng.range(5, 200),
         };
         sim.timer(self.pid, takes, Timer::Dot(id, attempts));
+    }
+
+    /// A task turns out to be of another site than the one that it is filed under.
+    fn refile(&mut self, sim: &mut Sim, id: TaskId) {
+        let job = self.jobs.get_mut(&id).expect("it was just begun");
+        job.has_passed_dot = true;
+        if let Some(claim) = self.claims.get_mut(&job.row.slot) {
+            claim.active.remove(&id);
+        }
+        let site = match sim.rng.range(0, 3) {
+            0 => None,
+            n => Some(format!("provider{n}")),
+        };
+        let refile = Refile {
+            task: id,
+            session: job.session,
+            epoch: job.epoch,
+            slot: Slot::of(site.as_deref().unwrap_or(job.row.domain.as_str()), 0),
+            site,
+            moves: job.row.moves,
+        };
+        let attempts = job.row.attempts;
+        let pid = self.pid;
+        sim.detail(|| format!("{pid:?} has {id} filed anew: {refile:?}"));
+        sim.coverage.refiled += 1;
+        let said = Said::Refile(Rc::new(refile));
+        self.say(sim, (id, attempts + 1), said, attempts);
     }
 
     /// Ends what is before its final dot, and gives it back.

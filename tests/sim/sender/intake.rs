@@ -1,6 +1,6 @@
 //! Taking mail in, as in `ingress::intake` and `client::ingest`: bodies to all voters, and then the Accept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use skein_model::mail::BodyType;
@@ -58,6 +58,7 @@ impl Sender {
             };
             (Domain::new(&domain), recipient)
         });
+        let sites = BTreeMap::new();
         let targets: Vec<Pid> = view
             .voters
             .values()
@@ -67,14 +68,10 @@ impl Sender {
         let intake = Intake {
             client,
             question,
-            tasks: NewTask::plan(recipients, 3, |domain| {
+            tasks: NewTask::plan(recipients, 3, &sites, |site| {
                 // A hot site has several slots.
-                let fan = if domain.as_str() == "d0.test" {
-                    number % 3
-                } else {
-                    0
-                };
-                Slot::of(domain.as_str(), fan as u16)
+                let fan = if site == "d0.test" { number % 3 } else { 0 };
+                Slot::of(site, fan as u16)
             }),
             voters: view.voters.keys().copied().collect(),
             acks: BTreeSet::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use skein_model::held::Held;
-use skein_model::spool::Report;
+use skein_model::spool::{Refile, Report};
 use skein_model::{Epoch, GroupId, NodeId, SessionId, Slot, TaskId};
 
 use super::Sender;
@@ -44,9 +44,16 @@ struct Stream {
     began_at: u64,
 }
 
+/// What a task came to.
+#[derive(Debug, Clone)]
+pub enum Said {
+    Report(Rc<Report>),
+    Refile(Rc<Refile>),
+}
+
 #[derive(Debug)]
 struct Waiting {
-    report: Rc<Report>,
+    said: Said,
     attempts: u32,
     /// When it is sent, unless it is on its way.
     send_at: Option<u64>,
@@ -137,8 +144,7 @@ impl Sender {
         }
         if sim.is(Mutation::ReportOnce) {
             let lost = std::mem::take(&mut worker.reports);
-            for (_, waiting) in lost {
-                let task = waiting.report.task;
+            for ((task, _), waiting) in lost {
                 worker.held.settle(task, waiting.attempts);
                 self.jobs.remove(&task);
             }
@@ -174,7 +180,11 @@ impl Sender {
                     self.doubt(sim);
                 }
             },
-            Frame::Open { .. } | Frame::Slots { .. } | Frame::Report(_) | Frame::Returned(_) => {}
+            Frame::Open { .. }
+            | Frame::Slots { .. }
+            | Frame::Report(_)
+            | Frame::Refile(..)
+            | Frame::Returned(_) => {}
         }
     }
 
@@ -191,21 +201,25 @@ impl Sender {
     }
 
     pub(super) fn report(&mut self, sim: &mut Sim, report: Report, attempts: u32) {
-        let group = report.task.message.group();
         let pid = self.pid;
         sim.detail(|| {
             let outcomes = report.outcomes.iter();
             let verdicts: Vec<_> = outcomes.map(|o| (o.recipient, o.verdict)).collect();
             format!("{pid:?} reports {}: {verdicts:?}", report.task)
         });
+        let attempt = (report.task, report.facts.number);
+        self.say(sim, attempt, Said::Report(Rc::new(report)), attempts);
+    }
+
+    pub(super) fn say(&mut self, sim: &mut Sim, attempt: (TaskId, u32), said: Said, attempts: u32) {
+        let group = attempt.0.message.group();
         let worker = self.workers.get_mut(&group).expect("the task came from it");
         let waiting = Waiting {
-            report: Rc::new(report),
+            said,
             attempts,
             send_at: Some(0),
             answered_by: 0,
         };
-        let attempt = (waiting.report.task, waiting.report.facts.number);
         worker.reports.insert(attempt, waiting);
         self.resend_reports(sim);
     }
@@ -215,12 +229,15 @@ impl Sender {
             let (Some(stream), true) = (&worker.stream, worker.is_open) else {
                 continue;
             };
-            for waiting in worker.reports.values_mut() {
+            for ((_, attempt), waiting) in &mut worker.reports {
                 if waiting.send_at.is_some_and(|at| sim.now >= at) {
                     waiting.send_at = None;
                     waiting.answered_by = sim.now + DEADLINE_MS;
-                    let report = Frame::Report(waiting.report.clone());
-                    sim.frame(stream.id, self.pid, report);
+                    let frame = match &waiting.said {
+                        Said::Report(report) => Frame::Report(report.clone()),
+                        Said::Refile(refile) => Frame::Refile(refile.clone(), *attempt),
+                    };
+                    sim.frame(stream.id, self.pid, frame);
                 }
             }
         }

@@ -410,5 +410,6 @@ fn summary(id: TaskId, row: &TaskRow) -> TaskSummary {
             .map(ToString::to_string)
             .unwrap_or_default(),
         domain: row.domain.to_string(),
+        site: row.site().to_owned(),
     }
 }

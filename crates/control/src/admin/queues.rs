@@ -151,6 +151,7 @@ impl AdminService {
         Queue {
             id: id.to_string(),
             domain: row.domain.to_string(),
+            site: row.site().to_owned(),
             tenant: row.tenant.clone(),
             pool: row.pool.clone(),
             slot: row.slot.0.into(),

@@ -151,7 +151,10 @@ impl Dispatch {
                 Effect::EventsUntil(seq) => {
                     self.events.send_replace(*seq);
                 }
-                Effect::Due { .. } | Effect::Ended { .. } | Effect::SlotsOpened => {}
+                Effect::Due { .. }
+                | Effect::Moved { .. }
+                | Effect::Ended { .. }
+                | Effect::SlotsOpened => {}
             }
         }
         drop(dispenser);

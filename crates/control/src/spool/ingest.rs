@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skein_model::disk::Room;
 use skein_model::spool::{Accept, Command};
-use skein_model::{GroupId, MessageId, codec};
+use skein_model::{GroupId, MessageId, codec, is_site_name};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
@@ -144,6 +144,11 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
             ));
         }
     };
+    let mut sites = accept.tasks.iter().filter_map(|task| task.site.as_deref());
+    if !sites.all(is_site_name) {
+        let text = "a task's site has no name that a site can have";
+        return ingest_result::Result::Problem(convert::problem(Kind::Refused, text));
+    }
     if group.disk.status().room == Room::Hard {
         let text = "the leader's disk is filled up to its hard mark";
         return ingest_result::Result::Problem(convert::problem(Kind::Full, text));

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use skein_model::spool::{Command, OpenSlots, Report};
-use skein_model::{GroupId, SessionId, TaskId, absence, codec};
+use skein_model::spool::{Command, OpenSlots, Refile, Report};
+use skein_model::{GroupId, SessionId, Slot, TaskId, absence, codec, is_site_name};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
-    OpenWork, OwnedSlot, Problem, ReportResult, WorkReply, WorkRequest, work_request::Request,
+    OpenWork, OwnedSlot, Problem, RefileTask, ReportResult, WorkReply, WorkRequest,
+    work_request::Request,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -314,21 +315,42 @@ async fn receive_reports(
                 stream.settled(tasks.len());
                 continue;
             }
+            Some(Request::Refiles(frame)) => {
+                for refile in frame.refiles {
+                    answer(stream, &results, move |stream| async move {
+                        record_refile(&stream, &refile).await
+                    });
+                }
+                continue;
+            }
             Some(Request::Open(_)) | None => {
                 tracing::warn!(session = %stream.session, "a work stream was opened twice");
                 return;
             }
         };
         for bytes in frame.reports {
-            let (stream, results) = (stream.clone(), results.clone());
-            tokio::spawn(async move {
-                if let Some(result) = record(&stream, &bytes).await {
-                    // The other end is gone: it reports again over its next stream.
-                    let _ = results.send(result).await;
-                }
+            answer(stream, &results, move |stream| async move {
+                record(&stream, &bytes).await
             });
         }
     }
+}
+
+/// Does not hold up what comes after.
+fn answer<R>(
+    stream: &Arc<WorkStream>,
+    results: &mpsc::Sender<Recorded>,
+    record: impl FnOnce(Arc<WorkStream>) -> R,
+) where
+    R: Future<Output = Option<Recorded>> + Send + 'static,
+{
+    let (recorded, results) = (record(stream.clone()), results.clone());
+    tokio::spawn(async move {
+        if let Some(result) = recorded.await {
+            // The other end is gone: it reports again over its next stream.
+            let _ = results.send(result).await;
+        }
+    });
 }
 
 async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<Recorded> {
@@ -340,15 +362,43 @@ async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<Recorded> {
         }
     };
     let (task, attempt) = (report.task, report.facts.number);
-    let command = codec::encode(&Command::Report(Box::new(report)));
-    let problem = super::commit(&stream.group, command).await.err();
+    Some(commit(stream, (task, attempt), &Command::Report(Box::new(report))).await)
+}
+
+/// What is asked for in the place of an attempt.
+async fn record_refile(stream: &WorkStream, asked: &RefileTask) -> Option<Recorded> {
+    let refile: Refile = match convert::row(&asked.refile) {
+        Ok(refile) => refile,
+        Err(error) => {
+            tracing::error!(session = %stream.session, %error, "a wish to file a task anew cannot be read");
+            return None;
+        }
+    };
+    let attempt = (refile.task, asked.attempt);
+    let is_place = refile.site.as_deref().is_none_or(is_site_name) && refile.slot.0 < Slot::COUNT;
+    if !is_place {
+        let problem = convert::problem(
+            Kind::Refused,
+            "no site has this name, or no slot this number",
+        );
+        return Some(settled(attempt, Some(problem)));
+    }
+    Some(commit(stream, attempt, &Command::Refile(Box::new(refile))).await)
+}
+
+async fn commit(stream: &WorkStream, attempt: (TaskId, u32), command: &Command) -> Recorded {
+    let problem = super::commit(&stream.group, codec::encode(command)).await;
+    settled(attempt, problem.err())
+}
+
+fn settled((task, attempt): (TaskId, u32), problem: Option<Problem>) -> Recorded {
     let is_settled = problem
         .as_ref()
         .is_none_or(|problem| problem.kind() == Kind::Refused);
-    Some(Recorded {
+    Recorded {
         settles: is_settled.then_some((task, attempt)),
         result: result(task, attempt, problem),
-    })
+    }
 }
 
 pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportResult {
@@ -360,8 +410,8 @@ pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportRes
     }
 }
 
-/// A task whose attempt was refused may go to the same sender again. It is told of the refusal first: until then it takes
-/// the task for one that it has.
+/// A task whose attempt was refused, or that was filed anew, may go to the same sender again. It is told of that first:
+/// until then it takes the task for one that it has.
 async fn send_results(stream: &WorkStream, mut queue: mpsc::Receiver<Recorded>, frames: &Frames) {
     while let Some(first) = queue.recv().await {
         let mut settled = Vec::from_iter(first.settles);

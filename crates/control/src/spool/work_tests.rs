@@ -1,4 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ async fn accept_task(control: &Control) {
             crc32c: 0,
             acks: Vec::new(),
         },
-        tasks: NewTask::plan([(domain, recipient)], 1, |_| SLOT),
+        tasks: NewTask::plan([(domain, recipient)], 1, &BTreeMap::new(), |_| SLOT),
         about: None,
     };
     let command = codec::encode(&Command::Accept(Box::new(accept)));

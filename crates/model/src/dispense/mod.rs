@@ -147,6 +147,7 @@ impl Dispenser {
                 self.returned(*task);
                 self.enter(queue, (*due, *task));
             }
+            Effect::Moved { queue, due, task } => self.moved(queue, *due, *task),
             Effect::Ended { task, .. } => self.returned(*task),
             Effect::BodyNeeded { .. }
             | Effect::BodyFree { .. }
@@ -196,19 +197,40 @@ impl Dispenser {
         else {
             return;
         };
-        let queue = Queue::of_task(&message.envelope, &task.domain, task.slot);
+        let queue = task.queue(&message.envelope);
         self.enter(&queue, (task.due, id));
-        if let Some(head) = self.queues.get_mut(&queue.id) {
-            head.in_flight += 1;
-            self.sites.went_out(queue.site, 1);
-        }
         let due = task.due;
         let out = Out {
             session,
             queue,
             due,
         };
-        self.out.insert(id, out);
+        self.put_out(id, out);
+    }
+
+    /// A task waits in another queue. One that is out stays out: its session is to hear first that it has moved, or would
+    /// take it for the one that it has when it comes again.
+    fn moved(&mut self, queue: &Queue, due: UnixMs, task: TaskId) {
+        let Some(out) = self.out.get(&task).copied() else {
+            return self.enter(queue, (due, task));
+        };
+        if out.queue.id == queue.id {
+            // It went out before word of its arrival came.
+            return;
+        }
+        self.returned(task);
+        self.enter(queue, (due, task));
+        let queue = *queue;
+        self.put_out(task, Out { queue, due, ..out });
+    }
+
+    /// A task is out that its queue has.
+    fn put_out(&mut self, task: TaskId, out: Out) {
+        if let Some(head) = self.queues.get_mut(&out.queue.id) {
+            head.in_flight += 1;
+            self.sites.went_out(out.queue.site, 1);
+        }
+        self.out.insert(task, out);
     }
 
     /// Takes back what a session held, because it has ended.

@@ -38,6 +38,7 @@ impl Mail {
         let tenant = format!("t{}", self.tenant);
         Queue::of(
             &self.domain(),
+            None,
             &tenant,
             "default",
             self.priority,
@@ -72,7 +73,9 @@ impl World {
                 crc32c: 0,
                 acks: vec![NodeId(1)],
             },
-            tasks: NewTask::plan([(mail.domain(), recipient)], 1, |_| mail.slot()),
+            tasks: NewTask::plan([(mail.domain(), recipient)], 1, &BTreeMap::new(), |_| {
+                mail.slot()
+            }),
             about: None,
         };
         let task = TaskId {
@@ -321,6 +324,7 @@ fn queues_that_found_their_site_full_come_all_to_their_turn() {
         for (n, tenant) in all.iter().enumerate() {
             let queue = Queue::of(
                 &Domain::new("full.test"),
+                None,
                 tenant,
                 "default",
                 Priority::Bulk,
@@ -375,7 +379,7 @@ fn measure_takes_with_many_queues_and_several_sessions() {
     for n in 0..QUEUES {
         let domain = Domain::new(&format!("d{n}.test"));
         let (tenant, slot) = (format!("t{}", n % 1_000), Slot::of(domain.as_str(), 0));
-        let queue = Queue::of(&domain, &tenant, "default", Priority::Bulk, slot);
+        let queue = Queue::of(&domain, None, &tenant, "default", Priority::Bulk, slot);
         for nth in 0..TASKS {
             let message = MessageId::new(UnixMs(n), GroupId(1), n * TASKS + nth);
             let task = TaskId { message, number: 0 };

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 
 use super::state::{Refusal, put_row};
 use crate::id::{MessageId, SessionId, Slot, mix};
+use crate::queue::is_site_name;
 use crate::rows::{ReadRows, Rows};
 use crate::time::{DurationMs, UnixMs};
 
@@ -16,8 +17,6 @@ use crate::time::{DurationMs, UnixMs};
 pub const FAN_MAX: u16 = 64;
 /// Every intake knows all of them, and every heartbeat brings them.
 const SITES_MAX: usize = 256;
-/// RFC 1035 2.3.4.
-const SITE_BYTES_MAX: usize = 255;
 
 /// A site with fewer waiting tasks is sent by one sender within minutes.
 const HOT_TASKS: u64 = 5_000;
@@ -57,9 +56,8 @@ pub fn fans(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<String, Fan> {
 }
 
 pub(super) fn set_fan<R: Rows>(rows: &mut R, site: &str, fan: Option<Fan>) -> Result<(), Refusal> {
-    let is_site = (1..=SITE_BYTES_MAX).contains(&site.len());
     let is_in_range = fan.is_none_or(|fan| (1..=FAN_MAX).contains(&fan.slots));
-    if !is_site || !is_in_range {
+    if !is_site_name(site) || !is_in_range {
         return Err(Refusal::BadFan);
     }
     let before = fans(rows);

@@ -2,9 +2,9 @@
 
 use super::command::{Accept, Command, FlushScope, OpenSlots, Refusal, Response};
 use super::import::import;
-use super::report;
 use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
+use super::{refile, report};
 use crate::event::EventKind;
 use crate::id::{MessageId, NodeId, QueueId, TaskId};
 use crate::queue::Queue;
@@ -16,6 +16,12 @@ use crate::time::UnixMs;
 pub enum Effect {
     /// A task waits in its queue until `due`.
     Due {
+        queue: Queue,
+        due: UnixMs,
+        task: TaskId,
+    },
+    /// A task waits in another queue than before. Who has it gives it back when it is told.
+    Moved {
         queue: Queue,
         due: UnixMs,
         task: TaskId,
@@ -69,6 +75,9 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
             *finished_before,
             *limit,
         ))),
+        Command::Refile(refile) => {
+            refile::refile(&mut state, refile, &mut effects).map(|()| Response::Done)
+        }
         Command::Import(step) => import(&mut state, step, &mut effects),
     };
     if state.row.next_seq != seq_before {
@@ -122,6 +131,8 @@ pub(super) fn take_over<R: Rows>(
             created: now,
             last_reply: None,
             delay_notified: false,
+            site: new.site.clone(),
+            moves: 0,
         };
         add_task(state, &message, id, &row, effects);
     }
@@ -150,6 +161,21 @@ pub(super) fn add_task<R: Rows>(
     row: &TaskRow,
     effects: &mut Vec<Effect>,
 ) {
+    let queue = file(state, message, id, row);
+    effects.push(Effect::Due {
+        queue,
+        due: row.due,
+        task: id,
+    });
+}
+
+/// Writes a task that waits in the queue which its row says.
+pub(super) fn file<R: Rows>(
+    state: &mut State<'_, R>,
+    message: &MessageRow,
+    id: TaskId,
+    row: &TaskRow,
+) -> Queue {
     let queue = queue_of(message, row);
     state.put_task(id, row);
     state.add_due(queue.id, row.due, id);
@@ -160,16 +186,13 @@ pub(super) fn add_task<R: Rows>(
         slot: row.slot,
         tasks: 0,
         priority: queue.priority,
+        site: row.site.clone(),
     });
-    effects.push(Effect::Due {
-        queue,
-        due: row.due,
-        task: id,
-    });
+    queue
 }
 
 pub(super) fn queue_of(message: &MessageRow, task: &TaskRow) -> Queue {
-    Queue::of_task(&message.envelope, &task.domain, task.slot)
+    task.queue(&message.envelope)
 }
 
 fn open_slots<R: Rows>(

@@ -1,5 +1,7 @@
 //! What may be asked of a spool group, and what it answers.
 
+use std::collections::BTreeMap;
+
 use minicbor::{Decode, Encode};
 
 use super::import::Import;
@@ -37,6 +39,8 @@ pub enum Command {
         #[n(2)]
         limit: u32,
     },
+    #[n(6)]
+    Refile(#[n(0)] Box<Refile>),
     #[n(16)]
     Import(#[n(0)] Box<Import>),
 }
@@ -65,17 +69,21 @@ pub struct NewTask {
     pub slot: Slot,
     #[n(2)]
     pub recipients: Vec<Recipient>,
+    /// None: the domain.
+    #[n(3)]
+    pub site: Option<String>,
 }
 
 impl NewTask {
-    /// Groups recipients by domain, in order of first appearance, at most `recipients_max` to a task. `slot_of` says
-    /// which slot a domain's tasks go to.
+    /// Groups recipients by domain, in order of first appearance, at most `recipients_max` to a task. A domain of
+    /// which `sites` knows nothing is its own site; `slot_of` says which slot a site's tasks go to.
     ///
     /// A task is one SMTP transaction. RFC 5321 4.5.3.1.8 lets every server refuse more than 100 recipients.
     pub fn plan(
         recipients: impl IntoIterator<Item = (Domain, Recipient)>,
         recipients_max: usize,
-        slot_of: impl Fn(&Domain) -> Slot,
+        sites: &BTreeMap<Domain, String>,
+        slot_of: impl Fn(&str) -> Slot,
     ) -> Vec<Self> {
         let mut tasks: Vec<Self> = Vec::new();
         let mut open = std::collections::HashMap::new();
@@ -90,11 +98,14 @@ impl NewTask {
                 .or_insert(usize::MAX);
             if place == usize::MAX {
                 open.insert(domain.clone(), tasks.len());
-                let slot = slot_of(&domain);
+                let site = sites.get(&domain).filter(|site| *site != domain.as_str());
+                let slot = slot_of(site.map_or(domain.as_str(), String::as_str));
+                let site = site.cloned();
                 tasks.push(Self {
                     domain,
                     slot,
                     recipients: vec![recipient],
+                    site,
                 });
             } else {
                 tasks[place].recipients.push(recipient);
@@ -127,6 +138,27 @@ pub struct Report {
     /// The DSN tells of a delay, so none is due again.
     #[n(7)]
     pub delay_notified: bool,
+}
+
+/// Files a task under another site: its sender found that it belongs there. It counts no attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Refile {
+    #[n(0)]
+    pub task: TaskId,
+    #[n(1)]
+    pub session: SessionId,
+    /// The epoch under which the task was dispensed.
+    #[n(2)]
+    pub epoch: Epoch,
+    /// None: the domain.
+    #[n(3)]
+    pub site: Option<String>,
+    /// Of that site.
+    #[n(4)]
+    pub slot: Slot,
+    /// How often the task had moved when it was dispensed.
+    #[n(5)]
+    pub moves: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -195,6 +227,9 @@ pub enum Refusal {
     #[n(2)]
     #[error("the message has no recipient")]
     NoRecipients,
+    #[n(3)]
+    #[error("the task has moved as often as it may")]
+    MovedEnough,
     #[n(16)]
     #[error("the group holds other messages; a backup is restored into an empty cluster")]
     NotEmpty,

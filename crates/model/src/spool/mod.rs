@@ -4,18 +4,23 @@ mod apply;
 mod command;
 mod import;
 pub mod query;
+mod refile;
 mod report;
 mod rows;
 mod state;
 
 pub use apply::{Applied, Effect, apply};
 pub use command::{
-    Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refusal, Report, Response, Verdict,
+    Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,
+    Verdict,
 };
 pub use import::{Import, ImportRow, ImportStep, ImportedMessage};
+pub use refile::MOVES_MAX;
 pub use rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 
 #[cfg(test)]
 mod import_tests;
+#[cfg(test)]
+mod refile_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -56,6 +56,24 @@ pub struct TaskRow {
     pub last_reply: Option<Reply>,
     #[n(7)]
     pub delay_notified: bool,
+    /// What it is filed under; none if that is its domain.
+    #[n(8)]
+    pub site: Option<String>,
+    /// How often it was filed anew.
+    #[n(9)]
+    #[cbor(default)]
+    pub moves: u32,
+}
+
+impl TaskRow {
+    pub fn site(&self) -> &str {
+        self.site.as_deref().unwrap_or(self.domain.as_str())
+    }
+
+    /// Of a message with this envelope.
+    pub fn queue(&self, envelope: &Envelope) -> Queue {
+        Queue::of_task(envelope, &self.domain, self.site.as_deref(), self.slot)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -74,17 +92,23 @@ pub struct QueueRow {
     #[n(5)]
     #[cbor(default)]
     pub priority: Priority,
+    /// None: the domain.
+    #[n(6)]
+    pub site: Option<String>,
 }
 
 impl QueueRow {
+    pub fn site(&self) -> &str {
+        self.site.as_deref().unwrap_or(self.domain.as_str())
+    }
+
     /// What operators' words about mail are compared with. A site that a provider has is called as the provider is.
     pub fn facts(&self) -> TaskFacts<'_> {
-        let site = self.domain.as_str();
         TaskFacts {
             tenant: &self.tenant,
             domain: self.domain.as_str(),
-            site,
-            provider: Some(site),
+            site: self.site(),
+            provider: Some(self.site()),
             pool: &self.pool,
             campaign: None,
         }
@@ -93,6 +117,7 @@ impl QueueRow {
     pub fn queue(&self) -> Queue {
         Queue::of(
             &self.domain,
+            self.site.as_deref(),
             &self.tenant,
             &self.pool,
             self.priority,

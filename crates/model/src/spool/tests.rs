@@ -13,9 +13,9 @@ use crate::rows::MemoryRows;
 use crate::{
     Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, NodeId, Notify, Recipient, Reply,
 };
-use crate::{Priority, Queue, SessionId, Slot, TaskId, UnixMs};
+use crate::{Priority, SessionId, Slot, TaskId, UnixMs};
 
-const OWNER: SessionId = SessionId(1);
+pub(super) const OWNER: SessionId = SessionId(1);
 
 pub(crate) fn envelope() -> Envelope {
     Envelope {
@@ -53,7 +53,7 @@ pub(super) fn accept(n: u64, recipients: usize) -> Accept {
             crc32c: 0,
             acks: vec![NodeId(1)],
         },
-        tasks: NewTask::plan(all, 2, |domain| Slot::of(domain.as_str(), 0)),
+        tasks: NewTask::plan(all, 2, &BTreeMap::new(), |site| Slot::of(site, 0)),
         about: None,
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn report(
         epoch: Epoch(1),
         facts: AttemptFacts {
             number: row.attempts + 1,
-            queue: Queue::of_task(&envelope(), &row.domain, row.slot).id,
+            queue: row.queue(&envelope()).id,
             domain: row.domain.clone(),
             site: String::new(),
             source: None,

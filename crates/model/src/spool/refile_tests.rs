@@ -1,0 +1,216 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::tests::{OWNER, accept, open_all, report};
+use super::*;
+use crate::dispense::Dispenser;
+use crate::rows::{MemoryRows, ReadRows};
+use crate::{Epoch, QueueId, SessionId, Slot, TaskId, UnixMs};
+
+const SITES: [Option<&str>; 4] = [None, Some("provider"), Some("(a|b).hosts.test"), Some("x")];
+
+fn refile(rows: &MemoryRows, task: TaskId, session: SessionId, site: usize) -> Option<Refile> {
+    let row = query::task(rows, task)?;
+    let site = SITES[site].map(str::to_owned);
+    Some(Refile {
+        task,
+        session,
+        epoch: Epoch(1),
+        slot: Slot::of(site.as_deref().unwrap_or(row.domain.as_str()), 0),
+        site,
+        moves: row.moves,
+    })
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Accept(u64, usize),
+    Refile {
+        site: usize,
+        is_owner: bool,
+        times: usize,
+        /// Whether the sender is told, after which the task is anybody's.
+        is_told: bool,
+    },
+    Defer,
+    GiveBack,
+    NewLeader,
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let refile = (
+        0..SITES.len(),
+        prop::bool::weighted(0.8),
+        1..3usize,
+        any::<bool>(),
+    );
+    prop_oneof![
+        (0..6u64, 1..8usize).prop_map(|(n, recipients)| Step::Accept(n, recipients)),
+        refile.prop_map(|(site, is_owner, times, is_told)| Step::Refile {
+            site,
+            is_owner,
+            times,
+            is_told
+        }),
+        Just(Step::Defer),
+        Just(Step::GiveBack),
+        Just(Step::NewLeader),
+        (0..3000u64).prop_map(Step::Wait),
+    ]
+}
+
+/// The queues in whose order of due times each task stands.
+fn places(rows: &MemoryRows) -> BTreeMap<TaskId, Vec<(QueueId, UnixMs)>> {
+    let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    ReadRows::scan(rows, b"d", &[], &mut |row_key, _| {
+        let queue = QueueId(u64::from_be_bytes(row_key[1..9].try_into().unwrap()));
+        let (due, task) = key::read_due(row_key).unwrap();
+        places.entry(task).or_default().push((queue, due));
+        true
+    });
+    places
+}
+
+fn check(rows: &MemoryRows) -> Result<(), TestCaseError> {
+    let places = places(rows);
+    let mut counts: BTreeMap<QueueId, u64> = BTreeMap::new();
+    for (task, found) in &places {
+        let row = query::task(rows, *task).unwrap();
+        let message = query::message(rows, task.message).unwrap();
+        let queue = row.queue(&message.envelope);
+        prop_assert_eq!(found, &[(queue.id, row.due)], "{} is in one queue", task);
+        prop_assert!(row.moves <= MOVES_MAX);
+        *counts.entry(queue.id).or_default() += 1;
+    }
+    let queues = query::queues(rows, None, 1000);
+    for (id, row) in &queues {
+        prop_assert_eq!(row.queue().id, *id);
+    }
+    let told: BTreeMap<QueueId, u64> = queues.iter().map(|(id, row)| (*id, row.tasks)).collect();
+    prop_assert_eq!(counts, told);
+    prop_assert_eq!(query::state(rows).open_tasks, places.len() as u64);
+    Ok(())
+}
+
+fn all(dispenser: &mut Dispenser, rows: &MemoryRows, now: UnixMs) -> BTreeSet<TaskId> {
+    let mut found = BTreeSet::new();
+    loop {
+        let taken = dispenser.take(rows, now, OWNER, |_| true, 1000);
+        if taken.is_empty() {
+            return found;
+        }
+        found.extend(taken);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_task_is_in_exactly_one_queue_wherever_it_is_filed(steps in prop::collection::vec(step(), 0..60)) {
+        let mut rows = MemoryRows::default();
+        let mut dispenser = Dispenser::default();
+        let mut now = UnixMs(1);
+        let mut held: Vec<TaskId> = Vec::new();
+        open_all(&mut rows);
+        for step in steps {
+            let mut commands = Vec::new();
+            let mut back = None;
+            let of_ours = |task: Option<TaskId>| task.into_iter();
+            match step {
+                Step::Accept(n, recipients) => commands.push(Command::Accept(Box::new(accept(n, recipients)))),
+                Step::Wait(ms) => now = UnixMs(now.0 + ms),
+                Step::NewLeader => {
+                    dispenser = Dispenser::load(&rows, BTreeSet::from([OWNER]));
+                    let held = held.iter().map(|task| (*task, query::task(&rows, *task).unwrap().attempts));
+                    dispenser.session_back(&rows, OWNER, &held.collect(), |_| true);
+                }
+                Step::GiveBack => back = held.pop(),
+                Step::Defer => for task in of_ours(held.pop()) {
+                    let report = report(&rows, task, OWNER, &[Verdict::Deferred]);
+                    commands.extend(report.map(|report| Command::Report(Box::new(report))));
+                },
+                Step::Refile { site, is_owner, times, is_told } => {
+                    let taken = dispenser.take(&rows, now, OWNER, |_| true, 2);
+                    prop_assert!(taken.iter().all(|task| !held.contains(task)));
+                    held.extend(taken);
+                    for task in of_ours(held.last().copied()) {
+                        let session = if is_owner { OWNER } else { SessionId(2) };
+                        let refile = refile(&rows, task, session, site).unwrap();
+                        let command = Command::Refile(Box::new(refile));
+                        commands.extend(std::iter::repeat_n(command, times));
+                        if is_told {
+                            held.pop();
+                            back = Some(task);
+                        }
+                    }
+                }
+            }
+            for command in commands {
+                let before = rows.clone();
+                let applied = apply(&mut rows, now, &command);
+                if matches!(applied.response, Response::Refused(_)) {
+                    prop_assert!(applied.effects.is_empty());
+                    prop_assert_eq!(places(&before), places(&rows));
+                }
+                applied.effects.iter().for_each(|effect| dispenser.on_effect(effect));
+                check(&rows)?;
+            }
+            prop_assert_eq!(dispenser.in_flight(), held.len() + usize::from(back.is_some()));
+            if let Some(task) = back {
+                dispenser.give_back(OWNER, task);
+            }
+        }
+        // What is out stays out, and nothing else is stuck.
+        let later = UnixMs(now.0 + 1_000_000);
+        let held: BTreeSet<TaskId> = held.into_iter().collect();
+        let waiting = all(&mut dispenser, &rows, later);
+        prop_assert!(waiting.is_disjoint(&held));
+        prop_assert_eq!((waiting.len() + held.len()) as u64, query::state(&rows).open_tasks);
+        let mut fresh = Dispenser::load(&rows, BTreeSet::new());
+        prop_assert_eq!(all(&mut fresh, &rows, later), &waiting | &held);
+    }
+}
+
+#[test]
+fn only_the_holder_of_the_slot_moves_a_task_and_not_for_ever() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let message = accept(1, 1);
+    let task = TaskId {
+        message: message.id,
+        number: 0,
+    };
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let before = query::task(&rows, task).unwrap();
+    let apply_it = |refile: &Refile, rows: &mut MemoryRows| {
+        apply(rows, UnixMs(9), &Command::Refile(Box::new(refile.clone())))
+    };
+    let stale = refile(&rows, task, SessionId(9), 1).unwrap();
+    let refused = Response::Refused(Refusal::StaleEpoch);
+    assert_eq!(apply_it(&stale, &mut rows).response, refused);
+
+    let first = refile(&rows, task, OWNER, 1).unwrap();
+    assert_eq!(apply_it(&first, &mut rows).response, Response::Done);
+    let second = refile(&rows, task, OWNER, 2).unwrap();
+    assert_eq!(apply_it(&second, &mut rows).response, Response::Done);
+    let again = apply_it(&first, &mut rows);
+    assert_eq!(
+        (again.response, again.effects),
+        (Response::Done, Vec::new())
+    );
+    let row = query::task(&rows, task).unwrap();
+    assert_eq!(row.site(), "(a|b).hosts.test");
+    assert_eq!((row.attempts, row.due), (before.attempts, before.due));
+
+    let third = refile(&rows, task, OWNER, 0).unwrap();
+    assert_eq!(apply_it(&third, &mut rows).response, Response::Done);
+    let fourth = refile(&rows, task, OWNER, 1).unwrap();
+    let refused = Response::Refused(Refusal::MovedEnough);
+    assert_eq!(apply_it(&fourth, &mut rows).response, refused);
+    let delivered = report(&rows, task, OWNER, &[Verdict::Delivered]).unwrap();
+    apply(&mut rows, UnixMs(9), &Command::Report(Box::new(delivered)));
+    assert_eq!(query::queues(&rows, None, 10), []);
+    assert_eq!(apply_it(&fourth, &mut rows).response, Response::Done);
+}
