@@ -93,21 +93,14 @@ impl NoSession {
     }
 }
 
-/// Connects, greets, encrypts and logs in as policy says.
+/// Connects, greets, encrypts and logs in as policy says, but for `policy`, which may be weaker after a failure.
 pub async fn connect(
     hop: &Hop<'_>,
     tls: &TlsConnectors,
+    policy: TlsPolicy,
     host: &Host,
 ) -> Result<Connection, NoSession> {
-    let policy = hop.policy;
-    let connecting = Connecting { hop, tls, host };
-    match connecting.connect(policy.tls).await {
-        Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => {
-            tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
-            connecting.connect(TlsPolicy::Disable).await
-        }
-        result => result,
-    }
+    Connecting { hop, tls, host }.connect(policy).await
 }
 
 struct Connecting<'a> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_model::spool::Verdict;
+use skein_policy::Policy;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
@@ -115,7 +116,7 @@ impl Destination {
 
 /// What a connection finds when it looks for work.
 pub enum Work {
-    Job(Job, Token),
+    Job(Box<Job>, Token),
     /// A limit lets no message pass until then.
     Held(Instant),
     None,
@@ -123,12 +124,53 @@ pub enum Work {
 
 impl Destinations {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self {
+        let mut policy = context.policy.clone();
+        let destinations = Arc::new(Self {
             context,
             map: Mutex::default(),
             connections: TaskTracker::new(),
             made: AtomicU64::new(0),
-        })
+        });
+        let follow = Arc::downgrade(&destinations);
+        tokio::spawn(async move {
+            while policy.changed().await.is_ok() {
+                let Some(destinations) = follow.upgrade() else {
+                    return;
+                };
+                let now = policy.borrow_and_update().clone();
+                destinations.policy_changed(&now);
+            }
+        });
+        destinations
+    }
+
+    /// Limits may have been raised, and IPs suspended or changed.
+    fn policy_changed(self: &Arc<Self>, policy: &Policy) {
+        let destinations: Vec<_> = self.map.lock().values().cloned().collect();
+        for destination in destinations {
+            let source = destination.state.lock().source.clone();
+            let is_changed = source.0.is_some_and(|ip| {
+                let now = policy.ip(&ip.name);
+                now.is_none_or(|now| *now != ip)
+            });
+            if is_changed {
+                self.choose_again(&destination);
+            }
+            self.opens(&destination, Gate::Connection);
+            self.opens(&destination, Gate::Message);
+        }
+    }
+
+    /// What waits for an IP that cannot be used goes from another one, or waits.
+    pub fn choose_again(self: &Arc<Self>, destination: &Destination) {
+        let (route, jobs) = {
+            let mut state = destination.state.lock();
+            let jobs: Vec<Job> = state.waiting.drain().collect();
+            (state.route.clone(), jobs)
+        };
+        for job in jobs.into_iter().filter(|job| !job.is_stopped()) {
+            self.push(route.as_ref().clone(), job);
+        }
     }
 
     /// Chooses the IP that a task goes from, queues the task, and opens a connection if the present ones will not reach
@@ -281,7 +323,7 @@ impl Destinations {
                     // Two tasks that come before one connection has looked wake only one.
                     destination.work.notify_one();
                 }
-                Work::Job(job, token)
+                Work::Job(Box::new(job), token)
             }
             Err(closed) => {
                 self.hold(destination, &mut state, Gate::Message, &closed);

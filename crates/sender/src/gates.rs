@@ -163,6 +163,12 @@ impl Token {
         drop(self);
     }
 
+    /// Whether somebody waits for what this token holds.
+    pub fn is_wanted(&self) -> bool {
+        let state = self.gates.state.lock();
+        !state.waiting.is_empty() && self.ids.iter().any(|id| state.waiting.contains_key(id))
+    }
+
     /// It was not begun.
     pub fn cancel(mut self) {
         if let Some(permit) = self.permit.take() {

@@ -8,8 +8,8 @@ use skein_model::spool::Verdict;
 use skein_model::throttle::Want;
 use skein_smtp::client::TransactionOutcome;
 
-use crate::config::Timeouts;
-use crate::connect::{Cause, Hop, Host, SourceAddress, connect};
+use crate::config::{Timeouts, TlsPolicy};
+use crate::connect::{Cause, Hop, Host, NoSession, SourceAddress, connect};
 use crate::connection::{Connection, Content};
 use crate::deliver::Job;
 use crate::destination::{Destination, Destinations, NO_MORE, Work};
@@ -153,7 +153,10 @@ impl Destinations {
         while connection.transactions < transactions_max {
             let next = match first.take() {
                 Some(next) => Some(next),
-                None => self.next_job(destination, timeouts.idle).await,
+                None => {
+                    let seat = serving.token.as_ref();
+                    self.next_job(destination, timeouts.idle, seat).await
+                }
             };
             let Some((job, token)) = next else {
                 break;
@@ -189,7 +192,7 @@ impl Destinations {
                 break;
             }
             let connected = tokio::select! {
-                connected = connect(&serving.hop, &context.tls, host) => connected,
+                connected = self.connect(serving, host) => connected,
                 () = context.drain.cancelled() => continue,
             };
             match connected {
@@ -223,7 +226,26 @@ impl Destinations {
         Err(NoConnection::Hosts(Verdict::Deferred, last))
     }
 
-    /// The next host is another connection for the limits.
+    /// A host with which TLS fails is asked again, in the clear, if that is allowed.
+    async fn connect(
+        &self,
+        serving: &mut Serving<'_>,
+        host: &Host,
+    ) -> Result<Connection, NoSession> {
+        let tls = &self.context.tls;
+        let policy = serving.hop.policy;
+        let failure = match connect(&serving.hop, tls, policy.tls, host).await {
+            Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => failure,
+            result => return result,
+        };
+        if !self.may_connect(serving).await {
+            return Err(failure);
+        }
+        tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
+        connect(&serving.hop, tls, TlsPolicy::Disable, host).await
+    }
+
+    /// Each connection but the first takes tokens of its own.
     async fn may_connect(&self, serving: &mut Serving<'_>) -> bool {
         if std::mem::take(&mut serving.is_fresh) {
             return true;
@@ -257,12 +279,13 @@ impl Destinations {
         }
     }
 
-    /// The next task, or none when the connection has been idle for long, a limit holds it up for longer, or the sender
-    /// drains.
+    /// The next task, or none when the connection has been idle for long, a limit holds it up for longer, it has nothing
+    /// to do and others wait for its tokens, or the sender drains.
     async fn next_job(
         self: &Arc<Self>,
         destination: &Arc<Destination>,
         idle: Duration,
+        seat: Option<&Token>,
     ) -> Option<(Job, Token)> {
         let drain = &self.context.drain;
         let mut has_idled = false;
@@ -276,9 +299,9 @@ impl Destinations {
                     drop(job);
                     return None;
                 }
-                Work::Job(job, token) => return Some((job, token)),
+                Work::Job(job, token) => return Some((*job, token)),
                 Work::Held(until) => until > Instant::now() + idle,
-                Work::None => false,
+                Work::None => seat.is_some_and(Token::is_wanted),
             };
             let is_over = has_idled || is_for_long;
             if !is_over {
@@ -391,17 +414,6 @@ impl Destinations {
                 ..Attempt::default()
             };
             self.context.settle_all(job, attempt, verdict, reply);
-        }
-    }
-    /// What waits for an IP that cannot be used goes from another one, or waits.
-    fn choose_again(self: &Arc<Self>, destination: &Destination) {
-        let (route, jobs) = {
-            let mut state = destination.state.lock();
-            let jobs: Vec<Job> = state.waiting.drain().collect();
-            (state.route.clone(), jobs)
-        };
-        for job in jobs.into_iter().filter(|job| !job.is_stopped()) {
-            self.push(route.as_ref().clone(), job);
         }
     }
 }

@@ -141,6 +141,55 @@ async fn a_provider_gets_no_more_connections_than_it_wants() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ips_take_turns_at_a_site_that_takes_one_connection_in_all() {
+    let mut world = World::new().await;
+    let sink = world.sink(3, "there.test").await;
+    world.start("", "").await;
+    let figures = "total: {connections: 1}\nmessages_per_connection: 5";
+    let members = pool("{ip: a1}, {ip: a2}");
+    let policy = format!("{IPS}{members}{}", provider(figures));
+    apply(&world, &sink, &policy, "a2.here.test").await;
+    let before = sink.connections();
+    send_many(&world, 40).await;
+    let records = taken(&sink, 40).await;
+    let counts = by_peer(&records);
+    assert_eq!((counts["127.0.0.1"], counts["127.0.0.2"]), (20, 20));
+    assert!(sink.connections() - before >= 8);
+    // No message of one connection lies between two of another.
+    let order: Vec<u64> = records.iter().map(|record| record.connection).collect();
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_raised_and_an_ip_that_is_suspended_change_what_waits() {
+    let mut world = World::new().await;
+    let sink = world.sink(3, "there.test").await;
+    world.start("", "").await;
+    let low = provider("per_ip: {message_rate: 10/h}");
+    let policy = format!("{IPS}{}{low}", pool("{ip: a1}"));
+    apply(&world, &sink, &policy, "a1.here.test").await;
+    send_many(&world, 30).await;
+    wait_for("what the limit lets pass", || {
+        (accepted(&sink).len() >= 9).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(accepted(&sink).len(), 9, "one was sent before");
+    world.apply(&provider("per_ip: {message_rate: 15/h}")[4..]);
+    wait_for("five more", || (accepted(&sink).len() >= 14).then_some(())).await;
+    let suspended = IPS.replacen(
+        "ehlo: a1.here.test",
+        "ehlo: a1.here.test\nstate: suspended",
+        1,
+    );
+    let high = provider("per_ip: {message_rate: 1000/h}");
+    world.apply(&format!("{suspended}{}{high}", pool("{ip: a1}, {ip: a2}")));
+    let records = taken(&sink, 30).await;
+    let counts = by_peer(&records);
+    assert_eq!(counts["127.0.0.1"], 14, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rate_of_messages_is_kept_and_used() {
     let mut world = World::new().await;
     let sink = world.sink(3, "there.test").await;
