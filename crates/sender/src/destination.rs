@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_model::spool::Verdict;
-use skein_policy::Policy;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::deliver::{Context, Job};
-use crate::gates::{Closed, Token, Waiter};
-use crate::metrics::Waits;
+use crate::gates::Token;
+use crate::hold::{Gate, Hold};
 use crate::outcome::Attempt;
 use crate::route::Route;
 use crate::sources::Source;
@@ -36,7 +34,7 @@ pub struct Destinations {
 /// What goes from one IP to one site in one manner.
 pub struct Destination {
     key: String,
-    number: u64,
+    pub number: u64,
     pub state: Mutex<State>,
     pub work: Notify,
 }
@@ -59,28 +57,8 @@ pub struct State {
     closed: bool,
 }
 
-/// What a limit may hold up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    Connection,
-    Message,
-}
-
-/// A wait for a limit, which ends by itself.
-pub struct Hold {
-    pub until: Instant,
-    timer: AbortHandle,
-    _waits: Waits,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.timer.abort();
-    }
-}
-
 impl State {
-    fn hold(&mut self, gate: Gate) -> &mut Option<Hold> {
+    pub fn hold(&mut self, gate: Gate) -> &mut Option<Hold> {
         match gate {
             Gate::Connection => &mut self.connection_hold,
             Gate::Message => &mut self.message_hold,
@@ -142,23 +120,6 @@ impl Destinations {
             }
         });
         destinations
-    }
-
-    /// Limits may have been raised, and IPs suspended or changed.
-    fn policy_changed(self: &Arc<Self>, policy: &Policy) {
-        let destinations: Vec<_> = self.map.lock().values().cloned().collect();
-        for destination in destinations {
-            let source = destination.state.lock().source.clone();
-            let is_changed = source.0.is_some_and(|ip| {
-                let now = policy.ip(&ip.name);
-                now.is_none_or(|now| *now != ip)
-            });
-            if is_changed {
-                self.choose_again(&destination);
-            }
-            self.opens(&destination, Gate::Connection);
-            self.opens(&destination, Gate::Message);
-        }
     }
 
     /// What waits for an IP that cannot be used goes from another one, or waits.
@@ -237,7 +198,7 @@ impl Destinations {
 
     /// Opens one connection if the tasks that wait call for it and every limit allows it. The limits of pools and tenants
     /// are those of the task that comes next.
-    fn open_if_needed(self: &Arc<Self>, destination: &Arc<Destination>) -> bool {
+    pub fn open_if_needed(self: &Arc<Self>, destination: &Arc<Destination>) -> bool {
         let (terms, token) = {
             let mut state = destination.state.lock();
             if !self.needs_connection(&state) {
@@ -290,7 +251,7 @@ impl Destinations {
         self.open_if_needed(destination);
     }
 
-    fn close_if_unused(&self, destination: &Destination) {
+    pub fn close_if_unused(&self, destination: &Destination) {
         let mut map = self.map.lock();
         let mut state = destination.state.lock();
         if state.is_unused() && !state.closed {
@@ -333,75 +294,13 @@ impl Destinations {
         }
     }
 
-    /// Nothing is tried again before a limit opens or a token of it comes back.
-    fn hold(
-        self: &Arc<Self>,
-        destination: &Arc<Destination>,
-        state: &mut State,
-        gate: Gate,
-        closed: &Closed,
-    ) {
-        let until = closed.until;
-        let (destinations, held) = (Arc::downgrade(self), Arc::downgrade(destination));
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep_until(until.into()).await;
-            if let (Some(destinations), Some(destination)) =
-                (destinations.upgrade(), held.upgrade())
-            {
-                destinations.opens(&destination, gate);
-            }
-        });
-        *state.hold(gate) = Some(Hold {
-            until,
-            timer: timer.abort_handle(),
-            _waits: self.context.metrics.waits(closed.scope),
-        });
-    }
-
-    /// It is time to try again.
-    fn opens(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) {
-        destination.state.lock().hold(gate).take();
-        destination.work.notify_one();
-        while self.open_if_needed(destination) {}
-        self.close_if_unused(destination);
-    }
-
-    fn waiter(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> Waiter {
-        let number = destination.number;
-        let (destinations, waiting) = (Arc::downgrade(self), Arc::downgrade(destination));
-        let wake = move || match (destinations.upgrade(), waiting.upgrade()) {
-            (Some(destinations), Some(destination)) => destinations.woken(&destination, gate),
-            _ => false,
-        };
-        Waiter {
-            number,
-            wake: Box::new(wake),
-        }
-    }
-
-    /// A token came back that this destination waits for. Tells whether it is of use.
-    fn woken(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> bool {
-        {
-            let mut state = destination.state.lock();
-            state.hold(gate).take();
-            if state.waiting.is_empty() {
-                return false;
-            }
-        }
-        match gate {
-            Gate::Connection => self.open_if_needed(destination),
-            Gate::Message => {
-                destination.work.notify_one();
-                self.open_if_needed(destination);
-                true
-            }
-        }
+    pub fn all(&self) -> Vec<Arc<Destination>> {
+        self.map.lock().values().cloned().collect()
     }
 
     /// Gives tasks back that wait for a connection and are not to be sent from here.
     pub fn return_stopped(&self) {
-        let destinations: Vec<_> = self.map.lock().values().cloned().collect();
-        for destination in destinations {
+        for destination in self.all() {
             let mut state = destination.state.lock();
             state.waiting.retain(|job| !job.is_stopped());
             drop(state);

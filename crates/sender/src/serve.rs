@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use skein_model::Reply;
 use skein_model::spool::Verdict;
-use skein_model::throttle::Want;
 use skein_smtp::client::TransactionOutcome;
 
-use crate::config::{Timeouts, TlsPolicy};
-use crate::connect::{Cause, Hop, Host, NoSession, SourceAddress, connect};
+use crate::config::Timeouts;
+use crate::connect::{Hop, SourceAddress};
 use crate::connection::{Connection, Content};
 use crate::deliver::Job;
 use crate::destination::{Destination, Destinations, NO_MORE, Work};
 use crate::gates::Token;
+use crate::open::{NoConnection, Serving};
 use crate::outcome::{self, Attempt, verdicts};
 use crate::route::Route;
 use crate::terms::Terms;
@@ -33,25 +33,6 @@ enum After {
     Close,
     /// The host does not take this message, and another host of the destination may.
     Elsewhere(Box<Unsettled>),
-}
-
-/// Why there is no connection.
-enum NoConnection {
-    /// What the hosts said, and what it means for tasks.
-    Hosts(Verdict, Reply),
-    /// The source address cannot be bound.
-    Source,
-}
-
-/// What one connection and those that follow it have in common.
-struct Serving<'a> {
-    route: &'a Route,
-    terms: &'a Terms,
-    hop: Hop<'a>,
-    /// The tokens of the connection.
-    token: Option<Token>,
-    /// The token was taken for a connection that is not tried yet.
-    is_fresh: bool,
 }
 
 impl Destinations {
@@ -117,7 +98,7 @@ impl Destinations {
                 Some(_) => {
                     let job = &unsettled.job;
                     let wants = &serving.terms.message;
-                    self.take_within(wants, job.claim.gone_since, timeouts.idle)
+                    self.take_within(wants, job.claim.gone_since, timeouts.idle, &job.claim.stop)
                         .await
                 }
                 None => None,
@@ -175,108 +156,6 @@ impl Destinations {
         }
         connection.quit().await;
         unsettled
-    }
-
-    /// A connection to the next of the hosts that gives one, else what the last one said.
-    async fn open<'a>(
-        &self,
-        serving: &mut Serving<'_>,
-        hosts: &mut (impl Iterator<Item = &'a Host> + Send),
-    ) -> Result<Connection, NoConnection> {
-        let context = &self.context;
-        let mut last = Reply::ours((4, 4, 1), "the destination has no address");
-        let mut lacks_tls = serving.route.requires_tls;
-        for host in hosts {
-            if context.drain.is_cancelled() || !self.may_connect(serving).await {
-                lacks_tls = false;
-                break;
-            }
-            let connected = tokio::select! {
-                connected = self.connect(serving, host) => connected,
-                () = context.drain.cancelled() => continue,
-            };
-            match connected {
-                Ok(connection) => {
-                    if let Some(token) = &mut serving.token {
-                        token.opened();
-                    }
-                    if let SourceAddress::Pool(address) = serving.hop.from {
-                        context.sources.works(address);
-                    }
-                    return Ok(connection);
-                }
-                Err(failure) => {
-                    if let (Cause::Source, SourceAddress::Pool(address)) =
-                        (failure.cause, serving.hop.from)
-                    {
-                        tracing::warn!(reply = %failure.reply, "a source IP rests");
-                        context.sources.failed(address);
-                        return Err(NoConnection::Source);
-                    }
-                    lacks_tls &= failure.cause != Cause::Host;
-                    last = failure.reply;
-                }
-            }
-        }
-        if lacks_tls {
-            // RFC 8689 4.2.1: no host of the destination fulfils what the sender asked for.
-            let reply = Reply::ours((5, 7, 10), last.text);
-            return Err(NoConnection::Hosts(Verdict::Failed, reply));
-        }
-        Err(NoConnection::Hosts(Verdict::Deferred, last))
-    }
-
-    /// A host with which TLS fails is asked again, in the clear, if that is allowed.
-    async fn connect(
-        &self,
-        serving: &mut Serving<'_>,
-        host: &Host,
-    ) -> Result<Connection, NoSession> {
-        let tls = &self.context.tls;
-        let policy = serving.hop.policy;
-        let failure = match connect(&serving.hop, tls, policy.tls, host).await {
-            Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => failure,
-            result => return result,
-        };
-        if !self.may_connect(serving).await {
-            return Err(failure);
-        }
-        tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
-        connect(&serving.hop, tls, TlsPolicy::Disable, host).await
-    }
-
-    /// Each connection but the first takes tokens of its own.
-    async fn may_connect(&self, serving: &mut Serving<'_>) -> bool {
-        if std::mem::take(&mut serving.is_fresh) {
-            return true;
-        }
-        serving.token = None;
-        let within = serving.hop.timeouts.idle;
-        serving.token = self.take_within(&serving.terms.connect, None, within).await;
-        serving.token.is_some()
-    }
-
-    /// Tokens that are free soon.
-    async fn take_within(
-        &self,
-        wants: &[Want],
-        gone_since: Option<Instant>,
-        within: Duration,
-    ) -> Option<Token> {
-        let deadline = Instant::now() + within;
-        loop {
-            let closed = match self.context.gates.take(wants, gone_since, || None) {
-                Ok(token) => return Some(token),
-                Err(closed) => closed,
-            };
-            if closed.until > deadline {
-                return None;
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(closed.until.into()) => {}
-                () = self.context.drain.cancelled() => return None,
-            }
-        }
     }
 
     /// The next task, or none when the connection has been idle for long, a limit holds it up for longer, it has nothing

@@ -261,3 +261,21 @@ async fn mail_waits_until_its_pool_has_an_ip_that_can_be_used() {
     let text = delivered.to_string();
     assert!(text.contains("127.0.0.2"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_counts_what_the_one_before_it_may_have_sent() {
+    let mut world = World::new().await;
+    let sink = world.sink(3, "there.test").await;
+    world.start("", "").await;
+    let figures = "per_ip: {message_rate: 5/8s}";
+    let policy = format!("{IPS}{}{}", pool("{ip: a1}"), provider(figures));
+    apply(&world, &sink, &policy, "a1.here.test").await;
+    send_many(&world, 4).await;
+    taken(&sink, 4).await;
+    world.node = None;
+    world.start("", "").await;
+    send_many(&world, 5).await;
+    let records = taken(&sink, 9).await;
+    let times: Vec<u64> = records.iter().map(|record| record.at_ms).collect();
+    assert!(most_within(times.clone(), 8000) <= 5, "{times:?}");
+}

@@ -1,0 +1,114 @@
+//! Destinations that wait for a limit: until when, and who wakes them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use skein_policy::Policy;
+use tokio::task::AbortHandle;
+
+use crate::destination::{Destination, Destinations, State};
+use crate::gates::{Closed, Waiter};
+use crate::metrics::Waits;
+
+/// What a limit may hold up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Connection,
+    Message,
+}
+
+/// A wait for a limit, which ends by itself.
+pub struct Hold {
+    pub until: Instant,
+    timer: AbortHandle,
+    _waits: Waits,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
+}
+
+impl Destinations {
+    /// Limits may have been raised, and IPs suspended or changed.
+    pub fn policy_changed(self: &Arc<Self>, policy: &Policy) {
+        for destination in self.all() {
+            let source = destination.state.lock().source.clone();
+            let is_changed = source.0.is_some_and(|ip| {
+                let now = policy.ip(&ip.name);
+                now.is_none_or(|now| *now != ip)
+            });
+            if is_changed {
+                self.choose_again(&destination);
+            }
+            self.opens(&destination, Gate::Connection);
+            self.opens(&destination, Gate::Message);
+        }
+    }
+
+    /// Nothing is tried again before a limit opens or a token of it comes back.
+    pub fn hold(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        state: &mut State,
+        gate: Gate,
+        closed: &Closed,
+    ) {
+        let until = closed.until;
+        let (destinations, held) = (Arc::downgrade(self), Arc::downgrade(destination));
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(until.into()).await;
+            if let (Some(destinations), Some(destination)) =
+                (destinations.upgrade(), held.upgrade())
+            {
+                destinations.opens(&destination, gate);
+            }
+        });
+        *state.hold(gate) = Some(Hold {
+            until,
+            timer: timer.abort_handle(),
+            _waits: self.context.metrics.waits(closed.scope),
+        });
+    }
+
+    /// It is time to try again.
+    fn opens(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) {
+        destination.state.lock().hold(gate).take();
+        destination.work.notify_one();
+        while self.open_if_needed(destination) {}
+        self.close_if_unused(destination);
+    }
+
+    pub fn waiter(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> Waiter {
+        let number = destination.number;
+        let (destinations, waiting) = (Arc::downgrade(self), Arc::downgrade(destination));
+        let wake = move || match (destinations.upgrade(), waiting.upgrade()) {
+            (Some(destinations), Some(destination)) => destinations.woken(&destination, gate),
+            _ => false,
+        };
+        Waiter {
+            number,
+            wake: Box::new(wake),
+        }
+    }
+
+    /// A token came back that this destination waits for. Tells whether it is of use.
+    fn woken(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> bool {
+        {
+            let mut state = destination.state.lock();
+            state.hold(gate).take();
+            if state.waiting.is_empty() {
+                return false;
+            }
+        }
+        match gate {
+            Gate::Connection => self.open_if_needed(destination),
+            Gate::Message => {
+                destination.work.notify_one();
+                self.open_if_needed(destination);
+                true
+            }
+        }
+    }
+}
