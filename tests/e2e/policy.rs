@@ -1,6 +1,7 @@
 //! Policy as operators apply it.
 
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use skein_testkit::dns::FakeDns;
 use skein_tests::{Bench, Extra};
@@ -123,5 +124,39 @@ async fn limits_are_explained_with_the_rules_that_they_come_from() {
         String::from_utf8(refused.stderr)
             .unwrap()
             .contains("there is no \"a9\"")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ip_is_shown_where_its_address_is_and_missed_where_it_is_not() {
+    let bench = Bench::new().await.unwrap();
+    let _node = bench.start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ips.yaml");
+    let lost = "---\nkind: ip\nname: lost\nbind: 192.0.2.77\nehlo: lost.example.test\n";
+    std::fs::write(&file, format!("{IPS}{lost}")).unwrap();
+    skeinctl(&bench, &["apply", "-f", file.to_str().unwrap()]);
+    let is_placed = |list: &str| {
+        let row = |name: &str| {
+            list.lines()
+                .find(|line| line.trim_start().starts_with(name))
+        };
+        let has = |name: &str, state: &str| row(name).is_some_and(|row| row.contains(state));
+        has("a1 ", " active ") && has("a2 ", " active ") && has("lost ", " unplaced ")
+    };
+    let mut list = String::new();
+    for _ in 0..100 {
+        list = skeinctl(&bench, &["ip", "list"]);
+        if is_placed(&list) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(is_placed(&list), "{list}");
+    let found = try_skeinctl(&bench, &["doctor"]);
+    let says = String::from_utf8(found.stdout).unwrap();
+    assert!(
+        !found.status.success() && says.contains("ip lost"),
+        "{says}"
     );
 }

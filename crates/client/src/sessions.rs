@@ -185,9 +185,14 @@ impl KeptSession {
 
     /// No connection of these IPs is left here: others may have them.
     pub fn release_ips(&self, ips: impl IntoIterator<Item = (String, u64)>) {
-        let ips = ips.into_iter().map(|(name, epoch)| HeldIp { name, epoch });
-        self.tell.released_ips.lock().extend(ips);
-        self.tell.hurry.notify_one();
+        let ips: Vec<HeldIp> = ips
+            .into_iter()
+            .map(|(name, epoch)| HeldIp { name, epoch })
+            .collect();
+        if !ips.is_empty() {
+            self.tell.released_ips.lock().extend(ips);
+            self.tell.hurry.notify_one();
+        }
     }
 
     /// All slots are to leave, for good.

@@ -1,5 +1,6 @@
 //! SMTP out. A sender holds nothing that it cannot lose: tasks come from the control plane, results go back to it.
 
+mod addresses;
 mod auth;
 mod config;
 mod connect;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::addresses;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job, now};
 use crate::destination::Destinations;
@@ -127,6 +128,8 @@ impl Sender {
         let follow = slots.clone();
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
         let follow = tokio::spawn(follow);
+        let addresses = addresses::tell(self.context.policy.clone(), session.clone());
+        let addresses = tokio::spawn(addresses);
         let mut reporters = BTreeMap::new();
         let mut works = JoinSet::new();
         let mut cluster = self.spools.cluster().clone();
@@ -161,6 +164,7 @@ impl Sender {
         self.working.store(false, Ordering::Release);
         self.drain(&destinations, &session).await;
         follow.abort();
+        addresses.abort();
     }
 
     /// The window is for all groups together; each gets all of it while there is one.

@@ -191,7 +191,7 @@ fn rest(before: Option<Resting>, now: Instant) -> Resting {
 }
 
 /// Whether a socket can have the address, which is what it is wanted for.
-fn is_present(address: IpAddr) -> bool {
+pub fn is_present(address: IpAddr) -> bool {
     let socket = match address.is_ipv4() {
         true => TcpSocket::new_v4(),
         false => TcpSocket::new_v6(),
