@@ -93,6 +93,8 @@ impl Keeper {
         let lasts = DurationMs(reply.lease_ms);
         self.lease.set(lease::Lease::granted(sent_at, lasts));
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
+        // Before any task comes, whatever its version is.
+        self.read_policy(u64::MAX).await;
         self.change(|told| {
             told.id = Some(id);
             told.slots = kept;

@@ -12,7 +12,7 @@ use skein_client::{Cluster, KeptSession, Lease, Sessions, Spool, Spools, Work};
 use skein_dns::Resolver;
 use skein_model::spool::Verdict;
 use skein_model::{GroupId, Reply};
-use skein_policy::Policy;
+use skein_policy::{BUILT_IN_NAME, Policy};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ use crate::tls::TlsConnectors;
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
 const DRAIN: Duration = Duration::from_secs(120);
+/// The largest policy takes less to read, on a busy machine. One that this version cannot read must not stop the mail.
+const UNDERSTAND_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks whether the session lives, for the readiness of the node.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -130,6 +132,10 @@ impl Sender {
         let follow = tokio::spawn(follow);
         let addresses = addresses::tell(self.context.policy.clone(), session.clone());
         let addresses = tokio::spawn(addresses);
+        tokio::select! {
+            () = self.policy_known(&session) => {}
+            () = shutdown.cancelled() => {}
+        }
         let mut reporters = BTreeMap::new();
         let mut works = JoinSet::new();
         let mut cluster = self.spools.cluster().clone();
@@ -167,6 +173,25 @@ impl Sender {
         addresses.abort();
     }
 
+    /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past
+    /// the limits.
+    async fn policy_known(&self, session: &KeptSession) {
+        let mut session = session.session.clone();
+        if session.wait_for(|now| now.id.is_some()).await.is_err() {
+            return;
+        }
+        let texts = self.spools.cluster().policy();
+        let resources = texts.borrow().resources.len();
+        let mut policy = self.context.policy.clone();
+        let known = policy.wait_for(|policy| own_resources(policy) == resources);
+        if tokio::time::timeout(UNDERSTAND_WITHIN, known)
+            .await
+            .is_err()
+        {
+            tracing::error!("the policy is not understood here; going on with what is");
+        }
+    }
+
     /// The window is for all groups together; each gets all of it while there is one.
     fn window(&self) -> u32 {
         let groups = u32::try_from(spool_groups(self.spools.cluster()).len()).unwrap_or(1);
@@ -192,6 +217,14 @@ impl Sender {
             tracing::warn!(%error, "the session could not be closed");
         }
     }
+}
+
+/// Resources that are not built in.
+fn own_resources(policy: &Policy) -> usize {
+    let places = policy.resources().map(|(_, _, place)| place);
+    places
+        .filter(|place| &*place.source != BUILT_IN_NAME)
+        .count()
 }
 
 fn spool_groups(cluster: &Cluster) -> Vec<GroupId> {
