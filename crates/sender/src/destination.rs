@@ -210,7 +210,8 @@ impl Destinations {
             let terms = self.terms(&state.route, &state.source, job);
             let waiter = || Some(self.waiter(destination, Gate::Connection));
             let gates = &self.context.gates;
-            match gates.take(&terms.connect, job.claim.gone_since, waiter) {
+            let gone_since = job.claim.gone_since.map(|time| gates.at(time));
+            match gates.take(&terms.connect.after(gone_since), waiter) {
                 Ok(token) => {
                     state.connections += 1;
                     state.ready += 1;
@@ -277,7 +278,8 @@ impl Destinations {
         let terms = self.terms(&state.route, &state.source, job);
         let waiter = || Some(self.waiter(destination, Gate::Message));
         let gates = &self.context.gates;
-        match gates.take(&terms.message, job.claim.gone_since, waiter) {
+        let gone_since = job.claim.gone_since.map(|time| gates.at(time));
+        match gates.take(&terms.message.after(gone_since), waiter) {
             Ok(token) => {
                 let job = state.waiting.pop().expect("the first one is there");
                 if !state.waiting.is_empty() {

@@ -61,29 +61,23 @@ impl LocalGates {
         })
     }
 
+    /// A time on the clock of the limits; never 0, which stands for never.
+    pub fn at(&self, time: Instant) -> DurationMs {
+        let since = time.saturating_duration_since(self.began);
+        DurationMs::from(since).max(DurationMs(1))
+    }
+
     /// Since the process began.
     pub fn now(&self) -> DurationMs {
         self.began.elapsed().into()
     }
 
-    /// Takes a token of each limit, or none. Until `gone_since` another sender may have used the limits of the site. Who waits for a limit that has no time of its own is woken when a token of it comes back.
+    /// Takes a token of each limit, or none. Who waits for a limit that has no time of its own is woken when a token of it comes back.
     pub fn take(
         self: &Arc<Self>,
         wants: &[Want],
-        gone_since: Option<Instant>,
         waiter: impl FnOnce() -> Option<Waiter>,
     ) -> Result<Token, Closed> {
-        let changed;
-        let wants = match gone_since {
-            None => wants,
-            Some(gone_since) => {
-                let gone_since = gone_since.saturating_duration_since(self.began);
-                // 0 stands for never.
-                let gone_since = DurationMs::from(gone_since).max(DurationMs(1));
-                changed = succeeded(wants, gone_since);
-                &changed
-            }
-        };
         let mut state = self.state.lock();
         let now = self.now();
         let held = match state.gates.try_take(now, wants) {
@@ -143,18 +137,6 @@ impl State {
         }
         next
     }
-}
-
-/// The wants of a sender that has them from another.
-fn succeeded(wants: &[Want], gone_since: DurationMs) -> Vec<Want> {
-    let succeeded = |want: &Want| match want.id.scope {
-        Scope::Site | Scope::SiteFromIp => Want {
-            gone_since,
-            ..want.clone()
-        },
-        _ => want.clone(),
-    };
-    wants.iter().map(succeeded).collect()
 }
 
 impl Token {

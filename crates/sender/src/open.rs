@@ -110,9 +110,9 @@ impl Destinations {
         }
         serving.token = None;
         let within = serving.hop.timeouts.idle;
-        let wants = &serving.terms.connect;
+        let wants = serving.terms.connect.after(None);
         let drain = &self.context.drain;
-        serving.token = self.take_within(wants, None, within, drain).await;
+        serving.token = self.take_within(&wants, within, drain).await;
         serving.token.is_some()
     }
 
@@ -120,13 +120,12 @@ impl Destinations {
     pub async fn take_within(
         &self,
         wants: &[Want],
-        gone_since: Option<Instant>,
         within: Duration,
         stop: &CancellationToken,
     ) -> Option<Token> {
         let deadline = Instant::now() + within;
         loop {
-            let closed = match self.context.gates.take(wants, gone_since, || None) {
+            let closed = match self.context.gates.take(wants, || None) {
                 Ok(token) => return Some(token),
                 Err(closed) => closed,
             };

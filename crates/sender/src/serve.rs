@@ -97,8 +97,9 @@ impl Destinations {
             let token = match &next {
                 Some(_) => {
                     let job = &unsettled.job;
-                    let wants = &serving.terms.message;
-                    self.take_within(wants, job.claim.gone_since, timeouts.idle, &job.claim.stop)
+                    let gone_since = job.claim.gone_since.map(|time| context.gates.at(time));
+                    let wants = serving.terms.message.after(gone_since);
+                    self.take_within(&wants, timeouts.idle, &job.claim.stop)
                         .await
                 }
                 None => None,

@@ -1,5 +1,6 @@
 //! What policy asks of a task on its way from an IP to a site.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use skein_model::throttle::{
     COUNT_MAX, Counted, Limit, LimitId, PER_MAX, PER_MIN, Rate, Scope, Want,
 };
 use skein_policy::{
-    EffectiveLimit, LimitValue, Policy, Provider, Scope as PolicyScope, Timeouts as Given, Tls,
+    BUILT_IN_NAME, DEFAULT_PROVIDER, EffectiveLimit, LimitValue, Policy, Provider,
+    Scope as PolicyScope, Timeouts as Given, Tls,
 };
 
 use crate::config::{Timeouts, TlsPolicy};
@@ -31,13 +33,40 @@ pub struct Way<'a> {
     pub is_named: bool,
 }
 
+/// Limits that are kept together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wants {
+    all: Vec<Want>,
+    /// Whether what another sender may have used counts, for each.
+    is_inherited: Vec<bool>,
+}
+
+impl Wants {
+    /// What a sender wants that has the site from another one, which may have used its limits until `gone_since`; none: it
+    /// has been nobody else's.
+    pub fn after(&self, gone_since: Option<DurationMs>) -> Cow<'_, [Want]> {
+        let Some(gone_since) = gone_since else {
+            return Cow::Borrowed(&self.all);
+        };
+        let wants = self.all.iter().zip(&self.is_inherited);
+        let wants = wants.map(|(want, is_inherited)| match is_inherited {
+            true => Want {
+                gone_since,
+                ..want.clone()
+            },
+            false => want.clone(),
+        });
+        Cow::Owned(wants.collect())
+    }
+}
+
 /// Limits and manners of one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// For a connection: how many are open, and how many are opened in a time.
-    pub connect: Vec<Want>,
+    pub connect: Wants,
     /// For a transaction.
-    pub message: Vec<Want>,
+    pub message: Wants,
     pub messages_per_connection: Option<u32>,
     pub tls: TlsPolicy,
     timeouts: Given,
@@ -56,8 +85,8 @@ impl Terms {
         let is_strange = named.is_some() || !way.is_named;
         let limits = policy.limits(way.pool, way.ip, Some(provider), way.tenant);
         let mut terms = Self {
-            connect: Vec::new(),
-            message: Vec::new(),
+            connect: Wants::default(),
+            message: Wants::default(),
             messages_per_connection: None,
             tls: TlsPolicy::Opportunistic,
             timeouts: Given::default(),
@@ -103,8 +132,9 @@ impl Terms {
             _ => &mut self.connect,
         };
         let is_alike = |want: &&Want| want.id.scope == scope && want.id.counts == counts;
-        let nth = wants.iter().filter(is_alike).count();
-        wants.push(Want {
+        let nth = wants.all.iter().filter(is_alike).count();
+        wants.is_inherited.push(is_inherited(limit));
+        wants.all.push(Want {
             id: LimitId {
                 scope,
                 key: key.into(),
@@ -143,6 +173,14 @@ impl Terms {
             ..own.as_ref().clone()
         })
     }
+}
+
+/// The limits of a site are one sender's after another's. The built-in figures of `default` are what is usual and not
+/// what a host is known to want: the mail of every site would stand still for a minute whenever slots change hands.
+fn is_inherited(limit: &EffectiveLimit) -> bool {
+    let origin = &limit.origin;
+    let is_usual = &*origin.name == DEFAULT_PROVIDER && &*origin.place.source == BUILT_IN_NAME;
+    matches!(limit.scope, PolicyScope::IpSite | PolicyScope::Site) && !is_usual
 }
 
 /// A rate over more than a day is kept at its pace over a day: senders keep no longer windows.

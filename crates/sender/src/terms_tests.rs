@@ -67,7 +67,7 @@ fn every_limit_of_every_scope_is_wanted() {
     let terms = Terms::of(&policy(), way("big", "acme", false));
     let at_site = || "a1 big".to_owned();
     assert_eq!(
-        seen(&terms.connect),
+        seen(&terms.connect.all),
         [
             (Scope::SiteFromIp, at_site(), 0, Limit::Concurrency(2)),
             (Scope::SiteFromIp, at_site(), 0, per(5, 60)),
@@ -75,7 +75,7 @@ fn every_limit_of_every_scope_is_wanted() {
         ]
     );
     assert_eq!(
-        seen(&terms.message),
+        seen(&terms.message.all),
         [
             (Scope::SiteFromIp, at_site(), 0, per(50, 1)),
             // Counted over a day at the same pace.
@@ -97,13 +97,13 @@ fn every_limit_of_every_scope_is_wanted() {
 fn hosts_that_the_operator_named_have_no_figures_of_default() {
     let policy = policy();
     let own = Terms::of(&policy, way("127.0.0.1:25", "other", true));
-    assert!(own.connect.is_empty() && own.label.is_empty());
+    assert!(own.connect.all.is_empty() && own.label.is_empty());
     assert_eq!(
-        seen(&own.message),
+        seen(&own.message.all),
         [(Scope::Ip, "a1".into(), 0, per(1000, 3600))]
     );
     let strange = Terms::of(&policy, way("there.test", "other", false));
-    assert!(!strange.connect.is_empty());
+    assert!(!strange.connect.all.is_empty());
     assert_eq!(strange.messages_per_connection, Some(100));
 }
 
@@ -136,4 +136,23 @@ fn terms_are_made_once_for_each_policy() {
         &one,
         &all.of(&policy(), way("big", "acme", false))
     ));
+}
+
+#[test]
+fn limits_of_a_site_that_somebody_gave_are_inherited() {
+    let policy = policy();
+    let since = |wants: &Wants| -> Vec<u64> {
+        let wants = wants.after(Some(DurationMs(7)));
+        wants.iter().map(|want| want.gone_since.0).collect()
+    };
+    let big = Terms::of(&policy, way("big", "acme", false));
+    assert_eq!(since(&big.connect), [7, 7, 7]);
+    assert_eq!(
+        since(&big.message),
+        [7, 7, 0, 0, 0],
+        "not those of ip and tenant"
+    );
+    let usual = Terms::of(&policy, way("there.test", "other", false));
+    assert_eq!(since(&usual.connect), [0, 0]);
+    assert_eq!(usual.connect.after(None), usual.connect.all);
 }
