@@ -7,6 +7,7 @@ mod postfix;
 mod process;
 mod queue;
 mod relay;
+mod throttle;
 mod tools;
 
 use crate::run::{Result, cargo};
@@ -16,6 +17,7 @@ const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N]
 
   relay    messages through a node to a smarthost, beside Postfix in the same run
   cluster  1 and 3 control nodes with 1, 2 and 4 senders: messages per second, bytes on disk
+  throttle the load of relay with limits that bind nobody, beside none in the same run
   queue    a queue of a million messages: memory, accept rate, time to start again
 ";
 
@@ -31,6 +33,7 @@ pub fn run(args: &[String]) -> Result {
         Some("cluster") => cluster::run,
         Some("relay") => relay::run,
         Some("queue") => queue::run,
+        Some("throttle") => throttle::run,
         _ => return Err(USAGE.to_owned()),
     };
     setup::run()?;

@@ -104,6 +104,20 @@ impl Node {
         })
     }
 
+    /// Applies policy as an operator does; `dir` takes its file.
+    pub fn apply(&self, dir: &Path, policy: &str) -> Result {
+        let path = dir.join("policy.yaml");
+        std::fs::write(&path, policy).map_err(|error| format!("{}: {error}", path.display()))?;
+        let server = format!("http://127.0.0.1:{}", self.spawned.ports.admin);
+        let mut command = Command::new(target_dir()?.join("release/skeinctl"));
+        command
+            .args(["--server", &server, "apply", "-f"])
+            .arg(&path);
+        // What it did is not part of the table.
+        command.stdout(std::process::Stdio::null());
+        process::finish("skeinctl", &mut command)
+    }
+
     pub fn resident_bytes(&self) -> u64 {
         self.spawned.process.resident_bytes()
     }

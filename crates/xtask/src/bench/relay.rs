@@ -9,14 +9,14 @@ use super::process::Scratch;
 use super::tools::{Load, Sink};
 use crate::run::Result;
 
-const MESSAGES: u64 = 20_000;
-const MESSAGE_BYTES: u64 = 10 << 10;
-const SESSIONS: u32 = 50;
+pub const MESSAGES: u64 = 20_000;
+pub const MESSAGE_BYTES: u64 = 10 << 10;
+pub const SESSIONS: u32 = 50;
 const LIMIT: Duration = Duration::from_secs(600);
 
-struct Figures {
-    accepted_per_s: f64,
-    delivered_per_s: f64,
+pub struct Figures {
+    pub accepted_per_s: f64,
+    pub delivered_per_s: f64,
 }
 
 pub fn run(options: &Options) -> Result {
@@ -68,7 +68,7 @@ fn of_skein(messages: u64) -> Result<Figures> {
     measure(node.smtp_port, &mut sink, messages)
 }
 
-fn measure(port: u16, sink: &mut Sink, messages: u64) -> Result<Figures> {
+pub fn measure(port: u16, sink: &mut Sink, messages: u64) -> Result<Figures> {
     let load = Load {
         port,
         messages,
