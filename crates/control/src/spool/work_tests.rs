@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skein_model::event::AttemptFacts;
 use skein_model::mail::{BodyRef, BodyType};
-use skein_model::spool::{Accept, Command, NewTask, Outcome, Report, TaskRow, Verdict};
+use skein_model::spool::{Accept, Command, NewTask, Outcome, Refile, Report, TaskRow, Verdict};
 use skein_model::{
     Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, Notify, Priority, QueueId, Recipient,
     Reply, SessionId, Slot, TaskId, codec,
@@ -14,7 +14,8 @@ use skein_model::{
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
 use skein_wire::internal::{
-    OpenWork, Reports, Task, TaskRef, WorkReply, WorkRequest, work_request::Request,
+    OpenWork, RefileTask, Refiles, Reports, Task, TaskRef, WorkReply, WorkRequest,
+    work_request::Request,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -153,6 +154,23 @@ impl Sender {
         self.requests.send(WorkRequest { request }).await.unwrap();
     }
 
+    async fn refile(&self, site: &str, slot: Slot, moves: u32) {
+        let refile = Refile {
+            task: TASK,
+            session: SESSION,
+            epoch: Epoch(5),
+            site: Some(site.to_owned()),
+            slot,
+            moves,
+        };
+        let refiles = vec![RefileTask {
+            refile: codec::encode(&refile).into(),
+            attempt: 1,
+        }];
+        let request = Some(Request::Refiles(Refiles { refiles }));
+        self.requests.send(WorkRequest { request }).await.unwrap();
+    }
+
     /// The next reply, or none when the stream has ended.
     async fn reply(&mut self) -> Option<WorkReply> {
         let reply = tokio::time::timeout(SOON, self.replies.message());
@@ -203,6 +221,47 @@ async fn a_task_whose_report_was_refused_comes_again_after_the_refusal() {
         let refusals: Vec<bool> = reply.recorded.iter().map(|r| r.problem.is_some()).collect();
         assert_eq!((refusals, reply.tasks.len()), (vec![true], 0));
         sender.task().await;
+    }
+    sender.report(deferred(SESSION, Epoch(5))).await;
+    let reply = sender.reply().await.unwrap();
+    assert!(reply.recorded[0].problem.is_none());
+}
+
+/// It is the same task with as many attempts before: the sender tells it from the one that it had by the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_filed_anew_comes_again_after_the_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = alone(dir.path()).await;
+    accept_task(&control).await;
+    let mut sender = Sender::open(&control, SESSION, Epoch(5), &[])
+        .await
+        .unwrap();
+    sender.task().await;
+    let long = "x".repeat(256);
+    let wishes = [
+        ("provider", SLOT, 1),
+        ("other", SLOT, 2),
+        ("", SLOT, 2),
+        (&long, SLOT, 2),
+        ("third", Slot(Slot::COUNT), 2),
+        ("third", SLOT, 3),
+        ("fourth", SLOT, 3),
+    ];
+    let mut moves = 0;
+    for (site, slot, moves_then) in wishes {
+        sender.refile(site, slot, moves).await;
+        let reply = sender.reply().await.unwrap();
+        let refusals: Vec<bool> = reply.recorded.iter().map(|r| r.problem.is_some()).collect();
+        let is_moved = moves_then > moves;
+        assert_eq!(
+            (refusals, reply.tasks.len()),
+            (vec![!is_moved], 0),
+            "{site}"
+        );
+        let row: TaskRow = convert::row(&sender.task().await.task).unwrap();
+        assert_eq!((row.moves, row.attempts), (moves_then, 0));
+        assert_eq!(row.site() == site, is_moved);
+        moves = moves_then;
     }
     sender.report(deferred(SESSION, Epoch(5))).await;
     let reply = sender.reply().await.unwrap();

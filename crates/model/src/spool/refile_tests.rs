@@ -7,7 +7,7 @@ use super::tests::{OWNER, accept, open_all, report};
 use super::*;
 use crate::dispense::Dispenser;
 use crate::rows::{MemoryRows, ReadRows};
-use crate::{Epoch, QueueId, SessionId, Slot, TaskId, UnixMs};
+use crate::{Domain, Epoch, Priority, QueueId, SessionId, Slot, TaskId, UnixMs, codec};
 
 const SITES: [Option<&str>; 4] = [None, Some("provider"), Some("(a|b).hosts.test"), Some("x")];
 
@@ -213,4 +213,95 @@ fn only_the_holder_of_the_slot_moves_a_task_and_not_for_ever() {
     apply(&mut rows, UnixMs(9), &Command::Report(Box::new(delivered)));
     assert_eq!(query::queues(&rows, None, 10), []);
     assert_eq!(apply_it(&fourth, &mut rows).response, Response::Done);
+}
+
+/// Rows as they were before tasks had sites.
+mod earlier {
+    use minicbor::Encode;
+
+    use crate::{Domain, Priority, Recipient, Slot, UnixMs};
+
+    #[derive(Encode)]
+    pub struct Task {
+        #[n(0)]
+        pub domain: Domain,
+        #[n(1)]
+        pub slot: Slot,
+        #[n(2)]
+        pub recipients: Vec<(u32, Recipient)>,
+        #[n(3)]
+        pub attempts: u32,
+        #[n(4)]
+        pub due: UnixMs,
+        #[n(5)]
+        pub created: UnixMs,
+        #[n(6)]
+        pub last_reply: Option<u8>,
+        #[n(7)]
+        pub delay_notified: bool,
+    }
+
+    #[derive(Encode)]
+    pub struct Queue {
+        #[n(0)]
+        pub domain: Domain,
+        #[n(1)]
+        pub tenant: String,
+        #[n(2)]
+        pub pool: String,
+        #[n(3)]
+        pub slot: Slot,
+        #[n(4)]
+        pub tasks: u64,
+        #[n(5)]
+        pub priority: Priority,
+    }
+
+    #[derive(Encode)]
+    pub struct NewTask {
+        #[n(0)]
+        pub domain: Domain,
+        #[n(1)]
+        pub slot: Slot,
+        #[n(2)]
+        pub recipients: Vec<Recipient>,
+    }
+}
+
+#[test]
+fn rows_from_before_there_were_sites_are_filed_under_their_domain() {
+    let (domain, slot) = (Domain::new("there.test"), Slot(7));
+    let task = earlier::Task {
+        domain: domain.clone(),
+        slot,
+        recipients: Vec::new(),
+        attempts: 2,
+        due: UnixMs(3),
+        created: UnixMs(1),
+        last_reply: None,
+        delay_notified: true,
+    };
+    let task: TaskRow = codec::decode(&codec::encode(&task)).unwrap();
+    assert_eq!((task.site(), task.moves), ("there.test", 0));
+    assert!(task.delay_notified);
+    let queue = earlier::Queue {
+        domain: domain.clone(),
+        tenant: "t".into(),
+        pool: "p".into(),
+        slot,
+        tasks: 4,
+        priority: Priority::Transactional,
+    };
+    let queue: QueueRow = codec::decode(&codec::encode(&queue)).unwrap();
+    assert_eq!((queue.site(), queue.tasks), ("there.test", 4));
+    // Its due tasks stand under this id on disk.
+    let id = queue.queue().id;
+    assert_eq!(id, QueueId(0x64a1_2a70_7130_a598));
+    let new = earlier::NewTask {
+        domain,
+        slot,
+        recipients: Vec::new(),
+    };
+    let new: NewTask = codec::decode(&codec::encode(&new)).unwrap();
+    assert_eq!((new.slot, new.site), (slot, None));
 }
