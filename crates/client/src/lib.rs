@@ -10,6 +10,7 @@ mod keeper;
 mod sessions;
 pub mod tls;
 mod work;
+mod work_frames;
 
 pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,

@@ -11,10 +11,7 @@ use skein_model::spool::{MessageRow, Refile, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
-use skein_wire::internal::{
-    OpenWork, OwnedSlots, RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkReply,
-    WorkRequest,
-};
+use skein_wire::internal::{OpenWork, OwnedSlots, RefileTask, WorkReply};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -22,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::SpoolError;
 use crate::ingest::{Spool, client};
 use crate::sessions::Session;
+use crate::work_frames::{Told, held_ref, read_task, request, send_results, send_returned};
 
 /// Reports that wait for the stream; results are small, and a sender's window bounds them anyway.
 const QUEUED_REPORTS: usize = 4096;
-const FRAME_REPORTS: usize = 256;
 /// A stream that does not answer a report for so long is given up for another. A report is not sent twice over one: the
 /// answer to the first would be taken for that to the second, after which the task may be here anew.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -67,13 +64,6 @@ struct Shared {
     /// Reports by task and attempt. One whose answer was lost may be sent again while the next attempt goes on.
     waiting: Mutex<HashMap<(TaskId, u32), Waiter>>,
     held: Mutex<Held>,
-}
-
-/// What a task came to.
-#[derive(Debug, Clone)]
-enum Told {
-    Report(Bytes),
-    Refile(RefileTask),
 }
 
 /// What a sender says over a stream.
@@ -367,71 +357,4 @@ impl Worker {
             is_later
         });
     }
-}
-
-fn request(request: Request) -> WorkRequest {
-    WorkRequest {
-        request: Some(request),
-    }
-}
-
-fn held_ref((task, attempts): (TaskId, u32)) -> TaskRef {
-    TaskRef {
-        attempts,
-        ..task_ref(task)
-    }
-}
-
-fn task_ref(task: TaskId) -> TaskRef {
-    TaskRef {
-        attempts: 0,
-        message_id: convert::message_id_bytes(task.message),
-        number: task.number,
-    }
-}
-
-async fn send_returned(
-    mut queue: mpsc::UnboundedReceiver<TaskId>,
-    frames: mpsc::Sender<WorkRequest>,
-) {
-    let mut returned = Vec::new();
-    while queue.recv_many(&mut returned, FRAME_REPORTS).await > 0 {
-        let tasks = returned.drain(..).map(task_ref).collect();
-        let returned = request(Request::Returned(Returned { tasks }));
-        if frames.send(returned).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Puts what waits into one frame of each kind.
-async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<WorkRequest>) {
-    let mut told = Vec::new();
-    while queue.recv_many(&mut told, FRAME_REPORTS).await > 0 {
-        let (mut reports, mut refiles) = (Vec::new(), Vec::new());
-        for told in told.drain(..) {
-            match told {
-                Told::Report(report) => reports.push(report),
-                Told::Refile(refile) => refiles.push(refile),
-            }
-        }
-        let reports = (!reports.is_empty()).then(|| Request::Reports(Reports { reports }));
-        let refiles = (!refiles.is_empty()).then(|| Request::Refiles(Refiles { refiles }));
-        for frame in reports.into_iter().chain(refiles) {
-            if frames.send(request(frame)).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-fn read_task(session: SessionId, task: Task) -> Result<Assigned, convert::BadMessage> {
-    Ok(Assigned {
-        id: convert::task_id(&task.message_id, task.number)?,
-        session,
-        epoch: Epoch(task.epoch),
-        message: convert::row(&task.message)?,
-        task: convert::row(&task.task)?,
-        body: task.body,
-    })
 }

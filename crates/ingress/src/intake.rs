@@ -6,17 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
 use skein_mail::trace::{self, ReceivedFields, WithProtocol};
-use skein_model::mail::{BodyType, Client, Ret};
+use skein_model::mail::Client;
 use skein_model::spool::Accept;
 use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
 use skein_policy::DEFAULT_POOL;
 use skein_smtp::address::Address;
-use skein_smtp::command::{self, MailFrom, RcptPath, RcptTo};
+use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
-use skein_smtp::server::return_path;
 
 use crate::config::ListenerKind;
+use crate::envelope::{envelope, wished_by};
 use crate::memory::Share;
 use crate::server::Shared;
 use crate::sites::Lookups;
@@ -384,30 +384,13 @@ impl<'s> Intake<'s> {
         let stored = stored?;
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
-        let is_8bit = mail.body == command::BodyType::EightBit || mail.smtputf8;
+        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
+        let client = Client::new(body.peer.helo, self.address, body.peer.user.clone());
         let envelope = Envelope {
-            return_path: return_path(&mail.path),
-            body_type: if is_8bit {
-                BodyType::EightBit
-            } else {
-                BodyType::SevenBit
-            },
-            smtputf8: mail.smtputf8,
-            require_tls: mail.require_tls,
-            ret: mail.ret.map(|ret| match ret {
-                command::Ret::Full => Ret::Full,
-                command::Ret::Headers => Ret::Headers,
-            }),
-            envid: mail.envid,
-            tenant: self.shared.config.tenant(body.peer.user.as_deref()).into(),
-            pool: body.pool,
-            client: Some(Client::new(body.peer.helo, self.address, body.peer.user)),
-            traceparent: None,
+            client: Some(client),
             // The message's own header was written by whoever knows it best.
-            priority: body
-                .priority
-                .or(mail.priority.map(Priority::of_mt_priority))
-                .unwrap_or_default(),
+            priority: body.priority.unwrap_or(wished_by(&mail)),
+            ..envelope(&mail, tenant, body.pool)
         };
         let spool = self.spool.as_ref();
         let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;

@@ -2,6 +2,7 @@
 
 mod config;
 mod connections;
+mod envelope;
 mod intake;
 mod memory;
 mod metrics;

@@ -4,6 +4,7 @@ pub mod bodies;
 mod dispatch;
 mod ingest;
 pub mod pace;
+mod results;
 pub mod work;
 #[cfg(test)]
 mod work_tests;
@@ -92,7 +93,7 @@ impl Spool for SpoolService {
         };
         let command = codec::encode(&Command::Report(Box::new(report)));
         let problem = commit(group, command).await.err();
-        Ok(Response::new(work::result(task, attempt, problem)))
+        Ok(Response::new(results::result(task, attempt, problem)))
     }
 
     async fn read_body(

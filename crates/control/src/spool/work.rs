@@ -5,21 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::RwLock;
-use skein_model::spool::{Command, OpenSlots, Refile, Report};
-use skein_model::{GroupId, SessionId, Slot, TaskId, absence, codec, is_site_name};
+use skein_model::spool::{Command, OpenSlots};
+use skein_model::{GroupId, SessionId, absence, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
-use skein_wire::internal::{
-    OpenWork, OwnedSlot, Problem, RefileTask, ReportResult, WorkReply, WorkRequest,
-    work_request::Request,
-};
+use skein_wire::internal::{OpenWork, OwnedSlot, WorkReply, WorkRequest, work_request::Request};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::dispatch::OwnedSlots;
+use super::results::{self, Recorded};
 use crate::{SpoolGroup, clock};
 
 /// A window above this would let one sender hold more than it can send while its lease lasts.
@@ -59,13 +56,6 @@ impl WorkStream {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
         self.room.notify_waiters();
     }
-}
-
-/// A report's answer.
-struct Recorded {
-    result: ReportResult,
-    /// The task and the attempt that the session is done with.
-    settles: Option<(TaskId, u32)>,
 }
 
 /// The slots of a stream, as of the latest change that its sender told of.
@@ -318,7 +308,7 @@ async fn receive_reports(
             Some(Request::Refiles(frame)) => {
                 for refile in frame.refiles {
                     answer(stream, &results, move |stream| async move {
-                        record_refile(&stream, &refile).await
+                        results::of_refile(&stream.group, stream.session, &refile).await
                     });
                 }
                 continue;
@@ -330,7 +320,7 @@ async fn receive_reports(
         };
         for bytes in frame.reports {
             answer(stream, &results, move |stream| async move {
-                record(&stream, &bytes).await
+                results::of_report(&stream.group, stream.session, &bytes).await
             });
         }
     }
@@ -351,63 +341,6 @@ fn answer<R>(
             let _ = results.send(result).await;
         }
     });
-}
-
-async fn record(stream: &WorkStream, bytes: &Bytes) -> Option<Recorded> {
-    let report: Report = match convert::row(bytes) {
-        Ok(report) => report,
-        Err(error) => {
-            tracing::error!(session = %stream.session, %error, "a report cannot be read");
-            return None;
-        }
-    };
-    let (task, attempt) = (report.task, report.facts.number);
-    Some(commit(stream, (task, attempt), &Command::Report(Box::new(report))).await)
-}
-
-/// What is asked for in the place of an attempt.
-async fn record_refile(stream: &WorkStream, asked: &RefileTask) -> Option<Recorded> {
-    let refile: Refile = match convert::row(&asked.refile) {
-        Ok(refile) => refile,
-        Err(error) => {
-            tracing::error!(session = %stream.session, %error, "a wish to file a task anew cannot be read");
-            return None;
-        }
-    };
-    let attempt = (refile.task, asked.attempt);
-    let is_place = refile.site.as_deref().is_none_or(is_site_name) && refile.slot.0 < Slot::COUNT;
-    if !is_place {
-        let problem = convert::problem(
-            Kind::Refused,
-            "no site has this name, or no slot this number",
-        );
-        return Some(settled(attempt, Some(problem)));
-    }
-    Some(commit(stream, attempt, &Command::Refile(Box::new(refile))).await)
-}
-
-async fn commit(stream: &WorkStream, attempt: (TaskId, u32), command: &Command) -> Recorded {
-    let problem = super::commit(&stream.group, codec::encode(command)).await;
-    settled(attempt, problem.err())
-}
-
-fn settled((task, attempt): (TaskId, u32), problem: Option<Problem>) -> Recorded {
-    let is_settled = problem
-        .as_ref()
-        .is_none_or(|problem| problem.kind() == Kind::Refused);
-    Recorded {
-        settles: is_settled.then_some((task, attempt)),
-        result: result(task, attempt, problem),
-    }
-}
-
-pub fn result(task: TaskId, attempt: u32, problem: Option<Problem>) -> ReportResult {
-    ReportResult {
-        message_id: convert::message_id_bytes(task.message),
-        number: task.number,
-        problem,
-        attempt,
-    }
 }
 
 /// A task whose attempt was refused, or that was filed anew, may go to the same sender again. It is told of that first:

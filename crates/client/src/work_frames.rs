@@ -1,0 +1,87 @@
+//! The frames of a work stream.
+
+use bytes::Bytes;
+use skein_model::{Epoch, SessionId, TaskId};
+use skein_wire::convert;
+use skein_wire::internal::work_request::Request;
+use skein_wire::internal::{RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkRequest};
+use tokio::sync::mpsc;
+
+use crate::work::Assigned;
+
+/// Results of one frame; a server answers as many at once.
+const FRAME_REPORTS: usize = 256;
+
+/// What a task came to.
+#[derive(Debug, Clone)]
+pub enum Told {
+    Report(Bytes),
+    Refile(RefileTask),
+}
+
+pub fn request(request: Request) -> WorkRequest {
+    WorkRequest {
+        request: Some(request),
+    }
+}
+
+pub fn held_ref((task, attempts): (TaskId, u32)) -> TaskRef {
+    TaskRef {
+        attempts,
+        ..task_ref(task)
+    }
+}
+
+fn task_ref(task: TaskId) -> TaskRef {
+    TaskRef {
+        attempts: 0,
+        message_id: convert::message_id_bytes(task.message),
+        number: task.number,
+    }
+}
+
+pub async fn send_returned(
+    mut queue: mpsc::UnboundedReceiver<TaskId>,
+    frames: mpsc::Sender<WorkRequest>,
+) {
+    let mut returned = Vec::new();
+    while queue.recv_many(&mut returned, FRAME_REPORTS).await > 0 {
+        let tasks = returned.drain(..).map(task_ref).collect();
+        let returned = request(Request::Returned(Returned { tasks }));
+        if frames.send(returned).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Puts what waits into one frame of each kind.
+pub async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<WorkRequest>) {
+    let mut told = Vec::new();
+    while queue.recv_many(&mut told, FRAME_REPORTS).await > 0 {
+        let (mut reports, mut refiles) = (Vec::new(), Vec::new());
+        for told in told.drain(..) {
+            match told {
+                Told::Report(report) => reports.push(report),
+                Told::Refile(refile) => refiles.push(refile),
+            }
+        }
+        let reports = (!reports.is_empty()).then(|| Request::Reports(Reports { reports }));
+        let refiles = (!refiles.is_empty()).then(|| Request::Refiles(Refiles { refiles }));
+        for frame in reports.into_iter().chain(refiles) {
+            if frames.send(request(frame)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+pub fn read_task(session: SessionId, task: Task) -> Result<Assigned, convert::BadMessage> {
+    Ok(Assigned {
+        id: convert::task_id(&task.message_id, task.number)?,
+        session,
+        epoch: Epoch(task.epoch),
+        message: convert::row(&task.message)?,
+        task: convert::row(&task.task)?,
+        body: task.body,
+    })
+}
