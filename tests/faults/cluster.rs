@@ -35,8 +35,10 @@ fn play(scenario: &Scenario) {
             .into(),
     };
     let report = run(scenario, seed(), &binaries);
-    // Not by print!, which a test that passes does not show.
-    write!(std::io::stderr(), "{report}").unwrap();
+    // Not by eprint!, which a test that passes does not show.
+    std::io::stderr()
+        .write_all(report.to_string().as_bytes())
+        .unwrap();
     assert!(report.problems.is_empty(), "{:#?}", report.problems);
 }
 
