@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use skein_testkit::load::{Injector, InjectorConfig};
+use skein_testkit::process::http_get;
 use skein_tests::cluster::Cluster;
 
 const STATUS: &[&str] = &["cluster", "status"];
@@ -128,6 +129,11 @@ async fn leaders_spread_and_move_under_load_without_loss() {
     );
     let verdict = skein_tests::settle(&cluster.sink, &injected, SETTLES).await;
     assert!(verdict.is_clean(), "{}", verdict.summary());
+    // What a move interrupts goes on with it, and not after the wait that follows a failed attempt.
+    for sender in &cluster.senders {
+        let (_, metrics) = http_get(sender.http(), "/metrics").await.unwrap();
+        assert!(!metrics.contains("outcome=\"deferred\""), "{metrics}");
+    }
 
     let unknown = cluster
         .skeinctl(0, &["cluster", "leader", "move", "meta", "10.0.0.1:1"])

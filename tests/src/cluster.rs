@@ -40,6 +40,11 @@ impl Member {
         Ok(node.ready(READY).await?)
     }
 
+    /// Where it tells how it does.
+    pub fn http(&self) -> SocketAddr {
+        self.config.http
+    }
+
     fn spawn(&mut self) -> Result<()> {
         self.node = Some(Node::start(self.config.clone())?);
         Ok(())

@@ -30,6 +30,8 @@ pub struct Connection {
     pub capabilities: Capabilities,
     /// Transactions that were begun.
     pub transactions: u32,
+    /// The last transaction was given up for a reason of our own, before its final dot.
+    pub gave_up: bool,
     session: Session,
     needs_reset: bool,
     /// What the host said before it closed the connection under us.
@@ -60,6 +62,7 @@ impl Connection {
             tls,
             capabilities,
             transactions: 0,
+            gave_up: false,
             session,
             needs_reset: false,
             last_words: None,
@@ -90,6 +93,7 @@ impl Connection {
             .run(timeouts, &mut transaction, content, reporter)
             .await
         {
+            self.gave_up = matches!(error, SessionError::Stopped | SessionError::NotNow(_));
             if let Some(reply) = self.last_words.take() {
                 transaction.on_reply(reply);
             }
@@ -175,15 +179,11 @@ impl Connection {
         }
         if !content.lease.holds() {
             // The slot may be another's by now, who would send the message as well.
-            return Err(SessionError::Io(std::io::Error::other(
-                "the lease of this sender has ended",
-            )));
+            return Err(SessionError::NotNow("the lease of this sender has ended"));
         }
         if !reporter.is_open() {
             // Without a way to report, a delivery would be repeated by the next owner.
-            return Err(SessionError::Io(std::io::Error::other(
-                "results cannot be reported now",
-            )));
+            return Err(SessionError::NotNow("results cannot be reported now"));
         }
         fail_point!("sender-before-dot");
         self.put(&mut stuffer, &held, stuffed);

@@ -25,6 +25,23 @@ struct Unsettled {
     verdicts: Vec<(Verdict, Reply)>,
 }
 
+/// A change of leader or a heartbeat that comes late is over by then.
+const NOT_NOW: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits a little until a transaction could be finished. A task that could not is given back, to be handed out again when
+/// it can: that says nothing about its host, and counts no attempt.
+async fn may_finish(job: &Job) -> bool {
+    let began = Instant::now();
+    while !(job.lease.holds() && job.reporter.is_open()) {
+        if job.is_stopped() || began.elapsed() >= NOT_NOW {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    true
+}
+
 /// What follows a transaction.
 enum After {
     /// Another one on the same connection.
@@ -209,6 +226,10 @@ impl Destinations {
         token: Token,
     ) -> After {
         let context = &self.context;
+        if !may_finish(&job).await {
+            token.cancel();
+            return After::Next;
+        }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
         let message = context.outgoing(&job, &connection.capabilities).await;
@@ -222,8 +243,8 @@ impl Destinations {
             .transact(timeouts, &message, content, &job.reporter)
             .await;
         token.ended();
-        if job.is_stopped() && !outcome.dot_sent {
-            // Not begun as far as anybody can tell; the group hands it to another sender.
+        if connection.gave_up || (job.is_stopped() && !outcome.dot_sent) {
+            // Not begun as far as anybody can tell; the group hands it out again.
             return After::Close;
         }
         let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();

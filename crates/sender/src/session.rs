@@ -14,6 +14,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub enum SessionError {
     #[error("the message is to be sent by another sender")]
     Stopped,
+    /// Nothing is wrong with host or message.
+    #[error("{0}")]
+    NotNow(&'static str),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the host closed the connection")]
