@@ -1,8 +1,10 @@
 //! Child processes that end with the benchmark.
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::machine;
@@ -102,12 +104,16 @@ pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> Result<
     Ok(())
 }
 
-/// A port of the loopback interface that nobody uses.
+/// Below the ports that systems give to outgoing connections, of which one could take a port before it is listened at.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port of the loopback interface that nobody uses. None is given twice, until all were.
 pub fn free_port() -> Result<u16> {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| format!("finding a free port: {error}"))
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let all = PORTS.end - PORTS.start;
+    let mut ports = (0..all).map(|_| PORTS.start + GIVEN.fetch_add(1, Ordering::Relaxed) % all);
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.ok_or_else(|| "all ports of the loopback interface are in use".into())
 }
 
 /// A folder that is removed with its content.
