@@ -201,10 +201,10 @@ impl Keeper {
 
     /// These releases have arrived.
     fn forget(&self, slots: &[(Slot, Epoch)], ips: &[HeldIp]) {
-        let mut waiting = self.tell.released.lock();
-        waiting.retain(|slot| !slots.contains(slot));
-        let mut waiting = self.tell.released_ips.lock();
-        waiting.retain(|ip| !ips.contains(ip));
+        let is_waiting = |slot: &(Slot, Epoch)| !slots.contains(slot);
+        self.tell.released.lock().retain(is_waiting);
+        let is_waiting = |ip: &HeldIp| !ips.contains(ip);
+        self.tell.released_ips.lock().retain(is_waiting);
     }
 
     fn tell_slots(&self, slots: &Slots) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use skein_model::meta::{self, Addresses, Command, Wanted};
 use skein_model::{SessionId, codec};
-use skein_policy::{Policy, Source};
+use skein_policy::Policy;
 use skein_store::Reader;
 use skein_wire::internal::{NodeAddresses, PlacedIp, Placements};
 use tonic::Status;
@@ -99,9 +99,7 @@ impl Ips {
         let version = meta::policy_version(reader);
         if self.version != version {
             self.version = version;
-            let texts = meta::policy(reader);
-            let sources = texts.iter().map(|(name, text)| Source { name, text });
-            match Policy::load(&sources.collect::<Vec<_>>()) {
+            match Policy::of_texts(&meta::policy(reader)) {
                 Ok(policy) => self.wanted = wanted(&policy),
                 Err(problems) => {
                     let problem = problems.first().map(ToString::to_string);

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use minicbor::{Decode, Encode};
+
+use crate::codec;
+
 /// Rows of one Raft group, ordered by key. What is written is seen by the reads that follow.
 ///
 /// An implementation that cannot read ends the process: a state machine that went on
@@ -28,6 +32,28 @@ impl<R: Rows + ?Sized> ReadRows for R {
     fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         Rows::scan(self, prefix, from, visit);
     }
+}
+
+/// Reads a row, or stops: a replica that skipped a row it cannot read would differ from the others.
+pub(crate) fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
+    match codec::decode(bytes) {
+        Ok(row) => row,
+        Err(error) => panic!(
+            "the state of this group cannot be trusted: {error}: {}",
+            error.source
+        ),
+    }
+}
+
+pub(crate) fn load<T: for<'b> Decode<'b, ()>>(
+    rows: &(impl ReadRows + ?Sized),
+    key: &[u8],
+) -> Option<T> {
+    rows.get(key).map(|bytes| read(&bytes))
+}
+
+pub(crate) fn put_row<R: Rows>(rows: &mut R, key: Vec<u8>, row: &impl Encode<()>) {
+    rows.put(key, codec::encode(row));
 }
 
 /// Rows in memory, for tests and the simulation.

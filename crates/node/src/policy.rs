@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skein_client::{Cluster, PolicyTexts};
-use skein_policy::{Policy, Source};
+use skein_policy::Policy;
 use tokio::sync::watch;
 
 /// The built-in providers until the cluster's policy is known.
@@ -35,9 +35,7 @@ pub fn follow(cluster: &Cluster) -> watch::Receiver<Arc<Policy>> {
 }
 
 fn read(texts: &PolicyTexts) -> Result<Policy, String> {
-    let sources = texts.resources.iter();
-    let sources = sources.map(|(name, text)| Source { name, text });
-    Policy::load(&sources.collect::<Vec<_>>()).map_err(|problems| {
+    Policy::of_texts(&texts.resources).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         problems.join("; ")
     })

@@ -69,6 +69,16 @@ impl Policy {
         Self::build(built_in::given(), Draft::read(sources), Overlap::OwnFirst)
     }
 
+    /// Like [`Self::load`], for resources by what they are called.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, by source and line.
+    pub fn of_texts(texts: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
+        let sources = texts.iter().map(|(name, text)| Source { name, text });
+        Self::load(&sources.collect::<Vec<_>>())
+    }
+
     /// What these texts have resources of, each read by itself.
     ///
     /// # Errors

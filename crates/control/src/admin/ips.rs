@@ -1,16 +1,16 @@
 //! Source IPs: what policy says of them, and where they are.
 
+use skein_model::meta::Placement;
 use skein_model::{SessionId, meta};
 use skein_policy::{Ip, Policy};
 use skein_wire::v1::SourceIp;
 use tonic::Status;
 
 use super::AdminService;
-use super::policy::load;
 
 impl AdminService {
     pub(super) fn read_policy(&self) -> Result<Policy, Status> {
-        load(&meta::policy(&self.meta)).map_err(|problems| {
+        Policy::of_texts(&meta::policy(&self.meta)).map_err(|problems| {
             let first = problems.first().map(ToString::to_string);
             Status::failed_precondition(first.unwrap_or_default())
         })
@@ -18,12 +18,14 @@ impl AdminService {
 
     pub(super) fn source_ips(&self) -> Result<Vec<SourceIp>, Status> {
         let policy = self.read_policy()?;
-        let ips = policy.ips().map(|ip| self.source_ip(&policy, ip));
+        let placements = meta::placements(&self.meta);
+        let ips = policy
+            .ips()
+            .map(|ip| self.source_ip(&policy, ip, placements.get(&*ip.name)));
         Ok(ips.collect())
     }
 
-    fn source_ip(&self, policy: &Policy, ip: &Ip) -> SourceIp {
-        let placement = meta::placements(&self.meta).get(&*ip.name).copied();
+    fn source_ip(&self, policy: &Policy, ip: &Ip, placement: Option<&Placement>) -> SourceIp {
         let placement = placement.filter(|placement| placement.session != SessionId::NONE);
         let node = placement.and_then(|placement| meta::session(&self.meta, placement.session));
         let state = match (ip.is_suspended, &ip.proxy, placement) {

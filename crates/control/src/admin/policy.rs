@@ -93,11 +93,6 @@ fn lines(problems: Vec<skein_policy::Problem>) -> Vec<String> {
     lines.map(ToString::to_string).collect()
 }
 
-pub(super) fn load(texts: &BTreeMap<String, String>) -> Result<Policy, Vec<skein_policy::Problem>> {
-    let sources = texts.iter().map(|(name, text)| Source { name, text });
-    Policy::load(&sources.collect::<Vec<_>>())
-}
-
 /// What an operator's resources change.
 #[derive(Debug, Default)]
 struct Change {

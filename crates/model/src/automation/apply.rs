@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::command::{Command, Event, Match, Outcome, Refusal, Response, Subject, What};
+use super::count;
 use super::force::{self, FORCES_MAX, Force, Phase, force_key};
 use super::rule::{Rule, RuleAt};
 use super::suspension::{self, LASTS_MAX, SUSPENSIONS_MAX, Selector, Suspension};
-use super::{count, store};
-use crate::rows::Rows;
+use crate::rows::{Rows, load};
 use crate::time::{DurationMs, UnixMs};
 use crate::warmup::Order;
 
@@ -104,7 +104,7 @@ fn pass<R: Rows>(rows: &mut R, now: UnixMs) -> Vec<Event> {
 
 fn heard<R: Rows>(rows: &mut R, now: UnixMs, rule: &Rule, one: &Match, events: &mut Vec<Event>) {
     let Some(at) = one.at(rule) else { return };
-    let known: Option<Force> = store::load(rows, &force_key(&at));
+    let known: Option<Force> = load(rows, &force_key(&at));
     if let Some(mut force) = known
         && force.phase(now) == Phase::InForce
     {
@@ -134,7 +134,7 @@ fn make_room<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt) -> Option<Event> {
 }
 
 fn lift<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, order: &Order) -> Result<Event, Refusal> {
-    let force: Force = store::load(rows, &force_key(at)).ok_or(Refusal::NotInForce)?;
+    let force: Force = load(rows, &force_key(at)).ok_or(Refusal::NotInForce)?;
     rows.delete(force_key(at));
     let Order { who, why } = order.bounded();
     Ok(Event {

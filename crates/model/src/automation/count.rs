@@ -3,8 +3,8 @@
 use minicbor::{Decode, Encode};
 
 use super::rule::{Rule, RuleAt, WINDOW_MAX};
-use super::store::{key, load, put};
-use crate::rows::{ReadRows, Rows};
+use super::store::key;
+use crate::rows::{ReadRows, Rows, load, put_row};
 use crate::time::UnixMs;
 
 /// A hundred IPs at a hundred sites. With the longest names and thresholds they take 25 MB.
@@ -61,15 +61,15 @@ pub(super) fn add<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, rule: &Rule) 
         rule: fingerprint,
     };
     rows.put(order_key(row.last(), at), Vec::new());
-    put(rows, key(COUNT, at), &row);
-    put(rows, NUMBER.to_vec(), &(number(rows) + 1));
+    put_row(rows, key(COUNT, at), &row);
+    put_row(rows, NUMBER.to_vec(), &(number(rows) + 1));
     false
 }
 
 fn remove<R: Rows>(rows: &mut R, at: &RuleAt, row: &CountRow) {
     rows.delete(order_key(row.last(), at));
     rows.delete(key(COUNT, at));
-    put(rows, NUMBER.to_vec(), &number(rows).saturating_sub(1));
+    put_row(rows, NUMBER.to_vec(), &number(rows).saturating_sub(1));
 }
 
 /// Forgets the count that was added to the longest ago. Returns whether there was one that may go.
@@ -87,7 +87,7 @@ fn drop_oldest<R: Rows>(rows: &mut R, may_go: impl Fn(UnixMs) -> bool) -> bool {
     }
     rows.delete([&[COUNT], &order[9..]].concat());
     rows.delete(order);
-    put(rows, NUMBER.to_vec(), &number(rows).saturating_sub(1));
+    put_row(rows, NUMBER.to_vec(), &number(rows).saturating_sub(1));
     true
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::rule::{Action, Rule, RuleAt};
-use super::store::{key, put, scan};
-use crate::rows::{ReadRows, Rows};
+use super::store::{key, scan};
+use crate::rows::{ReadRows, Rows, put_row};
 use crate::time::{DurationMs, UnixMs};
 
 /// Of the climb back, over the time that the action lasts.
@@ -109,5 +109,5 @@ pub(super) fn all(rows: &(impl ReadRows + ?Sized)) -> BTreeMap<RuleAt, Force> {
 }
 
 pub(super) fn set<R: Rows>(rows: &mut R, at: &RuleAt, force: &Force) {
-    put(rows, force_key(at), force);
+    put_row(rows, force_key(at), force);
 }

@@ -3,31 +3,10 @@
 use minicbor::{Decode, Encode};
 
 use crate::codec;
-use crate::rows::{ReadRows, Rows};
+use crate::rows::{ReadRows, read};
 
 pub(super) fn key(tag: u8, id: &impl Encode<()>) -> Vec<u8> {
     [&[tag][..], &codec::encode(id)].concat()
-}
-
-pub(super) fn read<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> T {
-    match codec::decode(bytes) {
-        Ok(row) => row,
-        Err(error) => panic!(
-            "the state of automation cannot be trusted: {error}: {}",
-            error.source
-        ),
-    }
-}
-
-pub(super) fn load<T: for<'b> Decode<'b, ()>>(
-    rows: &(impl ReadRows + ?Sized),
-    key: &[u8],
-) -> Option<T> {
-    rows.get(key).map(|bytes| read(&bytes))
-}
-
-pub(super) fn put<R: Rows>(rows: &mut R, key: Vec<u8>, row: &impl Encode<()>) {
-    rows.put(key, codec::encode(row));
 }
 
 /// All rows of a tag.

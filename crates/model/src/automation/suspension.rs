@@ -2,8 +2,8 @@
 
 use minicbor::{Decode, Encode};
 
-use super::store::{key, put, scan};
-use crate::rows::{ReadRows, Rows};
+use super::store::{key, scan};
+use crate::rows::{ReadRows, Rows, put_row};
 use crate::time::{DurationMs, UnixMs};
 
 /// Each task is compared with all of them.
@@ -135,7 +135,7 @@ pub(super) fn set<R: Rows>(rows: &mut R, one: &Suspension) {
         from: one.from,
         until: one.until,
     };
-    put(rows, key(HOLD, &one.selector), &hold);
+    put_row(rows, key(HOLD, &one.selector), &hold);
 }
 
 pub(super) fn delete<R: Rows>(rows: &mut R, selector: &Selector) {

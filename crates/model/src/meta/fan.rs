@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
-use super::state::{Refusal, put_row};
+use super::command::Refusal;
 use crate::id::{MessageId, SessionId, Slot, mix};
 use crate::queue::is_site_name;
-use crate::rows::{ReadRows, Rows};
+use crate::rows::{ReadRows, Rows, put_row};
 use crate::time::{DurationMs, UnixMs};
 
 /// More slots than any cluster has senders.

@@ -5,11 +5,11 @@ use minicbor::{Decode, Encode};
 use super::fan::{self, Fan};
 use super::members::removed_key;
 use super::policy;
-use super::state::{Assignment, drained_key, give, load, slot_key};
+use super::state::{Assignment, drained_key, give, slot_key};
 use super::tenants;
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
-use crate::rows::Rows;
+use crate::rows::{Rows, load};
 
 /// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]

@@ -15,9 +15,10 @@ use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
-use super::state::{Refusal, load, put_row, session, sessions};
+use super::command::Refusal;
+use super::state::{session, sessions};
 use crate::id::{Epoch, SessionId, Slot, mix};
-use crate::rows::{ReadRows, Rows};
+use crate::rows::{ReadRows, Rows, load, put_row};
 
 /// More than the kernel's own tables make sense for on one host; the row is read as a whole.
 const ADDRESSES_MAX: usize = 4096;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::assign::unfit;
-use super::state::{Command, session, sessions};
+use super::command::Command;
+use super::state::{session, sessions};
 use crate::id::{GroupId, SessionId};
 use crate::lease::{GRACE, HEARTBEAT, LEASE};
 use crate::rows::ReadRows;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
-use super::state::{Refusal, load, put_row};
+use super::command::Refusal;
 use crate::id::NodeId;
-use crate::rows::{ReadRows, Rows};
+use crate::rows::{ReadRows, Rows, load, put_row};
 
 /// What was decided when the cluster was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]

@@ -1,6 +1,7 @@
 //! The meta group: its control nodes, sender sessions and the slots they own.
 
 mod assign;
+mod command;
 mod fan;
 mod import;
 mod ips;
@@ -12,6 +13,7 @@ mod state;
 mod tenants;
 
 pub use assign::{assign, unfit};
+pub use command::{Command, Refusal, Response};
 pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
 pub use import::Import;
 pub use ips::{Addresses, Placement, Wanted, addresses, place, placements, placements_version};
@@ -23,8 +25,8 @@ pub use members::{
 };
 pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
 pub use state::{
-    Assignment, Command, Refusal, Response, SessionRow, apply, assignments, assignments_version,
-    drained, session, sessions, time,
+    Assignment, SessionRow, apply, assignments, assignments_version, drained, session, sessions,
+    time,
 };
 pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Refusal, load, names, put_row, read};
-use crate::rows::{ReadRows, Rows};
+use super::command::Refusal;
+use super::state::names;
+use crate::rows::{ReadRows, Rows, load, put_row};
 
 /// One resource. A provider with 256 rules has about half of it.
 pub const RESOURCE_BYTES_MAX: usize = 64 << 10;
@@ -44,7 +45,7 @@ pub(super) fn set_policy<R: Rows>(
     }
     let mut bytes: BTreeMap<String, usize> = BTreeMap::new();
     for key in names(rows, b"y") {
-        let text: Option<String> = rows.get(&resource_key(&key)).map(|text| read(&text));
+        let text: Option<String> = load(rows, &resource_key(&key));
         bytes.insert(key, text.map_or(0, |text| text.len()));
     }
     for key in delete {

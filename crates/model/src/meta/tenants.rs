@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Refusal, load, put_row};
-use crate::rows::{ReadRows, Rows};
+use super::command::Refusal;
+use crate::rows::{ReadRows, Rows, load, put_row};
 
 /// A hundred to one is more than any plan of prices spreads, and keeps a round of turns short.
 pub const WEIGHT_MAX: u32 = 100;

@@ -2,10 +2,9 @@
 
 use super::import::ImportRow;
 use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
-use super::state::load;
 use crate::event::Event;
 use crate::id::{Epoch, MessageId, QueueId, Slot, TaskId};
-use crate::rows::ReadRows;
+use crate::rows::{ReadRows, load};
 use crate::time::UnixMs;
 
 pub fn state(rows: &(impl ReadRows + ?Sized)) -> StateRow {

@@ -1,29 +1,14 @@
 //! Typed access to the rows of a spool group for one command.
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use super::import::ImportRow;
 use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 use crate::codec;
 use crate::event::{Event, EventKind};
 use crate::id::{MessageId, QueueId, Slot, TaskId};
-use crate::rows::{ReadRows, Rows};
+use crate::rows::{Rows, load};
 use crate::time::UnixMs;
-
-/// Reads a row, or stops: a replica that skipped a row it cannot read would differ from the others.
-pub(super) fn load<T: for<'b> Decode<'b, ()>>(
-    rows: &(impl ReadRows + ?Sized),
-    key: &[u8],
-) -> Option<T> {
-    let bytes = rows.get(key)?;
-    match codec::decode(&bytes) {
-        Ok(row) => Some(row),
-        Err(error) => panic!(
-            "the state of this group cannot be trusted: {error}: {}",
-            error.source
-        ),
-    }
-}
 
 /// The rows and the group's own row, while commands of one entry are applied.
 pub(super) struct State<'r, R: Rows> {

@@ -7,8 +7,7 @@ use super::command::{Command, Granted, Order, Refusal, Report, Response, Target}
 use super::row::{Phase, Row, What};
 use super::schedule::Plan;
 use super::{spread, status};
-use crate::codec;
-use crate::rows::{ReadRows, Rows};
+use crate::rows::{ReadRows, Rows, load, put_row, read};
 use crate::time::UnixMs;
 
 /// 250 IPs at 40 providers. A row has some 300 bytes; with the longest table and the longest reasons 7 kB.
@@ -34,19 +33,9 @@ fn read_key(key: &[u8]) -> Option<Target> {
     })
 }
 
-fn read(bytes: &[u8]) -> Row {
-    match codec::decode(bytes) {
-        Ok(row) => row,
-        Err(error) => panic!(
-            "the state of warm-ups cannot be trusted: {error}: {}",
-            error.source
-        ),
-    }
-}
-
 /// The warm-up of an IP at a provider, if it ever had one.
 pub fn row(rows: &(impl ReadRows + ?Sized), target: &Target) -> Option<Row> {
-    rows.get(&key(target)).map(|bytes| read(&bytes))
+    load(rows, &key(target))
 }
 
 /// All warm-ups, in the order of their IPs.
@@ -110,7 +99,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
 }
 
 fn put<R: Rows>(rows: &mut R, target: &Target, row: &Row) {
-    rows.put(key(target), codec::encode(row));
+    put_row(rows, key(target), row);
 }
 
 fn note(row: &mut Row, what: What, order: &Order) {
