@@ -219,7 +219,10 @@ impl Spool {
         if let Some(stream) = streams.get(&node).filter(|stream| !stream.is_closed()) {
             return stream.clone();
         }
-        let stream = Arc::new(IngestStream::start(client(self.cluster.channel(address))));
+        let stream = Arc::new(IngestStream::start(
+            node,
+            client(self.cluster.channel(address)),
+        ));
         streams.insert(node, stream.clone());
         stream
     }

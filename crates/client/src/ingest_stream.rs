@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use skein_model::MessageId;
+use skein_model::{MessageId, NodeId};
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
 use skein_wire::internal::{
@@ -65,12 +65,13 @@ pub struct IngestStream {
 }
 
 impl IngestStream {
-    pub fn start(mut client: SpoolClient<Channel>) -> Self {
+    /// A stream to this node, which another one that has its address refuses.
+    pub fn start(node: NodeId, mut client: SpoolClient<Channel>) -> Self {
         let (items, queue) = mpsc::channel(QUEUED_ITEMS);
         let (frames, outgoing) = mpsc::channel(2);
         let waiting = Waiting::default();
         let answers = waiting.clone();
-        let gather = tokio::spawn(gather(queue, frames));
+        let gather = tokio::spawn(gather(node, queue, frames));
         tokio::spawn(async move {
             let reason = match client.ingest(ReceiverStream::new(outgoing)).await {
                 Ok(replies) => deliver_answers(replies.into_inner(), &answers).await,
@@ -146,7 +147,11 @@ impl IngestStream {
 }
 
 /// Puts what waits into one frame: under load the cost of a frame is shared, at rest nothing is held back.
-async fn gather(mut queue: mpsc::Receiver<Queued>, frames: mpsc::Sender<IngestRequest>) {
+async fn gather(
+    node: NodeId,
+    mut queue: mpsc::Receiver<Queued>,
+    frames: mpsc::Sender<IngestRequest>,
+) {
     while let Some(first) = queue.recv().await {
         let mut bytes = item_bytes(&first.item);
         let mut items = vec![first.item];
@@ -157,7 +162,8 @@ async fn gather(mut queue: mpsc::Receiver<Queued>, frames: mpsc::Sender<IngestRe
             bytes += item_bytes(&item);
             items.push(item);
         }
-        if frames.send(IngestRequest { items }).await.is_err() {
+        let node = node.0;
+        if frames.send(IngestRequest { items, node }).await.is_err() {
             return;
         }
     }

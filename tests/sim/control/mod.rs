@@ -511,7 +511,7 @@ impl Control {
                 dispenser.on_effect(effect);
             }
             match effect {
-                Effect::BodyNeeded { message, acks } if !acks.contains(&self.node) => {
+                Effect::BodyNeeded { message, body } if !body.acks.contains(&self.node) => {
                     spool.needed.entry(*message).or_insert(now);
                 }
                 Effect::BodyFree { message } => {

@@ -13,7 +13,7 @@ use skein_model::disk::Room;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{key, query};
 use skein_model::{BodyRef, MessageId, NodeId, UnixMs};
-use skein_store::{Bodies, BodyError, Disk};
+use skein_store::{Bodies, BodyError, BodyInfo, Disk};
 use skein_wire::convert;
 use skein_wire::internal::ReadBodyRequest;
 use skein_wire::internal::spool_client::SpoolClient;
@@ -46,8 +46,24 @@ pub struct BodiesNeeded {
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     since: Instant,
+    /// What the message's bytes are.
+    body: BodyInfo,
     /// There is a copy here that cannot be read.
     damaged: bool,
+}
+
+impl Missing {
+    /// Whether the bytes are here after all. A copy that has others is none: it was cut off, or came with another's.
+    fn is_here(&self, bodies: &Bodies, id: MessageId) -> bool {
+        !self.damaged && bodies.info(id) == Some(self.body)
+    }
+}
+
+fn info(body: &BodyRef) -> BodyInfo {
+    BodyInfo {
+        bytes: body.bytes,
+        crc32c: body.crc32c,
+    }
 }
 
 impl BodiesNeeded {
@@ -61,25 +77,27 @@ impl BodiesNeeded {
     }
 
     /// Remembers a message unless this node is among those that have it.
-    pub fn add(&self, message: MessageId, acks: &[NodeId]) {
-        if acks.contains(&self.node) {
+    pub fn add(&self, message: MessageId, body: &BodyRef) {
+        if body.acks.contains(&self.node) {
             return;
         }
-        self.list(message, false);
+        self.list(message, info(body), false);
     }
 
-    fn list(&self, message: MessageId, damaged: bool) {
+    fn list(&self, message: MessageId, body: BodyInfo, damaged: bool) {
         let mut missing = self.missing.lock();
         if missing.len() < LISTED_MAX || missing.contains_key(&message) {
             let now = Missing {
                 since: Instant::now(),
+                body,
                 damaged,
             };
             missing.entry(message).or_insert(now).damaged |= damaged;
         }
     }
 
-    /// Reads a body here. One that is damaged, or is not here, is asked of the others from now on.
+    /// Reads the body of a message here. One that is damaged, is another one, or is not here, is asked of the others from
+    /// now on.
     ///
     /// # Errors
     /// It cannot be read.
@@ -87,16 +105,22 @@ impl BodiesNeeded {
         &self,
         bodies: &Bodies,
         id: MessageId,
+        body: &BodyRef,
         offset: u64,
         max: usize,
     ) -> Result<Bytes, BodyError> {
-        let read = bodies.read(id, offset, max).await;
+        let body = info(body);
+        let is_other = bodies.info(id).is_some_and(|here| here != body);
+        let read = match is_other {
+            true => Err(BodyError::Corrupt),
+            false => bodies.read(id, offset, max).await,
+        };
         match &read {
             Err(error) if error.is_damage() => {
                 tracing::error!(message = %id, %error, "the copy of a body here is damaged");
-                self.list(id, true);
+                self.list(id, body, true);
             }
-            Err(BodyError::NotFound) => self.list(id, false),
+            Err(BodyError::NotFound) => self.list(id, body, false),
             _ => {}
         }
         read
@@ -110,10 +134,12 @@ impl BodiesNeeded {
     /// Whether the bodies of all messages are known to be here.
     pub fn is_complete(&self, bodies: &Bodies) -> bool {
         let replaced = self.replaced.load(Ordering::Acquire);
-        let is_here =
-            |(id, missing): (&MessageId, &Missing)| !missing.damaged && bodies.contains(*id);
         self.looked_through.load(Ordering::Acquire) == replaced
-            && self.missing.lock().iter().all(is_here)
+            && self
+                .missing
+                .lock()
+                .iter()
+                .all(|(id, missing)| missing.is_here(bodies, *id))
     }
 
     /// How many bodies should be here by now and are not; at least one while that is not known.
@@ -126,7 +152,7 @@ impl BodiesNeeded {
             .filter(|(_, missing)| missing.damaged || missing.since.elapsed() >= PATIENCE)
             .take(COUNTED_MAX);
         let missing = late
-            .filter(|(id, missing)| missing.damaged || !bodies.contains(**id))
+            .filter(|(id, missing)| !missing.is_here(bodies, **id))
             .count();
         (missing as u64).max(unknown.into())
     }
@@ -208,12 +234,10 @@ async fn pull_ready(
     pace: &Pace,
 ) -> Run {
     let pulls = stream::iter(needed.ready()).map(|(id, missing)| async move {
-        let is_here = !missing.damaged && group.bodies.contains(id);
+        let is_here = missing.is_here(&group.bodies, id);
         let result = match query::message(&group.reader, id) {
             Some(row) if !is_here && row.finished_at.is_none() => {
-                pull_one(group, peers, pace, id, &row.body, missing.damaged)
-                    .await
-                    .map(Some)
+                pull_one(group, peers, pace, id, &row.body).await.map(Some)
             }
             _ => Ok(None),
         };
@@ -241,10 +265,11 @@ async fn pull_ready(
 fn look_through(group: &SpoolGroup, needed: &BodiesNeeded) {
     group.reader.scan(key::MESSAGES, &[], &mut |row_key, _| {
         if let Some(id) = key::read_message(row_key)
-            && query::needs_body(&group.reader, id)
-            && !group.bodies.contains(id)
+            && let Some(row) = query::message(&group.reader, id)
+            && row.finished_at.is_none()
+            && group.bodies.info(id) != Some(info(&row.body))
         {
-            needed.add(id, &[]);
+            needed.list(id, info(&row.body), false);
         }
         true
     });
@@ -257,7 +282,6 @@ async fn pull_one(
     pace: &Pace,
     id: MessageId,
     body: &BodyRef,
-    damaged: bool,
 ) -> Result<u64, String> {
     let mut last = "no other voter".to_owned();
     for (node, address) in group.group.others() {
@@ -265,7 +289,6 @@ async fn pull_one(
         let from = MessageId::new(UnixMs(0), id.group(), rand::random());
         let copied = copy(&group.bodies, peers.get(&address), pace, id, from, body).await;
         let stored = match copied {
-            Ok(()) if damaged => group.bodies.finish_over(from, id).await,
             Ok(()) => group.bodies.finish_as(from, id).await,
             Err(error) => {
                 group.bodies.abort(from).await;

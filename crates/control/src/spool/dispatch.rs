@@ -143,7 +143,7 @@ impl Dispatch {
                 dispenser.on_effect(effect);
             }
             match effect {
-                Effect::BodyNeeded { message, acks } => self.bodies_needed.add(*message, acks),
+                Effect::BodyNeeded { message, body } => self.bodies_needed.add(*message, body),
                 Effect::BodyFree { message } => {
                     self.bodies_needed.remove(*message);
                     self.bodies.free(*message);
@@ -196,10 +196,12 @@ impl Dispatch {
         let task = self.reader.get(&key::task(id))?;
         let message = self.reader.get(&key::message(id.message))?;
         let row: TaskRow = codec::decode(&task).ok()?;
-        let bytes = codec::decode::<MessageRow>(&message).ok()?.body.bytes;
-        let body = if bytes <= INLINE_BODY_BYTES {
+        let of = codec::decode::<MessageRow>(&message).ok()?.body;
+        let body = if of.bytes <= INLINE_BODY_BYTES {
             let max = INLINE_BODY_BYTES as usize;
-            let read = self.bodies_needed.read(&self.bodies, id.message, 0, max);
+            let read = self
+                .bodies_needed
+                .read(&self.bodies, id.message, &of, 0, max);
             // Without it the sender asks this node and then the others for the bytes.
             read.await.ok()
         } else {

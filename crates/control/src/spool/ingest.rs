@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skein_model::disk::Room;
 use skein_model::spool::{Accept, Command};
-use skein_model::{GroupId, MessageId, codec, is_site_name};
+use skein_model::{GroupId, MessageId, NodeId, codec, is_site_name};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{
@@ -49,11 +49,15 @@ impl Ingest {
     ) -> ReceiverStream<Result<IngestReply, Status>> {
         let (answers, queue) = mpsc::channel(QUEUED_ANSWERS);
         let (frames, replies) = mpsc::channel(4);
-        tokio::spawn(gather(queue, frames));
+        tokio::spawn(gather(queue, frames.clone()));
         let ingest = self.clone();
         tokio::spawn(async move {
             let mut open = HashSet::new();
-            ingest.serve(requests, answers, &mut open).await;
+            if let Err(status) = ingest.serve(requests, answers, &mut open).await {
+                tracing::warn!(reason = status.message(), "an ingest stream is refused");
+                // A client that is gone needs no reason.
+                let _ = frames.send(Err(status)).await;
+            }
             // Nobody can complete these any more.
             for id in open {
                 if let Some(group) = ingest.groups.get(&id.group()) {
@@ -65,22 +69,20 @@ impl Ingest {
     }
 
     /// Serves one stream to its end; `open` are the bodies that were begun and not ended.
+    ///
+    /// # Errors
+    /// It is meant for another node, or breaks a rule.
     async fn serve(
         &self,
         mut requests: Streaming<IngestRequest>,
         answers: Answers,
         open: &mut HashSet<MessageId>,
-    ) {
+    ) -> Result<(), Status> {
         while let Ok(Some(request)) = requests.message().await {
             for item in request.items {
-                let Ok(id) = convert::message_id(&item.id) else {
-                    tracing::warn!("an ingest stream sent an item without an id");
-                    return;
-                };
-                let Some(group) = self.groups.get(&id.group()) else {
-                    tracing::warn!(message = %id, "an ingest stream sent an item of a group that is not here");
-                    return;
-                };
+                let id = convert::message_id(&item.id)
+                    .map_err(|error| Status::invalid_argument(format!("id: {error}")))?;
+                let group = group_for(&self.groups, id, NodeId(request.node))?;
                 match item.step {
                     Some(Step::Append(_)) => open.insert(id),
                     Some(Step::Finish(_) | Step::Abort(_)) => open.remove(&id),
@@ -89,6 +91,7 @@ impl Ingest {
                 self.handle(group, id, item, &answers).await;
             }
         }
+        Ok(())
     }
 
     async fn handle(&self, group: &SpoolGroup, id: MessageId, item: IngestItem, answers: &Answers) {
@@ -118,6 +121,26 @@ impl Ingest {
             }
             None => {}
         }
+    }
+}
+
+/// The group of a message at the node that is meant. One that came back with an empty disk, and has another id, has the
+/// address of the one before: bytes of two streams would mix in it, and its answers would count as those of the other.
+fn group_for(
+    groups: &BTreeMap<GroupId, SpoolGroup>,
+    message: MessageId,
+    node: NodeId,
+) -> Result<&SpoolGroup, Status> {
+    let group = message.group();
+    let here = groups
+        .get(&group)
+        .ok_or_else(|| Status::not_found(format!("id: no group {group} is here")))?;
+    match here.node == node {
+        true => Ok(here),
+        false => Err(Status::failed_precondition(format!(
+            "node: this is node {}, not {node}",
+            here.node
+        ))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The Spool service: taking messages in, handing tasks out, reading bodies.
 
 pub mod bodies;
+#[cfg(test)]
+mod body_tests;
 mod dispatch;
 mod ingest;
 pub mod pace;
@@ -104,11 +106,13 @@ impl Spool for SpoolService {
         let id = convert::message_id(&request.id)
             .map_err(|e| Status::invalid_argument(format!("id: {e}")))?;
         let group = group_of(&self.groups, id.group().0.into())?;
+        let message = query::message(&group.reader, id)
+            .ok_or_else(|| Status::not_found(format!("id: no message {id} is here")))?;
         let (bodies, needed) = (group.bodies.clone(), group.bodies_needed.clone());
         let parts = futures::stream::try_unfold(request.offset, move |offset| {
-            let (bodies, needed) = (bodies.clone(), needed.clone());
+            let (bodies, needed, body) = (bodies.clone(), needed.clone(), message.body.clone());
             async move {
-                let data = needed.read(&bodies, id, offset, PART_BYTES).await;
+                let data = needed.read(&bodies, id, &body, offset, PART_BYTES).await;
                 let data = data.map_err(|error| {
                     Status::data_loss(format!("reading the body of {id}: {error}"))
                 })?;

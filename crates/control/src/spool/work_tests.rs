@@ -23,7 +23,7 @@ use tonic::{Status, Streaming};
 
 use crate::{Config, Control};
 
-const GROUP: GroupId = GroupId(1);
+pub const GROUP: GroupId = GroupId(1);
 const SLOT: Slot = Slot(9);
 const SESSION: SessionId = SessionId(7);
 const OTHER: SessionId = SessionId(8);
@@ -34,7 +34,7 @@ const TASK: TaskId = TaskId {
 /// On a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-async fn alone(dir: &std::path::Path) -> Control {
+pub async fn alone(dir: &std::path::Path) -> Control {
     let config = Config {
         data_dir: dir.to_owned(),
         version: String::new(),

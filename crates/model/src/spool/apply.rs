@@ -6,7 +6,8 @@ use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
 use super::{refile, report};
 use crate::event::EventKind;
-use crate::id::{MessageId, NodeId, QueueId, TaskId};
+use crate::id::{MessageId, QueueId, TaskId};
+use crate::mail::BodyRef;
 use crate::queue::Queue;
 use crate::rows::Rows;
 use crate::time::UnixMs;
@@ -28,11 +29,8 @@ pub enum Effect {
     },
     /// A task is done with.
     Ended { queue: QueueId, task: TaskId },
-    /// A message was taken whose bytes these nodes have; any other replica needs them too.
-    BodyNeeded {
-        message: MessageId,
-        acks: Vec<NodeId>,
-    },
+    /// A message was taken: replicas that are not among those which have its bytes need them too.
+    BodyNeeded { message: MessageId, body: BodyRef },
     /// A message is done with, and its bytes are no longer needed.
     BodyFree { message: MessageId },
     /// Slots changed hands.
@@ -115,7 +113,7 @@ pub(super) fn take_over<R: Rows>(
     state.row.open_body_bytes += message.body.bytes;
     effects.push(Effect::BodyNeeded {
         message: accept.id,
-        acks: accept.body.acks.clone(),
+        body: accept.body.clone(),
     });
     for (number, new) in (0..).zip(&accept.tasks) {
         let id = TaskId {

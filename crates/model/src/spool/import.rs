@@ -141,7 +141,7 @@ fn take<R: Rows>(state: &mut State<'_, R>, message: &ImportedMessage, effects: &
     state.row.open_body_bytes += row.body.bytes;
     effects.push(Effect::BodyNeeded {
         message: message.id,
-        acks: row.body.acks.clone(),
+        body: row.body.clone(),
     });
     for (number, task) in &message.tasks {
         let id = TaskId {

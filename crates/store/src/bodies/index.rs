@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rocksdb::{DB, IteratorMode, WriteBatch};
 use skein_model::{MessageId, codec};
 
+use super::BodyInfo;
 use crate::db::{BODIES, column, disk_failed};
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -27,6 +28,19 @@ pub struct Part {
 pub struct Body {
     #[n(0)]
     pub parts: Vec<Part>,
+}
+
+impl Body {
+    pub fn info(&self) -> BodyInfo {
+        let none = BodyInfo {
+            bytes: 0,
+            crc32c: crc32c::crc32c(&[]),
+        };
+        self.parts.iter().fold(none, |before, part| BodyInfo {
+            bytes: before.bytes + u64::from(part.bytes),
+            crc32c: crc32c::crc32c_combine(before.crc32c, part.crc32c, part.bytes as usize),
+        })
+    }
 }
 
 pub struct Index {

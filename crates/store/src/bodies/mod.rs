@@ -174,25 +174,19 @@ impl Bodies {
         Ok(found.freeze())
     }
 
-    pub fn contains(&self, id: MessageId) -> bool {
-        self.index.get(id).is_some()
+    /// What is here of a body, as it was written: its bytes are not looked at.
+    pub fn info(&self, id: MessageId) -> Option<BodyInfo> {
+        Some(self.index.get(id)?.info())
     }
 
     /// Completes a body that was appended under `from`, a name of the caller's own, as the body of `id`.
     ///
-    /// So a copy that is pulled and one that arrives at the same time do not mix; the first that is complete counts.
+    /// So a copy that is pulled and one that arrives at the same time do not mix. It replaces what is there, which may be
+    /// damaged.
     ///
     /// # Errors
     /// The body could not be written.
     pub async fn finish_as(&self, from: MessageId, id: MessageId) -> Result<BodyInfo, BodyError> {
-        self.finish_in(Place::Free, from, id).await
-    }
-
-    /// The same in place of a copy that is damaged.
-    ///
-    /// # Errors
-    /// The body could not be written.
-    pub async fn finish_over(&self, from: MessageId, id: MessageId) -> Result<BodyInfo, BodyError> {
         self.finish_in(Place::OfDamaged, from, id).await
     }
 

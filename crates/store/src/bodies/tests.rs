@@ -187,15 +187,26 @@ async fn a_good_copy_takes_the_place_of_a_damaged_one() {
     assert!(damage.is_damage());
 
     // A copy that merely comes again leaves what is there.
-    for (name, replaces) in [(2, false), (3, true)] {
-        bodies
-            .append(id(name), Bytes::from_static(b"precious"))
-            .await;
-        match replaces {
-            true => bodies.finish_over(id(name), id(1)).await.unwrap(),
-            false => bodies.finish_as(id(name), id(1)).await.unwrap(),
-        };
-        assert_eq!(bodies.read(id(1), 0, 8).await.is_ok(), replaces);
-    }
+    store_body(&store, 1, &[b"precious"]).await;
+    assert!(bodies.read(id(1), 0, 8).await.is_err());
+    bodies.append(id(2), Bytes::from_static(b"precious")).await;
+    bodies.finish_as(id(2), id(1)).await.unwrap();
     assert_eq!(bodies.read(id(1), 0, 8).await.unwrap(), &b"precious"[..]);
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::small()).unwrap();
+    let bodies = store.bodies();
+    for parts in [&[&b"twice "[..], b"twice"][..], &[b"once"], &[]] {
+        store_body(&store, 1, parts).await;
+        let info = bodies.info(id(1)).unwrap();
+        let expected = parts.concat();
+        assert_eq!(
+            (info.bytes, info.crc32c),
+            (expected.len() as u64, crc32c::crc32c(&expected))
+        );
+        assert_eq!(bodies.read(id(1), 0, 100).await.unwrap(), expected);
+    }
 }

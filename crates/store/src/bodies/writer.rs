@@ -38,9 +38,9 @@ pub enum Job {
 /// Where the index has a finished body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Where it was written, unless a copy that came another way is there already.
+    /// Where it was written, unless the same bytes came another way and are there already.
     Free,
-    /// Instead of a copy that cannot be read.
+    /// Instead of any copy.
     OfDamaged,
 }
 
@@ -219,24 +219,23 @@ impl Writer {
             disk_failed("fsync of a body segment", &error);
         }
         fail::fail_point!("body-after-fsync");
-        let mut replaced = Vec::new();
-        for (id, place, open, _) in &mut self.finished {
+        let (mut replaced, mut new) = (Vec::new(), Vec::new());
+        for (number, (id, place, open, _)) in self.finished.iter_mut().enumerate() {
             if open.failed.is_some() {
                 continue;
             }
-            let Some(before) = self.index.get(*id) else {
-                continue;
-            };
-            replaced.extend(match place {
-                Place::Free => std::mem::take(&mut open.body.parts),
-                Place::OfDamaged => before.parts,
-            });
+            let before = self.index.get(*id);
+            let is_same = before.as_ref().map(Body::info) == Some(open.body.info());
+            if *place == Place::Free && is_same {
+                replaced.append(&mut open.body.parts);
+            } else {
+                replaced.extend(before.unwrap_or_default().parts);
+                new.push(number);
+            }
         }
-        let whole = self.finished.iter().filter(|(id, _, open, _)| {
-            open.failed.is_none() && (!open.body.parts.is_empty() || self.index.get(*id).is_none())
-        });
+        let new = new.into_iter().map(|number| &self.finished[number]);
         self.index
-            .put_all(whole.map(|(id, _, open, _)| (*id, &open.body)));
+            .put_all(new.map(|(id, _, open, _)| (*id, &open.body)));
         self.segments.free(&replaced);
         for (id, from, to) in self.moved.drain(..) {
             let left = if self.index.replace(id, &from, &to) {
