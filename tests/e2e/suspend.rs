@@ -83,3 +83,52 @@ async fn a_suspension_ends_by_itself() {
     assert!(!has(&bench, "late"));
     assert!(arrives(&bench, "late").await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_is_held_back_alone_and_its_name_goes_no_further() {
+    let bench = Bench::new().await.unwrap();
+    let _node = bench.start().await.unwrap();
+    skeinctl(&bench, &["suspend", "--campaign", "may-news"]);
+    for (id, campaign) in [("may", "may-news"), ("june", "june-news")] {
+        let message = format!("X-Skein-Campaign: {campaign}\r\nX-Test-Id: {id}\r\n\r\nx\r\n");
+        let to = vec!["user@some.test".to_owned()];
+        let message = Injected::given(id, "a@b.test", to, message.as_bytes());
+        let injector = Injector::new(InjectorConfig::to(bench.smtp));
+        let sent = injector.run_plan(vec![vec![message]]).await;
+        assert!(sent[0].acked(), "{:?}", sent[0]);
+    }
+    assert!(arrives(&bench, "june").await);
+    tokio::time::sleep(SOON).await;
+    assert!(!has(&bench, "may"));
+    let list = skeinctl(&bench, &["queue", "list"]);
+    let row = list.lines().find(|line| line.contains("some.test"));
+    assert!(row.is_some_and(|row| row.contains("may-news")), "{list}");
+    skeinctl(&bench, &["resume", "--campaign", "may-news"]);
+    assert!(arrives(&bench, "may").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_mail_goes_through_the_pool_that_an_operator_moves_it_to() {
+    let bench = Bench::new().await.unwrap();
+    let _node = bench.start().await.unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let policy = folder.path().join("pools.yaml");
+    let text = "kind: ip\nname: a9\nbind: 127.0.0.9\nehlo: a9.here.test\n---\n\
+                kind: pool\nname: slow\nmembers: [{ip: a9}]\n";
+    std::fs::write(&policy, text).unwrap();
+    skeinctl(&bench, &["apply", "-f", policy.to_str().unwrap()]);
+    skeinctl(&bench, &["suspend", "--domain", "some.test"]);
+    submit(&bench, "moved", "some.test").await;
+    let moved = skeinctl(
+        &bench,
+        &["queue", "move", "--domain", "some.test", "--to", "slow"],
+    );
+    assert!(moved.starts_with("1 tasks go through slow"), "{moved}");
+    skeinctl(&bench, &["resume", "--domain", "some.test"]);
+    assert!(arrives(&bench, "moved").await);
+    let records = bench.sink.records();
+    let record = records
+        .iter()
+        .find(|record| record.test_id.as_deref() == Some("moved"));
+    assert_eq!(record.unwrap().peer.ip().to_string(), "127.0.0.9");
+}

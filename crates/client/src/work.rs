@@ -11,7 +11,7 @@ use skein_model::spool::{MessageRow, Refile, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
-use skein_wire::internal::{OpenWork, OwnedSlots, RefileTask, WorkReply};
+use skein_wire::internal::{BlockedSite, OpenWork, OwnedSlots, RefileTask, WorkReply};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -173,6 +173,19 @@ impl Reporter {
         };
         self.shared.waiting.lock().remove(&attempt);
         result
+    }
+
+    /// Tasks of a site, as they are filed, need only come one by one for so long; none: they may come as ever. A hint,
+    /// which is lost with the stream.
+    pub fn blocked(&self, site: &str, slot: Slot, lasts: Duration) {
+        let site = BlockedSite {
+            site: site.to_owned(),
+            slot: slot.0.into(),
+            for_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+        };
+        if let Some(stream) = &*self.shared.stream.lock() {
+            let _ = stream.results.try_send(Told::Blocked(site));
+        }
     }
 
     /// The task was not begun: anybody may have it.

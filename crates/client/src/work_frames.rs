@@ -4,7 +4,9 @@ use bytes::Bytes;
 use skein_model::{Epoch, SessionId, TaskId};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
-use skein_wire::internal::{RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkRequest};
+use skein_wire::internal::{
+    BlockedSite, RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkRequest,
+};
 use tokio::sync::mpsc;
 
 use crate::work::Assigned;
@@ -17,6 +19,8 @@ const FRAME_REPORTS: usize = 256;
 pub enum Told {
     Report(Bytes),
     Refile(RefileTask),
+    /// Nothing is answered to this.
+    Blocked(BlockedSite),
 }
 
 pub fn request(request: Request) -> WorkRequest {
@@ -58,16 +62,17 @@ pub async fn send_returned(
 pub async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<WorkRequest>) {
     let mut told = Vec::new();
     while queue.recv_many(&mut told, FRAME_REPORTS).await > 0 {
-        let (mut reports, mut refiles) = (Vec::new(), Vec::new());
+        let (mut reports, mut refiles, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
         for told in told.drain(..) {
             match told {
                 Told::Report(report) => reports.push(report),
                 Told::Refile(refile) => refiles.push(refile),
+                Told::Blocked(site) => blocked.push(Request::Blocked(site)),
             }
         }
         let reports = (!reports.is_empty()).then(|| Request::Reports(Reports { reports }));
         let refiles = (!refiles.is_empty()).then(|| Request::Refiles(Refiles { refiles }));
-        for frame in reports.into_iter().chain(refiles) {
+        for frame in reports.into_iter().chain(refiles).chain(blocked) {
             if frames.send(request(frame)).await.is_err() {
                 return;
             }

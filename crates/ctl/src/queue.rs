@@ -1,8 +1,12 @@
+use anyhow::bail;
 use clap::Subcommand;
-use skein_wire::v1::{FlushQueuesRequest, GetQueueRequest, ListQueuesRequest, Queue};
+use skein_wire::v1::{
+    FlushQueuesRequest, GetQueueRequest, ListQueuesRequest, MoveQueuesRequest, Queue,
+};
 
 use crate::cli::Admin;
 use crate::show;
+use crate::suspend::Selector;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -31,6 +35,14 @@ pub enum Command {
         #[arg(long, conflicts_with = "queue")]
         all: bool,
     },
+    /// Have waiting mail go through another pool.
+    Move {
+        /// The pool that it is to go through.
+        #[arg(long)]
+        to: String,
+        #[command(flatten)]
+        mail: Selector,
+    },
 }
 
 pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
@@ -38,6 +50,7 @@ pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<(
         Command::List { domain, limit } => list(admin, domain, limit, json).await,
         Command::Show { queue, limit } => show_one(admin, queue, limit, json).await,
         Command::Flush { queue, .. } => flush(admin, queue, json).await,
+        Command::Move { to, mail } => move_to(admin, mail, to, json).await,
     }
 }
 
@@ -72,17 +85,18 @@ async fn list(mut admin: Admin, domain: String, limit: usize, json: bool) -> any
     Ok(())
 }
 
-const COLUMNS: [&str; 9] = [
-    "QUEUE", "DOMAIN", "SITE", "TENANT", "POOL", "PRIORITY", "SLOT", "TASKS", "NEXT",
+const COLUMNS: [&str; 10] = [
+    "QUEUE", "DOMAIN", "SITE", "TENANT", "POOL", "CAMPAIGN", "PRIORITY", "SLOT", "TASKS", "NEXT",
 ];
 
-fn row(queue: &Queue) -> [String; 9] {
+fn row(queue: &Queue) -> [String; 10] {
     [
         queue.id.clone(),
         queue.domain.clone(),
         queue.site.clone(),
         queue.tenant.clone(),
         queue.pool.clone(),
+        show::or_dash(queue.campaign.clone()),
         queue.priority.clone(),
         queue.slot.to_string(),
         queue.tasks.to_string(),
@@ -135,5 +149,24 @@ async fn flush(mut admin: Admin, queue: String, json: bool) -> anyhow::Result<()
         return show::json(&flushed);
     }
     println!("{} tasks are due now.", flushed.tasks);
+    Ok(())
+}
+
+async fn move_to(mut admin: Admin, mail: Selector, pool: String, json: bool) -> anyhow::Result<()> {
+    let Some(selector) = mail.given() else {
+        bail!("name the mail: --tenant, --domain, --site, --provider, --pool or --campaign");
+    };
+    let request = MoveQueuesRequest {
+        selector: Some(selector),
+        pool: pool.clone(),
+    };
+    let moved = admin.move_queues(request).await?.into_inner();
+    if json {
+        return show::json(&moved);
+    }
+    println!(
+        "{} tasks go through {pool}; what senders have already goes out as before.",
+        moved.tasks
+    );
     Ok(())
 }

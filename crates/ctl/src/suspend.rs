@@ -25,16 +25,20 @@ pub struct Selector {
     provider: String,
     #[arg(long, default_value = "")]
     pool: String,
+    /// As X-Skein-Campaign of the messages says.
+    #[arg(long, default_value = "")]
+    campaign: String,
 }
 
 impl Selector {
-    fn given(self) -> Option<MailSelector> {
+    pub fn given(self) -> Option<MailSelector> {
         let selector = MailSelector {
             tenant: self.tenant,
             domain: self.domain,
             site: self.site,
             provider: self.provider,
             pool: self.pool,
+            campaign: self.campaign,
         };
         (selector != MailSelector::default()).then_some(selector)
     }
@@ -124,6 +128,7 @@ fn mail(suspension: &Suspension) -> String {
         ("site", of.site),
         ("provider", of.provider),
         ("pool", of.pool),
+        ("campaign", of.campaign),
     ];
     let said = names.into_iter().filter(|(_, name)| !name.is_empty());
     let said: Vec<String> = said.map(|(key, name)| format!("{key} {name}")).collect();

@@ -32,5 +32,6 @@ pub fn envelope(mail: &MailFrom, tenant: &str, pool: String) -> Envelope {
         client: None,
         traceparent: None,
         priority: wished_by(mail),
+        campaign: None,
     }
 }

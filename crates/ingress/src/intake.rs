@@ -62,6 +62,7 @@ struct Body {
     headers_done: bool,
     /// As its header says.
     priority: Option<Priority>,
+    campaign: Option<String>,
     /// As the policy and its header say.
     pool: String,
     /// Kept for the end, because a client must send its whole body before it is told.
@@ -190,6 +191,7 @@ impl<'s> Intake<'s> {
             share: self.shared.memory.nothing(),
             headers_done: false,
             priority: None,
+            campaign: None,
             pool: DEFAULT_POOL.into(),
             refused: None,
         });
@@ -306,6 +308,7 @@ impl<'s> Intake<'s> {
         let (wishes, summary) = wishes::take(&mut body.pending, summary)?;
         body.pool = self.pool(&body.peer, wishes.pool.as_deref())?;
         body.priority = wishes.priority;
+        body.campaign = wishes.campaign;
         Ok(summary)
     }
 
@@ -390,6 +393,7 @@ impl<'s> Intake<'s> {
             client: Some(client),
             // The message's own header was written by whoever knows it best.
             priority: body.priority.unwrap_or(wished_by(&mail)),
+            campaign: body.campaign,
             ..envelope(&mail, tenant, body.pool)
         };
         let spool = self.spool.as_ref();

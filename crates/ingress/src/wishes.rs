@@ -2,8 +2,8 @@
 //! same at each attempt.
 
 use skein_mail::field::take_fields;
-use skein_mail::header::{HeaderSummary, POOL_FIELD, PRIORITY_FIELD};
-use skein_model::Priority;
+use skein_mail::header::{CAMPAIGN_FIELD, HeaderSummary, POOL_FIELD, PRIORITY_FIELD};
+use skein_model::{Priority, is_campaign_name};
 use skein_smtp::reply::Reply;
 
 /// What a header asks for.
@@ -11,6 +11,7 @@ use skein_smtp::reply::Reply;
 pub struct Wishes {
     pub priority: Option<Priority>,
     pub pool: Option<String>,
+    pub campaign: Option<String>,
 }
 
 /// Takes the wishes out of a message that begins with this header; returns the header without them.
@@ -23,6 +24,7 @@ pub fn take(
 ) -> Result<(Wishes, HeaderSummary), Reply> {
     let (priority, summary) = take_one(message, summary, summary.priority_count, PRIORITY_FIELD)?;
     let (pool, summary) = take_one(message, summary, summary.pool_count, POOL_FIELD)?;
+    let (campaign, summary) = take_one(message, summary, summary.campaign_count, CAMPAIGN_FIELD)?;
     let priority = priority.map(|value| value.parse()).transpose();
     let priority = priority.map_err(|_| bad(PRIORITY_FIELD, "must be transactional or bulk"))?;
     if pool
@@ -31,7 +33,19 @@ pub fn take(
     {
         return Err(bad(POOL_FIELD, "must be the name of a pool"));
     }
-    Ok((Wishes { priority, pool }, summary))
+    if campaign
+        .as_deref()
+        .is_some_and(|name| !is_campaign_name(name))
+    {
+        let text = "must be a name of at most 64 letters, digits, dots, hyphens and underscores";
+        return Err(bad(CAMPAIGN_FIELD, text));
+    }
+    let wishes = Wishes {
+        priority,
+        pool,
+        campaign,
+    };
+    Ok((wishes, summary))
 }
 
 fn take_one(
@@ -74,13 +88,13 @@ mod tests {
 
     #[test]
     fn wishes_are_taken_out_of_the_header_and_never_out_of_the_body() {
-        let all =
-            "X-Skein-Priority: bulk\r\nSubject: x\r\nX-Skein-Pool: a\r\n\r\nX-Skein-Pool: b\r\n";
+        let all = "X-Skein-Priority: bulk\r\nSubject: x\r\nX-Skein-Pool: a\r\nX-Skein-Campaign: may\r\n\r\nX-Skein-Pool: b\r\n";
         let (wishes, left) = taken(all);
         let (wishes, summary) = wishes.unwrap();
         assert_eq!(left, "Subject: x\r\n\r\nX-Skein-Pool: b\r\n");
         assert_eq!(wishes.priority, Some(Priority::Bulk));
         assert_eq!(wishes.pool.as_deref(), Some("a"));
+        assert_eq!(wishes.campaign.as_deref(), Some("may"));
         assert_eq!(&left[..summary.fields_end], "Subject: x\r\n");
         assert_eq!((summary.field_count, summary.body_start), (1, 14));
 
@@ -100,6 +114,7 @@ mod tests {
             "X-Skein-Pool:\r\n",
             "X-Skein-Pool: two words\r\n",
             "X-Skein-Pool: a\r\nX-Skein-Pool: a\r\n",
+            "X-Skein-Campaign: a b\r\n",
         ] {
             let (refused, _) = taken(&format!("{header}\r\nbody"));
             assert_eq!(refused.unwrap_err().code, 550, "{header}");

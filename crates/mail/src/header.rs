@@ -13,6 +13,9 @@ pub const PRIORITY_FIELD: &str = "X-Skein-Priority";
 /// The pool that the message is to go out through; goes no further either.
 pub const POOL_FIELD: &str = "X-Skein-Pool";
 
+/// The mailing that the message is of; goes no further.
+pub const CAMPAIGN_FIELD: &str = "X-Skein-Campaign";
+
 /// A header has at most this many fields: ten times what long mailing-list paths produce.
 pub const MAX_HEADER_FIELDS: u32 = 1000;
 
@@ -67,6 +70,8 @@ pub struct HeaderSummary {
     pub priority_count: u32,
     /// Number of [`POOL_FIELD`] fields.
     pub pool_count: u32,
+    /// Number of [`CAMPAIGN_FIELD`] fields.
+    pub campaign_count: u32,
     /// Some octet of the header is 0x80 or above (RFC 6532 header, or a broken client).
     pub has_8bit: bool,
     /// The header is valid UTF-8; true for plain ASCII.
@@ -156,6 +161,7 @@ impl HeaderScan {
                 has_from: false,
                 priority_count: 0,
                 pool_count: 0,
+                campaign_count: 0,
                 has_8bit: false,
                 is_utf8: true,
                 field_count: 0,
@@ -272,6 +278,7 @@ impl HeaderScan {
             b"from" => self.summary.has_from = true,
             b"x-skein-priority" => self.summary.priority_count += 1,
             b"x-skein-pool" => self.summary.pool_count += 1,
+            b"x-skein-campaign" => self.summary.campaign_count += 1,
             _ => {}
         }
     }

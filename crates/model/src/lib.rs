@@ -10,6 +10,7 @@ pub mod disk;
 pub mod dispense;
 pub mod doctor;
 pub mod event;
+pub mod health;
 pub mod held;
 pub mod history;
 pub mod id;
@@ -28,7 +29,7 @@ pub mod warmup;
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
 pub use priority::Priority;
-pub use queue::{Queue, SITE_BYTES_MAX, is_site_name};
+pub use queue::{Queue, SITE_BYTES_MAX, is_campaign_name, is_site_name};
 pub use time::{DurationMs, UnixMs};
 
 /// How a value is laid out on disk and in the Raft log: CBOR arrays with numbered fields.

@@ -179,6 +179,9 @@ pub struct Envelope {
     #[n(10)]
     #[cbor(default)]
     pub priority: Priority,
+    /// What the tenant calls the mailing that it is of.
+    #[n(11)]
+    pub campaign: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -26,6 +26,7 @@ pub struct NotAPriority;
 
 impl Priority {
     pub const COUNT: usize = 2;
+    pub const ALL: [Self; Self::COUNT] = [Self::Transactional, Self::Bulk];
 
     pub fn name(self) -> &'static str {
         match self {

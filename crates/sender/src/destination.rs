@@ -139,15 +139,18 @@ impl Destinations {
     pub fn push(self: &Arc<Self>, route: Route, job: Job) {
         let context = &self.context;
         let policy = context.policy.borrow().clone();
-        let pool = &job.task.message.envelope.pool;
+        let pool = job.task.task.pool(&job.task.message.envelope).to_owned();
         let sources = &context.sources;
-        let source = sources.choose(&policy, &context.config, pool, &route.site, &route.hosts);
+        let source = sources.choose(&policy, &context.config, &pool, &route.site, &route.hosts);
         let source = match source {
             Ok(source) => source,
             Err(none) => {
+                if let Some((ip, left)) = none.blocked {
+                    sources.health.tell(&route.site, &ip, &job, left);
+                }
                 let attempt = Attempt {
                     site: route.site,
-                    retry_within: Some(none.retry_within),
+                    retry_within: none.retry_within,
                     ..Attempt::default()
                 };
                 context.settle_all(job, attempt, Verdict::Deferred, &none.reply);
@@ -186,7 +189,7 @@ impl Destinations {
     pub fn terms(&self, route: &Route, source: &Source, job: &Job) -> Arc<Terms> {
         let envelope = &job.task.message.envelope;
         let way = Way {
-            pool: &envelope.pool,
+            pool: job.task.task.pool(envelope),
             ip: source.name(),
             site: &route.site,
             tenant: &envelope.tenant,
@@ -238,7 +241,10 @@ impl Destinations {
                 .no_more_until
                 .is_some_and(|until| Instant::now() < until);
         let is_held = state.connection_hold.is_some() || state.message_hold.is_some();
+        let health = &self.context.sources.health;
+        let most = health.connections_max(&state.route.site, state.source.name());
         is_needed
+            && state.connections < most
             && !no_more
             && !is_held
             && !state.closed

@@ -111,6 +111,7 @@ pub async fn make(
             pool: envelope.pool.clone(),
             client: None,
             traceparent: None,
+            campaign: None,
             // A mailing that bounces makes thousands of reports: they must not go before what somebody waits for.
             priority: envelope.priority,
         },

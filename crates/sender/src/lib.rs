@@ -21,6 +21,7 @@ mod rule;
 mod sender;
 mod serve;
 mod session;
+mod site_health;
 mod sites;
 mod slots;
 mod sources;

@@ -127,7 +127,14 @@ impl Destinations {
                     attempt,
                     verdicts,
                 } = *unsettled;
+                let ended = verdicts.first().map(|(_, reply)| reply.clone());
+                let site = attempt.site.clone();
                 context.settle(job, attempt, verdicts);
+                if let Some(reply) = ended
+                    && context.sources.health.failed(&site, source.name(), &reply)
+                {
+                    self.choose_again(destination);
+                }
                 return;
             };
             connection = next;
@@ -249,6 +256,7 @@ impl Destinations {
         }
         let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();
         let usable = outcome.connection_usable;
+        self.learn(destination, &outcome);
         if is_elsewhere && is_reused && !usable {
             // The host had enough of this connection; that says nothing about this message.
             let priority = job.priority();
@@ -288,6 +296,22 @@ impl Destinations {
         }
     }
 
+    /// A host that took or refused something is well, whatever it was.
+    fn learn(self: &Arc<Self>, destination: &Arc<Destination>, outcome: &TransactionOutcome) {
+        let health = &self.context.sources.health;
+        let has_ended = !outcome.connection_usable && outcome::may_go_elsewhere(outcome);
+        if has_ended || health.is_all_well() {
+            return;
+        }
+        let (site, source) = {
+            let state = destination.state.lock();
+            (state.route.site.clone(), state.source.clone())
+        };
+        if health.works(&site, source.name()) {
+            while self.open_if_needed(destination) {}
+        }
+    }
+
     /// No host gave a session: what waits here ends with the reason, unless other connections remain.
     fn give_up_waiting(
         &self,
@@ -308,6 +332,10 @@ impl Destinations {
             }
             state.waiting.drain().collect()
         };
+        let health = &self.context.sources.health;
+        if verdict == Verdict::Deferred {
+            health.failed(&route.site, destination.state.lock().source.name(), reply);
+        }
         for job in jobs {
             let attempt = Attempt {
                 site: route.site.clone(),

@@ -14,6 +14,7 @@ use tokio::net::TcpSocket;
 
 use crate::config::Config;
 use crate::connect::Host;
+use crate::site_health::SiteHealth;
 
 /// How long it is known whether the node has an address.
 const KNOWN: Duration = Duration::from_secs(10);
@@ -56,8 +57,10 @@ impl Source {
 #[derive(Debug)]
 pub struct NoSource {
     pub reply: Reply,
-    /// Trying again makes sense by then.
-    pub retry_within: DurationMs,
+    /// Trying again makes sense by then; none: when its turn comes.
+    pub retry_within: Option<DurationMs>,
+    /// The IP that the site's hosts give no connection, and for how long it leaves them alone.
+    pub blocked: Option<(String, Duration)>,
 }
 
 /// Why a member of a pool does not take part.
@@ -69,6 +72,8 @@ enum Unusable {
     OtherFamily,
     Absent,
     Resting(Duration),
+    /// The site gives it no connection.
+    Blocked(Duration),
 }
 
 impl fmt::Display for Unusable {
@@ -80,6 +85,13 @@ impl fmt::Display for Unusable {
             Self::OtherFamily => f.write_str("cannot reach the hosts' addresses"),
             Self::Absent => f.write_str("is not an address of this node"),
             Self::Resting(left) => write!(f, "could not be bound; again in {} s", left.as_secs()),
+            Self::Blocked(left) => {
+                write!(
+                    f,
+                    "gets no connection from the site; again in {} s",
+                    left.as_secs()
+                )
+            }
         }
     }
 }
@@ -94,6 +106,8 @@ struct Resting {
 #[derive(Debug, Default)]
 pub struct Sources {
     state: Mutex<State>,
+    /// Sites that give no connection from some of them.
+    pub health: SiteHealth,
 }
 
 #[derive(Debug, Default)]
@@ -119,14 +133,29 @@ impl Sources {
     ) -> Result<Source, NoSource> {
         let Some(known) = policy.pool(pool) else {
             return match pool == DEFAULT_POOL {
-                true => Ok(Source::default()),
+                true => match self.health.blocked(site, "") {
+                    Some(blocked) => Err(NoSource {
+                        reply: blocked.reply,
+                        retry_within: None,
+                        blocked: Some((String::new(), blocked.left)),
+                    }),
+                    None => Ok(Source::default()),
+                },
                 false => Err(no_source(format!("there is no pool {pool}"), LOOK_AGAIN)),
             };
         };
         let now = Instant::now();
         let mut state = self.state.lock();
         let turn = state.turn(pool, site);
-        let usable = |ip: &Ip| is_usable(ip, &config.name, hosts).and(state.is_ready(ip, now));
+        let health = |ip: &Ip| {
+            let blocked = self.health.blocked(site, &ip.name);
+            blocked.map_or(Ok(()), |blocked| Err(Unusable::Blocked(blocked.left)))
+        };
+        let usable = |ip: &Ip| {
+            is_usable(ip, &config.name, hosts)
+                .and_then(|()| state.is_ready(ip, now))
+                .and_then(|()| health(ip))
+        };
         pick(policy, known, turn, usable)
     }
 
@@ -258,6 +287,10 @@ fn pick(
         _ => None,
     });
     let within = within.min().unwrap_or(LOOK_AGAIN);
+    let blocked = reasons.iter().find_map(|(ip, reason)| match reason {
+        Unusable::Blocked(left) => Some((ip.name.to_string(), *left)),
+        _ => None,
+    });
     let named: Vec<String> = reasons
         .iter()
         .take(NAMED_MAX)
@@ -269,13 +302,18 @@ fn pick(
     };
     let named = named.join(", ");
     let text = format!("no IP of pool {} can be used: {named}{more}", pool.name);
-    Err(no_source(text, within))
+    let mut none = no_source(text, within);
+    if blocked.is_some() {
+        (none.retry_within, none.blocked) = (None, blocked);
+    }
+    Err(none)
 }
 
 fn no_source(text: String, within: Duration) -> NoSource {
     NoSource {
         reply: Reply::ours((4, 4, 0), text).bounded(),
-        retry_within: within.into(),
+        retry_within: Some(within.into()),
+        blocked: None,
     }
 }
 

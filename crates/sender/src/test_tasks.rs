@@ -48,6 +48,7 @@ pub fn task(recipients: &[&str]) -> Assigned {
             delay_notified: false,
             site: None,
             moves: 0,
+            pool: None,
         },
         body: Some(body),
     }
@@ -65,6 +66,7 @@ fn envelope() -> Envelope {
         pool: "default".into(),
         client: None,
         traceparent: None,
+        campaign: None,
         priority: Priority::Bulk,
     }
 }

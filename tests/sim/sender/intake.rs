@@ -198,6 +198,7 @@ fn envelope(id: MessageId) -> Envelope {
         pool: "default".into(),
         client: None,
         traceparent: None,
+        campaign: None,
         priority: match id.entropy() % 5 {
             0 => Priority::Transactional,
             _ => Priority::Bulk,

@@ -27,10 +27,10 @@ use skein_wire::v1::{
     ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
     ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, Message, MoveLeaderRequest,
-    MoveLeaderResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
-    RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
-    SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
-    SuspendRequest, SuspendResponse, TaskSummary,
+    MoveLeaderResponse, MoveQueuesRequest, MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse,
+    QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
+    ResumeRequest, ResumeResponse, SetFanRequest, SetFanResponse, SetTenantRequest,
+    SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -160,6 +160,14 @@ impl Admin for AdminService {
     ) -> Result<Response<FlushQueuesResponse>, Status> {
         let tasks = self.flush(&request.into_inner().queue).await?;
         Ok(Response::new(FlushQueuesResponse { tasks }))
+    }
+
+    async fn move_queues(
+        &self,
+        request: Request<MoveQueuesRequest>,
+    ) -> Result<Response<MoveQueuesResponse>, Status> {
+        let tasks = self.move_queues(request.into_inner()).await?;
+        Ok(Response::new(MoveQueuesResponse { tasks }))
     }
 
     async fn list_nodes(

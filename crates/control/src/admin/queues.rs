@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use skein_model::spool::{Command, FlushScope, QueueRow, Response as SpoolResponse, query};
 use skein_model::{QueueId, UnixMs};
+use skein_policy::DEFAULT_POOL;
 use skein_store::Reader;
-use skein_wire::v1::{GetQueueRequest, ListQueuesRequest, ListQueuesResponse, Queue, QueueDetail};
+use skein_wire::v1::{
+    GetQueueRequest, ListQueuesRequest, ListQueuesResponse, MoveQueuesRequest, Queue, QueueDetail,
+};
 use tonic::Status;
 
+use super::suspensions::read_selector;
 use super::{AdminService, PAGE_MAX, page, summary};
 
 const END: UnixMs = UnixMs(u64::MAX);
@@ -130,15 +134,46 @@ impl AdminService {
         }
         let mut tasks = 0;
         for id in queues.into_keys() {
-            for (group, spool) in self.spools.iter() {
-                if query::queue(&spool.reader, id).is_none() {
-                    continue;
-                }
-                // One command moves a bounded number of tasks; it is repeated until none is left.
-                let command = Command::Flush(FlushScope::Queue(id));
-                while let SpoolResponse::Count(moved @ 1..) = self.commit(*group, &command).await? {
-                    tasks += moved;
-                }
+            let command = Command::Flush(FlushScope::Queue(id));
+            tasks += self.repeat(id, &command).await?;
+        }
+        Ok(tasks)
+    }
+
+    /// Has waiting mail go through another pool; says how many tasks do from now on.
+    pub(super) async fn move_queues(&self, request: MoveQueuesRequest) -> Result<u64, Status> {
+        let selector = read_selector(request.selector)?;
+        let pool = request.pool;
+        if pool != DEFAULT_POOL && self.read_policy()?.pool(&pool).is_none() {
+            return Err(Status::not_found(format!(
+                "pool: there is no {pool:?}; see `skeinctl policy get pool`"
+            )));
+        }
+        let mut queues = Vec::new();
+        self.each_queue(|id, row| {
+            if selector.covers(&row.facts()) && row.pool != pool {
+                queues.push(id);
+            }
+        });
+        let mut tasks = 0;
+        for queue in queues {
+            let pool = pool.clone();
+            tasks += self
+                .repeat(queue, &Command::MoveTasks { queue, pool })
+                .await?;
+        }
+        Ok(tasks)
+    }
+
+    /// Repeats a command that does a bounded part of its work each time, in every group that has the queue.
+    async fn repeat(&self, queue: QueueId, command: &Command) -> Result<u64, Status> {
+        let mut tasks = 0;
+        for (group, spool) in self.spools.iter() {
+            if query::queue(&spool.reader, queue).is_none() {
+                continue;
+            }
+            while let SpoolResponse::Count(moved @ 1..) = self.commit(*group, command).await? {
+                tasks += moved;
             }
         }
         Ok(tasks)
@@ -154,6 +189,7 @@ impl AdminService {
             site: row.site().to_owned(),
             tenant: row.tenant.clone(),
             pool: row.pool.clone(),
+            campaign: row.campaign.clone().unwrap_or_default(),
             slot: row.slot.0.into(),
             tasks: row.tasks,
             priority: row.priority.name().into(),

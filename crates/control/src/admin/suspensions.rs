@@ -93,7 +93,7 @@ fn order(who: String, why: String) -> Order {
     Order { who, why }.bounded()
 }
 
-fn read_selector(given: Option<MailSelector>) -> Result<Selector, Status> {
+pub(super) fn read_selector(given: Option<MailSelector>) -> Result<Selector, Status> {
     let given = given.unwrap_or_default();
     let named = |name: String| (!name.is_empty()).then_some(name);
     let selector = Selector {
@@ -102,12 +102,12 @@ fn read_selector(given: Option<MailSelector>) -> Result<Selector, Status> {
         site: named(given.site),
         provider: named(given.provider),
         pool: named(given.pool),
-        campaign: None,
+        campaign: named(given.campaign),
     };
     match selector.is_valid() {
         true => Ok(selector),
         false => Err(Status::invalid_argument(
-            "selector: name a tenant, domain, site, provider or pool, each with at most 255 bytes",
+            "selector: name a tenant, domain, site, provider, pool or campaign, each with at most 255 bytes",
         )),
     }
 }
@@ -120,5 +120,6 @@ fn write_selector(selector: &Selector) -> MailSelector {
         site: name(&selector.site),
         provider: name(&selector.provider),
         pool: name(&selector.pool),
+        campaign: name(&selector.campaign),
     }
 }

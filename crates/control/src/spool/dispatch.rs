@@ -131,6 +131,16 @@ impl Dispatch {
         horizon.forget_before(elapsed, clock::now(), group_now, keep)
     }
 
+    /// Hosts of a site give no connection for so long; none: they do again.
+    pub fn set_blocked(&self, site: &str, slot: Slot, lasts: DurationMs) {
+        let now = clock::now();
+        let until = (lasts.0 > 0).then(|| now + lasts);
+        if let Some(dispenser) = self.dispenser.lock().as_mut() {
+            dispenser.set_blocked(now, site, slot, until);
+        }
+        self.changed.notify_waiters();
+    }
+
     pub fn leads(&self) -> bool {
         self.dispenser.lock().is_some()
     }

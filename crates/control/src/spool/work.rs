@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use skein_model::spool::{Command, OpenSlots};
-use skein_model::{GroupId, SessionId, absence, codec};
+use skein_model::{DurationMs, GroupId, SessionId, Slot, absence, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{OpenWork, OwnedSlot, WorkReply, WorkRequest, work_request::Request};
@@ -24,6 +24,8 @@ const WINDOW_MAX: u32 = 16_384;
 /// A timer that is not woken by a change looks again after this long; it only covers a clock that was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const FRAME_RESULTS: usize = 256;
+/// A sender that is gone must not leave a site blocked.
+const BLOCKED_MAX: DurationMs = DurationMs::from_secs(600);
 /// For a sender to read what is before the last word of a stream.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -303,6 +305,14 @@ async fn receive_reports(
                 let dispatch = &stream.group.dispatch;
                 dispatch.give_back(stream.session, stream.number, &tasks);
                 stream.settled(tasks.len());
+                continue;
+            }
+            Some(Request::Blocked(site)) => {
+                let (slot, lasts) = (u16::try_from(site.slot), DurationMs(site.for_ms));
+                if let Ok(slot) = slot {
+                    let dispatch = &stream.group.dispatch;
+                    dispatch.set_blocked(&site.site, Slot(slot), lasts.min(BLOCKED_MAX));
+                }
                 continue;
             }
             Some(Request::Refiles(frame)) => {

@@ -72,6 +72,7 @@ async fn accept_task(control: &Control) {
             pool: "default".into(),
             client: None,
             traceparent: None,
+            campaign: None,
             priority: Priority::default(),
         },
         body: BodyRef {

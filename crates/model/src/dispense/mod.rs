@@ -15,12 +15,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::automation::Suspensions;
 use crate::id::{QueueId, SessionId, Slot, TaskId};
+use crate::priority::Priority;
 use crate::queue::{Queue, SiteKey};
 use crate::rows::ReadRows;
 use crate::spool::{Effect, query};
 use crate::time::UnixMs;
 
-pub use sites::IN_FLIGHT_PER_SITE;
+pub use sites::WINDOW_MAX;
 use sites::{Room, Sites};
 use turns::Turns;
 pub use turns::Weights;
@@ -108,6 +109,21 @@ impl Dispenser {
             if let Some(Wait::Until(due)) = self.queues.get(&id).map(|head| head.wait) {
                 self.timers.remove(&(due, id));
                 self.ready(id);
+            }
+        }
+    }
+
+    /// Hosts of a site, of tasks that are filed under this name in this slot, give no connection until then; none: they do
+    /// again. Its tasks go out one by one meanwhile. A new leader hears of it when it is so again.
+    pub fn set_blocked(&mut self, now: UnixMs, site: &str, slot: Slot, until: Option<UnixMs>) {
+        for priority in Priority::ALL {
+            let site = SiteKey::of(site, priority, slot);
+            match until {
+                Some(until) => self.sites.block(site, now, until),
+                None => {
+                    self.sites.unblock(site);
+                    self.unpark(site);
+                }
             }
         }
     }
@@ -283,13 +299,17 @@ impl Dispenser {
 
     /// When the next queue that now waits comes due; none if a queue is due already or none waits.
     pub fn next_due(&self) -> Option<UnixMs> {
-        self.timers.first().map(|(due, _)| *due)
+        let queue = self.timers.first().map(|(due, _)| *due);
+        queue.into_iter().chain(self.sites.next_touch()).min()
     }
 
     fn wake(&mut self, now: UnixMs) {
         while let Some((due, id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
             self.timers.remove(&(due, id));
             self.ready(id);
+        }
+        while let Some(site) = self.sites.touch(now) {
+            self.unpark(site);
         }
     }
 
@@ -319,7 +339,7 @@ impl Dispenser {
             return self.unpark(queue.site);
         }
         let weight = self.turns.weight(queue.tenant);
-        let next = match self.sites.room(queue.site, weight, head.in_flight) {
+        let next = match self.sites.room(queue.site, now, weight, head.in_flight) {
             Room::Tasks(room) => {
                 let found = self.find(rows, now, id, cursor, tasks_max.min(room));
                 self.give(session, queue, now, found, tasks_max.min(room), taken)
@@ -393,6 +413,9 @@ impl Dispenser {
         }
         head.in_flight += given;
         self.sites.went_out(queue.site, given);
+        if given > 0 {
+            self.sites.took_turn(queue.site, now);
+        }
         wait
     }
 

@@ -1,25 +1,97 @@
 //! How much of each site may be out at once, and whose share of that is used up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::id::QueueId;
 use crate::queue::SiteKey;
+use crate::time::{DurationMs, UnixMs};
 
-/// Tasks of one site, slot and priority that may be out at once. Enough to keep a site's connections busy, few enough
-/// that a site which does not move cannot take a sender's whole window.
-pub const IN_FLIGHT_PER_SITE: usize = 256;
+/// Tasks of one site, slot and priority that may be out at once, at most: enough to keep many connections busy.
+pub const WINDOW_MAX: usize = 256;
+/// And at least, so that a site which moves one message a minute has the next one at hand, and a thousand such sites do not
+/// take a sender's whole window.
+const WINDOW_MIN: usize = 8;
+/// Of a site of which nothing is known yet.
+const WINDOW_FIRST: usize = 32;
+/// A window that comes back within this time is too small for its site.
+const FAST: DurationMs = DurationMs::from_secs(1);
+/// One of which less than half comes back within this time is too large.
+const SLOW: DurationMs = DurationMs::from_secs(4);
+/// Between two tasks of a site whose hosts give no connection. They are not to reach a host, but have to hear of it: some
+/// expire, and of some the sender is to be told that they are late. Of a million, each is looked at within days.
+const TOUCH: DurationMs = DurationMs(200);
 
 /// The sites of all queues that have open tasks.
 #[derive(Debug, Default)]
-pub struct Sites(HashMap<SiteKey, Site>);
+pub struct Sites {
+    known: HashMap<SiteKey, Site>,
+    /// When the next task of a blocked site may go out.
+    touches: BTreeSet<(UnixMs, SiteKey)>,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Site {
     /// Of all queues of the site.
     weight: u64,
     in_flight: usize,
+    window: Window,
+    blocked: Option<Blocked>,
+    /// The entry among the touches that counts.
+    touch_at: Option<UnixMs>,
     /// Queues that found the site full, in the order in which they came.
     parked: VecDeque<QueueId>,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            weight: 0,
+            in_flight: 0,
+            window: Window {
+                size: WINDOW_FIRST,
+                came_back: 0,
+                was_full: false,
+                since: UnixMs(0),
+            },
+            blocked: None,
+            touch_at: None,
+            parked: VecDeque::new(),
+        }
+    }
+}
+
+/// Follows how fast a site's tasks come back, so that each site holds what it can use within seconds.
+#[derive(Debug)]
+struct Window {
+    size: usize,
+    /// And whether it was used up, since then.
+    came_back: usize,
+    was_full: bool,
+    since: UnixMs,
+}
+
+impl Window {
+    fn follow(&mut self, now: UnixMs) {
+        let elapsed = now.since(self.since);
+        let is_turned = self.came_back >= self.size;
+        self.size = match () {
+            () if is_turned && elapsed <= FAST => (self.size * 2).min(WINDOW_MAX),
+            () if is_turned => self.size,
+            () if elapsed < SLOW => return,
+            () if self.was_full && self.came_back < self.size / 2 => {
+                (self.size / 2).max(WINDOW_MIN)
+            }
+            () => self.size,
+        };
+        (self.came_back, self.was_full, self.since) = (0, false, now);
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Blocked {
+    until: UnixMs,
+    /// A task may go out now.
+    is_open: bool,
 }
 
 /// What a queue may send out.
@@ -28,64 +100,136 @@ pub enum Room {
     Tasks(usize),
     /// Nothing, until one of its own tasks comes back.
     OwnShareUsed,
-    /// Nothing, until any task of the site comes back.
+    /// Nothing, until any task of the site comes back, or its next moment comes.
     Full,
+}
+
+impl Site {
+    fn has_room(&self) -> bool {
+        self.in_flight < self.window.size && self.blocked.is_none_or(|blocked| blocked.is_open)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.weight == 0 && self.in_flight == 0
+    }
 }
 
 impl Sites {
     pub fn add_weight(&mut self, site: SiteKey, weight: u32) {
-        self.0.entry(site).or_default().weight += u64::from(weight);
+        self.known.entry(site).or_default().weight += u64::from(weight);
     }
 
     pub fn remove_weight(&mut self, site: SiteKey, weight: u32) {
-        if let Some(known) = self.0.get_mut(&site) {
+        if let Some(known) = self.known.get_mut(&site) {
             known.weight = known.weight.saturating_sub(u64::from(weight));
-            if known.weight == 0 && known.in_flight == 0 {
-                self.0.remove(&site);
+            if known.is_unused() {
+                self.known.remove(&site);
             }
         }
     }
 
     /// Weights are about to be counted again.
     pub fn clear_weights(&mut self) {
-        self.0.values_mut().for_each(|site| site.weight = 0);
+        self.known.values_mut().for_each(|site| site.weight = 0);
     }
 
     /// What a queue of this weight may send out beside what it has out.
     ///
     /// Hosts take what is out in the order in which it came, so tenants get of a slow site what they have of its
     /// places. A queue has at least one.
-    pub fn room(&self, site: SiteKey, weight: u32, in_flight: usize) -> Room {
-        let Some(site) = self.0.get(&site) else {
-            return Room::Tasks(IN_FLIGHT_PER_SITE);
+    pub fn room(&mut self, site: SiteKey, now: UnixMs, weight: u32, in_flight: usize) -> Room {
+        let Some(site) = self.known.get_mut(&site) else {
+            return Room::Tasks(WINDOW_FIRST);
         };
+        site.window.follow(now);
+        site.blocked = site.blocked.filter(|blocked| now < blocked.until);
         let all = site.weight.max(1);
-        let share = IN_FLIGHT_PER_SITE as u64 * u64::from(weight) / all;
-        let share = usize::try_from(share).unwrap_or(IN_FLIGHT_PER_SITE).max(1);
+        let window = site.window.size;
+        let share = window as u64 * u64::from(weight) / all;
+        let share = usize::try_from(share).unwrap_or(window).max(1);
         let own = share.saturating_sub(in_flight);
-        let free = IN_FLIGHT_PER_SITE.saturating_sub(site.in_flight);
-        match (own, free) {
-            (0, _) => Room::OwnShareUsed,
-            (_, 0) => Room::Full,
-            (own, free) => Room::Tasks(own.min(free)),
+        let free = window.saturating_sub(site.in_flight);
+        site.window.was_full |= own == 0 || free == 0;
+        match (own, free, site.blocked) {
+            (_, _, Some(blocked)) if !blocked.is_open => Room::Full,
+            (0, _, _) => Room::OwnShareUsed,
+            (_, 0, _) => Room::Full,
+            (_, _, Some(_)) => Room::Tasks(1),
+            (own, free, None) => Room::Tasks(own.min(free)),
         }
     }
 
     pub fn park(&mut self, site: SiteKey, queue: QueueId) {
-        self.0.entry(site).or_default().parked.push_back(queue);
+        self.known.entry(site).or_default().parked.push_back(queue);
     }
 
     pub fn went_out(&mut self, site: SiteKey, tasks: usize) {
-        self.0.entry(site).or_default().in_flight += tasks;
+        self.known.entry(site).or_default().in_flight += tasks;
+    }
+
+    /// A task of the site was handed out. If it is blocked, the next one goes later.
+    pub fn took_turn(&mut self, site: SiteKey, now: UnixMs) {
+        if let Some(known) = self.known.get_mut(&site)
+            && let Some(blocked) = &mut known.blocked
+        {
+            blocked.is_open = false;
+            if known.touch_at.is_none() {
+                let at = now + TOUCH;
+                known.touch_at = Some(at);
+                self.touches.insert((at, site));
+            }
+        }
     }
 
     pub fn came_back(&mut self, site: SiteKey) {
-        if let Some(known) = self.0.get_mut(&site) {
+        if let Some(known) = self.known.get_mut(&site) {
             known.in_flight = known.in_flight.saturating_sub(1);
-            if known.weight == 0 && known.in_flight == 0 {
-                self.0.remove(&site);
+            known.window.came_back += 1;
+            if known.is_unused() {
+                self.known.remove(&site);
             }
         }
+    }
+
+    /// Hosts of a site give no connection until then: its tasks go out one by one. Nothing is kept of a site that has no
+    /// queue.
+    pub fn block(&mut self, site: SiteKey, now: UnixMs, until: UnixMs) {
+        if let Some(known) = self.known.get_mut(&site) {
+            let is_open = known.blocked.is_some_and(|blocked| blocked.is_open);
+            known.blocked = Some(Blocked { until, is_open });
+            if !is_open {
+                self.took_turn(site, now);
+            }
+        }
+    }
+
+    /// The site takes connections.
+    pub fn unblock(&mut self, site: SiteKey) {
+        if let Some(known) = self.known.get_mut(&site) {
+            known.blocked = None;
+        }
+    }
+
+    /// The next blocked site of which a task may go out again.
+    pub fn touch(&mut self, now: UnixMs) -> Option<SiteKey> {
+        let (due, site) = self.touches.first().copied()?;
+        if due > now {
+            return None;
+        }
+        self.touches.remove(&(due, site));
+        if let Some(known) = self.known.get_mut(&site)
+            && known.touch_at == Some(due)
+        {
+            known.touch_at = None;
+            if let Some(blocked) = &mut known.blocked {
+                blocked.is_open = true;
+            }
+        }
+        Some(site)
+    }
+
+    pub fn next_touch(&self) -> Option<UnixMs> {
+        self.touches.first().map(|(due, _)| *due)
     }
 
     /// A parked queue that may have turns again, because there is room.
@@ -93,10 +237,105 @@ impl Sites {
     /// Asked for after every turn and every return, so that none stays parked: whoever had room and did not use it
     /// leaves it to the next.
     pub fn unpark(&mut self, site: SiteKey) -> Option<QueueId> {
-        let known = self.0.get_mut(&site)?;
-        if known.in_flight < IN_FLIGHT_PER_SITE {
-            return known.parked.pop_front();
+        let known = self.known.get_mut(&site)?;
+        match known.has_room() {
+            true => known.parked.pop_front(),
+            false => None,
         }
-        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: SiteKey = SiteKey(7);
+
+    fn room(sites: &mut Sites, at: u64) -> Room {
+        sites.room(SITE, UnixMs(at), 1, sites.known[&SITE].in_flight)
+    }
+
+    /// Fills the window at a time and takes back so many tasks.
+    fn turn(sites: &mut Sites, at: u64, back: usize) -> usize {
+        if let Room::Tasks(tasks) = room(sites, at) {
+            sites.went_out(SITE, tasks);
+        }
+        // Somebody asks who finds it full.
+        let _ = room(sites, at);
+        (0..back).for_each(|_| sites.came_back(SITE));
+        sites.known[&SITE].window.size
+    }
+
+    #[test]
+    fn a_site_holds_what_it_can_use_within_seconds() {
+        let mut sites = Sites::default();
+        sites.add_weight(SITE, 1);
+        let mut window = WINDOW_FIRST;
+        for at in 0..20 {
+            let before = window;
+            window = turn(&mut sites, at * 100, before);
+            assert!(window >= before);
+        }
+        assert_eq!(window, WINDOW_MAX, "all of it came back at once");
+        for at in 1..60 {
+            window = turn(&mut sites, 2000 + at * 1000, 1);
+        }
+        assert_eq!(window, WINDOW_MIN, "one comes back in a second");
+        for at in 1..5 {
+            window = turn(&mut sites, 70_000 + at * 2000, WINDOW_MIN);
+        }
+        assert_eq!(
+            window, WINDOW_MIN,
+            "four in a second are no reason for more"
+        );
+    }
+
+    #[test]
+    fn a_site_that_has_little_mail_keeps_its_window() {
+        let mut sites = Sites::default();
+        sites.add_weight(SITE, 1);
+        for at in 0..100 {
+            assert!(matches!(room(&mut sites, at * 5000), Room::Tasks(_)));
+            sites.went_out(SITE, 1);
+            sites.came_back(SITE);
+        }
+        assert_eq!(sites.known[&SITE].window.size, WINDOW_FIRST);
+    }
+
+    #[test]
+    fn tasks_of_a_blocked_site_go_out_one_by_one_until_it_opens() {
+        let mut sites = Sites::default();
+        sites.add_weight(SITE, 1);
+        sites.block(SITE, UnixMs(0), UnixMs(10_000));
+        sites.park(SITE, QueueId(1));
+        assert_eq!(sites.unpark(SITE), None);
+        let mut out = 0;
+        for at in 0..10_000 {
+            while sites.touch(UnixMs(at)).is_some() {}
+            if room(&mut sites, at) == Room::Tasks(1) {
+                sites.went_out(SITE, 1);
+                sites.took_turn(SITE, UnixMs(at));
+                sites.came_back(SITE);
+                out += 1;
+            }
+        }
+        assert_eq!(out, 10_000 / TOUCH.0 - 1);
+        assert_eq!(room(&mut sites, 10_000), Room::Tasks(WINDOW_FIRST));
+        sites.block(SITE, UnixMs(10_000), UnixMs(20_000));
+        assert_eq!(room(&mut sites, 10_001), Room::Full);
+        sites.unblock(SITE);
+        assert_eq!(room(&mut sites, 10_001), Room::Tasks(WINDOW_FIRST));
+        assert_eq!(sites.unpark(SITE), Some(QueueId(1)));
+    }
+
+    #[test]
+    fn a_blocked_site_without_mail_leaves_nothing_behind() {
+        let mut sites = Sites::default();
+        sites.block(SITE, UnixMs(0), UnixMs(10_000));
+        sites.add_weight(SITE, 1);
+        sites.block(SITE, UnixMs(0), UnixMs(10_000));
+        sites.remove_weight(SITE, 1);
+        assert_eq!(sites.touch(UnixMs(500)), Some(SITE));
+        assert!(sites.known.is_empty() && sites.next_touch().is_none());
     }
 }

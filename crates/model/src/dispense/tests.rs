@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mail::BodyRef;
+use crate::queue::QueueNames;
 use crate::rows::{MemoryRows, Rows};
 use crate::spool::{Accept, Command, NewTask, apply};
 use crate::{
@@ -36,15 +37,20 @@ impl Mail {
 
     fn queue(&self) -> Queue {
         let tenant = format!("t{}", self.tenant);
-        Queue::of(
-            &self.domain(),
-            None,
-            &tenant,
-            "default",
-            self.priority,
-            self.slot(),
-        )
+        queue(&self.domain(), &tenant, self.priority, self.slot())
     }
+}
+
+fn queue(domain: &Domain, tenant: &str, priority: Priority, slot: Slot) -> Queue {
+    Queue::of(&QueueNames {
+        domain,
+        site: None,
+        tenant,
+        pool: "default",
+        campaign: None,
+        priority,
+        slot,
+    })
 }
 
 /// Rows, the dispenser that follows them, and what is known of each task.
@@ -299,7 +305,8 @@ fn a_slow_site_is_shared_by_weight_and_takes_no_more_than_its_room() {
         world.accept(bulk(0, 0));
     }
     let first = world.take(0, 1, 10_000);
-    assert_eq!(first.len(), IN_FLIGHT_PER_SITE);
+    let window = first.len();
+    assert!(window < 1_000);
     for _ in 0..1_000 {
         world.accept(bulk(1, 0));
     }
@@ -311,25 +318,24 @@ fn a_slow_site_is_shared_by_weight_and_takes_no_more_than_its_room() {
     }
     let out = world.dispenser.out.values();
     let of_heavy = out.filter(|out| out.queue.tenant == bulk(1, 0).queue().tenant);
-    assert_eq!(of_heavy.count(), IN_FLIGHT_PER_SITE * 3 / 4);
+    let of_heavy = of_heavy.count();
+    assert_eq!(
+        of_heavy,
+        world.dispenser.in_flight().saturating_sub(1) * 3 / 4
+    );
+    assert!(of_heavy >= window * 3 / 4);
 }
 
 #[test]
 fn queues_that_found_their_site_full_come_all_to_their_turn() {
     let mut world = World::default();
-    let tenants = 2 * IN_FLIGHT_PER_SITE;
+    let tenants = 2 * WINDOW_MAX;
     let all: Vec<String> = (0..tenants).map(|n| format!("t{n}")).collect();
     let mut held = Vec::new();
     for round in 0..2 {
         for (n, tenant) in all.iter().enumerate() {
-            let queue = Queue::of(
-                &Domain::new("full.test"),
-                None,
-                tenant,
-                "default",
-                Priority::Bulk,
-                Slot(1),
-            );
+            let domain = Domain::new("full.test");
+            let queue = queue(&domain, tenant, Priority::Bulk, Slot(1));
             let message = MessageId::new(UnixMs(round), GroupId(1), n as u64);
             let task = TaskId { message, number: 0 };
             let due = UnixMs(1);
@@ -343,7 +349,7 @@ fn queues_that_found_their_site_full_come_all_to_their_turn() {
     let mut went = BTreeSet::new();
     loop {
         let taken = world.take(1, 2, 10_000);
-        assert!(world.dispenser.in_flight() <= IN_FLIGHT_PER_SITE);
+        assert!(world.dispenser.in_flight() <= WINDOW_MAX);
         if taken.is_empty() {
             break;
         }
@@ -379,7 +385,7 @@ fn measure_takes_with_many_queues_and_several_sessions() {
     for n in 0..QUEUES {
         let domain = Domain::new(&format!("d{n}.test"));
         let (tenant, slot) = (format!("t{}", n % 1_000), Slot::of(domain.as_str(), 0));
-        let queue = Queue::of(&domain, None, &tenant, "default", Priority::Bulk, slot);
+        let queue = queue(&domain, &tenant, Priority::Bulk, slot);
         for nth in 0..TASKS {
             let message = MessageId::new(UnixMs(n), GroupId(1), n * TASKS + nth);
             let task = TaskId { message, number: 0 };

@@ -170,7 +170,7 @@ impl Turns {
             }
         };
         let share = shares.tenants.get_mut(&tenant)?;
-        let waits = [Priority::Transactional, Priority::Bulk].map(|priority| share.waits(priority));
+        let waits = Priority::ALL.map(|priority| share.waits(priority));
         let priority = share.precedence.next(waits[0], waits[1])?;
         let slot = share.slots[priority as usize].turn()?;
         let queue = self.lanes.get_mut(&(slot, tenant, priority))?.turn()?;

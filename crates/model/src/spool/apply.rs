@@ -76,6 +76,12 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
         Command::Refile(refile) => {
             refile::refile(&mut state, refile, &mut effects).map(|()| Response::Done)
         }
+        Command::MoveTasks { queue, pool } => Ok(Response::Count(refile::change_pool(
+            &mut state,
+            *queue,
+            pool,
+            &mut effects,
+        ))),
         Command::Import(step) => import(&mut state, step, &mut effects),
     };
     if state.row.next_seq != seq_before {
@@ -131,6 +137,7 @@ pub(super) fn take_over<R: Rows>(
             delay_notified: false,
             site: new.site.clone(),
             moves: 0,
+            pool: None,
         };
         add_task(state, &message, id, &row, effects);
     }
@@ -180,11 +187,12 @@ pub(super) fn file<R: Rows>(
     state.queue_gains(queue.id, || QueueRow {
         domain: row.domain.clone(),
         tenant: message.envelope.tenant.clone(),
-        pool: message.envelope.pool.clone(),
+        pool: row.pool(&message.envelope).to_owned(),
         slot: row.slot,
         tasks: 0,
         priority: queue.priority,
         site: row.site.clone(),
+        campaign: message.envelope.campaign.clone(),
     });
     queue
 }

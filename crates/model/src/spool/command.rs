@@ -41,6 +41,14 @@ pub enum Command {
     },
     #[n(6)]
     Refile(#[n(0)] Box<Refile>),
+    /// An operator has a queue's tasks go through another pool.
+    #[n(7)]
+    MoveTasks {
+        #[n(0)]
+        queue: QueueId,
+        #[n(1)]
+        pool: String,
+    },
     #[n(16)]
     Import(#[n(0)] Box<Import>),
 }

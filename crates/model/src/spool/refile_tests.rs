@@ -34,6 +34,8 @@ enum Step {
         /// Whether the sender is told, after which the task is anybody's.
         is_told: bool,
     },
+    /// All tasks to a pool.
+    Move(&'static str),
     Defer,
     GiveBack,
     NewLeader,
@@ -55,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
             times,
             is_told
         }),
+        prop::sample::select(vec!["default", "slow"]).prop_map(Step::Move),
         Just(Step::Defer),
         Just(Step::GiveBack),
         Just(Step::NewLeader),
@@ -126,6 +129,10 @@ proptest! {
                     let held = held.iter().map(|task| (*task, query::task(&rows, *task).unwrap().attempts));
                     dispenser.session_back(&rows, OWNER, &held.collect(), |_| true);
                 }
+                Step::Move(pool) => for (queue, _) in query::queues(&rows, None, 1000) {
+                    let pool = pool.to_owned();
+                    commands.push(Command::MoveTasks { queue, pool });
+                },
                 Step::GiveBack => back = held.pop(),
                 Step::Defer => for task in of_ours(held.pop()) {
                     let report = report(&rows, task, OWNER, &[Verdict::Deferred]);
@@ -213,6 +220,35 @@ fn only_the_holder_of_the_slot_moves_a_task_and_not_for_ever() {
     apply(&mut rows, UnixMs(9), &Command::Report(Box::new(delivered)));
     assert_eq!(query::queues(&rows, None, 10), []);
     assert_eq!(apply_it(&fourth, &mut rows).response, Response::Done);
+}
+
+#[test]
+fn an_operator_moves_a_queue_to_another_pool_and_back() {
+    let mut rows = MemoryRows::default();
+    open_all(&mut rows);
+    let message = accept(1, 3);
+    apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
+    let all_to = |pool: &str, rows: &mut MemoryRows| {
+        let mut moved = 0;
+        for (queue, _) in query::queues(rows, None, 10) {
+            let pool = pool.to_owned();
+            let applied = apply(rows, UnixMs(6), &Command::MoveTasks { queue, pool });
+            let Response::Count(count) = applied.response else {
+                panic!("{applied:?}");
+            };
+            assert_eq!(applied.effects.len() as u64, count);
+            moved += count;
+        }
+        moved
+    };
+    let before = query::queues(&rows, None, 10);
+    let tasks = query::state(&rows).open_tasks;
+    assert_eq!(all_to("slow", &mut rows), tasks);
+    assert_eq!(all_to("slow", &mut rows), 0);
+    let moved = query::queues(&rows, None, 10);
+    assert!(moved.iter().all(|(_, row)| row.pool == "slow"));
+    assert_eq!(all_to("default", &mut rows), tasks);
+    assert_eq!(query::queues(&rows, None, 10), before);
 }
 
 /// Rows as they were before tasks had sites.

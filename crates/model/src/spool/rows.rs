@@ -19,7 +19,7 @@ use crate::automation::TaskFacts;
 use crate::id::{Epoch, SessionId, Slot};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::priority::Priority;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueNames};
 use crate::time::UnixMs;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -63,6 +63,9 @@ pub struct TaskRow {
     #[n(9)]
     #[cbor(default)]
     pub moves: u32,
+    /// An operator had it go through this pool; none: through the message's own.
+    #[n(10)]
+    pub pool: Option<String>,
 }
 
 impl TaskRow {
@@ -70,9 +73,21 @@ impl TaskRow {
         self.site.as_deref().unwrap_or(self.domain.as_str())
     }
 
+    pub fn pool<'a>(&'a self, envelope: &'a Envelope) -> &'a str {
+        self.pool.as_deref().unwrap_or(&envelope.pool)
+    }
+
     /// Of a message with this envelope.
     pub fn queue(&self, envelope: &Envelope) -> Queue {
-        Queue::of_task(envelope, &self.domain, self.site.as_deref(), self.slot)
+        Queue::of(&QueueNames {
+            domain: &self.domain,
+            site: self.site.as_deref(),
+            tenant: &envelope.tenant,
+            pool: self.pool(envelope),
+            campaign: envelope.campaign.as_deref(),
+            priority: envelope.priority,
+            slot: self.slot,
+        })
     }
 }
 
@@ -95,6 +110,8 @@ pub struct QueueRow {
     /// None: the domain.
     #[n(6)]
     pub site: Option<String>,
+    #[n(7)]
+    pub campaign: Option<String>,
 }
 
 impl QueueRow {
@@ -110,19 +127,20 @@ impl QueueRow {
             site: self.site(),
             provider: Some(self.site()),
             pool: &self.pool,
-            campaign: None,
+            campaign: self.campaign.as_deref(),
         }
     }
 
     pub fn queue(&self) -> Queue {
-        Queue::of(
-            &self.domain,
-            self.site.as_deref(),
-            &self.tenant,
-            &self.pool,
-            self.priority,
-            self.slot,
-        )
+        Queue::of(&QueueNames {
+            domain: &self.domain,
+            site: self.site.as_deref(),
+            tenant: &self.tenant,
+            pool: &self.pool,
+            campaign: self.campaign.as_deref(),
+            priority: self.priority,
+            slot: self.slot,
+        })
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn envelope() -> Envelope {
         pool: "default".into(),
         client: None,
         traceparent: None,
+        campaign: None,
         priority: Priority::default(),
     }
 }

@@ -143,6 +143,7 @@ impl Cluster {
                 message_bytes,
                 sessions: SESSIONS / SOURCES as u32,
                 recipient: &recipient,
+                recipients: 1,
             };
             sources.push(Process::start("smtp-source", &mut load.command())?);
         }

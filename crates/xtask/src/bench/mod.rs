@@ -1,5 +1,6 @@
 //! Benchmarks over real processes. Each prints its figures with the machine's size and compares within one run.
 
+mod blocked;
 mod cluster;
 mod machine;
 mod node;
@@ -18,6 +19,7 @@ const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N]
   relay    messages through a node to a smarthost, beside Postfix in the same run
   cluster  1 and 3 control nodes with 1, 2 and 4 senders: messages per second, bytes on disk
   throttle the load of relay with limits that bind nobody, beside none in the same run
+  blocked  a million tasks for a site that takes no connection, beside mail for another
   queue    a queue of a million messages: memory, accept rate, time to start again
 ";
 
@@ -30,6 +32,7 @@ pub struct Options {
 pub fn run(args: &[String]) -> Result {
     let options = parse(args.get(1..).unwrap_or_default())?;
     let bench: fn(&Options) -> Result = match args.first().map(String::as_str) {
+        Some("blocked") => blocked::run,
         Some("cluster") => cluster::run,
         Some("relay") => relay::run,
         Some("queue") => queue::run,

@@ -39,6 +39,17 @@ impl Process {
             .map_or(0, |kib| kib << 10)
     }
 
+    /// What the process has used of processors.
+    pub fn processor_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        // The name, in parentheses, may have spaces; user and system time are fields 14 and 15 (proc(5)), in ticks of 10 ms.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// What the process gave to the disk so far, as the kernel counts it: pages that were written to a file.
     pub fn written_bytes(&self) -> u64 {
         machine::field(&format!("/proc/{}/io", self.child.id()), "write_bytes")

@@ -84,6 +84,7 @@ fn fill(port: u16, domains: std::ops::Range<u64>, messages: u64) -> Result {
                 message_bytes: MESSAGE_BYTES,
                 sessions: SESSIONS,
                 recipient: &recipient,
+                recipients: 1,
             };
             sources.push(Process::start("smtp-source", &mut load.command())?);
         }

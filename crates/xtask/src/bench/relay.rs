@@ -75,11 +75,12 @@ pub fn measure(port: u16, sink: &mut Sink, messages: u64) -> Result<Figures> {
         message_bytes: MESSAGE_BYTES,
         sessions: SESSIONS,
         recipient: "someone@recipient.test",
+        recipients: 1,
     };
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), sink.received());
     load.send()?;
     let accepted = began.elapsed();
-    sink.wait_for(messages, LIMIT)?;
+    sink.wait_for(before + messages, LIMIT)?;
     let delivered = began.elapsed();
     let per_s = |time: Duration| messages as f64 / time.as_secs_f64();
     Ok(Figures {

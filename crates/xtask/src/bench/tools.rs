@@ -18,7 +18,10 @@ pub struct Sink {
 
 impl Sink {
     pub fn start() -> Result<Self> {
-        let port = process::free_port()?;
+        Self::start_at(process::free_port()?)
+    }
+
+    pub fn start_at(port: u16) -> Result<Self> {
         let mut command = Command::new("smtp-sink");
         if super::tools::is_root() {
             command.args(["-u", "nobody"]);
@@ -59,8 +62,12 @@ impl Sink {
     pub fn wait_for(&mut self, messages: u64, limit: Duration) -> Result {
         process::wait_until("the last delivery", limit, || {
             self.process.check_running()?;
-            Ok(self.received.load(Ordering::Relaxed) >= messages)
+            Ok(self.received() >= messages)
         })
+    }
+
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 }
 
@@ -86,6 +93,8 @@ pub struct Load<'a> {
     pub message_bytes: u64,
     pub sessions: u32,
     pub recipient: &'a str,
+    /// Of each message, told apart by numbers.
+    pub recipients: u64,
 }
 
 impl Load<'_> {
@@ -99,6 +108,7 @@ impl Load<'_> {
         command
             .args(["-s", &self.sessions.to_string()])
             .args(["-m", &self.messages.to_string()])
+            .args(["-r", &self.recipients.to_string()])
             .args(["-l", &self.message_bytes.to_string()])
             .args(["-f", "load@sender.test", "-t", self.recipient])
             .arg(format!("127.0.0.1:{}", self.port));

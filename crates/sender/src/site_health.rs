@@ -1,0 +1,170 @@
+//! Sites whose hosts give no connection: left alone for a while, with word to the groups that have tasks for them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use skein_client::Reporter;
+use skein_model::health::Health;
+use skein_model::{DurationMs, GroupId, Reply, Slot};
+
+use crate::deliver::Job;
+
+/// Sites from IPs that failed lately, about 500 bytes each; those that are well are forgotten. Of more, none is known.
+const ENTRIES_MAX: usize = 16_384;
+/// A site has one slot in most groups, and 64 at most; and groups are few.
+const TOLD_MAX: usize = 1024;
+
+/// A site that is left alone.
+#[derive(Debug, Clone)]
+pub struct Blocked {
+    pub left: Duration,
+    /// What its hosts said last.
+    pub reply: Reply,
+}
+
+#[derive(Debug)]
+pub struct SiteHealth {
+    began: Instant,
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    health: Health,
+    last: Option<Reply>,
+    /// Who knows that the site is blocked now.
+    told: HashMap<(GroupId, Slot, String), Reporter>,
+}
+
+impl Default for SiteHealth {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            entries: Mutex::default(),
+        }
+    }
+}
+
+fn key(site: &str, ip: &str) -> String {
+    format!("{ip} {site}")
+}
+
+impl SiteHealth {
+    fn now(&self) -> DurationMs {
+        self.began.elapsed().into()
+    }
+
+    /// Whether no site failed lately.
+    pub fn is_all_well(&self) -> bool {
+        self.entries.lock().is_empty()
+    }
+
+    /// Why a site gets no connection from an IP at this moment, if that is so.
+    pub fn blocked(&self, site: &str, ip: &str) -> Option<Blocked> {
+        let entries = self.entries.lock();
+        if entries.is_empty() {
+            return None;
+        }
+        let (entry, now) = (entries.get(&key(site, ip))?, self.now());
+        if !entry.health.is_blocked(now) {
+            return None;
+        }
+        let until = entry.health.blocked_until()?;
+        let reply = entry.last.clone()?;
+        let left = Duration::from_millis(until.0.saturating_sub(now.0));
+        Some(Blocked { left, reply })
+    }
+
+    /// Connections that a site may have at once from an IP.
+    pub fn connections_max(&self, site: &str, ip: &str) -> usize {
+        let entries = self.entries.lock();
+        let entry = match entries.is_empty() {
+            true => None,
+            false => entries.get(&key(site, ip)),
+        };
+        entry.map_or(usize::MAX, |entry| entry.health.connections_max() as usize)
+    }
+
+    /// Its hosts gave no session, or ended it at once. Tells whether it is left alone from now on.
+    pub fn failed(&self, site: &str, ip: &str, reply: &Reply) -> bool {
+        let mut entries = self.entries.lock();
+        let key = key(site, ip);
+        if entries.len() >= ENTRIES_MAX && !entries.contains_key(&key) {
+            return false;
+        }
+        let entry = entries.entry(key).or_default();
+        entry.last = Some(reply.clone());
+        let until = entry.health.failed(self.now(), rand::random());
+        if until.is_some() {
+            entry.told.clear();
+            tracing::info!(site, ip, %reply, "a site gives no connection and is left alone");
+        }
+        until.is_some()
+    }
+
+    /// It took or refused something. Tells whether more connections may be opened than before.
+    pub fn works(&self, site: &str, ip: &str) -> bool {
+        let mut entries = self.entries.lock();
+        if entries.is_empty() {
+            return false;
+        }
+        let key = key(site, ip);
+        let Some(entry) = entries.get_mut(&key) else {
+            return false;
+        };
+        if entry.health.works() {
+            tracing::info!(site, ip, "a site takes connections again");
+        }
+        for ((_, slot, name), reporter) in entry.told.drain() {
+            reporter.blocked(&name, slot, Duration::ZERO);
+        }
+        if entry.health.is_well() {
+            entries.remove(&key);
+        }
+        true
+    }
+
+    /// Tells the group of a task that is set aside, once for each time that its site is left alone.
+    pub fn tell(&self, site: &str, ip: &str, job: &Job, left: Duration) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(&key(site, ip)) else {
+            return;
+        };
+        let task = &job.task.task;
+        let name = task.site.as_deref().unwrap_or(task.domain.as_str());
+        let told = (job.task.id.message.group(), task.slot, name.to_owned());
+        if entry.told.len() < TOLD_MAX && !entry.told.contains_key(&told) {
+            job.reporter.blocked(name, task.slot, left);
+            entry.told.insert(told, job.reporter.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_left_alone_from_the_ip_that_it_does_not_answer() {
+        let health = SiteHealth::default();
+        let reply = Reply::ours((4, 4, 1), "refused");
+        assert!(!health.works("a.test", "one"));
+        let failures = (0..3).map(|_| health.failed("a.test", "one", &reply));
+        assert_eq!(failures.collect::<Vec<_>>(), [false, false, true]);
+        let blocked = health.blocked("a.test", "one").expect("three failures");
+        assert_eq!(blocked.reply, reply);
+        assert!(blocked.left > Duration::from_secs(10));
+        assert_eq!(health.connections_max("a.test", "one"), 1);
+        for (site, ip) in [("a.test", "two"), ("b.test", "one"), ("a.test", "")] {
+            assert!(health.blocked(site, ip).is_none());
+            assert_eq!(health.connections_max(site, ip), usize::MAX);
+        }
+        assert!(health.works("a.test", "one"));
+        assert!(health.blocked("a.test", "one").is_none());
+        for _ in 0..20 {
+            let _ = health.works("a.test", "one");
+        }
+        assert!(health.entries.lock().is_empty());
+    }
+}
