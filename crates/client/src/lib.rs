@@ -19,7 +19,7 @@ pub use channel::{
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use ingest::{Spool, Spools, Upload};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions};
-pub use skein_wire::internal::PlacedIp;
+pub use skein_wire::internal::{PlacedIp, Wait};
 pub use work::{Assigned, Reporter, Work};
 
 use skein_wire::internal::problem::Kind;

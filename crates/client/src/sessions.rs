@@ -10,7 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::internal::sessions_client::SessionsClient;
-use skein_wire::internal::{CloseSessionRequest, HeldIp, NodeAddresses, PlacedIp};
+use skein_wire::internal::{
+    CloseSessionRequest, HeldIp, NodeAddresses, PlacedIp, TellWaitsRequest, Wait,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -193,6 +195,23 @@ impl KeptSession {
             self.tell.released_ips.lock().extend(ips);
             self.tell.hurry.notify_one();
         }
+    }
+
+    /// What tasks wait for that are here.
+    ///
+    /// # Errors
+    /// There is no session, or the leader does not answer.
+    pub async fn tell_waits(&self, waits: Vec<Wait>) -> Result<(), SpoolError> {
+        let session = self.session.borrow().id;
+        let session = session.ok_or_else(|| SpoolError::Unavailable("no session".into()))?;
+        let request = TellWaitsRequest {
+            session: session.0,
+            waits,
+        };
+        let telling =
+            |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
+        self.sessions.call("telling of waits", telling).await?;
+        Ok(())
     }
 
     /// All slots are to leave, for good.

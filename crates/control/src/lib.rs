@@ -19,6 +19,7 @@ mod raft;
 mod sessions;
 mod spool;
 mod survey;
+mod waits;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,9 +10,9 @@ use skein_wire::internal::peer_server::Peer;
 use skein_wire::internal::snapshot_part::Part;
 use skein_wire::internal::{
     AppendReply, AppendRequest, ElectReply, ElectRequest, EndSenderReply, EndSenderRequest,
-    HelloReply, HelloRequest, JoinReply, JoinRequest, MoveLeaderReply, MoveLeaderRequest,
-    ProposeReply, ProposeRequest, SnapshotHead, SnapshotPart, SnapshotReply, VoteReply,
-    VoteRequest,
+    GetWaitsReply, GetWaitsRequest, HelloReply, HelloRequest, JoinReply, JoinRequest,
+    MoveLeaderReply, MoveLeaderRequest, ProposeReply, ProposeRequest, SnapshotHead, SnapshotPart,
+    SnapshotReply, VoteReply, VoteRequest,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -126,6 +126,13 @@ impl Peer for PeerService {
         let EndSenderRequest { name, is_dead } = request.into_inner();
         let slots = self.sessions.end_sender(&name, is_dead).await?;
         Ok(Response::new(EndSenderReply { slots }))
+    }
+
+    async fn get_waits(
+        &self,
+        _request: Request<GetWaitsRequest>,
+    ) -> Result<Response<GetWaitsReply>, Status> {
+        Ok(Response::new(self.sessions.waits()))
     }
 
     async fn append(

@@ -13,15 +13,16 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, Fan, GetPolicyReply, GetPolicyRequest, HeartbeatReply,
-    HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, Slots, WatchReply,
-    WatchRequest,
+    CloseSessionReply, CloseSessionRequest, Fan, GetPolicyReply, GetPolicyRequest, GetWaitsReply,
+    HeartbeatReply, HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, Slots,
+    TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::ips;
 use crate::raft::Group;
+use crate::waits::SenderWaits;
 
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
@@ -35,6 +36,7 @@ pub struct SessionsService {
     leases: Arc<Mutex<Leases>>,
     /// What the leases are counted from.
     started: Instant,
+    waits: SenderWaits,
 }
 
 impl SessionsService {
@@ -45,6 +47,7 @@ impl SessionsService {
             applied,
             leases: Arc::default(),
             started: Instant::now(),
+            waits: SenderWaits::default(),
         };
         tokio::spawn(look_after(service.clone()));
         tokio::spawn(ips::look_after(
@@ -109,6 +112,11 @@ impl SessionsService {
             self.propose(Command::ReleaseIps { session, ips }).await?;
         }
         Ok(())
+    }
+
+    /// What tasks wait for that are at senders, if this node leads the meta group.
+    pub fn waits(&self) -> GetWaitsReply {
+        self.waits.all()
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -315,6 +323,17 @@ impl Sessions for SessionsService {
             version,
             resources: resources.collect(),
         }))
+    }
+
+    async fn tell_waits(
+        &self,
+        request: Request<TellWaitsRequest>,
+    ) -> Result<Response<TellWaitsReply>, Status> {
+        let request = request.into_inner();
+        let row = meta::session(&self.reader, SessionId(request.session));
+        let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
+        self.waits.tell(row.sender, request.waits);
+        Ok(Response::new(TellWaitsReply {}))
     }
 
     async fn close(

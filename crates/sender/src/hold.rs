@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use skein_model::throttle::Scope;
 use skein_policy::Policy;
 use tokio::task::AbortHandle;
 
@@ -20,6 +21,7 @@ pub enum Gate {
 /// A wait for a limit, which ends by itself.
 pub struct Hold {
     pub until: Instant,
+    pub scope: Scope,
     timer: AbortHandle,
     _waits: Waits,
 }
@@ -67,6 +69,7 @@ impl Destinations {
         });
         *state.hold(gate) = Some(Hold {
             until,
+            scope: closed.scope,
             timer: timer.abort_handle(),
             _waits: self.context.metrics.waits(closed.scope),
         });

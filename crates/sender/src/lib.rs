@@ -30,6 +30,7 @@ mod terms;
 mod test_tasks;
 mod tls;
 mod waiting;
+mod waits;
 
 pub use config::{Config, Timeouts, TlsPolicy};
 pub use rule::{

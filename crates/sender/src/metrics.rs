@@ -71,15 +71,7 @@ impl Metrics {
 
     /// A destination waits for a limit of this scope.
     pub fn waits(&self, scope: Scope) -> Waits {
-        let scope = match scope {
-            Scope::Site => "site",
-            Scope::SiteFromIp => "ip_site",
-            Scope::Provider => "provider",
-            Scope::ProviderFromIp => "ip_provider",
-            Scope::Tenant => "tenant",
-            Scope::Ip => "ip",
-            Scope::Pool => "pool",
-        };
+        let scope = scope.name();
         let gauge = self.waiting.get_or_create(&ScopeLabel { scope }).clone();
         gauge.inc();
         Waits(gauge)

@@ -33,6 +33,7 @@ use crate::slots::Slots;
 use crate::sources::Sources;
 use crate::terms::AllTerms;
 use crate::tls::TlsConnectors;
+use crate::waits;
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
 const DRAIN: Duration = Duration::from_secs(120);
@@ -132,6 +133,7 @@ impl Sender {
         let follow = tokio::spawn(follow);
         let addresses = addresses::tell(self.context.policy.clone(), session.clone());
         let addresses = tokio::spawn(addresses);
+        let waits = tokio::spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
         tokio::select! {
             () = self.policy_known(&session) => {}
             () = shutdown.cancelled() => {}
@@ -171,6 +173,7 @@ impl Sender {
         self.drain(&destinations, &session).await;
         follow.abort();
         addresses.abort();
+        waits.abort();
     }
 
     /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skein_client::Reporter;
+use skein_client::{Reporter, Wait};
 use skein_model::health::Health;
 use skein_model::{DurationMs, GroupId, Reply, Slot};
 
@@ -74,6 +74,24 @@ impl SiteHealth {
         let reply = entry.last.clone()?;
         let left = Duration::from_millis(until.0.saturating_sub(now.0));
         Some(Blocked { left, reply })
+    }
+
+    /// Sites that are left alone now.
+    pub fn waits(&self) -> Vec<Wait> {
+        let (entries, now) = (self.entries.lock(), self.now());
+        let blocked = entries.iter().filter(|(_, one)| one.health.is_blocked(now));
+        let waits = blocked.filter_map(|(key, entry)| {
+            let (ip, site) = key.split_once(' ')?;
+            let until = entry.health.blocked_until()?;
+            Some(Wait {
+                site: site.to_owned(),
+                ip: ip.to_owned(),
+                text: format!("its hosts give no connection: {}", entry.last.as_ref()?),
+                for_ms: until.0.saturating_sub(now.0),
+                ..Wait::default()
+            })
+        });
+        waits.collect()
     }
 
     /// Connections that a site may have at once from an IP.

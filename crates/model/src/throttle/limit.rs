@@ -23,6 +23,21 @@ pub enum Scope {
     Pool,
 }
 
+impl Scope {
+    /// As metrics and people have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Site => "site",
+            Self::SiteFromIp => "ip_site",
+            Self::Provider => "provider",
+            Self::ProviderFromIp => "ip_provider",
+            Self::Tenant => "tenant",
+            Self::Ip => "ip",
+            Self::Pool => "pool",
+        }
+    }
+}
+
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Counted {

@@ -1,0 +1,49 @@
+//! What tasks wait for that are at senders: in memory only, as they last said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use skein_wire::internal::{self, GetWaitsReply, Wait};
+
+/// Senders tell every two seconds as long as something waits.
+const KEPT: Duration = Duration::from_secs(8);
+/// Of one sender; more is not kept.
+const WAITS_MAX: usize = 128;
+/// More senders than a cluster has.
+const SENDERS_MAX: usize = 1024;
+
+/// By sender.
+#[derive(Debug, Clone, Default)]
+pub struct SenderWaits(Arc<Mutex<BTreeMap<String, (Instant, Vec<Wait>)>>>);
+
+impl SenderWaits {
+    pub fn tell(&self, sender: String, mut waits: Vec<Wait>) {
+        waits.truncate(WAITS_MAX);
+        let mut all = self.0.lock();
+        all.retain(|_, (at, _)| at.elapsed() < KEPT);
+        if all.len() < SENDERS_MAX {
+            all.insert(sender, (Instant::now(), waits));
+        }
+    }
+
+    pub fn all(&self) -> GetWaitsReply {
+        let all = self.0.lock();
+        let known = all.iter().filter(|(_, (at, _))| at.elapsed() < KEPT);
+        let senders = known.map(|(sender, (at, waits))| {
+            let passed = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let now = |wait: &Wait| Wait {
+                for_ms: wait.for_ms.saturating_sub(passed),
+                ..wait.clone()
+            };
+            internal::SenderWaits {
+                sender: sender.clone(),
+                waits: waits.iter().map(now).collect(),
+            }
+        });
+        GetWaitsReply {
+            senders: senders.collect(),
+        }
+    }
+}
