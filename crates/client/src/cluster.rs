@@ -14,6 +14,7 @@ use skein_wire::internal::{GroupView, HelloReply};
 use tokio::sync::{Notify, watch};
 
 use crate::channel::{Channel, Channels, Connect};
+use crate::forces::KnownForces;
 
 /// Between two looks when nothing is wrong.
 const LOOK: Duration = Duration::from_secs(1);
@@ -58,16 +59,17 @@ pub type View = BTreeMap<GroupId, GroupInfo>;
 /// A handle to all control nodes; clones share it.
 #[derive(Clone)]
 pub struct Cluster {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     view: watch::Receiver<Arc<View>>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     seeds: Vec<String>,
     channels: Channels,
     doubt: Notify,
     fans: Mutex<Arc<Fans>>,
     policy: watch::Sender<Arc<PolicyTexts>>,
+    pub(crate) forces: watch::Sender<Arc<KnownForces>>,
 }
 
 /// The cluster's policy as its authors wrote it.
@@ -96,6 +98,7 @@ impl Cluster {
             doubt: Notify::new(),
             fans: Mutex::default(),
             policy: watch::Sender::default(),
+            forces: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
         tokio::spawn(look(shared.clone(), told));

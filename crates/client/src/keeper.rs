@@ -95,6 +95,7 @@ impl Keeper {
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
         // Before any task comes, whatever its version is.
         self.read_policy(u64::MAX).await;
+        self.read_forces(u64::MAX).await;
         self.change(|told| {
             told.id = Some(id);
             told.slots = kept;
@@ -115,7 +116,7 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = self.tell.hurry.notified() => {}
-                changed = changed_from(version, &mut changes) => if !changed {
+                changed = self.changed_from(version, &mut changes) => if !changed {
                     changes = None;
                     // The next heartbeat is early enough to look for the leader.
                     tokio::time::sleep(TRY_AGAIN).await;
@@ -141,6 +142,7 @@ impl Keeper {
                     self.tell_placements(reply.placements);
                     self.tell_fans(reply.fans);
                     self.read_policy(reply.policy_version).await;
+                    self.read_forces(reply.forces_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -269,19 +271,25 @@ impl Keeper {
         };
         self.sessions.call("watching slots", watching).await.ok()
     }
-}
 
-/// Completes with true when the slots have another version than this, with false when the stream ends.
-async fn changed_from(version: u64, changes: &mut Option<tonic::Streaming<WatchReply>>) -> bool {
-    let Some(changes) = changes else {
-        return std::future::pending().await;
-    };
-    while let Ok(Some(reply)) = changes.message().await {
-        if reply.version != version {
-            return true;
+    /// Completes with true when the slots, or what is in force, have other versions than are known here, with false when
+    /// the stream ends.
+    async fn changed_from(
+        &self,
+        version: u64,
+        changes: &mut Option<tonic::Streaming<WatchReply>>,
+    ) -> bool {
+        let Some(changes) = changes else {
+            return std::future::pending().await;
+        };
+        while let Ok(Some(reply)) = changes.message().await {
+            let forces = self.sessions.cluster.forces_version();
+            if reply.version != version || reply.forces_version != forces {
+                return true;
+            }
         }
+        false
     }
-    false
 }
 
 fn read_slots(slots: &[OwnedSlot]) -> Result<Arc<Vec<(Slot, Epoch)>>, SpoolError> {

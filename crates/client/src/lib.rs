@@ -4,9 +4,11 @@ mod body;
 mod channel;
 mod cluster;
 mod facts;
+mod forces;
 mod ingest;
 mod ingest_stream;
 mod keeper;
+mod replies;
 mod sessions;
 pub mod tls;
 mod work;
@@ -17,6 +19,7 @@ pub use channel::{
     connect, in_process,
 };
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
+pub use forces::KnownForces;
 pub use ingest::{Spool, Spools, Upload};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions};
 pub use skein_wire::internal::{PlacedIp, Wait};

@@ -88,7 +88,7 @@ pub struct Sessions {
 /// A session that is kept alive in the background.
 #[derive(Debug)]
 pub struct KeptSession {
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     pub session: watch::Receiver<Session>,
     pub lease: Lease,
     pub ips: watch::Receiver<Arc<PlacedIps>>,

@@ -1,6 +1,8 @@
 //! The control function of a node: its Raft groups, the sessions of senders, dispensing, and the admin API.
 
 mod admin;
+mod automation;
+mod automation_events;
 mod backup;
 mod clock;
 mod disk;
@@ -16,6 +18,7 @@ mod node_id;
 mod out;
 mod peer_service;
 mod raft;
+mod replies;
 mod sessions;
 mod spool;
 mod survey;
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use automation_events::AutomationEvents;
 pub use clock::now;
 pub use events::EventReader;
 use futures::future::BoxFuture;
@@ -159,6 +163,7 @@ pub struct Control {
     store: Arc<Store>,
     groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
     meta_reader: Reader,
+    meta_applied: watch::Receiver<()>,
     sessions: SessionsService,
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
@@ -224,11 +229,13 @@ impl Control {
         );
         tokio::spawn(weights);
         tokio::spawn(words::pass_time(meta.clone(), meta_reader.clone()));
+        tokio::spawn(automation::keep_rules(meta.clone(), meta_reader.clone()));
         let readers = spools.values().map(|spool| spool.reader.clone());
         let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());
         tokio::spawn(fans);
         let control = Self {
-            sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied),
+            sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied.clone()),
+            meta_applied,
             config,
             node,
             started_at: now(),
@@ -388,6 +395,15 @@ impl Control {
             )
         });
         readers.collect()
+    }
+
+    /// What automation and operators did, from the first event that no sink has taken yet.
+    pub fn automation_events(&self) -> AutomationEvents {
+        AutomationEvents::new(
+            self.groups[&GroupId::META].clone(),
+            self.meta_reader.clone(),
+            self.meta_applied.clone(),
+        )
     }
 
     pub fn is_ready(&self) -> bool {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
+use skein_model::automation;
 use skein_model::lease::{GRACE, LEASE};
 use skein_model::meta::{self, Command, Leases, StillHeld};
 use skein_model::{Epoch, GroupId, SessionId, codec};
@@ -13,8 +14,9 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, Fan, GetPolicyReply, GetPolicyRequest, GetWaitsReply,
-    HeartbeatReply, HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, Slots,
+    CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
+    GetPolicyRequest, GetWaitsReply, HeartbeatReply, HeartbeatRequest, OpenSessionReply,
+    OpenSessionRequest, PolicyResource, Slots, TellRepliesReply, TellRepliesRequest,
     TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
@@ -22,6 +24,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ips;
 use crate::raft::Group;
+use crate::replies;
 use crate::waits::SenderWaits;
 
 /// A sender gives a heartbeat up after 2 s.
@@ -31,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct SessionsService {
     meta: Arc<Group>,
-    reader: Reader,
+    pub(crate) reader: Reader,
     applied: watch::Receiver<()>,
     leases: Arc<Mutex<Leases>>,
     /// What the leases are counted from.
@@ -57,7 +60,7 @@ impl SessionsService {
         service
     }
 
-    async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
+    pub(crate) async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
         let reply = self.meta.propose(codec::encode(&command)).await;
         let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
         codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
@@ -286,6 +289,7 @@ impl Sessions for SessionsService {
             fans: self.fans(),
             policy_version: meta::policy_version(&self.reader),
             placements: has_moved.then(|| ips::placements(&self.reader)),
+            forces_version: automation::forces_version(&self.reader),
         }))
     }
 
@@ -301,9 +305,12 @@ impl Sessions for SessionsService {
             async move {
                 loop {
                     applied.changed().await.ok()?;
-                    let version = meta::assignments_version(&reader);
-                    if told != Some(version) {
-                        return Some((Ok(WatchReply { version }), (applied, Some(version))));
+                    let now = WatchReply {
+                        version: meta::assignments_version(&reader),
+                        forces_version: automation::forces_version(&reader),
+                    };
+                    if told != Some(now) {
+                        return Some((Ok(now), (applied, Some(now))));
                     }
                 }
             }
@@ -334,6 +341,21 @@ impl Sessions for SessionsService {
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
         self.waits.tell(row.sender, request.waits);
         Ok(Response::new(TellWaitsReply {}))
+    }
+
+    async fn tell_replies(
+        &self,
+        request: Request<TellRepliesRequest>,
+    ) -> Result<Response<TellRepliesReply>, Status> {
+        replies::tell(self, request.into_inner()).await?;
+        Ok(Response::new(TellRepliesReply {}))
+    }
+
+    async fn get_forces(
+        &self,
+        _request: Request<GetForcesRequest>,
+    ) -> Result<Response<GetForcesReply>, Status> {
+        Ok(Response::new(replies::forces(&self.reader)))
     }
 
     async fn close(

@@ -1,4 +1,5 @@
-//! What the meta group says about mail, on its way to the dispensers: weights of tenants, and what operators hold back.
+//! What the meta group says about mail, on its way to the dispensers: weights of tenants, and what
+//! operators and rules hold back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use skein_model::{codec, meta};
 use skein_store::Reader;
 use tokio::sync::watch;
 
+use crate::automation::HeldBack;
 use crate::clock;
 use crate::raft::Group;
 use crate::spool::Dispatch;
@@ -21,6 +23,7 @@ pub async fn follow(
     dispatches: Vec<Arc<Dispatch>>,
 ) {
     let (mut told, mut suspended) = (None, Suspensions::default());
+    let mut held_back = HeldBack::default();
     applied.mark_changed();
     while applied.changed().await.is_ok() {
         // Read first: a change that comes between is told again.
@@ -32,7 +35,7 @@ pub async fn follow(
             }
             told = Some(version);
         }
-        let now = automation::suspensions(&meta);
+        let now = held_back.now(&meta);
         if now != suspended {
             for dispatch in &dispatches {
                 dispatch.set_suspensions(now.clone());

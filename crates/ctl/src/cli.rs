@@ -11,8 +11,8 @@ use tower::util::MapResponse;
 
 use crate::connect::{self, Server};
 use crate::{
-    backup, cluster, doctor, explain, group, ip, message, node, policy, queue, slot, status,
-    suspend, tenant,
+    automation, backup, cluster, doctor, explain, group, ip, message, node, policy, queue, slot,
+    status, suspend, tenant,
 };
 
 type Notice = fn(Response<Body>) -> Response<Body>;
@@ -77,6 +77,11 @@ enum Command {
     Suspend(suspend::Suspend),
     /// Let mail go that was held back.
     Resume(suspend::Resume),
+    /// What rules on hosts' replies did by themselves.
+    Automation {
+        #[command(subcommand)]
+        command: automation::Command,
+    },
     /// Source IPs.
     Ip {
         #[command(subcommand)]
@@ -135,6 +140,7 @@ async fn run_one(
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),
         Command::Suspend(suspend) => suspend::suspend(admin, suspend, json).await.map(done),
         Command::Resume(resume) => suspend::resume(admin, resume).await.map(done),
+        Command::Automation { command } => automation::run(admin, command, json).await.map(done),
         Command::Ip { command } => ip::run(admin, command, json).await.map(done),
         Command::Explain { command } => explain::run(admin, command, json).await.map(done),
         Command::Group { command } => group::run(admin, command, json).await.map(done),

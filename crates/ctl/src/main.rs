@@ -1,5 +1,6 @@
 //! `skeinctl`: looks at a cluster and tells it what to do.
 
+mod automation;
 mod backup;
 mod cli;
 mod cluster;

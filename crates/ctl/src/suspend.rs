@@ -64,7 +64,7 @@ pub struct Resume {
 }
 
 /// For the record: not a proof.
-fn who() -> String {
+pub fn who() -> String {
     std::env::var("USER").unwrap_or_default()
 }
 

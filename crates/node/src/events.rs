@@ -36,24 +36,28 @@ impl Sink {
     /// Writes events until the node stops.
     pub async fn write(self, mut events: EventReader) {
         while let Some(batch) = events.next_batch().await {
-            let mut lines = lines(&batch);
-            loop {
-                let (sink, bytes) = (self.clone(), lines.clone());
-                let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
-                match written {
-                    Ok(Ok(())) => break,
-                    Ok(Err(error)) => {
-                        tracing::error!(path = %self.path.display(), %error, "events cannot be written")
-                    }
-                    Err(error) => tracing::error!(%error, "writing events panicked"),
-                }
-                // A part may have been written: what comes next must not be glued to half a line.
-                if lines.first() != Some(&b'\n') {
-                    lines.insert(0, b'\n');
-                }
-                tokio::time::sleep(RETRY).await;
-            }
+            self.write_lines(lines(&batch)).await;
             events.done().await;
+        }
+    }
+
+    /// Writes whole lines, however long that takes.
+    pub async fn write_lines(&self, mut lines: Vec<u8>) {
+        loop {
+            let (sink, bytes) = (self.clone(), lines.clone());
+            let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
+            match written {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => {
+                    tracing::error!(path = %self.path.display(), %error, "events cannot be written")
+                }
+                Err(error) => tracing::error!(%error, "writing events panicked"),
+            }
+            // A part may have been written: what comes next must not be glued to half a line.
+            if lines.first() != Some(&b'\n') {
+                lines.insert(0, b'\n');
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -128,7 +132,7 @@ struct ReplyFields<'a> {
     host: Option<&'a str>,
 }
 
-fn time(at: UnixMs) -> String {
+pub fn time(at: UnixMs) -> String {
     let at = i64::try_from(at.0)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok());

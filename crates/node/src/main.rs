@@ -1,5 +1,6 @@
 //! The daemon `skein`: configuration, wiring, drain.
 
+mod automation_events;
 mod cli;
 mod config;
 mod dev_ca;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
-use crate::{events, links, open_files, policy, telemetry, tls};
+use crate::{automation_events, events, links, open_files, policy, telemetry, tls};
 
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
@@ -127,6 +127,9 @@ impl ControlPart {
             let sink = events::Sink::new(path.clone(), control.disk_bytes());
             tokio::spawn(sink.write(reader));
         }
+        let sink = events::Sink::new(path, control.disk_bytes());
+        let automation = control.automation_events();
+        tokio::spawn(automation_events::write(sink, automation));
         Ok(part)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use regex::bytes::RegexSet;
 use skein_model::DurationMs;
+use skein_model::automation::{LASTS_MAX, LASTS_MIN};
 
 use crate::limits::{CONNECTIONS_MAX, DAY};
 use crate::place::Origin;
@@ -22,10 +23,8 @@ const EXAMPLES_MAX: usize = 8;
 /// As much as is kept of a reply.
 const EXAMPLE_BYTES_MAX: usize = skein_model::Reply::TEXT_MAX;
 /// Each match within the window is remembered until then.
-const THRESHOLD_MAX: u64 = 10_000;
+const THRESHOLD_MAX: u64 = skein_model::automation::THRESHOLD_MAX as u64;
 const LASTS_DEFAULT: DurationMs = DurationMs::from_secs(30 * 60);
-const LASTS_SECONDS: (DurationMs, DurationMs) =
-    (DurationMs::from_secs(1), DurationMs::from_secs(7 * 86_400));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -140,9 +139,9 @@ fn threshold(text: &str) -> Result<Threshold, String> {
 
 fn lasts(text: &str) -> Result<DurationMs, String> {
     let span = span::parse(text)?;
-    match (LASTS_SECONDS.0..=LASTS_SECONDS.1).contains(&span) {
+    match (LASTS_MIN..=LASTS_MAX).contains(&span) {
         true => Ok(span),
-        false => Err("must be from 1s to 7d".into()),
+        false => Err("must be from 10s to 1d".into()),
     }
 }
 

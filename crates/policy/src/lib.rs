@@ -5,6 +5,7 @@
 
 mod automation;
 mod built_in;
+mod counted;
 mod cross;
 mod draft;
 mod explain;
@@ -45,6 +46,7 @@ mod resource_tests;
 
 pub use automation::{Action, ActionScope, RULES_MAX, Rule, Threshold};
 pub use built_in::{NAME as BUILT_IN_NAME, TEXT as BUILT_IN_TEXT};
+pub use counted::Matched;
 pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use explain::{EffectiveLimit, EffectiveLimits, LimitValue, Scope};
 pub use ip::{Ip, Login, Proxy};
@@ -55,7 +57,7 @@ pub use policy::Policy;
 pub use pool::{MEMBERS_MAX, Member, Pool, WEIGHT_MAX};
 pub use provider::{DEFAULT as DEFAULT_PROVIDER, PATTERNS_MAX, Provider, Tls};
 pub use rate::{COUNT_MAX as RATE_COUNT_MAX, Rate};
-pub use route::{DEFAULT_POOL, PoolRefused, Route, To};
+pub use route::{DEFAULT_POOL, OWN_ADDRESS, PoolRefused, Route, To};
 pub use schedule::{Curve, Formula, STAGES_MAX, Schedule};
 pub use sites::Site;
 pub use tenant::Tenant;

@@ -249,6 +249,11 @@ impl Provider {
         }
     }
 
+    /// None for `default`, whose rules are everybody's.
+    pub fn own_rules(&self) -> &[Rule] {
+        &self.own.rules
+    }
+
     /// Its own rules, then those of `default`.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.own.rules.iter().chain(&self.common.rules)

@@ -213,7 +213,7 @@ fn rules_must_make_sense() {
     check(
         "- match: busy\n  action: suspend\n  for: 8d\n",
         7,
-        "for: must be from 1s to 7d",
+        "for: must be from 10s to 1d",
     );
     check(
         "- match: busy\n  action: suspend\n- match: busy\n  action: bounce\n",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::names::{Names, Pattern, resource_name};
@@ -12,6 +13,8 @@ use crate::write::Map;
 /// The pool of all mail that no route is about. It needs no resource: without one, mail goes out from whatever addresses
 /// the nodes have.
 pub const DEFAULT_POOL: &str = "default";
+/// What the nodes' own addresses count as, all together: policy has no names for them, and behind NAT they are one.
+pub const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// More pools than anybody would choose among by hand.
 const POOLS_MAX: usize = 1024;
 

@@ -18,11 +18,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::dsn;
+use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::outgoing::{self, outgoing};
+use crate::reactions::Reactions;
 use crate::recovery::Recovered;
 use crate::sites::{self, Sites};
 use crate::slots::Claim;
@@ -39,6 +41,8 @@ pub struct Context {
     pub sources: Sources,
     pub terms: AllTerms,
     pub gates: Arc<LocalGates>,
+    pub forces: ForcesHere,
+    pub reactions: Arc<Reactions>,
     pub metrics: Metrics,
     pub tls: TlsConnectors,
     /// No transaction starts after this.

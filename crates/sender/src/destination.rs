@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_model::spool::Verdict;
+use skein_policy::Ip;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::deliver::{Context, Job};
+use crate::forces::Going;
 use crate::gates::Token;
-use crate::hold::{Gate, Hold};
+use crate::hold::{self, Gate, Hold};
 use crate::outcome::Attempt;
 use crate::route::Route;
 use crate::sources::Source;
@@ -110,6 +112,7 @@ impl Destinations {
             made: AtomicU64::new(0),
         });
         let follow = Arc::downgrade(&destinations);
+        tokio::spawn(hold::follow_forces(Arc::downgrade(&destinations)));
         tokio::spawn(async move {
             while policy.changed().await.is_ok() {
                 let Some(destinations) = follow.upgrade() else {
@@ -141,7 +144,14 @@ impl Destinations {
         let policy = context.policy.borrow().clone();
         let pool = job.task.task.pool(&job.task.message.envelope).to_owned();
         let sources = &context.sources;
-        let source = sources.choose(&policy, &context.config, &pool, &route.site, &route.hosts);
+        let going = Going {
+            site: &route.site,
+            tenant: &job.task.message.envelope.tenant,
+            pool: &pool,
+        };
+        let stopped = |ip: Option<&Ip>| context.forces.stopped(ip, going);
+        let config = &context.config;
+        let source = sources.choose(&policy, config, &pool, &route.site, &route.hosts, stopped);
         let source = match source {
             Ok(source) => source,
             Err(none) => {
@@ -157,6 +167,14 @@ impl Destinations {
                 return;
             }
         };
+        if let Some(reply) = context.forces.bounced(source.0.as_deref(), going) {
+            let attempt = Attempt {
+                site: route.site,
+                ..Attempt::default()
+            };
+            context.settle_all(job, attempt, Verdict::Failed, &reply);
+            return;
+        }
         let terms = self.terms(&route, &source, &job);
         let key = match source.name() {
             "" => format!("{}{}", route.key, terms.label),
@@ -196,7 +214,8 @@ impl Destinations {
             is_named: route.is_named,
         };
         let policy = self.context.policy.borrow().clone();
-        self.context.terms.of(&policy, way)
+        let terms = self.context.terms.of(&policy, way);
+        self.context.forces.lowered(terms, &policy, way)
     }
 
     /// Opens one connection if the tasks that wait call for it and every limit allows it. The limits of pools and tenants

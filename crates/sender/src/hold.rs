@@ -1,6 +1,6 @@
 //! Destinations that wait for a limit: until when, and who wakes them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use skein_model::throttle::Scope;
@@ -32,6 +32,25 @@ impl Drop for Hold {
     }
 }
 
+/// Goes by what rules have in force, while there are destinations.
+pub async fn follow_forces(destinations: Weak<Destinations>) {
+    let Some(first) = destinations.upgrade() else {
+        return;
+    };
+    let mut changes = first.context.forces.changes();
+    let mut before = first.context.forces.sites();
+    drop(first);
+    while changes.changed().await.is_ok() {
+        changes.mark_unchanged();
+        let Some(destinations) = destinations.upgrade() else {
+            return;
+        };
+        let now = destinations.context.forces.sites();
+        destinations.forces_changed(|site| before.has(site) || now.has(site));
+        before = now;
+    }
+}
+
 impl Destinations {
     /// Limits may have been raised, and IPs suspended or changed.
     pub fn policy_changed(self: &Arc<Self>, policy: &Policy) {
@@ -44,6 +63,19 @@ impl Destinations {
             if is_changed {
                 self.choose_again(&destination);
             }
+            self.opens(&destination, Gate::Connection);
+            self.opens(&destination, Gate::Message);
+        }
+    }
+
+    /// Rules began, climb back or have ended: what waits looks for an IP again, or waits elsewhere.
+    fn forces_changed(self: &Arc<Self>, is_affected: impl Fn(&str) -> bool) {
+        for destination in self.all() {
+            let is_affected = is_affected(&destination.state.lock().route.site);
+            if !is_affected {
+                continue;
+            }
+            self.choose_again(&destination);
             self.opens(&destination, Gate::Connection);
             self.opens(&destination, Gate::Message);
         }

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_model::throttle::Want;
+use skein_policy::Ip;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TlsPolicy;
 use crate::connect::{Cause, Hop, Host, NoSession, SourceAddress, connect};
 use crate::connection::Connection;
 use crate::destination::Destinations;
+use crate::forces::Going;
 use crate::gates::Token;
 use crate::route::Route;
 use crate::terms::Terms;
@@ -26,12 +28,27 @@ pub enum NoConnection {
 /// What one connection and those that follow it have in common.
 pub struct Serving<'a> {
     pub route: &'a Route,
+    /// None: the node's own address.
+    pub ip: Option<&'a Ip>,
+    /// Of the task that called for the connection; empty when it has gone elsewhere meanwhile.
+    pub tenant: &'a str,
+    pub pool: &'a str,
     pub terms: &'a Terms,
     pub hop: Hop<'a>,
     /// The tokens of the connection.
     pub token: Option<Token>,
     /// The token was taken for a connection that is not tried yet.
     pub is_fresh: bool,
+}
+
+impl Serving<'_> {
+    pub fn going(&self) -> Going<'_> {
+        Going {
+            site: &self.route.site,
+            tenant: self.tenant,
+            pool: self.pool,
+        }
+    }
 }
 
 impl Destinations {
@@ -71,6 +88,9 @@ impl Destinations {
                         context.sources.failed(address);
                         return Err(NoConnection::Source);
                     }
+                    let (policy, ip) = (context.policy.borrow().clone(), serving.ip);
+                    let reactions = &context.reactions;
+                    reactions.session(&policy, ip, serving.going(), &failure.reply);
                     lacks_tls &= failure.cause != Cause::Host;
                     last = failure.reply;
                 }

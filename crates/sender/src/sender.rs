@@ -22,6 +22,7 @@ use crate::addresses;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job, now};
 use crate::destination::Destinations;
+use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -86,6 +87,8 @@ impl Sender {
             sources: Sources::default(),
             terms: AllTerms::default(),
             gates: LocalGates::new(),
+            forces: ForcesHere::new(spools.cluster().forces()),
+            reactions: Arc::default(),
             metrics: Metrics::register(registry),
             tls,
             drain: CancellationToken::new(),
@@ -134,6 +137,8 @@ impl Sender {
         let addresses = addresses::tell(self.context.policy.clone(), session.clone());
         let addresses = tokio::spawn(addresses);
         let waits = tokio::spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
+        let reactions = self.context.reactions.clone().tell(session.clone());
+        let reactions = tokio::spawn(reactions);
         tokio::select! {
             () = self.policy_known(&session) => {}
             () = shutdown.cancelled() => {}
@@ -174,6 +179,7 @@ impl Sender {
         follow.abort();
         addresses.abort();
         waits.abort();
+        reactions.abort();
     }
 
     /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past

@@ -12,6 +12,7 @@ use crate::connect::{Hop, SourceAddress};
 use crate::connection::{Connection, Content};
 use crate::deliver::Job;
 use crate::destination::{Destination, Destinations, NO_MORE, Work};
+use crate::forces::Going;
 use crate::gates::Token;
 use crate::open::{NoConnection, Serving};
 use crate::outcome::{self, Attempt, verdicts};
@@ -63,10 +64,14 @@ impl Destinations {
         let context = &self.context;
         let config = &context.config;
         let began = Instant::now();
-        let (route, source) = {
+        let (route, source, whose) = {
             let state = destination.state.lock();
-            (state.route.clone(), state.source.clone())
+            let first = state.waiting.first();
+            let whose = first.map(|job| &job.task.message.envelope);
+            let whose = whose.map(|one| (one.tenant.clone(), one.pool.clone()));
+            (state.route.clone(), state.source.clone(), whose)
         };
+        let (tenant, pool) = whose.unwrap_or_default();
         let timeouts = terms.timeouts(&config.timeouts);
         let policy = terms.hop(&route.policy, route.has_rule);
         let from = match &source.0 {
@@ -75,6 +80,9 @@ impl Destinations {
         };
         let mut serving = Serving {
             route: &route,
+            ip: source.0.as_deref(),
+            tenant: &tenant,
+            pool: &pool,
             terms,
             hop: Hop {
                 ehlo: source.ehlo(config),
@@ -156,7 +164,11 @@ impl Destinations {
         let transactions_max = given.map_or(own, |given| given.min(own));
         let timeouts = serving.hop.timeouts;
         let mut unsettled = None;
-        while connection.transactions < transactions_max {
+        let forces = &self.context.forces;
+        let site = &serving.route.site;
+        let began = forces.latest_of(site);
+        // What began since may allow fewer connections than there are, or none.
+        while connection.transactions < transactions_max && forces.latest_of(site) <= began {
             let next = match first.take() {
                 Some(next) => Some(next),
                 None => {
@@ -250,6 +262,7 @@ impl Destinations {
             .transact(timeouts, &message, content, &job.reporter)
             .await;
         token.ended();
+        self.heard(destination, &job, &outcome);
         if connection.gave_up || (job.is_stopped() && !outcome.dot_sent) {
             // Not begun as far as anybody can tell; the group hands it out again.
             return After::Close;
@@ -269,6 +282,23 @@ impl Destinations {
         }
         context.settle(unsettled.job, unsettled.attempt, unsettled.verdicts);
         if usable { After::Next } else { After::Close }
+    }
+
+    /// Replies that rules are about are told to the meta group.
+    fn heard(&self, destination: &Destination, job: &Job, outcome: &TransactionOutcome) {
+        let (route, source) = {
+            let state = destination.state.lock();
+            (state.route.clone(), state.source.clone())
+        };
+        let envelope = &job.task.message.envelope;
+        let going = Going {
+            site: &route.site,
+            tenant: &envelope.tenant,
+            pool: &envelope.pool,
+        };
+        let policy = self.context.policy.borrow().clone();
+        let reactions = &self.context.reactions;
+        reactions.transaction(&policy, source.0.as_deref(), going, outcome);
     }
 
     fn result(

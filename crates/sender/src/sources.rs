@@ -14,6 +14,7 @@ use tokio::net::TcpSocket;
 
 use crate::config::Config;
 use crate::connect::Host;
+use crate::forces::Stopped;
 use crate::site_health::SiteHealth;
 
 /// How long it is known whether the node has an address.
@@ -64,7 +65,7 @@ pub struct NoSource {
 }
 
 /// Why a member of a pool does not take part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Unusable {
     Suspended,
     ElsewhereAtHome,
@@ -74,6 +75,8 @@ enum Unusable {
     Resting(Duration),
     /// The site gives it no connection.
     Blocked(Duration),
+    /// By a rule.
+    Stopped(Stopped),
 }
 
 impl fmt::Display for Unusable {
@@ -84,6 +87,7 @@ impl fmt::Display for Unusable {
             Self::BehindProxy => f.write_str("is behind a proxy"),
             Self::OtherFamily => f.write_str("cannot reach the hosts' addresses"),
             Self::Absent => f.write_str("is not an address of this node"),
+            Self::Stopped(stopped) => f.write_str(&stopped.text),
             Self::Resting(left) => write!(f, "could not be bound; again in {} s", left.as_secs()),
             Self::Blocked(left) => {
                 write!(
@@ -130,6 +134,7 @@ impl Sources {
         pool: &str,
         site: &str,
         hosts: &[Host],
+        stopped: impl Fn(Option<&Ip>) -> Option<Stopped>,
     ) -> Result<Source, NoSource> {
         let Some(known) = policy.pool(pool) else {
             return match pool == DEFAULT_POOL {
@@ -139,7 +144,7 @@ impl Sources {
                         retry_within: None,
                         blocked: Some((String::new(), blocked.left)),
                     }),
-                    None => Ok(Source::default()),
+                    None => own_address(stopped(None)),
                 },
                 false => Err(no_source(format!("there is no pool {pool}"), LOOK_AGAIN)),
             };
@@ -151,10 +156,13 @@ impl Sources {
             let blocked = self.health.blocked(site, &ip.name);
             blocked.map_or(Ok(()), |blocked| Err(Unusable::Blocked(blocked.left)))
         };
+        let allowed =
+            |ip: &Ip| stopped(Some(ip)).map_or(Ok(()), |stopped| Err(Unusable::Stopped(stopped)));
         let usable = |ip: &Ip| {
             is_usable(ip, &config.name, hosts)
                 .and_then(|()| state.is_ready(ip, now))
                 .and_then(|()| health(ip))
+                .and_then(|()| allowed(ip))
         };
         pick(policy, known, turn, usable)
     }
@@ -217,6 +225,15 @@ fn rest(before: Option<Resting>, now: Instant) -> Resting {
         until: now + lasts,
         lasts,
     }
+}
+
+/// The node's own address, which has no name.
+fn own_address(stopped: Option<Stopped>) -> Result<Source, NoSource> {
+    let Some(stopped) = stopped else {
+        return Ok(Source::default());
+    };
+    let text = format!("the node's own address {}", stopped.text);
+    Err(no_source(text, stopped.left.into()))
 }
 
 /// Whether a socket can have the address, which is what it is wanted for.
@@ -284,6 +301,7 @@ fn pick(
     }
     let within = reasons.iter().filter_map(|(_, reason)| match reason {
         Unusable::Resting(left) => Some(*left),
+        Unusable::Stopped(stopped) => Some(stopped.left.into()),
         _ => None,
     });
     let within = within.min().unwrap_or(LOOK_AGAIN);

@@ -51,6 +51,10 @@ name: one
 members: [{ip: a1}]
 ";
 
+fn free(_: Option<&Ip>) -> Option<Stopped> {
+    None
+}
+
 fn policy() -> Policy {
     let source = Text {
         name: "test",
@@ -72,7 +76,7 @@ async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
     let (policy, sources, config) = (policy(), Sources::default(), Config::default());
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..10_000 {
-        let source = sources.choose(&policy, &config, "news", "there.test", &hosts());
+        let source = sources.choose(&policy, &config, "news", "there.test", &hosts(), free);
         *counts.entry(source.unwrap().name().to_owned()).or_default() += 1;
     }
     let share = |name: &str| counts.get(name).copied().unwrap_or(0);
@@ -83,7 +87,7 @@ async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
 #[tokio::test]
 async fn a_pool_without_a_usable_ip_says_why() {
     let (policy, sources, config) = (policy(), Sources::default(), Config::default());
-    let none = sources.choose(&policy, &config, "none", "there.test", &hosts());
+    let none = sources.choose(&policy, &config, "none", "there.test", &hosts(), free);
     let none = none.unwrap_err();
     for part in [
         "six (2001:db8::1) cannot reach",
@@ -94,9 +98,9 @@ async fn a_pool_without_a_usable_ip_says_why() {
     }
     assert_eq!(none.reply.enhanced.map(|status| status.0), Some(4));
     assert_eq!(none.retry_within, Some(LOOK_AGAIN.into()));
-    let unknown = sources.choose(&policy, &config, "gone", "there.test", &hosts());
+    let unknown = sources.choose(&policy, &config, "gone", "there.test", &hosts(), free);
     assert!(unknown.unwrap_err().reply.text.contains("no pool gone"));
-    let own = sources.choose(&policy, &config, "default", "there.test", &hosts());
+    let own = sources.choose(&policy, &config, "default", "there.test", &hosts(), free);
     assert_eq!(own.unwrap().name(), "");
 }
 
@@ -107,10 +111,10 @@ async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
     sources.failed(first);
     sources.failed(first);
     for _ in 0..20 {
-        let source = sources.choose(&policy, &config, "news", "there.test", &hosts());
+        let source = sources.choose(&policy, &config, "news", "there.test", &hosts(), free);
         assert_eq!(source.unwrap().name(), "a2");
     }
-    let none = sources.choose(&policy, &config, "one", "there.test", &hosts());
+    let none = sources.choose(&policy, &config, "one", "there.test", &hosts(), free);
     let none = none.unwrap_err();
     assert!(
         none.retry_within <= Some(REST.into()),
@@ -118,7 +122,7 @@ async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
     );
     assert!(none.reply.text.contains("a1 (127.0.0.1)"), "{}", none.reply);
     sources.works(first);
-    let back = sources.choose(&policy, &config, "one", "there.test", &hosts());
+    let back = sources.choose(&policy, &config, "one", "there.test", &hosts(), free);
     assert_eq!(back.unwrap().name(), "a1");
 }
 
@@ -132,4 +136,30 @@ fn rests_double_up_to_five_minutes() {
         seconds.push(resting.lasts.as_secs());
     }
     assert_eq!(seconds, [10, 20, 40, 80, 160, 300, 300]);
+}
+
+#[test]
+fn an_ip_that_a_rule_stops_gives_way_to_others_and_the_last_one_says_why() {
+    let (policy, config) = (policy(), Config::default());
+    let sources = Sources::default();
+    let a1 = |ip: Option<&Ip>| {
+        let is_stopped = ip.is_none_or(|ip| &*ip.name == "a1");
+        is_stopped.then(|| Stopped {
+            left: DurationMs::from_secs(7200),
+            text: "is suspended at yahoo".to_owned(),
+        })
+    };
+    for _ in 0..50 {
+        let source = sources.choose(&policy, &config, "news", "yahoo", &hosts(), a1);
+        assert_eq!(source.unwrap().name(), "a2");
+    }
+    for (pool, words) in [
+        ("one", "a1 (127.0.0.1) is suspended at yahoo"),
+        ("default", "the node's own address is suspended at yahoo"),
+    ] {
+        let none = sources.choose(&policy, &config, pool, "yahoo", &hosts(), a1);
+        let none = none.unwrap_err();
+        assert!(none.reply.text.contains(words), "{}", none.reply);
+        assert_eq!(none.retry_within, DurationMs::from_secs(7200));
+    }
 }

@@ -42,6 +42,17 @@ pub struct Wants {
 }
 
 impl Wants {
+    /// A limit is lower for a while, or there is one for a while.
+    pub fn lower(&mut self, want: Want) {
+        match self.all.iter_mut().find(|known| known.id == want.id) {
+            Some(known) => known.limit = want.limit,
+            None => {
+                self.all.push(want);
+                self.is_inherited.push(false);
+            }
+        }
+    }
+
     /// What a sender wants that has the site from another one, which may have used its limits until `gone_since`; none: it
     /// has been nobody else's.
     pub fn after(&self, gone_since: Option<DurationMs>) -> Cow<'_, [Want]> {
@@ -107,6 +118,34 @@ impl Terms {
         terms
     }
 
+    /// Connections at once from one IP to the site; none: as many as the node allows.
+    pub fn connections_max(&self) -> Option<u32> {
+        let limits = self.connect.all.iter();
+        let counts = limits.filter_map(|want| match (want.id.scope, want.limit) {
+            (Scope::SiteFromIp, Limit::Concurrency(count)) => Some(count),
+            _ => None,
+        });
+        counts
+            .min()
+            .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// The slowest rate of messages.
+    pub fn lowest_message_rate(&self) -> Option<Rate> {
+        let limits = self.message.all.iter();
+        let rates = limits.filter_map(|want| match want.limit {
+            Limit::Rate(rate) if want.id.counts == Counted::Messages => Some(rate),
+            _ => None,
+        });
+        let pace = |rate: &Rate| u128::from(rate.count) * 1_000_000 / u128::from(rate.per.0.max(1));
+        rates.min_by_key(pace)
+    }
+
+    /// Sets tasks apart that have limits of their own.
+    pub fn label_of(way: Way<'_>) -> String {
+        format!(" pool {} tenant {}", way.pool, way.tenant)
+    }
+
     fn add(&mut self, limit: &EffectiveLimit, way: Way<'_>) {
         let (scope, key) = match limit.scope {
             PolicyScope::IpSite => (Scope::SiteFromIp, format!("{} {}", way.ip, way.site)),
@@ -116,7 +155,7 @@ impl Terms {
             PolicyScope::Tenant => (Scope::Tenant, way.tenant.to_owned()),
         };
         if matches!(scope, Scope::Pool | Scope::Tenant) && self.label.is_empty() {
-            self.label = format!(" pool {} tenant {}", way.pool, way.tenant);
+            self.label = Self::label_of(way);
         }
         let (counts, value) = match limit.value {
             LimitValue::Connections(count) => {

@@ -1,5 +1,6 @@
 //! The admin API. Any node answers for the whole cluster: it reads its own replicas, and sends changes to the leaders.
 
+mod automation;
 mod cluster;
 mod explain;
 mod ips;
@@ -23,7 +24,8 @@ use skein_wire::v1::{
     DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
     ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse,
     FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest,
-    GetStatusRequest, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse,
+    GetStatusRequest, LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest,
+    ListAutomationResponse, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse,
     ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
     ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, Message, MoveLeaderRequest,
@@ -326,6 +328,22 @@ impl Admin for AdminService {
     ) -> Result<Response<ListSuspensionsResponse>, Status> {
         let suspensions = self.suspensions();
         Ok(self.answer(ListSuspensionsResponse { suspensions }).await)
+    }
+
+    async fn list_automation(
+        &self,
+        request: Request<ListAutomationRequest>,
+    ) -> Result<Response<ListAutomationResponse>, Status> {
+        let listed = self.automation(&request.into_inner());
+        Ok(self.answer(listed).await)
+    }
+
+    async fn lift_automation(
+        &self,
+        request: Request<LiftAutomationRequest>,
+    ) -> Result<Response<LiftAutomationResponse>, Status> {
+        let lifted = self.lift(request.into_inner()).await?;
+        Ok(Response::new(lifted))
     }
 
     async fn set_tenant(

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Command, Event, Match, Outcome, Refusal, Response, Subject, What};
+use super::command::{
+    Command, Event, Match, Outcome, Refusal, Response, Subject, TOLD_MAX, Told, What,
+};
 use super::count;
 use super::force::{self, FORCES_MAX, Force, Phase, force_key};
-use super::rule::{Rule, RuleAt};
+use super::rule::{Rule, RuleAt, THRESHOLD_MAX};
 use super::suspension::{self, LASTS_MAX, SUSPENSIONS_MAX, Selector, Suspension};
 use crate::rows::{Rows, load};
 use crate::time::{DurationMs, UnixMs};
@@ -21,15 +23,18 @@ pub fn apply<R: Rows>(rows: &mut R, now: UnixMs, rules: &Rules, command: &Comman
         Command::Tick => Ok(()),
         Command::Matches(matches) => {
             for one in matches {
-                let rule = rules.get(&one.provider);
-                let rule = rule.and_then(|rules| rules.get(usize::from(one.rule)));
-                let Some(rule) = rule.filter(|rule| rule.check().is_ok()) else {
-                    continue;
-                };
-                heard(rows, now, rule, one, &mut events);
+                heard_times(rows, now, rules, one, 1, &mut events);
             }
             Ok(())
         }
+        Command::Told(told) => {
+            for Told { matched, count } in told.iter().take(TOLD_MAX) {
+                heard_times(rows, now, rules, matched, *count, &mut events);
+            }
+            Ok(())
+        }
+        // The log's own.
+        Command::Taken(_) => Ok(()),
         Command::Lift { at, order } => lift(rows, now, at, order).map(|event| events.push(event)),
         Command::Suspend {
             selector,
@@ -100,6 +105,29 @@ fn pass<R: Rows>(rows: &mut R, now: UnixMs) -> Vec<Event> {
         }
     }
     events
+}
+
+fn heard_times<R: Rows>(
+    rows: &mut R,
+    now: UnixMs,
+    rules: &Rules,
+    one: &Match,
+    count: u32,
+    events: &mut Vec<Event>,
+) {
+    let rule = rules.get(&one.provider);
+    let rule = rule.and_then(|rules| rules.get(usize::from(one.rule)));
+    let Some(rule) = rule.filter(|rule| rule.check().is_ok()) else {
+        return;
+    };
+    // What comes beyond a threshold at the same moment changes nothing.
+    for _ in 0..count.min(THRESHOLD_MAX) {
+        let before = events.len();
+        heard(rows, now, rule, one, events);
+        if events.len() > before {
+            return;
+        }
+    }
 }
 
 fn heard<R: Rows>(rows: &mut R, now: UnixMs, rule: &Rule, one: &Match, events: &mut Vec<Event>) {

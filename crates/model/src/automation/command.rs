@@ -1,5 +1,6 @@
 //! What may be said to automation, and what it tells.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
@@ -104,6 +105,25 @@ pub enum Command {
     /// Time went on; see [`next_due`](super::next_due).
     #[n(4)]
     Tick,
+    /// Of one sender, at most [`TOLD_MAX`]; what is beyond is passed over, as is what matches no rule that there is.
+    #[n(5)]
+    Told(#[n(0)] Vec<Told>),
+    /// A sink has all events before this one.
+    #[n(6)]
+    Taken(#[n(0)] u64),
+}
+
+/// A sender tells once a second, and has mail for hardly more rules and scopes in that time.
+pub const TOLD_MAX: usize = 64;
+
+/// Some replies that matched one rule at one scope.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Told {
+    /// With the first of the replies.
+    #[n(0)]
+    pub matched: Match,
+    #[n(1)]
+    pub count: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -167,6 +187,28 @@ pub enum What {
     /// There were too many, and this one would have ended first.
     #[n(5)]
     GaveWay,
+}
+
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Moved => "moved",
+            Self::Climbs(_) => "climbs",
+            Self::Ended => "ended",
+            Self::Lifted => "lifted",
+            Self::GaveWay => "gave way",
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule { at, action } => write!(f, "{action}: {}", at.scope),
+            Self::ByHand(selector) => write!(f, "suspend: {selector}"),
+        }
+    }
 }
 
 /// One change.

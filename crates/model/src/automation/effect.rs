@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use minicbor::{Decode, Encode};
+
 use super::force::{self, Force, Phase, STEPS};
 use super::rule::{Action, Rate, RuleAt, Scope};
 use crate::rows::ReadRows;
@@ -31,14 +33,17 @@ pub struct Effect<'a> {
     pub suspended_until: Option<UnixMs>,
     /// Mail goes through other IPs of the pool, at least so long.
     pub rests_until: Option<UnixMs>,
+    /// What suspends or rests it for the longest time.
+    pub stops: Option<&'a Force>,
     /// Mail is given up, for the reason that is said here.
     pub bounces: Option<&'a Force>,
     pub limits: Limits,
 }
 
 /// What rules have done, as of one state of the rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Forces(BTreeMap<RuleAt, Force>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Forces(#[n(0)] BTreeMap<RuleAt, Force>);
 
 pub fn forces(rows: &(impl ReadRows + ?Sized)) -> Forces {
     Forces(force::all(rows))
@@ -57,14 +62,52 @@ impl Forces {
             .map(|(_, force)| force)
     }
 
+    /// An IP rests at all sites.
+    fn rests_elsewhere(&self, path: &Path<'_>) -> impl Iterator<Item = &Force> {
+        let (ip, site) = (path.ip.to_canonical(), path.site.to_owned());
+        let first = RuleAt {
+            scope: Scope::IpSite {
+                ip,
+                site: String::new(),
+            },
+            provider: String::new(),
+            rule: 0,
+        };
+        let of_ip = self.0.range(first..).map_while(move |(at, force)| {
+            let Scope::IpSite { ip: of, site } = &at.scope else {
+                return None;
+            };
+            (*of == ip).then_some((site, force))
+        });
+        let elsewhere = of_ip.filter(move |(at, _)| **at != site);
+        let elsewhere = elsewhere.map(|(_, force)| force);
+        elsewhere.filter(|force| force.action == Action::RestIp)
+    }
+
+    /// What applies of one scope alone.
+    pub fn limits_at(&self, scope: &Scope, now: UnixMs, normal: Limits) -> Limits {
+        let mut effect = Effect::none(normal);
+        for force in self.of_scope(scope.clone()) {
+            match force.phase(now) {
+                Phase::InForce => effect.add(force),
+                Phase::Climbing(step) => effect.climb(force.action, step, normal),
+                Phase::Over => {}
+            }
+        }
+        effect.limits
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&RuleAt, &Force)> {
+        self.0.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What applies at a time, given the limits that apply without rules.
     pub fn effect(&self, path: &Path<'_>, now: UnixMs, normal: Limits) -> Effect<'_> {
-        let mut effect = Effect {
-            suspended_until: None,
-            rests_until: None,
-            bounces: None,
-            limits: normal,
-        };
+        let mut effect = Effect::none(normal);
         let site = || path.site.to_owned();
         let scopes = [
             Scope::IpSite {
@@ -80,7 +123,8 @@ impl Forces {
                 site: site(),
             },
         ];
-        for force in scopes.into_iter().flat_map(|scope| self.of_scope(scope)) {
+        let of_scopes = scopes.into_iter().flat_map(|scope| self.of_scope(scope));
+        for force in of_scopes.chain(self.rests_elsewhere(path)) {
             match force.phase(now) {
                 Phase::InForce => effect.add(force),
                 Phase::Climbing(step) => effect.climb(force.action, step, normal),
@@ -92,7 +136,21 @@ impl Forces {
 }
 
 impl<'a> Effect<'a> {
+    fn none(normal: Limits) -> Self {
+        Self {
+            suspended_until: None,
+            rests_until: None,
+            stops: None,
+            bounces: None,
+            limits: normal,
+        }
+    }
+
     fn add(&mut self, force: &'a Force) {
+        let is_longer = self.stops.is_none_or(|stops| force.until > stops.until);
+        if is_longer && matches!(force.action, Action::Suspend | Action::RestIp) {
+            self.stops = Some(force);
+        }
         match force.action {
             Action::Suspend => self.suspended_until = self.suspended_until.max(Some(force.until)),
             Action::RestIp => self.rests_until = self.rests_until.max(Some(force.until)),

@@ -12,9 +12,15 @@
 //! | `V` time, [`RuleAt`] | nothing: the order in which counts were last added to |
 //! | `U` | the number of counts |
 //! | `H` [`Selector`] | `Hold`: what an operator suspended |
+//! | `@R` | [`Rules`]: those that count |
+//! | `@V` | how often what is in force has changed |
+//! | `@E` number | [`Logged`]: the latest [`EVENTS_MAX`] |
+//! | `@N`, `@C` | the number of the next event, and of the first that no sink has taken |
+//! | `@B` session | the last batch of matches that it told |
 
 mod apply;
 mod command;
+mod commit;
 mod count;
 mod effect;
 mod force;
@@ -23,11 +29,19 @@ mod store;
 mod suspension;
 
 pub use apply::{Rules, apply};
-pub use command::{Command, Event, Match, Outcome, Refusal, Response, Subject, What};
+pub use command::{
+    Command, Event, Match, Outcome, Refusal, Response, Subject, TOLD_MAX, Told, What,
+};
+pub use commit::{
+    EVENTS_MAX, Logged, commit, events, forces_version, latest_events, rules, set_rules, taken,
+};
+pub(crate) use commit::{is_new_batch, keep_batches};
 pub use effect::{Effect, Forces, Limits, Path, forces};
 pub use force::{Force, IN_ONE_GO_MAX, Phase, STEPS};
-pub use rule::{Action, BadRule, Rate, Rule, RuleAt, Scope, ScopeKind, THRESHOLD_MAX};
-pub use suspension::{Selector, Suspension, Suspensions, TaskFacts, suspensions};
+pub use rule::{
+    Action, BadRule, LASTS_MAX, LASTS_MIN, Rate, Rule, RuleAt, Scope, ScopeKind, THRESHOLD_MAX,
+};
+pub use suspension::{Selector, Suspension, Suspensions, TaskFacts, held_by_rules, suspensions};
 
 use crate::rows::ReadRows;
 use crate::time::UnixMs;

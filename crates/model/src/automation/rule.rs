@@ -14,8 +14,8 @@ pub const THRESHOLD_MAX: u32 = 100;
 /// No rule looks further back than a day, so no count is kept for longer.
 pub(super) const WINDOW_MAX: DurationMs = DurationMs::from_secs(24 * 3600);
 /// Shorter ones would be over before every sender has heard of them.
-const LASTS_MIN: DurationMs = DurationMs::from_secs(10);
-const LASTS_MAX: DurationMs = DurationMs::from_secs(24 * 3600);
+pub const LASTS_MIN: DurationMs = DurationMs::from_secs(10);
+pub const LASTS_MAX: DurationMs = DurationMs::from_secs(24 * 3600);
 const PER_MIN: DurationMs = DurationMs::from_secs(1);
 
 /// Messages in a time.

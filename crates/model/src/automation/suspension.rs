@@ -1,7 +1,14 @@
 //! Mail that an operator holds back.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
 use minicbor::{Decode, Encode};
 
+use super::effect::{Forces, Limits, Path};
+use super::force::{Force, Phase};
+use super::rule::{Action, Scope};
 use super::store::{key, scan};
 use crate::rows::{ReadRows, Rows, put_row};
 use crate::time::{DurationMs, UnixMs};
@@ -88,6 +95,22 @@ impl Selector {
     }
 }
 
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = [
+            ("tenant", &self.tenant),
+            ("domain", &self.domain),
+            ("site", &self.site),
+            ("provider", &self.provider),
+            ("pool", &self.pool),
+            ("campaign", &self.campaign),
+        ];
+        let said = said.into_iter();
+        let said = said.filter_map(|(key, name)| name.as_ref().map(|name| format!("{key} {name}")));
+        f.write_str(&said.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// The value of a row whose key is the selector.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Hold {
@@ -150,7 +173,98 @@ pub fn suspensions(rows: &(impl ReadRows + ?Sized)) -> Suspensions {
     Suspensions(all(rows))
 }
 
+/// What rules hold back as a whole, so that it need not go to senders to wait there: mail of a tenant or a pool to a
+/// site, and of a pool all of whose IPs are stopped there. `pools` are the IPs of each, as senders name them.
+///
+/// At most as many as there may be suspensions: what is beyond waits at senders.
+pub fn held_by_rules(
+    forces: &Forces,
+    pools: &BTreeMap<String, Vec<IpAddr>>,
+    now: UnixMs,
+) -> Vec<Suspension> {
+    let mut held = Vec::new();
+    let stops = |force: &Force| {
+        force.phase(now) == Phase::InForce
+            && matches!(force.action, Action::Suspend | Action::RestIp)
+    };
+    let mut sites = BTreeSet::new();
+    for (at, force) in forces.iter().filter(|(_, force)| stops(force)) {
+        let (tenant, pool, site) = match &at.scope {
+            Scope::IpSite { site, .. } => {
+                sites.insert(site.as_str());
+                continue;
+            }
+            Scope::Tenant { tenant, site } => (Some(tenant), None, site),
+            Scope::Pool { pool, site } => (None, Some(pool), site),
+        };
+        let selector = Selector {
+            tenant: tenant.cloned(),
+            pool: pool.cloned(),
+            site: Some(site.clone()),
+            ..Selector::default()
+        };
+        held.push(by_rule(selector, force));
+    }
+    for site in sites {
+        for (pool, ips) in pools {
+            held.extend(whole_pool(forces, site, pool, ips, now));
+        }
+    }
+    held.truncate(SUSPENSIONS_MAX);
+    held
+}
+
+fn by_rule(selector: Selector, force: &Force) -> Suspension {
+    Suspension {
+        selector,
+        who: String::new(),
+        why: force.why.clone(),
+        from: force.from,
+        until: force.until,
+    }
+}
+
+/// A pool waits at a site until the first of its IPs may be used there.
+fn whole_pool(
+    forces: &Forces,
+    site: &str,
+    pool: &str,
+    ips: &[IpAddr],
+    now: UnixMs,
+) -> Option<Suspension> {
+    let normal = Limits {
+        connections: u32::MAX,
+        rate: None,
+    };
+    let mut first: Option<&Force> = None;
+    for ip in ips {
+        let path = Path {
+            ip: *ip,
+            site,
+            tenant: "",
+            pool: "",
+        };
+        let stops = forces.effect(&path, now, normal).stops?;
+        if first.is_none_or(|first| stops.until < first.until) {
+            first = Some(stops);
+        }
+    }
+    let selector = Selector {
+        site: Some(site.to_owned()),
+        pool: Some(pool.to_owned()),
+        ..Selector::default()
+    };
+    first.map(|force| by_rule(selector, force))
+}
+
 impl Suspensions {
+    /// These and some more.
+    #[must_use]
+    pub fn with(mut self, more: Vec<Suspension>) -> Self {
+        self.0.extend(more);
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

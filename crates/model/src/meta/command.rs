@@ -132,6 +132,20 @@ pub enum Command {
         #[n(1)]
         ips: Vec<(String, Epoch)>,
     },
+    /// The leader writes down the rules of its policy that replies are counted by.
+    #[n(28)]
+    SetRules(#[n(0)] automation::Rules),
+    /// A session tells which replies matched rules. A batch that is told again counts once.
+    #[n(29)]
+    TellReplies {
+        #[n(0)]
+        session: SessionId,
+        /// Grows with each batch of a session.
+        #[n(1)]
+        batch: u64,
+        #[n(2)]
+        told: Vec<automation::Told>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -9,6 +9,7 @@ mod leaders;
 mod leases;
 mod members;
 mod policy;
+mod replies;
 mod state;
 mod tenants;
 

@@ -30,6 +30,7 @@ use super::import;
 use super::ips;
 use super::members;
 use super::policy;
+use super::replies;
 use super::tenants;
 use crate::automation;
 use crate::codec;
@@ -161,13 +162,16 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     let now = load::<UnixMs>(rows, TIME).map_or(at, |time| time.max(at));
     rows.put(TIME.to_vec(), codec::encode(&now));
     let result = match command {
-        Command::Automation(command) => {
-            let outcome = automation::apply(rows, now, &automation::Rules::new(), command);
-            match outcome.response {
-                automation::Response::Done => Ok(()),
-                automation::Response::Refused(refusal) => Err(Refusal::Automation(refusal)),
-            }
+        Command::Automation(command) => replies::automate(rows, now, command),
+        Command::SetRules(rules) => {
+            automation::set_rules(rows, rules);
+            Ok(())
         }
+        Command::TellReplies {
+            session,
+            batch,
+            told,
+        } => replies::tell(rows, now, *session, *batch, told),
         Command::OpenSession {
             session,
             sender,
@@ -220,6 +224,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     };
     if let Command::OpenSession { .. } | Command::CloseSession(_) = command {
         ips::settle(rows);
+        replies::forget(rows);
     }
     reassign(rows);
     match result {

@@ -1,0 +1,129 @@
+//! The rules that replies are counted by, as policy has them, and what they hold back at the dispensers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_model::automation::{self, Suspensions, held_by_rules};
+use skein_model::{codec, meta};
+use skein_policy::{DEFAULT_POOL, OWN_ADDRESS, Policy};
+use skein_store::Reader;
+
+use crate::clock;
+use crate::raft::Group;
+
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Writes the rules of the policy down whenever they are others than those that count, while this node leads the meta
+/// group. Those of two versions of the program differ; each leader's count while it leads.
+pub async fn keep_rules(meta: Arc<Group>, reader: Reader) {
+    let mut known = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !meta.is_leader() {
+            known = None;
+            continue;
+        }
+        let version = meta::policy_version(&reader);
+        if known == Some(version) {
+            continue;
+        }
+        let Some(policy) = read(&reader) else {
+            known = Some(version);
+            continue;
+        };
+        let rules = policy.counted_rules();
+        if rules == automation::rules(&reader) {
+            known = Some(version);
+            continue;
+        }
+        match meta
+            .propose(codec::encode(&meta::Command::SetRules(rules)))
+            .await
+        {
+            Ok(_) => {
+                tracing::info!(version, "rules of the policy count from now on");
+                known = Some(version);
+            }
+            Err(error) => tracing::warn!(%error, "rules of the policy do not count yet"),
+        }
+    }
+}
+
+fn read(reader: &Reader) -> Option<Policy> {
+    match Policy::of_texts(&meta::policy(reader)) {
+        Ok(policy) => Some(policy),
+        Err(problems) => {
+            let problem = problems.first().map(ToString::to_string);
+            tracing::error!(problem, "the policy cannot be read; rules stay as they are");
+            None
+        }
+    }
+}
+
+/// What is held back, as of one state of the rows.
+#[derive(Debug, Default)]
+pub struct HeldBack {
+    policy_version: Option<u64>,
+    /// The IPs of each pool, as senders name them.
+    pools: BTreeMap<String, Vec<IpAddr>>,
+}
+
+impl HeldBack {
+    /// By operators and by rules.
+    pub fn now(&mut self, reader: &Reader) -> Suspensions {
+        let by_hand = automation::suspensions(reader);
+        let forces = automation::forces(reader);
+        if forces.is_empty() {
+            return by_hand;
+        }
+        let version = meta::policy_version(reader);
+        if self.policy_version != Some(version) {
+            self.policy_version = Some(version);
+            if let Some(policy) = read(reader) {
+                self.pools = pools(&policy);
+            }
+        }
+        by_hand.with(held_by_rules(&forces, &self.pools, clock::now()))
+    }
+}
+
+fn pools(policy: &Policy) -> BTreeMap<String, Vec<IpAddr>> {
+    let mut pools: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for pool in policy.pools() {
+        let members = pool.members.iter();
+        let ips = members.filter_map(|member| policy.ip(&member.ip.value));
+        let active = ips.filter(|ip| !ip.is_suspended);
+        let ips: Vec<IpAddr> = active.map(|ip| ip.public.to_canonical()).collect();
+        // A pool without an IP that may be used waits for another reason.
+        if !ips.is_empty() {
+            pools.insert(pool.name.to_string(), ips);
+        }
+    }
+    if policy.pool(DEFAULT_POOL).is_none() {
+        pools.insert(DEFAULT_POOL.to_owned(), vec![OWN_ADDRESS]);
+    }
+    pools
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use skein_policy::Source;
+
+    use super::*;
+
+    #[test]
+    fn pools_have_the_addresses_that_the_world_sees() {
+        let text = "kind: ip\nname: a\nbind: 10.0.0.1\npublic: 192.0.2.1\nehlo: a.example.test\n---\nkind: ip\nname: \
+                    b\nbind: 192.0.2.2\nehlo: b.example.test\nstate: suspended\n---\nkind: pool\nname: \
+                    news\nmembers: [{ip: a}, {ip: b}]\n---\nkind: pool\nname: off\nmembers: [{ip: b}]\n";
+        let policy = Policy::parse(&[Source { name: "t", text }]).unwrap();
+        let expected = BTreeMap::from([
+            ("default".to_owned(), vec![OWN_ADDRESS]),
+            ("news".to_owned(), vec!["192.0.2.1".parse().unwrap()]),
+        ]);
+        assert_eq!(pools(&policy), expected);
+    }
+}

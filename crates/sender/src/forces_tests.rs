@@ -1,0 +1,139 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use skein_model::automation::{Command, Match, Rule, Rules, ScopeKind, Told, commit, forces};
+use skein_model::rows::MemoryRows;
+use skein_policy::Source;
+
+use super::*;
+
+const POLICY: &str = "
+kind: ip
+name: a1
+bind: 10.0.0.1
+public: 192.0.2.1
+ehlo: a1.here.test
+---
+kind: provider
+name: there
+mx: [.there.test]
+per_ip: {connections: 10, message_rate: 100/s}
+";
+const GOING: Going<'_> = Going {
+    site: "there",
+    tenant: "shop",
+    pool: "main",
+};
+
+fn policy() -> Arc<Policy> {
+    let source = Source {
+        name: "test",
+        text: POLICY,
+    };
+    Arc::new(Policy::parse(&[source]).unwrap())
+}
+
+fn way<'a>(site: &'a str, tenant: &'a str) -> Way<'a> {
+    Way {
+        pool: "main",
+        ip: "a1",
+        site,
+        tenant,
+        is_named: false,
+    }
+}
+
+/// What is in force after one reply of mail from the IP.
+fn in_force(action: Action, scope: ScopeKind) -> ForcesHere {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = UnixMs(u64::try_from(since.unwrap().as_millis()).unwrap());
+    let mut rows = MemoryRows::default();
+    let rule = Rule {
+        threshold: 1,
+        window: DurationMs::from_secs(60),
+        action,
+        scope,
+        lasts: DurationMs::from_secs(3600),
+    };
+    automation::set_rules(&mut rows, &Rules::from([("there".to_owned(), vec![rule])]));
+    let matched = Match {
+        provider: "there".to_owned(),
+        rule: 0,
+        ip: [192, 0, 2, 1].into(),
+        site: "there".to_owned(),
+        tenant: "shop".to_owned(),
+        pool: "main".to_owned(),
+        reply: "421 4.7.0 too much".to_owned(),
+    };
+    let told = vec![Told { matched, count: 1 }];
+    commit(&mut rows, now, &Command::Told(told));
+    let known = KnownForces::of(1, forces(&rows));
+    let (told, known) = watch::channel(Arc::new(known));
+    drop(told);
+    ForcesHere::new(known)
+}
+
+#[test]
+fn an_ip_is_stopped_where_it_is_suspended_and_rests_everywhere() {
+    let policy = policy();
+    let ip = policy.ip("a1").map(Arc::as_ref);
+    let elsewhere = Going {
+        site: "elsewhere",
+        ..GOING
+    };
+    let suspended = in_force(Action::Suspend, ScopeKind::IpSite);
+    let stopped = suspended.stopped(ip, GOING).unwrap();
+    assert!(stopped.text.contains("421 4.7.0 too much"), "{stopped:?}");
+    assert!(stopped.left > DurationMs::from_secs(3500));
+    assert_eq!(suspended.stopped(ip, elsewhere), None);
+    assert_eq!(suspended.stopped(None, GOING), None, "another address");
+    let resting = in_force(Action::RestIp, ScopeKind::IpSite);
+    assert!(resting.stopped(ip, elsewhere).is_some());
+    let of_tenant = in_force(Action::Suspend, ScopeKind::Tenant);
+    assert!(of_tenant.stopped(None, GOING).is_some());
+    let other = Going {
+        tenant: "other",
+        ..GOING
+    };
+    assert_eq!(of_tenant.stopped(ip, other), None);
+}
+
+#[test]
+fn mail_that_is_given_up_fails_with_the_reply_that_it_is_for() {
+    let bouncing = in_force(Action::Bounce, ScopeKind::Tenant);
+    let reply = bouncing.bounced(None, GOING).unwrap();
+    assert_eq!(reply.status(), (5, 7, 1));
+    assert!(reply.text.contains("421 4.7.0 too much"), "{reply}");
+    let suspended = in_force(Action::Suspend, ScopeKind::Tenant);
+    assert_eq!(suspended.bounced(None, GOING), None);
+}
+
+#[test]
+fn lowered_limits_take_the_place_of_those_that_count_the_same() {
+    let policy = policy();
+    let usual = Arc::new(Terms::of(&policy, way("there", "shop")));
+    let one = in_force(Action::Connections(1), ScopeKind::IpSite);
+    let lowered = one.lowered(usual.clone(), &policy, way("there", "shop"));
+    assert_eq!(lowered.connections_max(), Some(1));
+    assert_eq!(
+        lowered.connect.after(None).len(),
+        usual.connect.after(None).len()
+    );
+    assert_eq!(lowered.message, usual.message);
+    assert_eq!(lowered.label, "");
+    let elsewhere = Arc::new(Terms::of(&policy, way("elsewhere", "shop")));
+    let same = one.lowered(elsewhere.clone(), &policy, way("elsewhere", "shop"));
+    assert!(Arc::ptr_eq(&same, &elsewhere));
+
+    let minute = DurationMs::from_secs(60);
+    let slow = Action::Rate(Rate {
+        count: 10,
+        per: minute,
+    });
+    let slow = in_force(slow, ScopeKind::Tenant);
+    let lowered = slow.lowered(usual.clone(), &policy, way("there", "shop"));
+    let rate = lowered.lowest_message_rate().unwrap();
+    assert_eq!((rate.count, rate.per), (10, minute));
+    assert_eq!(lowered.label, " pool main tenant shop");
+    let other = slow.lowered(usual.clone(), &policy, way("there", "other"));
+    assert_eq!(other.message, usual.message);
+    assert_eq!(other.label, "");
+}
