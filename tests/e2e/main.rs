@@ -9,6 +9,7 @@ mod corruption;
 mod delivery;
 mod disk;
 mod drain;
+mod egress;
 mod fan;
 mod journal;
 mod overload;

@@ -142,7 +142,7 @@ async fn an_ip_is_shown_where_its_address_is_and_missed_where_it_is_not() {
                 .find(|line| line.trim_start().starts_with(name))
         };
         let has = |name: &str, state: &str| row(name).is_some_and(|row| row.contains(state));
-        has("a1 ", " active ") && has("a2 ", " active ") && has("lost ", " unplaced ")
+        has("a1 ", " active ") && has("a2 ", " active ") && has("lost ", " UNPLACED ")
     };
     let mut list = String::new();
     for _ in 0..100 {

@@ -272,8 +272,8 @@ impl Keeper {
         self.sessions.call("watching slots", watching).await.ok()
     }
 
-    /// Completes with true when the slots, or what is in force, have other versions than are known here, with false when
-    /// the stream ends.
+    /// Completes with true when slots, placements or what is in force have other versions than are known here, with false
+    /// when the stream ends.
     async fn changed_from(
         &self,
         version: u64,
@@ -283,8 +283,12 @@ impl Keeper {
             return std::future::pending().await;
         };
         while let Ok(Some(reply)) = changes.message().await {
-            let forces = self.sessions.cluster.forces_version();
-            if reply.version != version || reply.forces_version != forces {
+            let known = WatchReply {
+                version,
+                placements_version: self.placed.borrow().version,
+                forces_version: self.sessions.cluster.forces_version(),
+            };
+            if reply != known {
                 return true;
             }
         }

@@ -22,7 +22,7 @@ pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use forces::KnownForces;
 pub use ingest::{Spool, Spools, Upload};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions};
-pub use skein_wire::internal::{PlacedIp, Wait};
+pub use skein_wire::internal::{IpCheck, IpFault, PlacedIp, Wait};
 pub use work::{Assigned, Reporter, Work};
 
 use skein_wire::internal::problem::Kind;

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    CloseSessionRequest, HeldIp, NodeAddresses, PlacedIp, TellWaitsRequest, Wait,
+    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, TellIpChecksRequest,
+    TellWaitsRequest, Wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -211,6 +212,23 @@ impl KeptSession {
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
         self.sessions.call("telling of waits", telling).await?;
+        Ok(())
+    }
+
+    /// How this node found the source IPs that it has, in place of what it told before in this session.
+    ///
+    /// # Errors
+    /// There is no session, or the leader does not answer.
+    pub async fn tell_ip_checks(&self, checks: Vec<IpCheck>) -> Result<(), SpoolError> {
+        let Some(session) = self.session.borrow().id else {
+            return Err(SpoolError::Unavailable("there is no session".into()));
+        };
+        let session = session.0;
+        let request = TellIpChecksRequest { session, checks };
+        let telling = |mut client: SessionsClient<Channel>| async move {
+            client.tell_ip_checks(request).await
+        };
+        self.sessions.call("telling of source IPs", telling).await?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod accept;
 mod certificates;
 mod connect;
 mod seldom;
+mod tunnels;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use rustls::{ClientConfig, ServerConfig};
 pub use accept::accept;
 pub use certificates::{Certificates, TlsError, expires_at, identity, key, own_chain, roots};
 pub use connect::{client_config, connect};
+pub use tunnels::{Accepted, Connected, accept as accept_tunnels, connect as connect_tunnel};
 
 /// What HTTP/2 is called in the handshake.
 const ALPN: &[u8] = b"h2";
@@ -29,6 +31,9 @@ pub struct Tls {
 struct Configs {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    /// Those of connections that pass somebody's bytes on.
+    tunnel_server: Arc<ServerConfig>,
+    tunnel_client: Arc<ClientConfig>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -70,8 +75,11 @@ impl Tls {
 impl Configs {
     fn new(certificates: &Certificates) -> Result<Self, TlsError> {
         let client = client_config(certificates.roots.clone(), Some(certificates.own.clone()))?;
+        let server = accept::server_config(certificates)?;
         Ok(Self {
-            server: accept::server_config(certificates)?,
+            tunnel_server: tunnels::server_config(&server),
+            tunnel_client: tunnels::client_config(&client),
+            server,
             client,
         })
     }

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skein_model::meta::{self, Addresses, Command, Wanted};
-use skein_model::{SessionId, codec};
+use skein_model::preflight::{Check, Fault};
+use skein_model::{SessionId, UnixMs, codec};
 use skein_policy::Policy;
 use skein_store::Reader;
-use skein_wire::internal::{NodeAddresses, PlacedIp, Placements};
+use skein_wire::internal::{IpCheck, IpFault, NodeAddresses, PlacedIp, Placements};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_secs(1);
+/// A change of the group's rows is looked at at once, and those that follow it together.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// An IP that nobody has is spoken of this often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -26,6 +30,33 @@ pub fn read_addresses(told: &NodeAddresses) -> Result<Addresses, Status> {
         local: local.map_err(bad)?,
         egress: (!told.egress.is_empty()).then(|| told.egress.clone()),
     })
+}
+
+/// Reads how a sender found its IPs.
+pub fn read_checks(told: Vec<IpCheck>) -> Result<BTreeMap<String, meta::IpCheck>, Status> {
+    let read = told.into_iter().map(|told| {
+        let faults = told.faults.into_iter().map(read_fault);
+        let check = meta::IpCheck {
+            at: UnixMs(told.at_ms),
+            faults: faults.collect::<Result<_, _>>()?,
+        };
+        Ok((told.ip, check))
+    });
+    read.collect()
+}
+
+fn read_fault(told: IpFault) -> Result<Fault, Status> {
+    let check = Check::ALL
+        .into_iter()
+        .find(|check| check.word() == told.check);
+    let check = check.ok_or_else(|| {
+        Status::invalid_argument(format!(
+            "checks.faults.check: there is no check {:?}",
+            told.check
+        ))
+    })?;
+    let text = told.text;
+    Ok(Fault { check, text })
 }
 
 /// Where every IP is that some node has.
@@ -64,10 +95,12 @@ fn wanted(policy: &Policy) -> Vec<Wanted> {
 }
 
 /// Moves IPs to nodes that have them, while this node leads the meta group, and says which nobody has.
-pub async fn look_after(group: Arc<Group>, reader: Reader) {
+pub async fn look_after(group: Arc<Group>, reader: Reader, mut applied: watch::Receiver<()>) {
     let mut ips = Ips::default();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK_AGAIN).await;
+        // An error is the end of the group, and of this with it.
+        let _ = tokio::time::timeout(LOOK, applied.changed()).await;
         if !group.is_leader() {
             continue;
         }

@@ -16,8 +16,9 @@ use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
     GetPolicyRequest, GetWaitsReply, HeartbeatReply, HeartbeatRequest, OpenSessionReply,
-    OpenSessionRequest, PolicyResource, Slots, TellRepliesReply, TellRepliesRequest,
-    TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
+    OpenSessionRequest, PolicyResource, Slots, TellIpChecksReply, TellIpChecksRequest,
+    TellRepliesReply, TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply,
+    WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -56,6 +57,7 @@ impl SessionsService {
         tokio::spawn(ips::look_after(
             service.meta.clone(),
             service.reader.clone(),
+            service.applied.clone(),
         ));
         service
     }
@@ -307,6 +309,7 @@ impl Sessions for SessionsService {
                     applied.changed().await.ok()?;
                     let now = WatchReply {
                         version: meta::assignments_version(&reader),
+                        placements_version: meta::placements_version(&reader),
                         forces_version: automation::forces_version(&reader),
                     };
                     if told != Some(now) {
@@ -356,6 +359,21 @@ impl Sessions for SessionsService {
         _request: Request<GetForcesRequest>,
     ) -> Result<Response<GetForcesReply>, Status> {
         Ok(Response::new(replies::forces(&self.reader)))
+    }
+
+    async fn tell_ip_checks(
+        &self,
+        request: Request<TellIpChecksRequest>,
+    ) -> Result<Response<TellIpChecksReply>, Status> {
+        let request = request.into_inner();
+        let command = Command::SetIpChecks {
+            session: SessionId(request.session),
+            checks: ips::read_checks(request.checks)?,
+        };
+        if let meta::Response::Refused(refusal) = self.propose(command).await? {
+            return Err(Status::failed_precondition(refusal.to_string()));
+        }
+        Ok(Response::new(TellIpChecksReply {}))
     }
 
     async fn close(

@@ -1,5 +1,8 @@
+//! Source IPs.
+
+use anyhow::bail;
 use clap::Subcommand;
-use skein_wire::v1::ListIpsRequest;
+use skein_wire::v1::{ListIpsRequest, SourceIp};
 
 use crate::cli::Admin;
 use crate::show;
@@ -8,30 +11,101 @@ use crate::show;
 pub enum Command {
     /// Source IPs and the nodes that have them.
     List,
+    /// How fit an IP is to send: what its node found when it last looked.
+    Check { name: String },
 }
 
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
-    let Command::List = command;
     let ips = admin.list_ips(ListIpsRequest {}).await?.into_inner().ips;
-    if json {
-        return show::json(&ips);
+    match command {
+        Command::List if json => show::json(&ips),
+        Command::List => {
+            list(ips);
+            Ok(())
+        }
+        Command::Check { name } => {
+            let Some(ip) = ips.into_iter().find(|ip| ip.name == name) else {
+                bail!("there is no ip {name:?}; `skeinctl ip list` shows all");
+            };
+            match json {
+                true => show::json(&ip),
+                false => {
+                    check(&ip);
+                    Ok(())
+                }
+            }
+        }
     }
+}
+
+fn list(ips: Vec<SourceIp>) {
     let header = [
-        "IP", "BIND", "PUBLIC", "EHLO", "STATE", "NODE", "EPOCH", "POOLS",
+        "IP", "BIND", "PUBLIC", "EHLO", "STATE", "NODE", "EPOCH", "FIT", "POOLS",
     ];
     let mut table = show::table(&header);
     for ip in ips {
+        let fit = fit(&ip);
         table.add_row([
             ip.name,
             ip.bind,
             ip.public,
             ip.ehlo,
-            ip.state,
+            shown(ip.state),
             show::or_dash(ip.node),
             ip.epoch.to_string(),
+            fit,
             show::or_dash(ip.pools.join(", ")),
         ]);
     }
     show::print(&table);
-    Ok(())
+}
+
+/// No mail goes from an IP that no node has.
+fn shown(state: String) -> String {
+    match state.as_str() {
+        "unplaced" => "UNPLACED".to_owned(),
+        _ => state,
+    }
+}
+
+fn fit(ip: &SourceIp) -> String {
+    let mut checks: Vec<&str> = ip.faults.iter().map(|fault| fault.check.as_str()).collect();
+    checks.dedup();
+    match ip.checked_at {
+        0 => "-".to_owned(),
+        _ if checks.is_empty() => "yes".to_owned(),
+        _ => format!("no: {}", checks.join(", ")),
+    }
+}
+
+fn check(ip: &SourceIp) {
+    println!(
+        "ip      {}, bound as {}, seen as {}",
+        ip.name, ip.bind, ip.public
+    );
+    println!("EHLO    {}", ip.ehlo);
+    let at = match ip.node.as_str() {
+        "" => "no node; nothing is sent from it".to_owned(),
+        "proxy" => "a proxy".to_owned(),
+        node => format!("node {node}, epoch {}", ip.epoch),
+    };
+    println!("at      {at}");
+    println!("state   {}", shown(ip.state.clone()));
+    println!("checked {}", show::time(ip.checked_at));
+    if ip.checked_at == 0 {
+        println!(
+            "\nNobody has looked yet: its node does so when it gets it, and every ten minutes."
+        );
+        return;
+    }
+    if ip.faults.is_empty() {
+        println!("\nFit to send.");
+        return;
+    }
+    println!();
+    let mut table = show::table(&["CHECK", "FAULT"]);
+    for fault in &ip.faults {
+        table.add_row([fault.check.clone(), fault.text.clone()]);
+    }
+    show::print(&table);
 }

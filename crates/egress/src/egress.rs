@@ -1,6 +1,7 @@
 //! The server of an egress node: one request on each stream, and then its tunnel.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +15,20 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Response, StatusCode, http};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::Io;
-use crate::dial::{DialError, dial};
-use crate::held::{Held, Place};
+use crate::dial::{DialError, canonical, dial};
+use crate::held::Held;
 use crate::metrics::Metrics;
 use crate::open::OpenTunnels;
+use crate::outgoing::Outgoing;
 use crate::protocol::{ERROR, RETRY_AFTER_SECONDS, SOURCE};
 use crate::request::{CONNECT_MAX, Request};
 use crate::table::{Placements, Refused};
 use crate::tunnel::{End, tunnel};
+use crate::via::ViaError;
 
 /// A sender writes its request at once.
 const HEADER_MAX: Duration = Duration::from_secs(10);
@@ -62,19 +64,22 @@ pub struct Egress {
     idle_max: Duration,
 }
 
-/// A connection to a target. Its socket is closed before its place is given back.
-struct Tunnel {
-    target: TcpStream,
-    place: Place,
-}
-
 enum Failure {
     Refused(Refused),
     Dial(DialError),
 }
 
+impl From<Failure> for ViaError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refused) => refused.into(),
+            Failure::Dial(error) => error.into(),
+        }
+    }
+}
+
 type Answer = Response<Full<Bytes>>;
-type Ready = Mutex<Option<(OnUpgrade, Tunnel)>>;
+type Ready = Mutex<Option<(OnUpgrade, Outgoing)>>;
 
 impl Egress {
     /// Holds no IP until [`Egress::set`] says so.
@@ -91,6 +96,41 @@ impl Egress {
     /// they count until they are closed, see [`Egress::closed`].
     pub fn set(&self, placements: Placements) {
         self.held.set(placements);
+    }
+
+    /// Nothing leaves from any IP of this node unless this says yes; it is asked before each write. Said once.
+    pub fn only_while(&self, may_use: impl Fn() -> bool + Send + Sync + 'static) {
+        self.held.only_while(may_use);
+    }
+
+    /// A connection of this node's own sender, which counts as a tunnel does.
+    ///
+    /// # Errors
+    /// As for a sender on another node.
+    pub async fn connect(
+        &self,
+        ip: &str,
+        epoch: u64,
+        target: SocketAddr,
+        limit: Duration,
+    ) -> Result<Outgoing, ViaError> {
+        let request = Request {
+            ip: ip.to_owned(),
+            epoch,
+            target: canonical(target),
+            timeout: limit,
+        };
+        Ok(self.dial(&request).await?)
+    }
+
+    /// Connections that are open or on their way from this IP, under this epoch and earlier ones.
+    pub fn tunnels(&self, ip: &str, epoch: u64) -> u32 {
+        self.held.up_to(ip, epoch)
+    }
+
+    /// Completes when a tunnel ends after this was called.
+    pub async fn a_tunnel_ended(&self) {
+        self.held.a_tunnel_ended().await;
     }
 
     /// All tunnels, those included that are being cut or still connect.
@@ -145,7 +185,7 @@ impl Egress {
         let opened = self.open_tunnel(&head).await;
         Ok(match opened {
             Ok(tunnel) => {
-                let source = tunnel.source();
+                let source = source(&tunnel);
                 *ready.lock() = Some((upgrade, tunnel));
                 answer(StatusCode::OK, SOURCE, &source, String::new())
             }
@@ -163,16 +203,20 @@ impl Egress {
         })
     }
 
-    async fn open_tunnel(&self, head: &http::request::Parts) -> Result<Tunnel, Failure> {
+    async fn open_tunnel(&self, head: &http::request::Parts) -> Result<Outgoing, Failure> {
         let request = Request::read(head).map_err(Failure::Refused)?;
-        let place = self.held.admit(&request).map_err(Failure::Refused)?;
+        self.dial(&request).await
+    }
+
+    async fn dial(&self, request: &Request) -> Result<Outgoing, Failure> {
+        let place = self.held.admit(request).map_err(Failure::Refused)?;
         let to = &place.admitted;
         let target = tokio::select! {
             biased;
-            () = place.cut.cancelled() => return Err(Failure::Refused(self.moved(&request))),
+            () = place.cut.cancelled() => return Err(Failure::Refused(self.moved(request))),
             dialed = dial(Some(to.bind), to.target, to.timeout) => dialed.map_err(Failure::Dial)?,
         };
-        Ok(Tunnel { target, place })
+        Ok(Outgoing::new(target, place))
     }
 
     /// What became of an IP while a connection from it was on its way.
@@ -183,10 +227,10 @@ impl Egress {
         })
     }
 
-    async fn pass<S: Io>(&self, mut sender: S, mut open: Tunnel) {
-        let cut = open.place.cut.clone();
-        let end = tunnel(&mut sender, &mut open.target, self.idle_max, &cut).await;
-        let to = &open.place.admitted;
+    async fn pass<S: Io>(&self, mut sender: S, mut open: Outgoing) {
+        let cut = open.place().cut.clone();
+        let end = tunnel(&mut sender, &mut open, self.idle_max, &cut).await;
+        let to = &open.place().admitted;
         match &end {
             End::Broken(error) => {
                 tracing::debug!(ip = %to.ip, to = %to.target, %error, "a tunnel broke");
@@ -196,23 +240,10 @@ impl Egress {
     }
 }
 
-impl Tunnel {
-    fn source(&self) -> String {
-        match self.target.local_addr() {
-            Ok(address) => address.to_string(),
-            Err(_) => self.place.admitted.bind.to_string(),
-        }
-    }
-}
-
-impl Drop for Tunnel {
-    /// What the kernel still has to send for an IP that has left would go out from an address that is somebody else's by then.
-    fn drop(&mut self) {
-        if self.place.cut.is_cancelled()
-            && let Err(error) = self.target.set_zero_linger()
-        {
-            tracing::debug!(%error, "SO_LINGER could not be set");
-        }
+fn source(tunnel: &Outgoing) -> String {
+    match tunnel.local_addr() {
+        Ok(address) => address.to_string(),
+        Err(_) => tunnel.place().admitted.bind.to_string(),
     }
 }
 

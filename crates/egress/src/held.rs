@@ -1,10 +1,12 @@
 //! What this node holds at the moment: its IPs, and the tunnels through them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -12,12 +14,23 @@ use crate::open::{Open, OpenTunnels};
 use crate::request::Request;
 use crate::table::{Admitted, Placements, Refused, admit, let_go};
 
-#[derive(Debug)]
+/// Whether this node may use its IPs at this moment.
+type Guard = Box<dyn Fn() -> bool + Send + Sync>;
+
 pub struct Held {
     tunnels_max: u32,
     metrics: Metrics,
     now: Mutex<Now>,
     a_tunnel_ended: Notify,
+    guard: OnceLock<Guard>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("now", &*self.now.lock())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +57,17 @@ impl Held {
             metrics,
             now: Mutex::default(),
             a_tunnel_ended: Notify::new(),
+            guard: OnceLock::new(),
         })
+    }
+
+    pub fn only_while(&self, guard: impl Fn() -> bool + Send + Sync + 'static) {
+        // The first one stays: a node has one session at a time, and one clock.
+        let _ = self.guard.set(Box::new(guard));
+    }
+
+    pub fn may_use(&self) -> bool {
+        self.guard.get().is_none_or(|guard| guard())
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -66,6 +89,10 @@ impl Held {
 
     /// Decides and takes the place at once, so that no two requests get the last one.
     pub fn admit(self: &Arc<Self>, request: &Request) -> Result<Place, Refused> {
+        if !self.may_use() {
+            let ip = request.ip.clone();
+            return Err(Refused::NotHeld { ip });
+        }
         let mut now = self.now.lock();
         let admitted = admit(&now.table, request, &now.open, self.tunnels_max)?;
         now.open.enter(&admitted.ip, admitted.epoch);
@@ -80,6 +107,16 @@ impl Held {
 
     pub fn open(&self) -> Vec<OpenTunnels> {
         self.now.lock().open.list()
+    }
+
+    /// Tunnels of this IP under this epoch and earlier ones.
+    pub fn up_to(&self, ip: &str, epoch: u64) -> u32 {
+        self.now.lock().open.up_to(ip, epoch)
+    }
+
+    /// Completes when a tunnel ends after this was called.
+    pub fn a_tunnel_ended(&self) -> Notified<'_> {
+        self.a_tunnel_ended.notified()
     }
 
     pub async fn closed(&self, ip: &str, epoch: u64) {
@@ -100,6 +137,13 @@ impl Held {
             0 if !now.table.contains_key(ip) => self.metrics.forget(ip),
             tunnels => self.metrics.set_tunnels(ip, tunnels),
         }
+    }
+}
+
+impl Place {
+    /// Whether a byte may leave from the IP now.
+    pub fn holds(&self) -> bool {
+        !self.cut.is_cancelled() && self.held.may_use()
     }
 }
 

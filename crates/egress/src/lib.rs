@@ -9,15 +9,18 @@ mod egress;
 mod held;
 mod metrics;
 mod open;
+mod outgoing;
 mod protocol;
 mod request;
 mod table;
 mod tunnel;
 pub mod via;
 
+pub use dial::{DialError, TargetFault, dial};
 pub use egress::{Config, Egress};
 pub use metrics::Metrics;
 pub use open::{Open, OpenTunnels};
+pub use outgoing::Outgoing;
 pub use request::Request;
 pub use table::{Admitted, Placement, Placements, Refused, State, admit};
 

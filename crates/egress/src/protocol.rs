@@ -23,7 +23,7 @@ impl Refused {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Malformed(_) | Self::Family { .. } => StatusCode::BAD_REQUEST,
             Self::NotHeld { .. } => StatusCode::NOT_FOUND,
-            Self::Stale { .. } | Self::Ahead { .. } => StatusCode::CONFLICT,
+            Self::Stale { .. } | Self::Ahead { .. } | Self::Leaving { .. } => StatusCode::CONFLICT,
             Self::Suspended { .. } => StatusCode::FORBIDDEN,
             Self::Cap { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -39,6 +39,7 @@ impl Refused {
             Self::Stale { .. } => "stale",
             Self::Ahead { .. } => "ahead",
             Self::Suspended { .. } => "suspended",
+            Self::Leaving { .. } => "leaving",
             Self::Cap { .. } => "cap",
             Self::Full(_) => "full",
         }

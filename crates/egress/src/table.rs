@@ -12,6 +12,8 @@ pub enum State {
     Active,
     /// Nothing new goes out; what is open may end.
     Suspended,
+    /// The IP is about to be elsewhere: nothing new goes out, and what is open ends soon.
+    Leaving,
 }
 
 /// A source IP that is on this node.
@@ -54,6 +56,8 @@ pub enum Refused {
     Ahead { ip: String, asked: u64, held: u64 },
     #[error("{ip} is suspended")]
     Suspended { ip: String },
+    #[error("{ip} is about to leave this node")]
+    Leaving { ip: String },
     #[error("{target} cannot be reached from {bind}: the address families differ")]
     Family { bind: IpAddr, target: IpAddr },
     #[error("{ip} has {cap} connections, and may have no more")]
@@ -93,8 +97,10 @@ pub fn admit(
             held,
         });
     }
-    if placement.state == State::Suspended {
-        return Err(Refused::Suspended { ip: ip() });
+    match placement.state {
+        State::Active => {}
+        State::Suspended => return Err(Refused::Suspended { ip: ip() }),
+        State::Leaving => return Err(Refused::Leaving { ip: ip() }),
     }
     let (bind, target) = (placement.bind, request.target.ip());
     if bind.is_ipv4() != target.is_ipv4() {

@@ -17,6 +17,7 @@ pub mod id;
 pub mod lease;
 pub mod mail;
 pub mod meta;
+pub mod preflight;
 pub mod priority;
 pub mod queue;
 pub mod retry;

@@ -3,6 +3,7 @@
 mod certificates;
 mod cluster;
 mod delivery;
+mod egress;
 mod place;
 mod storage;
 
@@ -17,8 +18,13 @@ use serde::{Deserialize, Serialize};
 pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
 pub use cluster::Cluster;
 pub use delivery::Delivery;
+pub use egress::Egress;
 pub use storage::Storage;
 
+/// Each is asked about every source IP.
+const DNSBL_ZONES_MAX: usize = 16;
+/// A name of 253 bytes, less an IPv6 address by half bytes.
+const DNSBL_ZONE_BYTES_MAX: usize = 253 - 64;
 /// Room for a few messages while their headers are not complete.
 const MEMORY_BYTES_MIN: usize = 1 << 20;
 
@@ -33,6 +39,7 @@ pub struct Config {
     pub admin: Admin,
     pub http: Listen,
     pub delivery: Delivery,
+    pub egress: Egress,
     pub dns: Dns,
     pub events: Events,
     pub log: Log,
@@ -183,6 +190,9 @@ pub struct Listen {
 pub struct Dns {
     /// Instead of the system's.
     pub servers: Vec<SocketAddr>,
+    /// Lists such as `zen.spamhaus.org` in which the public addresses of source IPs are looked up, every ten minutes; what
+    /// is found is shown by `skeinctl ip list` and keeps nothing from being sent.
+    pub dnsbl_zones: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -222,6 +232,7 @@ impl Default for Config {
                 listen: loopback(7002),
             },
             delivery: Delivery::default(),
+            egress: Egress::default(),
             dns: Dns::default(),
             events: Events::default(),
             log: Log::default(),
@@ -283,6 +294,22 @@ impl Default for Limits {
             body_rate_min: 100,
             // A quarter of a second of mail at 500 MB/s, and a pod of 512 MiB has room for the rest of the process.
             memory_bytes: 128 << 20,
+        }
+    }
+}
+
+impl Dns {
+    fn check(&self) -> anyhow::Result<()> {
+        if self.dnsbl_zones.len() > DNSBL_ZONES_MAX {
+            bail!("dns.dnsbl_zones: at most {DNSBL_ZONES_MAX}");
+        }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let bad = self.dnsbl_zones.iter().find(|zone| {
+            zone.is_empty() || zone.len() > DNSBL_ZONE_BYTES_MAX || !zone.chars().all(is_name)
+        });
+        match bad {
+            Some(zone) => bail!("dns.dnsbl_zones: {zone:?} is not the name of a zone"),
+            None => Ok(()),
         }
     }
 }
@@ -360,6 +387,8 @@ impl Config {
             }
         }
         self.cluster.check(self.role)?;
+        self.egress.check(self.role, &self.cluster)?;
+        self.dns.check()?;
         self.storage.check()?;
         if self.role.controls() {
             self.admin_certificates()?;
@@ -420,6 +449,10 @@ mod tests {
                 &["delivery.smarthost", "host:port"],
             ),
             ("[smtp.tls]\nkey = \"k\"", &["smtp.tls", "certificate"]),
+            (
+                "[dns]\ndnsbl_zones = [\"zen spamhaus\"]",
+                &["line 2: dns.dnsbl_zones", "zen spamhaus"],
+            ),
             (
                 "[delivery.retry]\nfirst = \"5h\"",
                 &["delivery.retry", "first"],

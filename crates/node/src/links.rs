@@ -1,11 +1,18 @@
-//! gRPC between processes: in plain text, or over mutual TLS.
+//! Between processes: gRPC, and connections out through source IPs; in plain text, or over mutual TLS.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
 
 use skein_client::Connect;
 use skein_client::tls::{self, Tls};
+use skein_egress::{Egress, Stream};
+use skein_sender::ConnectTo;
 use tokio::net::TcpListener;
 use tonic::transport::server::{Router, TcpIncoming};
+
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// Makes channels to other nodes.
 pub fn connect(tls: Option<Tls>) -> Connect {
@@ -30,6 +37,37 @@ pub fn serve(router: Router, listener: TcpListener, tls: Option<Tls>) {
         };
         if let Err(error) = served {
             tracing::error!(%error, "a gRPC server ended");
+        }
+    });
+}
+
+/// Connects to other nodes, to go out through their source IPs.
+pub fn to_egress(tls: Option<Tls>) -> ConnectTo {
+    Arc::new(move |address: String| {
+        let tls = tls.clone();
+        Box::pin(async move {
+            let stream = tls::connect_tunnel(&address, tls.as_ref()).await?;
+            Ok(Box::new(stream) as Stream)
+        })
+    })
+}
+
+/// Lets other nodes connect out through the source IPs of this one, as long as the process runs.
+pub fn serve_egress(egress: Egress, listener: TcpListener, tls: Option<Tls>) {
+    tokio::spawn(async move {
+        let mut accepted = tls::accept_tunnels(listener, tls);
+        while let Some(stream) = accepted.next().await {
+            match stream {
+                Ok(stream) => {
+                    let egress = egress.clone();
+                    tokio::spawn(async move { egress.serve(stream).await });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a node's connection failed");
+                    // Out of file descriptors, maybe: others end meanwhile.
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
         }
     });
 }

@@ -9,7 +9,8 @@ use prometheus_client::registry::Registry;
 use skein_client::{Cluster, Spools};
 use skein_control::{Control, FindMx, MxHosts};
 use skein_dns::Resolver;
-use skein_sender::{Sender, Sites};
+use skein_egress::Egress;
+use skein_sender::{Exits, Sender, Sites};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -54,7 +55,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         true => {
             let certificate = tls::smtp(&config, &follower)?;
             let cluster = cluster(&config, &ports, control.as_ref());
-            Some(SendingPart::start(&config, cluster, certificate, &mut registry).await?)
+            Some(SendingPart::start(&config, cluster, certificate, &ports, &mut registry).await?)
         }
         false => None,
     };
@@ -149,8 +150,10 @@ impl SendingPart {
         config: &Config,
         cluster: Cluster,
         certificate: Option<Arc<rustls::ServerConfig>>,
+        ports: &tls::Ports,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
+        let exits = exits(config, ports, registry).await?;
         let policy = policy::follow(&cluster);
         let spools = Spools::new(cluster);
         let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
@@ -159,6 +162,7 @@ impl SendingPart {
             spools.clone(),
             resolver,
             policy.clone(),
+            exits,
             registry,
         )
         .context("delivery.tls_ca")?;
@@ -195,6 +199,23 @@ impl SendingPart {
         self.stop_delivery.cancel();
         self.delivery.await.context("the sender ended badly")
     }
+}
+
+/// The source IPs of this node and the ways to those of others, and the port where others go out through this one's.
+async fn exits(
+    config: &Config,
+    ports: &tls::Ports,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<Exits>> {
+    let metrics = skein_egress::Metrics::register(registry);
+    let egress = Egress::new(&skein_egress::Config::default(), metrics);
+    if let Some(address) = config.egress.listen {
+        let listener = listen(address, "egress.listen").await?;
+        tracing::info!(%address, "egress");
+        links::serve_egress(egress.clone(), listener, ports.cluster.clone());
+    }
+    let to_others = links::to_egress(ports.cluster.clone());
+    Ok(Exits::new(egress, config.egress.advertised(), to_others))
 }
 
 /// How intake finds the site of a domain.
@@ -234,6 +255,7 @@ fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
     sender.name = named.unwrap_or_else(|| config.smtp.hostname.clone());
     let scratch_dir = config.delivery.scratch_dir.clone();
     let scratch_dir = scratch_dir.unwrap_or_else(|| config.data_dir.join("scratch"));
+    sender.dnsbl_zones = config.dns.dnsbl_zones.clone();
     sender.scratch_dir = (!scratch_dir.as_os_str().is_empty()).then_some(scratch_dir);
     Ok(sender)
 }

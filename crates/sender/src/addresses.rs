@@ -14,26 +14,19 @@ use crate::sources::is_present;
 /// Addresses come and go with interfaces; a look binds a socket to each and costs some microseconds.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Looks as long as the session is kept.
-///
-/// An IP moves when its node does not have the address any more, so nothing goes out from there: it is let go of at once.
-pub async fn tell(mut policy: watch::Receiver<Arc<Policy>>, session: Arc<KeptSession>) {
-    let mut placed = session.ips.clone();
+/// Looks as long as the session is kept. `egress` is where this node connects out for others.
+pub async fn tell(
+    mut policy: watch::Receiver<Arc<Policy>>,
+    session: Arc<KeptSession>,
+    egress: Option<String>,
+) {
     loop {
         let wanted = bound(&policy.borrow_and_update());
         let present: BTreeSet<IpAddr> = wanted.into_iter().filter(|ip| is_present(*ip)).collect();
-        session.set_addresses(&present, None);
-        let own = session.session.borrow().id;
-        let now = placed.borrow_and_update().clone();
-        let leaving = now.ips.values().filter(|ip| {
-            let is_own = own.is_some_and(|own| own.0 == ip.session);
-            is_own && ip.is_leaving
-        });
-        session.release_ips(leaving.map(|ip| (ip.name.clone(), ip.epoch)));
+        session.set_addresses(&present, egress.as_deref());
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             changed = policy.changed() => if changed.is_err() { return },
-            changed = placed.changed() => if changed.is_err() { return },
         }
     }
 }

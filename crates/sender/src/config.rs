@@ -27,6 +27,8 @@ pub struct Config {
     /// Tasks held without a report. With bodies up to 64 KiB this bounds their memory to window x 64 KiB.
     pub window: u32,
     pub source_address: Option<IpAddr>,
+    /// DNSBLs in which the public addresses of source IPs are looked up.
+    pub dnsbl_zones: Vec<String>,
     /// Where what is not yet reported is kept for the next process; nowhere unless set.
     pub scratch_dir: Option<PathBuf>,
     pub timeouts: Timeouts,
@@ -45,6 +47,7 @@ impl Default for Config {
             messages_per_connection_max: 1000,
             window: 1024,
             source_address: None,
+            dnsbl_zones: Vec::new(),
             scratch_dir: None,
             timeouts: Timeouts::default(),
         }

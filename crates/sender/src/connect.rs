@@ -1,21 +1,26 @@
 //! From an address to a session that may begin a transaction.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use mail_send::SmtpClient;
+use rustls::pki_types::ServerName;
+use skein_egress::dial;
+use skein_egress::via::{ViaError, WayFault};
 use skein_model::Reply as Fact;
+use skein_policy::Ip;
 use skein_smtp::client::Capabilities;
 use skein_smtp::reply::Reply;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::client::TlsStream;
+use tokio::time::timeout;
 
 use crate::auth::{self, LoginError};
 use crate::config::{Timeouts, TlsPolicy};
 use crate::connection::Connection;
+use crate::exits::{Exits, Opened};
 use crate::outcome::{fact, from_host};
 use crate::rule::HopPolicy;
 use crate::session::{Session, SessionError, Stream};
 use crate::tls::TlsConnectors;
+use crate::wire::Wire;
 
 /// A host that may take the mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,25 +51,27 @@ pub enum Cause {
     TlsFailed,
     /// TLS is needed and not offered.
     NoTls,
-    /// The source address cannot be bound.
+    /// The source IP cannot be used, whatever the host: its node, its proxy, or where it is.
     Source,
+    /// The source IP takes no connection now and may in a second.
+    SourceBusy,
 }
 
 /// Where a connection comes from, and how long the other side may take.
 #[derive(Debug)]
 pub struct Hop<'a> {
     pub ehlo: &'a str,
-    pub from: SourceAddress,
+    pub from: SourceAddress<'a>,
     pub policy: &'a HopPolicy,
     pub timeouts: &'a Timeouts,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceAddress {
+#[derive(Debug, Clone, Copy)]
+pub enum SourceAddress<'a> {
     /// The address of the node's configuration, or any.
     Node(Option<IpAddr>),
     /// An IP of a pool.
-    Pool(IpAddr),
+    Pool(&'a Arc<Ip>, &'a Arc<Exits>),
 }
 
 impl NoSession {
@@ -87,7 +94,7 @@ impl NoSession {
         }
     }
 
-    fn tls(host: &Host, error: &mail_send::Error) -> Self {
+    fn tls(host: &Host, error: &dyn std::fmt::Display) -> Self {
         let text = format!("TLS with {host}: {error}");
         Self::ours(Cause::TlsFailed, (4, 7, 5), text)
     }
@@ -111,22 +118,24 @@ struct Connecting<'a> {
 
 impl Connecting<'_> {
     async fn connect(&self, tls: TlsPolicy) -> Result<Connection, NoSession> {
+        let opened = open_stream(self.hop, self.host).await?;
+        let mut connection = self.speak(opened.wire, tls, opened.source).await?;
+        connection.leave = opened.leave;
+        Ok(connection)
+    }
+
+    async fn speak(
+        &self,
+        wire: Wire,
+        tls: TlsPolicy,
+        source: Option<String>,
+    ) -> Result<Connection, NoSession> {
         let (hop, host) = (self.hop, self.host);
-        let stream = open_stream(hop, host).await?;
-        let source = stream
-            .local_addr()
-            .map(|address| address.ip().to_string())
-            .ok();
         if hop.policy.implicit_tls {
-            let client = self.client(stream);
-            let client = client
-                .into_tls(self.tls.of(tls), &tls_name(host))
-                .await
-                .map_err(|error| NoSession::tls(host, &error))?;
-            let (session, description) = encrypted(client);
+            let (session, description) = self.encrypt(wire, tls).await?;
             return self.greet(session, source, Some(description), true).await;
         }
-        let mut session = Session::new(stream);
+        let mut session = Session::new(wire);
         self.read_greeting(&mut session).await?;
         let capabilities = greet(hop, host, &mut session).await?;
         if tls == TlsPolicy::Disable || (!capabilities.starttls && tls != TlsPolicy::Require) {
@@ -138,20 +147,31 @@ impl Connecting<'_> {
             let text = format!("{host} does not offer STARTTLS, which is required here");
             return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
         }
-        let client = self
-            .client(session.into_stream())
-            .start_tls(self.tls.of(tls), &tls_name(host))
-            .await
-            .map_err(|error| NoSession::tls(host, &error))?;
-        let (session, description) = encrypted(client);
+        let reply = session.command("STARTTLS\r\n", hop.timeouts.command).await;
+        let reply = reply.map_err(|error| NoSession::tls(host, &error))?;
+        if !reply.is_positive() {
+            return Err(NoSession::tls(
+                host,
+                &format!("STARTTLS was answered with {reply}"),
+            ));
+        }
+        let (session, description) = self.encrypt(session.into_stream(), tls).await?;
         self.greet(session, source, Some(description), false).await
     }
 
-    fn client(&self, stream: TcpStream) -> SmtpClient<TcpStream> {
-        SmtpClient {
-            stream,
-            timeout: self.hop.timeouts.command,
-        }
+    /// Shakes hands, whatever the bytes go over.
+    async fn encrypt(&self, wire: Wire, policy: TlsPolicy) -> Result<(Session, String), NoSession> {
+        let host = self.host;
+        let limit = self.hop.timeouts.command;
+        let name = ServerName::try_from(tls_name(host));
+        let name = name.map_err(|error| NoSession::tls(host, &error))?;
+        let shaken = timeout(limit, self.tls.of(policy).connect(name, wire)).await;
+        let stream = shaken
+            .map_err(|_| NoSession::tls(host, &SessionError::Timeout(limit)))?
+            .map_err(|error| NoSession::tls(host, &error))?;
+        let description = describe(stream.get_ref().1);
+        let stream: Box<dyn Stream> = Box::new(stream);
+        Ok((Session::new(stream), description))
     }
 
     async fn read_greeting<S: Stream>(&self, session: &mut Session<S>) -> Result<(), NoSession> {
@@ -215,56 +235,43 @@ impl Connecting<'_> {
     }
 }
 
-fn encrypted(client: SmtpClient<TlsStream<TcpStream>>) -> (Session, String) {
-    let description = describe(client.tls_connection());
-    let stream: Box<dyn Stream> = Box::new(client.stream);
-    (Session::new(stream), description)
-}
-
-async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<TcpStream, NoSession> {
+async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
     let address = SocketAddr::new(host.address, host.port);
     let limit = hop.timeouts.connect;
-    let failed = |error: &dyn std::fmt::Display| {
-        let text = format!("connecting to {host}: {error}");
-        NoSession::ours(Cause::Host, (4, 4, 1), text)
-    };
-    let stream = match hop.from {
-        SourceAddress::Node(None) => {
-            SmtpClient::connect(address, limit)
-                .await
-                .map_err(|error| failed(&error))?
-                .stream
-        }
-        SourceAddress::Node(Some(source)) => {
-            SmtpClient::connect_using(source, address, limit)
-                .await
-                .map_err(|error| failed(&error))?
-                .stream
-        }
-        SourceAddress::Pool(source) => {
-            let socket = bind(source).map_err(|error| {
-                let text = format!("{source} cannot be bound: {error}");
-                NoSession::ours(Cause::Source, (4, 4, 0), text)
+    match hop.from {
+        SourceAddress::Node(source) => {
+            let stream = dial(source, address, limit).await.map_err(|error| {
+                let text = format!("connecting to {host}: {error}");
+                NoSession::ours(Cause::Host, (4, 4, 1), text)
             })?;
-            let connected = tokio::time::timeout(limit, socket.connect(address)).await;
-            connected
-                .map_err(|_| failed(&SessionError::Timeout(limit)))?
-                .map_err(|error| failed(&error))?
+            let source = stream.local_addr().map(|address| address.ip().to_string());
+            Ok(Opened {
+                wire: Wire::Own(stream),
+                source: source.ok(),
+                leave: None,
+            })
         }
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%host, %error, "TCP_NODELAY could not be set");
+        SourceAddress::Pool(ip, exits) => {
+            let opened = exits.open(ip, address, limit).await;
+            opened.map_err(|error| no_way(ip, host, &error))
+        }
     }
-    Ok(stream)
 }
 
-fn bind(source: IpAddr) -> std::io::Result<TcpSocket> {
-    let socket = match source.is_ipv4() {
-        true => TcpSocket::new_v4(),
-        false => TcpSocket::new_v6(),
-    }?;
-    socket.bind(SocketAddr::new(source, 0))?;
-    Ok(socket)
+/// Only what is said of the host counts against it. What a proxy does not explain is no reason to leave the IP alone.
+fn no_way(ip: &Ip, host: &Host, error: &ViaError) -> NoSession {
+    let ViaError::Way { fault, .. } = error else {
+        let text = format!("connecting to {host} from ip {}: {error}", ip.name);
+        return NoSession::ours(Cause::Host, (4, 4, 1), text);
+    };
+    let cause = match fault {
+        WayFault::Stale | WayFault::Ahead | WayFault::NotHeld | WayFault::Cap | WayFault::Full => {
+            Cause::SourceBusy
+        }
+        _ => Cause::Source,
+    };
+    let text = format!("ip {} cannot be used: {error}", ip.name);
+    NoSession::ours(cause, (4, 4, 0), text)
 }
 
 /// EHLO, or HELO for hosts that do not know it (RFC 5321 3.2).

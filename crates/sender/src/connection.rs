@@ -1,5 +1,6 @@
 //! One connection and the transactions on it.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tokio_stream::StreamExt;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
+use crate::exits::Leave;
 use crate::session::{Session, SessionError};
 use crate::slots::Claim;
 
@@ -22,6 +24,8 @@ use crate::slots::Claim;
 const WRITE_BYTES: usize = 64 << 10;
 /// What was sent before a connection ended has arrived by then.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+const IP_LEAVES: &str = "the source IP moves to another node";
 
 pub struct Connection {
     pub host: Host,
@@ -32,6 +36,8 @@ pub struct Connection {
     pub transactions: u32,
     /// The last transaction was given up for a reason of our own, before its final dot.
     pub gave_up: bool,
+    /// What it heeds of its source IP, if that may leave.
+    pub leave: Option<Leave>,
     session: Session,
     needs_reset: bool,
     /// What the host said before it closed the connection under us.
@@ -63,6 +69,7 @@ impl Connection {
             capabilities,
             transactions: 0,
             gave_up: false,
+            leave: None,
             session,
             needs_reset: false,
             last_words: None,
@@ -118,6 +125,7 @@ impl Connection {
         self.reset(timeouts).await?;
         self.out.clear();
         let stop = &content.claim.stop;
+        let leave = self.leave.clone().unwrap_or_default().now;
         let mut content = Some(content);
         loop {
             match transaction.poll(&mut self.out) {
@@ -134,6 +142,7 @@ impl Connection {
                         tokio::select! {
                             reply = self.session.reply(limit) => reply?,
                             () = stop.cancelled() => return Err(SessionError::Stopped),
+                            () = leave.cancelled() => return Err(SessionError::NotNow(IP_LEAVES)),
                         }
                     };
                     transaction.on_reply(reply);
@@ -176,6 +185,13 @@ impl Connection {
         }
         if content.claim.stop.is_cancelled() {
             return Err(SessionError::Stopped);
+        }
+        if self
+            .leave
+            .as_ref()
+            .is_some_and(|leave| leave.now.is_cancelled())
+        {
+            return Err(SessionError::NotNow(IP_LEAVES));
         }
         if !content.lease.holds() {
             // The slot may be another's by now, who would send the message as well.
@@ -232,6 +248,24 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Whether no further transaction may begin, because the source IP is to leave.
+    pub fn is_to_end(&self) -> bool {
+        self.leave
+            .as_ref()
+            .is_some_and(|leave| leave.soon.is_cancelled())
+    }
+
+    /// Completes when no further transaction may begin.
+    pub fn to_end(&self) -> impl Future<Output = ()> + Send + 'static {
+        let soon = self.leave.as_ref().map(|leave| leave.soon.clone());
+        async move {
+            match soon {
+                Some(soon) => soon.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Says goodbye; the answer is of no interest, so it is waited for briefly.

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::dsn;
+use crate::exits::Exits;
 use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
 use crate::journal::{Fact, Journal, Key};
@@ -39,6 +40,7 @@ pub struct Context {
     pub policy: watch::Receiver<Arc<Policy>>,
     pub sites: Sites,
     pub sources: Sources,
+    pub exits: Arc<Exits>,
     pub terms: AllTerms,
     pub gates: Arc<LocalGates>,
     pub forces: ForcesHere,

@@ -150,8 +150,8 @@ impl Destinations {
             pool: &pool,
         };
         let stopped = |ip: Option<&Ip>| context.forces.stopped(ip, going);
-        let config = &context.config;
-        let source = sources.choose(&policy, config, &pool, &route.site, &route.hosts, stopped);
+        let exits = &context.exits;
+        let source = sources.choose(&policy, exits, &pool, &route.site, &route.hosts, stopped);
         let source = match source {
             Ok(source) => source,
             Err(none) => {

@@ -8,6 +8,7 @@ mod connection;
 mod deliver;
 mod destination;
 mod dsn;
+mod exits;
 mod forces;
 mod gates;
 mod hold;
@@ -16,6 +17,8 @@ mod metrics;
 mod open;
 mod outcome;
 mod outgoing;
+mod placed;
+mod preflight;
 mod reactions;
 mod recovery;
 mod route;
@@ -33,8 +36,10 @@ mod test_tasks;
 mod tls;
 mod waiting;
 mod waits;
+mod wire;
 
 pub use config::{Config, Timeouts, TlsPolicy};
+pub use exits::{ConnectTo, Exits};
 pub use rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
     RouteRule, Rules,

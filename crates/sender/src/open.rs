@@ -21,7 +21,7 @@ use crate::terms::Terms;
 pub enum NoConnection {
     /// What the hosts said, and what it means for tasks.
     Hosts(Verdict, Reply),
-    /// The source address cannot be bound.
+    /// The source IP cannot be used now.
     Source,
 }
 
@@ -75,17 +75,23 @@ impl Destinations {
                     if let Some(token) = &mut serving.token {
                         token.opened();
                     }
-                    if let SourceAddress::Pool(address) = serving.hop.from {
-                        context.sources.works(address);
+                    if let SourceAddress::Pool(ip, _) = serving.hop.from {
+                        context.sources.works(ip);
                     }
                     return Ok(connection);
                 }
                 Err(failure) => {
-                    if let (Cause::Source, SourceAddress::Pool(address)) =
-                        (failure.cause, serving.hop.from)
+                    if let SourceAddress::Pool(ip, exits) = serving.hop.from
+                        && matches!(failure.cause, Cause::Source | Cause::SourceBusy)
                     {
-                        tracing::warn!(reply = %failure.reply, "a source IP rests");
-                        context.sources.failed(address);
+                        let epoch = exits.look(ip).map_or(0, |standing| standing.epoch);
+                        if failure.cause == Cause::SourceBusy {
+                            tracing::debug!(reply = %failure.reply, "a source IP takes no connection");
+                            context.sources.pause(ip, epoch);
+                        } else {
+                            tracing::warn!(reply = %failure.reply, "a source IP rests");
+                            context.sources.failed(ip, epoch);
+                        }
                         return Err(NoConnection::Source);
                     }
                     let (policy, ip) = (context.policy.borrow().clone(), serving.ip);

@@ -22,11 +22,13 @@ use crate::addresses;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job, now};
 use crate::destination::Destinations;
+use crate::exits::Exits;
 use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
+use crate::preflight;
 use crate::recovery::{self, Recovered};
 use crate::route;
 use crate::sites::{self, Sites};
@@ -71,6 +73,7 @@ impl Sender {
         spools: Spools,
         resolver: Arc<Resolver>,
         policy: watch::Receiver<Arc<Policy>>,
+        exits: Arc<Exits>,
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
         let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
@@ -85,6 +88,7 @@ impl Sender {
             policy,
             sites,
             sources: Sources::default(),
+            exits,
             terms: AllTerms::default(),
             gates: LocalGates::new(),
             forces: ForcesHere::new(spools.cluster().forces()),
@@ -134,11 +138,19 @@ impl Sender {
         let follow = slots.clone();
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
         let follow = tokio::spawn(follow);
-        let addresses = addresses::tell(self.context.policy.clone(), session.clone());
+        let (policy, exits) = (&self.context.policy, &self.context.exits);
+        let egress = exits.advertised().map(str::to_owned);
+        let addresses = addresses::tell(policy.clone(), session.clone(), egress);
         let addresses = tokio::spawn(addresses);
         let waits = tokio::spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
         let reactions = self.context.reactions.clone().tell(session.clone());
         let reactions = tokio::spawn(reactions);
+        let placements = exits.clone().follow(policy.clone(), session.clone());
+        let placements = tokio::spawn(placements);
+        let zones = self.context.config.dnsbl_zones.clone();
+        let resolver = self.context.resolver.clone();
+        let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
+        let checks = tokio::spawn(checks);
         tokio::select! {
             () = self.policy_known(&session) => {}
             () = shutdown.cancelled() => {}
@@ -176,10 +188,16 @@ impl Sender {
         }
         self.working.store(false, Ordering::Release);
         self.drain(&destinations, &session).await;
-        follow.abort();
+        checks.abort();
         addresses.abort();
+        placements.abort();
+        self.context.exits.close().await;
+        if let Err(error) = session.close().await {
+            tracing::warn!(%error, "the session could not be closed");
+        }
         waits.abort();
         reactions.abort();
+        follow.abort();
     }
 
     /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past
@@ -221,9 +239,6 @@ impl Sender {
             tracing::warn!(
                 "the drain took too long; some results may be lost and their mail sent again"
             );
-        }
-        if let Err(error) = session.close().await {
-            tracing::warn!(%error, "the session could not be closed");
         }
     }
 }
@@ -295,7 +310,14 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
         Ok(route) if sites::is_elsewhere(&policy, &job.task.task, &route.site) => {
             context.refile(job, &route.site);
         }
-        Ok(route) => destinations.push(route, job),
+        Ok(route) => {
+            let pool = &job.task.message.envelope.pool;
+            tokio::select! {
+                () = context.exits.settle(&policy, pool) => {}
+                () = job.claim.stop.cancelled() => return,
+            }
+            destinations.push(route, job);
+        }
         Err((verdict, reply)) => {
             let attempt = Attempt {
                 site: job.task.task.domain.to_string(),

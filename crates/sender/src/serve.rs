@@ -1,5 +1,6 @@
 //! One connection's life: hosts, transactions, and what becomes of tasks that no host took.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ impl Destinations {
         let timeouts = terms.timeouts(&config.timeouts);
         let policy = terms.hop(&route.policy, route.has_rule);
         let from = match &source.0 {
-            Some(ip) => SourceAddress::Pool(ip.bind),
+            Some(ip) => SourceAddress::Pool(ip, &context.exits),
             None => SourceAddress::Node(config.source_address),
         };
         let mut serving = Serving {
@@ -168,12 +169,17 @@ impl Destinations {
         let site = &serving.route.site;
         let began = forces.latest_of(site);
         // What began since may allow fewer connections than there are, or none.
-        while connection.transactions < transactions_max && forces.latest_of(site) <= began {
+        while connection.transactions < transactions_max
+            && !connection.is_to_end()
+            && forces.latest_of(site) <= began
+        {
             let next = match first.take() {
                 Some(next) => Some(next),
                 None => {
                     let seat = serving.token.as_ref();
-                    self.next_job(destination, timeouts.idle, seat).await
+                    let to_end = connection.to_end();
+                    self.next_job(destination, timeouts.idle, seat, to_end)
+                        .await
                 }
             };
             let Some((job, token)) = next else {
@@ -202,9 +208,11 @@ impl Destinations {
         destination: &Arc<Destination>,
         idle: Duration,
         seat: Option<&Token>,
+        to_end: impl Future<Output = ()> + Send,
     ) -> Option<(Job, Token)> {
         let drain = &self.context.drain;
         let mut has_idled = false;
+        tokio::pin!(to_end);
         loop {
             if drain.is_cancelled() {
                 return None;
@@ -226,6 +234,7 @@ impl Destinations {
                     // A task may come at this very moment, so there is one more look.
                     () = tokio::time::sleep(idle) => true,
                     () = drain.cancelled() => false,
+                    () = &mut to_end => true,
                 };
             }
             destination.state.lock().ready -= 1;

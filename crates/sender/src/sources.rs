@@ -1,4 +1,4 @@
-//! Source IPs: which of a pool's a task goes from, and which of them this node can use.
+//! Source IPs: which of a pool's a task goes from, and which of them can be used from this node.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,14 +14,18 @@ use tokio::net::TcpSocket;
 
 use crate::config::Config;
 use crate::connect::Host;
+use crate::exits::{Exits, Missing, Standing};
 use crate::forces::Stopped;
+use crate::placed::Unreached;
 use crate::site_health::SiteHealth;
 
 /// How long it is known whether the node has an address.
 const KNOWN: Duration = Duration::from_secs(10);
-/// An IP that cannot be bound rests this long, then twice as long each time, up to the last.
+/// An IP that cannot be used rests this long, then twice as long each time, up to the last.
 const REST: Duration = Duration::from_secs(10);
 const REST_MAX: Duration = Duration::from_secs(300);
+/// One that has as many connections as it may have, or whose place is not known everywhere yet.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A task of a pool without a usable IP looks again at least this often, when nobody knows when one comes back.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Entries of each table: pools times sites at work, and addresses that policies named. What is lost with a full table
@@ -68,8 +72,7 @@ pub struct NoSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Unusable {
     Suspended,
-    ElsewhereAtHome,
-    BehindProxy,
+    Missing(Missing),
     OtherFamily,
     Absent,
     Resting(Duration),
@@ -79,16 +82,43 @@ enum Unusable {
     Stopped(Stopped),
 }
 
+impl Unusable {
+    /// When it may be over, if anybody knows.
+    fn again(&self) -> Option<Duration> {
+        match self {
+            Self::Resting(left) => Some(*left),
+            Self::Missing(missing) => Some(missing.again),
+            Self::Stopped(stopped) => Some(stopped.left.into()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSession => {
+                f.write_str("is not known to be anywhere: this sender has no session")
+            }
+            Self::Unplaced => f.write_str("is at no node"),
+            Self::Leaving => f.write_str("moves to another node"),
+            Self::Closed { node } => write!(
+                f,
+                "is at node {node}, which takes no connections for others (egress.listen)"
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Suspended => f.write_str("is suspended"),
-            Self::ElsewhereAtHome => f.write_str("is at another node"),
-            Self::BehindProxy => f.write_str("is behind a proxy"),
+            Self::Missing(missing) => missing.why.fmt(f),
             Self::OtherFamily => f.write_str("cannot reach the hosts' addresses"),
-            Self::Absent => f.write_str("is not an address of this node"),
+            Self::Absent => f.write_str("is not an address of the node that it is at"),
             Self::Stopped(stopped) => f.write_str(&stopped.text),
-            Self::Resting(left) => write!(f, "could not be bound; again in {} s", left.as_secs()),
+            Self::Resting(left) => write!(f, "could not be used; again in {} s", left.as_secs()),
             Self::Blocked(left) => {
                 write!(
                     f,
@@ -102,6 +132,8 @@ impl fmt::Display for Unusable {
 
 #[derive(Debug, Clone, Copy)]
 struct Resting {
+    /// Under which it failed; where it is after that is another matter.
+    epoch: u64,
     until: Instant,
     lasts: Duration,
 }
@@ -117,7 +149,8 @@ pub struct Sources {
 #[derive(Debug, Default)]
 struct State {
     present: HashMap<IpAddr, (bool, Instant)>,
-    resting: HashMap<IpAddr, Resting>,
+    /// By the IP's name.
+    resting: HashMap<Arc<str>, Resting>,
     /// Tasks of a pool to a site so far.
     turns: HashMap<String, u64>,
 }
@@ -126,11 +159,11 @@ impl Sources {
     /// The IP that the next task of a pool to a site goes from.
     ///
     /// # Errors
-    /// The pool is not known, or this node can use none of its IPs now.
+    /// The pool is not known, or none of its IPs can be used now.
     pub fn choose(
         &self,
         policy: &Policy,
-        config: &Config,
+        exits: &Exits,
         pool: &str,
         site: &str,
         hosts: &[Host],
@@ -159,31 +192,51 @@ impl Sources {
         let allowed =
             |ip: &Ip| stopped(Some(ip)).map_or(Ok(()), |stopped| Err(Unusable::Stopped(stopped)));
         let usable = |ip: &Ip| {
-            is_usable(ip, &config.name, hosts)
-                .and_then(|()| state.is_ready(ip, now))
-                .and_then(|()| health(ip))
-                .and_then(|()| allowed(ip))
+            is_usable(ip, hosts)?;
+            let standing = exits.look(ip).map_err(Unusable::Missing)?;
+            state.is_ready(ip, standing, now)?;
+            health(ip)?;
+            allowed(ip)
         };
         pick(policy, known, turn, usable)
     }
 
-    /// An address could not be bound: it rests.
-    pub fn failed(&self, address: IpAddr) {
+    /// An IP could not be used, under this epoch: it rests.
+    pub fn failed(&self, ip: &Ip, epoch: u64) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        state.present.remove(&address);
-        let before = state.resting.get(&address).copied();
+        state.present.remove(&ip.bind);
+        let before = state.resting.get(&ip.name).copied();
+        let before = before.filter(|resting| resting.epoch == epoch);
         // Connections that were begun together fail together, which is one failure.
         if before.is_some_and(|resting| now < resting.until) {
             return;
         }
         make_room(&mut state.resting);
-        let resting = rest(before, now);
-        state.resting.insert(address, resting);
+        let resting = rest(before, epoch, now);
+        state.resting.insert(ip.name.clone(), resting);
     }
 
-    pub fn works(&self, address: IpAddr) {
-        self.state.lock().resting.remove(&address);
+    /// An IP takes no connection at this moment.
+    pub fn pause(&self, ip: &Ip, epoch: u64) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let before = state.resting.get(&ip.name).copied();
+        let before = before.filter(|resting| resting.epoch == epoch);
+        if before.is_some_and(|resting| now < resting.until) {
+            return;
+        }
+        make_room(&mut state.resting);
+        let pause = Resting {
+            epoch,
+            until: now + PAUSE,
+            lasts: before.map_or(Duration::ZERO, |resting| resting.lasts),
+        };
+        state.resting.insert(ip.name.clone(), pause);
+    }
+
+    pub fn works(&self, ip: &Ip) {
+        self.state.lock().resting.remove(&ip.name);
     }
 }
 
@@ -197,11 +250,15 @@ impl State {
         *turn
     }
 
-    fn is_ready(&mut self, ip: &Ip, now: Instant) -> Result<(), Unusable> {
-        if let Some(resting) = self.resting.get(&ip.bind)
+    fn is_ready(&mut self, ip: &Ip, standing: Standing, now: Instant) -> Result<(), Unusable> {
+        if let Some(resting) = self.resting.get(&ip.name)
+            && resting.epoch == standing.epoch
             && now < resting.until
         {
             return Err(Unusable::Resting(resting.until - now));
+        }
+        if !standing.is_here {
+            return Ok(());
         }
         make_room(&mut self.present);
         let known = self.present.entry(ip.bind);
@@ -219,9 +276,10 @@ fn make_room<K, V>(map: &mut HashMap<K, V>) {
     }
 }
 
-fn rest(before: Option<Resting>, now: Instant) -> Resting {
-    let lasts = before.map_or(REST, |before| (before.lasts * 2).min(REST_MAX));
+fn rest(before: Option<Resting>, epoch: u64, now: Instant) -> Resting {
+    let lasts = before.map_or(REST, |before| (before.lasts * 2).clamp(REST, REST_MAX));
     Resting {
+        epoch,
         until: now + lasts,
         lasts,
     }
@@ -246,15 +304,9 @@ pub fn is_present(address: IpAddr) -> bool {
 }
 
 /// What policy and route say of an IP.
-fn is_usable(ip: &Ip, node: &str, hosts: &[Host]) -> Result<(), Unusable> {
+fn is_usable(ip: &Ip, hosts: &[Host]) -> Result<(), Unusable> {
     if ip.is_suspended {
         return Err(Unusable::Suspended);
-    }
-    if ip.home.as_ref().is_some_and(|home| home != node) {
-        return Err(Unusable::ElsewhereAtHome);
-    }
-    if ip.proxy.is_some() {
-        return Err(Unusable::BehindProxy);
     }
     let is_reachable = |host: &Host| host.address.is_ipv4() == ip.bind.is_ipv4();
     match hosts.iter().any(is_reachable) {
@@ -280,7 +332,8 @@ fn pick(
         match usable(ip) {
             Ok(()) => {
                 members.push(Member {
-                    ip: ip.bind,
+                    // Two nodes may have the same private address, and no two IPs the same public one.
+                    ip: ip.public,
                     weight: member.weight,
                     left: Left::Unlimited,
                     next_at: None,
@@ -293,17 +346,13 @@ fn pick(
     }
     let choice = choose(&members, &[], turn, UnixMs(0), UnixMs(u64::MAX));
     let chosen = match choice {
-        Choice::Send { ip, .. } => ips.into_iter().find(|one| one.bind == ip),
+        Choice::Send { ip, .. } => ips.into_iter().find(|one| one.public == ip),
         Choice::Wait { .. } => None,
     };
     if let Some(ip) = chosen {
         return Ok(Source(Some(ip.clone())));
     }
-    let within = reasons.iter().filter_map(|(_, reason)| match reason {
-        Unusable::Resting(left) => Some(*left),
-        Unusable::Stopped(stopped) => Some(stopped.left.into()),
-        _ => None,
-    });
+    let within = reasons.iter().filter_map(|(_, reason)| reason.again());
     let within = within.min().unwrap_or(LOOK_AGAIN);
     let blocked = reasons.iter().find_map(|(ip, reason)| match reason {
         Unusable::Blocked(left) => Some((ip.name.to_string(), *left)),

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use std::collections::BTreeMap;
 
+use skein_client::{PlacedIp, PlacedIps};
 use skein_policy::Source as Text;
 
 use super::*;
@@ -63,6 +64,24 @@ fn policy() -> Policy {
     Policy::parse(&[source]).unwrap()
 }
 
+/// All that have no other home are at this node.
+fn exits(policy: &Policy) -> Arc<Exits> {
+    let here = policy
+        .ips()
+        .filter(|ip| ip.home.is_none() && &*ip.name != "nowhere");
+    let ips = here.map(|ip| {
+        let at = PlacedIp {
+            name: ip.name.to_string(),
+            epoch: 1,
+            session: 7,
+            ..PlacedIp::default()
+        };
+        (at.name.clone(), at)
+    });
+    let ips = ips.collect();
+    Exits::told(PlacedIps { version: 1, ips }, policy)
+}
+
 fn hosts() -> Vec<Host> {
     vec![Host {
         name: "mx.there.test".into(),
@@ -73,10 +92,11 @@ fn hosts() -> Vec<Host> {
 
 #[tokio::test]
 async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
-    let (policy, sources, config) = (policy(), Sources::default(), Config::default());
+    let (policy, sources) = (policy(), Sources::default());
+    let exits = exits(&policy);
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..10_000 {
-        let source = sources.choose(&policy, &config, "news", "there.test", &hosts(), free);
+        let source = sources.choose(&policy, &exits, "news", "there.test", &hosts(), free);
         *counts.entry(source.unwrap().name().to_owned()).or_default() += 1;
     }
     let share = |name: &str| counts.get(name).copied().unwrap_or(0);
@@ -86,8 +106,9 @@ async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
 
 #[tokio::test]
 async fn a_pool_without_a_usable_ip_says_why() {
-    let (policy, sources, config) = (policy(), Sources::default(), Config::default());
-    let none = sources.choose(&policy, &config, "none", "there.test", &hosts(), free);
+    let (policy, sources) = (policy(), Sources::default());
+    let exits = exits(&policy);
+    let none = sources.choose(&policy, &exits, "none", "there.test", &hosts(), free);
     let none = none.unwrap_err();
     for part in [
         "six (2001:db8::1) cannot reach",
@@ -97,24 +118,28 @@ async fn a_pool_without_a_usable_ip_says_why() {
         assert!(none.reply.text.contains(part), "{}", none.reply);
     }
     assert_eq!(none.reply.enhanced.map(|status| status.0), Some(4));
-    assert_eq!(none.retry_within, Some(LOOK_AGAIN.into()));
-    let unknown = sources.choose(&policy, &config, "gone", "there.test", &hosts(), free);
+    assert!(
+        none.retry_within < Some(LOOK_AGAIN.into()),
+        "away may be on its way to a node"
+    );
+    let unknown = sources.choose(&policy, &exits, "gone", "there.test", &hosts(), free);
     assert!(unknown.unwrap_err().reply.text.contains("no pool gone"));
-    let own = sources.choose(&policy, &config, "default", "there.test", &hosts(), free);
+    let own = sources.choose(&policy, &exits, "default", "there.test", &hosts(), free);
     assert_eq!(own.unwrap().name(), "");
 }
 
 #[tokio::test]
 async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
-    let (policy, sources, config) = (policy(), Sources::default(), Config::default());
-    let first: IpAddr = [127, 0, 0, 1].into();
-    sources.failed(first);
-    sources.failed(first);
+    let (policy, sources) = (policy(), Sources::default());
+    let exits = exits(&policy);
+    let first = policy.ip("a1").unwrap();
+    sources.failed(first, 1);
+    sources.failed(first, 1);
     for _ in 0..20 {
-        let source = sources.choose(&policy, &config, "news", "there.test", &hosts(), free);
+        let source = sources.choose(&policy, &exits, "news", "there.test", &hosts(), free);
         assert_eq!(source.unwrap().name(), "a2");
     }
-    let none = sources.choose(&policy, &config, "one", "there.test", &hosts(), free);
+    let none = sources.choose(&policy, &exits, "one", "there.test", &hosts(), free);
     let none = none.unwrap_err();
     assert!(
         none.retry_within <= Some(REST.into()),
@@ -122,17 +147,31 @@ async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
     );
     assert!(none.reply.text.contains("a1 (127.0.0.1)"), "{}", none.reply);
     sources.works(first);
-    let back = sources.choose(&policy, &config, "one", "there.test", &hosts(), free);
+    let back = sources.choose(&policy, &exits, "one", "there.test", &hosts(), free);
     assert_eq!(back.unwrap().name(), "a1");
+}
+
+#[tokio::test]
+async fn what_failed_at_one_node_is_tried_at_the_next() {
+    let (policy, sources) = (policy(), Sources::default());
+    let exits = exits(&policy);
+    let ip = policy.ip("a1").unwrap();
+    sources.failed(ip, 0);
+    sources
+        .choose(&policy, &exits, "one", "there.test", &hosts(), free)
+        .unwrap();
+    sources.pause(ip, 1);
+    let paused = sources.choose(&policy, &exits, "one", "there.test", &hosts(), free);
+    assert!(paused.unwrap_err().retry_within <= PAUSE.into());
 }
 
 #[test]
 fn rests_double_up_to_five_minutes() {
     let now = Instant::now();
-    let mut resting = rest(None, now);
+    let mut resting = rest(None, 1, now);
     let mut seconds = vec![resting.lasts.as_secs()];
     for _ in 0..6 {
-        resting = rest(Some(resting), now);
+        resting = rest(Some(resting), 1, now);
         seconds.push(resting.lasts.as_secs());
     }
     assert_eq!(seconds, [10, 20, 40, 80, 160, 300, 300]);

@@ -42,11 +42,18 @@ pub fn accept(
     listener: TcpListener,
     tls: Tls,
 ) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
+    accept_with(TcpIncoming::from(listener), move || tls.server())
+}
+
+pub(super) fn accept_with(
+    incoming: TcpIncoming,
+    config: impl Fn() -> Arc<ServerConfig>,
+) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
     let refused = Arc::new(Seldom::default());
-    TcpIncoming::from(listener)
+    incoming
         .with_nodelay(Some(true))
         .map(move |stream| {
-            let (acceptor, refused) = (TlsAcceptor::from(tls.server()), refused.clone());
+            let (acceptor, refused) = (TlsAcceptor::from(config()), refused.clone());
             async move {
                 let shaken = tokio::spawn(shake_hands(acceptor, stream?, refused));
                 shaken.await.unwrap_or(None).map(Ok).transpose()

@@ -116,7 +116,7 @@ pub(super) async fn handshake(
 }
 
 /// What is wrong and on which side, where the library only names an alert.
-fn in_words(error: &io::Error) -> String {
+pub(super) fn in_words(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
         Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {

@@ -32,7 +32,7 @@ impl AdminService {
         let mut facts = self.members.survey().await;
         facts.stale = self.stale().await;
         facts.invited = meta::invited(&self.meta);
-        facts.unplaced_ips = self.unplaced_ips();
+        (facts.unplaced_ips, facts.ip_faults) = self.ip_facts();
         let senders = self.senders();
         for group in facts.groups.values_mut() {
             for session in &mut group.waits_for {

@@ -1,9 +1,12 @@
 //! Source IPs: what policy says of them, and where they are.
 
-use skein_model::meta::Placement;
+use std::collections::BTreeMap;
+
+use skein_model::meta::{IpCheck, Placement};
+use skein_model::preflight::Fault;
 use skein_model::{SessionId, meta};
 use skein_policy::{Ip, Policy};
-use skein_wire::v1::SourceIp;
+use skein_wire::v1::{IpFault, SourceIp};
 use tonic::Status;
 
 use super::AdminService;
@@ -19,9 +22,17 @@ impl AdminService {
     pub(super) fn source_ips(&self) -> Result<Vec<SourceIp>, Status> {
         let policy = self.read_policy()?;
         let placements = meta::placements(&self.meta);
-        let ips = policy
-            .ips()
-            .map(|ip| self.source_ip(&policy, ip, placements.get(&*ip.name)));
+        let checks = meta::ip_checks(&self.meta);
+        let ips = policy.ips().map(|ip| {
+            let placement = placements.get(&*ip.name);
+            let mut shown = self.source_ip(&policy, ip, placement);
+            let by = placement.map(|placement| placement.session);
+            if let Some(check) = latest_check(&checks, ip, by) {
+                shown.checked_at = check.at.0;
+                shown.faults = check.faults.iter().map(fault).collect();
+            }
+            shown
+        });
         Ok(ips.collect())
     }
 
@@ -53,13 +64,40 @@ impl AdminService {
             epoch: placement.map_or(0, |placement| placement.epoch.0),
             home: ip.home.clone().unwrap_or_default(),
             pools: pools.map(|pool| pool.name.to_string()).collect(),
+            checked_at: 0,
+            faults: Vec::new(),
         }
     }
 
-    /// Those that no node has, for the examination.
-    pub(super) fn unplaced_ips(&self) -> Vec<String> {
-        let ips = self.source_ips().unwrap_or_default().into_iter();
-        let unplaced = ips.filter(|ip| ip.state == "unplaced");
-        unplaced.map(|ip| ip.name).collect()
+    /// Those that no node has, and what is wrong with others, for the examination.
+    pub(super) fn ip_facts(&self) -> (Vec<String>, Vec<(String, String)>) {
+        let ips = self.source_ips().unwrap_or_default();
+        let unplaced = ips.iter().filter(|ip| ip.state == "unplaced");
+        let unplaced = unplaced.map(|ip| ip.name.clone()).collect();
+        let faults = ips.into_iter().flat_map(|ip| {
+            let faults = ip.faults.into_iter();
+            faults.map(move |fault| (ip.name.clone(), fault.text))
+        });
+        (unplaced, faults.collect())
+    }
+}
+
+/// By the session that has an IP; the latest of any for one behind a proxy.
+fn latest_check<'a>(
+    checks: &'a BTreeMap<SessionId, BTreeMap<String, IpCheck>>,
+    ip: &Ip,
+    by: Option<SessionId>,
+) -> Option<&'a IpCheck> {
+    let told = checks
+        .iter()
+        .filter(|(session, _)| ip.proxy.is_some() || Some(**session) == by);
+    let told = told.filter_map(|(_, checks)| checks.get(&*ip.name));
+    told.max_by_key(|check| check.at)
+}
+
+fn fault(fault: &Fault) -> IpFault {
+    IpFault {
+        check: fault.check.word().to_owned(),
+        text: fault.text.clone(),
     }
 }

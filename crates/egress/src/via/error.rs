@@ -1,6 +1,7 @@
 //! Whose fault it is that a connection did not come about.
 
 use crate::dial::{DialError, TargetFault};
+use crate::table::Refused;
 
 /// Only [`ViaError::Target`] says something about the destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ pub enum WayFault {
     Forbidden,
     /// What came is not what is spoken here, or the other side says that of us.
     Protocol,
-    /// The IP has moved: look up where it is.
+    /// The IP has moved or is about to: look up where it is.
     Stale,
     /// The egress node has not heard yet that the IP is there: ask again.
     Ahead,
@@ -48,7 +49,7 @@ impl ViaError {
         matches!(self, Self::Target { .. })
     }
 
-    pub(super) fn way(fault: WayFault, text: impl Into<String>) -> Self {
+    pub fn way(fault: WayFault, text: impl Into<String>) -> Self {
         let text = text.into();
         Self::Way { fault, text }
     }
@@ -67,5 +68,22 @@ impl From<DialError> for ViaError {
             DialError::Exhausted(_) => Self::way(WayFault::Full, text),
             DialError::Target { fault, .. } => Self::Target { fault, text },
         }
+    }
+}
+
+/// Of this node, by what it holds itself.
+impl From<Refused> for ViaError {
+    fn from(refused: Refused) -> Self {
+        let fault = match &refused {
+            Refused::Method | Refused::Malformed(_) => WayFault::Protocol,
+            Refused::NotHeld { .. } => WayFault::NotHeld,
+            Refused::Stale { .. } | Refused::Leaving { .. } => WayFault::Stale,
+            Refused::Ahead { .. } => WayFault::Ahead,
+            Refused::Suspended { .. } => WayFault::Suspended,
+            Refused::Family { .. } => WayFault::Family,
+            Refused::Cap { .. } => WayFault::Cap,
+            Refused::Full(_) => WayFault::Full,
+        };
+        Self::way(fault, refused.to_string())
     }
 }

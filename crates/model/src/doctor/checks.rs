@@ -327,7 +327,13 @@ fn ips(facts: &Facts) -> Vec<Finding> {
         );
         problem(format!("ip {ip}"), "is at no node".to_owned(), todo)
     });
-    unplaced.collect()
+    let faults = facts.ip_faults.iter().map(|(ip, fault)| {
+        let todo = format!(
+            "hosts may take mail from it for spam: `skeinctl ip check {ip}` says more; it goes on sending"
+        );
+        note(format!("ip {ip}"), format!("is not fit to send: {fault}"), todo)
+    });
+    unplaced.chain(faults).collect()
 }
 
 fn due(facts: &Facts) -> Vec<Finding> {

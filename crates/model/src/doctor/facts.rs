@@ -24,6 +24,8 @@ pub struct Facts {
     pub slots_without_owner: u64,
     /// Source IPs that policy has and no node.
     pub unplaced_ips: Vec<String>,
+    /// What was found wrong with source IPs, with their names.
+    pub ip_faults: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -89,7 +89,7 @@ fn found(facts: &Facts) -> Vec<(&'static str, Level)> {
 fn each_fault_is_found_by_its_check() {
     use Level::{Note, Problem};
     type Change = fn(&mut Facts);
-    let cases: [(Change, &[(&str, Level)]); 23] = [
+    let cases: [(Change, &[(&str, Level)]); 24] = [
         (|_| {}, &[]),
         (
             |f| f.stale = Some("hears from no leader".into()),
@@ -161,6 +161,10 @@ fn each_fault_is_found_by_its_check() {
         (|f| group(f, 1).slots_unopened = 4, &[("slots", Problem)]),
         (|f| f.slots_without_owner = 4, &[("slots", Problem)]),
         (|f| f.unplaced_ips.push("a1".into()), &[("ips", Problem)]),
+        (
+            |f| f.ip_faults.push(("a1".into(), "no name".into())),
+            &[("ips", Note)],
+        ),
         (
             |f| group(f, 1).waits_for = vec!["s1".into()],
             &[("due", Problem)],

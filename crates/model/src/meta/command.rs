@@ -1,9 +1,12 @@
 //! What may be asked of the meta group, and what it answers.
 
+use std::collections::BTreeMap;
+
 use minicbor::{Decode, Encode};
 
 use super::fan::Fan;
 use super::import::Import;
+use super::ip_checks::IpCheck;
 use super::ips::Addresses;
 use super::members::{ClusterRow, Join};
 use crate::automation;
@@ -145,6 +148,14 @@ pub enum Command {
         batch: u64,
         #[n(2)]
         told: Vec<automation::Told>,
+    },
+    /// A session says how it found the source IPs that it has; instead of what it said before.
+    #[n(25)]
+    SetIpChecks {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        checks: BTreeMap<String, IpCheck>,
     },
 }
 

@@ -121,7 +121,9 @@ pub fn place(wanted: &[Wanted], rows: &(impl ReadRows + ?Sized)) -> Vec<(String,
         let now = before
             .get(&ip.name)
             .map_or(SessionId::NONE, Placement::target);
-        if may_have(&now) {
+        // One that has just opened says what it has with its first heartbeat.
+        let has_not_said = live.contains_key(&now) && !has.contains_key(&now);
+        if may_have(&now) || has_not_said {
             continue;
         }
         let able = live.keys().filter(|id| may_have(id));
@@ -193,6 +195,21 @@ pub(super) fn release_ips<R: Rows>(rows: &mut R, from: SessionId, ips: &[(String
         let held = held.filter(|held| held.session == from && held.epoch == *epoch);
         if let Some((held, to)) = held.and_then(|held| Some((held, held.moving_to?))) {
             put(rows, name, given(held, to));
+        }
+    }
+}
+
+/// A sender has registered anew: its node has what it had, and lets go of what it was to let go of. Nobody else gets it
+/// without that, because the process before may be stopped and not dead.
+pub(super) fn inherit<R: Rows>(rows: &mut R, before: SessionId, session: SessionId) {
+    for (name, held) in placements(rows) {
+        if held.session == before {
+            let moving_to = held.moving_to.filter(|to| *to != session);
+            let next = Placement {
+                moving_to,
+                ..given(held, session)
+            };
+            put(rows, &name, next);
         }
     }
 }

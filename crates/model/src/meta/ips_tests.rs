@@ -132,6 +132,39 @@ fn a_home_is_kept_to_and_nodes_get_equally_many() {
     assert_eq!(held(7).abs_diff(held(8)), 1);
 }
 
+#[test]
+fn a_sender_that_registers_anew_keeps_its_ips_and_lets_go_of_those_that_leave() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 7, &[1, 2]);
+    assert_eq!(decide(&mut rows, &[ip(1), ip(2)]), 2);
+    open(&mut rows, 8, &[1, 2]);
+    tell(&mut rows, SessionId(7), &[1]);
+    assert_eq!(decide(&mut rows, &[ip(1), ip(2)]), 1);
+    let again = Command::OpenSession {
+        session: SessionId(9),
+        sender: "node-7".to_owned(),
+        order: 9,
+    };
+    apply(&mut rows, UnixMs(2), &again);
+    let (kept, leaving) = (at(&rows, "ip1"), at(&rows, "ip2"));
+    assert_eq!((kept.session, kept.epoch), (SessionId(9), Epoch(2)));
+    assert_eq!(leaving.session, SessionId(9), "the process before may live");
+    assert_eq!(leaving.moving_to, Some(SessionId(8)));
+    assert_eq!(
+        decide(&mut rows, &[ip(1), ip(2)]),
+        0,
+        "it has not said what it has"
+    );
+    release(&mut rows, 9, "ip2", Epoch(2));
+    assert_eq!(at(&rows, "ip2").session, SessionId(8));
+    tell(&mut rows, SessionId(9), &[]);
+    assert_eq!(
+        decide(&mut rows, &[ip(1), ip(2)]),
+        1,
+        "it has nothing any more"
+    );
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Open(u64, Vec<u8>),

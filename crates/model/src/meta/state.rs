@@ -17,7 +17,7 @@
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 //!
-//! Rows of [`ips`](super::ips) and of [`automation`] are beside these.
+//! Rows of [`ips`](super::ips), [`ip_checks`](super::ip_checks) and of [`automation`] are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,7 @@ use super::assign::assign;
 use super::command::{Command, Refusal, Response};
 use super::fan;
 use super::import;
+use super::ip_checks;
 use super::ips;
 use super::members;
 use super::policy;
@@ -221,10 +222,14 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             ips::release_ips(rows, *session, ips);
             Ok(())
         }
+        Command::SetIpChecks { session, checks } => {
+            ip_checks::set_ip_checks(rows, *session, checks)
+        }
     };
     if let Command::OpenSession { .. } | Command::CloseSession(_) = command {
         ips::settle(rows);
         replies::forget(rows);
+        ip_checks::settle(rows);
     }
     reassign(rows);
     match result {
@@ -247,6 +252,7 @@ fn open_session<R: Rows>(
     }
     for id in before.into_keys() {
         rows.delete(session_key(id));
+        ips::inherit(rows, id, session);
     }
     if self::session(rows, session).is_none() {
         let row = SessionRow {

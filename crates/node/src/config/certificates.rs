@@ -77,7 +77,7 @@ pub struct PemFiles {
 /// Who must accept the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShownTo {
-    /// Other nodes, which trust the same CA and connect to this host if it is a control node.
+    /// Other nodes, which trust the same CA and connect to this host if it listens to them.
     Nodes { host: Option<String> },
     /// Clients, of whose trust nothing is known.
     Clients,
@@ -87,10 +87,12 @@ impl Config {
     /// The certificates between nodes; none in plain text.
     pub fn cluster_certificates(&self) -> Option<PemFiles> {
         let tls = self.cluster.tls.as_ref()?;
-        let host = self
-            .role
-            .controls()
-            .then(|| host_of(&self.cluster.own_address()));
+        let own = self.role.controls().then(|| self.cluster.own_address());
+        // A node that is reached at two addresses has them on one machine, and the name of the first on its certificate.
+        let reached = own
+            .filter(|own| !own.is_empty())
+            .or_else(|| self.egress.advertised());
+        let host = reached.map(|address| host_of(&address));
         Some(PemFiles {
             port: "cluster",
             certificate: PemFile::new("cluster.tls.certificate", &tls.certificate),

@@ -126,7 +126,7 @@ impl Cluster {
     }
 }
 
-fn check_address(address: &str) -> anyhow::Result<()> {
+pub fn check_address(address: &str) -> anyhow::Result<()> {
     let is_valid = address
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());

@@ -1,0 +1,9 @@
+//! Source IPs on several nodes: which of them mail comes from, through whom, and what happens when one moves.
+
+mod fitness;
+mod moves;
+mod proxies;
+mod sockets;
+mod stage;
+mod unplaced;
+mod weights;

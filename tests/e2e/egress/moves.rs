@@ -1,0 +1,227 @@
+//! An IP is used by one node at a time, also while it moves.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use skein_testkit::load::{Injected, Injector};
+use skein_testkit::oracle;
+use tokio::task::JoinHandle;
+
+use super::sockets::Sockets;
+use super::stage::{Heard, NO_LIMITS, Plan, Stage, ip, last_byte, pool, wait_for};
+
+/// Messages in a second.
+const RATE: f64 = 60.0;
+const MOVING: u8 = 21;
+
+/// Mail at an even pace for so many seconds.
+fn load(stage: &Stage, seconds: usize, to: &[SocketAddr]) -> JoinHandle<Vec<Injected>> {
+    let mut config = stage.injector("move", stage.domains(8));
+    config.targets = to.to_vec();
+    config.rate = Some(RATE);
+    config.messages_per_connection = seconds * RATE as usize / config.connections;
+    tokio::spawn(async move { Injector::new(config).run().await })
+}
+
+/// What the sink heard from the address, each with the node that said it, in order.
+fn said(stage: &Stage, sockets: &Sockets) -> Vec<(Heard, String)> {
+    let heard = stage.heard.lock().unwrap().clone();
+    let from = heard
+        .into_iter()
+        .filter(|heard| last_byte(heard.peer.ip()) == MOVING);
+    from.map(|heard| {
+        let owner = sockets.owner(heard.peer);
+        (heard, owner.unwrap_or_else(|| "nobody".into()))
+    })
+    .collect()
+}
+
+/// All of one node comes before all of the other. Returns the silence between the two.
+fn assert_one_after_the_other(said: &[(Heard, String)], first: &str, then: &str) -> Duration {
+    let known: Vec<&(Heard, String)> = said.iter().filter(|(_, node)| node != "nobody").collect();
+    let change = known.iter().position(|(_, node)| node == then);
+    let change = change.expect("the second node has used the IP");
+    assert!(change > 0, "the first node has used the IP");
+    for (heard, node) in &known[..change] {
+        assert_eq!(node, first, "at {:?}", heard.at);
+    }
+    for (heard, node) in &known[change..] {
+        assert_eq!(
+            node,
+            then,
+            "{:?} after the other began",
+            heard.at - known[change].0.at
+        );
+    }
+    known[change].0.at - known[change - 1].0.at
+}
+
+async fn arrived(stage: &Stage, injected: &[Injected]) {
+    wait_for("all mail to arrive", || {
+        let verdict = oracle::judge(injected, &stage.sink.records());
+        verdict.lost.is_empty().then_some(())
+    })
+    .await;
+}
+
+async fn two_senders() -> Stage {
+    Stage::new(Plan {
+        senders: 2,
+        has_certificates: false,
+        more: "",
+    })
+    .await
+}
+
+fn policy(more: &str) -> String {
+    let ip = ip("moving", MOVING, more);
+    format!("{ip}{}{NO_LIMITS}", pool("default", "{ip: moving}"))
+}
+
+fn other(node: &str) -> &'static str {
+    match node {
+        "s1" => "s2",
+        _ => "s1",
+    }
+}
+
+/// The number of the node that has the IP.
+fn holder(stage: &Stage) -> usize {
+    let node = stage.ips()["moving"]["node"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let number = stage.senders.iter().position(|sender| sender.name == node);
+    number.expect("some node has it")
+}
+
+async fn moved_to(stage: &Stage, node: &str) -> Duration {
+    let began = Instant::now();
+    stage.placed(&[("moving", node)]).await;
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ip_whose_home_changes_goes_there_and_no_message_is_sent_twice() {
+    let stage = two_senders().await;
+    stage.apply(&policy("home: s1"));
+    stage.placed(&[("moving", "s1")]).await;
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
+    let to: Vec<SocketAddr> = stage.senders.iter().map(|sender| sender.smtp).collect();
+    let load = load(&stage, 18, &to);
+    // What a process before this one may still have done is over by then.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    stage.apply(&policy("home: s2"));
+    let took = moved_to(&stage, "s2").await;
+    let injected = load.await.unwrap();
+    arrived(&stage, &injected).await;
+    let verdict = oracle::judge(&injected, &stage.sink.records());
+    assert!(verdict.is_clean(), "{}", verdict.summary());
+    let said = said(&stage, &sockets);
+    let silence = assert_one_after_the_other(&said, "s1", "s2");
+    println!(
+        "home changed: moved within {took:.1?}, silent for {silence:.1?}, {} commands, {} looks at the sockets",
+        said.len(),
+        sockets.looks()
+    );
+    assert!(sockets.shared().is_empty(), "{:?}", sockets.shared());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ip_of_a_killed_node_goes_to_another_that_has_it() {
+    let mut stage = two_senders().await;
+    stage.apply(&policy(""));
+    wait_for("the IP to be placed", || {
+        (stage.ips()["moving"]["state"] == "active").then_some(())
+    })
+    .await;
+    let first = holder(&stage);
+    let (name, then) = (
+        stage.senders[first].name.clone(),
+        other(&stage.senders[first].name),
+    );
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
+    let survivor = stage.senders[1 - first].smtp;
+    let load = load(&stage, 20, &[survivor]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stage.senders[first].node.take().unwrap().kill9().unwrap();
+    sockets.forget(&name);
+    let took = moved_to(&stage, then).await;
+    let injected = load.await.unwrap();
+    arrived(&stage, &injected).await;
+    let said = said(&stage, &sockets);
+    let silence = assert_one_after_the_other(&said, &name, then);
+    println!("kill -9 of {name}: at {then} after {took:.1?}, silent for {silence:.1?}");
+    assert!(took >= Duration::from_secs(7), "its lease had not ended");
+    assert!(sockets.shared().is_empty(), "{:?}", sockets.shared());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stood_still_does_not_use_an_ip_that_has_moved_meanwhile() {
+    let mut stage = two_senders().await;
+    stage.apply(&policy(""));
+    wait_for("the IP to be placed", || {
+        (stage.ips()["moving"]["state"] == "active").then_some(())
+    })
+    .await;
+    let first = holder(&stage);
+    let (name, then) = (
+        stage.senders[first].name.clone(),
+        other(&stage.senders[first].name),
+    );
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
+    let survivor = stage.senders[1 - first].smtp;
+    let load = load(&stage, 22, &[survivor]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stage.senders[first].node.as_mut().unwrap().pause().unwrap();
+    let took = moved_to(&stage, then).await;
+    // Both have sockets of the address now, of which one side cannot say anything.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stage.senders[first].node.as_mut().unwrap().go_on().unwrap();
+    let injected = load.await.unwrap();
+    arrived(&stage, &injected).await;
+    let said = said(&stage, &sockets);
+    let silence = assert_one_after_the_other(&said, &name, then);
+    println!("SIGSTOP of {name}: at {then} after {took:.1?}, silent for {silence:.1?}");
+    assert!(took >= Duration::from_secs(7), "its lease had not ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_them_over() {
+    let mut stage = two_senders().await;
+    stage.apply(&policy(""));
+    wait_for("the IP to be placed", || {
+        (stage.ips()["moving"]["state"] == "active").then_some(())
+    })
+    .await;
+    let first = holder(&stage);
+    let (name, then) = (
+        stage.senders[first].name.clone(),
+        other(&stage.senders[first].name),
+    );
+    let before = stage.ips()["moving"]["epoch"].as_u64().unwrap();
+    stage.senders[first].node.take().unwrap().kill9().unwrap();
+    stage.start_again(first).await;
+    wait_for("the IP to be the next process's", || {
+        let ip = &stage.ips()["moving"];
+        assert_eq!(ip["node"], name.as_str(), "it does not leave its node");
+        (ip["epoch"] == before + 1 && ip["state"] == "active").then_some(())
+    })
+    .await;
+
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
+    let survivor = stage.senders[1 - first].smtp;
+    let load = load(&stage, 8, &[survivor]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let began = Instant::now();
+    stage.senders[first].node.as_mut().unwrap().term().unwrap();
+    stage.placed(&[("moving", then)]).await;
+    let took = began.elapsed();
+    let injected = load.await.unwrap();
+    arrived(&stage, &injected).await;
+    let verdict = oracle::judge(&injected, &stage.sink.records());
+    assert!(verdict.is_clean(), "{}", verdict.summary());
+    let silence = assert_one_after_the_other(&said(&stage, &sockets), &name, then);
+    println!("drain of {name}: at {then} after {took:.1?}, silent for {silence:.1?}");
+    assert!(sockets.shared().is_empty(), "{:?}", sockets.shared());
+}

@@ -1,0 +1,84 @@
+use std::collections::BTreeMap;
+
+use super::sockets::Sockets;
+use super::stage::{NO_LIMITS, Plan, Stage, ip, last_byte, pool, wait_for};
+
+const MESSAGES: usize = 3000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_comes_from_the_ips_of_a_pool_by_weight_wherever_they_are() {
+    let plan = Plan {
+        senders: 3,
+        has_certificates: true,
+        more: "",
+    };
+    let stage = Stage::new(plan).await;
+    let ips: String = [(1, "s1"), (2, "s2"), (3, "s3")]
+        .map(|(n, home)| ip(&format!("e{n}"), 10 + n, &format!("home: {home}")))
+        .concat();
+    let members = pool(
+        "default",
+        "{ip: e1, weight: 5}, {ip: e2, weight: 3}, {ip: e3, weight: 2}",
+    );
+    stage.apply(&format!("{ips}{members}{NO_LIMITS}"));
+    stage
+        .placed(&[("e1", "s1"), ("e2", "s2"), ("e3", "s3")])
+        .await;
+
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
+    let domains = stage.domains(30);
+    let began = std::time::Instant::now();
+    let injected = stage.offer(stage.injector("w", domains), MESSAGES).await;
+    let acked = injected.iter().filter(|message| message.acked()).count();
+    assert_eq!(acked, MESSAGES);
+    wait_for("all mail to arrive", || {
+        (stage.sink.accepted() as usize >= MESSAGES).then_some(())
+    })
+    .await;
+    let took = began.elapsed();
+
+    let mut shares: BTreeMap<u8, usize> = BTreeMap::new();
+    let mut connections: BTreeMap<(u8, String), usize> = BTreeMap::new();
+    let mut unknown = 0;
+    let mut seen = std::collections::BTreeSet::new();
+    for record in stage.sink.records() {
+        let last = last_byte(record.peer.ip());
+        *shares.entry(last).or_default() += 1;
+        assert_eq!(record.helo, format!("e{}.here.test", last - 10));
+        if seen.insert(record.peer) {
+            match sockets.owner(record.peer) {
+                Some(owner) => *connections.entry((last, owner)).or_default() += 1,
+                None => unknown += 1,
+            }
+        }
+    }
+    let mut delivered = Vec::new();
+    for number in 0..3 {
+        let count = stage
+            .metric(number, "skein_delivery_recipients_total")
+            .await;
+        delivered.push(count);
+    }
+    println!(
+        "{MESSAGES} messages in {took:.1?}: by address {shares:?}, connections by owner {connections:?} \
+         ({unknown} too short to be seen), attempts by sender {delivered:?}"
+    );
+    for (last, weight) in [(11, 5), (12, 3), (13, 2)] {
+        let expected = MESSAGES * weight / 10;
+        let share = shares.get(&last).copied().unwrap_or(0);
+        assert!(
+            share.abs_diff(expected) <= MESSAGES / 50,
+            "127.0.0.{last}: {share}"
+        );
+    }
+    for (last, owner) in connections.keys() {
+        assert_eq!(
+            *owner,
+            format!("s{}", last - 10),
+            "an IP is used by its node alone"
+        );
+    }
+    assert!(sockets.shared().is_empty(), "{:?}", sockets.shared());
+    // Each sender had tasks, and so sent most of them through the others.
+    assert!(delivered.iter().all(|count| *count > 100), "{delivered:?}");
+}
