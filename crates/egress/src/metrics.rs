@@ -28,7 +28,7 @@ impl Metrics {
         let metrics = Self::default();
         registry.register(
             "skein_egress_tunnels",
-            "Open tunnels through a source IP of this node",
+            "Open connections from a source IP of this node, those of its own sender and those of others",
             metrics.tunnels.clone(),
         );
         registry.register(

@@ -94,6 +94,17 @@ impl NoSession {
         }
     }
 
+    /// Says that the proxy may be at fault, where it does not tell.
+    fn through_a_proxy(mut self) -> Self {
+        if self.reply.host.is_none() {
+            self.reply
+                .text
+                .push_str(" (the proxy between does not say why)");
+            self.reply = self.reply.bounded();
+        }
+        self
+    }
+
     fn tls(host: &Host, error: &dyn std::fmt::Display) -> Self {
         let text = format!("TLS with {host}: {error}");
         Self::ours(Cause::TlsFailed, (4, 7, 5), text)
@@ -119,7 +130,11 @@ struct Connecting<'a> {
 impl Connecting<'_> {
     async fn connect(&self, tls: TlsPolicy) -> Result<Connection, NoSession> {
         let opened = open_stream(self.hop, self.host).await?;
-        let mut connection = self.speak(opened.wire, tls, opened.source).await?;
+        let spoken = self.speak(opened.wire, tls, opened.source).await;
+        let mut connection = spoken.map_err(|failure| match opened.hides_failures {
+            true => failure.through_a_proxy(),
+            false => failure,
+        })?;
         connection.leave = opened.leave;
         Ok(connection)
     }
@@ -249,6 +264,7 @@ async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
                 wire: Wire::Own(stream),
                 source: source.ok(),
                 leave: None,
+                hides_failures: false,
             })
         }
         SourceAddress::Pool(ip, exits) => {

@@ -101,6 +101,8 @@ pub struct Opened {
     /// The address that the host sees, as far as the way tells.
     pub source: Option<String>,
     pub leave: Option<Leave>,
+    /// An end before the first byte may be the host's or the way's: the proxy takes connections before it makes its own.
+    pub hides_failures: bool,
 }
 
 /// How an IP stands, for the choice among a pool's.
@@ -256,6 +258,9 @@ impl Exits {
 
     /// Waits until a pool has an IP that can be used, if that is likely to come soon.
     pub(crate) async fn settle(&self, policy: &Policy, pool: &str) {
+        if !self.may_come(policy, pool) {
+            return;
+        }
         let mut placements = self.placements.subscribe();
         let settled = async {
             loop {
@@ -300,11 +305,14 @@ impl Exits {
         limit: Duration,
     ) -> Result<Opened, ViaError> {
         if let Some(proxy) = &ip.proxy {
-            let (stream, source) = via::connect(proxy_way(ip, proxy), target, limit).await?;
+            let way = proxy_way(ip, proxy);
+            let hides_failures = way.hides_failures();
+            let (stream, source) = via::connect(way, target, limit).await?;
             return Ok(Opened {
                 wire: Wire::Proxy(stream),
                 source: Some(source),
                 leave: None,
+                hides_failures,
             });
         }
         let (stay, egress) = self.begin(ip)?;
@@ -325,6 +333,7 @@ impl Exits {
             wire,
             source,
             leave: Some(leave),
+            hides_failures: false,
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use skein_testkit::load::{Injected, Injector};
 use skein_testkit::oracle;
+use skein_testkit::sink::{Act, Phase};
 use tokio::task::JoinHandle;
 
 use super::sockets::Sockets;
@@ -224,4 +225,39 @@ async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_th
     let silence = assert_one_after_the_other(&said(&stage, &sockets), &name, then);
     println!("drain of {name}: at {then} after {took:.1?}, silent for {silence:.1?}");
     assert!(sockets.shared().is_empty(), "{:?}", sockets.shared());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_from_ips_end_with_the_session_whatever_they_wait_for() {
+    let mut stage = two_senders().await;
+    stage.apply(&policy("home: s1"));
+    stage.placed(&[("moving", "s1")]).await;
+    // A host that does not answer: of each sender some connections stay in the middle of a transaction.
+    stage.sink.set_script(|moment| match moment.phase {
+        Phase::Mail => Act::Tarpit,
+        _ => Act::Accept,
+    });
+    let config = stage.injector("stuck", stage.domains(8));
+    stage.offer(config, 40).await;
+    let opened = wait_for("connections to the host", || {
+        let open = stage.sink.open();
+        (open >= 8).then_some(open)
+    })
+    .await;
+    let through_others = stage.metric(0, "skein_egress_tunnels").await;
+    stage.stop_control();
+    let began = Instant::now();
+    wait_for("all of them to end", || {
+        (stage.sink.open() == 0).then_some(())
+    })
+    .await;
+    let took = began.elapsed();
+    println!(
+        "{opened} connections, {through_others} from the node that has the IP, ended {took:.1?} after the last heartbeats"
+    );
+    assert!(
+        took < Duration::from_millis(9_500),
+        "a second before the lease ends"
+    );
+    assert_eq!(stage.metric(0, "skein_egress_tunnels").await, 0);
 }

@@ -43,7 +43,7 @@ pub struct Stage {
     pub admin: SocketAddr,
     pub senders: Vec<Sender>,
     pub folder: TempDir,
-    _control: Node,
+    control: Node,
 }
 
 pub struct Plan {
@@ -162,13 +162,18 @@ impl Stage {
             admin,
             senders,
             folder,
-            _control: control,
+            control,
         }
     }
 
     pub async fn start_again(&mut self, number: usize) {
         let sender = &mut self.senders[number];
         sender.node = Some(start(&sender.config, sender.http).await);
+    }
+
+    /// SIGSTOP: no session is renewed any more.
+    pub fn stop_control(&mut self) {
+        self.control.pause().unwrap();
     }
 
     pub fn pids(&self) -> BTreeMap<String, u32> {
