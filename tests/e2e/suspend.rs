@@ -132,3 +132,43 @@ async fn waiting_mail_goes_through_the_pool_that_an_operator_moves_it_to() {
         .find(|record| record.test_id.as_deref() == Some("moved"));
     assert_eq!(record.unwrap().peer.ip().to_string(), "127.0.0.9");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_is_given_up_goes_back_though_it_was_held_back() {
+    let bench = Bench::new().await.unwrap();
+    let _node = bench.start().await.unwrap();
+    skeinctl(&bench, &["suspend", "--tenant", "default"]);
+    submit(&bench, "wrong", "some.test").await;
+    let args = [
+        "queue",
+        "bounce",
+        "--domain",
+        "some.test",
+        "--why",
+        "wrong list",
+    ];
+    let said = skeinctl(&bench, &args);
+    assert!(said.starts_with("1 tasks go back"), "{said}");
+    skeinctl(&bench, &["resume", "--tenant", "default"]);
+    for _ in 0..200 {
+        if bench
+            .sink
+            .records()
+            .iter()
+            .any(|record| record.sender().is_empty())
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let records = bench.sink.records();
+    let report = records.iter().find(|record| record.sender().is_empty());
+    let report = report.expect("a DSN goes to who sent it");
+    assert_eq!(report.delivered_to().collect::<Vec<_>>(), ["a@b.test"]);
+    let text = String::from_utf8_lossy(&report.message);
+    assert!(
+        text.contains("Status: 5.7.1") && text.contains("wrong list"),
+        "{text}"
+    );
+    assert_eq!(records.len(), 1, "the mail itself went nowhere");
+}

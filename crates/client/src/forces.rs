@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use skein_model::automation::Forces;
+use skein_model::automation::{Forces, Suspensions};
 use skein_model::{DurationMs, UnixMs, codec};
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{GetForcesReply, GetForcesRequest};
@@ -23,6 +23,8 @@ pub struct KnownForces {
     /// Grows with every change; 0 before anything was.
     pub version: u64,
     pub forces: Forces,
+    /// Of operators.
+    pub words: Suspensions,
     /// The group's time when this was read, and this machine's then. None: it was not read yet.
     read_at: Option<(UnixMs, DurationMs)>,
 }
@@ -33,6 +35,7 @@ impl KnownForces {
         Self {
             version,
             forces,
+            words: Suspensions::default(),
             read_at: None,
         }
     }
@@ -88,12 +91,14 @@ impl Keeper {
             version,
             forces,
             now_ms,
+            words,
         } = reply;
-        match codec::decode(&forces) {
-            Ok(forces) => {
+        match codec::decode(&forces).and_then(|forces| Ok((forces, codec::decode(&words)?))) {
+            Ok((forces, words)) => {
                 let known = KnownForces {
                     version,
                     forces,
+                    words,
                     read_at: Some((UnixMs(now_ms), since_boot())),
                 };
                 cluster.shared.forces.send_replace(Arc::new(known));

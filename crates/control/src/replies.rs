@@ -42,5 +42,6 @@ pub fn forces(reader: &Reader) -> GetForcesReply {
         version,
         forces: codec::encode(&automation::forces(reader)).into(),
         now_ms: clock::now().0,
+        words: codec::encode(&automation::suspensions(reader)).into(),
     }
 }

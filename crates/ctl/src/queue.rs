@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use anyhow::bail;
 use clap::Subcommand;
 use skein_wire::v1::{
@@ -6,7 +8,7 @@ use skein_wire::v1::{
 
 use crate::cli::Admin;
 use crate::show;
-use crate::suspend::Selector;
+use crate::suspend::{self, Selector};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -35,6 +37,17 @@ pub enum Command {
         #[arg(long, conflicts_with = "queue")]
         all: bool,
     },
+    /// Give mail up: it goes back to who sent it, as failed, and so does what comes meanwhile.
+    Bounce {
+        #[command(flatten)]
+        mail: Selector,
+        /// Such as 90m or 2days; at most 30 days.
+        #[arg(long = "for", default_value = "5m", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        /// Is told to who sent it.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
     /// Have waiting mail go through another pool.
     Move {
         /// The pool that it is to go through.
@@ -50,6 +63,9 @@ pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<(
         Command::List { domain, limit } => list(admin, domain, limit, json).await,
         Command::Show { queue, limit } => show_one(admin, queue, limit, json).await,
         Command::Flush { queue, .. } => flush(admin, queue, json).await,
+        Command::Bounce { mail, lasts, why } => {
+            suspend::bounce(admin, mail, lasts, why, json).await
+        }
         Command::Move { to, mail } => move_to(admin, mail, to, json).await,
     }
 }

@@ -77,11 +77,42 @@ pub async fn suspend(mut admin: Admin, suspend: Suspend, json: bool) -> anyhow::
         lasts_ms: u64::try_from(suspend.lasts.as_millis()).unwrap_or(u64::MAX),
         who: who(),
         why: suspend.why,
+        gives_up: false,
     };
     let until = admin.suspend(request).await?.into_inner().until_ms;
     println!(
-        "It is held back until {}; what senders have already goes out.",
+        "It is held back until {}; what is on its way to a host goes out.",
         show::time(until)
+    );
+    Ok(())
+}
+
+/// Gives mail up: what waits, and what comes meanwhile.
+pub async fn bounce(
+    mut admin: Admin,
+    mail: Selector,
+    lasts: Duration,
+    why: String,
+    json: bool,
+) -> anyhow::Result<()> {
+    let Some(selector) = mail.given() else {
+        bail!("name the mail: --tenant, --domain, --site, --provider, --pool or --campaign");
+    };
+    let request = SuspendRequest {
+        selector: Some(selector),
+        lasts_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+        who: who(),
+        why,
+        gives_up: true,
+    };
+    let answer = admin.suspend(request).await?.into_inner();
+    if json {
+        return show::json(&answer);
+    }
+    println!(
+        "{} tasks go back to who sent them, as do those that come until {}; `skeinctl resume` ends it before.",
+        answer.tasks,
+        show::time(answer.until_ms)
     );
     Ok(())
 }
@@ -106,10 +137,14 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     if json {
         return show::json(&suspensions);
     }
-    let mut table = show::table(&["MAIL", "UNTIL", "TASKS", "WHO", "WHY"]);
+    let mut table = show::table(&["MAIL", "IS", "UNTIL", "TASKS", "WHO", "WHY"]);
     for one in suspensions {
         table.add_row([
             mail(&one),
+            match one.gives_up {
+                true => "given up".to_owned(),
+                false => "held back".to_owned(),
+            },
             show::time(one.until_ms),
             one.tasks.to_string(),
             show::or_dash(one.who),

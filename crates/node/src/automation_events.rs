@@ -40,6 +40,8 @@ struct Line<'a> {
     site: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    campaign: Option<&'a str>,
     from: String,
     until: String,
     why: &'a str,
@@ -92,22 +94,21 @@ fn line(logged: &Logged) -> Line<'_> {
             },
             &at.scope,
         ),
-        Subject::ByHand(Selector {
-            tenant,
-            domain,
-            site,
-            provider,
-            pool,
-            ..
-        }) => Line {
-            event: "suspension",
-            tenant: tenant.as_deref(),
-            domain: domain.as_deref(),
-            site: site.as_deref(),
-            provider: provider.as_deref(),
-            pool: pool.as_deref(),
-            ..base
-        },
+        Subject::ByHand(selector) => of_hand("suspension", selector, base),
+        Subject::GivenUp(selector) => of_hand("bounce", selector, base),
+    }
+}
+
+fn of_hand<'a>(event: &'static str, selector: &'a Selector, line: Line<'a>) -> Line<'a> {
+    Line {
+        event,
+        tenant: selector.tenant.as_deref(),
+        domain: selector.domain.as_deref(),
+        site: selector.site.as_deref(),
+        provider: selector.provider.as_deref(),
+        pool: selector.pool.as_deref(),
+        campaign: selector.campaign.as_deref(),
+        ..line
     }
 }
 

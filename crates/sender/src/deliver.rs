@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::dsn;
 use crate::exits::Exits;
-use crate::forces::ForcesHere;
+use crate::forces::{ForcesHere, Word};
 use crate::gates::LocalGates;
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
@@ -32,6 +32,9 @@ use crate::slots::Claim;
 use crate::sources::Sources;
 use crate::terms::AllTerms;
 use crate::tls::TlsConnectors;
+
+/// Control nodes know what operators said within this time of one another.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
 
 pub struct Context {
     pub config: Config,
@@ -151,6 +154,28 @@ impl Context {
                 .send_report(job, report, attempt.passes_dsn, at)
                 .await;
         });
+    }
+
+    /// Goes by what operators said of a task; nothing if it is given back or given up.
+    pub fn heed(self: &Arc<Self>, job: Job) -> Option<Job> {
+        match self.forces.word(&job.task) {
+            None => return Some(job),
+            Some(Word::GiveUp(reply)) => {
+                let attempt = Attempt {
+                    site: job.task.task.site().to_owned(),
+                    ..Attempt::default()
+                };
+                self.settle_all(job, attempt, Verdict::Failed, &reply);
+            }
+            Some(Word::Wait) => {
+                // Its group may not have heard of it yet, and would hand it out at once.
+                tokio::spawn(async move {
+                    tokio::time::sleep(GIVE_BACK_AFTER).await;
+                    drop(job);
+                });
+            }
+        }
+        None
     }
 
     /// Has the task filed under the site that it turns out to be of, where it comes to an attempt. Nothing was begun, so

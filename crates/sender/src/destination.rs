@@ -141,6 +141,7 @@ impl Destinations {
     /// it soon. A task that can go from no IP waits.
     pub fn push(self: &Arc<Self>, route: Route, job: Job) {
         let context = &self.context;
+        let Some(job) = context.heed(job) else { return };
         let policy = context.policy.borrow().clone();
         let pool = job.task.task.pool(&job.task.message.envelope).to_owned();
         let sources = &context.sources;

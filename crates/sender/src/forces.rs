@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use skein_client::KnownForces;
+use skein_client::{Assigned, KnownForces};
 use skein_mail::trace::rfc5322_date;
 use skein_model::automation::{self, Action, Limits, Path, Rate, Scope as ForceScope};
 use skein_model::throttle::{self, COUNT_MAX, Counted, Limit, LimitId, PER_MAX, PER_MIN, Want};
@@ -26,6 +26,14 @@ pub struct Going<'a> {
     pub site: &'a str,
     pub tenant: &'a str,
     pub pool: &'a str,
+}
+
+/// What operators said of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// It is held back, and its group hands it out again when it is not.
+    Wait,
+    GiveUp(Reply),
 }
 
 /// An IP must not be used for a task.
@@ -110,7 +118,7 @@ impl ForcesHere {
         let here = self.here();
         AffectedSites {
             names: here.began.keys().cloned().collect(),
-            all: here.rests > UnixMs(0),
+            all: here.rests > UnixMs(0) || !here.known.words.is_empty(),
         }
     }
 
@@ -151,6 +159,21 @@ impl ForcesHere {
             left: force.until.since(now).max(DurationMs(1)),
             text,
         })
+    }
+
+    /// What operators said of a task.
+    pub fn word(&self, task: &Assigned) -> Option<Word> {
+        let here = self.here();
+        let words = &here.known.words;
+        if words.is_empty() {
+            return None;
+        }
+        let (now, facts) = (here.known.now(), task.task.facts(&task.message.envelope));
+        if let Some(one) = words.is_given_up(&facts, now) {
+            let text = format!("given up by an operator: {}", one.why);
+            return Some(Word::GiveUp(Reply::ours((5, 7, 1), text).bounded()));
+        }
+        words.is_held(&facts, now).map(|_| Word::Wait)
     }
 
     /// What mail that goes there is given up with, if it is.

@@ -301,6 +301,7 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
         context.settle_all(job, Attempt::default(), Verdict::Expired, &expired(&last));
         return;
     }
+    let Some(job) = context.heed(job) else { return };
     let policy = context.policy.borrow().clone();
     let found = tokio::select! {
         found = route::find(&context.config, &context.resolver, &policy, &job.task) => found,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use skein_model::automation::Selector;
 use skein_model::spool::{Command, FlushScope, QueueRow, Response as SpoolResponse, query};
 use skein_model::{QueueId, UnixMs};
 use skein_policy::DEFAULT_POOL;
@@ -160,6 +161,22 @@ impl AdminService {
             let pool = pool.clone();
             tasks += self
                 .repeat(queue, &Command::MoveTasks { queue, pool })
+                .await?;
+        }
+        Ok(tasks)
+    }
+
+    /// Makes all tasks of this mail due now; says how many there are.
+    pub(super) async fn flush_covered(&self, selector: &Selector) -> Result<u64, Status> {
+        let (mut queues, mut tasks) = (Vec::new(), 0);
+        self.each_queue(|id, row| {
+            if selector.covers(&row.facts()) {
+                queues.push(id);
+                tasks += row.tasks;
+            }
+        });
+        for id in queues {
+            self.repeat(id, &Command::Flush(FlushScope::Queue(id)))
                 .await?;
         }
         Ok(tasks)

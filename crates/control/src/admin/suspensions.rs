@@ -14,14 +14,20 @@ impl AdminService {
         request: SuspendRequest,
     ) -> Result<SuspendResponse, Status> {
         let lasts = DurationMs(request.lasts_ms);
+        let selector = read_selector(request.selector)?;
         let command = Command::Suspend {
-            selector: read_selector(request.selector)?,
+            selector: selector.clone(),
             lasts,
             order: order(request.who, request.why),
+            gives_up: request.gives_up,
         };
         self.say(command).await?;
         let until_ms = (meta::time(&self.meta) + lasts).0;
-        Ok(SuspendResponse { until_ms })
+        let tasks = match request.gives_up {
+            true => self.flush_covered(&selector).await?,
+            false => 0,
+        };
+        Ok(SuspendResponse { until_ms, tasks })
     }
 
     pub(super) async fn let_go(&self, request: ResumeRequest) -> Result<(), Status> {
@@ -54,25 +60,24 @@ impl AdminService {
                  until,
                  ..
              }| {
-                let Subject::ByHand(selector) = subject else {
-                    return None;
+                let (selector, gives_up) = match subject {
+                    Subject::ByHand(selector) => (selector, false),
+                    Subject::GivenUp(selector) => (selector, true),
+                    Subject::Rule { .. } => return None,
                 };
-                Some((selector, why, who.unwrap_or_default(), from, until))
-            },
-        );
-        let mut found: Vec<(Selector, Suspension)> = by_hand
-            .map(|(selector, why, who, from, until)| {
                 let suspension = Suspension {
                     selector: Some(write_selector(&selector)),
-                    who,
+                    who: who.unwrap_or_default(),
                     why,
                     from_ms: from.0,
                     until_ms: until.0,
                     tasks: 0,
+                    gives_up,
                 };
-                (selector, suspension)
-            })
-            .collect();
+                Some((selector, suspension))
+            },
+        );
+        let mut found: Vec<(Selector, Suspension)> = by_hand.collect();
         if !found.is_empty() {
             self.each_queue(|_, row| {
                 for (selector, suspension) in &mut found {

@@ -40,7 +40,8 @@ pub fn apply<R: Rows>(rows: &mut R, now: UnixMs, rules: &Rules, command: &Comman
             selector,
             lasts,
             order,
-        } => suspend(rows, now, selector, *lasts, order).map(|event| events.push(event)),
+            gives_up,
+        } => suspend(rows, now, selector, *lasts, order, *gives_up).map(|event| events.push(event)),
         Command::Resume { selector, order } => {
             resume(rows, now, selector, order).map(|event| events.push(event))
         }
@@ -71,7 +72,7 @@ fn of_hand(now: UnixMs, what: What, one: &Suspension) -> Event {
     Event {
         at: now,
         what,
-        subject: Subject::ByHand(one.selector.clone()),
+        subject: one.subject(),
         why: one.why.clone(),
         who: Some(one.who.clone()),
         from: one.from,
@@ -178,6 +179,7 @@ fn suspend<R: Rows>(
     selector: &Selector,
     lasts: DurationMs,
     order: &Order,
+    gives_up: bool,
 ) -> Result<Event, Refusal> {
     if !selector.is_valid() {
         return Err(Refusal::BadSelector);
@@ -198,6 +200,7 @@ fn suspend<R: Rows>(
         why,
         from: known.map_or(now, |known| known.from),
         until: now + lasts,
+        gives_up,
     };
     suspension::set(rows, &suspension);
     let what = match known {

@@ -94,6 +94,10 @@ pub enum Command {
         lasts: DurationMs,
         #[n(2)]
         order: Order,
+        /// It does not wait but goes back to who sent it.
+        #[n(3)]
+        #[cbor(default)]
+        gives_up: bool,
     },
     #[n(3)]
     Resume {
@@ -166,6 +170,8 @@ pub enum Subject {
     },
     #[n(1)]
     ByHand(#[n(0)] Selector),
+    #[n(2)]
+    GivenUp(#[n(0)] Selector),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -207,6 +213,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Rule { at, action } => write!(f, "{action}: {}", at.scope),
             Self::ByHand(selector) => write!(f, "suspend: {selector}"),
+            Self::GivenUp(selector) => write!(f, "bounce: {selector}"),
         }
     }
 }

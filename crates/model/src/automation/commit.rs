@@ -6,7 +6,7 @@
 use minicbor::{Decode, Encode};
 
 use super::apply::{Rules, apply};
-use super::command::{Command, Event, Response, Subject};
+use super::command::{Command, Event, Response};
 use crate::codec;
 use crate::rows::{ReadRows, Rows, load, put_row, read};
 use crate::time::UnixMs;
@@ -42,7 +42,7 @@ pub fn set_rules<R: Rows>(rows: &mut R, rules: &Rules) {
     put_row(rows, RULES.to_vec(), rules);
 }
 
-/// Grows with every change of what rules have in force.
+/// Grows with every change of what rules or operators have in force.
 pub fn forces_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
     load(rows, FORCES_VERSION).unwrap_or(0)
 }
@@ -59,8 +59,7 @@ pub fn commit<R: Rows>(rows: &mut R, now: UnixMs, command: &Command) -> Response
         _ => Rules::new(),
     };
     let outcome = apply(rows, now, &rules, command);
-    let is_by_rule = |event: &Event| matches!(event.subject, Subject::Rule { .. });
-    if outcome.events.iter().any(is_by_rule) {
+    if !outcome.events.is_empty() {
         let version = forces_version(rows) + 1;
         put_row(rows, FORCES_VERSION.to_vec(), &version);
     }
@@ -180,6 +179,7 @@ mod tests {
             selector,
             lasts: DurationMs::from_secs(60),
             order: order(),
+            gives_up: false,
         };
         for n in 0..EVENTS_MAX + 10 {
             commit(&mut rows, UnixMs(START + n), &suspend);
@@ -187,7 +187,7 @@ mod tests {
         let kept = events(&rows, 0, usize::MAX);
         assert_eq!((kept.len() as u64, kept[0].seq), (EVENTS_MAX, 10));
         assert_eq!(latest_events(&rows, 2)[1].seq, EVENTS_MAX + 9);
-        assert_eq!(forces_version(&rows), 0, "no rule did that");
+        assert_eq!(forces_version(&rows), EVENTS_MAX + 10);
         for (told, known) in [(5, 5), (3, 5), (u64::MAX, EVENTS_MAX + 10)] {
             commit(&mut rows, UnixMs(START), &Command::Taken(told));
             assert_eq!(taken(&rows), known);

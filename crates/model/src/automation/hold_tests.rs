@@ -34,6 +34,7 @@ fn suspend(rows: &mut MemoryRows, at: u64, selector: Selector, lasts: u64) -> Ou
         selector,
         lasts: DurationMs(lasts),
         order: order(),
+        gives_up: false,
     };
     run(rows, at, &command)
 }
@@ -235,4 +236,39 @@ fn bad_suspensions_are_refused() {
     assert_eq!(many.response, Response::Refused(Refusal::TooMany));
     let known = suspend(&mut rows, 0, of_tenant("t5"), HOUR);
     assert_eq!(known.response, Response::Done);
+}
+
+#[test]
+fn mail_that_is_given_up_waits_for_nothing() {
+    let mut rows = MemoryRows::default();
+    suspend(&mut rows, 1000, of_tenant("shop"), 50_000);
+    let mailing = Selector {
+        campaign: some("may"),
+        ..of_tenant("shop")
+    };
+    let command = Command::Suspend {
+        selector: mailing.clone(),
+        lasts: DurationMs(5_000),
+        order: order(),
+        gives_up: true,
+    };
+    let outcome = run(&mut rows, 2000, &command);
+    assert_eq!(outcome.events[0].subject, Subject::GivenUp(mailing));
+    let all = suspensions(&rows);
+    let task = |campaign| TaskFacts {
+        tenant: "shop",
+        domain: "b.test",
+        site: "b.test",
+        provider: None,
+        pool: "default",
+        campaign,
+    };
+    let (may, june) = (task(Some("may")), task(Some("june")));
+    assert!(all.is_given_up(&may, UnixMs(2000)).is_some());
+    assert_eq!(all.free_at(&may, UnixMs(2000)), UnixMs(2000));
+    assert!(all.is_given_up(&june, UnixMs(2000)).is_none());
+    assert_eq!(all.free_at(&june, UnixMs(2000)), UnixMs(51_000));
+    // Afterwards it waits as the rest does.
+    assert!(all.is_given_up(&may, UnixMs(7000)).is_none());
+    assert_eq!(all.free_at(&may, UnixMs(7000)), UnixMs(51_000));
 }

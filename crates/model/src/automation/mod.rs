@@ -77,7 +77,7 @@ pub fn in_force(rows: &(impl ReadRows + ?Sized), now: UnixMs) -> Vec<InForce> {
             true => Phase::InForce,
             false => Phase::Over,
         },
-        subject: Subject::ByHand(one.selector),
+        subject: one.subject(),
         why: one.why,
         who: Some(one.who),
         from: one.from,

@@ -1,4 +1,4 @@
-//! Mail that an operator holds back.
+//! Mail that an operator holds back, or gives up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
+use super::command::Subject;
 use super::effect::{Forces, Limits, Path};
 use super::force::{Force, Phase};
 use super::rule::{Action, Scope};
@@ -122,18 +123,37 @@ pub struct Hold {
     pub from: UnixMs,
     #[n(3)]
     pub until: UnixMs,
+    #[n(4)]
+    #[cbor(default)]
+    pub gives_up: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Suspension {
+    #[n(0)]
     pub selector: Selector,
+    #[n(1)]
     pub who: String,
+    #[n(2)]
     pub why: String,
+    #[n(3)]
     pub from: UnixMs,
+    #[n(4)]
     pub until: UnixMs,
+    /// The mail does not wait but goes back to who sent it.
+    #[n(5)]
+    pub gives_up: bool,
 }
 
 impl Suspension {
+    pub(super) fn subject(&self) -> Subject {
+        let selector = self.selector.clone();
+        match self.gives_up {
+            true => Subject::GivenUp(selector),
+            false => Subject::ByHand(selector),
+        }
+    }
+
     pub fn is_in_force(&self, at: UnixMs) -> bool {
         (self.from..self.until).contains(&at)
     }
@@ -147,6 +167,7 @@ pub(super) fn all(rows: &(impl ReadRows + ?Sized)) -> Vec<Suspension> {
         why: hold.why,
         from: hold.from,
         until: hold.until,
+        gives_up: hold.gives_up,
     };
     found.map(suspension).collect()
 }
@@ -157,6 +178,7 @@ pub(super) fn set<R: Rows>(rows: &mut R, one: &Suspension) {
         why: one.why.clone(),
         from: one.from,
         until: one.until,
+        gives_up: one.gives_up,
     };
     put_row(rows, key(HOLD, &one.selector), &hold);
 }
@@ -166,8 +188,9 @@ pub(super) fn delete<R: Rows>(rows: &mut R, selector: &Selector) {
 }
 
 /// All suspensions as of one state of the rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Suspensions(Vec<Suspension>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Suspensions(#[n(0)] Vec<Suspension>);
 
 pub fn suspensions(rows: &(impl ReadRows + ?Sized)) -> Suspensions {
     Suspensions(all(rows))
@@ -221,6 +244,7 @@ fn by_rule(selector: Selector, force: &Force) -> Suspension {
         why: force.why.clone(),
         from: force.from,
         until: force.until,
+        gives_up: false,
     }
 }
 
@@ -270,14 +294,26 @@ impl Suspensions {
     }
 
     /// The suspension that holds a task at a time, which may be to come: the answer is that of the time that is asked
-    /// about, whenever it is asked. Of several, the one that lasts longest.
+    /// about, whenever it is asked. Of several, the one that lasts longest. Mail that is given up is not held.
     pub fn is_held(&self, task: &TaskFacts<'_>, at: UnixMs) -> Option<&Suspension> {
-        let holding = self.0.iter();
-        let holding = holding.filter(|one| one.is_in_force(at) && one.selector.covers(task));
+        if self.is_given_up(task, at).is_some() {
+            return None;
+        }
+        let holding = self.covering(task, at).filter(|one| !one.gives_up);
         holding.reduce(|longest, one| match one.until > longest.until {
             true => one,
             false => longest,
         })
+    }
+
+    fn covering(&self, task: &TaskFacts<'_>, at: UnixMs) -> impl Iterator<Item = &Suspension> {
+        let all = self.0.iter();
+        all.filter(move |one| one.is_in_force(at) && one.selector.covers(task))
+    }
+
+    /// What a task is given up for at a time.
+    pub fn is_given_up(&self, task: &TaskFacts<'_>, at: UnixMs) -> Option<&Suspension> {
+        self.covering(task, at).find(|one| one.gives_up)
     }
 
     /// The first time from this one on at which nothing holds the task.

@@ -454,6 +454,7 @@ fn what_operators_hold_back_waits_until_they_let_go() {
         selector: selector.clone(),
         lasts: DurationMs(500),
         order: order.clone(),
+        gives_up: false,
     };
     let mut meta = MemoryRows::default();
     automation::apply(&mut meta, NOW, &Rules::new(), &suspend);

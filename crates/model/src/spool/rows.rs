@@ -77,6 +77,18 @@ impl TaskRow {
         self.pool.as_deref().unwrap_or(&envelope.pool)
     }
 
+    /// What operators' words about mail are compared with. A site that a provider has is called as the provider is.
+    pub fn facts<'a>(&'a self, envelope: &'a Envelope) -> TaskFacts<'a> {
+        TaskFacts {
+            tenant: &envelope.tenant,
+            domain: self.domain.as_str(),
+            site: self.site(),
+            provider: Some(self.site()),
+            pool: self.pool(envelope),
+            campaign: envelope.campaign.as_deref(),
+        }
+    }
+
     /// Of a message with this envelope.
     pub fn queue(&self, envelope: &Envelope) -> Queue {
         Queue::of(&QueueNames {
