@@ -2,6 +2,8 @@
 
 pub mod apart;
 pub mod cluster;
+pub mod fleet;
+pub mod replays;
 pub mod small_disk;
 
 use std::net::SocketAddr;

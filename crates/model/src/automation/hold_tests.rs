@@ -272,3 +272,73 @@ fn mail_that_is_given_up_waits_for_nothing() {
     assert!(all.is_given_up(&may, UnixMs(7000)).is_none());
     assert_eq!(all.free_at(&may, UnixMs(7000)), UnixMs(51_000));
 }
+
+#[test]
+fn mail_that_a_rule_stops_altogether_is_held_back_where_it_lies() {
+    use super::tests::{HOUR, START, World, reply, rule};
+    use super::{Action, Match, ScopeKind, forces, held_by_rules};
+    use crate::time::UnixMs;
+
+    let of_scope = |scope| super::Rule {
+        scope,
+        ..rule(1, Action::Suspend)
+    };
+    let rules = vec![
+        of_scope(ScopeKind::Tenant),
+        rule(1, Action::Suspend),
+        rule(1, Action::RestIp),
+    ];
+    let mut world = World::new(rules);
+    let other = |n| Match {
+        ip: [192, 0, 2, 2].into(),
+        ..reply(n)
+    };
+    let pools = [
+        ("main".to_owned(), vec![[192, 0, 2, 1].into()]),
+        (
+            "two".to_owned(),
+            vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()],
+        ),
+    ]
+    .into();
+    let now = UnixMs(START + 1);
+    let mut held = |one: Match| {
+        world.hear(START, one);
+        let held = held_by_rules(&forces(&world.rows), &pools, now);
+        let names = held.iter().map(|one| one.selector.to_string());
+        names.collect::<Vec<_>>()
+    };
+    let of_tenant = "tenant shop, site yahoo";
+    assert_eq!(held(reply(0)), [of_tenant]);
+    let (main, two) = ("site yahoo, pool main", "site yahoo, pool two");
+    assert_eq!(held(reply(1)), [of_tenant, main]);
+    assert_eq!(held(other(2)), [of_tenant, main, two]);
+    let later = UnixMs(START + HOUR);
+    let later = held_by_rules(&forces(&world.rows), &pools, later);
+    assert!(later.is_empty(), "climbing is for senders");
+}
+
+#[test]
+fn an_ip_that_rests_does_so_at_all_sites() {
+    use super::tests::{NORMAL, START, World, path, reply, rule};
+    use super::{Action, Path, forces};
+    use crate::time::UnixMs;
+
+    let elsewhere = Path {
+        site: "google",
+        ..path()
+    };
+    for (action, rests) in [(Action::Suspend, false), (Action::RestIp, true)] {
+        let mut world = World::new(vec![rule(1, action)]);
+        world.hear(START, reply(0));
+        let forces = forces(&world.rows);
+        let effect = forces.effect(&elsewhere, UnixMs(START), NORMAL);
+        assert_eq!(effect.stops.is_some(), rests, "{action}");
+        assert!(
+            forces
+                .effect(&path(), UnixMs(START), NORMAL)
+                .stops
+                .is_some()
+        );
+    }
+}
