@@ -2,6 +2,7 @@
 
 mod blocked;
 mod connections;
+mod explain;
 mod hosts;
 mod limits;
 mod reports;

@@ -1,7 +1,8 @@
 //! Why mail goes as it goes.
 
 use clap::Subcommand;
-use skein_wire::v1::ExplainLimitsRequest;
+use skein_wire::v1::explain_request::About;
+use skein_wire::v1::{ExplainLimitsRequest, ExplainRequest};
 
 use crate::cli::Admin;
 use crate::show;
@@ -20,21 +21,65 @@ pub enum Command {
         #[arg(long, default_value = "")]
         tenant: String,
     },
+    /// Why a message waits, for each of its recipients.
+    Message { message: String },
+    /// Why a queue waits.
+    Queue {
+        /// The queue's id, or a domain.
+        queue: String,
+    },
+    /// Who sends to a site, and what holds its mail up.
+    Site {
+        /// A provider, a set of MX hosts or a domain, as `queue list` shows it.
+        site: String,
+    },
+    /// Where a source IP is, and what holds its mail up.
+    Ip { name: String },
 }
 
-pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
-    let Command::Limits {
-        domain,
-        pool,
-        ip,
-        tenant,
-    } = command;
-    let request = ExplainLimitsRequest {
-        domain,
-        pool,
-        ip,
-        tenant,
+pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
+    let about = match command {
+        Command::Limits {
+            domain,
+            pool,
+            ip,
+            tenant,
+        } => {
+            let request = ExplainLimitsRequest {
+                domain,
+                pool,
+                ip,
+                tenant,
+            };
+            return limits(admin, request, json).await;
+        }
+        Command::Message { message } => About::Message(message),
+        Command::Queue { queue } => About::Queue(queue),
+        Command::Site { site } => About::Site(site),
+        Command::Ip { name } => About::Ip(name),
     };
+    waits(admin, about, json).await
+}
+
+async fn waits(mut admin: Admin, about: About, json: bool) -> anyhow::Result<()> {
+    let request = ExplainRequest { about: Some(about) };
+    let answer = admin.explain(request).await?.into_inner();
+    if json {
+        return show::json(&answer.parts);
+    }
+    for part in answer.parts {
+        println!("{}", part.subject);
+        let mut table = show::table(&["WAITS FOR", "UNTIL", "WHY"]);
+        for reason in part.reasons {
+            table.add_row([reason.kind, show::until(reason.until_ms), reason.text]);
+        }
+        show::print(&table);
+        println!();
+    }
+    Ok(())
+}
+
+async fn limits(mut admin: Admin, request: ExplainLimitsRequest, json: bool) -> anyhow::Result<()> {
     let answer = admin.explain_limits(request).await?.into_inner();
     if json {
         return show::json(&answer);

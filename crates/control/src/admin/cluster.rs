@@ -8,7 +8,7 @@ use skein_model::spool::query;
 use skein_model::{GroupId, NodeId, Slot, UnixMs, meta};
 use skein_store::Reader;
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{EndSenderRequest, MoveLeaderRequest};
+use skein_wire::internal::{EndSenderRequest, GetWaitsRequest, MoveLeaderRequest, SenderWaits};
 use skein_wire::v1::{
     AddNodeResponse, Check, Cluster, ClusterNode, ExamineResponse, Finding, MoveLeaderResponse,
     NodeGroup, RemoveNodeResponse,
@@ -23,6 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(4);
 const QUEUES_MAX: usize = 10_000;
 /// A hand-over takes up to 7 s.
 const MOVED_WITHIN: Duration = Duration::from_secs(10);
+/// An explanation without them is better than none.
+const WAITS_WITHIN: Duration = Duration::from_secs(2);
 const MOVE_TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
@@ -214,6 +216,23 @@ impl AdminService {
         }
         let address = facts.node_name(to);
         Ok(MoveLeaderResponse { address })
+    }
+
+    /// What tasks wait for that are at senders. While nobody leads, nobody knows.
+    pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
+        let meta = &self.forward.groups[&GroupId::META];
+        if meta.is_leader() {
+            return self.sessions.waits().senders;
+        }
+        let Some(leader) = meta.leader_address() else {
+            return Vec::new();
+        };
+        let mut leader = PeerClient::new(self.forward.peers.get(&leader));
+        let asked = leader.get_waits(GetWaitsRequest {});
+        match tokio::time::timeout(WAITS_WITHIN, asked).await {
+            Ok(Ok(answer)) => answer.into_inner().senders,
+            _ => Vec::new(),
+        }
     }
 
     pub(super) async fn end_sender(&self, name: String, is_dead: bool) -> Result<u64, Status> {

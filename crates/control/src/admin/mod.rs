@@ -3,10 +3,12 @@
 mod automation;
 mod cluster;
 mod explain;
+mod explain_waits;
 mod ips;
 mod nodes;
 mod policy;
 mod queues;
+mod reasons;
 mod shares;
 mod suspensions;
 
@@ -22,17 +24,18 @@ use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
     AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, Cluster,
     DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
-    ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse,
-    FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest,
-    GetStatusRequest, LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest,
-    ListAutomationResponse, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse,
-    ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
-    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
-    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, Message, MoveLeaderRequest,
-    MoveLeaderResponse, MoveQueuesRequest, MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse,
-    QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
-    ResumeRequest, ResumeResponse, SetFanRequest, SetFanResponse, SetTenantRequest,
-    SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
+    ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest,
+    ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetMessageRequest,
+    GetQueueRequest, GetStatusRequest, LiftAutomationRequest, LiftAutomationResponse,
+    ListAutomationRequest, ListAutomationResponse, ListGroupsRequest, ListGroupsResponse,
+    ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse, ListPolicyRequest,
+    ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
+    ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse,
+    Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest, MoveQueuesResponse,
+    MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse,
+    RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, SetFanRequest,
+    SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest,
+    SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -154,6 +157,14 @@ impl Admin for AdminService {
             SpoolResponse::Done => Ok(Response::new(DeleteMessageResponse { recipients: 0 })),
             SpoolResponse::Refused(_) => Err(no_message(id)),
         }
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        let parts = self.explain_waits(request.into_inner()).await?;
+        Ok(self.answer(ExplainResponse { parts }).await)
     }
 
     async fn flush_queues(

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use skein_model::automation::Selector;
-use skein_model::spool::{Command, FlushScope, QueueRow, Response as SpoolResponse, query};
+use skein_model::spool::{
+    Command, FlushScope, QueueRow, Response as SpoolResponse, TaskRow, query,
+};
 use skein_model::{QueueId, UnixMs};
 use skein_policy::DEFAULT_POOL;
 use skein_store::Reader;
@@ -63,6 +65,20 @@ impl AdminService {
             merged.retain(|id, _| *id <= last);
         }
         (merged, last)
+    }
+
+    /// As the first group that has it says.
+    pub(super) fn any_queue(&self, id: QueueId) -> Option<QueueRow> {
+        self.readers().find_map(|rows| query::queue(rows, id))
+    }
+
+    /// The task of a queue that is due first.
+    pub(super) fn head(&self, id: QueueId) -> Option<(UnixMs, TaskRow)> {
+        let heads = self.readers().filter_map(|rows| {
+            let (due, task) = query::due(rows, id, UnixMs(0), END, 1).first().copied()?;
+            Some((due, query::task(rows, task)?))
+        });
+        heads.min_by_key(|(due, _)| *due)
     }
 
     pub(super) fn page_of_queues(

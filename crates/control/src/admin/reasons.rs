@@ -1,0 +1,270 @@
+//! Why mail waits: everything that is known of it in one place, gathered once for each question.
+
+use std::collections::BTreeMap;
+
+use skein_model::automation::{
+    self, Force, Forces, Phase, Scope, Suspension, Suspensions, TaskFacts,
+};
+use skein_model::spool::QueueRow;
+use skein_model::{SessionId, Slot, UnixMs, meta};
+use skein_store::Reader;
+use skein_wire::internal::{SenderWaits, Wait};
+use skein_wire::v1::Reason;
+
+/// Rules on IPs and waits of one site that are named; more of the same kind say nothing new.
+const NAMED_MAX: usize = 8;
+
+/// What may hold mail up, at one moment.
+pub struct Causes {
+    now: UnixMs,
+    words: Suspensions,
+    forces: Forces,
+    waits: Vec<SenderWaits>,
+    /// Of each slot: who has it, and who is to get it.
+    owners: BTreeMap<Slot, (String, Option<String>)>,
+}
+
+fn reason(kind: &str, text: String, until: Option<UnixMs>) -> Reason {
+    Reason {
+        kind: kind.to_owned(),
+        text,
+        until_ms: until.map_or(0, |until| until.0),
+    }
+}
+
+impl Causes {
+    pub fn new(rows: &Reader, now: UnixMs, waits: Vec<SenderWaits>) -> Self {
+        let sessions = meta::sessions(rows);
+        let name = |id: SessionId| sessions.get(&id).map(|row| row.sender.clone());
+        let assigned = meta::assignments(rows).into_iter();
+        let owners = assigned.filter_map(|(slot, held)| {
+            let to = held.moving_to.and_then(name);
+            Some((slot, (name(held.session)?, to)))
+        });
+        Self {
+            now,
+            words: automation::suspensions(rows),
+            forces: automation::forces(rows),
+            waits,
+            owners: owners.collect(),
+        }
+    }
+
+    /// What holds a queue up, the strongest first; nothing if it only waits for its tasks to be due.
+    pub fn of_queue(&self, row: &QueueRow) -> Vec<Reason> {
+        let facts = row.facts();
+        let mut reasons: Vec<Reason> = self.of_slot(row.slot).into_iter().collect();
+        reasons.extend(self.of_operators(&facts));
+        let pool = (facts.tenant, facts.pool);
+        reasons.extend(self.of_rules(facts.site, Some(pool)));
+        reasons.extend(self.of_senders(|wait| {
+            let is_theirs = wait.pool.is_empty() || (&*wait.tenant, &*wait.pool) == pool;
+            wait.site == facts.site && is_theirs
+        }));
+        reasons
+    }
+
+    /// Who has a slot of a site, and what holds up anybody's mail there.
+    pub fn of_site(&self, site: &str, slots: &[Slot]) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for slot in slots {
+            reasons.push(match self.owners.get(slot) {
+                Some((owner, _)) => reason("slot", format!("slot {slot} is with {owner}"), None),
+                None => no_owner(*slot),
+            });
+        }
+        reasons.extend(self.of_rules(site, None));
+        reasons.extend(self.of_senders(|wait| wait.site == site));
+        reasons
+    }
+
+    /// What holds up mail from an IP, by its name and the address that the world sees.
+    pub fn of_ip(&self, name: &str, public: &str) -> Vec<Reason> {
+        let of_ip = self.forces.iter().filter(|(at, _)| match &at.scope {
+            Scope::IpSite { ip, .. } => ip.to_string() == public,
+            Scope::Tenant { .. } | Scope::Pool { .. } => false,
+        });
+        let by_rules = of_ip.filter_map(|(at, force)| self.by_rule(&at.scope, force));
+        let mut reasons: Vec<Reason> = by_rules.take(NAMED_MAX).collect();
+        reasons.extend(self.of_senders(|wait| wait.ip == name));
+        reasons
+    }
+
+    fn of_slot(&self, slot: Slot) -> Option<Reason> {
+        let Some((owner, to)) = self.owners.get(&slot) else {
+            return Some(no_owner(slot));
+        };
+        let to = to.as_ref()?;
+        let text = format!("its slot {slot} moves from {owner} to {to}");
+        Some(reason("slot", text, None))
+    }
+
+    fn of_operators(&self, facts: &TaskFacts<'_>) -> Option<Reason> {
+        let said = |kind: &str, what: &str, one: &Suspension| {
+            let by = match one.who.is_empty() {
+                true => String::new(),
+                false => format!(" by {}", one.who),
+            };
+            let why = match one.why.is_empty() {
+                true => String::new(),
+                false => format!(": {}", one.why),
+            };
+            let text = format!("{what}{by} ({}){why}", one.selector);
+            reason(kind, text, Some(one.until))
+        };
+        if let Some(one) = self.words.is_given_up(facts, self.now) {
+            return Some(said("given up", "given up", one));
+        }
+        let held = self.words.is_held(facts, self.now)?;
+        Some(said("suspended", "held back", held))
+    }
+
+    /// Rules at a site; those of other tenants and pools only if nobody is named.
+    fn of_rules(&self, site: &str, of: Option<(&str, &str)>) -> Vec<Reason> {
+        let concerns = |scope: &Scope| match scope {
+            Scope::IpSite { site: at, .. } => at == site,
+            Scope::Tenant { tenant, site: at } => {
+                at == site && of.is_none_or(|(name, _)| tenant == name)
+            }
+            Scope::Pool { pool, site: at } => at == site && of.is_none_or(|(_, name)| pool == name),
+        };
+        let all = self.forces.iter().filter(|(at, _)| concerns(&at.scope));
+        let reasons = all.filter_map(|(at, force)| self.by_rule(&at.scope, force));
+        reasons.take(NAMED_MAX).collect()
+    }
+
+    fn by_rule(&self, scope: &Scope, force: &Force) -> Option<Reason> {
+        let phase = match force.phase(self.now) {
+            Phase::InForce => String::new(),
+            Phase::Climbing(step) => format!(", which ends step by step ({step})"),
+            Phase::Over => return None,
+        };
+        let text = format!("{} for {scope}{phase}, after: {}", force.action, force.why);
+        Some(reason("rule", text, Some(force.until)))
+    }
+
+    fn of_senders(&self, concerns: impl Fn(&Wait) -> bool) -> Vec<Reason> {
+        let all = self.waits.iter().flat_map(|one| {
+            let waits = one.waits.iter();
+            waits.map(|wait| (&one.sender, wait))
+        });
+        let concerned = all.filter(|(_, wait)| concerns(wait));
+        let reasons = concerned.map(|(sender, wait)| {
+            let kind = match (wait.scope.is_empty(), wait.pool.is_empty()) {
+                (false, _) => "limit",
+                (true, true) => "blocked",
+                (true, false) => "sender",
+            };
+            let from = match wait.ip.is_empty() {
+                true => String::new(),
+                false => format!(", from {}", wait.ip),
+            };
+            let tasks = match wait.tasks {
+                0 => String::new(),
+                tasks => format!("; {tasks} tasks wait there"),
+            };
+            let text = format!("at {sender}{from}: {}{tasks}", wait.text);
+            let until = (wait.for_ms > 0).then_some(UnixMs(self.now.0 + wait.for_ms));
+            reason(kind, text, until)
+        });
+        reasons.take(NAMED_MAX).collect()
+    }
+}
+
+fn no_owner(slot: Slot) -> Reason {
+    let text = format!("no sender has slot {slot}; `skeinctl node list` shows who is there");
+    reason("slot", text, None)
+}
+
+/// When the next task is due, and what its last attempt came to.
+pub fn retry(due: UnixMs, attempts: u32, last_reply: &str, now: UnixMs) -> Option<Reason> {
+    if due <= now {
+        return None;
+    }
+    let text = match (attempts, last_reply.is_empty()) {
+        (0, _) => "it is for later".to_owned(),
+        (attempts, true) => format!("{attempts} attempts so far"),
+        (attempts, false) => format!("{attempts} attempts so far, the last one: {last_reply}"),
+    };
+    Some(reason("retry", text, Some(due)))
+}
+
+pub fn nothing() -> Reason {
+    let text = "nothing holds it up: it goes out with its turn, or is on its way".to_owned();
+    reason("none", text, None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn causes() -> Causes {
+        let wait = |site: &str, pool: &str, scope: &str, text: &str| Wait {
+            site: site.into(),
+            ip: "a1".into(),
+            pool: pool.into(),
+            tenant: "default".into(),
+            tasks: 7,
+            scope: scope.into(),
+            text: text.into(),
+            for_ms: 5_000,
+        };
+        let waits = vec![
+            wait("google", "news", "ip_site", "a limit lets nothing begin"),
+            wait("google", "other", "pool", "another pool's"),
+            Wait {
+                pool: String::new(),
+                ..wait("yahoo", "", "", "its hosts give no connection")
+            },
+        ];
+        let sender = "s1".to_owned();
+        Causes {
+            now: UnixMs(1_000),
+            words: Suspensions::default(),
+            forces: Forces::default(),
+            waits: vec![SenderWaits { sender, waits }],
+            owners: BTreeMap::from([(Slot(3), ("s1".to_owned(), None))]),
+        }
+    }
+
+    fn queue(site: &str, slot: Slot) -> QueueRow {
+        QueueRow {
+            domain: skein_model::Domain::new("b.test"),
+            tenant: "default".into(),
+            pool: "news".into(),
+            slot,
+            tasks: 1,
+            priority: skein_model::Priority::Bulk,
+            site: Some(site.into()),
+            campaign: None,
+        }
+    }
+
+    #[test]
+    fn a_queue_hears_of_its_own_limits_and_of_its_site() {
+        let causes = causes();
+        let kinds = |row: &QueueRow| -> Vec<String> {
+            let reasons = causes.of_queue(row).into_iter();
+            reasons.map(|reason| reason.kind).collect()
+        };
+        assert_eq!(kinds(&queue("google", Slot(3))), ["limit"]);
+        assert_eq!(kinds(&queue("yahoo", Slot(3))), ["blocked"]);
+        assert_eq!(kinds(&queue("apple", Slot(3))), [""; 0]);
+        assert_eq!(kinds(&queue("apple", Slot(4))), ["slot"]);
+        let limit = causes.of_queue(&queue("google", Slot(3))).remove(0);
+        assert_eq!(limit.until_ms, 6_000);
+        let said = "at s1, from a1: a limit lets nothing begin; 7 tasks wait there";
+        assert_eq!(limit.text, said);
+        assert_eq!(causes.of_site("google", &[Slot(3)]).len(), 3);
+        assert_eq!(causes.of_ip("a1", "192.0.2.1").len(), 3);
+    }
+
+    #[test]
+    fn a_task_that_is_due_waits_for_no_time() {
+        assert_eq!(retry(UnixMs(5), 1, "no", UnixMs(5)), None);
+        let later = retry(UnixMs(9), 2, "451 later", UnixMs(5)).unwrap();
+        assert_eq!(later.until_ms, 9);
+        assert_eq!(later.text, "2 attempts so far, the last one: 451 later");
+    }
+}

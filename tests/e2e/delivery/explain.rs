@@ -1,0 +1,98 @@
+//! Why mail waits, as operators see it.
+
+use std::time::Duration;
+
+use super::{World, taken};
+
+const POLICY: &str = "\
+kind: ip
+name: a1
+bind: 127.0.0.1
+ehlo: a1.here.test
+---
+kind: ip
+name: lost
+bind: 192.0.2.77
+ehlo: lost.here.test
+---
+kind: pool
+name: default
+members: [{ip: a1}, {ip: lost}]
+---
+kind: provider
+name: slow
+match: {domains: [slow.test]}
+per_ip: {message_rate: 1/h}
+";
+
+impl World {
+    fn explain(&self, what: &[&str]) -> String {
+        crate::skeinctl_at(self.admin, &[&["explain"], what].concat())
+    }
+
+    /// Asks until the answer has this word.
+    async fn explained(&self, what: &[&str], word: &str) -> String {
+        for _ in 0..100 {
+            let answer = self.explain(what);
+            if answer.contains(word) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("{what:?} never says {word:?}: {}", self.explain(what));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_thing_that_holds_mail_up_is_named_with_its_end() {
+    let mut world = World::new().await;
+    let sink = world.sink(3, "slow.test").await;
+    world.dns.domain("dead.test", super::address(9));
+    world.start("", "[delivery.retry]\nfirst = \"10m\"").await;
+    world.apply(POLICY);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.send(&["a@slow.test"]).await;
+    taken(&sink, 1).await;
+
+    let waits = world.send(&["b@slow.test"]).await;
+    let limit = world
+        .explained(&["queue", "slow.test"], "limit of the ip_site")
+        .await;
+    assert!(
+        limit.contains("from a1") && limit.contains("in 5"),
+        "{limit}"
+    );
+    let message = world.explain(&["message", &waits]);
+    assert!(
+        message.contains("b@slow.test") && message.contains("ip_site"),
+        "{message}"
+    );
+    let site = world.explain(&["site", "slow"]);
+    assert!(
+        site.contains("is with") && site.contains("ip_site"),
+        "{site}"
+    );
+    let ip = world.explain(&["ip", "a1"]);
+    assert!(
+        ip.contains("it is active") && ip.contains("ip_site"),
+        "{ip}"
+    );
+    let lost = world.explain(&["ip", "lost"]);
+    assert!(lost.contains("no node has its address"), "{lost}");
+
+    let dead = world.send(&["c@dead.test"]).await;
+    let retry = world
+        .explained(&["message", &dead], "1 attempts so far")
+        .await;
+    assert!(
+        retry.contains("in 9m") || retry.contains("in 10m"),
+        "{retry}"
+    );
+    let why = ["suspend", "--domain", "dead.test", "--why", "they asked"];
+    crate::skeinctl_at(world.admin, &why);
+    let held = world.explained(&["queue", "dead.test"], "held back").await;
+    assert!(
+        held.contains("they asked") && held.contains("domain dead.test"),
+        "{held}"
+    );
+}
