@@ -16,9 +16,9 @@ use tokio_stream::StreamExt;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
-use crate::exits::Leave;
 use crate::session::{Session, SessionError};
 use crate::slots::Claim;
+use crate::stays::Leave;
 
 /// The body is handed to the socket in pieces of about this size.
 const WRITE_BYTES: usize = 64 << 10;
@@ -112,6 +112,10 @@ impl Connection {
         }
         let outcome = transaction.outcome();
         self.needs_reset = outcome.needs_reset;
+        if self.is_cut() && !outcome.dot_sent {
+            // That says nothing about the host.
+            self.gave_up = true;
+        }
         outcome
     }
 
@@ -255,6 +259,11 @@ impl Connection {
         self.leave
             .as_ref()
             .is_some_and(|leave| leave.soon.is_cancelled())
+    }
+
+    fn is_cut(&self) -> bool {
+        let leave = self.leave.as_ref();
+        leave.is_some_and(|leave| leave.cut.is_cancelled())
     }
 
     /// Completes when no further transaction may begin.

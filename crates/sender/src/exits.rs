@@ -3,25 +3,24 @@
 //! An IP is used by one node at a time. So nothing leaves from one when the session has ended that it was placed with, or
 //! when it has moved; and before it moves, what is open from it ends.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
-use skein_client::{KeptSession, Lease, PlacedIps};
+use parking_lot::{Mutex, MutexGuard};
+use skein_client::{KeptSession, Lease, PlacedIps, Session};
 use skein_egress::via::{self, ViaError, Way, WayFault};
 use skein_egress::{Egress, Stream};
 use skein_model::SessionId;
 use skein_policy::{Ip, Policy, Proxy};
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
-use crate::placed::{self, INHERITED, Reach, Stage, Unreached};
-use crate::sources::is_present;
+use crate::placed::{Missing, Reach, Standing};
+use crate::stays::{Key, Leave, Stay, Stays};
 use crate::wire::{Through, Wire};
 
 /// Between two looks at the lease, which a sender counts a second short.
@@ -41,7 +40,17 @@ const LATER: Duration = Duration::from_secs(60);
 /// Connects to `host:port` of another node, authenticated and encrypted as nodes are.
 pub type ConnectTo = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Stream>> + Send + Sync>;
 
-type Key = (String, u64);
+/// What nothing may leave without.
+struct Guard {
+    lease: Lease,
+    session: watch::Receiver<Session>,
+}
+
+impl Guard {
+    fn session(&self) -> u64 {
+        self.session.borrow().id.map_or(0, |id| id.0)
+    }
+}
 
 pub struct Exits {
     /// What this node holds, for itself and for others.
@@ -49,50 +58,13 @@ pub struct Exits {
     /// `host:port` at which this node connects out for others.
     advertised: Option<String>,
     connect: ConnectTo,
-    lease: OnceLock<Lease>,
-    state: Mutex<State>,
+    guard: OnceLock<Guard>,
+    /// The session whose IPs are used, 0 for none.
+    own: AtomicU64,
+    state: Mutex<Stays>,
     /// A connection from an IP that leaves has ended.
     ended: Notify,
     placements: watch::Sender<()>,
-}
-
-struct State {
-    own: Option<SessionId>,
-    since: Instant,
-    placed: Arc<PlacedIps>,
-    policy: Option<Arc<Policy>>,
-    /// One for each IP and epoch that has connections, so no more than connections.
-    uses: BTreeMap<Key, Use>,
-    /// Since when IPs have been leaving.
-    leaving: BTreeMap<Key, Instant>,
-    /// IPs that were let go of in this session.
-    told: BTreeSet<Key>,
-    /// Since when IPs of policy have been missed that are nowhere, or are leaving.
-    missing: BTreeMap<String, Instant>,
-}
-
-#[derive(Default)]
-struct Use {
-    connections: usize,
-    leave: Leave,
-    cut: CancellationToken,
-}
-
-/// What a connection heeds of its IP.
-#[derive(Debug, Clone, Default)]
-pub struct Leave {
-    /// No further transaction is begun.
-    pub soon: CancellationToken,
-    /// Nothing that is not beyond its final dot goes on.
-    pub now: CancellationToken,
-}
-
-/// A connection that counts as one from its IP, from before it is opened until its socket is closed and this is dropped.
-pub struct Stay {
-    exits: Arc<Exits>,
-    key: Key,
-    pub leave: Leave,
-    pub cut: CancellationToken,
 }
 
 /// A connection, and what is known of it.
@@ -103,22 +75,6 @@ pub struct Opened {
     pub leave: Option<Leave>,
     /// An end before the first byte may be the host's or the way's: the proxy takes connections before it makes its own.
     pub hides_failures: bool,
-}
-
-/// How an IP stands, for the choice among a pool's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// 0 for one behind a proxy.
-    pub epoch: u64,
-    /// It is bound by this process.
-    pub is_here: bool,
-}
-
-/// An IP that cannot be used, and when to look again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    pub why: Unreached,
-    pub again: Duration,
 }
 
 impl fmt::Debug for Exits {
@@ -135,17 +91,9 @@ impl Exits {
             egress,
             advertised,
             connect,
-            lease: OnceLock::new(),
-            state: Mutex::new(State {
-                own: None,
-                since: Instant::now(),
-                placed: Arc::default(),
-                policy: None,
-                uses: BTreeMap::new(),
-                leaving: BTreeMap::new(),
-                told: BTreeSet::new(),
-                missing: BTreeMap::new(),
-            }),
+            guard: OnceLock::new(),
+            own: AtomicU64::new(0),
+            state: Mutex::default(),
             ended: Notify::new(),
             placements: watch::Sender::new(()),
         })
@@ -155,8 +103,21 @@ impl Exits {
         self.advertised.as_deref()
     }
 
-    fn holds(&self) -> bool {
-        self.lease.get().is_some_and(Lease::holds)
+    /// Whether anything may leave from placed IPs at this moment: the lease holds, and it is of the session that they were
+    /// placed with. After the process stood still, a new session may be there before it is known here that the old one ended.
+    pub(crate) fn holds(&self) -> bool {
+        let own = self.own.load(Ordering::Acquire);
+        let guard = self.guard.get();
+        guard.is_some_and(|guard| guard.session() == own && own != 0 && guard.lease.holds())
+    }
+
+    /// A connection from an IP that leaves has ended.
+    pub(crate) fn has_ended(&self) {
+        self.ended.notify_one();
+    }
+
+    pub(crate) fn stays(&self) -> MutexGuard<'_, Stays> {
+        self.state.lock()
     }
 
     /// Takes over what the session says, as long as it is kept.
@@ -165,13 +126,20 @@ impl Exits {
         mut policy: watch::Receiver<Arc<Policy>>,
         kept: Arc<KeptSession>,
     ) {
-        let lease = kept.lease.clone();
-        // Said once: a sender keeps one session after the other with one lease.
-        let _ = self.lease.set(lease.clone());
-        self.egress.only_while(move || lease.holds());
+        // Said once: a sender keeps one session after the other.
+        let _ = self.guard.set(Guard {
+            lease: kept.lease.clone(),
+            session: kept.session.clone(),
+        });
+        let exits = Arc::downgrade(&self);
+        self.egress
+            .only_while(move || exits.upgrade().is_some_and(|exits| exits.holds()));
         let (mut session, mut ips) = (kept.session.clone(), kept.ips.clone());
         loop {
-            let own = session.borrow_and_update().id.filter(|_| self.holds());
+            let own = session
+                .borrow_and_update()
+                .id
+                .filter(|_| kept.lease.holds());
             let placed = ips.borrow_and_update().clone();
             let known = policy.borrow_and_update().clone();
             kept.release_ips(self.turn(own, placed, Some(known)));
@@ -187,7 +155,7 @@ impl Exits {
     }
 
     fn is_any_leaving(&self) -> bool {
-        !self.state.lock().leaving.is_empty()
+        self.state.lock().is_any_leaving()
     }
 
     /// Ends what must end, and returns what has ended that was to leave.
@@ -204,6 +172,9 @@ impl Exits {
         }
         let held = state.heed(now);
         self.egress.set(held);
+        // What was to be cut is cut.
+        let own = own.map_or(0, |own| own.0);
+        self.own.store(own, Ordering::Release);
         let released = state.released(now, &self.egress);
         drop(state);
         self.placements.send_replace(());
@@ -219,7 +190,7 @@ impl Exits {
         let closed = async {
             loop {
                 let ended = self.ended.notified();
-                let is_closed = self.state.lock().uses.is_empty() && self.egress.open().is_empty();
+                let is_closed = self.state.lock().is_empty() && self.egress.open().is_empty();
                 if is_closed {
                     return;
                 }
@@ -237,8 +208,7 @@ impl Exits {
     /// How an IP stands now.
     pub(crate) fn look(&self, ip: &Ip) -> Result<Standing, Missing> {
         let mut state = self.state.lock();
-        let reach = placed::reach(state.own, &state.placed, ip);
-        let why = match reach {
+        let why = match state.reach(ip) {
             Ok(reach) => {
                 return Ok(Standing {
                     epoch: reach.epoch(),
@@ -248,7 +218,7 @@ impl Exits {
             Err(why) => why,
         };
         let now = Instant::now();
-        let since = *state.missing.entry(ip.name.to_string()).or_insert(now);
+        let since = state.missed_since(&ip.name, now);
         let again = match now.saturating_duration_since(since) < MOVES {
             true => SOON,
             false => LATER,
@@ -287,9 +257,9 @@ impl Exits {
             if self.look(ip).is_ok() {
                 return false;
             }
-            let state = self.state.lock();
-            let since = state.missing.get(&*ip.name);
-            may_come |= since.is_some_and(|since| since.elapsed() < SETTLES);
+            let now = Instant::now();
+            let since = self.state.lock().missed_since(&ip.name, now);
+            may_come |= now.saturating_duration_since(since) < SETTLES;
         }
         may_come
     }
@@ -316,7 +286,7 @@ impl Exits {
             });
         }
         let (stay, egress) = self.begin(ip)?;
-        let (cut, leave) = (stay.cut.clone(), stay.leave.clone());
+        let leave = stay.leave.clone();
         let opening = async {
             match egress {
                 None => self.open_here(stay, target, limit).await,
@@ -325,7 +295,7 @@ impl Exits {
         };
         let (wire, source) = tokio::select! {
             biased;
-            () = cut.cancelled() => return Err(moved(ip)),
+            () = leave.cut.cancelled() => return Err(moved(ip)),
             () = leave.now.cancelled() => return Err(moved(ip)),
             opened = opening => opened?,
         };
@@ -340,7 +310,7 @@ impl Exits {
     /// Takes a place among the connections from an IP, and says which node they go through if it is another one.
     fn begin(self: &Arc<Self>, ip: &Ip) -> Result<(Stay, Option<String>), ViaError> {
         let mut state = self.state.lock();
-        let (epoch, egress) = match placed::reach(state.own, &state.placed, ip) {
+        let (epoch, egress) = match state.reach(ip) {
             Ok(Reach::Here { epoch }) => (epoch, None),
             Ok(Reach::There { epoch, egress }) => (epoch, Some(egress.to_owned())),
             Ok(Reach::Proxy) | Err(_) => return Err(moved(ip)),
@@ -349,14 +319,8 @@ impl Exits {
             return Err(moved(ip));
         }
         let key = (ip.name.to_string(), epoch);
-        let using = state.uses.entry(key.clone()).or_default();
-        using.connections += 1;
-        let stay = Stay {
-            exits: self.clone(),
-            key,
-            leave: using.leave.clone(),
-            cut: using.cut.clone(),
-        };
+        let leave = state.begin(&key);
+        let stay = Stay::new(self.clone(), key, leave);
         Ok((stay, egress))
     }
 
@@ -366,7 +330,7 @@ impl Exits {
         target: SocketAddr,
         limit: Duration,
     ) -> Result<(Wire, Option<String>), ViaError> {
-        let (ip, epoch) = &stay.key;
+        let (ip, epoch) = stay.key();
         let stream = self.egress.connect(ip, *epoch, target, limit).await?;
         let source = stream.local_addr().map(|address| address.ip().to_string());
         let wire = Wire::Here {
@@ -384,14 +348,14 @@ impl Exits {
         limit: Duration,
     ) -> Result<(Wire, Option<String>), ViaError> {
         let unreachable = |reason: &dyn fmt::Display| {
-            let text = format!("the node of ip {} at {egress}: {reason}", stay.key.0);
+            let text = format!("the node of ip {} at {egress}: {reason}", stay.key().0);
             ViaError::way(WayFault::Unreachable, text)
         };
         let connected = tokio::time::timeout(NODE_WITHIN, (self.connect)(egress.clone())).await;
         let stream = connected
             .map_err(|_| unreachable(&"no answer"))?
             .map_err(|error| unreachable(&error))?;
-        let (ip, epoch) = stay.key.clone();
+        let (ip, epoch) = stay.key().clone();
         let way = Way::Node { stream, ip, epoch };
         let (stream, source) = via::connect(way, target, limit).await?;
         Ok((
@@ -419,135 +383,6 @@ fn proxy_way(ip: &Ip, proxy: &Proxy) -> Way {
             proxy: server.clone(),
             source: SocketAddr::new(ip.bind, 0),
         },
-    }
-}
-
-impl State {
-    /// False if nothing has changed and nothing leaves.
-    fn take_over(
-        &mut self,
-        own: Option<SessionId>,
-        placed: Arc<PlacedIps>,
-        policy: Option<Arc<Policy>>,
-        now: Instant,
-    ) -> bool {
-        let known = self.policy.as_ref().map(Arc::as_ptr);
-        let is_same = self.own == own
-            && Arc::ptr_eq(&self.placed, &placed)
-            && known == policy.as_ref().map(Arc::as_ptr);
-        if is_same && self.leaving.is_empty() {
-            return false;
-        }
-        if self.own != own {
-            self.since = now;
-            self.told.clear();
-        }
-        (self.own, self.placed, self.policy) = (own, placed, policy);
-        let leaving = self.placed.ips.values().filter(|at| at.is_leaving);
-        let leaving: BTreeMap<Key, Instant> = leaving
-            .map(|at| {
-                let key = (at.name.clone(), at.epoch);
-                let since = self.leaving.get(&key).copied().unwrap_or(now);
-                (key, since)
-            })
-            .collect();
-        self.leaving = leaving;
-        let (placed, policy) = (&self.placed, &self.policy);
-        self.missing.retain(|name, _| {
-            let is_wanted = policy
-                .as_ref()
-                .is_some_and(|policy| policy.ip(name).is_some());
-            is_wanted && placed.ips.get(name).is_none_or(|at| at.is_leaving)
-        });
-        true
-    }
-
-    /// Tells all connections how their IPs stand, and returns what this node holds.
-    fn heed(&self, now: Instant) -> skein_egress::Placements {
-        let leaving_for = |name: &str, epoch: u64| {
-            let since = self.leaving.get(&(name.to_owned(), epoch))?;
-            Some(now.saturating_duration_since(*since))
-        };
-        for ((name, epoch), using) in &self.uses {
-            let at = self.placed.ips.get(name).filter(|at| at.epoch == *epoch);
-            let stage = match (self.own, at) {
-                (None, _) | (_, None) => Stage::Cut,
-                (Some(_), Some(_)) => placed::stage(leaving_for(name, *epoch), true),
-            };
-            using.heed(stage);
-        }
-        let Some(policy) = &self.policy else {
-            return skein_egress::Placements::new();
-        };
-        placed::held(
-            self.own,
-            &self.placed,
-            policy,
-            &|at, ip| match leaving_for(&at.name, at.epoch) {
-                None => Stage::Stays,
-                time => placed::stage(time, is_present(ip.bind)),
-            },
-        )
-    }
-
-    /// IPs of this node that were to leave and from which no connection is left, told once.
-    fn released(&mut self, now: Instant, egress: &Egress) -> Vec<Key> {
-        let Some(own) = self.own else {
-            return Vec::new();
-        };
-        if now.saturating_duration_since(self.since) < INHERITED {
-            return Vec::new();
-        }
-        let is_free = |name: &str, epoch: u64| {
-            let is_used = |key: &Key| key.0 == name && key.1 <= epoch;
-            !self.uses.keys().any(is_used) && egress.tunnels(name, epoch) == 0
-        };
-        let leaving = self.placed.ips.values();
-        let leaving = leaving.filter(|at| at.is_leaving && at.session == own.0);
-        let free: Vec<Key> = leaving
-            .filter(|at| is_free(&at.name, at.epoch))
-            .map(|at| (at.name.clone(), at.epoch))
-            .filter(|key| !self.told.contains(key))
-            .collect();
-        self.told.extend(free.iter().cloned());
-        free
-    }
-}
-
-impl Use {
-    fn heed(&self, stage: Stage) {
-        if stage >= Stage::Leaving {
-            self.leave.soon.cancel();
-        }
-        if stage >= Stage::GivenUp {
-            self.leave.now.cancel();
-        }
-        if stage >= Stage::Cut {
-            self.cut.cancel();
-        }
-    }
-}
-
-impl Stay {
-    /// Whether a byte may leave from the IP now.
-    pub fn holds(&self) -> bool {
-        !self.cut.is_cancelled() && self.exits.holds()
-    }
-}
-
-impl Drop for Stay {
-    fn drop(&mut self) {
-        let mut state = self.exits.state.lock();
-        let using = state.uses.get_mut(&self.key);
-        let using = using.expect("whoever ends a stay has begun it");
-        using.connections -= 1;
-        if using.connections == 0 {
-            state.uses.remove(&self.key);
-        }
-        drop(state);
-        if self.leave.soon.is_cancelled() {
-            self.exits.ended.notify_one();
-        }
     }
 }
 

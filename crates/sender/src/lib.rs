@@ -30,6 +30,7 @@ mod site_health;
 mod sites;
 mod slots;
 mod sources;
+mod stays;
 mod terms;
 #[cfg(test)]
 mod test_tasks;

@@ -48,6 +48,22 @@ impl Reach<'_> {
     }
 }
 
+/// How an IP stands, for the choice among a pool's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// 0 for one behind a proxy.
+    pub epoch: u64,
+    /// It is bound by this process.
+    pub is_here: bool,
+}
+
+/// An IP that cannot be used, and when to look again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub why: Unreached,
+    pub again: Duration,
+}
+
 /// How a session may use an IP.
 pub fn reach<'a>(
     own: Option<SessionId>,

@@ -54,7 +54,10 @@ pub async fn look_after(
         let before = known.len();
         known.retain(|name, _| ips.contains_key(name));
         let due: Vec<Arc<Ip>> = ips.into_values().filter(|ip| is_due(&known, ip)).collect();
-        if due.is_empty() && known.len() == before && told_to == Some(own) {
+        let is_told = told_to == Some(own) && known.len() == before;
+        // Of a new session nothing is known, and so of one without IPs nothing need be said.
+        let has_nothing = known.is_empty() && before == 0;
+        if due.is_empty() && (is_told || has_nothing) {
             continue;
         }
         let mut looks = stream::iter(due)

@@ -312,7 +312,7 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
             context.refile(job, &route.site);
         }
         Ok(route) => {
-            let pool = &job.task.message.envelope.pool;
+            let pool = job.task.task.pool(&job.task.message.envelope);
             tokio::select! {
                 () = context.exits.settle(&policy, pool) => {}
                 () = job.claim.stop.cancelled() => return,

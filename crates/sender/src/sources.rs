@@ -14,9 +14,9 @@ use tokio::net::TcpSocket;
 
 use crate::config::Config;
 use crate::connect::Host;
-use crate::exits::{Exits, Missing, Standing};
+use crate::exits::Exits;
 use crate::forces::Stopped;
-use crate::placed::Unreached;
+use crate::placed::{Missing, Standing, Unreached};
 use crate::site_health::SiteHealth;
 
 /// How long it is known whether the node has an address.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::exits::Stay;
+use crate::stays::Stay;
 
 pub enum Wire {
     /// From the node's own address.
@@ -32,7 +32,7 @@ pub struct Through {
 
 impl Through {
     pub fn new(stream: skein_egress::Stream, stay: Stay) -> Self {
-        let cut = Box::pin(stay.cut.clone().cancelled_owned());
+        let cut = Box::pin(stay.leave.cut.clone().cancelled_owned());
         Self { stream, cut, stay }
     }
 

@@ -239,18 +239,16 @@ async fn connections_from_ips_end_with_the_session_whatever_they_wait_for() {
     });
     let config = stage.injector("stuck", stage.domains(8));
     stage.offer(config, 40).await;
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
     let opened = wait_for("connections to the host", || {
-        let open = stage.sink.open();
-        (open >= 8).then_some(open)
+        let now = sockets.now();
+        (now >= 8).then_some(now)
     })
     .await;
     let through_others = stage.metric(0, "skein_egress_tunnels").await;
     stage.stop_control();
     let began = Instant::now();
-    wait_for("all of them to end", || {
-        (stage.sink.open() == 0).then_some(())
-    })
-    .await;
+    wait_for("all of them to end", || (sockets.now() == 0).then_some(())).await;
     let took = began.elapsed();
     println!(
         "{opened} connections, {through_others} from the node that has the IP, ended {took:.1?} after the last heartbeats"

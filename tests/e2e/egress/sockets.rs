@@ -18,6 +18,8 @@ struct Seen {
     /// Nodes that had sockets of one address at the same time.
     at_once: BTreeMap<Ipv4Addr, BTreeSet<String>>,
     looks: u64,
+    /// Connections at the latest look.
+    now: usize,
 }
 
 /// Looks as long as it lives.
@@ -58,6 +60,11 @@ impl Sockets {
         self.seen.lock().unwrap().owners.get(&peer).cloned()
     }
 
+    /// Connections that a node has at this moment.
+    pub fn now(&self) -> usize {
+        self.seen.lock().unwrap().now
+    }
+
     pub fn looks(&self) -> u64 {
         self.seen.lock().unwrap().looks
     }
@@ -89,6 +96,7 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
     let mut by_address: BTreeMap<Ipv4Addr, BTreeSet<String>> = BTreeMap::new();
     let mut seen = seen.lock().unwrap();
     seen.looks += 1;
+    let mut now = 0;
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (Some(local), Some(remote)) = (address(fields[1]), address(fields[2])) else {
@@ -102,6 +110,7 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
         let Some(owner) = owners.get(&inode) else {
             continue;
         };
+        now += 1;
         seen.owners.insert(local, (*owner).clone());
         if let SocketAddr::V4(local) = local {
             by_address
@@ -110,6 +119,7 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
                 .insert((*owner).clone());
         }
     }
+    seen.now = now;
     for (address, nodes) in by_address {
         if nodes.len() > 1 {
             seen.at_once.entry(address).or_default().extend(nodes);
