@@ -18,6 +18,7 @@ mod policy;
 mod postfix;
 mod priority;
 mod replicas;
+mod spanned;
 mod suspend;
 
 use std::net::SocketAddr;

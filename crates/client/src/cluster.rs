@@ -160,7 +160,8 @@ impl Cluster {
         self.shared.policy.subscribe()
     }
 
-    pub(crate) fn policy_version(&self) -> u64 {
+    /// Of the policy that was read last.
+    pub fn policy_version(&self) -> u64 {
         self.shared.policy.borrow().version
     }
 

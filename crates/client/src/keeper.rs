@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::SpoolError;
 use crate::channel::Channel;
 use crate::cluster::PolicyTexts;
+use crate::limits::{LimitKeeper, take_wide_sites};
 use crate::sessions::{Lease, PlacedIps, Session, Sessions, Tell, since_boot};
 
 const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
@@ -34,6 +35,7 @@ pub(crate) struct Keeper {
     pub placed: watch::Sender<Arc<PlacedIps>>,
     /// Of the latest attempt to register.
     pub order: Mutex<u64>,
+    pub limits: Arc<dyn LimitKeeper>,
 }
 
 impl Keeper {
@@ -91,7 +93,11 @@ impl Keeper {
         let slots = reply.slots.unwrap_or_default();
         let (id, version) = (SessionId(reply.session), slots.version);
         let lasts = DurationMs(reply.lease_ms);
-        self.lease.set(lease::Lease::granted(sent_at, lasts));
+        let wide = reply.wide_sites.unwrap_or_default();
+        self.limits
+            .set_wide_sites(wide.version, wide.sites.into_iter().collect());
+        self.limits.begin_session(id);
+        self.lease.begin(id, lease::Lease::granted(sent_at, lasts));
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
         // Before any task comes, whatever its version is.
         self.read_policy(u64::MAX).await;
@@ -136,6 +142,7 @@ impl Keeper {
                 Ok(reply) if !reply.alive => return,
                 Ok(reply) => {
                     rest = HEARTBEAT;
+                    take_wide_sites(&*self.limits, reply.wide_sites);
                     self.lease.set(lease::Lease::granted(sent_at, lasts));
                     self.forget(&released, &released_ips);
                     known_addresses = addresses;
@@ -189,6 +196,7 @@ impl Keeper {
             addresses: None,
             placements_version: self.placed.borrow().version,
             released_ips: self.tell.released_ips.lock().clone(),
+            wide_version: self.limits.wide_version(),
         }
     }
 

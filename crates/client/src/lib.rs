@@ -8,6 +8,7 @@ mod forces;
 mod ingest;
 mod ingest_stream;
 mod keeper;
+mod limits;
 mod replies;
 mod sessions;
 pub mod tls;
@@ -21,7 +22,8 @@ pub use channel::{
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use forces::KnownForces;
 pub use ingest::{Spool, Spools, Upload};
-pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions};
+pub use limits::{LimitKeeper, NoLimits, Reports};
+pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions, since_boot};
 pub use skein_wire::internal::{IpCheck, IpFault, PlacedIp, Wait};
 pub use work::{Assigned, Reporter, Work};
 

@@ -21,6 +21,7 @@ use crate::SpoolError;
 use crate::channel::Channel;
 use crate::cluster::Cluster;
 use crate::keeper::Keeper;
+use crate::limits::{self, LimitKeeper};
 
 const CALL_WITHIN: Duration = Duration::from_secs(2);
 
@@ -59,22 +60,44 @@ pub struct PlacedIps {
 
 /// A [`lease::Lease`] that many tasks look at, on a clock that also runs while the machine is suspended.
 #[derive(Debug, Clone, Default)]
-pub struct Lease(Arc<AtomicU64>);
+pub struct Lease(Arc<Holder>);
+
+#[derive(Debug, Default)]
+struct Holder {
+    until: AtomicU64,
+    session: AtomicU64,
+}
 
 impl Lease {
     /// Whether a message may be completed now.
     pub fn holds(&self) -> bool {
-        let until = DurationMs(self.0.load(Ordering::Acquire));
+        let until = DurationMs(self.0.until.load(Ordering::Acquire));
         lease::Lease { until }.holds(since_boot())
     }
 
+    /// The lease if it is this session's; that of a later one keeps nothing valid that was said to this one.
+    pub fn of(&self, session: SessionId) -> lease::Lease {
+        // In this order: a session is written before its first lease, and after the end of the one before it.
+        let until = DurationMs(self.0.until.load(Ordering::SeqCst));
+        match self.0.session.load(Ordering::SeqCst) == session.0 {
+            true => lease::Lease { until },
+            false => lease::Lease::ENDED,
+        }
+    }
+
+    pub(crate) fn begin(&self, session: SessionId, lease: lease::Lease) {
+        self.0.until.store(0, Ordering::SeqCst);
+        self.0.session.store(session.0, Ordering::SeqCst);
+        self.set(lease);
+    }
+
     pub(crate) fn set(&self, lease: lease::Lease) {
-        self.0.store(lease.until.0, Ordering::Release);
+        self.0.until.store(lease.until.0, Ordering::SeqCst);
     }
 }
 
 /// The time since the machine started, suspended time included.
-pub(crate) fn since_boot() -> DurationMs {
+pub fn since_boot() -> DurationMs {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let ms = time.tv_sec * 1000 + time.tv_nsec / 1_000_000;
     DurationMs(u64::try_from(ms).unwrap_or(0))
@@ -103,7 +126,7 @@ impl Sessions {
     }
 
     /// Registers the sender of this name, again and again if need be, until the result is closed or dropped.
-    pub fn keep(&self, sender: &str) -> KeptSession {
+    pub fn keep(&self, sender: &str, limits: Arc<dyn LimitKeeper>) -> KeptSession {
         let (told, session) = watch::channel(Session::default());
         let (lease, stop) = (Lease::default(), CancellationToken::new());
         let tell = Arc::new(Tell::default());
@@ -116,11 +139,14 @@ impl Sessions {
             tell: tell.clone(),
             placed,
             order: Mutex::default(),
+            limits: limits.clone(),
         };
+        let reporting = limits::report(self.clone(), session.clone(), limits);
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = keeper.run() => {}
+                () = reporting => {}
                 () = stopped.cancelled() => {}
             }
         });

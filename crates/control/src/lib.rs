@@ -13,6 +13,7 @@ mod found;
 mod gauges;
 mod ips;
 mod leaders;
+mod limits;
 mod members;
 mod node_id;
 mod out;

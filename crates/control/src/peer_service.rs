@@ -93,7 +93,7 @@ impl Peer for PeerService {
         let reply = self.members.forward.propose(GroupId::META, command).await?;
         let reply = codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(match reply {
-            meta::Response::Done => JoinReply::default(),
+            meta::Response::Done | meta::Response::Limits(_) => JoinReply::default(),
             meta::Response::Refused(refusal) => JoinReply {
                 refused: refusal.to_string(),
                 removed: refusal == meta::Refusal::Removed,

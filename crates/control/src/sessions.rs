@@ -16,14 +16,15 @@ use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
     GetPolicyRequest, GetWaitsReply, HeartbeatReply, HeartbeatRequest, OpenSessionReply,
-    OpenSessionRequest, PolicyResource, Slots, TellIpChecksReply, TellIpChecksRequest,
-    TellRepliesReply, TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply,
-    WatchRequest,
+    OpenSessionRequest, PolicyResource, ReportLimitsReply, ReportLimitsRequest, Slots,
+    TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellWaitsReply,
+    TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::ips;
+use crate::limits::Limits;
 use crate::raft::Group;
 use crate::replies;
 use crate::waits::SenderWaits;
@@ -41,11 +42,13 @@ pub struct SessionsService {
     /// What the leases are counted from.
     started: Instant,
     waits: SenderWaits,
+    limits: Limits,
 }
 
 impl SessionsService {
     pub fn start(meta: Arc<Group>, reader: Reader, applied: watch::Receiver<()>) -> Self {
         let service = Self {
+            limits: Limits::start(meta.clone(), reader.clone()),
             meta,
             reader,
             applied,
@@ -247,8 +250,10 @@ impl Sessions for SessionsService {
         let _ = self.heard_from(session, None);
         Ok(Response::new(OpenSessionReply {
             session: session.0,
+            // Before the wide sites, see there.
             slots: Some(self.slots(session)),
             lease_ms: LEASE.0,
+            wide_sites: self.limits.wide_sites(None),
         }))
     }
 
@@ -284,14 +289,18 @@ impl Sessions for SessionsService {
         self.note_ips(session, &request).await?;
         let has_moved = meta::placements_version(&self.reader) != request.placements_version;
         let has_changed = meta::assignments_version(&self.reader) != request.version;
+        let slots = has_changed.then(|| self.slots(session));
+        // Read after the slots: who has a slot knows at least what its owner before it was to know.
+        let wide = self.limits.wide_sites(Some(request.wide_version));
         Ok(Response::new(HeartbeatReply {
             alive: true,
-            slots: has_changed.then(|| self.slots(session)),
+            slots,
             drained: meta::drained(&self.reader).contains(&row.sender),
             fans: self.fans(),
             policy_version: meta::policy_version(&self.reader),
             placements: has_moved.then(|| ips::placements(&self.reader)),
             forces_version: automation::forces_version(&self.reader),
+            wide_sites: wide,
         }))
     }
 
@@ -374,6 +383,14 @@ impl Sessions for SessionsService {
             return Err(Status::failed_precondition(refusal.to_string()));
         }
         Ok(Response::new(TellIpChecksReply {}))
+    }
+
+    async fn report_limits(
+        &self,
+        request: Request<ReportLimitsRequest>,
+    ) -> Result<Response<ReportLimitsReply>, Status> {
+        let reply = self.limits.report(request.into_inner()).await?;
+        Ok(Response::new(reply))
     }
 
     async fn close(

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fail::fail_point;
-use skein_client::{Assigned, Lease, Reporter, Spool, SpoolError};
+use skein_client::{Assigned, Cluster, Lease, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
 use skein_mail::dsn::Action;
 use skein_model::spool::{Report, Verdict};
-use skein_model::{Priority, Reply, TaskId, UnixMs};
+use skein_model::{Priority, Reply, Slot, TaskId, UnixMs};
 use skein_policy::Policy;
 use skein_smtp::client::{Capabilities, OutgoingMessage};
 use tokio::sync::watch;
@@ -20,17 +20,18 @@ use crate::config::Config;
 use crate::dsn;
 use crate::exits::Exits;
 use crate::forces::{ForcesHere, Word};
-use crate::gates::LocalGates;
+use crate::gates::{Ask, LocalGates};
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
 use crate::outgoing::{self, outgoing};
 use crate::reactions::Reactions;
 use crate::recovery::Recovered;
+use crate::route::Route;
 use crate::sites::{self, Sites};
 use crate::slots::Claim;
 use crate::sources::Sources;
-use crate::terms::AllTerms;
+use crate::terms::{AllTerms, Wants};
 use crate::tls::TlsConnectors;
 
 /// Control nodes know what operators said within this time of one another.
@@ -48,6 +49,7 @@ pub struct Context {
     pub gates: Arc<LocalGates>,
     pub forces: ForcesHere,
     pub reactions: Arc<Reactions>,
+    pub cluster: Cluster,
     pub metrics: Metrics,
     pub tls: TlsConnectors,
     /// No transaction starts after this.
@@ -75,6 +77,19 @@ pub struct Job {
     pub lease: Lease,
     pub claim: Claim,
     pub held: Held,
+}
+
+impl Job {
+    /// What it asks of limits. `demand` events like it could be now.
+    pub fn ask<'a>(&self, wants: &'a Wants, route: &'a Route, demand: usize) -> Ask<'a> {
+        Ask {
+            wants,
+            site: &route.site,
+            is_elsewhere: self.task.task.slot != Slot::of(&route.site, 0),
+            gone_since: self.claim.gone_since,
+            demand: demand as u64,
+        }
+    }
 }
 
 /// A task that counts as held, until it is settled or dropped.
@@ -114,6 +129,12 @@ impl Drop for Held {
 }
 
 impl Context {
+    /// Limits are wanted as the policy has them that is known now.
+    pub fn follow_policy(&self) {
+        let version = self.cluster.policy_version();
+        self.gates.state.lock().gates.set_policy(version);
+    }
+
     /// Reports one result for all recipients of a task.
     pub fn settle_all(
         self: &Arc<Self>,

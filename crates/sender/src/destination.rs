@@ -119,6 +119,7 @@ impl Destinations {
                     return;
                 };
                 let now = policy.borrow_and_update().clone();
+                destinations.context.follow_policy();
                 destinations.policy_changed(&now);
             }
         });
@@ -232,9 +233,10 @@ impl Destinations {
             };
             let terms = self.terms(&state.route, &state.source, job);
             let waiter = || Some(self.waiter(destination, Gate::Connection));
-            let gates = &self.context.gates;
-            let gone_since = job.claim.gone_since.map(|time| gates.at(time));
-            match gates.take(&terms.connect.after(gone_since), waiter) {
+            let room = self.context.config.connections_max - state.connections;
+            let demand = (state.waiting.len() - state.ready).min(room);
+            let ask = job.ask(&terms.connect, &state.route, demand);
+            match self.context.gates.take(&ask, waiter) {
                 Ok(token) => {
                     state.connections += 1;
                     state.ready += 1;
@@ -303,9 +305,8 @@ impl Destinations {
         };
         let terms = self.terms(&state.route, &state.source, job);
         let waiter = || Some(self.waiter(destination, Gate::Message));
-        let gates = &self.context.gates;
-        let gone_since = job.claim.gone_since.map(|time| gates.at(time));
-        match gates.take(&terms.message.after(gone_since), waiter) {
+        let ask = job.ask(&terms.message, &state.route, state.waiting.len());
+        match self.context.gates.take(&ask, waiter) {
             Ok(token) => {
                 let job = state.waiting.pop().expect("the first one is there");
                 if !state.waiting.is_empty() {

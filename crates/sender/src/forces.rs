@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use skein_client::{Assigned, KnownForces};
 use skein_mail::trace::rfc5322_date;
 use skein_model::automation::{self, Action, Limits, Path, Rate, Scope as ForceScope};
-use skein_model::throttle::{self, COUNT_MAX, Counted, Limit, LimitId, PER_MAX, PER_MIN, Want};
+use skein_model::throttle::{self, COUNT_MAX, Counted, LimitId, PER_MAX, PER_MIN, Wide};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_policy::{Ip, OWN_ADDRESS, Policy};
 use tokio::sync::watch;
@@ -243,19 +243,15 @@ impl ForcesHere {
                 nth,
             };
             if limits.connections < normal.connections {
-                let limit = Limit::Concurrency(limits.connections.into());
+                let limit = Wide::Connections(limits.connections.into());
                 // In place of the one that counts the same, so that what is out counts on.
-                lowered
-                    .connect
-                    .lower(want(id(Counted::Connections, 0), limit));
+                lowered.connect.lower(id(Counted::Connections, 0), limit);
             }
             if limits.rate != normal.rate
                 && let Some(rate) = limits.rate
             {
-                let limit = Limit::Rate(write_rate(rate));
-                lowered
-                    .message
-                    .lower(want(id(Counted::Messages, NTH), limit));
+                let limit = Wide::Rate(write_rate(rate));
+                lowered.message.lower(id(Counted::Messages, NTH), limit);
             }
             let is_lower = limits != normal;
             if is_lower && scope != throttle::Scope::SiteFromIp && lowered.label.is_empty() {
@@ -278,14 +274,6 @@ fn path<'a>(ip: Option<&Ip>, going: Going<'a>) -> Path<'a> {
         site: going.site,
         tenant: going.tenant,
         pool: going.pool,
-    }
-}
-
-fn want(id: LimitId, limit: Limit) -> Want {
-    Want {
-        id,
-        limit,
-        gone_since: DurationMs(0),
     }
 }
 

@@ -114,8 +114,8 @@ fn lowered_limits_take_the_place_of_those_that_count_the_same() {
     let lowered = one.lowered(usual.clone(), &policy, way("there", "shop"));
     assert_eq!(lowered.connections_max(), Some(1));
     assert_eq!(
-        lowered.connect.after(None).len(),
-        usual.connect.after(None).len()
+        lowered.connect.of(false, None).len(),
+        usual.connect.of(false, None).len()
     );
     assert_eq!(lowered.message, usual.message);
     assert_eq!(lowered.label, "");

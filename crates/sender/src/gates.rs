@@ -1,12 +1,16 @@
-//! The limits that this sender keeps, and who waits for them.
+//! The limits that this sender keeps, alone or as its part of what all senders have, and who waits for them.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skein_model::DurationMs;
-use skein_model::throttle::{Gates, LIMITERS_MAX, LimitId, Permit, Scope, Want};
+use skein_client::{Lease, since_boot};
+use skein_model::throttle::{Counted, Gates, LIMITERS_MAX, LimitId, LimitReport, Permit, Scope};
+use skein_model::{DurationMs, SessionId};
+use tokio::sync::{Notify, watch};
+
+use crate::terms::Wants;
 
 /// Who waits for something that has no known time looks again after this: policy may have raised the limit.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -22,6 +26,19 @@ pub struct Waiter {
     pub wake: Box<dyn Fn() -> bool + Send>,
 }
 
+/// What is to be done, as far as limits go.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    pub wants: &'a Wants,
+    pub site: &'a str,
+    /// The task is not in the slot of its site, so this sender may not be the only one that sends there.
+    pub is_elsewhere: bool,
+    /// Another sender may have had the slot until then; none: none ever had.
+    pub gone_since: Option<Instant>,
+    /// How many tokens could be used now, with this one.
+    pub demand: u64,
+}
+
 /// A limit that lets nothing pass now.
 #[derive(Debug)]
 pub struct Closed {
@@ -30,16 +47,41 @@ pub struct Closed {
     pub until: Instant,
 }
 
-/// All limits of one sender. Their clock begins with the process.
+/// All limits of one sender. Their clock is the machine's, which also runs while it is suspended.
 pub struct LocalGates {
-    began: Instant,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
+    lease: OnceLock<Lease>,
+    /// Something is to be reported sooner than was planned.
+    pub(crate) hurry: Notify,
+    /// Grows whenever there are more connections than this sender may have.
+    over: watch::Sender<u64>,
 }
 
-struct State {
-    gates: Gates,
+pub(crate) struct State {
+    pub gates: Gates,
     /// First in, first out for each limit.
-    waiting: HashMap<LimitId, VecDeque<Waiter>>,
+    waiting: HashMap<LimitId, VecDeque<Line>>,
+    /// Those that have a time of their own, and go sooner if this sender's part grows.
+    timed: HashMap<LimitId, VecDeque<Line>>,
+    /// What was granted was granted to this session.
+    pub session: SessionId,
+    pub wide: Wide,
+    /// When the next report is planned.
+    pub planned: Option<DurationMs>,
+}
+
+/// Sites that several senders share, as this one knows them.
+#[derive(Default)]
+pub(crate) struct Wide {
+    pub version: u64,
+    pub sites: BTreeSet<String>,
+    /// The leader is to hear in this session which version is known.
+    pub is_told: bool,
+}
+
+struct Line {
+    waiter: Waiter,
+    demand: u64,
 }
 
 /// One token of each of some limits. Dropped, it counts as used.
@@ -48,58 +90,101 @@ pub struct Token {
     gates: Arc<LocalGates>,
     permit: Option<Permit>,
     ids: Vec<LimitId>,
+    pub is_elsewhere: bool,
+    /// Limits because of which the connection of this token is to end.
+    leaving: Mutex<Vec<LimitId>>,
 }
 
 impl LocalGates {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            began: Instant::now(),
             state: Mutex::new(State {
                 gates: Gates::new(LIMITERS_MAX),
                 waiting: HashMap::new(),
+                timed: HashMap::new(),
+                session: SessionId::NONE,
+                wide: Wide::default(),
+                planned: None,
             }),
+            lease: OnceLock::new(),
+            hurry: Notify::new(),
+            over: watch::Sender::new(0),
         })
+    }
+
+    /// Without it, nothing is used of what senders share.
+    pub fn set_lease(&self, lease: Lease) {
+        // There is one for the life of the process.
+        let _ = self.lease.set(lease);
     }
 
     /// A time on the clock of the limits; never 0, which stands for never.
     pub fn at(&self, time: Instant) -> DurationMs {
-        let since = time.saturating_duration_since(self.began);
-        DurationMs::from(since).max(DurationMs(1))
+        let now = self.now();
+        DurationMs(now.0.saturating_sub(DurationMs::from(time.elapsed()).0)).max(DurationMs(1))
     }
 
-    /// Since the process began.
     pub fn now(&self) -> DurationMs {
-        self.began.elapsed().into()
+        since_boot()
     }
 
-    /// Takes a token of each limit, or none. Who waits for a limit that has no time of its own is woken when a token of it comes back.
+    /// Brings the lease to what it is now.
+    pub(crate) fn renew(&self, state: &mut State) {
+        if let Some(lease) = self.lease.get() {
+            state.gates.renew(lease.of(state.session));
+        }
+    }
+
+    /// Completes with each look at a receiver after there were more connections than this sender may have.
+    pub fn over(&self) -> watch::Receiver<u64> {
+        self.over.subscribe()
+    }
+
+    /// Takes a token of each limit, or none. Who waits for a limit that has no time of its own is woken when a token of it
+    /// comes back; who waits for one that senders share, also when this one's part grows.
     pub fn take(
         self: &Arc<Self>,
-        wants: &[Want],
+        ask: &Ask<'_>,
         waiter: impl FnOnce() -> Option<Waiter>,
     ) -> Result<Token, Closed> {
         let mut state = self.state.lock();
         let now = self.now();
-        let held = match state.gates.try_take(now, wants) {
+        self.renew(&mut state);
+        let gone_since = ask.gone_since.map(|time| self.at(time));
+        let wants = ask.wants.of(state.is_wide(ask), gone_since);
+        let held = match state.gates.try_take(now, &wants) {
             Ok(permit) => {
                 return Ok(Token {
                     gates: self.clone(),
                     permit: Some(permit),
                     ids: wants.iter().map(|want| want.id.clone()).collect(),
+                    is_elsewhere: ask.is_elsewhere,
+                    leaving: Mutex::default(),
                 });
             }
             Err(held) => held,
         };
+        let due = state.gates.refused(now, &wants, &held, ask.demand);
+        if let Some(due) = due
+            && state.planned.is_none_or(|planned| due < planned)
+        {
+            state.planned = Some(due);
+            self.hurry.notify_one();
+        }
         let scope = held.limit.scope;
         let until = match held.until {
             // Windows count whole milliseconds.
-            Some(until) => self.began + Duration::from_millis(until.0.max(now.0 + 1)),
+            Some(until) => {
+                Instant::now() + Duration::from_millis(until.0.saturating_sub(now.0).max(1))
+            }
             None => Instant::now() + LOOK_AGAIN,
         };
-        if held.until.is_none()
+        let is_timed = held.until.is_some();
+        if (!is_timed || due.is_some())
             && let Some(waiter) = waiter()
         {
-            state.wait(held.limit, waiter);
+            let demand = ask.demand;
+            state.wait(is_timed, held.limit, Line { waiter, demand });
         }
         Err(Closed { scope, until })
     }
@@ -107,35 +192,91 @@ impl LocalGates {
     /// Wakes whoever has waited longest for each limit and has a use for it.
     fn returned(&self, ids: &[LimitId]) {
         for id in ids {
-            let turns = self.state.lock().waiting.get(id).map_or(0, VecDeque::len);
-            for _ in 0..turns {
-                // Not woken under the lock: it takes tokens.
-                let next = self.state.lock().next(id);
-                let Some(next) = next else { break };
-                if (next.wake)() {
-                    break;
-                }
+            self.wake(false, id, 1);
+        }
+    }
+
+    /// So many more may be used of a limit than before.
+    pub(crate) fn grew(&self, id: &LimitId, more: u64) {
+        self.wake(false, id, more);
+        self.wake(true, id, more);
+    }
+
+    fn wake(&self, is_timed: bool, id: &LimitId, most: u64) {
+        let turns = self
+            .state
+            .lock()
+            .queues(is_timed)
+            .get(id)
+            .map_or(0, VecDeque::len);
+        let mut left = most;
+        for _ in 0..turns {
+            if left == 0 {
+                return;
             }
+            // Not woken under the lock: it takes tokens.
+            let next = self.state.lock().next(is_timed, id);
+            let Some(next) = next else { return };
+            left -= u64::from((next.waiter.wake)());
+        }
+    }
+
+    /// Lets connections look whether they are to end.
+    pub(crate) fn say_if_over(&self) {
+        let is_over = {
+            let mut state = self.state.lock();
+            self.renew(&mut state);
+            state.gates.is_over(self.now())
+        };
+        if is_over {
+            self.over.send_modify(|times| *times += 1);
         }
     }
 }
 
 impl State {
-    fn wait(&mut self, id: LimitId, waiter: Waiter) {
-        let queue = self.waiting.entry(id).or_default();
-        let is_new = || queue.iter().all(|other| other.number != waiter.number);
-        if queue.len() < QUEUE_MAX && is_new() {
-            queue.push_back(waiter);
+    /// Whether the limits of a site are shared: others say so, or this sender has begun to.
+    fn is_wide(&self, ask: &Ask<'_>) -> bool {
+        ask.is_elsewhere
+            || self.wide.sites.contains(ask.site)
+            || ask.wants.by_owner().any(|id| self.gates.has_stake(id))
+    }
+
+    fn queues(&mut self, is_timed: bool) -> &mut HashMap<LimitId, VecDeque<Line>> {
+        match is_timed {
+            true => &mut self.timed,
+            false => &mut self.waiting,
         }
     }
 
-    fn next(&mut self, id: &LimitId) -> Option<Waiter> {
-        let queue = self.waiting.get_mut(id)?;
+    fn wait(&mut self, is_timed: bool, id: LimitId, line: Line) {
+        let queue = self.queues(is_timed).entry(id).or_default();
+        let number = line.waiter.number;
+        let known = queue.iter().position(|other| other.waiter.number == number);
+        match known {
+            Some(known) => queue[known].demand = line.demand,
+            None if queue.len() < QUEUE_MAX => queue.push_back(line),
+            None => {}
+        }
+    }
+
+    fn next(&mut self, is_timed: bool, id: &LimitId) -> Option<Line> {
+        let queues = self.queues(is_timed);
+        let queue = queues.get_mut(id)?;
         let next = queue.pop_front();
         if queue.is_empty() {
-            self.waiting.remove(id);
+            queues.remove(id);
         }
         next
+    }
+
+    /// What is to be reported, with what waits in queues.
+    pub fn reports(&mut self, now: DurationMs) -> Vec<LimitReport> {
+        let Self { gates, waiting, .. } = self;
+        gates.reports(now, |id| {
+            let lines = waiting.get(id).into_iter().flatten();
+            lines.map(|line| line.demand).sum()
+        })
     }
 }
 
@@ -145,10 +286,32 @@ impl Token {
         drop(self);
     }
 
-    /// Whether somebody waits for what this token holds.
+    fn connections(&self) -> impl Iterator<Item = &LimitId> {
+        let ids = self.ids.iter();
+        ids.filter(|id| id.counts == Counted::Connections)
+    }
+
+    /// Whether somebody waits for the connection that this token holds.
     pub fn is_wanted(&self) -> bool {
         let state = self.gates.state.lock();
-        !state.waiting.is_empty() && self.ids.iter().any(|id| state.waiting.contains_key(id))
+        !state.waiting.is_empty() && self.connections().any(|id| state.waiting.contains_key(id))
+    }
+
+    /// Whether the connection of this token is to end, because there are more than this sender may have.
+    pub fn must_leave(&self) -> bool {
+        let mut leaving = self.leaving.lock();
+        if !leaving.is_empty() {
+            return true;
+        }
+        let mut state = self.gates.state.lock();
+        self.gates.renew(&mut state);
+        let now = self.gates.now();
+        for id in self.connections() {
+            if state.gates.must_leave(now, id) {
+                leaving.push(id.clone());
+            }
+        }
+        !leaving.is_empty()
     }
 
     /// It was not begun.
@@ -174,7 +337,20 @@ impl Drop for Token {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
             let now = self.gates.now();
-            self.gates.state.lock().gates.ended(now, permit);
+            {
+                let mut state = self.gates.state.lock();
+                state.gates.ended(now, permit);
+                for id in self.leaving.lock().drain(..) {
+                    state.gates.left(&id);
+                }
+                let due = state.gates.ended_at(now, &self.ids);
+                if let Some(due) = due
+                    && state.planned.is_none_or(|planned| due < planned)
+                {
+                    state.planned = Some(due);
+                    self.gates.hurry.notify_one();
+                }
+            }
             self.gates.returned(&self.ids);
         }
     }

@@ -26,6 +26,7 @@ mod rule;
 mod sender;
 mod serve;
 mod session;
+mod shared_limits;
 mod site_health;
 mod sites;
 mod slots;

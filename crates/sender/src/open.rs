@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use skein_model::Reply;
 use skein_model::spool::Verdict;
-use skein_model::throttle::Want;
 use skein_policy::Ip;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +12,7 @@ use crate::connect::{Cause, Hop, Host, NoSession, SourceAddress, connect};
 use crate::connection::Connection;
 use crate::destination::Destinations;
 use crate::forces::Going;
-use crate::gates::Token;
+use crate::gates::{Ask, Token};
 use crate::route::Route;
 use crate::terms::Terms;
 
@@ -37,6 +36,8 @@ pub struct Serving<'a> {
     pub hop: Hop<'a>,
     /// The tokens of the connection.
     pub token: Option<Token>,
+    /// The first task was not in the slot of its site.
+    pub is_elsewhere: bool,
     /// The token was taken for a connection that is not tried yet.
     pub is_fresh: bool,
 }
@@ -136,22 +137,28 @@ impl Destinations {
         }
         serving.token = None;
         let within = serving.hop.timeouts.idle;
-        let wants = serving.terms.connect.after(None);
+        let ask = Ask {
+            wants: &serving.terms.connect,
+            site: &serving.route.site,
+            is_elsewhere: serving.is_elsewhere,
+            gone_since: None,
+            demand: 1,
+        };
         let drain = &self.context.drain;
-        serving.token = self.take_within(&wants, within, drain).await;
+        serving.token = self.take_within(&ask, within, drain).await;
         serving.token.is_some()
     }
 
     /// Tokens that are free soon; none after `stop`.
     pub async fn take_within(
         &self,
-        wants: &[Want],
+        ask: &Ask<'_>,
         within: Duration,
         stop: &CancellationToken,
     ) -> Option<Token> {
         let deadline = Instant::now() + within;
         loop {
-            let closed = match self.context.gates.take(wants, || None) {
+            let closed = match self.context.gates.take(ask, || None) {
                 Ok(token) => return Some(token),
                 Err(closed) => closed,
             };

@@ -93,6 +93,7 @@ impl Sender {
             gates: LocalGates::new(),
             forces: ForcesHere::new(spools.cluster().forces()),
             reactions: Arc::default(),
+            cluster: spools.cluster().clone(),
             metrics: Metrics::register(registry),
             tls,
             drain: CancellationToken::new(),
@@ -131,8 +132,10 @@ impl Sender {
             () = shutdown.cancelled() => return,
         }
         let destinations = Destinations::new(self.context.clone());
-        let session = Sessions::new(self.spools.cluster().clone()).keep(&self.context.config.name);
-        let session = Arc::new(session);
+        let sessions = Sessions::new(self.spools.cluster().clone());
+        let gates = self.context.gates.clone();
+        let session = Arc::new(sessions.keep(&self.context.config.name, gates));
+        self.context.gates.set_lease(session.lease.clone());
         let slots = Arc::new(Slots::new(self.context.drain.clone()));
         let streams = Arc::new(Mutex::default());
         let follow = slots.clone();
@@ -152,7 +155,7 @@ impl Sender {
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
         let checks = tokio::spawn(checks);
         tokio::select! {
-            () = self.policy_known(&session) => {}
+            () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
         }
         let mut reporters = BTreeMap::new();

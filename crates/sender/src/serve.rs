@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use skein_model::Reply;
 use skein_model::spool::Verdict;
+use skein_model::throttle::TURN;
 use skein_smtp::client::TransactionOutcome;
 
 use crate::config::Timeouts;
@@ -91,6 +92,7 @@ impl Destinations {
                 policy: &policy,
                 timeouts: &timeouts,
             },
+            is_elsewhere: token.is_elsewhere,
             token: Some(token),
             is_fresh: true,
         };
@@ -123,10 +125,8 @@ impl Destinations {
             let token = match &next {
                 Some(_) => {
                     let job = &unsettled.job;
-                    let gone_since = job.claim.gone_since.map(|time| context.gates.at(time));
-                    let wants = serving.terms.message.after(gone_since);
-                    self.take_within(&wants, timeouts.idle, &job.claim.stop)
-                        .await
+                    let ask = job.ask(&serving.terms.message, &route, 1);
+                    self.take_within(&ask, timeouts.idle, &job.claim.stop).await
                 }
                 None => None,
             };
@@ -167,16 +167,21 @@ impl Destinations {
         let mut unsettled = None;
         let forces = &self.context.forces;
         let site = &serving.route.site;
-        let began = forces.latest_of(site);
+        let (began, opened) = (forces.latest_of(site), Instant::now());
         // What began since may allow fewer connections than there are, or none.
         while connection.transactions < transactions_max
             && !connection.is_to_end()
             && forces.latest_of(site) <= began
         {
+            let seat = serving.token.as_ref();
+            let is_turn_over = opened.elapsed() >= Duration::from(TURN);
+            let is_to_go = |seat: &Token| seat.must_leave() || (is_turn_over && seat.is_wanted());
+            if connection.transactions > 0 && seat.is_some_and(is_to_go) {
+                break;
+            }
             let next = match first.take() {
                 Some(next) => Some(next),
                 None => {
-                    let seat = serving.token.as_ref();
                     let to_end = connection.to_end();
                     self.next_job(destination, timeouts.idle, seat, to_end)
                         .await
@@ -202,7 +207,7 @@ impl Destinations {
     }
 
     /// The next task, or none when the connection has been idle for long, a limit holds it up for longer, it has nothing
-    /// to do and others wait for its tokens, or the sender drains.
+    /// to do and others wait for its tokens, other senders do, or the sender drains.
     async fn next_job(
         self: &Arc<Self>,
         destination: &Arc<Destination>,
@@ -211,6 +216,7 @@ impl Destinations {
         to_end: impl Future<Output = ()> + Send,
     ) -> Option<(Job, Token)> {
         let drain = &self.context.drain;
+        let mut over = self.context.gates.over();
         let mut has_idled = false;
         tokio::pin!(to_end);
         loop {
@@ -227,7 +233,7 @@ impl Destinations {
                 Work::Held(until) => until > Instant::now() + idle,
                 Work::None => seat.is_some_and(Token::is_wanted),
             };
-            let is_over = has_idled || is_for_long;
+            let is_over = has_idled || is_for_long || seat.is_some_and(Token::must_leave);
             if !is_over {
                 has_idled = tokio::select! {
                     () = destination.work.notified() => false,
@@ -235,6 +241,7 @@ impl Destinations {
                     () = tokio::time::sleep(idle) => true,
                     () = drain.cancelled() => false,
                     () = &mut to_end => true,
+                    _ = over.changed() => false,
                 };
             }
             destination.state.lock().ready -= 1;

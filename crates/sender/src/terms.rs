@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use skein_model::DurationMs;
 use skein_model::throttle::{
-    COUNT_MAX, Counted, Limit, LimitId, PER_MAX, PER_MIN, Rate, Scope, Want,
+    COUNT_MAX, Counted, Limit, LimitId, PER_MAX, PER_MIN, Rate, Scope, Want, Wide,
 };
 use skein_policy::{
     BUILT_IN_NAME, DEFAULT_PROVIDER, EffectiveLimit, LimitValue, Policy, Provider,
@@ -36,30 +36,63 @@ pub struct Way<'a> {
 /// Limits that are kept together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wants {
-    all: Vec<Want>,
+    /// As the owner of the site's slot keeps them, who is the only one that sends there.
+    alone: Vec<Want>,
     /// Whether what another sender may have used counts, for each.
     is_inherited: Vec<bool>,
+    /// As senders keep them that share the site.
+    wide: Vec<Want>,
 }
 
 impl Wants {
     /// A limit is lower for a while, or there is one for a while.
-    pub fn lower(&mut self, want: Want) {
-        match self.all.iter_mut().find(|known| known.id == want.id) {
-            Some(known) => known.limit = want.limit,
-            None => {
-                self.all.push(want);
-                self.is_inherited.push(false);
-            }
+    pub fn lower(&mut self, id: LimitId, lowered: Wide) {
+        let shared = Limit::Wide {
+            limit: lowered,
+            is_by_owner: true,
+        };
+        let Some(at) = self.wide.iter().position(|known| known.id == id) else {
+            let want = |limit| Want {
+                id: id.clone(),
+                limit,
+                gone_since: DurationMs(0),
+            };
+            self.alone.push(want(lowered.alone()));
+            self.is_inherited.push(false);
+            self.wide.push(want(shared));
+            return;
+        };
+        for known in [&mut self.alone[at], &mut self.wide[at]] {
+            known.limit = match known.limit {
+                Limit::Wide { is_by_owner, .. } => Limit::Wide {
+                    limit: lowered,
+                    is_by_owner,
+                },
+                _ => lowered.alone(),
+            };
         }
     }
 
-    /// What a sender wants that has the site from another one, which may have used its limits until `gone_since`; none: it
-    /// has been nobody else's.
-    pub fn after(&self, gone_since: Option<DurationMs>) -> Cow<'_, [Want]> {
+    /// Limits that no other sender has a part in.
+    #[cfg(test)]
+    pub fn exactly(wants: &[Want]) -> Self {
+        Self {
+            alone: wants.to_vec(),
+            is_inherited: vec![false; wants.len()],
+            wide: wants.to_vec(),
+        }
+    }
+
+    /// What a sender wants that shares the site with others, or has it from another one, which may have used its limits until
+    /// `gone_since`; none: it has been nobody else's.
+    pub fn of(&self, is_wide: bool, gone_since: Option<DurationMs>) -> Cow<'_, [Want]> {
+        if is_wide {
+            return Cow::Borrowed(&self.wide);
+        }
         let Some(gone_since) = gone_since else {
-            return Cow::Borrowed(&self.all);
+            return Cow::Borrowed(&self.alone);
         };
-        let wants = self.all.iter().zip(&self.is_inherited);
+        let wants = self.alone.iter().zip(&self.is_inherited);
         let wants = wants.map(|(want, is_inherited)| match is_inherited {
             true => Want {
                 gone_since,
@@ -68,6 +101,21 @@ impl Wants {
             false => want.clone(),
         });
         Cow::Owned(wants.collect())
+    }
+
+    /// All limits, whoever keeps them.
+    fn given(&self) -> impl Iterator<Item = (&LimitId, Wide)> {
+        self.wide.iter().filter_map(|want| match want.limit {
+            Limit::Wide { limit, .. } => Some((&want.id, limit)),
+            _ => None,
+        })
+    }
+
+    /// Limits that are the site's owner's unless the site is shared.
+    pub fn by_owner(&self) -> impl Iterator<Item = &LimitId> {
+        let both = self.alone.iter().zip(&self.wide);
+        both.filter(|(alone, wide)| alone.limit != wide.limit)
+            .map(|(_, wide)| &wide.id)
     }
 }
 
@@ -88,8 +136,8 @@ pub struct Terms {
 impl Terms {
     /// What holds for a way.
     ///
-    /// The limits of IPs, pools and tenants hold for each sender by itself. Hosts that the operator named are not
-    /// strangers: they have the figures of a provider of their name, and not those of `default`.
+    /// The limits of IPs, pools and tenants are shared by all senders. Hosts that the operator named are not strangers:
+    /// they have the figures of a provider of their name, and not those of `default`.
     pub fn of(policy: &Policy, way: Way<'_>) -> Self {
         let named = policy.provider(way.site);
         let provider: &Provider = named.unwrap_or_else(|| policy.default_provider());
@@ -120,9 +168,8 @@ impl Terms {
 
     /// Connections at once from one IP to the site; none: as many as the node allows.
     pub fn connections_max(&self) -> Option<u32> {
-        let limits = self.connect.all.iter();
-        let counts = limits.filter_map(|want| match (want.id.scope, want.limit) {
-            (Scope::SiteFromIp, Limit::Concurrency(count)) => Some(count),
+        let counts = self.connect.given().filter_map(|(id, limit)| match limit {
+            Wide::Connections(count) if id.scope == Scope::SiteFromIp => Some(count),
             _ => None,
         });
         counts
@@ -132,9 +179,8 @@ impl Terms {
 
     /// The slowest rate of messages.
     pub fn lowest_message_rate(&self) -> Option<Rate> {
-        let limits = self.message.all.iter();
-        let rates = limits.filter_map(|want| match want.limit {
-            Limit::Rate(rate) if want.id.counts == Counted::Messages => Some(rate),
+        let rates = self.message.given().filter_map(|(id, limit)| match limit {
+            Wide::Rate(rate) if id.counts == Counted::Messages => Some(rate),
             _ => None,
         });
         let pace = |rate: &Rate| u128::from(rate.count) * 1_000_000 / u128::from(rate.per.0.max(1));
@@ -159,21 +205,21 @@ impl Terms {
         }
         let (counts, value) = match limit.value {
             LimitValue::Connections(count) => {
-                (Counted::Connections, Limit::Concurrency(u64::from(count)))
+                (Counted::Connections, Wide::Connections(count.into()))
             }
             LimitValue::ConnectionRate(given) => {
-                (Counted::ConnectionAttempts, Limit::Rate(rate(given)))
+                (Counted::ConnectionAttempts, Wide::Rate(rate(given)))
             }
-            LimitValue::MessageRate(given) => (Counted::Messages, Limit::Rate(rate(given))),
+            LimitValue::MessageRate(given) => (Counted::Messages, Wide::Rate(rate(given))),
         };
         let wants = match counts {
             Counted::Messages => &mut self.message,
             _ => &mut self.connect,
         };
         let is_alike = |want: &&Want| want.id.scope == scope && want.id.counts == counts;
-        let nth = wants.all.iter().filter(is_alike).count();
-        wants.is_inherited.push(is_inherited(limit));
-        wants.all.push(Want {
+        let nth = wants.wide.iter().filter(is_alike).count();
+        let is_by_owner = is_by_owner(limit, value);
+        let wide = Want {
             id: LimitId {
                 scope,
                 key: key.into(),
@@ -181,9 +227,22 @@ impl Terms {
                 // A resource has four rates at most.
                 nth: u8::try_from(nth).unwrap_or(u8::MAX),
             },
-            limit: value,
+            limit: Limit::Wide {
+                limit: value,
+                is_by_owner,
+            },
             gone_since: DurationMs(0),
+        };
+        let alone = match is_by_owner {
+            true => value.alone(),
+            false => wide.limit,
+        };
+        wants.is_inherited.push(is_by_owner && is_inherited(limit));
+        wants.alone.push(Want {
+            limit: alone,
+            ..wide.clone()
         });
+        wants.wide.push(wide);
     }
 
     /// What the node is configured with, where the provider says nothing unusual.
@@ -220,6 +279,14 @@ fn is_inherited(limit: &EffectiveLimit) -> bool {
     let origin = &limit.origin;
     let is_usual = &*origin.name == DEFAULT_PROVIDER && &*origin.place.source == BUILT_IN_NAME;
     matches!(limit.scope, PolicyScope::IpSite | PolicyScope::Site) && !is_usual
+}
+
+/// A site has one owner, mostly, who keeps its limits without asking. Long windows that somebody gave for a provider are
+/// granted by the leader all the same: a day's window need not stay closed for a day after the slot changed hands. Those
+/// of `default` are not, because they are on every site there is.
+fn is_by_owner(limit: &EffectiveLimit, value: Wide) -> bool {
+    let is_of_site = matches!(limit.scope, PolicyScope::IpSite | PolicyScope::Site);
+    is_of_site && !(value.is_granted() && &*limit.origin.name != DEFAULT_PROVIDER)
 }
 
 /// A rate over more than a day is kept at its pace over a day: senders keep no longer windows.

@@ -62,27 +62,36 @@ fn per(count: u64, seconds: u64) -> Limit {
     Limit::Rate(Rate::new(count, DurationMs::from_secs(seconds), None).unwrap())
 }
 
+/// A limit that senders share.
+fn wide(count: u64, seconds: u64) -> Limit {
+    let rate = Rate::new(count, DurationMs::from_secs(seconds), None).unwrap();
+    Limit::Wide {
+        limit: Wide::Rate(rate),
+        is_by_owner: false,
+    }
+}
+
 #[test]
 fn every_limit_of_every_scope_is_wanted() {
     let terms = Terms::of(&policy(), way("big", "acme", false));
     let at_site = || "a1 big".to_owned();
     assert_eq!(
-        seen(&terms.connect.all),
+        seen(&terms.connect.alone),
         [
             (Scope::SiteFromIp, at_site(), 0, Limit::Concurrency(2)),
-            (Scope::SiteFromIp, at_site(), 0, per(5, 60)),
+            (Scope::SiteFromIp, at_site(), 0, wide(5, 60)),
             (Scope::Site, "big".into(), 0, Limit::Concurrency(7)),
         ]
     );
     assert_eq!(
-        seen(&terms.message.all),
+        seen(&terms.message.alone),
         [
             (Scope::SiteFromIp, at_site(), 0, per(50, 1)),
             // Counted over a day at the same pace.
-            (Scope::SiteFromIp, at_site(), 1, per(150_000, 86_400)),
-            (Scope::Ip, "a1".into(), 0, per(1000, 3600)),
-            (Scope::Tenant, "acme".into(), 0, per(10, 1)),
-            (Scope::Tenant, "acme".into(), 1, per(100, 60)),
+            (Scope::SiteFromIp, at_site(), 1, wide(150_000, 86_400)),
+            (Scope::Ip, "a1".into(), 0, wide(1000, 3600)),
+            (Scope::Tenant, "acme".into(), 0, wide(10, 1)),
+            (Scope::Tenant, "acme".into(), 1, wide(100, 60)),
         ]
     );
     assert_eq!(terms.messages_per_connection, Some(9));
@@ -97,13 +106,13 @@ fn every_limit_of_every_scope_is_wanted() {
 fn hosts_that_the_operator_named_have_no_figures_of_default() {
     let policy = policy();
     let own = Terms::of(&policy, way("127.0.0.1:25", "other", true));
-    assert!(own.connect.all.is_empty() && own.label.is_empty());
+    assert!(own.connect.alone.is_empty() && own.label.is_empty());
     assert_eq!(
-        seen(&own.message.all),
-        [(Scope::Ip, "a1".into(), 0, per(1000, 3600))]
+        seen(&own.message.alone),
+        [(Scope::Ip, "a1".into(), 0, wide(1000, 3600))]
     );
     let strange = Terms::of(&policy, way("there.test", "other", false));
-    assert!(!strange.connect.all.is_empty());
+    assert!(!strange.connect.alone.is_empty());
     assert_eq!(strange.messages_per_connection, Some(100));
 }
 
@@ -142,17 +151,34 @@ fn terms_are_made_once_for_each_policy() {
 fn limits_of_a_site_that_somebody_gave_are_inherited() {
     let policy = policy();
     let since = |wants: &Wants| -> Vec<u64> {
-        let wants = wants.after(Some(DurationMs(7)));
+        let wants = wants.of(false, Some(DurationMs(7)));
         wants.iter().map(|want| want.gone_since.0).collect()
     };
     let big = Terms::of(&policy, way("big", "acme", false));
-    assert_eq!(since(&big.connect), [7, 7, 7]);
+    assert_eq!(since(&big.connect), [7, 0, 7]);
     assert_eq!(
         since(&big.message),
-        [7, 7, 0, 0, 0],
-        "not those of ip and tenant"
+        [7, 0, 0, 0, 0],
+        "not those that the leader grants, and not those of ip and tenant"
     );
     let usual = Terms::of(&policy, way("there.test", "other", false));
     assert_eq!(since(&usual.connect), [0, 0]);
-    assert_eq!(usual.connect.after(None), usual.connect.all);
+    assert_eq!(usual.connect.of(false, None), usual.connect.alone);
+}
+
+#[test]
+fn a_site_that_senders_share_is_theirs_with_all_its_limits() {
+    let policy = policy();
+    let big = Terms::of(&policy, way("big", "acme", false));
+    let usual = Terms::of(&policy, way("there.test", "other", false));
+    for wants in [&big.connect, &big.message, &usual.connect, &usual.message] {
+        let wide = wants.of(true, Some(DurationMs(7)));
+        let is_wide = |want: &Want| matches!(want.limit, Limit::Wide { .. });
+        assert!(
+            wide.iter()
+                .all(|want| is_wide(want) && want.gone_since.0 == 0)
+        );
+    }
+    let by_owner: Vec<Counted> = big.connect.by_owner().map(|id| id.counts).collect();
+    assert_eq!(by_owner, [Counted::Connections, Counted::Connections]);
 }

@@ -57,7 +57,10 @@ async fn a_site_that_turns_everybody_away_is_left_alone_and_comes_back_slowly() 
 
     is_busy.store(false, Ordering::Relaxed);
     let began = Instant::now();
-    taken(&busy, 1).await;
+    super::wait_for("the first delivery", || {
+        (!super::accepted(&busy).is_empty()).then_some(())
+    })
+    .await;
     println!("noticed after {:.1} s", began.elapsed().as_secs_f64());
     taken(&busy, 300).await;
     println!(

@@ -112,7 +112,7 @@ impl AdminService {
             .commit_meta(&meta::Command::Invite(address.to_owned()))
             .await?
         {
-            meta::Response::Done => {}
+            meta::Response::Done | meta::Response::Limits(_) => {}
             meta::Response::Refused(meta::Refusal::IsMember) => {
                 return Err(Status::already_exists(format!(
                     "address: {}",
@@ -154,7 +154,7 @@ impl AdminService {
             ))
         })?;
         match self.commit_meta(&meta::Command::RemoveNode(node)).await? {
-            meta::Response::Done => Ok(RemoveNodeResponse {
+            meta::Response::Done | meta::Response::Limits(_) => Ok(RemoveNodeResponse {
                 node_id: super::nodes::node_id(node.0),
                 address: facts.node_name(node),
                 left: nodes.len() as u32 - 1,

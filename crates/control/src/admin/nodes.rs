@@ -108,7 +108,7 @@ impl AdminService {
             to: session,
         };
         match self.commit_meta(&command).await? {
-            meta::Response::Done => Ok(()),
+            meta::Response::Done | meta::Response::Limits(_) => Ok(()),
             meta::Response::Refused(_) => Err(no_sender("to", to)),
         }
     }

@@ -45,7 +45,7 @@ impl AdminService {
 
     async fn change(&self, command: &Command) -> Result<(), Status> {
         match self.commit_meta(command).await? {
-            meta::Response::Done => Ok(()),
+            meta::Response::Done | meta::Response::Limits(_) => Ok(()),
             meta::Response::Refused(refusal) => Err(Status::invalid_argument(refusal.to_string())),
         }
     }

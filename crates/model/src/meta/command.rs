@@ -8,9 +8,12 @@ use super::fan::Fan;
 use super::import::Import;
 use super::ip_checks::IpCheck;
 use super::ips::Addresses;
+use super::limits::{SessionAnswers, SessionReports};
 use super::members::{ClusterRow, Join};
 use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
+use crate::throttle::LimitId;
+use crate::time::UnixMs;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
@@ -157,6 +160,23 @@ pub enum Command {
         #[n(1)]
         checks: BTreeMap<String, IpCheck>,
     },
+    /// Sessions say what they use and want of limits that span them.
+    #[n(20)]
+    ReportLimits {
+        /// The time of limits, on the leader's [`SteadyClock`](crate::throttle::SteadyClock).
+        #[n(0)]
+        at: UnixMs,
+        #[n(1)]
+        told: Vec<SessionReports>,
+    },
+    /// Time went on for limits that nobody reports of.
+    #[n(21)]
+    TendLimits {
+        #[n(0)]
+        at: UnixMs,
+        #[n(1)]
+        limits: Vec<LimitId>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -165,6 +185,9 @@ pub enum Response {
     Done,
     #[n(1)]
     Refused(#[n(0)] Refusal),
+    /// To [`Command::ReportLimits`]: one for each session, in order.
+    #[n(20)]
+    Limits(#[n(0)] Vec<SessionAnswers>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]

@@ -8,6 +8,8 @@ mod ip_checks;
 mod ips;
 mod leaders;
 mod leases;
+mod limit_row;
+pub mod limits;
 mod members;
 mod policy;
 mod replies;
@@ -22,6 +24,7 @@ pub use ip_checks::{FAULTS_BYTES_MAX, IpCheck, ip_checks};
 pub use ips::{Addresses, Placement, Wanted, addresses, place, placements, placements_version};
 pub use leaders::{Leading, Move};
 pub use leases::{Leases, StillHeld};
+pub use limit_row::{LimitRow, Part};
 pub use members::{
     CannotRemove, ClusterRow, Join, Member, NodeRow, Step, cluster, invited, is_as_told,
     may_remove, next_step, nodes, was_removed,
@@ -37,6 +40,8 @@ pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 mod fan_tests;
 #[cfg(test)]
 mod ips_tests;
+#[cfg(test)]
+mod limits_sim;
 #[cfg(test)]
 mod members_tests;
 #[cfg(test)]

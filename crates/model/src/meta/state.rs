@@ -17,7 +17,8 @@
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 //!
-//! Rows of [`ips`](super::ips), [`ip_checks`](super::ip_checks) and of [`automation`] are beside these.
+//! Rows of [`ips`](super::ips), [`ip_checks`](super::ip_checks), [`limits`](super::limits) and of [`automation`] are
+//! beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,7 @@ use super::fan;
 use super::import;
 use super::ip_checks;
 use super::ips;
+use super::limits;
 use super::members;
 use super::policy;
 use super::replies;
@@ -163,6 +165,14 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     let now = load::<UnixMs>(rows, TIME).map_or(at, |time| time.max(at));
     rows.put(TIME.to_vec(), codec::encode(&now));
     let result = match command {
+        // No slot moves for these, which are frequent.
+        Command::ReportLimits { at, told } => {
+            return Response::Limits(limits::report(rows, *at, told));
+        }
+        Command::TendLimits { at, limits } => {
+            limits::tend(rows, *at, limits);
+            return Response::Done;
+        }
         Command::Automation(command) => replies::automate(rows, now, command),
         Command::SetRules(rules) => {
             automation::set_rules(rows, rules);

@@ -1,10 +1,11 @@
 //! Several limits at once, all or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::limit::{Form, Limit, LimitId, Limiter};
 use super::lowered::Lowered;
 use super::purse::Purse;
+use super::stake::Stake;
 use crate::lease::Lease;
 use crate::time::DurationMs;
 
@@ -34,13 +35,13 @@ pub struct Held {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    id: LimitId,
-    form: Form,
+pub(super) struct Key {
+    pub(super) id: LimitId,
+    pub(super) form: Form,
 }
 
 impl Key {
-    fn of(want: &Want) -> Self {
+    pub(super) fn of(want: &Want) -> Self {
         Self {
             id: want.id.clone(),
             form: want.limit.form(),
@@ -55,27 +56,35 @@ impl Key {
 pub struct Permit(Vec<Key>);
 
 #[derive(Debug)]
-struct Entry {
-    limiter: Limiter,
+pub(super) struct Entry {
+    pub(super) limiter: Limiter,
     lowered: Option<Lowered>,
     gone_since: DurationMs,
+    /// While the limit spans senders, and this one has a part in it.
+    pub(super) stake: Option<Stake>,
 }
 
 /// All limits that one sender keeps.
 #[derive(Debug)]
 pub struct Gates {
-    entries: BTreeMap<Key, Entry>,
+    pub(super) entries: BTreeMap<Key, Entry>,
+    /// Those that have a stake.
+    pub(super) staked: BTreeSet<Key>,
+    /// The version of the policy that limits are of.
+    pub(super) policy: u64,
     entries_max: usize,
     swept_at: Option<DurationMs>,
     /// Purses that were made.
     purses: u64,
-    lease: Lease,
+    pub(super) lease: Lease,
 }
 
 impl Gates {
     pub fn new(entries_max: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
+            staked: BTreeSet::new(),
+            policy: 0,
             entries_max,
             swept_at: None,
             purses: 0,
@@ -97,6 +106,9 @@ impl Gates {
             purse.renew(number);
         }
         self.purses = number;
+        for stake in self.stakes() {
+            stake.begin_session();
+        }
     }
 
     /// Takes a token of each limit, or none.
@@ -132,6 +144,9 @@ impl Gates {
                 self.cancel(permit);
                 return Err(Held { limit, until });
             }
+            if let Some(stake) = &mut entry.stake {
+                stake.took(now, &entry.limiter);
+            }
             permit.0.push(key);
         }
         Ok(permit)
@@ -146,15 +161,37 @@ impl Gates {
                 limiter: Limiter::new(want.limit, *purses),
                 lowered: None,
                 gone_since: DurationMs(0),
+                stake: None,
             }
         });
-        entry.limiter.set(now, entry.effective(now, want.limit));
+        let effective = entry.effective(now, want.limit);
+        let mut has_joined = false;
+        let part = match (want.limit, effective) {
+            (Limit::Wide { is_by_owner, .. }, Limit::Wide { limit, .. }) => {
+                has_joined = entry.stake.is_none();
+                let stake = entry.stake.get_or_insert_with(|| Stake::new(now, limit));
+                let is_other = stake.set(limit, self.policy, is_by_owner);
+                if let Limiter::Purse(purse) = &mut entry.limiter
+                    && is_other
+                {
+                    *purses += 1;
+                    purse.renew(*purses);
+                }
+                effective.with_count(limit.count().min(stake.may(now, self.lease)))
+            }
+            _ => effective,
+        };
+        entry.limiter.set(now, part);
         if want.gone_since > entry.gone_since {
             entry.gone_since = want.gone_since;
             let count = want.limit.count().unwrap_or(0);
             entry.limiter.predecessor_gone(now, count, want.gone_since);
         }
-        entry.next_at(now, want.limit, self.lease)
+        let opens = entry.next_at(now, want.limit, self.lease);
+        if has_joined {
+            self.joined(Key::of(want));
+        }
+        opens
     }
 
     /// Forgets idle limiters if there is no room. Those that are wanted now are made anew.
@@ -247,9 +284,8 @@ impl Gates {
     /// How many tokens of a limit count now: a share of it may be given away only below that.
     pub fn counted(&self, now: DurationMs, want: &Want) -> u64 {
         match self.entries.get(&Key::of(want)).map(|entry| &entry.limiter) {
-            Some(Limiter::Window(window)) => window.counted(now),
-            Some(Limiter::Concurrency(concurrency)) => concurrency.out(),
-            Some(Limiter::Purse(_)) | None => 0,
+            Some(limiter) => limiter.counted(now),
+            None => 0,
         }
     }
 
@@ -289,7 +325,7 @@ impl Gates {
 }
 
 impl Entry {
-    fn effective(&self, now: DurationMs, limit: Limit) -> Limit {
+    pub(super) fn effective(&self, now: DurationMs, limit: Limit) -> Limit {
         match (self.lowered, limit.count()) {
             (Some(lowered), Some(full)) => limit.with_count(lowered.effective(full, now)),
             _ => limit,
@@ -297,7 +333,12 @@ impl Entry {
     }
 
     /// A limit that climbs opens at its next step, if not before.
-    fn next_at(&self, now: DurationMs, limit: Limit, lease: Lease) -> Option<DurationMs> {
+    pub(super) fn next_at(
+        &self,
+        now: DurationMs,
+        limit: Limit,
+        lease: Lease,
+    ) -> Option<DurationMs> {
         let opens = self.limiter.next_at(now, lease);
         if opens == Some(now) {
             return opens;
@@ -309,10 +350,10 @@ impl Entry {
         opens.into_iter().chain(step).min()
     }
 
-    fn is_idle(&self, now: DurationMs) -> bool {
+    pub(super) fn is_idle(&self, now: DurationMs) -> bool {
         let is_low = self
             .lowered
             .is_some_and(|lowered| !lowered.has_climbed(now));
-        self.limiter.is_idle(now) && !is_low
+        self.limiter.is_idle(now) && !is_low && self.stake.is_none()
     }
 }

@@ -56,6 +56,11 @@ impl Allowance {
         }
     }
 
+    /// Whether it is so many in any window of this length.
+    pub fn is_over(self, per: DurationMs) -> bool {
+        self.rate().is_some_and(|rate| rate.per == per)
+    }
+
     fn rate(self) -> Option<Rate> {
         match self {
             Self::Rolling(rate) => Some(rate),
@@ -276,6 +281,36 @@ impl Ledger {
             granted: account.granted,
             settled: account.ended + account.returned,
         }
+    }
+
+    /// Sessions that have an account.
+    pub fn holders(&self) -> impl Iterator<Item = SessionId> {
+        self.accounts.keys().copied()
+    }
+
+    /// What each session has open: tokens that were granted to it and have not ended.
+    pub fn open(&self) -> impl Iterator<Item = (SessionId, u64)> {
+        let accounts = self.accounts.iter();
+        accounts.map(|(id, account)| (*id, account.open()))
+    }
+
+    /// Nobody has an account, and nothing counts any more.
+    pub fn is_idle(&self, at: UnixMs) -> bool {
+        self.accounts.is_empty() && self.used(at) == 0
+    }
+
+    /// A live session does without its purse from now on: none of its tokens is out, and those that it has not reported will
+    /// not be used.
+    pub fn leave(&mut self, at: UnixMs, session: SessionId, last: &PurseReport) {
+        let Some(account) = self.accounts.get_mut(&session) else {
+            return;
+        };
+        if account.purse != last.purse {
+            return;
+        }
+        let (ended, _) = account.settle(last);
+        self.accounts.remove(&session);
+        self.spent.add(at.0, ended, self.allowance.per());
     }
 
     /// A session has ended: whatever it had counts as spent.

@@ -2,24 +2,35 @@
 
 use std::sync::Arc;
 
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
 use super::concurrency::Concurrency;
 use super::purse::Purse;
 use super::rate::Rate;
+use super::shares::SHORT;
 use super::window::Window;
 use crate::lease::Lease;
 use crate::time::DurationMs;
 
 /// Whose mail a limit holds for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Scope {
+    #[n(0)]
     Site,
-    /// What one source IP sends to one site.
+    /// What one source IP sends to one site. The key is the IP's name, a space and the site.
+    #[n(1)]
     SiteFromIp,
     /// All sites of a provider.
+    #[n(2)]
     Provider,
+    #[n(3)]
     ProviderFromIp,
+    #[n(4)]
     Tenant,
+    #[n(5)]
     Ip,
+    #[n(6)]
     Pool,
 }
 
@@ -39,12 +50,17 @@ impl Scope {
 }
 
 /// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Counted {
     /// That are open.
+    #[n(0)]
     Connections,
+    #[n(1)]
     ConnectionAttempts,
+    #[n(2)]
     Messages,
+    #[n(3)]
     Recipients,
 }
 
@@ -59,12 +75,97 @@ pub struct LimitId {
     pub nth: u8,
 }
 
+impl LimitId {
+    /// The site that the limit is of, if it is of one.
+    pub fn site(&self) -> Option<&str> {
+        match self.scope {
+            Scope::Site => Some(&self.key),
+            Scope::SiteFromIp => self.key.split_once(' ').map(|(_, site)| site),
+            _ => None,
+        }
+    }
+}
+
+impl<C> Encode<C> for LimitId {
+    fn encode<W: encode::Write>(
+        &self,
+        to: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        (self.scope, &*self.key, self.counts, self.nth).encode(to, context)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for LimitId {
+    fn decode(from: &mut Decoder<'b>, context: &mut C) -> Result<Self, decode::Error> {
+        let (scope, key, counts, nth): (Scope, &str, Counted, u8) = Decode::decode(from, context)?;
+        Ok(Self {
+            scope,
+            key: key.into(),
+            counts,
+            nth,
+        })
+    }
+}
+
+/// A limit that spans senders, as policy has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Wide {
+    #[n(0)]
+    Connections(#[n(0)] u64),
+    #[n(1)]
+    Rate(#[n(0)] Rate),
+}
+
+impl Wide {
+    pub fn count(self) -> u64 {
+        match self {
+            Self::Connections(count) => count,
+            Self::Rate(rate) => rate.count,
+        }
+    }
+
+    /// The window; 0 for connections.
+    pub fn per(self) -> DurationMs {
+        match self {
+            Self::Connections(_) => DurationMs(0),
+            Self::Rate(rate) => rate.per,
+        }
+    }
+
+    /// Whether its tokens are granted one by one. Else each sender has a share.
+    pub fn is_granted(self) -> bool {
+        self.per() > SHORT
+    }
+
+    /// As one process keeps it that has all of it.
+    pub fn alone(self) -> Limit {
+        match self {
+            Self::Connections(count) => Limit::Concurrency(count),
+            Self::Rate(rate) => Limit::Rate(rate),
+        }
+    }
+
+    fn with_count(self, count: u64) -> Self {
+        match self {
+            Self::Connections(_) => Self::Connections(count),
+            Self::Rate(rate) => Self::Rate(Rate { count, ..rate }),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     Rate(Rate),
     Concurrency(u64),
     /// As many as the leader of the meta group has granted.
     Granted,
+    /// A part of what all senders together may use.
+    Wide {
+        limit: Wide,
+        /// The owner of the site's slot keeps it by itself unless the site is known to be several senders'.
+        is_by_owner: bool,
+    },
 }
 
 /// A limit that keeps its name and becomes another kind is another limiter: tokens go back to where they came from.
@@ -81,6 +182,11 @@ impl Limit {
             Self::Rate(_) => Form::Rate,
             Self::Concurrency(_) => Form::Concurrency,
             Self::Granted => Form::Granted,
+            Self::Wide { limit, .. } => match limit {
+                limit if limit.is_granted() => Form::Granted,
+                Wide::Connections(_) => Form::Concurrency,
+                Wide::Rate(_) => Form::Rate,
+            },
         }
     }
 
@@ -89,7 +195,8 @@ impl Limit {
         match self {
             Self::Rate(rate) => Some(rate.count),
             Self::Concurrency(limit) => Some(limit),
-            Self::Granted => None,
+            Self::Wide { limit, .. } if !limit.is_granted() => Some(limit.count()),
+            Self::Granted | Self::Wide { .. } => None,
         }
     }
 
@@ -98,6 +205,10 @@ impl Limit {
             Self::Rate(rate) => Self::Rate(Rate { count, ..rate }),
             Self::Concurrency(_) => Self::Concurrency(count),
             Self::Granted => Self::Granted,
+            Self::Wide { limit, is_by_owner } => Self::Wide {
+                limit: limit.with_count(count),
+                is_by_owner,
+            },
         }
     }
 }
@@ -115,6 +226,11 @@ impl Limiter {
             Limit::Rate(rate) => Self::Window(Window::new(rate)),
             Limit::Concurrency(limit) => Self::Concurrency(Concurrency::new(limit)),
             Limit::Granted => Self::Purse(Purse::new(purse)),
+            Limit::Wide { limit, .. } => match limit {
+                limit if limit.is_granted() => Self::Purse(Purse::new(purse)),
+                Wide::Connections(limit) => Self::Concurrency(Concurrency::new(limit)),
+                Wide::Rate(rate) => Self::Window(Window::new(rate)),
+            },
         }
     }
 
@@ -122,6 +238,7 @@ impl Limiter {
         match (self, limit) {
             (Self::Window(window), Limit::Rate(rate)) => window.set(now, rate),
             (Self::Concurrency(concurrency), Limit::Concurrency(limit)) => concurrency.set(limit),
+            (limiter, Limit::Wide { limit, .. }) => limiter.set(now, limit.alone()),
             _ => {}
         }
     }
@@ -161,6 +278,15 @@ impl Limiter {
             Self::Window(window) => window.next_at(now),
             Self::Concurrency(concurrency) => concurrency.is_open().then_some(now),
             Self::Purse(purse) => (purse.hand() > 0 && lease.holds(now)).then_some(now),
+        }
+    }
+
+    /// What counts here now, of what is not granted.
+    pub fn counted(&self, now: DurationMs) -> u64 {
+        match self {
+            Self::Window(window) => window.counted(now),
+            Self::Concurrency(concurrency) => concurrency.out(),
+            Self::Purse(_) => 0,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod concurrency;
 mod gates;
+mod gates_wide;
 mod ledger;
 mod limit;
 mod lowered;
@@ -18,18 +19,21 @@ mod purse;
 mod rate;
 mod shares;
 mod spent;
+mod stake;
 mod steady;
 mod window;
 
 pub use concurrency::Concurrency;
 pub use gates::{Gates, Held, LIMITERS_MAX, Permit, Want};
+pub use gates_wide::REPORTS_MAX;
 pub use ledger::{Allowance, Budget, HOLDERS_MAX, Ledger};
-pub use limit::{Counted, Limit, LimitId, Scope};
+pub use limit::{Counted, Limit, LimitId, Scope, Wide};
 pub use lowered::Lowered;
 pub use max_min::max_min;
 pub use purse::{Purse, PurseAnswer, PurseReport};
 pub use rate::{BadRate, COUNT_MAX, PER_MAX, PER_MIN, Rate};
 pub use shares::{SHARERS_MAX, SHORT, ShareAnswer, ShareHeld, ShareReport, Shares, TURN};
+pub use stake::{LimitAnswer, LimitReport, Said};
 pub use steady::SteadyClock;
 pub use window::Window;
 

@@ -140,6 +140,11 @@ impl Purse {
         }
     }
 
+    /// Whether all tokens have come back.
+    pub fn is_at_rest(&self) -> bool {
+        self.out == 0 && self.orphans == 0
+    }
+
     /// Whether all tokens have come back, and the leader knows it.
     pub fn is_idle(&self) -> bool {
         self.settled == self.granted && self.orphans == 0

@@ -58,6 +58,16 @@ impl ShareHeld {
         }
     }
 
+    /// What the leader has said, whatever the lease.
+    pub fn told(&self) -> u64 {
+        self.0.may
+    }
+
+    /// Of what the leader has said last; 0 before it has said anything.
+    pub fn version(&self) -> u64 {
+        self.0.version
+    }
+
     /// Answers may come late, twice and in any order.
     pub fn answered(&mut self, answer: ShareAnswer) {
         if answer.version > self.0.version {
@@ -132,6 +142,52 @@ impl Shares {
         }
     }
 
+    /// Another limit of this name had versions up to this one, and who knew it must not take it for this one.
+    #[must_use]
+    pub fn from_version(self, version: u64) -> Self {
+        Self { version, ..self }
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Sessions that have a share, or wait for one.
+    pub fn holders(&self) -> impl Iterator<Item = SessionId> {
+        self.shares.keys().copied()
+    }
+
+    /// What each session may use, what counts for it, and what it could use.
+    pub fn parts(&self) -> impl Iterator<Item = (SessionId, u64, u64, u64)> {
+        let parts = self.shares.iter();
+        parts.map(|(id, share)| (*id, share.may, share.held, share.wants))
+    }
+
+    /// Nobody has a part of it, and nothing counts any more.
+    pub fn is_idle(&self, at: UnixMs) -> bool {
+        self.shares.is_empty() && self.gone.total(at.0, self.per) == 0
+    }
+
+    /// The only session that may have used the limit until now says what counts there. Nobody has a share yet.
+    pub fn begin_with(&mut self, session: SessionId, counted: u64) {
+        if counted > 0 {
+            self.version += 1;
+            let share = Share {
+                may: counted.min(self.limit),
+                held: counted,
+                version: self.version,
+                wants: counted,
+            };
+            self.shares.insert(session, share);
+        }
+    }
+
+    /// A live session does without its share from now on: nothing counts there, and it has forgotten what it was told.
+    pub fn leave(&mut self, at: UnixMs, session: SessionId) {
+        self.shares.remove(&session);
+        self.divide(at);
+    }
+
     /// Single owners may have used all of it until `at`, as long as the limit did not span several.
     pub fn after_owners(limit: u64, per: DurationMs, at: UnixMs) -> Self {
         let mut shares = Self::new(limit, per);
@@ -141,6 +197,10 @@ impl Shares {
 
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    pub fn per(&self) -> DurationMs {
+        self.per
     }
 
     /// What is counted.
@@ -209,7 +269,8 @@ impl Shares {
         DurationMs(TURN.0 + self.per.0.saturating_mul(TURN_WINDOWS))
     }
 
-    /// Gives what is free, and asks back what others wait for when its turn is over.
+    /// Gives what is free, and asks back what others wait for: at once what its holder could not use, and the rest when its
+    /// turn is over.
     pub fn divide(&mut self, at: UnixMs) {
         self.gone.forget(at.0, self.per);
         let is_waited_for = self.shares.values().any(|share| share.may < share.wants);
@@ -231,17 +292,18 @@ impl Shares {
             .collect();
         let is_beyond = before.values().sum::<u64>() > self.limit;
         let targets = max_min(self.limit, &demands, &before, self.turn);
-        if is_turn || is_beyond {
-            self.lower(&targets);
-        }
+        let is_forced = is_turn || is_beyond;
+        self.lower(&targets, |share| {
+            is_forced || (is_waited_for && share.wants < share.may)
+        });
         self.raise(at, &targets);
         self.shares
             .retain(|_, share| share.wants > 0 || share.held > 0);
     }
 
-    fn lower(&mut self, targets: &BTreeMap<SessionId, u64>) {
+    fn lower(&mut self, targets: &BTreeMap<SessionId, u64>, may_fall: impl Fn(&Share) -> bool) {
         for (id, share) in &mut self.shares {
-            if targets[id] < share.may {
+            if targets[id] < share.may && may_fall(share) {
                 self.version += 1;
                 share.may = targets[id];
                 share.version = self.version;

@@ -1,0 +1,245 @@
+//! One limit that spans sessions.
+
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+
+use crate::id::SessionId;
+use crate::lease::{GRACE, LEASE};
+use crate::throttle::{Allowance, Ledger, LimitAnswer, LimitReport, Said, Shares, Wide};
+use crate::time::UnixMs;
+
+/// What is kept of a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LimitRow {
+    /// As the latest policy says that any session has reported.
+    #[n(0)]
+    limit: Wide,
+    #[n(1)]
+    policy: u64,
+    #[n(2)]
+    parts: Parts,
+    #[n(3)]
+    is_by_owner: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+enum Parts {
+    #[n(0)]
+    Shares(#[n(0)] Shares),
+    #[n(1)]
+    Ledger(#[n(0)] Ledger),
+}
+
+/// What one session has of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub session: SessionId,
+    /// What it may use at once; tokens of long windows that it has.
+    pub may: u64,
+    /// What counts for it.
+    pub held: u64,
+    /// What it could use, as far as it is known.
+    pub wants: u64,
+}
+
+impl LimitRow {
+    /// `alone` says until when somebody kept the limit alone, and whether what it used is unknown.
+    pub(super) fn new(report: &LimitReport, version: u64, alone: Option<(UnixMs, bool)>) -> Self {
+        let parts = match alone {
+            Some((until, is_unknown)) if is_unknown || report.limit.is_granted() => {
+                Parts::after(report.limit, until, version)
+            }
+            _ => Parts::new(report.limit, version),
+        };
+        Self {
+            limit: report.limit,
+            policy: report.policy,
+            parts,
+            is_by_owner: report.is_by_owner,
+        }
+    }
+
+    /// As policy has it.
+    pub fn limit(&self) -> Wide {
+        self.limit
+    }
+
+    /// Who has which part of it.
+    pub fn parts(&self) -> Vec<Part> {
+        match &self.parts {
+            Parts::Shares(shares) => {
+                let parts = shares.parts();
+                parts
+                    .map(|(session, may, held, wants)| Part {
+                        session,
+                        may,
+                        held,
+                        wants,
+                    })
+                    .collect()
+            }
+            Parts::Ledger(ledger) => {
+                let parts = ledger.open();
+                parts
+                    .map(|(session, open)| Part {
+                        session,
+                        may: open,
+                        held: open,
+                        wants: open,
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// What counts at this time of limits: what sessions have, what those had that ended, and what was used within
+    /// the window.
+    pub fn used(&self, at: UnixMs) -> u64 {
+        match &self.parts {
+            Parts::Shares(shares) => shares.held(at),
+            Parts::Ledger(ledger) => ledger.used(at),
+        }
+    }
+
+    pub(super) fn is_by_owner(&self) -> bool {
+        self.is_by_owner
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        match &self.parts {
+            Parts::Shares(shares) => shares.version(),
+            Parts::Ledger(_) => 0,
+        }
+    }
+
+    /// Whether what is said fits the limit that it is said of.
+    pub(super) fn is_answer_to(report: &LimitReport) -> bool {
+        let is_purse = matches!(report.said, Said::Purse(_));
+        is_purse == report.limit.is_granted()
+    }
+
+    /// The session that kept the limit alone says what counts there.
+    pub(super) fn begin_with(&mut self, session: SessionId, report: &LimitReport) {
+        if let (Parts::Shares(shares), Said::Share(said)) = (&mut self.parts, report.said) {
+            shares.begin_with(session, said.counted);
+        }
+    }
+
+    fn holders(&self) -> Vec<SessionId> {
+        match &self.parts {
+            Parts::Shares(shares) => shares.holders().collect(),
+            Parts::Ledger(ledger) => ledger.holders().collect(),
+        }
+    }
+
+    /// What sessions had that have ended counts as used now.
+    pub(super) fn settle(&mut self, at: UnixMs, live: &BTreeSet<SessionId>) {
+        for session in self.holders() {
+            if live.contains(&session) {
+                continue;
+            }
+            match &mut self.parts {
+                Parts::Shares(shares) => shares.session_gone(at, session),
+                Parts::Ledger(ledger) => ledger.session_gone(at, session),
+            }
+        }
+    }
+
+    pub(super) fn is_idle(&self, at: UnixMs) -> bool {
+        match &self.parts {
+            Parts::Shares(shares) => shares.is_idle(at),
+            Parts::Ledger(ledger) => ledger.is_idle(at),
+        }
+    }
+
+    pub(super) fn is_due(&self, at: UnixMs, live: &BTreeSet<SessionId>) -> bool {
+        self.is_idle(at) || self.holders().iter().any(|id| !live.contains(id))
+    }
+
+    /// Takes what a live session says. `version` is one that no share of an earlier limit of this name was beyond.
+    pub(super) fn report(
+        &mut self,
+        at: UnixMs,
+        session: SessionId,
+        report: &LimitReport,
+        version: u64,
+    ) -> LimitAnswer {
+        if report.policy >= self.policy {
+            self.policy = report.policy;
+            self.set(at, report.limit, version);
+        }
+        match (&mut self.parts, report.said) {
+            (Parts::Shares(shares), Said::Share(said)) if shares.per() == report.limit.per() => {
+                if report.is_last {
+                    shares.leave(at, session);
+                    return LimitAnswer::Closed;
+                }
+                LimitAnswer::Share(shares.report(at, session, &said))
+            }
+            (Parts::Ledger(ledger), Said::Purse(said)) => {
+                if report.is_last {
+                    ledger.leave(at, session, &said);
+                    return LimitAnswer::Closed;
+                }
+                LimitAnswer::Purse(ledger.report(at, session, &said))
+            }
+            _ if report.is_last => LimitAnswer::Closed,
+            _ => LimitAnswer::Later,
+        }
+    }
+
+    /// Another window is another limit. Sessions that do not know it yet go on as before until they hear of it, or their
+    /// leases end.
+    fn set(&mut self, at: UnixMs, limit: Wide, version: u64) {
+        if self.limit == limit {
+            return;
+        }
+        match (&mut self.parts, limit) {
+            (Parts::Shares(shares), _) if shares.per() == limit.per() => {
+                shares.set(at, limit.count());
+            }
+            (Parts::Ledger(ledger), Wide::Rate(rate))
+                if limit.is_granted() && ledger.allowance().is_over(rate.per) =>
+            {
+                ledger.set(at, Allowance::Rolling(rate));
+            }
+            (parts, _) => {
+                let version = version.max(parts.version());
+                *parts = Parts::after(limit, at + LEASE + GRACE, version);
+            }
+        }
+        self.limit = limit;
+    }
+}
+
+impl Parts {
+    fn new(limit: Wide, version: u64) -> Self {
+        match limit {
+            Wide::Rate(rate) if limit.is_granted() => {
+                Self::Ledger(Ledger::new(Allowance::Rolling(rate)))
+            }
+            _ => Self::Shares(Shares::new(limit.count(), limit.per()).from_version(version)),
+        }
+    }
+
+    /// Somebody may have used all of it until then.
+    fn after(limit: Wide, until: UnixMs, version: u64) -> Self {
+        match limit {
+            Wide::Rate(rate) if limit.is_granted() => {
+                Self::Ledger(Ledger::after_owners(Allowance::Rolling(rate), until))
+            }
+            _ => {
+                let shares = Shares::after_owners(limit.count(), limit.per(), until);
+                Self::Shares(shares.from_version(version))
+            }
+        }
+    }
+
+    fn version(&self) -> u64 {
+        match self {
+            Self::Shares(shares) => shares.version(),
+            Self::Ledger(_) => 0,
+        }
+    }
+}

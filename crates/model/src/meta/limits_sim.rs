@@ -1,0 +1,465 @@
+//! Senders that keep limits alone and share them in turn, against the rows of the group. What is checked is when a
+//! destination would see events, which no part of the product knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::limits::{self, SessionAnswers, SessionReports};
+use super::{Command, Response, apply, assignments, sessions};
+use crate::id::{SessionId, Slot, mix};
+use crate::lease::{GRACE, HEARTBEAT, LEASE, Lease};
+use crate::rows::MemoryRows;
+use crate::throttle::{
+    Counted, Gates, Limit, LimitId, LimitReport, Permit, Rate, Scope, Want, Wide,
+};
+use crate::time::{DurationMs, UnixMs};
+
+const STEP: u64 = 10;
+const SITE: &str = "big";
+const TIMEOUT: u64 = 2000;
+
+struct Sender {
+    name: String,
+    session: Option<SessionId>,
+    lease: Lease,
+    gates: Gates,
+    wide: (u64, BTreeSet<String>),
+    is_told: bool,
+    number: u64,
+    owns_since: Option<DurationMs>,
+    beats_at: u64,
+    cut_until: u64,
+    /// The request on its way, when its answer comes, and the answer if it does.
+    asked: Option<(u64, Vec<LimitReport>, u64, Option<SessionAnswers>)>,
+    tokens: Vec<Token>,
+}
+
+struct Token {
+    permit: Permit,
+    limits: Vec<usize>,
+    event: Option<u64>,
+    end: u64,
+}
+
+struct Sim {
+    now: u64,
+    seed: u64,
+    draws: u64,
+    rows: MemoryRows,
+    heard: BTreeMap<SessionId, u64>,
+    sessions: u64,
+    orders: u64,
+    senders: Vec<Sender>,
+    limits: Vec<(LimitId, Wide, bool)>,
+    events: Vec<Vec<u64>>,
+    open_max: u64,
+}
+
+fn limits() -> Vec<(LimitId, Wide, bool)> {
+    let id = |scope, counts, nth| LimitId {
+        scope,
+        key: SITE.into(),
+        counts,
+        nth,
+    };
+    let per = |count, ms| {
+        let per = DurationMs(ms);
+        Wide::Rate(Rate {
+            count,
+            per,
+            burst: None,
+        })
+    };
+    vec![
+        (
+            id(Scope::Site, Counted::Connections, 0),
+            Wide::Connections(3),
+            true,
+        ),
+        (id(Scope::Site, Counted::Messages, 0), per(9, 2000), true),
+        (id(Scope::Site, Counted::Messages, 1), per(60, 30_000), true),
+        (
+            id(Scope::Site, Counted::Messages, 2),
+            per(100, 40_000),
+            false,
+        ),
+        (
+            id(Scope::Tenant, Counted::Messages, 0),
+            per(11, 3000),
+            false,
+        ),
+    ]
+}
+
+impl Sim {
+    fn new(seed: u64, senders: usize) -> Self {
+        let limits = limits();
+        let sender = |nth| Sender {
+            name: format!("s{nth}"),
+            session: None,
+            lease: Lease::ENDED,
+            gates: Gates::new(100),
+            wide: (0, BTreeSet::new()),
+            is_told: true,
+            number: 0,
+            owns_since: None,
+            beats_at: 0,
+            cut_until: 0,
+            asked: None,
+            tokens: Vec::new(),
+        };
+        Self {
+            now: 1000,
+            seed,
+            draws: 0,
+            rows: MemoryRows::default(),
+            heard: BTreeMap::new(),
+            sessions: 0,
+            orders: 0,
+            senders: (0..senders).map(sender).collect(),
+            events: vec![Vec::new(); limits.len()],
+            limits,
+            open_max: 0,
+        }
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.draws += 1;
+        mix(self.seed ^ mix(self.draws)) % below
+    }
+
+    fn run(&mut self, lasts: u64) {
+        let until = self.now + lasts;
+        while self.now < until {
+            self.now += STEP;
+            self.lead();
+            for nth in 0..self.senders.len() {
+                if self.draw(3000) == 0 {
+                    self.senders[nth].cut_until = self.now + self.draw(20_000);
+                }
+                if self.draw(6000) == 0 {
+                    self.crash(nth);
+                }
+                self.see(nth);
+                self.beat(nth);
+                self.work(nth);
+                self.report(nth);
+            }
+            let open = |sender: &Sender| match self.now < sender.lease.until.0 {
+                true => sender
+                    .tokens
+                    .iter()
+                    .filter(|token| token.limits.contains(&0))
+                    .count(),
+                false => 0,
+            };
+            let open: usize = self.senders.iter().map(open).sum();
+            self.open_max = self.open_max.max(open as u64);
+        }
+    }
+
+    fn lead(&mut self) {
+        let silent = |heard: u64| self.now - heard > LEASE.0 + GRACE.0;
+        let gone: Vec<SessionId> = self
+            .heard
+            .iter()
+            .filter(|(_, heard)| silent(**heard))
+            .map(|(id, _)| *id)
+            .collect();
+        for session in gone {
+            self.heard.remove(&session);
+            apply(&mut self.rows, UnixMs(5), &Command::CloseSession(session));
+        }
+        if self.now % 10_000 < STEP {
+            let at = UnixMs(self.now);
+            let limits = limits::due(&self.rows, at);
+            apply(
+                &mut self.rows,
+                UnixMs(5),
+                &Command::TendLimits { at, limits },
+            );
+        }
+    }
+
+    /// The process is gone, and so are its connections.
+    fn crash(&mut self, nth: usize) {
+        let now = self.now;
+        let sender = &mut self.senders[nth];
+        let until = sender.lease.until.0.min(now + 300);
+        for token in sender.tokens.drain(..) {
+            for limit in token.limits {
+                self.events[limit].extend(token.event.filter(|event| *event < until));
+            }
+        }
+        sender.session = None;
+        sender.lease = Lease::ENDED;
+        sender.gates = Gates::new(100);
+        sender.wide = (0, BTreeSet::new());
+        sender.owns_since = None;
+        sender.asked = None;
+        sender.beats_at = now + 2000;
+    }
+
+    fn see(&mut self, nth: usize) {
+        let sender = &mut self.senders[nth];
+        for token in &mut sender.tokens {
+            if let Some(event) = token.event.take_if(|event| *event <= self.now)
+                && event < sender.lease.until.0
+            {
+                for limit in &token.limits {
+                    self.events[*limit].push(event);
+                }
+            }
+        }
+    }
+
+    fn beat(&mut self, nth: usize) {
+        let now = self.now;
+        let is_over = {
+            let sender = &self.senders[nth];
+            sender.session.is_some() && now >= sender.lease.until.0
+        };
+        if is_over {
+            self.senders[nth].session = None;
+            self.senders[nth].owns_since = None;
+            self.senders[nth].lease = Lease::ENDED;
+            // Connections are closed by then.
+            for token in &mut self.senders[nth].tokens {
+                if token.limits.contains(&0) {
+                    (token.event, token.end) = (None, now);
+                }
+            }
+        }
+        if now < self.senders[nth].beats_at || now < self.senders[nth].cut_until {
+            return;
+        }
+        self.senders[nth].beats_at = now + HEARTBEAT.0;
+        if self.draw(10) == 0 {
+            return;
+        }
+        let session = match self.senders[nth].session {
+            Some(session) if sessions(&self.rows).contains_key(&session) => session,
+            _ => self.open(nth),
+        };
+        self.heard.insert(session, now);
+        if self.draw(10) == 0 {
+            return;
+        }
+        let owns = assignments(&self.rows)[&Slot::of(SITE, 0)].session == session;
+        let sender = &mut self.senders[nth];
+        let version = limits::wide_version(&self.rows);
+        if version != sender.wide.0 {
+            let sites = limits::wide_sites(&self.rows);
+            let new = sites.difference(&sender.wide.1).cloned().collect();
+            sender.gates.widen(DurationMs(now), &new);
+            sender.wide = (version, sites);
+            sender.is_told = false;
+        }
+        sender.lease = Lease::granted(DurationMs(now), LEASE);
+        if !owns {
+            sender.owns_since = None;
+        } else if sender.owns_since.is_none() {
+            sender.owns_since = Some(DurationMs(now));
+        }
+    }
+
+    fn open(&mut self, nth: usize) -> SessionId {
+        self.sessions += 1;
+        self.orders += 1;
+        let session = SessionId(self.sessions);
+        let open = Command::OpenSession {
+            session,
+            sender: self.senders[nth].name.clone(),
+            order: self.orders,
+        };
+        apply(&mut self.rows, UnixMs(5), &open);
+        let sender = &mut self.senders[nth];
+        sender.session = Some(session);
+        sender.is_told = false;
+        sender.owns_since = None;
+        sender.asked = None;
+        // Until the set is read, as the first answer brings it.
+        sender.wide = (
+            limits::wide_version(&self.rows),
+            limits::wide_sites(&self.rows),
+        );
+        sender.gates.begin_session(Lease::ENDED);
+        session
+    }
+
+    fn work(&mut self, nth: usize) {
+        let now = self.now;
+        let sender = &mut self.senders[nth];
+        let ended: Vec<Token> = sender
+            .tokens
+            .extract_if(.., |token| token.end <= now && token.event.is_none())
+            .collect();
+        for token in ended {
+            sender.gates.ended(DurationMs(now), token.permit);
+        }
+        sender.gates.renew(sender.lease);
+        if !sender.lease.holds(DurationMs(now)) {
+            return;
+        }
+        // Others have tasks of the site in some minutes only.
+        let is_spread = mix(self.seed ^ (now / 100_000)).is_multiple_of(2);
+        let is_owner = sender.owns_since.is_some();
+        if !is_owner && !is_spread {
+            return;
+        }
+        for _ in 0..2 {
+            let is_elsewhere = is_spread && (!is_owner || self.draw(2) == 0);
+            if !self.take(nth, is_elsewhere) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, nth: usize, is_elsewhere: bool) -> bool {
+        let now = self.now;
+        // A connection, or a message.
+        let chosen: Vec<usize> = match self.draw(4) {
+            0 => vec![0],
+            _ => vec![1, 2, 3, 4],
+        };
+        let lasts = match self.draw(20) {
+            0 => self.draw(4000),
+            _ => self.draw(200),
+        };
+        let event = now + self.draw(lasts + 1);
+        let demand = 1 + self.draw(5);
+        let sender = &mut self.senders[nth];
+        let is_wide = is_elsewhere
+            || sender.wide.1.contains(SITE)
+            || self
+                .limits
+                .iter()
+                .any(|(id, _, by_owner)| *by_owner && sender.gates.has_stake(id));
+        let since = sender.owns_since.unwrap_or_default();
+        let wants: Vec<Want> = chosen
+            .iter()
+            .map(|nth| {
+                let (id, limit, is_by_owner) = self.limits[*nth].clone();
+                let is_alone = is_by_owner && !is_wide;
+                Want {
+                    id,
+                    limit: match is_alone {
+                        true => limit.alone(),
+                        false => Limit::Wide { limit, is_by_owner },
+                    },
+                    gone_since: match is_alone {
+                        true => since,
+                        false => DurationMs(0),
+                    },
+                }
+            })
+            .collect();
+        match sender.gates.try_take(DurationMs(now), &wants) {
+            Ok(permit) => {
+                sender.tokens.push(Token {
+                    permit,
+                    limits: chosen,
+                    event: Some(event),
+                    end: now + lasts,
+                });
+                true
+            }
+            Err(held) => {
+                sender.gates.refused(DurationMs(now), &wants, &held, demand);
+                false
+            }
+        }
+    }
+
+    fn report(&mut self, nth: usize) {
+        let now = self.now;
+        let is_cut = now < self.senders[nth].cut_until;
+        let sender = &mut self.senders[nth];
+        let Some(session) = sender.session else {
+            return;
+        };
+        if let Some((_, reports, at, answers)) = sender.asked.take_if(|asked| asked.2 <= now) {
+            let _ = at;
+            if let Some(answers) = answers {
+                let told = self.answered(nth, &reports, &answers);
+                assert!(told || answers.answers.is_empty());
+            }
+        }
+        let sender = &mut self.senders[nth];
+        if sender.asked.is_some() {
+            return;
+        }
+        let reports = sender.gates.reports(DurationMs(now), |_| 0);
+        if reports.is_empty() && sender.is_told {
+            return;
+        }
+        sender.number += 1;
+        let told = SessionReports {
+            session,
+            number: sender.number,
+            wide: sender.wide.0,
+            reports: reports.clone(),
+        };
+        let (is_lost, is_deaf) = (self.draw(10) == 0, self.draw(10) == 0);
+        let answers = (!is_cut && !is_lost).then(|| self.hear(told));
+        let answers = answers.filter(|_| !is_deaf);
+        let after = match answers {
+            Some(_) => self.draw(60),
+            None => TIMEOUT,
+        };
+        let version = self.senders[nth].wide.0;
+        self.senders[nth].asked = Some((version, reports, now + after, answers));
+        self.senders[nth].is_told = self.senders[nth].is_told || after < TIMEOUT;
+    }
+
+    fn hear(&mut self, told: SessionReports) -> SessionAnswers {
+        let at = UnixMs(self.now);
+        if let Some(answers) = limits::answer(&self.rows, at, &told) {
+            return answers;
+        }
+        let told = vec![told];
+        match apply(
+            &mut self.rows,
+            UnixMs(5),
+            &Command::ReportLimits { at, told },
+        ) {
+            Response::Limits(mut answers) => answers.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answered(&mut self, nth: usize, reports: &[LimitReport], answers: &SessionAnswers) -> bool {
+        let now = DurationMs(self.now);
+        let sender = &mut self.senders[nth];
+        sender.gates.answered(now, reports, &answers.answers);
+        let version = limits::wide_version(&self.rows);
+        if version != sender.wide.0 {
+            let sites = limits::wide_sites(&self.rows);
+            let new = sites.difference(&sender.wide.1).cloned().collect();
+            sender.gates.widen(now, &new);
+            sender.wide = (version, sites);
+            sender.is_told = false;
+        }
+        answers.answers.len() == reports.len()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn limits_hold_while_a_site_goes_from_one_owner_to_several_and_back(seed: u64, senders in 2usize..5) {
+        let mut sim = Sim::new(seed, senders);
+        sim.run(600_000);
+        prop_assert!(sim.open_max <= 3, "{} connections", sim.open_max);
+        for ((id, limit, _), events) in sim.limits.iter().zip(&mut sim.events) {
+            let (count, per) = (limit.count() as usize, limit.per().0);
+            events.sort_unstable();
+            for (first, more) in events.iter().zip(events.iter().skip(count)) {
+                prop_assert!(per == 0 || more - first >= per, "{id:?} from {first} to {more}");
+            }
+            prop_assert!(events.len() > 100, "{id:?} {}", events.len());
+        }
+    }
+}

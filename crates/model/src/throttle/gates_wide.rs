@@ -1,0 +1,245 @@
+//! What a sender tells the leader of limits that span senders, and what it is told.
+
+use std::collections::BTreeSet;
+
+use super::gates::{Entry, Gates, Held, Key, Want};
+use super::limit::{Counted, Form, Limit, LimitId, Limiter, Wide};
+use super::stake::{LimitAnswer, LimitReport, Stake};
+use crate::time::DurationMs;
+
+/// Limits in one report: 300 kB, which is less than a Raft entry holds.
+pub const REPORTS_MAX: usize = 2048;
+
+impl Gates {
+    /// Which version of the policy the limits are of that are wanted from now on.
+    pub fn set_policy(&mut self, version: u64) {
+        self.policy = version;
+    }
+
+    /// Nothing was taken of these. `demand` events would go now if they could. Says when that is to be reported; none:
+    /// no limit that senders share is in the way.
+    pub fn refused(
+        &mut self,
+        now: DurationMs,
+        wants: &[Want],
+        held: &Held,
+        demand: u64,
+    ) -> Option<DurationMs> {
+        let lease = self.lease;
+        let mut due = None;
+        for want in wants {
+            let Some(entry) = self.entries.get_mut(&Key::of(want)) else {
+                continue;
+            };
+            let limit = entry.effective(now, want.limit);
+            if entry.next_at(now, limit, lease) == Some(now) {
+                continue;
+            }
+            // One waits in a queue for a single limit; the others must not be asked for only when that one opens.
+            let until = match want.id == held.limit {
+                true => held.until,
+                false => Some(DurationMs(now.0 + 1000)),
+            };
+            if let Some(stake) = &mut entry.stake {
+                stake.refused(now, demand, until);
+                let at = stake.due_at(now, &entry.limiter);
+                due = Some(due.map_or(at, |due: DurationMs| due.min(at)));
+            }
+        }
+        due
+    }
+
+    /// Tokens of these have come back. Says when that is to be reported, if the leader waits for it.
+    pub fn ended_at(&self, now: DurationMs, ids: &[LimitId]) -> Option<DurationMs> {
+        let connections = ids.iter().filter(|id| id.counts == Counted::Connections);
+        let due = connections.filter_map(|id| {
+            let (id, form) = (id.clone(), Form::Concurrency);
+            let entry = self.entries.get(&Key { id, form })?;
+            Some(entry.stake.as_ref()?.due_at(now, &entry.limiter))
+        });
+        due.min()
+    }
+
+    /// Whether a part of this limit is held or asked for here.
+    pub fn has_stake(&self, id: &LimitId) -> bool {
+        let forms = [Form::Rate, Form::Concurrency, Form::Granted];
+        !self.staked.is_empty()
+            && forms.into_iter().any(|form| {
+                let id = id.clone();
+                self.staked.contains(&Key { id, form })
+            })
+    }
+
+    /// These sites are several senders' from now on. What this one has used of their limits by itself is told with the
+    /// next report. That goes for what is shared; what is granted counts as used up by whoever had it.
+    pub fn widen(&mut self, now: DurationMs, sites: &BTreeSet<String>) {
+        if sites.is_empty() {
+            return;
+        }
+        for (key, entry) in &mut self.entries {
+            let is_of_them = key.id.site().is_some_and(|site| sites.contains(site));
+            let limit = entry
+                .alone()
+                .filter(|_| is_of_them && entry.stake.is_none());
+            let Some(limit) = limit else {
+                continue;
+            };
+            if entry.limiter.counted(now) > 0 {
+                let stake = entry.stake.insert(Stake::new(now, limit));
+                let _ = stake.set(limit, self.policy, true);
+                self.staked.insert(key.clone());
+            }
+        }
+    }
+
+    /// A limit has a stake. If it was of another form before, that one ends: the leader counts it as used up.
+    pub(super) fn joined(&mut self, key: Key) {
+        for form in [Form::Rate, Form::Concurrency, Form::Granted] {
+            let id = key.id.clone();
+            let other = Key { id, form };
+            if form != key.form && self.staked.remove(&other) {
+                let entry = self.entries.get_mut(&other);
+                entry.expect("what has a stake is kept").stake = None;
+            }
+        }
+        self.staked.insert(key);
+    }
+
+    /// When to report next; none: nothing spans senders here.
+    pub fn report_at(&self, now: DurationMs) -> Option<DurationMs> {
+        let staked = self.staked.iter().filter_map(|key| {
+            let entry = self.entries.get(key)?;
+            Some(entry.stake.as_ref()?.due_at(now, &entry.limiter))
+        });
+        staked.min()
+    }
+
+    /// What is to be told now. `waiting` says how many events wait in queues for a limit.
+    pub fn reports(
+        &mut self,
+        now: DurationMs,
+        waiting: impl Fn(&LimitId) -> u64,
+    ) -> Vec<LimitReport> {
+        let mut reports = Vec::new();
+        for key in &self.staked {
+            let Some(entry) = self.entries.get_mut(key) else {
+                continue;
+            };
+            if reports.len() >= REPORTS_MAX {
+                break;
+            }
+            if let Some(stake) = &mut entry.stake
+                && stake.due_at(now, &entry.limiter) <= now
+            {
+                let waiting = waiting(&key.id);
+                reports.push(stake.report(now, &key.id, &mut entry.limiter, waiting));
+            }
+        }
+        reports
+    }
+
+    /// Takes the answers to reports of this session. Says of which limits more may be used than before, and how much.
+    pub fn answered(
+        &mut self,
+        now: DurationMs,
+        reports: &[LimitReport],
+        answers: &[LimitAnswer],
+    ) -> Vec<(LimitId, u64)> {
+        let mut more = Vec::new();
+        for (report, answer) in reports.iter().zip(answers) {
+            let key = Key {
+                id: report.id.clone(),
+                form: form(report.limit),
+            };
+            let Some(entry) = self.entries.get_mut(&key) else {
+                continue;
+            };
+            let Some(stake) = &mut entry.stake else {
+                continue;
+            };
+            if *answer == LimitAnswer::Closed && stake.is_closing() {
+                entry.stake = None;
+                self.staked.remove(&key);
+                if entry.is_at_rest(now) {
+                    self.entries.remove(&key);
+                }
+                // Who came meanwhile begins anew.
+                more.push((key.id, 1));
+                continue;
+            }
+            let brought = stake.answered(*answer, &mut entry.limiter);
+            if brought > 0 {
+                more.push((key.id, brought));
+            }
+        }
+        more
+    }
+
+    /// Whether one of so many connections of a limit is to end, because there are more than this sender's share.
+    pub fn must_leave(&mut self, now: DurationMs, id: &LimitId) -> bool {
+        let lease = self.lease;
+        let Some(entry) = self.connections(id) else {
+            return false;
+        };
+        let stake = entry.stake.as_mut();
+        stake.is_some_and(|stake| stake.must_leave(now, lease, &entry.limiter))
+    }
+
+    /// One that was to end has ended.
+    pub fn left(&mut self, id: &LimitId) {
+        if let Some(stake) = self.connections(id).and_then(|entry| entry.stake.as_mut()) {
+            stake.left();
+        }
+    }
+
+    /// Whether there are more connections of some limit than this sender's share.
+    pub fn is_over(&self, now: DurationMs) -> bool {
+        let mut staked = self.staked.iter();
+        staked.any(|key| {
+            let entry = self.entries.get(key);
+            key.form == Form::Concurrency
+                && entry.is_some_and(|entry| {
+                    let stake = entry.stake.as_ref();
+                    stake.is_some_and(|stake| stake.is_over(now, self.lease, &entry.limiter))
+                })
+        })
+    }
+
+    fn connections(&mut self, id: &LimitId) -> Option<&mut Entry> {
+        let key = Key {
+            id: id.clone(),
+            form: Form::Concurrency,
+        };
+        self.entries.get_mut(&key)
+    }
+
+    pub(super) fn stakes(&mut self) -> impl Iterator<Item = &mut Stake> {
+        self.entries
+            .values_mut()
+            .filter_map(|entry| entry.stake.as_mut())
+    }
+}
+
+fn form(limit: Wide) -> Form {
+    let is_by_owner = false;
+    Limit::Wide { limit, is_by_owner }.form()
+}
+
+impl Entry {
+    /// What it would be if it were shared, as far as it is not granted.
+    fn alone(&self) -> Option<Wide> {
+        let limit = match &self.limiter {
+            Limiter::Window(window) => Wide::Rate(window.rate()),
+            Limiter::Concurrency(concurrency) => Wide::Connections(concurrency.limit()),
+            Limiter::Purse(_) => return None,
+        };
+        (!limit.is_granted()).then_some(limit)
+    }
+
+    fn is_at_rest(&self, now: DurationMs) -> bool {
+        match &self.limiter {
+            Limiter::Purse(purse) => purse.is_at_rest(),
+            _ => self.is_idle(now),
+        }
+    }
+}

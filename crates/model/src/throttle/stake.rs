@@ -1,0 +1,288 @@
+//! What one sender has of a limit that spans senders, and what it says of it.
+
+use minicbor::{Decode, Encode};
+
+use super::limit::{LimitId, Limiter, Wide};
+use super::purse::{PurseAnswer, PurseReport};
+use super::shares::{ShareAnswer, ShareHeld, ShareReport};
+use crate::lease::Lease;
+use crate::time::DurationMs;
+
+/// A holder hears within this time that others wait for its share.
+const EVERY: DurationMs = DurationMs::from_secs(1);
+/// Tokens of long windows that are at hand in plenty are told of less often, because each report is committed. The leader
+/// takes who is silent for longer than [`super::ledger`]'s patience as not waiting.
+const SELDOM: DurationMs = DurationMs::from_secs(4);
+/// Who waits asks again after this, while asking brings nothing.
+const POLL: DurationMs = DurationMs(250);
+/// And after this while it brings more.
+const AT_ONCE: DurationMs = DurationMs(10);
+/// A limit that nobody has used for so long here is given up.
+const IDLE: DurationMs = DurationMs::from_secs(10);
+/// Below this, what is wanted is said exactly, so that small limits are not asked for in vain.
+const EXACT: u64 = 8;
+
+/// What a session says of one limit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LimitReport {
+    #[n(0)]
+    pub id: LimitId,
+    /// As the sender knows it.
+    #[n(1)]
+    pub limit: Wide,
+    /// The version of the policy that says so.
+    #[n(2)]
+    pub policy: u64,
+    #[n(3)]
+    pub said: Said,
+    /// The session does without from now on: nothing of it counts here, and it forgets what it was told.
+    #[n(4)]
+    pub is_last: bool,
+    /// The owner of the site's slot keeps this limit by itself unless the site is known to be several senders'.
+    #[n(5)]
+    pub is_by_owner: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Said {
+    #[n(0)]
+    Share(#[n(0)] ShareReport),
+    #[n(1)]
+    Purse(#[n(0)] PurseReport),
+}
+
+/// What the leader has committed about one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum LimitAnswer {
+    #[n(0)]
+    Share(#[n(0)] ShareAnswer),
+    #[n(1)]
+    Purse(#[n(0)] PurseAnswer),
+    /// The last report has arrived.
+    #[n(2)]
+    Closed,
+    /// Nothing yet: somebody may keep the limit by itself still, or the policy has changed.
+    #[n(3)]
+    Later,
+    /// There are as many limits as there may be.
+    #[n(4)]
+    Full,
+}
+
+/// About 150 bytes beside the limiter.
+#[derive(Debug)]
+pub(super) struct Stake {
+    limit: Wide,
+    policy: u64,
+    is_by_owner: bool,
+    share: ShareHeld,
+    /// The most that counted at once, or what was taken of a purse, in the second before `peak_at` and since.
+    peak: [u64; 2],
+    peak_at: DurationMs,
+    /// Events that have not found a token, and until when that is so.
+    unmet: (u64, DurationMs),
+    used_at: DurationMs,
+    told_at: Option<DurationMs>,
+    told_counted: u64,
+    /// Somebody found no token since the last report.
+    is_refused: bool,
+    /// The last answer brought more, so the next may.
+    is_growing: bool,
+    is_closing: bool,
+    /// Connections that are about to end because there are too many.
+    leaving: u64,
+}
+
+impl Stake {
+    pub fn new(now: DurationMs, limit: Wide) -> Self {
+        Self {
+            limit,
+            policy: 0,
+            is_by_owner: false,
+            share: ShareHeld::default(),
+            peak: [0; 2],
+            peak_at: now,
+            unmet: (0, DurationMs(0)),
+            used_at: now,
+            told_at: None,
+            told_counted: 0,
+            is_refused: false,
+            is_growing: true,
+            is_closing: false,
+            leaving: 0,
+        }
+    }
+
+    /// The limit as it is now. Says whether it is another one than before, with another window: then what was said of
+    /// the share holds no more.
+    #[must_use]
+    pub fn set(&mut self, limit: Wide, policy: u64, is_by_owner: bool) -> bool {
+        let is_other = self.limit.per() != limit.per();
+        if is_other {
+            self.begin_session();
+        }
+        (self.limit, self.policy, self.is_by_owner) = (limit, policy, is_by_owner);
+        is_other
+    }
+
+    /// What was said before, to another session, holds no more.
+    pub fn begin_session(&mut self) {
+        self.share = ShareHeld::default();
+        self.told_at = None;
+        self.is_closing = false;
+        self.is_growing = true;
+    }
+
+    /// Of a share; what is granted is in a purse.
+    pub fn may(&self, now: DurationMs, lease: Lease) -> u64 {
+        match self.is_closing {
+            true => 0,
+            false => self.share.may(now, lease),
+        }
+    }
+
+    pub fn took(&mut self, now: DurationMs, limiter: &Limiter) {
+        self.used_at = now;
+        self.peak[1] = match limiter {
+            Limiter::Purse(_) => self.peak[1].saturating_add(1),
+            _ => self.peak[1].max(limiter.counted(now)),
+        };
+    }
+
+    /// So many events would go now if they could; none of them before `until`, if anything says when.
+    pub fn refused(&mut self, now: DurationMs, demand: u64, until: Option<DurationMs>) {
+        self.used_at = now;
+        self.is_refused = true;
+        // Without a time, whoever asks waits in a queue and is counted there.
+        if let Some(until) = until {
+            self.unmet = match now < self.unmet.1 {
+                true => (self.unmet.0.max(demand), self.unmet.1.max(until)),
+                false => (demand, until),
+            };
+        }
+    }
+
+    /// When it is time to report.
+    pub fn due_at(&self, now: DurationMs, limiter: &Limiter) -> DurationMs {
+        let Some(told_at) = self.told_at else {
+            return now;
+        };
+        let counted = limiter.counted(now);
+        let has_all = self.share.told() >= self.limit.count();
+        let after = match limiter {
+            Limiter::Window(_) | Limiter::Concurrency(_) if has_all => EVERY,
+            _ if self.is_refused && self.is_growing => AT_ONCE,
+            _ if self.is_refused => POLL,
+            Limiter::Purse(purse) if purse.hand() * 2 > self.peak[1] && purse.hand() > 0 => {
+                DurationMs((self.limit.per().0 / 64).clamp(EVERY.0, SELDOM.0))
+            }
+            Limiter::Purse(_) => EVERY,
+            _ if self.share.is_over(self.told_counted) && counted < self.told_counted => AT_ONCE,
+            _ => EVERY,
+        };
+        DurationMs(told_at.0 + after.0)
+    }
+
+    /// What to tell, when so many events wait in queues.
+    pub fn report(
+        &mut self,
+        now: DurationMs,
+        id: &LimitId,
+        limiter: &mut Limiter,
+        waiting: u64,
+    ) -> LimitReport {
+        let counted = limiter.counted(now);
+        let unmet = match now < self.unmet.1 {
+            true => self.unmet.0,
+            false => 0,
+        };
+        let peak = self.peak[0].max(self.peak[1]).max(counted);
+        let more = waiting.saturating_add(unmet);
+        let wants = ample(peak).saturating_add(more);
+        let wants = rounded(wants).min(self.limit.count());
+        let is_unused = now.0.saturating_sub(self.used_at.0) >= IDLE.0 && more == 0;
+        let is_at_rest = match limiter {
+            Limiter::Purse(purse) => purse.is_at_rest(),
+            _ => counted == 0,
+        };
+        self.is_closing |= is_unused && is_at_rest;
+        let wants = match self.is_closing {
+            true => 0,
+            false => wants,
+        };
+        if now.0.saturating_sub(self.peak_at.0) >= EVERY.0 {
+            self.peak = [self.peak[1], 0];
+            self.peak_at = now;
+        }
+        self.told_at = Some(now);
+        self.told_counted = counted;
+        self.is_refused = more > 0;
+        LimitReport {
+            id: id.clone(),
+            limit: self.limit,
+            policy: self.policy,
+            said: match limiter {
+                Limiter::Purse(purse) => Said::Purse(purse.report(wants)),
+                _ => Said::Share(self.share.report(counted, wants)),
+            },
+            is_last: self.is_closing,
+            is_by_owner: self.is_by_owner,
+        }
+    }
+
+    /// Takes an answer; says how many more events may go than before.
+    pub fn answered(&mut self, answer: LimitAnswer, limiter: &mut Limiter) -> u64 {
+        let more = match (answer, limiter) {
+            (LimitAnswer::Share(answer), Limiter::Window(_) | Limiter::Concurrency(_)) => {
+                let before = self.share.told();
+                self.share.answered(answer);
+                self.share.told().saturating_sub(before)
+            }
+            (LimitAnswer::Purse(answer), Limiter::Purse(purse)) => {
+                let before = purse.hand();
+                purse.answered(answer);
+                purse.hand().saturating_sub(before)
+            }
+            _ => 0,
+        };
+        self.is_growing = more > 0;
+        more
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// Whether one more connection is to end, because the share has become smaller or cannot be used any more. One that
+    /// nobody has answered for yet may be.
+    pub fn must_leave(&mut self, now: DurationMs, lease: Lease, limiter: &Limiter) -> bool {
+        let is_told = self.share.version() > 0 || !lease.holds(now);
+        let staying = limiter.counted(now).saturating_sub(self.leaving);
+        let must = is_told && staying > self.may(now, lease);
+        self.leaving += u64::from(must);
+        must
+    }
+
+    /// One of those has ended.
+    pub fn left(&mut self) {
+        self.leaving = self.leaving.saturating_sub(1);
+    }
+
+    /// Whether the share is smaller than what counts.
+    pub fn is_over(&self, now: DurationMs, lease: Lease, limiter: &Limiter) -> bool {
+        limiter.counted(now) > self.may(now, lease)
+    }
+}
+
+/// So much that the way to the leader is not in the way of what goes on.
+fn ample(peak: u64) -> u64 {
+    peak.saturating_mul(2).saturating_sub(1)
+}
+
+/// Large figures are powers of two: a report that says nothing new need not be committed.
+fn rounded(wants: u64) -> u64 {
+    match wants <= EXACT {
+        true => wants,
+        false => wants.checked_next_power_of_two().unwrap_or(u64::MAX),
+    }
+}
