@@ -7,6 +7,7 @@ use super::history::{Happened, windows};
 use super::host::{Addresses, Host};
 use super::nemesis::{Fault, META};
 use super::net::Net;
+use super::pace;
 use super::report::{Report, seconds};
 use super::run::Scenario;
 use super::times::{Silence, accepted_again, flows_again, longest_pause, percentile};
@@ -42,6 +43,7 @@ pub fn judge(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
     let verdict = judge_with(&seen.injected, &seen.records, &windows);
     messages(seen, &verdict, report);
     wrongs(scenario, &verdict, report);
+    pace::judge(&seen.records, net.addresses, report);
     for happened in &seen.history {
         told(happened, seen, net.addresses, report);
     }

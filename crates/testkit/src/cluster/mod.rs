@@ -13,6 +13,7 @@ mod nemesis;
 mod net;
 mod nodes;
 mod outpost;
+mod pace;
 mod report;
 mod run;
 mod stage;

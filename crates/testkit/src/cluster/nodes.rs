@@ -77,6 +77,14 @@ impl Nodes {
         Ok(nodes)
     }
 
+    /// A file that lasts as long as the nodes.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let file = self.dir.path().join(name);
+        let doing = format!("writing {}", file.display());
+        fs::write(&file, text).map_err(io_error(doing))?;
+        Ok(file)
+    }
+
     /// One CA, and a certificate for each node and for the operator.
     fn make_certificates(&self) -> Result<()> {
         let mut command = Command::new(&self.binary);

@@ -12,6 +12,7 @@ use super::history::Happened;
 use super::host::{Host, INTERNAL_PORT};
 use super::nemesis::{Fault, META, Step};
 use super::nodes::Nodes;
+use super::pace;
 use super::world::World;
 use super::{ClusterError, Result};
 use crate::load::Injected;
@@ -25,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ELECTED_WITHIN: Duration = Duration::from_secs(6);
 /// Nodes that all start at once share the machine.
 const FORMS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Senders hear of it with their next heartbeat.
+const POLICY_READ_WITHIN: Duration = Duration::from_secs(4);
 
 pub struct Stage {
     pub nodes: Nodes,
@@ -57,7 +61,7 @@ impl Stage {
         self.history.clone()
     }
 
-    /// All nodes, until the cluster is whole.
+    /// All nodes, until the cluster is whole and its senders go by its policy.
     pub async fn start(&mut self) -> Result<()> {
         for host in Host::nodes() {
             self.nodes.start(host)?;
@@ -65,10 +69,14 @@ impl Stage {
         for host in Host::nodes() {
             self.nodes.ready(host).await?;
         }
-        match self.rest(FORMS_WITHIN, || true).await {
-            Ok(_) => Ok(()),
-            Err(unrest) => Err(ClusterError::NotSo(format!("no cluster: {unrest}"))),
+        if let Err(unrest) = self.rest(FORMS_WITHIN, || true).await {
+            return Err(ClusterError::NotSo(format!("no cluster: {unrest}")));
         }
+        let policy = self.nodes.write("policy.yaml", &pace::policy())?;
+        let args = ["apply", "-f", &policy.display().to_string()];
+        self.operator.run_somewhere(&args).await?;
+        sleep(POLICY_READ_WITHIN).await;
+        Ok(())
     }
 
     /// Plays the steps in their order of time, and returns when the last has ended.

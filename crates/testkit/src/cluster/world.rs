@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::host::{Addresses, DNS_PORT, Host, SMTP_PORT};
+use super::pace::is_paced;
 use super::{Result, io_error};
 use crate::dns::FakeDns;
 use crate::sink::{Act, Moment, Phase, Record, Sink, SinkConfig};
@@ -25,9 +26,10 @@ pub fn domain(site: u8) -> String {
     format!("site{site:02}.test")
 }
 
-/// Sites that take mail at every moment.
+/// Sites that take mail at every moment, as fast as it comes.
 pub fn steady_sites(addresses: Addresses) -> Vec<IpAddr> {
     (0..DEFERRING_FROM)
+        .filter(|site| !is_paced(*site))
         .map(|site| addresses.site(site))
         .collect()
 }
