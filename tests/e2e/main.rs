@@ -20,6 +20,7 @@ mod priority;
 mod replicas;
 mod spanned;
 mod suspend;
+mod warmup;
 
 use std::net::SocketAddr;
 use std::process::Command;

@@ -25,9 +25,9 @@ pub fn entry(
         What::Blank | What::Members(_) => (Result::Done, Vec::new()),
         What::Meta(at, command) => {
             let result = match meta::apply(rows, *at, command) {
-                meta::Response::Done | meta::Response::Limits(_) => Result::Done,
                 meta::Response::Refused(meta::Refusal::Removed) => Result::Removed,
                 meta::Response::Refused(_) => Result::Refused,
+                _ => Result::Done,
             };
             (result, Vec::new())
         }

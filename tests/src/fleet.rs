@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Member {
     /// None while it does not run.
     pub node: Option<Node>,
+    /// Where other nodes reach a control node.
+    pub address: SocketAddr,
     pub smtp: SocketAddr,
     admin: SocketAddr,
     config: NodeConfig,
@@ -82,11 +84,13 @@ impl Fleet {
             senders: Vec::new(),
             folder: TempDir::new()?,
         };
-        let peers: Result<Vec<SocketAddr>> = (0..control).map(|_| loopback()).collect();
-        let peers = peers?;
-        for (nth, address) in peers.iter().enumerate() {
-            let member = fleet.control_node(nth, *address, &peers)?;
+        for nth in 0..control {
+            let member = fleet.member(&format!("c{nth}"))?;
             fleet.control.push(member);
+        }
+        let peers: Vec<SocketAddr> = fleet.control.iter().map(|one| one.address).collect();
+        for nth in 0..control {
+            fleet.configure(nth, &peers)?;
         }
         for nth in 0..senders {
             let member = fleet.sender(nth, &peers, delivery)?;
@@ -101,24 +105,23 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn member(&self, name: &str) -> Result<(Member, PathBuf)> {
-        let path = self.folder.path().join(format!("{name}.toml"));
-        let member = Member {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.toml"))
+    }
+
+    fn member(&self, name: &str) -> Result<Member> {
+        let path = self.path(name);
+        Ok(Member {
             node: None,
+            address: loopback()?,
             smtp: loopback()?,
             admin: loopback()?,
             config: NodeConfig::serve(&binary("SKEIN_BIN")?, &path, loopback()?),
-        };
-        Ok((member, path))
+        })
     }
 
-    fn control_node(
-        &self,
-        nth: usize,
-        address: SocketAddr,
-        peers: &[SocketAddr],
-    ) -> Result<Member> {
-        let (member, path) = self.member(&format!("c{nth}"))?;
+    fn configure(&self, nth: usize, peers: &[SocketAddr]) -> Result<()> {
+        let (member, path) = (&self.control[nth], self.path(&format!("c{nth}")));
         let config = format!(
             r#"
             role = "control"
@@ -140,15 +143,16 @@ impl Fleet {
             dns = self.dns.address(),
             peers = quoted(peers),
             expect = peers.len(),
+            address = member.address,
             admin = member.admin,
             http = member.config.http,
         );
-        std::fs::write(path, config)?;
-        Ok(member)
+        Ok(std::fs::write(path, config)?)
     }
 
     fn sender(&self, nth: usize, peers: &[SocketAddr], delivery: &str) -> Result<Member> {
-        let (member, path) = self.member(&format!("s{nth}"))?;
+        let name = format!("s{nth}");
+        let (member, path) = (self.member(&name)?, self.path(&name));
         let config = format!(
             r#"
             role = "sender"

@@ -12,6 +12,7 @@ mod limits;
 mod replies;
 mod sessions;
 pub mod tls;
+mod warmup;
 mod work;
 mod work_frames;
 
@@ -25,6 +26,7 @@ pub use ingest::{Spool, Spools, Upload};
 pub use limits::{LimitKeeper, NoLimits, Reports};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions, since_boot};
 pub use skein_wire::internal::{IpCheck, IpFault, PlacedIp, Wait};
+pub use warmup::GroupTime;
 pub use work::{Assigned, Reporter, Work};
 
 use skein_wire::internal::problem::Kind;

@@ -24,6 +24,7 @@ mod sessions;
 mod spool;
 mod survey;
 mod waits;
+mod warmup;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,6 +231,7 @@ impl Control {
         );
         tokio::spawn(weights);
         tokio::spawn(words::pass_time(meta.clone(), meta_reader.clone()));
+        tokio::spawn(warmup::keep_plans(meta.clone(), meta_reader.clone()));
         tokio::spawn(automation::keep_rules(meta.clone(), meta_reader.clone()));
         let readers = spools.values().map(|spool| spool.reader.clone());
         let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());

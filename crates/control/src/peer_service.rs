@@ -93,11 +93,11 @@ impl Peer for PeerService {
         let reply = self.members.forward.propose(GroupId::META, command).await?;
         let reply = codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(match reply {
-            meta::Response::Done | meta::Response::Limits(_) => JoinReply::default(),
             meta::Response::Refused(refusal) => JoinReply {
                 refused: refusal.to_string(),
                 removed: refusal == meta::Refusal::Removed,
             },
+            _ => JoinReply::default(),
         }))
     }
 

@@ -15,10 +15,10 @@ use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
-    GetPolicyRequest, GetWaitsReply, HeartbeatReply, HeartbeatRequest, OpenSessionReply,
-    OpenSessionRequest, PolicyResource, ReportLimitsReply, ReportLimitsRequest, Slots,
-    TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellWaitsReply,
-    TellWaitsRequest, WatchReply, WatchRequest,
+    GetPolicyRequest, GetWaitsReply, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply,
+    HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply,
+    ReportLimitsRequest, Slots, TellIpChecksReply, TellIpChecksRequest, TellRepliesReply,
+    TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -28,6 +28,7 @@ use crate::limits::Limits;
 use crate::raft::Group;
 use crate::replies;
 use crate::waits::SenderWaits;
+use crate::warmup;
 
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
@@ -391,6 +392,14 @@ impl Sessions for SessionsService {
     ) -> Result<Response<ReportLimitsReply>, Status> {
         let reply = self.limits.report(request.into_inner()).await?;
         Ok(Response::new(reply))
+    }
+
+    async fn grant_warmup(
+        &self,
+        request: Request<GrantWarmupRequest>,
+    ) -> Result<Response<GrantWarmupReply>, Status> {
+        let granted = warmup::grant(self, request.into_inner()).await?;
+        Ok(Response::new(granted))
     }
 
     async fn close(

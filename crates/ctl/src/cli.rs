@@ -12,7 +12,7 @@ use tower::util::MapResponse;
 use crate::connect::{self, Server};
 use crate::{
     automation, backup, cluster, doctor, explain, group, ip, message, node, policy, queue, slot,
-    status, suspend, tenant,
+    status, suspend, tenant, warmup,
 };
 
 type Notice = fn(Response<Body>) -> Response<Body>;
@@ -82,6 +82,11 @@ enum Command {
         #[command(subcommand)]
         command: automation::Command,
     },
+    /// Warm-ups: new source IPs that send a little more each day.
+    Warmup {
+        #[command(subcommand)]
+        command: warmup::Command,
+    },
     /// Source IPs.
     Ip {
         #[command(subcommand)]
@@ -141,6 +146,7 @@ async fn run_one(
         Command::Suspend(suspend) => suspend::suspend(admin, suspend, json).await.map(done),
         Command::Resume(resume) => suspend::resume(admin, resume).await.map(done),
         Command::Automation { command } => automation::run(admin, command, json).await.map(done),
+        Command::Warmup { command } => warmup::run(admin, command, json).await.map(done),
         Command::Ip { command } => ip::run(admin, command, json).await.map(done),
         Command::Explain { command } => explain::run(admin, command, json).await.map(done),
         Command::Group { command } => group::run(admin, command, json).await.map(done),

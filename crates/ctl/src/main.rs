@@ -18,6 +18,7 @@ mod slot;
 mod status;
 mod suspend;
 mod tenant;
+mod warmup;
 
 use std::process::ExitCode;
 

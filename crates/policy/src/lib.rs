@@ -26,6 +26,7 @@ mod span;
 mod tenant;
 mod timeouts;
 mod warmup;
+mod warmup_plan;
 mod write;
 mod yaml;
 

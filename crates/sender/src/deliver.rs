@@ -16,6 +16,7 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::budgets::{Budgets, Spend};
 use crate::config::Config;
 use crate::dsn;
 use crate::exits::Exits;
@@ -50,6 +51,7 @@ pub struct Context {
     pub forces: ForcesHere,
     pub reactions: Arc<Reactions>,
     pub cluster: Cluster,
+    pub budgets: Arc<Budgets>,
     pub metrics: Metrics,
     pub tls: TlsConnectors,
     /// No transaction starts after this.
@@ -77,6 +79,8 @@ pub struct Job {
     pub lease: Lease,
     pub claim: Claim,
     pub held: Held,
+    /// Of the budget of an IP that is warming up.
+    pub spend: Option<Spend>,
 }
 
 impl Job {
@@ -154,8 +158,17 @@ impl Context {
     }
 
     /// Reports the results of an attempt, with the DSN that they call for, without holding up the caller.
-    pub fn settle(self: &Arc<Self>, job: Job, attempt: Attempt, verdicts: Vec<(Verdict, Reply)>) {
+    pub fn settle(
+        self: &Arc<Self>,
+        mut job: Job,
+        attempt: Attempt,
+        verdicts: Vec<(Verdict, Reply)>,
+    ) {
         let at = now();
+        // Without a host that was spoken to, nothing was used.
+        if let Some(spend) = job.spend.take().filter(|_| attempt.peer.is_some()) {
+            spend.used(&verdicts);
+        }
         let report = outcome::report(&self.config.retry, &job.task, &attempt, verdicts, at);
         if let Some(fact) = Fact::of(&report, &job.task, attempt.passes_dsn) {
             self.journal.keep(fact);

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_model::spool::Verdict;
-use skein_policy::Ip;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use crate::budgets::Taken;
 use crate::deliver::{Context, Job};
 use crate::forces::Going;
 use crate::gates::Token;
 use crate::hold::{self, Gate, Hold};
 use crate::outcome::Attempt;
 use crate::route::Route;
-use crate::sources::Source;
+use crate::sources::{Restraints, Source};
 use crate::terms::{Terms, Way};
 use crate::waiting::Waiting;
 
@@ -142,18 +142,30 @@ impl Destinations {
     /// it soon. A task that can go from no IP waits.
     pub fn push(self: &Arc<Self>, route: Route, job: Job) {
         let context = &self.context;
-        let Some(job) = context.heed(job) else { return };
+        let Some(mut job) = context.heed(job) else {
+            return;
+        };
         let policy = context.policy.borrow().clone();
-        let pool = job.task.task.pool(&job.task.message.envelope).to_owned();
+        let envelope = &job.task.message.envelope;
+        let pool = job.task.task.pool(envelope);
         let sources = &context.sources;
         let going = Going {
             site: &route.site,
-            tenant: &job.task.message.envelope.tenant,
-            pool: &pool,
+            tenant: &envelope.tenant,
+            pool,
         };
-        let stopped = |ip: Option<&Ip>| context.forces.stopped(ip, going);
+        // What it had taken elsewhere goes back.
+        job.spend = None;
+        let (config, budgets) = (&context.config, &context.budgets);
+        let units = job.task.task.recipients.len() as u64;
+        let restraints = Restraints {
+            stopped: &|ip| context.forces.stopped(ip, going),
+            open: &|ip| budgets.open(&policy, ip, &route.site, units),
+            now: budgets.now(),
+            expires: job.task.task.created + config.retry.max_age,
+        };
         let exits = &context.exits;
-        let source = sources.choose(&policy, exits, &pool, &route.site, &route.hosts, stopped);
+        let source = sources.choose(&policy, exits, pool, &route.site, &route.hosts, &restraints);
         let source = match source {
             Ok(source) => source,
             Err(none) => {
@@ -176,6 +188,11 @@ impl Destinations {
             };
             context.settle_all(job, attempt, Verdict::Failed, &reply);
             return;
+        }
+        match budgets.take(&policy, source.0.as_deref(), &route.site, units) {
+            Taken::Free => {}
+            Taken::Units(spend) => job.spend = Some(spend),
+            Taken::Ask(target) => return budgets.park(target, units, route, job),
         }
         let terms = self.terms(&route, &source, &job);
         let key = match source.name() {

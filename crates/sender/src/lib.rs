@@ -2,6 +2,7 @@
 
 mod addresses;
 mod auth;
+mod budgets;
 mod config;
 mod connect;
 mod connection;

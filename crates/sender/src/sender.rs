@@ -94,6 +94,7 @@ impl Sender {
             forces: ForcesHere::new(spools.cluster().forces()),
             reactions: Arc::default(),
             cluster: spools.cluster().clone(),
+            budgets: Arc::default(),
             metrics: Metrics::register(registry),
             tls,
             drain: CancellationToken::new(),
@@ -154,6 +155,9 @@ impl Sender {
         let resolver = self.context.resolver.clone();
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
         let checks = tokio::spawn(checks);
+        let budgets = self.context.budgets.clone();
+        let budgets = budgets.ask(session.clone(), Arc::downgrade(&destinations));
+        let budgets = tokio::spawn(budgets);
         tokio::select! {
             () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
@@ -201,6 +205,7 @@ impl Sender {
         waits.abort();
         reactions.abort();
         follow.abort();
+        budgets.abort();
     }
 
     /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past
@@ -277,6 +282,7 @@ impl Take {
                 let job = Job {
                     claim: self.slots.claim(task.task.slot, task.epoch),
                     held: Held::new(self.context.clone(), reporter.clone(), &task),
+                    spend: None,
                     task,
                     reporter,
                     spool: self.spool.clone(),

@@ -9,6 +9,7 @@ use skein_model::spool::Verdict;
 use skein_model::throttle::TURN;
 use skein_smtp::client::TransactionOutcome;
 
+use crate::budgets::Spend;
 use crate::config::Timeouts;
 use crate::connect::{Hop, SourceAddress};
 use crate::connection::{Connection, Content};
@@ -257,13 +258,23 @@ impl Destinations {
         destination: &Arc<Destination>,
         timeouts: &Timeouts,
         connection: &mut Connection,
-        job: Job,
+        mut job: Job,
         token: Token,
     ) -> After {
         let context = &self.context;
+        if job.spend.as_ref().is_some_and(Spend::is_over) {
+            // It waited here beyond the day that its budget is of.
+            token.cancel();
+            let route = destination.state.lock().route.as_ref().clone();
+            self.push(route, job);
+            return After::Next;
+        }
         if !may_finish(&job).await {
             token.cancel();
             return After::Next;
+        }
+        if let Some(spend) = &mut job.spend {
+            spend.begin();
         }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();

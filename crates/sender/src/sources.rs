@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use skein_mail::trace::rfc5322_date;
 use skein_model::warmup::{Choice, Left, Member, choose};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_policy::{DEFAULT_POOL, Ip, Policy, Pool};
 use tokio::net::TcpSocket;
 
+use crate::budgets::Open;
 use crate::config::Config;
 use crate::connect::Host;
 use crate::exits::Exits;
@@ -58,6 +60,17 @@ impl Source {
     }
 }
 
+/// What keeps IPs from being used for a task, beside what this node knows of them.
+pub struct Restraints<'a> {
+    /// By rules on replies; none: the node's own address.
+    pub stopped: &'a dyn Fn(Option<&Ip>) -> Option<Stopped>,
+    /// By a budget.
+    pub open: &'a dyn Fn(&Ip) -> Open,
+    /// The time of budgets.
+    pub now: UnixMs,
+    pub expires: UnixMs,
+}
+
 /// A task that has to wait, with the reason.
 #[derive(Debug)]
 pub struct NoSource {
@@ -80,15 +93,20 @@ enum Unusable {
     Blocked(Duration),
     /// By a rule.
     Stopped(Stopped),
+    /// Its budget is used up until then, if that is known.
+    Warming(Option<UnixMs>),
+    /// Policy warms it up, and nobody has started that.
+    NotStarted,
 }
 
 impl Unusable {
     /// When it may be over, if anybody knows.
-    fn again(&self) -> Option<Duration> {
+    fn again(&self, now: UnixMs) -> Option<Duration> {
         match self {
             Self::Resting(left) => Some(*left),
             Self::Missing(missing) => Some(missing.again),
             Self::Stopped(stopped) => Some(stopped.left.into()),
+            Self::Warming(Some(next)) => Some(next.since(now).max(DurationMs(1)).into()),
             _ => None,
         }
     }
@@ -118,6 +136,12 @@ impl fmt::Display for Unusable {
             Self::OtherFamily => f.write_str("cannot reach the hosts' addresses"),
             Self::Absent => f.write_str("is not an address of the node that it is at"),
             Self::Stopped(stopped) => f.write_str(&stopped.text),
+            Self::Warming(Some(next)) => {
+                let next = rfc5322_date(next.0);
+                write!(f, "is warming up and has no budget before {next}")
+            }
+            Self::Warming(None) => f.write_str("is warming up and has no budget"),
+            Self::NotStarted => f.write_str("is to be warmed up, which nobody has started"),
             Self::Resting(left) => write!(f, "could not be used; again in {} s", left.as_secs()),
             Self::Blocked(left) => {
                 write!(
@@ -167,8 +191,9 @@ impl Sources {
         pool: &str,
         site: &str,
         hosts: &[Host],
-        stopped: impl Fn(Option<&Ip>) -> Option<Stopped>,
+        restraints: &Restraints<'_>,
     ) -> Result<Source, NoSource> {
+        let stopped = restraints.stopped;
         let Some(known) = policy.pool(pool) else {
             return match pool == DEFAULT_POOL {
                 true => match self.health.blocked(site, "") {
@@ -198,7 +223,7 @@ impl Sources {
             health(ip)?;
             allowed(ip)
         };
-        pick(policy, known, turn, usable)
+        pick(policy, known, turn, usable, restraints)
     }
 
     /// An IP could not be used, under this epoch: it rests.
@@ -315,44 +340,68 @@ fn is_usable(ip: &Ip, hosts: &[Host]) -> Result<(), Unusable> {
     }
 }
 
+/// Members that can be used, and why the others cannot.
+fn members_of(
+    policy: &Policy,
+    pool: &Pool,
+    usable: &mut impl FnMut(&Ip) -> Result<(), Unusable>,
+    restraints: &Restraints<'_>,
+    reasons: &mut Vec<(Arc<Ip>, Unusable)>,
+) -> Vec<(Arc<Ip>, Member)> {
+    let mut members = Vec::with_capacity(pool.members.len());
+    for member in &pool.members {
+        let Some(ip) = policy.ip(&member.ip.value) else {
+            continue;
+        };
+        if let Err(reason) = usable(ip) {
+            reasons.push((ip.clone(), reason));
+            continue;
+        }
+        let Open { left, next_at } = (restraints.open)(ip);
+        match left {
+            Left::Of(0) => reasons.push((ip.clone(), Unusable::Warming(next_at))),
+            Left::None => reasons.push((ip.clone(), Unusable::NotStarted)),
+            Left::Unlimited | Left::Of(_) => {}
+        }
+        let member = Member {
+            // Two nodes may have the same private address, and no two IPs the same public one.
+            ip: ip.public,
+            weight: member.weight,
+            left,
+            next_at,
+            is_usable: true,
+        };
+        members.push((ip.clone(), member));
+    }
+    members
+}
+
 /// The member whose turn it is among those that can be used.
 fn pick(
     policy: &Policy,
     pool: &Pool,
     turn: u64,
     mut usable: impl FnMut(&Ip) -> Result<(), Unusable>,
+    restraints: &Restraints<'_>,
 ) -> Result<Source, NoSource> {
-    let mut ips = Vec::with_capacity(pool.members.len());
-    let mut members = Vec::with_capacity(pool.members.len());
     let mut reasons = Vec::new();
-    for member in &pool.members {
-        let Some(ip) = policy.ip(&member.ip.value) else {
-            continue;
-        };
-        match usable(ip) {
-            Ok(()) => {
-                members.push(Member {
-                    // Two nodes may have the same private address, and no two IPs the same public one.
-                    ip: ip.public,
-                    weight: member.weight,
-                    left: Left::Unlimited,
-                    next_at: None,
-                    is_usable: true,
-                });
-                ips.push(ip);
-            }
-            Err(reason) => reasons.push((ip, reason)),
-        }
-    }
-    let choice = choose(&members, &[], turn, UnixMs(0), UnixMs(u64::MAX));
-    let chosen = match choice {
-        Choice::Send { ip, .. } => ips.into_iter().find(|one| one.public == ip),
+    let own = members_of(policy, pool, &mut usable, restraints, &mut reasons);
+    let overflow = pool.overflow.as_ref().and_then(|at| policy.pool(&at.value));
+    let others = overflow.map(|pool| {
+        let mut others = Vec::new();
+        members_of(policy, pool, &mut usable, restraints, &mut others)
+    });
+    let others = others.unwrap_or_default();
+    let (now, expires) = (restraints.now, restraints.expires);
+    let of = |ips: &[(Arc<Ip>, Member)]| ips.iter().map(|(_, one)| *one).collect::<Vec<_>>();
+    let chosen = match choose(&of(&own), &of(&others), turn, now, expires) {
+        Choice::Send { ip, .. } => own.iter().chain(&others).find(|(one, _)| one.public == ip),
         Choice::Wait { .. } => None,
     };
-    if let Some(ip) = chosen {
+    if let Some((ip, _)) = chosen {
         return Ok(Source(Some(ip.clone())));
     }
-    let within = reasons.iter().filter_map(|(_, reason)| reason.again());
+    let within = reasons.iter().filter_map(|(_, reason)| reason.again(now));
     let within = within.min().unwrap_or(LOOK_AGAIN);
     let blocked = reasons.iter().find_map(|(ip, reason)| match reason {
         Unusable::Blocked(left) => Some((ip.name.to_string(), *left)),

@@ -50,11 +50,23 @@ members: [{ip: six}, {ip: off}, {ip: away}, {ip: lost}]
 kind: pool
 name: one
 members: [{ip: a1}]
+---
+kind: pool
+name: new
+members: [{ip: a1}]
+overflow: old
+---
+kind: pool
+name: old
+members: [{ip: a2}]
 ";
 
-fn free(_: Option<&Ip>) -> Option<Stopped> {
-    None
-}
+const FREE: &Restraints<'_> = &Restraints {
+    stopped: &|_| None,
+    open: &|_| Open::WARM,
+    now: UnixMs(1_000_000),
+    expires: UnixMs(9_000_000),
+};
 
 fn policy() -> Policy {
     let source = Text {
@@ -96,7 +108,7 @@ async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
     let exits = exits(&policy);
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..10_000 {
-        let source = sources.choose(&policy, &exits, "news", "there.test", &hosts(), free);
+        let source = sources.choose(&policy, &exits, "news", "there.test", &hosts(), FREE);
         *counts.entry(source.unwrap().name().to_owned()).or_default() += 1;
     }
     let share = |name: &str| counts.get(name).copied().unwrap_or(0);
@@ -108,7 +120,7 @@ async fn tasks_go_by_weight_from_the_members_that_can_be_used() {
 async fn a_pool_without_a_usable_ip_says_why() {
     let (policy, sources) = (policy(), Sources::default());
     let exits = exits(&policy);
-    let none = sources.choose(&policy, &exits, "none", "there.test", &hosts(), free);
+    let none = sources.choose(&policy, &exits, "none", "there.test", &hosts(), FREE);
     let none = none.unwrap_err();
     for part in [
         "six (2001:db8::1) cannot reach",
@@ -122,9 +134,9 @@ async fn a_pool_without_a_usable_ip_says_why() {
         none.retry_within < Some(LOOK_AGAIN.into()),
         "away may be on its way to a node"
     );
-    let unknown = sources.choose(&policy, &exits, "gone", "there.test", &hosts(), free);
+    let unknown = sources.choose(&policy, &exits, "gone", "there.test", &hosts(), FREE);
     assert!(unknown.unwrap_err().reply.text.contains("no pool gone"));
-    let own = sources.choose(&policy, &exits, "default", "there.test", &hosts(), free);
+    let own = sources.choose(&policy, &exits, "default", "there.test", &hosts(), FREE);
     assert_eq!(own.unwrap().name(), "");
 }
 
@@ -136,10 +148,10 @@ async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
     sources.failed(first, 1);
     sources.failed(first, 1);
     for _ in 0..20 {
-        let source = sources.choose(&policy, &exits, "news", "there.test", &hosts(), free);
+        let source = sources.choose(&policy, &exits, "news", "there.test", &hosts(), FREE);
         assert_eq!(source.unwrap().name(), "a2");
     }
-    let none = sources.choose(&policy, &exits, "one", "there.test", &hosts(), free);
+    let none = sources.choose(&policy, &exits, "one", "there.test", &hosts(), FREE);
     let none = none.unwrap_err();
     assert!(
         none.retry_within <= Some(REST.into()),
@@ -147,7 +159,7 @@ async fn an_ip_that_cannot_be_bound_rests_and_another_takes_over() {
     );
     assert!(none.reply.text.contains("a1 (127.0.0.1)"), "{}", none.reply);
     sources.works(first);
-    let back = sources.choose(&policy, &exits, "one", "there.test", &hosts(), free);
+    let back = sources.choose(&policy, &exits, "one", "there.test", &hosts(), FREE);
     assert_eq!(back.unwrap().name(), "a1");
 }
 
@@ -158,10 +170,10 @@ async fn what_failed_at_one_node_is_tried_at_the_next() {
     let ip = policy.ip("a1").unwrap();
     sources.failed(ip, 0);
     sources
-        .choose(&policy, &exits, "one", "there.test", &hosts(), free)
+        .choose(&policy, &exits, "one", "there.test", &hosts(), FREE)
         .unwrap();
     sources.pause(ip, 1);
-    let paused = sources.choose(&policy, &exits, "one", "there.test", &hosts(), free);
+    let paused = sources.choose(&policy, &exits, "one", "there.test", &hosts(), FREE);
     assert!(paused.unwrap_err().retry_within <= Some(PAUSE.into()));
 }
 
@@ -188,17 +200,59 @@ async fn an_ip_that_a_rule_stops_gives_way_to_others_and_the_last_one_says_why()
             text: "is suspended at yahoo".to_owned(),
         })
     };
+    let a1 = Restraints {
+        stopped: &a1,
+        ..*FREE
+    };
     for _ in 0..50 {
-        let source = sources.choose(&policy, &exits, "news", "yahoo", &hosts(), a1);
+        let source = sources.choose(&policy, &exits, "news", "yahoo", &hosts(), &a1);
         assert_eq!(source.unwrap().name(), "a2");
     }
     for (pool, words) in [
         ("one", "a1 (127.0.0.1) is suspended at yahoo"),
         ("default", "the node's own address is suspended at yahoo"),
     ] {
-        let none = sources.choose(&policy, &exits, pool, "yahoo", &hosts(), a1);
+        let none = sources.choose(&policy, &exits, pool, "yahoo", &hosts(), &a1);
         let none = none.unwrap_err();
         assert!(none.reply.text.contains(words), "{}", none.reply);
         assert_eq!(none.retry_within, Some(DurationMs::from_secs(7200)));
     }
+}
+
+#[tokio::test]
+async fn an_ip_without_budget_gives_way_to_a_warm_one_or_says_when_there_is_more() {
+    let (policy, sources) = (policy(), Sources::default());
+    let exits = exits(&policy);
+    let next_at = Some(UnixMs(4_000_000));
+    let dry = |ip: &Ip| match &*ip.name {
+        "a1" => Open {
+            left: Left::Of(0),
+            next_at,
+        },
+        _ => Open::WARM,
+    };
+    let dry = Restraints {
+        open: &dry,
+        ..*FREE
+    };
+    for pool in ["news", "new"] {
+        let source = sources.choose(&policy, &exits, pool, "yahoo", &hosts(), &dry);
+        assert_eq!(source.unwrap().name(), "a2", "{pool}");
+    }
+    let none = sources.choose(&policy, &exits, "one", "yahoo", &hosts(), &dry);
+    let none = none.unwrap_err();
+    let words = "a1 (127.0.0.1) is warming up and has no budget before";
+    assert!(none.reply.text.contains(words), "{}", none.reply);
+    assert_eq!(none.retry_within, Some(DurationMs(3_000_000)));
+    let unstarted = |_: &Ip| Open {
+        left: Left::None,
+        next_at: None,
+    };
+    let unstarted = Restraints {
+        open: &unstarted,
+        ..*FREE
+    };
+    let none = sources.choose(&policy, &exits, "one", "yahoo", &hosts(), &unstarted);
+    let text = none.unwrap_err().reply.text;
+    assert!(text.contains("nobody has started"), "{text}");
 }

@@ -112,7 +112,6 @@ impl AdminService {
             .commit_meta(&meta::Command::Invite(address.to_owned()))
             .await?
         {
-            meta::Response::Done | meta::Response::Limits(_) => {}
             meta::Response::Refused(meta::Refusal::IsMember) => {
                 return Err(Status::already_exists(format!(
                     "address: {}",
@@ -122,6 +121,7 @@ impl AdminService {
             meta::Response::Refused(refusal) => {
                 return Err(Status::failed_precondition(format!("address: {refusal}")));
             }
+            _ => {}
         }
         let nodes = meta::nodes(&self.meta).into_values();
         Ok(AddNodeResponse {
@@ -154,14 +154,14 @@ impl AdminService {
             ))
         })?;
         match self.commit_meta(&meta::Command::RemoveNode(node)).await? {
-            meta::Response::Done | meta::Response::Limits(_) => Ok(RemoveNodeResponse {
+            meta::Response::Refused(refusal) => {
+                Err(Status::failed_precondition(format!("node: {refusal}")))
+            }
+            _ => Ok(RemoveNodeResponse {
                 node_id: super::nodes::node_id(node.0),
                 address: facts.node_name(node),
                 left: nodes.len() as u32 - 1,
             }),
-            meta::Response::Refused(refusal) => {
-                Err(Status::failed_precondition(format!("node: {refusal}")))
-            }
         }
     }
 

@@ -11,6 +11,7 @@ mod queues;
 mod reasons;
 mod shares;
 mod suspensions;
+mod warmup;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,20 +23,21 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
-    AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, Cluster,
-    DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest, DrainNodeResponse,
-    ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest,
-    ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetMessageRequest,
-    GetQueueRequest, GetStatusRequest, LiftAutomationRequest, LiftAutomationResponse,
-    ListAutomationRequest, ListAutomationResponse, ListGroupsRequest, ListGroupsResponse,
-    ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse, ListPolicyRequest,
-    ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
-    ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse,
-    Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest, MoveQueuesResponse,
-    MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest, RemoveNodeResponse,
-    RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, SetFanRequest,
-    SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest,
-    SuspendResponse, TaskSummary,
+    AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, ChangeWarmupsRequest,
+    ChangeWarmupsResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest,
+    DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest,
+    ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest,
+    FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
+    LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest, ListAutomationResponse,
+    ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest,
+    ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
+    ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
+    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
+    RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
+    SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
+    SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -355,6 +357,22 @@ impl Admin for AdminService {
     ) -> Result<Response<LiftAutomationResponse>, Status> {
         let lifted = self.lift(request.into_inner()).await?;
         Ok(Response::new(lifted))
+    }
+
+    async fn list_warmups(
+        &self,
+        request: Request<ListWarmupsRequest>,
+    ) -> Result<Response<ListWarmupsResponse>, Status> {
+        let listed = self.warmups(&request.into_inner())?;
+        Ok(self.answer(listed).await)
+    }
+
+    async fn change_warmups(
+        &self,
+        request: Request<ChangeWarmupsRequest>,
+    ) -> Result<Response<ChangeWarmupsResponse>, Status> {
+        let changed = AdminService::change_warmups(self, request.into_inner()).await?;
+        Ok(Response::new(changed))
     }
 
     async fn set_tenant(

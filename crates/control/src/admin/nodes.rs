@@ -108,8 +108,8 @@ impl AdminService {
             to: session,
         };
         match self.commit_meta(&command).await? {
-            meta::Response::Done | meta::Response::Limits(_) => Ok(()),
             meta::Response::Refused(_) => Err(no_sender("to", to)),
+            _ => Ok(()),
         }
     }
 

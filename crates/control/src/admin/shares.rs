@@ -45,8 +45,8 @@ impl AdminService {
 
     async fn change(&self, command: &Command) -> Result<(), Status> {
         match self.commit_meta(command).await? {
-            meta::Response::Done | meta::Response::Limits(_) => Ok(()),
             meta::Response::Refused(refusal) => Err(Status::invalid_argument(refusal.to_string())),
+            _ => Ok(()),
         }
     }
 

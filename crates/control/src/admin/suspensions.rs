@@ -41,10 +41,10 @@ impl AdminService {
     async fn say(&self, command: Command) -> Result<(), Status> {
         let command = meta::Command::Automation(Box::new(command));
         match self.commit_meta(&command).await? {
-            meta::Response::Done | meta::Response::Limits(_) => Ok(()),
             meta::Response::Refused(refusal) => {
                 Err(Status::failed_precondition(refusal.to_string()))
             }
+            _ => Ok(()),
         }
     }
 

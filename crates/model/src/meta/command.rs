@@ -14,6 +14,7 @@ use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::throttle::LimitId;
 use crate::time::UnixMs;
+use crate::warmup;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
@@ -177,6 +178,20 @@ pub enum Command {
         #[n(1)]
         limits: Vec<LimitId>,
     },
+    /// Orders of operators and of the leader about warm-ups, each by itself.
+    #[n(30)]
+    Warmup(#[n(0)] Vec<warmup::Command>),
+    /// A session asks for attempts from IPs that are warming up. A batch that is told again has the same answer.
+    #[n(31)]
+    GrantWarmup {
+        #[n(0)]
+        session: SessionId,
+        /// Grows with each batch of a session.
+        #[n(1)]
+        batch: u64,
+        #[n(2)]
+        asks: Vec<warmup::Ask>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -188,6 +203,12 @@ pub enum Response {
     /// To [`Command::ReportLimits`]: one for each session, in order.
     #[n(20)]
     Limits(#[n(0)] Vec<SessionAnswers>),
+    /// One for each order about a warm-up.
+    #[n(30)]
+    Warmup(#[n(0)] Vec<warmup::Response>),
+    /// One for each ask; none to a batch that is not the session's last.
+    #[n(31)]
+    Granted(#[n(0)] Vec<warmup::Granted>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]

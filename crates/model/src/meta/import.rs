@@ -10,6 +10,7 @@ use super::tenants;
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{Rows, load};
+use crate::warmup::{self, Row, Target};
 
 /// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -32,6 +33,10 @@ pub struct Import {
     /// Resources of the policy.
     #[n(5)]
     pub policy: Vec<(String, String)>,
+    /// Warm-ups, with what was granted on their days.
+    #[n(8)]
+    #[cbor(default)]
+    pub warmups: Vec<(Target, Row)>,
 }
 
 impl Import {
@@ -55,6 +60,7 @@ impl Import {
             b'w' => self.weights.extend(named(rest, value)),
             b'f' => self.fans.extend(named(rest, value)),
             b'y' => self.policy.extend(named(rest, value)),
+            b'W' => self.warmups.extend(warmup::read_row(key, value)),
             _ => {}
         }
     }
@@ -85,6 +91,9 @@ pub(super) fn import<R: Rows>(rows: &mut R, imported: &Import) {
     }
     if !imported.policy.is_empty() {
         let _ = policy::set_policy(rows, None, &imported.policy, &[]);
+    }
+    for (target, row) in &imported.warmups {
+        warmup::restore(rows, target, row);
     }
     for node in &imported.removed {
         rows.put(removed_key(*node), Vec::new());

@@ -15,6 +15,7 @@ mod policy;
 mod replies;
 mod state;
 mod tenants;
+mod warmups;
 
 pub use assign::{assign, unfit};
 pub use command::{Command, Refusal, Response};

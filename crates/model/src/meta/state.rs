@@ -17,8 +17,8 @@
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 //!
-//! Rows of [`ips`](super::ips), [`ip_checks`](super::ip_checks), [`limits`](super::limits) and of [`automation`] are
-//! beside these.
+//! Rows of [`ips`](super::ips), [`ip_checks`](super::ip_checks), [`limits`](super::limits), [`automation`] and
+//! [`warmup`](crate::warmup) are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +35,7 @@ use super::members;
 use super::policy;
 use super::replies;
 use super::tenants;
+use super::warmups;
 use crate::automation;
 use crate::codec;
 use crate::id::{Epoch, SessionId, Slot};
@@ -183,6 +184,12 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             batch,
             told,
         } => replies::tell(rows, now, *session, *batch, told),
+        Command::Warmup(orders) => return warmups::order(rows, now, orders),
+        Command::GrantWarmup {
+            session,
+            batch,
+            asks,
+        } => return warmups::grant(rows, now, *session, *batch, asks),
         Command::OpenSession {
             session,
             sender,
@@ -240,6 +247,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         ips::settle(rows);
         replies::forget(rows);
         ip_checks::settle(rows);
+        warmups::forget(rows);
     }
     reassign(rows);
     match result {

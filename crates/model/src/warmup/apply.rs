@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::command::{Command, Granted, Order, Refusal, Report, Response, Target};
+use minicbor::{Decode, Encode};
+
+use super::command::{
+    ASKS_MAX, Ask, Command, Granted, Order, REPORTS_MAX, Refusal, Report, Response, Target,
+};
 use super::row::{Phase, Row, What};
 use super::schedule::Plan;
 use super::{spread, status};
+use crate::codec;
 use crate::rows::{ReadRows, Rows, load, put_row, read};
 use crate::time::UnixMs;
 
@@ -16,6 +21,20 @@ const ROWS_MAX: usize = 10_000;
 const PROVIDER_BYTES_MAX: usize = 64;
 
 const TAG: &[u8] = b"W";
+/// The last answer to each session: a batch that is told again is granted once.
+const ANSWERED: &[u8] = b"@W";
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+struct Answered {
+    #[n(0)]
+    batch: u64,
+    #[n(1)]
+    granted: Vec<Granted>,
+}
+
+fn answer_key(session: u64) -> Vec<u8> {
+    [ANSWERED, &session.to_be_bytes()].concat()
+}
 
 fn key(target: &Target) -> Vec<u8> {
     let ip = match target.ip.to_canonical() {
@@ -228,6 +247,7 @@ fn grant<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, want: u64) -> Grant
             count: want,
             day: None,
             next_at: None,
+            ends: None,
         };
     };
     let day_before = row.day;
@@ -255,7 +275,69 @@ fn grant<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, want: u64) -> Grant
         count,
         day: Some(row.day),
         next_at: next_at.flatten(),
+        ends: row.budget().map(|_| row.plan.calendar.ends(row.day)),
     }
+}
+
+/// Grants what a session asks for. The same batch has the same answer again, as long as it is the session's last.
+pub(crate) fn grant_once<R: Rows>(
+    rows: &mut R,
+    at: UnixMs,
+    session: u64,
+    batch: u64,
+    asks: &[Ask],
+) -> Vec<Granted> {
+    let key = answer_key(session);
+    let known: Option<Answered> = load(rows, &key);
+    if let Some(known) = known.filter(|known| known.batch >= batch) {
+        // An earlier one is asked for by nobody any more.
+        return match known.batch == batch {
+            true => known.granted,
+            false => Vec::new(),
+        };
+    }
+    let mut granted = Vec::new();
+    for Ask {
+        target,
+        want,
+        reports,
+    } in asks.iter().take(ASKS_MAX)
+    {
+        for report in reports.iter().take(REPORTS_MAX) {
+            record(rows, at, target, report);
+        }
+        granted.push(grant(rows, at, target, *want));
+    }
+    let answered = Answered { batch, granted };
+    put_row(rows, key, &answered);
+    answered.granted
+}
+
+/// Forgets the answers to sessions that are gone.
+pub(crate) fn keep_answers<R: Rows>(rows: &mut R, lives: impl Fn(u64) -> bool) {
+    let mut gone = Vec::new();
+    Rows::scan(rows, ANSWERED, &[], &mut |key, _| {
+        let id = key[ANSWERED.len()..].try_into().map(u64::from_be_bytes);
+        if !lives(id.expect("keys are written by this module")) {
+            gone.push(key.to_vec());
+        }
+        true
+    });
+    for key in gone {
+        rows.delete(key);
+    }
+}
+
+/// Takes over a row of a backup: it was of this kind once, and counts what it counted then.
+pub(crate) fn restore<R: Rows>(rows: &mut R, target: &Target, row: &Row) {
+    if row.plan.check().is_ok() && !is_full(rows) {
+        put(rows, target, row);
+    }
+}
+
+/// The row of a backup with this key and value.
+pub(crate) fn read_row(key: &[u8], value: &[u8]) -> Option<(Target, Row)> {
+    Some((read_key(key)?, codec::decode(value).ok()?))
 }
 
 fn record<R: Rows>(rows: &mut R, at: UnixMs, target: &Target, report: &Report) {

@@ -149,6 +149,26 @@ pub struct Granted {
     /// With fewer than were asked for: when more are there, if that is known.
     #[n(2)]
     pub next_at: Option<UnixMs>,
+    /// What was granted may be used until then; none: at any time.
+    #[n(3)]
+    pub ends: Option<UnixMs>,
+}
+
+/// A sender has mail for fewer new IPs and providers at a time; others come with the next batch.
+pub const ASKS_MAX: usize = 64;
+/// Of the day and of the one before.
+pub(super) const REPORTS_MAX: usize = 2;
+
+/// A sender asks for attempts at one provider from one IP, and tells what became of earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ask {
+    #[n(0)]
+    pub target: Target,
+    #[n(1)]
+    pub want: u64,
+    /// Of the day of an earlier grant, and of the one before.
+    #[n(2)]
+    pub reports: Vec<Report>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -7,6 +7,7 @@
 //! | key | value |
 //! |---|---|
 //! | `W` IP, provider | [`Row`] |
+//! | `@W` session | the last answer that it got |
 //!
 //! One unit of volume is one attempt at one recipient. What was granted counts as used, whatever became of it.
 
@@ -21,9 +22,10 @@ mod spread;
 mod status;
 
 pub use apply::{apply, row, rows};
+pub(crate) use apply::{grant_once, keep_answers, read_row, restore};
 pub use calendar::{Calendar, Day, NotAWeekday, Weekday, Weekdays};
 pub use choose::{Choice, Left, MEMBERS_MAX, Member, Via, choose};
-pub use command::{Command, Granted, Order, Refusal, Report, Response, Target};
+pub use command::{ASKS_MAX, Ask, Command, Granted, Order, Refusal, Report, Response, Target};
 pub use day::{Judgement, Reason, Verdict};
 pub use row::{Active, Change, Counts, Judged, Phase, Row, What};
 pub use schedule::{BadPlan, Bounds, Plan, STAGES_MAX, Schedule, Shares, VOLUME_FLOOR, VOLUME_MAX};

@@ -144,6 +144,7 @@ fn an_address_is_one_ip_however_it_is_written() {
         count: 7,
         day: None,
         next_at: None,
+        ends: None,
     };
     assert_eq!(world.apply(MONDAY, &command), Response::Granted(granted));
 }

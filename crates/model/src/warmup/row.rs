@@ -126,6 +126,23 @@ pub enum What {
     Finished,
 }
 
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Replanned => "replanned",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Skipped => "skipped",
+            Self::Stopped => "stopped",
+            Self::Advanced => "advanced",
+            Self::SteppedBack => "stepped back",
+            Self::Rewarmed => "rewarmed",
+            Self::Finished => "finished",
+        }
+    }
+}
+
 /// Something other than a day that was held.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Change {

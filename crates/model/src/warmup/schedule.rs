@@ -194,6 +194,9 @@ pub struct Plan {
     pub calendar: Calendar,
     #[n(3)]
     pub bounds: Bounds,
+    /// Attempts a day that the provider gets at least; none: [`VOLUME_FLOOR`].
+    #[n(4)]
+    pub floor: Option<u64>,
 }
 
 impl Plan {
@@ -204,6 +207,7 @@ impl Plan {
             share_percent,
             calendar: Calendar::default(),
             bounds: Bounds::default(),
+            floor: None,
         }
     }
 
@@ -225,8 +229,10 @@ impl Plan {
 
     fn volumes(&self) -> impl Iterator<Item = u64> + '_ {
         let share = u64::from(self.share_percent);
+        // A stage without any attempt would never end.
+        let floor = self.floor.unwrap_or(VOLUME_FLOOR).clamp(1, VOLUME_MAX);
         let all = self.schedule.volumes().take(STAGES_MAX);
-        all.map(move |volume| (volume.min(VOLUME_MAX) * share / 100).max(VOLUME_FLOOR))
+        all.map(move |volume| (volume.min(VOLUME_MAX) * share / 100).max(floor))
     }
 
     pub fn stages(&self) -> u16 {
@@ -236,7 +242,7 @@ impl Plan {
     /// Attempts a day at a stage, counted from 0; the last stage's beyond it.
     pub fn volume(&self, stage: u16) -> u64 {
         let up_to = self.volumes().take(usize::from(stage) + 1);
-        up_to.last().unwrap_or(VOLUME_FLOOR)
+        up_to.last().unwrap_or(1)
     }
 
     /// The last stage whose volume is at most this, else the first.

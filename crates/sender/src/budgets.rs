@@ -1,0 +1,436 @@
+//! Budgets of IPs that are warming up: asked for in small hands, and spent attempt by attempt.
+//!
+//! One unit is one attempt at one recipient. What is in the purse was granted for one day and is used up by the day's
+//! end, whether it was spent or not. A task that finds too little in the purse waits here until more was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use skein_client::{GroupTime, KeptSession};
+use skein_model::spool::Verdict;
+use skein_model::warmup::{ASKS_MAX, Ask, Day, Granted, Left, Report, Target};
+use skein_model::{DurationMs, Reply, UnixMs};
+use skein_policy::{Ip, Policy};
+use tokio::sync::Notify;
+
+use crate::deliver::{Job, now};
+use crate::destination::Destinations;
+use crate::route::Route;
+
+/// Each answer brings a hand; this many ask again in a second.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+const TRY_AGAIN: Duration = Duration::from_millis(300);
+/// What has no budget now is asked about again: an operator may have started, resumed or skipped it.
+const RECHECK: Duration = Duration::from_secs(5);
+/// Results are told this long after they are there, if nothing is asked for before.
+const TELL_WITHIN: Duration = Duration::from_secs(2);
+/// An attempt that begins later in a day would end in the next one.
+const BEFORE_MIDNIGHT: DurationMs = DurationMs::from_secs(5);
+/// Of one ask; the leader gives less where the budget is small.
+const HAND_MAX: u64 = 256;
+
+/// What an IP may send to a provider now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    pub left: Left,
+    /// When more opens, if that is known.
+    pub next_at: Option<UnixMs>,
+}
+
+impl Open {
+    pub const WARM: Self = Self {
+        left: Left::Unlimited,
+        next_at: None,
+    };
+}
+
+/// What a task gets that goes from an IP.
+pub enum Taken {
+    /// No budget applies.
+    Free,
+    Units(Spend),
+    /// It is to wait for the answer of the leader.
+    Ask(Target),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Unasked,
+    /// Warm, by the word of an operator or because it has finished.
+    Warm,
+    NotStarted,
+    Warming,
+}
+
+#[derive(Debug)]
+struct Purse {
+    standing: Standing,
+    /// When that was last heard.
+    heard: Instant,
+    left: u64,
+    day: Option<Day>,
+    ends: Option<UnixMs>,
+    /// Nothing is to be had before.
+    next_at: Option<UnixMs>,
+    /// The last answer was nothing at all.
+    is_dry: bool,
+    /// Units that tasks wait for.
+    demand: u64,
+    /// Not told yet, by day.
+    results: BTreeMap<Day, Report>,
+}
+
+impl Purse {
+    fn new() -> Self {
+        Self {
+            standing: Standing::Unasked,
+            heard: Instant::now(),
+            left: 0,
+            day: None,
+            ends: None,
+            next_at: None,
+            is_dry: false,
+            demand: 0,
+            results: BTreeMap::new(),
+        }
+    }
+
+    /// What was granted for a day that is over is lost.
+    fn pass(&mut self, at: UnixMs) {
+        if self.ends.is_some_and(|ends| at + BEFORE_MIDNIGHT >= ends) {
+            self.left = 0;
+            self.ends = None;
+            self.is_dry = false;
+            self.next_at = None;
+        }
+    }
+
+    /// Whether the leader may have more than was last heard.
+    fn may_ask(&self, at: UnixMs) -> bool {
+        let is_old = self.heard.elapsed() >= RECHECK;
+        match self.standing {
+            Standing::Unasked => true,
+            Standing::Warm | Standing::NotStarted => is_old,
+            Standing::Warming => {
+                let is_due = self.next_at.is_none_or(|next| next <= at);
+                is_old || (is_due && !self.is_dry)
+            }
+        }
+    }
+
+    fn open(&self, at: UnixMs, need: u64) -> Open {
+        let may_ask = self.may_ask(at);
+        let left = match self.standing {
+            Standing::Warm if !may_ask => Left::Unlimited,
+            _ if self.left >= need => Left::Of(self.left),
+            // Asking comes before the decision that there is nothing.
+            _ if may_ask => Left::Of(need),
+            Standing::NotStarted => Left::None,
+            _ => Left::Of(0),
+        };
+        Open {
+            left,
+            next_at: self.next_at,
+        }
+    }
+}
+
+struct Parked {
+    target: Target,
+    units: u64,
+    route: Route,
+    job: Job,
+}
+
+#[derive(Default)]
+struct State {
+    purses: BTreeMap<Target, Purse>,
+    /// Tasks that wait for an answer; no more than the sender's window.
+    parked: Vec<Parked>,
+    time: Option<GroupTime>,
+}
+
+impl State {
+    fn now(&self) -> UnixMs {
+        self.time.map_or_else(now, |time| time.now())
+    }
+}
+
+/// The purses of this sender: one for each IP and provider that policy warms up and that has had mail.
+#[derive(Default)]
+pub struct Budgets {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+/// Units that a task has taken. Dropped before its attempt has begun, they go back to the purse.
+pub struct Spend {
+    budgets: Arc<Budgets>,
+    target: Target,
+    units: u64,
+    day: Option<Day>,
+    ends: Option<UnixMs>,
+    is_begun: bool,
+}
+
+fn target_of(policy: &Policy, ip: &Ip, site: &str) -> Option<Target> {
+    let warmup = policy.warmup_of(&ip.name)?;
+    Some(Target {
+        ip: ip.public.to_canonical(),
+        provider: warmup.provider_of(site).to_owned(),
+    })
+}
+
+impl Budgets {
+    /// The time by which days end.
+    pub fn now(&self) -> UnixMs {
+        self.state.lock().now()
+    }
+
+    pub fn open(&self, policy: &Policy, ip: &Ip, site: &str, need: u64) -> Open {
+        let Some(target) = target_of(policy, ip, site) else {
+            return Open::WARM;
+        };
+        let mut state = self.state.lock();
+        let at = state.now();
+        let purse = state.purses.entry(target).or_insert_with(Purse::new);
+        purse.pass(at);
+        purse.open(at, need)
+    }
+
+    /// Takes units for a task that goes from an IP.
+    pub fn take(
+        self: &Arc<Self>,
+        policy: &Policy,
+        ip: Option<&Ip>,
+        site: &str,
+        units: u64,
+    ) -> Taken {
+        let Some(target) = ip.and_then(|ip| target_of(policy, ip, site)) else {
+            return Taken::Free;
+        };
+        let mut state = self.state.lock();
+        let at = state.now();
+        let purse = state
+            .purses
+            .entry(target.clone())
+            .or_insert_with(Purse::new);
+        if purse.standing == Standing::Warm && !purse.may_ask(at) {
+            return Taken::Free;
+        }
+        if purse.left < units {
+            return Taken::Ask(target);
+        }
+        purse.left -= units;
+        Taken::Units(Spend {
+            budgets: self.clone(),
+            target,
+            units,
+            day: purse.day,
+            ends: purse.ends,
+            is_begun: false,
+        })
+    }
+
+    /// Keeps a task until the leader has answered.
+    pub fn park(&self, target: Target, units: u64, route: Route, job: Job) {
+        let mut state = self.state.lock();
+        if let Some(purse) = state.purses.get_mut(&target) {
+            purse.demand += units;
+        }
+        state.parked.push(Parked {
+            target,
+            units,
+            route,
+            job,
+        });
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Drops tasks that are not to be sent from here.
+    fn drop_stopped(&self) {
+        let mut state = self.state.lock();
+        let State { purses, parked, .. } = &mut *state;
+        let stopped = parked.extract_if(.., |one| one.job.is_stopped());
+        let stopped: Vec<Parked> = stopped.collect();
+        for one in &stopped {
+            if let Some(purse) = purses.get_mut(&one.target) {
+                purse.demand = purse.demand.saturating_sub(one.units);
+            }
+        }
+        drop(state);
+        // What a dropped task had taken goes back under the lock.
+        drop(stopped);
+    }
+
+    /// What is to be asked for and told now.
+    fn asks(&self) -> Vec<Ask> {
+        let mut state = self.state.lock();
+        let wanted = state.purses.iter_mut();
+        let wanted = wanted.filter(|(_, purse)| purse.demand > 0 || !purse.results.is_empty());
+        let asks = wanted.take(ASKS_MAX).map(|(target, purse)| Ask {
+            target: target.clone(),
+            want: purse.demand.saturating_sub(purse.left).min(HAND_MAX),
+            reports: std::mem::take(&mut purse.results).into_values().collect(),
+        });
+        asks.collect()
+    }
+
+    /// Whether somebody waits for an answer.
+    fn is_wanted(&self) -> bool {
+        !self.state.lock().parked.is_empty()
+    }
+
+    /// Fills purses, and gives out the tasks that waited for that.
+    fn answered(&self, asks: &[Ask], granted: &[Granted], time: GroupTime) -> Vec<Parked> {
+        let mut state = self.state.lock();
+        state.time = Some(time);
+        let at = time.now();
+        for (ask, granted) in asks.iter().zip(granted) {
+            let Some(purse) = state.purses.get_mut(&ask.target) else {
+                continue;
+            };
+            purse.pass(at);
+            purse.fill(ask, granted);
+        }
+        let told: BTreeSet<&Target> = asks.iter().map(|ask| &ask.target).collect();
+        let ready = state
+            .parked
+            .extract_if(.., |one| told.contains(&one.target));
+        let ready: Vec<Parked> = ready.collect();
+        for one in &ready {
+            if let Some(purse) = state.purses.get_mut(&one.target) {
+                purse.demand = purse.demand.saturating_sub(one.units);
+            }
+        }
+        ready
+    }
+
+    /// Asks and tells until the process ends.
+    pub async fn ask(self: Arc<Self>, session: Arc<KeptSession>, destinations: Weak<Destinations>) {
+        let mut number = 0;
+        loop {
+            if !self.is_wanted() {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep(TELL_WITHIN) => {}
+                }
+            }
+            self.drop_stopped();
+            let asks = self.asks();
+            if asks.is_empty() {
+                continue;
+            }
+            number += 1;
+            let (granted, time) = loop {
+                match session.grant_warmup(number, &asks).await {
+                    Ok(answer) => break answer,
+                    Err(error) => {
+                        tracing::info!(%error, "budget is asked for again");
+                        tokio::time::sleep(TRY_AGAIN).await;
+                        self.drop_stopped();
+                    }
+                }
+            };
+            let ready = self.answered(&asks, &granted, time);
+            let Some(destinations) = destinations.upgrade() else {
+                return;
+            };
+            for one in ready.into_iter().filter(|one| !one.job.is_stopped()) {
+                destinations.push(one.route, one.job);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+}
+
+impl Purse {
+    fn fill(&mut self, ask: &Ask, granted: &Granted) {
+        let is_mere_report = ask.want == 0;
+        if is_mere_report && self.standing != Standing::Unasked {
+            return;
+        }
+        self.heard = Instant::now();
+        self.standing = match (granted.day, granted.ends) {
+            (None, _) => Standing::NotStarted,
+            (Some(_), None) => Standing::Warm,
+            (Some(_), Some(_)) => Standing::Warming,
+        };
+        if self.standing != Standing::Warming {
+            self.left = 0;
+            return;
+        }
+        // Of an earlier day nothing is left.
+        if self.day != granted.day {
+            self.left = 0;
+        }
+        self.day = granted.day;
+        self.ends = granted.ends;
+        self.left += granted.count;
+        self.next_at = granted.next_at;
+        self.is_dry = granted.count == 0 && ask.want > 0;
+    }
+}
+
+impl Spend {
+    /// Whether the day that the units are of is over, or nearly so.
+    pub fn is_over(&self) -> bool {
+        let at = self.budgets.now();
+        self.ends.is_some_and(|ends| at + BEFORE_MIDNIGHT >= ends)
+    }
+
+    /// The host may hear of the recipients from now on: the units are used.
+    pub fn begin(&mut self) {
+        self.is_begun = true;
+    }
+
+    /// What became of the attempt.
+    pub fn used(mut self, verdicts: &[(Verdict, Reply)]) {
+        self.is_begun = true;
+        let Some(day) = self.day else { return };
+        let mut state = self.budgets.state.lock();
+        let Some(purse) = state.purses.get_mut(&self.target) else {
+            return;
+        };
+        let report = purse.results.entry(day).or_insert(Report {
+            day,
+            delivered: 0,
+            deferred: 0,
+            bounced: 0,
+        });
+        for (verdict, _) in verdicts {
+            let count = match verdict {
+                Verdict::Delivered => &mut report.delivered,
+                Verdict::Deferred => &mut report.deferred,
+                Verdict::Failed | Verdict::Expired => &mut report.bounced,
+            };
+            *count += 1;
+        }
+        // The day before this one is the oldest that anybody hears of.
+        while purse.results.len() > 2 {
+            purse.results.pop_first();
+        }
+    }
+}
+
+impl Drop for Spend {
+    fn drop(&mut self) {
+        if self.is_begun {
+            return;
+        }
+        let mut state = self.budgets.state.lock();
+        if let Some(purse) = state.purses.get_mut(&self.target)
+            && purse.day == self.day
+            && purse.standing == Standing::Warming
+        {
+            purse.left += self.units;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "budgets_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+use skein_policy::Source;
+
+use super::*;
+
+const POLICY: &str = "
+kind: ip
+name: new
+bind: 127.0.0.1
+ehlo: new.here.test
+---
+kind: ip
+name: old
+bind: 127.0.0.2
+ehlo: old.here.test
+---
+kind: warmup
+name: w
+ips: [new]
+providers: {google: 50}
+";
+const GOOGLE: &str = "google";
+
+fn policy() -> Policy {
+    let source = Source {
+        name: "test",
+        text: POLICY,
+    };
+    Policy::parse(&[source]).unwrap()
+}
+
+fn target() -> Target {
+    Target {
+        ip: [127, 0, 0, 1].into(),
+        provider: GOOGLE.to_owned(),
+    }
+}
+
+/// The leader's answer to whoever wanted this many, when a day has an hour left.
+fn answer(budgets: &Budgets, want: u64, count: u64, next_in: Option<u64>) {
+    // Nobody asks before a task has come.
+    open(budgets, &policy(), 1);
+    let at = UnixMs(1_800_000_000_000);
+    let ask = Ask {
+        target: target(),
+        want,
+        reports: Vec::new(),
+    };
+    let granted = Granted {
+        count,
+        day: Some(Day(20_833)),
+        next_at: next_in.map(|ms| at + DurationMs(ms)),
+        ends: Some(at + DurationMs::from_secs(3600)),
+    };
+    budgets.answered(&[ask], &[granted], GroupTime::at(at));
+}
+
+fn open(budgets: &Budgets, policy: &Policy, need: u64) -> Left {
+    let ip = policy.ip("new").unwrap();
+    budgets.open(policy, ip, GOOGLE, need).left
+}
+
+fn spend(budgets: &Arc<Budgets>, policy: &Policy, units: u64) -> Option<Spend> {
+    let ip = policy.ip("new").map(AsRef::as_ref);
+    match budgets.take(policy, ip, GOOGLE, units) {
+        Taken::Units(spend) => Some(spend),
+        Taken::Free => panic!("it is warming up"),
+        Taken::Ask(asked) => {
+            assert_eq!(asked, target());
+            None
+        }
+    }
+}
+
+#[test]
+fn units_are_spent_once_and_go_back_from_what_was_not_begun() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    assert_eq!(open(&budgets, &policy, 3), Left::Of(3), "it may be asked");
+    assert!(spend(&budgets, &policy, 3).is_none());
+    answer(&budgets, 5, 5, None);
+    let (first, second) = (spend(&budgets, &policy, 3), spend(&budgets, &policy, 2));
+    assert!(spend(&budgets, &policy, 1).is_none(), "all is out");
+    drop(first);
+    let mut again = spend(&budgets, &policy, 3).unwrap();
+    again.begin();
+    drop(again);
+    assert!(spend(&budgets, &policy, 1).is_none(), "it was begun");
+    let reply = Reply::ours((4, 0, 0), "x");
+    let verdicts = [Verdict::Delivered, Verdict::Deferred].map(|verdict| (verdict, reply.clone()));
+    second.unwrap().used(&verdicts);
+    let asks = budgets.asks();
+    assert_eq!(asks.len(), 1);
+    let told = asks[0].reports[0];
+    assert_eq!((told.delivered, told.deferred, told.bounced), (1, 1, 0));
+    assert!(budgets.asks().is_empty(), "it is told once");
+}
+
+#[test]
+fn nothing_is_asked_for_before_there_may_be_more() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    answer(&budgets, 5, 2, Some(60_000));
+    assert_eq!(open(&budgets, &policy, 2), Left::Of(2));
+    assert_eq!(open(&budgets, &policy, 3), Left::Of(0), "not even in part");
+    let ip = policy.ip("new").unwrap();
+    let next = budgets.open(&policy, ip, GOOGLE, 3).next_at;
+    assert_eq!(next, Some(UnixMs(1_800_000_060_000)));
+    answer(&budgets, 1, 0, None);
+    assert_eq!(open(&budgets, &policy, 3), Left::Of(0), "it is paused");
+    let old = policy.ip("old").unwrap();
+    assert_eq!(budgets.open(&policy, old, GOOGLE, 9), Open::WARM);
+}
+
+#[test]
+fn what_is_left_of_a_day_is_not_of_the_next() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    answer(&budgets, 5, 5, None);
+    let left = spend(&budgets, &policy, 2).unwrap();
+    assert!(!left.is_over());
+    let late = UnixMs(1_800_000_000_000) + DurationMs::from_secs(3596);
+    budgets.state.lock().time = Some(GroupTime::at(late));
+    assert!(left.is_over());
+    assert_eq!(open(&budgets, &policy, 1), Left::Of(1), "to be asked for");
+    assert!(spend(&budgets, &policy, 1).is_none());
+}
+
+#[test]
+fn an_ip_whose_warm_up_is_over_or_not_begun_is_told_apart() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    open(&budgets, &policy, 1);
+    let say = |day, ends| {
+        let ask = Ask {
+            target: target(),
+            want: 1,
+            reports: Vec::new(),
+        };
+        let granted = Granted {
+            count: 1,
+            day,
+            next_at: None,
+            ends,
+        };
+        budgets.answered(&[ask], &[granted], GroupTime::at(UnixMs(1)));
+        open(&budgets, &policy, 1)
+    };
+    assert_eq!(say(None, None), Left::None);
+    assert_eq!(say(Some(Day(1)), None), Left::Unlimited);
+    let ip = policy.ip("new").map(AsRef::as_ref);
+    let taken = budgets.take(&policy, ip, GOOGLE, 99);
+    assert!(matches!(taken, Taken::Free));
+}
