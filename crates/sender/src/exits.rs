@@ -16,11 +16,12 @@ use skein_client::{KeptSession, Lease, PlacedIps, Session};
 use skein_egress::via::{self, ViaError, Way, WayFault};
 use skein_egress::{Egress, Stream};
 use skein_model::SessionId;
-use skein_policy::{Ip, Policy, Proxy};
+use skein_policy::{Ip, Policy};
 use tokio::sync::{Notify, watch};
 
 use crate::placed::{Missing, Reach, Standing};
 use crate::stays::{Key, Leave, Stay, Stays};
+use crate::ways::{is_busy, moved, proxy_way};
 use crate::wire::{Through, Wire};
 
 /// Between two looks at the lease, which a sender counts a second short.
@@ -29,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const NODE_WITHIN: Duration = Duration::from_secs(10);
 /// What is cut is closed by then; a socket that is not has no place in a runtime that works.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+/// Until an IP may have room for another connection.
+const BUSY: Duration = Duration::from_secs(1);
 /// An IP that changes hands, or is new, is placed by then.
 const SETTLES: Duration = Duration::from_secs(3);
 /// The node of one that is dead is waited for; then it is nowhere.
@@ -264,11 +267,30 @@ impl Exits {
         may_come
     }
 
-    /// Connects to a host from an IP.
+    /// Connects to a host from an IP. One that has as many connections as it may have is waited for, as for any limit, and
+    /// for no longer than `limit`.
     ///
     /// # Errors
     /// See [`ViaError`]: only some say anything about the host.
     pub(crate) async fn open(
+        self: &Arc<Self>,
+        ip: &Ip,
+        target: SocketAddr,
+        limit: Duration,
+    ) -> Result<Opened, ViaError> {
+        let until = Instant::now() + limit;
+        loop {
+            let opened = self.try_open(ip, target, limit).await;
+            let is_busy = opened.as_ref().is_err_and(is_busy);
+            if !is_busy || Instant::now() >= until {
+                return opened;
+            }
+            // Those that wait at other nodes do not come all at once.
+            tokio::time::sleep(BUSY.mul_f64(rand::random_range(0.5..1.0))).await;
+        }
+    }
+
+    async fn try_open(
         self: &Arc<Self>,
         ip: &Ip,
         target: SocketAddr,
@@ -362,27 +384,6 @@ impl Exits {
             Wire::There(Box::new(Through::new(stream, stay))),
             Some(source),
         ))
-    }
-}
-
-fn moved(ip: &Ip) -> ViaError {
-    let text = format!("ip {} is at no node, or moves to another one", ip.name);
-    ViaError::way(WayFault::Stale, text)
-}
-
-fn proxy_way(ip: &Ip, proxy: &Proxy) -> Way {
-    match proxy {
-        Proxy::Socks5 { server, login } => Way::Socks5 {
-            proxy: server.clone(),
-            login: login.as_ref().map(|login| via::Login {
-                user: login.user.clone(),
-                password: login.password.clone(),
-            }),
-        },
-        Proxy::Haproxy { server } => Way::HaProxy {
-            proxy: server.clone(),
-            source: SocketAddr::new(ip.bind, 0),
-        },
     }
 }
 

@@ -39,6 +39,7 @@ mod test_tasks;
 mod tls;
 mod waiting;
 mod waits;
+mod ways;
 mod wire;
 
 pub use config::{Config, Timeouts, TlsPolicy};

@@ -20,6 +20,8 @@ struct Seen {
     looks: u64,
     /// Connections at the latest look.
     now: usize,
+    /// The most that were there at one look, of each address.
+    most: BTreeMap<Ipv4Addr, usize>,
 }
 
 /// Looks as long as it lives.
@@ -65,6 +67,12 @@ impl Sockets {
         self.seen.lock().unwrap().now
     }
 
+    /// The most connections that an address had at once, over all nodes.
+    pub fn most(&self, address: Ipv4Addr) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.most.get(&address).copied().unwrap_or(0)
+    }
+
     pub fn looks(&self) -> u64 {
         self.seen.lock().unwrap().looks
     }
@@ -97,6 +105,7 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
     let mut seen = seen.lock().unwrap();
     seen.looks += 1;
     let mut now = 0;
+    let mut counts: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (Some(local), Some(remote)) = (address(fields[1]), address(fields[2])) else {
@@ -113,6 +122,7 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
         now += 1;
         seen.owners.insert(local, (*owner).clone());
         if let SocketAddr::V4(local) = local {
+            *counts.entry(*local.ip()).or_default() += 1;
             by_address
                 .entry(*local.ip())
                 .or_default()
@@ -120,6 +130,10 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
         }
     }
     seen.now = now;
+    for (address, count) in counts {
+        let most = seen.most.entry(address).or_default();
+        *most = count.max(*most);
+    }
     for (address, nodes) in by_address {
         if nodes.len() > 1 {
             seen.at_once.entry(address).or_default().extend(nodes);

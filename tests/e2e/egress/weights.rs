@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use skein_testkit::load::Injected;
+
 use super::sockets::Sockets;
 use super::stage::{NO_LIMITS, Plan, Stage, ip, last_byte, pool, wait_for};
 
@@ -81,4 +83,44 @@ async fn mail_comes_from_the_ips_of_a_pool_by_weight_wherever_they_are() {
     assert!(sockets.shared().is_empty(), "{:?}", sockets.shared());
     // Each sender had tasks, and so sent most of them through the others.
     assert!(delivered.iter().all(|count| *count > 100), "{delivered:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ip_has_no_more_connections_than_its_limit_whoever_sends() {
+    const LIMIT: usize = 3;
+    const MESSAGES: usize = 400;
+    let stage = Stage::new(Plan {
+        senders: 3,
+        has_certificates: false,
+        more: "",
+    })
+    .await;
+    let ip = ip("e1", 15, "home: s1\nlimits: {connections: 3}");
+    let members = pool("default", "{ip: e1}");
+    stage.apply(&format!("{ip}{members}{NO_LIMITS}"));
+    stage.placed(&[("e1", "s1")]).await;
+    let sockets = Sockets::watch(stage.sink.address(), stage.pids());
+    let began = std::time::Instant::now();
+    let config = stage.injector("cap", stage.domains(24));
+    let injected = stage.offer(config, MESSAGES).await;
+    assert!(injected.iter().all(Injected::acked));
+    wait_for("all mail to arrive", || {
+        (stage.sink.accepted() as usize >= MESSAGES).then_some(())
+    })
+    .await;
+    let mut delivered = Vec::new();
+    for number in 0..3 {
+        delivered.push(
+            stage
+                .metric(number, "skein_delivery_recipients_total")
+                .await,
+        );
+    }
+    let most = sockets.most([127, 0, 0, 15].into());
+    println!(
+        "{MESSAGES} messages in {:.1?} over at most {most} connections, attempts by sender {delivered:?}",
+        began.elapsed()
+    );
+    assert!((1..=LIMIT).contains(&most), "{most}");
+    assert!(delivered.iter().all(|count| *count > 0), "{delivered:?}");
 }
