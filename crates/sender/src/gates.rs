@@ -77,6 +77,8 @@ pub(crate) struct Wide {
     pub sites: BTreeSet<String>,
     /// The leader is to hear in this session which version is known.
     pub is_told: bool,
+    /// What it has heard.
+    pub told: u64,
 }
 
 struct Line {
@@ -93,6 +95,8 @@ pub struct Token {
     pub is_elsewhere: bool,
     /// Limits because of which the connection of this token is to end.
     leaving: Mutex<Vec<LimitId>>,
+    /// Limits in which its connection counts as having nothing to do.
+    idle: Mutex<Vec<LimitId>>,
 }
 
 impl LocalGates {
@@ -160,6 +164,7 @@ impl LocalGates {
                     ids: wants.iter().map(|want| want.id.clone()).collect(),
                     is_elsewhere: ask.is_elsewhere,
                     leaving: Mutex::default(),
+                    idle: Mutex::default(),
                 });
             }
             Err(held) => held,
@@ -314,6 +319,27 @@ impl Token {
         !leaving.is_empty()
     }
 
+    /// The connection of this token has nothing to do, or has again.
+    pub fn set_idle(&self, is_idle: bool) {
+        let mut idle = self.idle.lock();
+        if is_idle != idle.is_empty() {
+            return;
+        }
+        let mut state = self.gates.state.lock();
+        match is_idle {
+            true => {
+                let counted = self.connections();
+                let counted = counted.filter(|id| state.gates.idles(id, true));
+                *idle = counted.cloned().collect();
+            }
+            false => {
+                for id in idle.drain(..) {
+                    state.gates.idles(&id, false);
+                }
+            }
+        }
+    }
+
     /// It was not begun.
     pub fn cancel(mut self) {
         if let Some(permit) = self.permit.take() {
@@ -342,6 +368,9 @@ impl Drop for Token {
                 state.gates.ended(now, permit);
                 for id in self.leaving.lock().drain(..) {
                     state.gates.left(&id);
+                }
+                for id in self.idle.lock().drain(..) {
+                    state.gates.idles(&id, false);
                 }
                 let due = state.gates.ended_at(now, &self.ids);
                 if let Some(due) = due

@@ -230,9 +230,19 @@ impl Destinations {
                     drop(job);
                     return None;
                 }
-                Work::Job(job, token) => return Some((*job, token)),
+                Work::Job(job, token) => {
+                    if let Some(seat) = seat {
+                        seat.set_idle(false);
+                    }
+                    return Some((*job, token));
+                }
                 Work::Held(until) => until > Instant::now() + idle,
-                Work::None => seat.is_some_and(Token::is_wanted),
+                Work::None => {
+                    if let Some(seat) = seat {
+                        seat.set_idle(true);
+                    }
+                    seat.is_some_and(Token::is_wanted)
+                }
             };
             let is_over = has_idled || is_for_long || seat.is_some_and(Token::must_leave);
             if !is_over {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skein_client::{LimitKeeper, Reports};
 use skein_model::SessionId;
-use skein_model::throttle::LimitAnswer;
+use skein_model::throttle::{LimitAnswer, REPORTS_MAX};
 use tokio::sync::Notify;
 
 use crate::gates::LocalGates;
@@ -15,6 +15,7 @@ impl LimitKeeper for LocalGates {
         let mut state = self.state.lock();
         state.session = session;
         state.wide.is_told = false;
+        state.wide.told = 0;
         state.gates.begin_session(skein_model::lease::Lease::ENDED);
     }
 
@@ -43,8 +44,13 @@ impl LimitKeeper for LocalGates {
         if reports.is_empty() && is_told {
             return None;
         }
+        // What was used alone goes with the word that it is not any more, all of it.
+        let wide_version = match reports.len() < REPORTS_MAX {
+            true => state.wide.version,
+            false => state.wide.told,
+        };
         Some(Reports {
-            wide_version: state.wide.version,
+            wide_version,
             reports,
         })
     }
@@ -67,7 +73,11 @@ impl LimitKeeper for LocalGates {
     fn answered(&self, told: &Reports, answers: &[LimitAnswer]) {
         let more = {
             let mut state = self.state.lock();
-            state.wide.is_told |= told.wide_version == state.wide.version;
+            state.wide.told = state.wide.told.max(told.wide_version);
+            if told.wide_version == state.wide.version {
+                state.wide.is_told = true;
+                state.gates.told_wide(&told.reports);
+            }
             let now = self.now();
             self.renew(&mut state);
             state.gates.answered(now, &told.reports, answers)

@@ -218,6 +218,8 @@ impl Terms {
         };
         let is_alike = |want: &&Want| want.id.scope == scope && want.id.counts == counts;
         let nth = wants.wide.iter().filter(is_alike).count();
+        // The address of the node is no other sender's.
+        let is_own = scope == Scope::SiteFromIp && way.ip.is_empty();
         let is_by_owner = is_by_owner(limit, value);
         let wide = Want {
             id: LimitId {
@@ -233,16 +235,21 @@ impl Terms {
             },
             gone_since: DurationMs(0),
         };
-        let alone = match is_by_owner {
-            true => value.alone(),
-            false => wide.limit,
-        };
-        wants.is_inherited.push(is_by_owner && is_inherited(limit));
-        wants.alone.push(Want {
-            limit: alone,
+        let alone = Want {
+            limit: match is_by_owner || is_own {
+                true => value.alone(),
+                false => wide.limit,
+            },
             ..wide.clone()
+        };
+        wants
+            .is_inherited
+            .push(is_by_owner && !is_own && is_inherited(limit));
+        wants.wide.push(match is_own {
+            true => alone.clone(),
+            false => wide,
         });
-        wants.wide.push(wide);
+        wants.alone.push(alone);
     }
 
     /// What the node is configured with, where the provider says nothing unusual.

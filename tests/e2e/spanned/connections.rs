@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{BIG, Watch, World, by_sender};
 
-/// By the sender that took a message in, which is another tenant's each.
+/// By tenant: each sender took in the mail of two.
 fn tenants(world: &World) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for record in world.accepted() {
@@ -19,27 +19,18 @@ fn tenants(world: &World) -> BTreeMap<String, usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
     let mut world = World::start(1, 6).await;
-    world
-        .apply(&format!("{BIG}total: {{connections: 2}}\n"))
-        .await;
-    world.skeinctl(&["slot", "fan", "big", "32"]);
-    // Intakes hear of the fan with a heartbeat.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    world.spread(32);
+    let figures = format!("{BIG}total: {{connections: 2}}\n");
+    world.apply(&figures).await;
     world.each_message_takes(Duration::from_millis(100));
     let watch = Watch::over(&world.sink);
-    let injected = world.offer(&world.all_senders(), "m", 150).await;
-
-    // Every sender has had its turn.
-    let began = Instant::now();
-    while by_sender(&world.accepted()).len() < 6 && began.elapsed() < Duration::from_secs(40) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let relayed = world.offer(&world.all_senders(), "m", 75).await;
+    for sender in world.all_senders() {
+        world.offer_as_user(sender, 75).await;
     }
-    let turns = by_sender(&world.accepted());
-    println!(
-        "every sender had a turn after {:?}: {turns:?}",
-        began.elapsed()
-    );
-    assert_eq!(turns.len(), 6, "{turns:?}");
+    let all = relayed.len() + 6 * 75;
+
+    tokio::time::sleep(Duration::from_secs(6)).await;
 
     let last = world.accepted().last().unwrap().helo.clone();
     let holder = last.trim_end_matches(".skein.test").to_owned();
@@ -67,9 +58,26 @@ async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
     };
     println!("a killed holder's connection was used again after {free_after:?}");
 
+    // Every sender has its turn.
+    let began = Instant::now();
+    let turns = loop {
+        let turns = by_sender(&world.accepted());
+        if turns.len() == 6 {
+            break turns;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{turns:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    println!(
+        "every sender had a turn {:?} later: {turns:?}",
+        began.elapsed()
+    );
     world.each_message_takes(Duration::from_millis(1));
-    world.arrive(injected.len(), Duration::from_secs(40)).await;
+    world.arrive(all, Duration::from_secs(40)).await;
     println!("the most connections at once: {}", watch.most());
-    println!("by tenant: {:?}", tenants(&world));
+    let tenants = tenants(&world);
+    println!("by tenant: {tenants:?}");
     assert_eq!(watch.most(), 2);
+    assert_eq!(tenants.len(), 12);
+    assert!(tenants.values().all(|count| *count >= 75), "{tenants:?}");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use skein_testkit::dns::FakeDns;
-use skein_testkit::load::{Injected, Injector, InjectorConfig};
+use skein_testkit::load::{Injected, Injector, InjectorConfig, Probe};
 use skein_testkit::process::{Node, NodeConfig, free_port};
 use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig};
 use skein_tests::READY;
@@ -21,6 +21,11 @@ use tokio::time::Instant;
 
 /// All domains of the tests are at one host, which the provider `big` is.
 const BIG: &str = "kind: provider\nname: big\nmx: [.big.test]\nmessages_per_connection: 1000\n";
+
+/// Of users `t1` to `t6`, whose password is `pw`.
+const LOGINS: [&str; 6] = [
+    "AHQxAHB3", "AHQyAHB3", "AHQzAHB3", "AHQ0AHB3", "AHQ1AHB3", "AHQ2AHB3",
+];
 
 /// A process.
 struct One {
@@ -94,7 +99,8 @@ impl World {
         world.start_control().await;
         let dns = world._dns.address();
         let peers = world.peers();
-        for sender in &mut world.senders {
+        let tls = skein_tests::self_signed(world.folder.path()).unwrap();
+        for (n, sender) in world.senders.iter_mut().enumerate() {
             let config = format!(
                 r#"
                 role = "sender"
@@ -116,7 +122,13 @@ impl World {
                 [delivery.retry]
                 first = "200ms"
                 cap = "1s"
+                {tls}
+                [[smtp.user]]
+                name = "t{user}"
+                password = "pw"
+                tenant = "user-{user}"
                 "#,
+                user = n + 1,
                 data = world.folder.path().join(&sender.name).display(),
                 http = sender.config.http,
                 name = sender.name,
@@ -176,7 +188,12 @@ impl World {
         let file = self.folder.path().join("policy.yaml");
         std::fs::write(&file, policy).unwrap();
         self.skeinctl(&["apply", "-f", file.to_str().unwrap()]);
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+
+    /// Spreads the host's mail. Intakes hear of it with a heartbeat.
+    fn spread(&self, slots: u8) {
+        self.skeinctl(&["slot", "fan", "big", &slots.to_string()]);
     }
 
     /// Hands in so many messages at each of these senders.
@@ -197,6 +214,27 @@ impl World {
         let injected: Vec<Injected> = all.join_all().await.into_iter().flatten().collect();
         assert!(injected.iter().all(Injected::acked));
         injected
+    }
+
+    /// Hands in so many messages as the user of this sender, who is another tenant.
+    async fn offer_as_user(&self, sender: usize, count: usize) {
+        let (mut probe, _) = Probe::greet(self.senders[sender].smtp).await.unwrap();
+        probe.starttls().await.unwrap();
+        probe.cmd("EHLO client.test").await.unwrap();
+        let reply = probe.cmd(&format!("AUTH PLAIN {}", LOGINS[sender])).await;
+        assert_eq!(reply.unwrap().code, 235);
+        for n in 0..count {
+            for line in ["MAIL FROM:<a@b.test>", "RCPT TO:<c@there.test>", "DATA"] {
+                let reply = probe.cmd(line).await.unwrap();
+                assert!(reply.positive(), "{line}: {}", reply.text());
+            }
+            let message = format!(
+                "X-Test-Id: user{}-{n}\r\nSubject: x\r\n\r\nhi\r\n.\r\n",
+                sender + 1
+            );
+            probe.send(message.as_bytes()).await.unwrap();
+            assert_eq!(probe.reply().await.unwrap().code, 250);
+        }
     }
 
     fn all_senders(&self) -> Vec<usize> {

@@ -45,13 +45,41 @@ async fn a_rate_of_a_site_holds_for_one_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rate_holds_through_the_death_of_a_sender_and_of_the_leader() {
+    let mut world = World::start(3, 3).await;
+    world.spread(16);
+    let figures = format!("{BIG}total: {{connections: 60, message_rate: {COUNT}/s}}\n");
+    world.apply(&figures).await;
+    let all = COUNT * 30;
+    world.offer(&world.all_senders(), "m", all / 3).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.senders[2].kill();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let leader = world.meta_leader();
+    world.control[leader].kill();
+    let before = world.accepted().len();
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    let times = times(&world.accepted());
+    let most = most_within(&times, SPAN);
+    let last = times[times.len() - 1] - 4000;
+    let used = used(&times, last, Duration::from_secs(4));
+    println!(
+        "a dead sender and a dead leader: at most {most} of {COUNT} in any {SPAN} ms, {} in the 16 s after, {used:.1} % used in \
+         the last 4 s, by {:?}",
+        times.len() - before,
+        by_sender(&world.accepted())
+    );
+    assert!(most <= COUNT, "{most}");
+    assert!(used >= 85.0, "{used}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rate_of_a_tenant_holds_for_three_senders() {
     let world = World::start(1, 3).await;
+    world.spread(16);
     world
         .apply(&format!("{BIG}total: {{connections: 60}}\n---\nkind: tenant\nname: of-s1\nlimits: {{message_rate: {COUNT}/s}}\n"))
         .await;
-    world.skeinctl(&["slot", "fan", "big", "16"]);
-    tokio::time::sleep(Duration::from_secs(4)).await;
     // All of it is the mail of one tenant, and any sender may have it.
     let all = COUNT * 24;
     world.offer(&[0], "m", all).await;
@@ -70,9 +98,8 @@ async fn a_rate_of_a_tenant_holds_for_three_senders() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_of_a_spread_site_holds_for_six_senders() {
     let world = World::start(1, 6).await;
+    world.spread(32);
     let figures = format!("{BIG}total: {{connections: 60, message_rate: {COUNT}/s}}\n");
     world.apply(&figures).await;
-    world.skeinctl(&["slot", "fan", "big", "32"]);
-    tokio::time::sleep(Duration::from_secs(4)).await;
     check(&world, "spread site").await;
 }

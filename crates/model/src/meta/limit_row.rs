@@ -6,8 +6,12 @@ use minicbor::{Decode, Encode};
 
 use crate::id::SessionId;
 use crate::lease::{GRACE, LEASE};
-use crate::throttle::{Allowance, Ledger, LimitAnswer, LimitReport, Said, Shares, Wide};
-use crate::time::UnixMs;
+use crate::throttle::{Allowance, Before, Ledger, LimitAnswer, LimitReport, Said, Shares, Wide};
+use crate::time::{DurationMs, UnixMs};
+
+/// What one sender had begun when it ceased to keep a limit alone reaches the host within this time, mostly: an attempt to
+/// connect takes as long at most by default, and a message less.
+const UNDER_WAY: DurationMs = DurationMs::from_secs(60);
 
 /// What is kept of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -44,12 +48,11 @@ pub struct Part {
 }
 
 impl LimitRow {
-    /// `alone` says until when somebody kept the limit alone, and whether what it used is unknown.
+    /// `alone` says until when somebody kept the limit alone, and whether what that one used is unknown. Else it is told, or
+    /// nothing of it counts.
     pub(super) fn new(report: &LimitReport, version: u64, alone: Option<(UnixMs, bool)>) -> Self {
         let parts = match alone {
-            Some((until, is_unknown)) if is_unknown || report.limit.is_granted() => {
-                Parts::after(report.limit, until, version)
-            }
+            Some((until, true)) => Parts::after(report.limit, until, version),
             _ => Parts::new(report.limit, version),
         };
         Self {
@@ -120,9 +123,16 @@ impl LimitRow {
     }
 
     /// The session that kept the limit alone says what counts there.
-    pub(super) fn begin_with(&mut self, session: SessionId, report: &LimitReport) {
-        if let (Parts::Shares(shares), Said::Share(said)) = (&mut self.parts, report.said) {
-            shares.begin_with(session, said.counted);
+    pub(super) fn begin_with(&mut self, at: UnixMs, session: SessionId, report: &LimitReport) {
+        match (&mut self.parts, report.said) {
+            (Parts::Shares(shares), Said::Share(said)) => {
+                shares.begin_with(session, said.counted);
+            }
+            (Parts::Ledger(ledger), _) => {
+                let Before { ended, out } = report.before;
+                ledger.begin_with(at, ended, out, at + UNDER_WAY);
+            }
+            _ => {}
         }
     }
 

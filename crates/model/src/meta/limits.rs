@@ -362,7 +362,7 @@ impl<'a, R: Rows> Book<'a, R> {
                 let until = wide.map(|wide| (wide.until, wide.is_unknown));
                 let mut row = LimitRow::new(report, self.head.version, until);
                 if site.is_some_and(|site| opened.contains(site)) {
-                    row.begin_with(session, report);
+                    row.begin_with(at, session, report);
                 }
                 row
             }

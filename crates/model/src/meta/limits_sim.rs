@@ -30,7 +30,7 @@ struct Sender {
     owns_since: Option<DurationMs>,
     beats_at: u64,
     cut_until: u64,
-    /// The request on its way, when its answer comes, and the answer if it does.
+    /// The request on its way with the wide sites that it goes by, when its answer comes, and the answer if it does.
     asked: Option<(u64, Vec<LimitReport>, u64, Option<SessionAnswers>)>,
     tokens: Vec<Token>,
 }
@@ -379,9 +379,12 @@ impl Sim {
         let Some(session) = sender.session else {
             return;
         };
-        if let Some((_, reports, at, answers)) = sender.asked.take_if(|asked| asked.2 <= now) {
-            let _ = at;
+        if let Some((version, reports, _, answers)) = sender.asked.take_if(|asked| asked.2 <= now) {
             if let Some(answers) = answers {
+                if version == sender.wide.0 {
+                    sender.is_told = true;
+                    sender.gates.told_wide(&reports);
+                }
                 let told = self.answered(nth, &reports, &answers);
                 assert!(told || answers.answers.is_empty());
             }
@@ -390,7 +393,7 @@ impl Sim {
         if sender.asked.is_some() {
             return;
         }
-        let reports = sender.gates.reports(DurationMs(now), |_| 0);
+        let reports = sender.gates.reports(DurationMs(now), |_| 1);
         if reports.is_empty() && sender.is_told {
             return;
         }
@@ -410,7 +413,6 @@ impl Sim {
         };
         let version = self.senders[nth].wide.0;
         self.senders[nth].asked = Some((version, reports, now + after, answers));
-        self.senders[nth].is_told = self.senders[nth].is_told || after < TIMEOUT;
     }
 
     fn hear(&mut self, told: SessionReports) -> SessionAnswers {
@@ -446,7 +448,7 @@ impl Sim {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn limits_hold_while_a_site_goes_from_one_owner_to_several_and_back(seed: u64, senders in 2usize..5) {

@@ -7,7 +7,7 @@ use super::*;
 use crate::id::mix;
 use crate::lease::{GRACE, LEASE};
 use crate::rows::MemoryRows;
-use crate::throttle::{PurseReport, Rate, Said, ShareAnswer, ShareReport, Wide};
+use crate::throttle::{Before, PurseReport, Rate, Said, ShareAnswer, ShareReport, Wide};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
@@ -65,6 +65,7 @@ fn share(id: &LimitId, limit: Wide, seen: u64, counted: u64, wants: u64) -> Limi
         }),
         is_last: false,
         is_by_owner: id.site().is_some(),
+        before: Before::default(),
     }
 }
 
@@ -182,7 +183,7 @@ fn one_command_takes_the_reports_of_several_sessions_and_answers_each() {
     };
     let row = limit(&group.rows, &acme).unwrap();
     // The first contention begins a turn.
-    assert_eq!(row.parts(), [part(A, 1, 2, 2), part(B, 0, 0, 1)]);
+    assert_eq!(row.parts(), [part(A, 2, 2, 2), part(B, 0, 0, 1)]);
     assert_eq!((row.limit(), row.used(s(1))), (TWO, 2));
 }
 

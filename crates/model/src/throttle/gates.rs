@@ -75,7 +75,7 @@ pub struct Gates {
     entries_max: usize,
     swept_at: Option<DurationMs>,
     /// Purses that were made.
-    purses: u64,
+    pub(super) purses: u64,
     pub(super) lease: Lease,
 }
 
@@ -157,12 +157,7 @@ impl Gates {
         let purses = &mut self.purses;
         let entry = self.entries.entry(Key::of(want)).or_insert_with(|| {
             *purses += 1;
-            Entry {
-                limiter: Limiter::new(want.limit, *purses),
-                lowered: None,
-                gone_since: DurationMs(0),
-                stake: None,
-            }
+            Entry::new(Limiter::new(want.limit, *purses))
         });
         let effective = entry.effective(now, want.limit);
         let mut has_joined = false;
@@ -325,6 +320,15 @@ impl Gates {
 }
 
 impl Entry {
+    pub(super) fn new(limiter: Limiter) -> Self {
+        Self {
+            limiter,
+            lowered: None,
+            gone_since: DurationMs(0),
+            stake: None,
+        }
+    }
+
     pub(super) fn effective(&self, now: DurationMs, limit: Limit) -> Limit {
         match (self.lowered, limit.count()) {
             (Some(lowered), Some(full)) => limit.with_count(lowered.effective(full, now)),

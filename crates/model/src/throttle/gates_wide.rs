@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::gates::{Entry, Gates, Held, Key, Want};
 use super::limit::{Counted, Form, Limit, LimitId, Limiter, Wide};
-use super::stake::{LimitAnswer, LimitReport, Stake};
+use super::purse::Purse;
+use super::stake::{Before, LimitAnswer, LimitReport, Stake};
 use crate::time::DurationMs;
 
 /// Limits in one report: 300 kB, which is less than a Raft entry holds.
@@ -71,23 +72,52 @@ impl Gates {
     }
 
     /// These sites are several senders' from now on. What this one has used of their limits by itself is told with the
-    /// next report. That goes for what is shared; what is granted counts as used up by whoever had it.
+    /// next report.
     pub fn widen(&mut self, now: DurationMs, sites: &BTreeSet<String>) {
         if sites.is_empty() {
             return;
         }
-        for (key, entry) in &mut self.entries {
+        let of_them = self.entries.iter().filter(|(key, entry)| {
             let is_of_them = key.id.site().is_some_and(|site| sites.contains(site));
-            let limit = entry
-                .alone()
-                .filter(|_| is_of_them && entry.stake.is_none());
-            let Some(limit) = limit else {
+            is_of_them && entry.limiter.counted(now) > 0
+        });
+        let of_them: Vec<Key> = of_them.map(|(key, _)| key.clone()).collect();
+        for key in of_them {
+            let Some((limit, before)) = self.entries[&key].alone(now) else {
                 continue;
             };
-            if entry.limiter.counted(now) > 0 {
-                let stake = entry.stake.insert(Stake::new(now, limit));
-                let _ = stake.set(limit, self.policy, true);
-                self.staked.insert(key.clone());
+            let form = form(limit);
+            let is_granted = form != key.form;
+            let (key, policy) = (Key { form, ..key }, self.policy);
+            self.purses += 1;
+            let purse = Limiter::Purse(Purse::new(self.purses));
+            // Tokens that are out go back to where they are from, whatever becomes of the limit.
+            let entry = self.entries.entry(key.clone());
+            let entry = entry.or_insert_with(|| Entry::new(purse));
+            let stake = entry.stake.get_or_insert_with(|| {
+                let mut stake = Stake::new(now, limit);
+                let _ = stake.set(limit, policy, true);
+                stake
+            });
+            let before = match is_granted {
+                true => before,
+                false => Before::default(),
+            };
+            stake.used_before(before);
+            self.staked.insert(key);
+        }
+    }
+
+    /// The leader knows what was used alone.
+    pub fn told_wide(&mut self, reports: &[LimitReport]) {
+        for report in reports {
+            let key = Key {
+                id: report.id.clone(),
+                form: form(report.limit),
+            };
+            let entry = self.entries.get_mut(&key);
+            if let Some(stake) = entry.and_then(|entry| entry.stake.as_mut()) {
+                stake.is_told();
             }
         }
     }
@@ -185,6 +215,16 @@ impl Gates {
         stake.is_some_and(|stake| stake.must_leave(now, lease, &entry.limiter))
     }
 
+    /// A connection of a limit has nothing to do, or has again, or ends. Says whether that is counted.
+    pub fn idles(&mut self, id: &LimitId, is_idle: bool) -> bool {
+        let stake = self.connections(id).and_then(|entry| entry.stake.as_mut());
+        let is_counted = stake.is_some();
+        if let Some(stake) = stake {
+            stake.idles(is_idle);
+        }
+        is_counted
+    }
+
     /// One that was to end has ended.
     pub fn left(&mut self, id: &LimitId) {
         if let Some(stake) = self.connections(id).and_then(|entry| entry.stake.as_mut()) {
@@ -226,14 +266,20 @@ fn form(limit: Wide) -> Form {
 }
 
 impl Entry {
-    /// What it would be if it were shared, as far as it is not granted.
-    fn alone(&self) -> Option<Wide> {
+    /// The limit as it is kept here alone, and what counts of it; none if it is granted.
+    fn alone(&self, now: DurationMs) -> Option<(Wide, Before)> {
+        let out = match &self.limiter {
+            Limiter::Window(window) => window.out(),
+            Limiter::Concurrency(concurrency) => concurrency.out(),
+            Limiter::Purse(_) => return None,
+        };
         let limit = match &self.limiter {
             Limiter::Window(window) => Wide::Rate(window.rate()),
             Limiter::Concurrency(concurrency) => Wide::Connections(concurrency.limit()),
             Limiter::Purse(_) => return None,
         };
-        (!limit.is_granted()).then_some(limit)
+        let ended = self.limiter.counted(now).saturating_sub(out);
+        Some((limit, Before { ended, out }))
     }
 
     fn is_at_rest(&self, now: DurationMs) -> bool {

@@ -283,6 +283,13 @@ impl Ledger {
         }
     }
 
+    /// Somebody who had all of it has used so many tokens, and others may be used until a later time.
+    pub fn begin_with(&mut self, at: UnixMs, ended: u64, out: u64, until: UnixMs) {
+        let per = self.allowance.per();
+        self.spent.add(at.0, ended, per);
+        self.spent.add(until.0, out, per);
+    }
+
     /// Sessions that have an account.
     pub fn holders(&self) -> impl Iterator<Item = SessionId> {
         self.accounts.keys().copied()

@@ -33,7 +33,7 @@ pub use max_min::max_min;
 pub use purse::{Purse, PurseAnswer, PurseReport};
 pub use rate::{BadRate, COUNT_MAX, PER_MAX, PER_MIN, Rate};
 pub use shares::{SHARERS_MAX, SHORT, ShareAnswer, ShareHeld, ShareReport, Shares, TURN};
-pub use stake::{LimitAnswer, LimitReport, Said};
+pub use stake::{Before, LimitAnswer, LimitReport, Said};
 pub use steady::SteadyClock;
 pub use window::Window;
 

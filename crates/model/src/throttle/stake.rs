@@ -41,6 +41,20 @@ pub struct LimitReport {
     /// The owner of the site's slot keeps this limit by itself unless the site is known to be several senders'.
     #[n(5)]
     pub is_by_owner: bool,
+    /// What this sender has used of a long window while it kept the limit alone.
+    #[n(6)]
+    pub before: Before,
+}
+
+/// Tokens of one sender's own window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Before {
+    /// That have ended within the window.
+    #[n(0)]
+    pub ended: u64,
+    /// Whose event may still come.
+    #[n(1)]
+    pub out: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -75,6 +89,7 @@ pub(super) struct Stake {
     limit: Wide,
     policy: u64,
     is_by_owner: bool,
+    before: Before,
     share: ShareHeld,
     /// The most that counted at once, or what was taken of a purse, in the second before `peak_at` and since.
     peak: [u64; 2],
@@ -89,8 +104,12 @@ pub(super) struct Stake {
     /// The last answer brought more, so the next may.
     is_growing: bool,
     is_closing: bool,
+    /// What was used alone has not been told yet.
+    is_secret: bool,
     /// Connections that are about to end because there are too many.
     leaving: u64,
+    /// Connections that have nothing to do: others may have their places.
+    idle: u64,
 }
 
 impl Stake {
@@ -99,6 +118,7 @@ impl Stake {
             limit,
             policy: 0,
             is_by_owner: false,
+            before: Before::default(),
             share: ShareHeld::default(),
             peak: [0; 2],
             peak_at: now,
@@ -109,7 +129,9 @@ impl Stake {
             is_refused: false,
             is_growing: true,
             is_closing: false,
+            is_secret: false,
             leaving: 0,
+            idle: 0,
         }
     }
 
@@ -123,6 +145,16 @@ impl Stake {
         }
         (self.limit, self.policy, self.is_by_owner) = (limit, policy, is_by_owner);
         is_other
+    }
+
+    /// The limit was kept alone until now, or partly so. That is told with each request until one has arrived.
+    pub fn used_before(&mut self, before: Before) {
+        self.before = before;
+        self.is_secret = true;
+    }
+
+    pub fn is_told(&mut self) {
+        self.is_secret = false;
     }
 
     /// What was said before, to another session, holds no more.
@@ -145,7 +177,7 @@ impl Stake {
         self.used_at = now;
         self.peak[1] = match limiter {
             Limiter::Purse(_) => self.peak[1].saturating_add(1),
-            _ => self.peak[1].max(limiter.counted(now)),
+            _ => self.peak[1].max(limiter.counted(now).saturating_sub(self.idle)),
         };
     }
 
@@ -164,7 +196,7 @@ impl Stake {
 
     /// When it is time to report.
     pub fn due_at(&self, now: DurationMs, limiter: &Limiter) -> DurationMs {
-        let Some(told_at) = self.told_at else {
+        let Some(told_at) = self.told_at.filter(|_| !self.is_secret) else {
             return now;
         };
         let counted = limiter.counted(now);
@@ -196,7 +228,8 @@ impl Stake {
             true => self.unmet.0,
             false => 0,
         };
-        let peak = self.peak[0].max(self.peak[1]).max(counted);
+        let busy = counted.saturating_sub(self.idle);
+        let peak = self.peak[0].max(self.peak[1]).max(busy);
         let more = waiting.saturating_add(unmet);
         let wants = ample(peak).saturating_add(more);
         let wants = rounded(wants).min(self.limit.count());
@@ -205,7 +238,7 @@ impl Stake {
             Limiter::Purse(purse) => purse.is_at_rest(),
             _ => counted == 0,
         };
-        self.is_closing |= is_unused && is_at_rest;
+        self.is_closing |= is_unused && is_at_rest && !self.is_secret;
         let wants = match self.is_closing {
             true => 0,
             false => wants,
@@ -227,11 +260,15 @@ impl Stake {
             },
             is_last: self.is_closing,
             is_by_owner: self.is_by_owner,
+            before: self.before,
         }
     }
 
     /// Takes an answer; says how many more events may go than before.
     pub fn answered(&mut self, answer: LimitAnswer, limiter: &mut Limiter) -> u64 {
+        if matches!(answer, LimitAnswer::Purse(_)) && !self.is_secret {
+            self.before = Before::default();
+        }
         let more = match (answer, limiter) {
             (LimitAnswer::Share(answer), Limiter::Window(_) | Limiter::Concurrency(_)) => {
                 let before = self.share.told();
@@ -261,6 +298,14 @@ impl Stake {
         let must = is_told && staying > self.may(now, lease);
         self.leaving += u64::from(must);
         must
+    }
+
+    /// A connection has nothing to do, or has again.
+    pub fn idles(&mut self, is_idle: bool) {
+        self.idle = match is_idle {
+            true => self.idle + 1,
+            false => self.idle.saturating_sub(1),
+        };
     }
 
     /// One of those has ended.

@@ -104,6 +104,11 @@ impl Window {
             .saturating_add(self.spent.total(now.0, self.rate.per))
     }
 
+    /// Tokens whose end is not known.
+    pub fn out(&self) -> u64 {
+        self.out
+    }
+
     /// When a token can be had; none: not before something ends.
     pub fn next_at(&self, now: DurationMs) -> Option<DurationMs> {
         if self.out >= self.rate.count {
