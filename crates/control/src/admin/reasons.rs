@@ -1,18 +1,22 @@
 //! Why mail waits: everything that is known of it in one place, gathered once for each question.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use skein_model::automation::{
     self, Force, Forces, Phase, Scope, Suspension, Suspensions, TaskFacts,
 };
 use skein_model::spool::QueueRow;
-use skein_model::{SessionId, Slot, UnixMs, meta};
+use skein_model::throttle::{self as limits, Counted, LimitId};
+use skein_model::{SessionId, Slot, UnixMs, meta, warmup};
 use skein_store::Reader;
 use skein_wire::internal::{SenderWaits, Wait};
 use skein_wire::v1::Reason;
 
 /// Rules on IPs and waits of one site that are named; more of the same kind say nothing new.
 const NAMED_MAX: usize = 8;
+/// Limits that are looked through for one answer: all that a cluster of usual size shares.
+const SHARED_MAX: usize = 8192;
 
 /// What may hold mail up, at one moment.
 pub struct Causes {
@@ -22,6 +26,10 @@ pub struct Causes {
     waits: Vec<SenderWaits>,
     /// Of each slot: who has it, and who is to get it.
     owners: BTreeMap<Slot, (String, Option<String>)>,
+    /// Limits that senders share, with who has which part.
+    shared: Vec<(LimitId, String)>,
+    /// What is said of IPs that warm up.
+    warmups: Vec<(IpAddr, String)>,
 }
 
 fn reason(kind: &str, text: String, until: Option<UnixMs>) -> Reason {
@@ -47,6 +55,8 @@ impl Causes {
             forces: automation::forces(rows),
             waits,
             owners: owners.collect(),
+            shared: shared(rows, &name),
+            warmups: warmups(rows, now),
         }
     }
 
@@ -60,6 +70,11 @@ impl Causes {
         reasons.extend(self.of_senders(|wait| {
             let is_theirs = wait.pool.is_empty() || (&*wait.tenant, &*wait.pool) == pool;
             wait.site == facts.site && is_theirs
+        }));
+        reasons.extend(self.of_shared(|id| match id.scope {
+            limits::Scope::Tenant => &*id.key == facts.tenant,
+            limits::Scope::Pool => &*id.key == facts.pool,
+            _ => is_of_site(&id.key, facts.site),
         }));
         reasons
     }
@@ -75,6 +90,7 @@ impl Causes {
         }
         reasons.extend(self.of_rules(site, None));
         reasons.extend(self.of_senders(|wait| wait.site == site));
+        reasons.extend(self.of_shared(|id| is_of_site(&id.key, site)));
         reasons
     }
 
@@ -87,6 +103,13 @@ impl Causes {
         let by_rules = of_ip.filter_map(|(at, force)| self.by_rule(&at.scope, force));
         let mut reasons: Vec<Reason> = by_rules.take(NAMED_MAX).collect();
         reasons.extend(self.of_senders(|wait| wait.ip == name));
+        reasons.extend(self.of_shared(|id| {
+            let of_site = id.key.strip_prefix(name);
+            of_site.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        }));
+        let warming = self.warmups.iter();
+        let warming = warming.filter(|(ip, _)| ip.to_string() == public);
+        reasons.extend(warming.map(|(_, text)| reason("warm-up", text.clone(), None)));
         reasons
     }
 
@@ -143,6 +166,12 @@ impl Causes {
         Some(reason("rule", text, Some(force.until)))
     }
 
+    fn of_shared(&self, concerns: impl Fn(&LimitId) -> bool) -> Vec<Reason> {
+        let concerned = self.shared.iter().filter(|(id, _)| concerns(id));
+        let reasons = concerned.map(|(_, text)| reason("shared", text.clone(), None));
+        reasons.take(NAMED_MAX).collect()
+    }
+
     fn of_senders(&self, concerns: impl Fn(&Wait) -> bool) -> Vec<Reason> {
         let all = self.waits.iter().flat_map(|one| {
             let waits = one.waits.iter();
@@ -169,6 +198,65 @@ impl Causes {
         });
         reasons.take(NAMED_MAX).collect()
     }
+}
+
+/// A limit of a site has the site's name, after that of an IP if it is one.
+fn is_of_site(key: &str, site: &str) -> bool {
+    let before = key.strip_suffix(site);
+    before.is_some_and(|before| before.is_empty() || before.ends_with(' '))
+}
+
+fn shared(rows: &Reader, name: &impl Fn(SessionId) -> Option<String>) -> Vec<(LimitId, String)> {
+    let all = meta::limits::limits(rows, None, SHARED_MAX).into_iter();
+    let shown = all.map(|(id, row)| {
+        let parts = row
+            .parts()
+            .into_iter()
+            .filter(|part| part.held + part.wants > 0);
+        let parts = parts.map(|part| {
+            let who = name(part.session).unwrap_or_else(|| "a sender that is gone".to_owned());
+            match part.wants > part.may {
+                true => format!("{who} has {} and could use {}", part.held, part.wants),
+                false => format!("{who} has {}", part.held),
+            }
+        });
+        let parts: Vec<String> = parts.collect();
+        let (count, seconds) = (row.limit().count(), row.limit().per().0 / 1000);
+        let what = match id.counts {
+            Counted::Connections => format!("{count} connections"),
+            Counted::ConnectionAttempts => format!("{count} new connections in {seconds} s"),
+            Counted::Messages => format!("{count} messages in {seconds} s"),
+            Counted::Recipients => format!("{count} recipients in {seconds} s"),
+        };
+        let text = format!(
+            "{what} for {} {}, divided by the leader: {}",
+            id.scope.name(),
+            id.key,
+            match parts.is_empty() {
+                true => "nobody has a part now".to_owned(),
+                false => parts.join(", "),
+            }
+        );
+        (id, text)
+    });
+    shown.collect()
+}
+
+fn warmups(rows: &Reader, now: UnixMs) -> Vec<(IpAddr, String)> {
+    let all = warmup::rows(rows).into_iter();
+    let shown = all.map(|(target, row)| {
+        let status = warmup::status(&row, now);
+        let budget = status.budget.map_or_else(
+            || "no budget applies".to_owned(),
+            |budget| format!("{} of {budget} granted today", status.counts.granted),
+        );
+        let text = format!(
+            "at {}: stage {} of {}, {budget}; {}",
+            target.provider, status.stage, status.stages, status.outlook
+        );
+        (target.ip, text)
+    });
+    shown.collect()
 }
 
 fn no_owner(slot: Slot) -> Reason {
@@ -199,6 +287,20 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    fn limit(key: &str) -> LimitId {
+        let scope = match key {
+            "news" => limits::Scope::Pool,
+            "a1" => limits::Scope::Ip,
+            _ => limits::Scope::SiteFromIp,
+        };
+        LimitId {
+            scope,
+            key: key.into(),
+            counts: Counted::Connections,
+            nth: 0,
+        }
+    }
+
     fn causes() -> Causes {
         let wait = |site: &str, pool: &str, scope: &str, text: &str| Wait {
             site: site.into(),
@@ -225,6 +327,10 @@ mod tests {
             forces: Forces::default(),
             waits: vec![SenderWaits { sender, waits }],
             owners: BTreeMap::from([(Slot(3), ("s1".to_owned(), None))]),
+            shared: ["a1 google", "a1", "news"]
+                .map(|key| (limit(key), "in parts".to_owned()))
+                .into(),
+            warmups: vec![([192, 0, 2, 1].into(), "at google: stage 1 of 9".to_owned())],
         }
     }
 
@@ -248,16 +354,20 @@ mod tests {
             let reasons = causes.of_queue(row).into_iter();
             reasons.map(|reason| reason.kind).collect()
         };
-        assert_eq!(kinds(&queue("google", Slot(3))), ["limit"]);
-        assert_eq!(kinds(&queue("yahoo", Slot(3))), ["blocked"]);
-        assert_eq!(kinds(&queue("apple", Slot(3))), [""; 0]);
-        assert_eq!(kinds(&queue("apple", Slot(4))), ["slot"]);
+        let (google, yahoo, apple) = (
+            queue("google", Slot(3)),
+            queue("yahoo", Slot(3)),
+            queue("apple", Slot(4)),
+        );
+        assert_eq!(kinds(&google), ["limit", "shared", "shared"]);
+        assert_eq!(kinds(&yahoo), ["blocked", "shared"]);
+        assert_eq!(kinds(&apple), ["slot", "shared"]);
         let limit = causes.of_queue(&queue("google", Slot(3))).remove(0);
         assert_eq!(limit.until_ms, 6_000);
         let said = "at s1, from a1: a limit lets nothing begin; 7 tasks wait there";
         assert_eq!(limit.text, said);
-        assert_eq!(causes.of_site("google", &[Slot(3)]).len(), 3);
-        assert_eq!(causes.of_ip("a1", "192.0.2.1").len(), 3);
+        assert_eq!(causes.of_site("google", &[Slot(3)]).len(), 4);
+        assert_eq!(causes.of_ip("a1", "192.0.2.1").len(), 6);
     }
 
     #[test]
