@@ -85,7 +85,8 @@ impl Lease {
         }
     }
 
-    pub(crate) fn begin(&self, session: SessionId, lease: lease::Lease) {
+    /// A session begins. The one before it has no lease from here on.
+    pub fn begin(&self, session: SessionId, lease: lease::Lease) {
         self.0.until.store(0, Ordering::SeqCst);
         self.0.session.store(session.0, Ordering::SeqCst);
         self.set(lease);

@@ -1,7 +1,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use skein_model::throttle::{Counted, Limit, Rate, Want};
+use skein_client::LimitKeeper;
+use skein_model::lease::{LEASE, Lease as ModelLease};
+use skein_model::throttle::{
+    Counted, Limit, LimitAnswer, Rate, Said, ShareAnswer, Want, Wide as WideLimit,
+};
 
 use super::*;
 
@@ -139,4 +143,90 @@ fn a_window_is_closed_for_what_another_sender_may_have_used() {
     assert!(take(&gates, &[site], || None).is_err());
     let other = want("b.test", Counted::Messages, messages(5, 60).limit);
     take(&gates, &[other], || None).unwrap().ended();
+}
+
+const SESSION: SessionId = SessionId(7);
+
+/// The gates of a sender whose session has just begun, and its lease.
+fn with_session() -> (Arc<LocalGates>, Lease) {
+    let (gates, lease) = (LocalGates::new(), Lease::default());
+    gates.set_lease(lease.clone());
+    gates.begin_session(SESSION);
+    lease.begin(SESSION, ModelLease::granted(since_boot(), LEASE));
+    (gates, lease)
+}
+
+fn wide(count: u64) -> Want {
+    let limit = Limit::Wide {
+        limit: WideLimit::Connections(count),
+        is_by_owner: true,
+    };
+    want("a.test", Counted::Connections, limit)
+}
+
+/// Reports, and is answered this.
+fn tell(gates: &LocalGates, may: u64, version: u64) -> Option<(u64, u64)> {
+    let told = gates.reports()?;
+    let answers = [LimitAnswer::Share(ShareAnswer { may, version })];
+    gates.answered(&told, &answers[..told.reports.len()]);
+    let Said::Share(said) = told.reports.first()?.said else {
+        panic!("it is a share");
+    };
+    Some((said.counted, said.wants))
+}
+
+#[test]
+fn a_shared_limit_is_asked_for_at_once_and_an_answer_wakes_who_waits() {
+    let (gates, lease) = with_session();
+    let one = [wide(2)];
+    let woken = Arc::default();
+    let waits = || Some(waiter(1, &woken, true));
+    assert!(take(&gates, &one, waits).is_err());
+    assert_eq!(gates.due_in(), Some(Duration::ZERO));
+    assert_eq!(tell(&gates, 1, 1), Some((0, 1)));
+    assert_eq!(woken.load(Ordering::SeqCst), 1);
+    let token = take(&gates, &one, || None).unwrap();
+    assert!(take(&gates, &one, || None).is_err(), "the rest is others'");
+    assert!(!token.must_leave());
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(tell(&gates, 0, 2), Some((1, 1)));
+    assert!(token.must_leave());
+    token.ended();
+
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(tell(&gates, 2, 3).is_some());
+    take(&gates, &one, || None).unwrap().ended();
+    let later = ModelLease::granted(since_boot(), LEASE);
+    lease.begin(SessionId(8), later);
+    assert!(
+        take(&gates, &one, || None).is_err(),
+        "said to another session"
+    );
+}
+
+#[test]
+fn what_was_used_alone_is_told_when_a_site_becomes_wide() {
+    let (gates, _lease) = with_session();
+    let wants = Wants::of_owner(&[connections("a.test", 2)], &[wide(2)]);
+    let ask = Ask {
+        wants: &wants,
+        site: "a.test",
+        is_elsewhere: false,
+        gone_since: None,
+        demand: 1,
+    };
+    let alone = gates.take(&ask, || None).unwrap();
+    assert!(gates.reports().is_none(), "nobody is asked");
+    gates.set_wide_sites(3, BTreeSet::from(["a.test".to_owned()]));
+    assert!(
+        gates.take(&ask, || None).is_err(),
+        "others may have a part now"
+    );
+    let told = gates.reports().unwrap();
+    assert_eq!((told.wide_version, told.reports.len()), (3, 1));
+    // The request was lost: it is told again, and with it what counts.
+    assert_eq!(tell(&gates, 2, 1), Some((1, 1)));
+    assert!(!alone.must_leave());
+    drop(gates.take(&ask, || None).unwrap());
+    drop(alone);
 }

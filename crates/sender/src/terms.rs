@@ -83,6 +83,16 @@ impl Wants {
         }
     }
 
+    /// Limits of a site, as its owner has them and as senders share them.
+    #[cfg(test)]
+    pub fn of_owner(alone: &[Want], wide: &[Want]) -> Self {
+        Self {
+            alone: alone.to_vec(),
+            is_inherited: vec![false; alone.len()],
+            wide: wide.to_vec(),
+        }
+    }
+
     /// What a sender wants that shares the site with others, or has it from another one, which may have used its limits until
     /// `gone_since`; none: it has been nobody else's.
     pub fn of(&self, is_wide: bool, gone_since: Option<DurationMs>) -> Cow<'_, [Want]> {
