@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLICY_ARRIVES: Duration = Duration::from_secs(4);
 /// Longer than tasks wait between two attempts, and than senders wait before they ask again.
 const QUIET: Duration = Duration::from_secs(6);
+const STILL: Duration = Duration::from_secs(3);
 const IPS: [&str; 3] = ["a1", "a2", "a3"];
 /// Domains with the provider whose budget their mail takes, the host, and the stages of one IP.
 const PROVIDERS: [(&str, &str, &str, [u64; 3]); 3] = [
@@ -20,15 +21,15 @@ const PROVIDERS: [(&str, &str, &str, [u64; 3]); 3] = [
         "yahoo.test",
         "yahoo",
         "mta5.am0.yahoodns.net",
-        [30, 60, 150],
+        [30, 60, 100],
     ),
     (
         "hotmail.test",
         "outlook",
         "outlook-com.olc.protection.outlook.com",
-        [18, 36, 90],
+        [18, 36, 60],
     ),
-    ("else.test", "default", "mx.else.test", [12, 24, 60]),
+    ("else.test", "default", "mx.else.test", [12, 24, 40]),
 ];
 
 /// An offset by which the day ends in three quarters of an hour: all of its budget is open.
@@ -53,7 +54,7 @@ fn policy() -> String {
         policy += &format!("kind: ip\nname: {ip}\nbind: {address}\nehlo: {ip}.here.test\n---\n");
     }
     let schedule =
-        "schedule: {table: [60, 120, 300]}\nproviders: {yahoo: 50, outlook: 30}\nfloor: 5\n";
+        "schedule: {table: [60, 120, 200]}\nproviders: {yahoo: 50, outlook: 30}\nfloor: 5\n";
     policy
         + &format!(
             "kind: pool\nname: default\nmembers: [{{ip: a1}}, {{ip: a2}}, {{ip: a3}}]\n---\nkind: warmup\nname: \
@@ -125,7 +126,7 @@ impl Stage {
             if self.accepted() != last {
                 (last, since) = (self.accepted(), Instant::now());
             }
-            (since.elapsed() >= QUIET).then_some(())
+            (since.elapsed() >= STILL).then_some(())
         };
         self.fleet.until("quiet", PATIENCE, look).await.unwrap();
     }
@@ -281,28 +282,34 @@ async fn budgets_are_not_exceeded_when_a_sender_and_the_leader_are_killed() {
     for sink in &stage.sinks {
         // Long enough that processes end in the middle.
         sink.set_script(|moment| match moment.phase {
-            Phase::Dot => Act::Delay(Duration::from_millis(400)),
+            Phase::Dot => Act::Delay(Duration::from_millis(200)),
             _ => Act::Accept,
         });
     }
-    stage.hand_in(490).await;
+    stage.hand_in(330).await;
     stage.warmup(&["start", "--stage", "3"]);
-    stage.arrived(150).await;
+    stage.arrived(100).await;
     let mut control = stage.fleet.control.iter_mut();
     let leader = control.find(|one| one.address.to_string() == address);
     leader.unwrap().kill().unwrap();
     stage.fleet.senders[0].kill().unwrap();
     let before = stage.accepted();
+    let budgets: u64 = PROVIDERS.iter().map(|one| one.3[2] * 3).sum();
+    // Until the slots of the one that was killed have moved, and all is granted.
+    let granted = |_: &Fleet| {
+        let status = stage.status();
+        let all = status.iter().all(|one| one["granted"] == one["budget"]);
+        all.then_some(())
+    };
+    let fleet = &stage.fleet;
+    fleet.until("all grants", PATIENCE, granted).await.unwrap();
     stage.quiet().await;
     let counts = stage.counts();
     let total: u64 = counts.values().sum();
-    let budgets: u64 = PROVIDERS.iter().map(|one| one.3[2] * 3).sum();
     println!("{before} before the kills, {total} of {budgets} in all");
     against(&counts, 2, |count, volume| count <= volume);
     assert!(before < budgets && total > before, "the others go on");
-    assert!(total * 100 >= budgets * 90, "{total} of {budgets}");
-    // What is missing was granted to the one that was killed.
-    for one in stage.status() {
-        assert_eq!(one["granted"], one["budget"], "{one}");
-    }
+    // What is missing was in the hands of the one that was killed: a sixteenth of each budget, and what it had begun.
+    let lost = budgets - total;
+    assert!(lost <= budgets / 8, "{lost} of {budgets} are lost");
 }

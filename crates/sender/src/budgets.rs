@@ -78,6 +78,11 @@ struct Purse {
     is_dry: bool,
     /// Units that tasks wait for.
     demand: u64,
+    /// Units of tasks that are on their way to a connection.
+    out: u64,
+    /// Of the last answer that brought some: no more than that is held at once, so that others have theirs and little is
+    /// lost with this process.
+    hand: u64,
     /// Not told yet, by day.
     results: BTreeMap<Day, Report>,
 }
@@ -93,6 +98,8 @@ impl Purse {
             next_at: None,
             is_dry: false,
             demand: 0,
+            out: 0,
+            hand: 1,
             results: BTreeMap::new(),
         }
     }
@@ -104,6 +111,14 @@ impl Purse {
             self.ends = None;
             self.is_dry = false;
             self.next_at = None;
+        }
+    }
+
+    /// What to ask for: as much as tasks wait for, when what is in hand is used.
+    fn want(&self) -> u64 {
+        match self.out == 0 || self.left + self.out < self.hand {
+            true => self.demand.saturating_sub(self.left).min(HAND_MAX),
+            false => 0,
         }
     }
 
@@ -224,6 +239,7 @@ impl Budgets {
             return Taken::Ask(target);
         }
         purse.left -= units;
+        purse.out += units;
         Taken::Units(Spend {
             budgets: self.clone(),
             target,
@@ -266,14 +282,15 @@ impl Budgets {
         drop(stopped);
     }
 
-    /// What is to be asked for and told now.
-    fn asks(&self) -> Vec<Ask> {
+    /// What is to be asked for now, with what is to be told.
+    fn asks(&self, is_to_tell: bool) -> Vec<Ask> {
         let mut state = self.state.lock();
         let wanted = state.purses.iter_mut();
-        let wanted = wanted.filter(|(_, purse)| purse.demand > 0 || !purse.results.is_empty());
+        let wanted = wanted
+            .filter(|(_, purse)| purse.want() > 0 || (is_to_tell && !purse.results.is_empty()));
         let asks = wanted.take(ASKS_MAX).map(|(target, purse)| Ask {
             target: target.clone(),
-            want: purse.demand.saturating_sub(purse.left).min(HAND_MAX),
+            want: purse.want(),
             reports: std::mem::take(&mut purse.results).into_values().collect(),
         });
         asks.collect()
@@ -311,18 +328,24 @@ impl Budgets {
 
     /// Asks and tells until the process ends.
     pub async fn ask(self: Arc<Self>, session: Arc<KeptSession>, destinations: Weak<Destinations>) {
-        let mut number = 0;
+        let (mut number, mut told) = (0, Instant::now());
         loop {
-            if !self.is_wanted() {
+            if self.is_wanted() {
+                tokio::time::sleep(ASK_EVERY).await;
+            } else {
                 tokio::select! {
                     () = self.wake.notified() => {}
                     () = tokio::time::sleep(TELL_WITHIN) => {}
                 }
             }
             self.drop_stopped();
-            let asks = self.asks();
+            let is_to_tell = told.elapsed() >= TELL_WITHIN;
+            let asks = self.asks(is_to_tell);
             if asks.is_empty() {
                 continue;
+            }
+            if is_to_tell {
+                told = Instant::now();
             }
             number += 1;
             let (granted, time) = loop {
@@ -342,7 +365,6 @@ impl Budgets {
             for one in ready.into_iter().filter(|one| !one.job.is_stopped()) {
                 destinations.push(one.route, one.job);
             }
-            tokio::time::sleep(ASK_EVERY).await;
         }
     }
 }
@@ -370,6 +392,9 @@ impl Purse {
         self.day = granted.day;
         self.ends = granted.ends;
         self.left += granted.count;
+        if granted.count > 0 {
+            self.hand = granted.count;
+        }
         self.next_at = granted.next_at;
         self.is_dry = granted.count == 0 && ask.want > 0;
     }
@@ -384,12 +409,17 @@ impl Spend {
 
     /// The host may hear of the recipients from now on: the units are used.
     pub fn begin(&mut self) {
-        self.is_begun = true;
+        if std::mem::replace(&mut self.is_begun, true) {
+            return;
+        }
+        if let Some(purse) = self.budgets.state.lock().purses.get_mut(&self.target) {
+            purse.out = purse.out.saturating_sub(self.units);
+        }
     }
 
     /// What became of the attempt.
     pub fn used(mut self, verdicts: &[(Verdict, Reply)]) {
-        self.is_begun = true;
+        self.begin();
         let Some(day) = self.day else { return };
         let mut state = self.budgets.state.lock();
         let Some(purse) = state.purses.get_mut(&self.target) else {
@@ -422,10 +452,11 @@ impl Drop for Spend {
             return;
         }
         let mut state = self.budgets.state.lock();
-        if let Some(purse) = state.purses.get_mut(&self.target)
-            && purse.day == self.day
-            && purse.standing == Standing::Warming
-        {
+        let Some(purse) = state.purses.get_mut(&self.target) else {
+            return;
+        };
+        purse.out = purse.out.saturating_sub(self.units);
+        if purse.day == self.day && purse.standing == Standing::Warming {
             purse.left += self.units;
         }
     }

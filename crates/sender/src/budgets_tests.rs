@@ -88,11 +88,11 @@ fn units_are_spent_once_and_go_back_from_what_was_not_begun() {
     let reply = Reply::ours((4, 0, 0), "x");
     let verdicts = [Verdict::Delivered, Verdict::Deferred].map(|verdict| (verdict, reply.clone()));
     second.unwrap().used(&verdicts);
-    let asks = budgets.asks();
+    let asks = budgets.asks(true);
     assert_eq!(asks.len(), 1);
     let told = asks[0].reports[0];
     assert_eq!((told.delivered, told.deferred, told.bounced), (1, 1, 0));
-    assert!(budgets.asks().is_empty(), "it is told once");
+    assert!(budgets.asks(true).is_empty(), "it is told once");
 }
 
 #[test]
@@ -147,4 +147,24 @@ fn an_ip_whose_warm_up_is_over_or_not_begun_is_told_apart() {
     let ip = policy.ip("new").map(AsRef::as_ref);
     let taken = budgets.take(&policy, ip, GOOGLE, 99);
     assert!(matches!(taken, Taken::Free));
+}
+
+#[test]
+fn no_more_is_held_than_one_hand() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    answer(&budgets, 4, 4, None);
+    let want = |demand| {
+        let mut state = budgets.state.lock();
+        let purse = state.purses.get_mut(&target()).unwrap();
+        purse.demand = demand;
+        purse.want()
+    };
+    assert_eq!(want(10), 6, "beside what is in the purse");
+    let mut spends: Vec<Spend> = (0..4).filter_map(|_| spend(&budgets, &policy, 1)).collect();
+    assert_eq!(want(10), 0, "all of a hand is on its way");
+    spends[0].begin();
+    assert_eq!(want(10), 10);
+    drop(spends);
+    assert_eq!(want(10), 7, "three are back in the purse");
+    assert_eq!(want(1000), HAND_MAX);
 }

@@ -138,6 +138,10 @@ impl Run {
 fn check_schedule(run: &Run) {
     for target in targets() {
         let plan = plan(&target, 0);
+        let days = run.granted.iter();
+        let days = days.filter(|((of, _), count)| *of == target && **count < WANT);
+        let counts: Vec<u64> = days.map(|(_, count)| *count).collect();
+        println!("{} at {}: {counts:?}", target.ip, target.provider);
         let is_bad_provider = target.provider == BAD_PROVIDER;
         let mut stage = 0;
         for day in 0..DAYS {
@@ -213,4 +217,65 @@ fn summer_time_that_comes_and_goes_doubles_nothing() {
         }
         check_schedule(&run);
     }
+}
+
+/// Two senders that share the budgets through a leader that changes: answers get lost and are asked for again, and
+/// senders die with what they hold.
+#[test]
+fn lost_answers_and_dead_senders_double_nothing_and_lose_no_budget_of_others() {
+    let mut run = Run::new(false);
+    run.start(0);
+    let (mut batch, mut session, mut lost) = (0, [1, 2], 0);
+    for day in 0..DAYS {
+        for hour in 0..24 {
+            let at = UnixMs(steady(day, hour));
+            for (nth, target) in targets().into_iter().enumerate() {
+                let sender = (hour as usize + nth) % 2;
+                batch += 1;
+                let ask = Ask {
+                    target: target.clone(),
+                    want: WANT,
+                    reports: Vec::new(),
+                };
+                let mut ask = || {
+                    let asks = [ask.clone()];
+                    grant_once(&mut run.rows, at, session[sender], batch, &asks)
+                };
+                let granted = ask();
+                // The leader changed before its answer arrived.
+                assert_eq!(ask(), granted);
+                let Granted { count, day: of, .. } = granted[0];
+                let of = of.expect("all are warmed up");
+                *run.granted.entry((target.clone(), day)).or_default() += count;
+                let is_dead = (day * 24 + hour) % 37 == 0 && nth == 4;
+                if is_dead {
+                    session[sender] += 2;
+                    lost += if count < WANT { count } else { 0 };
+                    keep_answers(&mut run.rows, |id| session.contains(&id));
+                    continue;
+                }
+                let report = Report {
+                    day: of,
+                    delivered: count,
+                    deferred: 0,
+                    bounced: 0,
+                };
+                apply(&mut run.rows, at, &Command::Record { target, report });
+            }
+        }
+        for (target, row) in rows(&run.rows) {
+            let granted = run.granted[&(target.clone(), day)];
+            match row.phase {
+                Phase::Finished => assert!(granted > WANT, "{target:?}"),
+                // Of the day, as nothing was asked for since.
+                _ => assert_eq!(granted, row.plan.volume(row.stage), "{target:?} day {day}"),
+            }
+        }
+    }
+    let is_warm = |row: &Row| row.phase == Phase::Finished;
+    println!(
+        "{lost} units died with {} senders",
+        session.iter().sum::<u64>() / 2 - 1
+    );
+    assert!(lost > 0 && rows(&run.rows).values().all(is_warm));
 }
