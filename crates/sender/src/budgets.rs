@@ -10,42 +10,21 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use skein_client::{GroupTime, KeptSession};
 use skein_model::spool::Verdict;
-use skein_model::warmup::{ASKS_MAX, Ask, Day, Granted, Left, Report, Target};
-use skein_model::{DurationMs, Reply, UnixMs};
+use skein_model::warmup::{ASKS_MAX, Ask, Day, Granted, Report, Target};
+use skein_model::{Reply, UnixMs};
 use skein_policy::{Ip, Policy};
 use tokio::sync::Notify;
 
 use crate::deliver::{Job, now};
 use crate::destination::Destinations;
+use crate::purse::{BEFORE_MIDNIGHT, Open, Purse, Standing};
 use crate::route::Route;
 
 /// Each answer brings a hand; this many ask again in a second.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 const TRY_AGAIN: Duration = Duration::from_millis(300);
-/// What has no budget now is asked about again: an operator may have started, resumed or skipped it.
-const RECHECK: Duration = Duration::from_secs(5);
 /// Results are told this long after they are there, if nothing is asked for before.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
-/// An attempt that begins later in a day would end in the next one.
-const BEFORE_MIDNIGHT: DurationMs = DurationMs::from_secs(5);
-/// Of one ask; the leader gives less where the budget is small.
-const HAND_MAX: u64 = 256;
-
-/// What an IP may send to a provider now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Open {
-    pub left: Left,
-    /// When more opens, if that is known.
-    pub next_at: Option<UnixMs>,
-}
-
-impl Open {
-    pub const WARM: Self = Self {
-        left: Left::Unlimited,
-        next_at: None,
-    };
-}
-
 /// What a task gets that goes from an IP.
 pub enum Taken {
     /// No budget applies.
@@ -53,103 +32,6 @@ pub enum Taken {
     Units(Spend),
     /// It is to wait for the answer of the leader.
     Ask(Target),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Unasked,
-    /// Warm, by the word of an operator or because it has finished.
-    Warm,
-    NotStarted,
-    Warming,
-}
-
-#[derive(Debug)]
-struct Purse {
-    standing: Standing,
-    /// When that was last heard.
-    heard: Instant,
-    left: u64,
-    day: Option<Day>,
-    ends: Option<UnixMs>,
-    /// Nothing is to be had before.
-    next_at: Option<UnixMs>,
-    /// The last answer was nothing at all.
-    is_dry: bool,
-    /// Units that tasks wait for.
-    demand: u64,
-    /// Units of tasks that are on their way to a connection.
-    out: u64,
-    /// Of the last answer that brought some: no more than that is held at once, so that others have theirs and little is
-    /// lost with this process.
-    hand: u64,
-    /// Not told yet, by day.
-    results: BTreeMap<Day, Report>,
-}
-
-impl Purse {
-    fn new() -> Self {
-        Self {
-            standing: Standing::Unasked,
-            heard: Instant::now(),
-            left: 0,
-            day: None,
-            ends: None,
-            next_at: None,
-            is_dry: false,
-            demand: 0,
-            out: 0,
-            hand: 1,
-            results: BTreeMap::new(),
-        }
-    }
-
-    /// What was granted for a day that is over is lost.
-    fn pass(&mut self, at: UnixMs) {
-        if self.ends.is_some_and(|ends| at + BEFORE_MIDNIGHT >= ends) {
-            self.left = 0;
-            self.ends = None;
-            self.is_dry = false;
-            self.next_at = None;
-        }
-    }
-
-    /// What to ask for: as much as tasks wait for, when what is in hand is used.
-    fn want(&self) -> u64 {
-        match self.out == 0 || self.left + self.out < self.hand {
-            true => self.demand.saturating_sub(self.left).min(HAND_MAX),
-            false => 0,
-        }
-    }
-
-    /// Whether the leader may have more than was last heard.
-    fn may_ask(&self, at: UnixMs) -> bool {
-        let is_old = self.heard.elapsed() >= RECHECK;
-        match self.standing {
-            Standing::Unasked => true,
-            Standing::Warm | Standing::NotStarted => is_old,
-            Standing::Warming => {
-                let is_due = self.next_at.is_none_or(|next| next <= at);
-                is_old || (is_due && !self.is_dry)
-            }
-        }
-    }
-
-    fn open(&self, at: UnixMs, need: u64) -> Open {
-        let may_ask = self.may_ask(at);
-        let left = match self.standing {
-            Standing::Warm if !may_ask => Left::Unlimited,
-            _ if self.left >= need => Left::Of(self.left),
-            // Asking comes before the decision that there is nothing.
-            _ if may_ask => Left::Of(need),
-            Standing::NotStarted => Left::None,
-            _ => Left::Of(0),
-        };
-        Open {
-            left,
-            next_at: self.next_at,
-        }
-    }
 }
 
 struct Parked {
@@ -366,37 +248,6 @@ impl Budgets {
                 destinations.push(one.route, one.job);
             }
         }
-    }
-}
-
-impl Purse {
-    fn fill(&mut self, ask: &Ask, granted: &Granted) {
-        let is_mere_report = ask.want == 0;
-        if is_mere_report && self.standing != Standing::Unasked {
-            return;
-        }
-        self.heard = Instant::now();
-        self.standing = match (granted.day, granted.ends) {
-            (None, _) => Standing::NotStarted,
-            (Some(_), None) => Standing::Warm,
-            (Some(_), Some(_)) => Standing::Warming,
-        };
-        if self.standing != Standing::Warming {
-            self.left = 0;
-            return;
-        }
-        // Of an earlier day nothing is left.
-        if self.day != granted.day {
-            self.left = 0;
-        }
-        self.day = granted.day;
-        self.ends = granted.ends;
-        self.left += granted.count;
-        if granted.count > 0 {
-            self.hand = granted.count;
-        }
-        self.next_at = granted.next_at;
-        self.is_dry = granted.count == 0 && ask.want > 0;
     }
 }
 

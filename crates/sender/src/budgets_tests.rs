@@ -1,7 +1,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
+use skein_model::DurationMs;
+use skein_model::warmup::Left;
 use skein_policy::Source;
 
 use super::*;
+use crate::purse::HAND_MAX;
 
 const POLICY: &str = "
 kind: ip

@@ -20,6 +20,7 @@ mod outcome;
 mod outgoing;
 mod placed;
 mod preflight;
+mod purse;
 mod reactions;
 mod recovery;
 mod route;

@@ -13,12 +13,12 @@ use skein_model::{DurationMs, Reply, UnixMs};
 use skein_policy::{DEFAULT_POOL, Ip, Policy, Pool};
 use tokio::net::TcpSocket;
 
-use crate::budgets::Open;
 use crate::config::Config;
 use crate::connect::Host;
 use crate::exits::Exits;
 use crate::forces::Stopped;
 use crate::placed::{Missing, Standing, Unreached};
+use crate::purse::Open;
 use crate::site_health::SiteHealth;
 
 /// How long it is known whether the node has an address.
