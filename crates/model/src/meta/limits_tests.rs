@@ -1,10 +1,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::super::{Command, Part, Response, apply};
 use super::*;
-use crate::id::mix;
+use crate::id::{Slot, mix};
 use crate::lease::{GRACE, LEASE};
 use crate::rows::MemoryRows;
 use crate::throttle::{Before, PurseReport, Rate, Said, ShareAnswer, ShareReport, Wide};

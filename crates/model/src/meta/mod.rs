@@ -8,6 +8,7 @@ mod ip_checks;
 mod ips;
 mod leaders;
 mod leases;
+mod limit_book;
 mod limit_row;
 pub mod limits;
 mod members;

@@ -1,0 +1,258 @@
+//! How reports of sessions change the limits that span them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::Encode;
+
+use super::limit_row::LimitRow;
+use super::limits::{
+    HEAD, HEARD, Head, Heard, LIMITS_MAX, STAYS_WIDE, SessionAnswers, SessionReports, WIDE,
+    WIDE_SITES_MAX, WideSite, check, head, heard_key, limit_key, wide_key, wide_sites,
+};
+use super::state::{Assignment, scan, scan_names, sessions, slot_key};
+use crate::codec;
+use crate::id::{SessionId, Slot};
+use crate::rows::{ReadRows, Rows, load, read};
+use crate::throttle::{LimitAnswer, LimitId, LimitReport};
+use crate::time::UnixMs;
+
+/// One command's work on the limits: the rows, what they have in common, and who lives.
+pub(super) struct Book<'a, R> {
+    rows: &'a mut R,
+    head: Head,
+    live: BTreeSet<SessionId>,
+}
+
+impl<'a, R: Rows> Book<'a, R> {
+    pub fn open(rows: &'a mut R, at: UnixMs) -> Self {
+        let mut head = head(rows);
+        head.time = head.time.max(at);
+        let live = sessions(rows).into_keys().collect();
+        Self { rows, head, live }
+    }
+
+    pub fn close(self) {
+        self.rows.put(HEAD.to_vec(), codec::encode(&self.head));
+    }
+
+    fn put(&mut self, key: Vec<u8>, row: &impl Encode<()>) {
+        self.rows.put(key, codec::encode(row));
+    }
+
+    /// In a trial, a request that changes nothing but its number is not kept.
+    pub fn hear(&mut self, told: &SessionReports, is_trial: bool) -> SessionAnswers {
+        let nothing = |is_alive| SessionAnswers {
+            is_alive,
+            answers: Vec::new(),
+        };
+        if !self.live.contains(&told.session) {
+            return nothing(false);
+        }
+        let key = heard_key(told.session);
+        let before: Heard = load(self.rows, &key).unwrap_or_default();
+        if told.number <= before.number {
+            return nothing(true);
+        }
+        let now = Heard {
+            number: told.number,
+            wide: before.wide.max(told.wide),
+        };
+        let opened = match now.wide > before.wide {
+            true => self.shares_with_others(told.session, now.wide),
+            false => BTreeSet::new(),
+        };
+        if !is_trial || now.wide > before.wide {
+            self.put(key, &now);
+        }
+        let reports = told.reports.iter();
+        let answers = reports.map(|report| self.one(told.session, report, &opened));
+        SessionAnswers {
+            answers: answers.collect(),
+            is_alive: true,
+        }
+    }
+
+    /// A session knows which sites are wide: those that it kept alone until now are open to others.
+    fn shares_with_others(&mut self, session: SessionId, version: u64) -> BTreeSet<String> {
+        let mut opened = BTreeSet::new();
+        for (name, mut site) in scan_names::<WideSite>(self.rows, WIDE) {
+            if site.alone == Some(session) && site.version <= version {
+                (site.alone, site.until) = (None, self.head.time);
+                self.put(wide_key(&name), &site);
+                opened.insert(name);
+            }
+        }
+        opened
+    }
+
+    fn one(
+        &mut self,
+        session: SessionId,
+        report: &LimitReport,
+        opened: &BTreeSet<String>,
+    ) -> LimitAnswer {
+        if check(report).is_err() {
+            return LimitAnswer::Later;
+        }
+        let at = self.head.time;
+        let key = limit_key(&report.id);
+        let before = self.rows.get(&key);
+        if before.is_none() && report.is_last {
+            return LimitAnswer::Closed;
+        }
+        let site = report.id.site().filter(|_| report.is_by_owner);
+        let wide = match site.map(|site| self.widen(site)) {
+            Some(None) => return LimitAnswer::Full,
+            Some(Some(wide)) if wide.alone.is_some() => return LimitAnswer::Later,
+            wide => wide.flatten(),
+        };
+        let mut row = match &before {
+            Some(before) => read(before),
+            None if self.head.limits >= LIMITS_MAX => return LimitAnswer::Full,
+            None => {
+                let until = wide.map(|wide| (wide.until, wide.is_unknown));
+                let mut row = LimitRow::new(report, self.head.version, until);
+                if site.is_some_and(|site| opened.contains(site)) {
+                    row.begin_with(at, session, report);
+                }
+                row
+            }
+        };
+        row.settle(at, &self.live);
+        let answer = row.report(at, session, report, self.head.version);
+        self.keep(&report.id, key, before, row);
+        answer
+    }
+
+    /// What is known of a site of which a session reports that is not the only one; none: there are too many.
+    fn widen(&mut self, site: &str) -> Option<WideSite> {
+        let key = wide_key(site);
+        if let Some(mut wide) = load::<WideSite>(self.rows, &key) {
+            let is_gone = wide.alone.is_some_and(|alone| !self.live.contains(&alone));
+            if is_gone {
+                (wide.alone, wide.until, wide.is_unknown) = (None, self.head.time, true);
+                self.put(key, &wide);
+            }
+            return Some(wide);
+        }
+        if wide_sites(self.rows).len() >= WIDE_SITES_MAX {
+            return None;
+        }
+        let owner: Option<Assignment> = load(self.rows, &slot_key(Slot::of(site, 0)));
+        let owner = owner.map(|held| held.session);
+        let owner = owner.filter(|owner| self.live.contains(owner));
+        self.head.wide += 1;
+        let wide = WideSite {
+            version: self.head.wide,
+            alone: owner,
+            until: self.head.time,
+            is_unknown: owner.is_none(),
+            limits: 0,
+        };
+        self.put(key, &wide);
+        Some(wide)
+    }
+
+    /// Keeps a row as it is now, or forgets it. One of a site that is not wide is not counted there.
+    fn keep(&mut self, id: &LimitId, key: Vec<u8>, before: Option<Vec<u8>>, row: LimitRow) {
+        let is_idle = row.is_idle(self.head.time);
+        match (&before, is_idle) {
+            (None, true) => self.head.version = self.head.version.max(row.version()),
+            (Some(_), true) => {
+                self.head.version = self.head.version.max(row.version());
+                self.head.limits -= 1;
+                self.rows.delete(key);
+                self.count(id, row.is_by_owner(), -1);
+            }
+            (None, false) => {
+                self.head.limits += 1;
+                self.put(key, &row);
+                self.count(id, row.is_by_owner(), 1);
+            }
+            (Some(before), false) => {
+                let now = codec::encode(&row);
+                if now != *before {
+                    self.rows.put(key, now);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, id: &LimitId, is_by_owner: bool, more: i64) {
+        let Some(site) = id.site().filter(|_| is_by_owner) else {
+            return;
+        };
+        let key = wide_key(site);
+        if let Some(mut wide) = load::<WideSite>(self.rows, &key) {
+            wide.limits = wide.limits.saturating_add_signed(more);
+            self.put(key, &wide);
+        }
+    }
+
+    /// Brings a limit to the time.
+    pub fn settle(&mut self, id: &LimitId) {
+        let key = limit_key(id);
+        if let Some(before) = self.rows.get(&key) {
+            let mut row: LimitRow = read(&before);
+            row.settle(self.head.time, &self.live);
+            self.keep(id, key, Some(before), row);
+        }
+    }
+
+    /// Sites that nobody needs to share any more, and what sessions said that have ended.
+    pub fn forget(&mut self) {
+        for (name, mut wide) in scan_names::<WideSite>(self.rows, WIDE) {
+            let is_gone = wide.alone.is_some_and(|alone| !self.live.contains(&alone));
+            if is_gone {
+                (wide.alone, wide.until, wide.is_unknown) = (None, self.head.time, true);
+                self.put(wide_key(&name), &wide);
+            }
+            let is_over = self.head.time.since(wide.until) >= STAYS_WIDE;
+            if wide.alone.is_none() && wide.limits == 0 && is_over {
+                self.rows.delete(wide_key(&name));
+                self.head.wide += 1;
+            }
+        }
+        let heard: BTreeMap<SessionId, Heard> = scan(self.rows, HEARD, SessionId);
+        for id in heard.into_keys().filter(|id| !self.live.contains(id)) {
+            self.rows.delete(heard_key(id));
+        }
+    }
+}
+
+/// Rows that notice whether they would be changed, and do not.
+pub(super) struct Trial<'a, R: ?Sized> {
+    rows: &'a R,
+    is_changed: bool,
+}
+
+impl<'a, R: ?Sized> Trial<'a, R> {
+    pub fn of(rows: &'a R) -> Self {
+        Self {
+            rows,
+            is_changed: false,
+        }
+    }
+
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+}
+
+impl<R: ReadRows + ?Sized> Rows for Trial<'_, R> {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.rows.get(key)
+    }
+
+    fn put(&mut self, _key: Vec<u8>, _value: Vec<u8>) {
+        self.is_changed = true;
+    }
+
+    fn delete(&mut self, _key: Vec<u8>) {
+        self.is_changed = true;
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.rows.scan(prefix, from, visit);
+    }
+}
