@@ -379,15 +379,15 @@ impl Sim {
         let Some(session) = sender.session else {
             return;
         };
-        if let Some((version, reports, _, answers)) = sender.asked.take_if(|asked| asked.2 <= now) {
-            if let Some(answers) = answers {
-                if version == sender.wide.0 {
-                    sender.is_told = true;
-                    sender.gates.told_wide(&reports);
-                }
-                let told = self.answered(nth, &reports, &answers);
-                assert!(told || answers.answers.is_empty());
+        if let Some((version, reports, _, answers)) = sender.asked.take_if(|asked| asked.2 <= now)
+            && let Some(answers) = answers
+        {
+            if version == sender.wide.0 {
+                sender.is_told = true;
+                sender.gates.told_wide(&reports);
             }
+            let told = self.answered(nth, &reports, &answers);
+            assert!(told || answers.answers.is_empty());
         }
         let sender = &mut self.senders[nth];
         if sender.asked.is_some() {
