@@ -114,9 +114,9 @@ impl Budgets {
             .purses
             .entry(target.clone())
             .or_insert_with(Purse::new);
-        if purse.standing == Standing::Warm && !purse.may_ask(at) {
-            return Taken::Free;
-        }
+        // What a warm IP does is told as well: providers forget one that falls silent.
+        let is_warm = purse.standing == Standing::Warm && !purse.may_ask(at);
+        let units = if is_warm { 0 } else { units };
         if purse.left < units {
             return Taken::Ask(target);
         }
@@ -193,7 +193,7 @@ impl Budgets {
                 continue;
             };
             purse.pass(at);
-            purse.fill(ask, granted);
+            purse.fill(at, ask, granted);
         }
         let told: BTreeSet<&Target> = asks.iter().map(|ask| &ask.target).collect();
         let ready = state

@@ -67,7 +67,7 @@ fn spend(budgets: &Arc<Budgets>, policy: &Policy, units: u64) -> Option<Spend> {
     let ip = policy.ip("new").map(AsRef::as_ref);
     match budgets.take(policy, ip, GOOGLE, units) {
         Taken::Units(spend) => Some(spend),
-        Taken::Free => panic!("it is warming up"),
+        Taken::Free => panic!("it is warmed up"),
         Taken::Ask(asked) => {
             assert_eq!(asked, target());
             None
@@ -148,7 +148,15 @@ fn an_ip_whose_warm_up_is_over_or_not_begun_is_told_apart() {
     assert_eq!(say(None, None), Left::None);
     assert_eq!(say(Some(Day(1)), None), Left::Unlimited);
     let ip = policy.ip("new").map(AsRef::as_ref);
-    let taken = budgets.take(&policy, ip, GOOGLE, 99);
+    for _ in 0..3 {
+        let Taken::Units(spend) = budgets.take(&policy, ip, GOOGLE, 99) else {
+            panic!("nothing is asked for");
+        };
+        spend.used(&[(Verdict::Delivered, Reply::ours((2, 0, 0), "ok"))]);
+    }
+    assert_eq!(budgets.asks(true)[0].reports[0].delivered, 3);
+    let old = policy.ip("old").map(AsRef::as_ref);
+    let taken = budgets.take(&policy, old, GOOGLE, 99);
     assert!(matches!(taken, Taken::Free));
 }
 
@@ -170,4 +178,28 @@ fn no_more_is_held_than_one_hand() {
     drop(spends);
     assert_eq!(want(10), 7, "three are back in the purse");
     assert_eq!(want(1000), HAND_MAX);
+}
+
+#[test]
+fn in_the_last_seconds_of_a_day_nothing_more_is_asked_for() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    answer(&budgets, 5, 5, None);
+    let (at, ends) = (UnixMs(1_800_000_000_000), UnixMs(1_800_000_003_000));
+    let ask = Ask {
+        target: target(),
+        want: 5,
+        reports: Vec::new(),
+    };
+    let granted = Granted {
+        count: 5,
+        day: Some(Day(20_833)),
+        next_at: None,
+        ends: Some(ends),
+    };
+    budgets.answered(&[ask], &[granted], GroupTime::at(at));
+    assert_eq!(open(&budgets, &policy, 1), Left::Of(0));
+    let ip = policy.ip("new").unwrap();
+    assert_eq!(budgets.open(&policy, ip, GOOGLE, 1).next_at, Some(ends));
+    budgets.state.lock().time = Some(GroupTime::at(ends));
+    assert_eq!(open(&budgets, &policy, 1), Left::Of(1), "to be asked for");
 }

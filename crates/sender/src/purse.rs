@@ -125,7 +125,7 @@ impl Purse {
     }
 
     /// The leader has answered.
-    pub fn fill(&mut self, ask: &Ask, granted: &Granted) {
+    pub fn fill(&mut self, at: UnixMs, ask: &Ask, granted: &Granted) {
         let is_mere_report = ask.want == 0;
         if is_mere_report && self.standing != Standing::Unasked {
             return;
@@ -138,6 +138,7 @@ impl Purse {
         };
         if self.standing != Standing::Warming {
             self.left = 0;
+            self.day = granted.day;
             return;
         }
         // Of an earlier day nothing is left.
@@ -152,5 +153,10 @@ impl Purse {
         }
         self.next_at = granted.next_at;
         self.is_dry = granted.count == 0 && ask.want > 0;
+        if let Some(ends) = granted.ends.filter(|ends| at + BEFORE_MIDNIGHT >= *ends) {
+            // Too late for this day; to be asked again in the next one.
+            self.pass(at);
+            self.next_at = Some(ends);
+        }
     }
 }

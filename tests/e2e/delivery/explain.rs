@@ -21,7 +21,7 @@ members: [{ip: a1}, {ip: lost}]
 ---
 kind: provider
 name: slow
-match: {domains: [slow.test]}
+domains: [slow.test]
 per_ip: {message_rate: 1/h}
 ";
 

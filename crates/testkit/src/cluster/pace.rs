@@ -43,7 +43,7 @@ pub fn policy() -> String {
             seconds,
         } = pace;
         format!(
-            "kind: provider\nname: paced-{site}\nmatch: {{domains: [{}]}}\ntotal: {{message_rate: {messages}/{seconds}s}}\n",
+            "kind: provider\nname: paced-{site}\ndomains: [{}]\ntotal: {{message_rate: {messages}/{seconds}s}}\n",
             domain(*site)
         )
     };
