@@ -172,8 +172,12 @@ proptest! {
         let mut world = World::default();
         let mut out: BTreeMap<TaskId, u64> = BTreeMap::new();
         let mut waiting: BTreeSet<TaskId> = BTreeSet::new();
-        // The rest is taken at the end.
-        let rest = (0..SESSIONS).map(|session| Step::Take(session, 1_000));
+        // The rest is taken at the end, as sites have room for it.
+        let rest = (0..SESSIONS).flat_map(|session| {
+            let ended = (0..64).map(|_| Step::End(0));
+            let round = ended.chain([Step::Take(session, 1_000)]);
+            std::iter::repeat_n(round.collect::<Vec<_>>(), 8).flatten()
+        });
         for step in steps.into_iter().chain(rest) {
             match step {
                 Step::Accept(mail) => {
@@ -240,7 +244,10 @@ proptest! {
             if taken.is_empty() {
                 break;
             }
-            order.extend(taken.into_iter().map(|task| usize::from(world.mails[&task].tenant)));
+            for task in taken {
+                order.push(usize::from(world.mails[&task].tenant));
+                world.end(task);
+            }
         }
         prop_assert_eq!(order.len(), 60 * given.len());
         for tenant in 0..given.len() {
@@ -280,6 +287,7 @@ proptest! {
                     Priority::Transactional => transactional += 1,
                     Priority::Bulk => bulk += 1,
                 }
+                world.end(task);
             }
             if transactional == 200 {
                 break;
@@ -316,14 +324,13 @@ fn a_slow_site_is_shared_by_weight_and_takes_no_more_than_its_room() {
         world.end(task);
         world.take(0, 1, 10_000);
     }
+    world.take(0, 1, 10_000);
     let out = world.dispenser.out.values();
     let of_heavy = out.filter(|out| out.queue.tenant == bulk(1, 0).queue().tenant);
-    let of_heavy = of_heavy.count();
-    assert_eq!(
-        of_heavy,
-        world.dispenser.in_flight().saturating_sub(1) * 3 / 4
-    );
-    assert!(of_heavy >= window * 3 / 4);
+    let (of_heavy, all) = (of_heavy.count(), world.dispenser.in_flight() - 1);
+    let part = all * 3 / 4;
+    assert!(of_heavy.abs_diff(part) <= turns::TURN, "{of_heavy} of {all}");
+    assert!(all >= window);
 }
 
 #[test]
