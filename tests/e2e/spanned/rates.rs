@@ -20,7 +20,7 @@ fn used(times: &[u64], from: u64, lasts: Duration) -> f64 {
 /// Sends with a backlog, and says what part of the limit was used.
 async fn check(world: &World, what: &str) {
     let senders = world.senders.len();
-    let all = COUNT * 24;
+    let all = COUNT * 36;
     world.offer(&world.all_senders(), "m", all / senders).await;
     let start = times(&world.accepted()).first().copied();
     tokio::time::sleep(START + STEADY).await;
@@ -82,7 +82,7 @@ async fn a_rate_of_a_tenant_holds_for_three_senders() {
         .apply(&format!("{BIG}total: {{connections: 60}}\n---\nkind: tenant\nname: of-s1\nlimits: {{message_rate: {COUNT}/s}}\n"))
         .await;
     // All of it is the mail of one tenant, and any sender may have it.
-    let all = COUNT * 24;
+    let all = COUNT * 36;
     world.offer(&[0], "m", all).await;
     tokio::time::sleep(START + STEADY).await;
     let times = times(&world.accepted());

@@ -77,7 +77,8 @@ impl<'a, R: Rows> Book<'a, R> {
         let mut opened = BTreeSet::new();
         for (name, mut site) in scan_names::<WideSite>(self.rows, WIDE) {
             if site.alone == Some(session) && site.version <= version {
-                (site.alone, site.until) = (None, self.head.time);
+                // An owner before it may have used all of a window, and it may not have looked at that limit since.
+                (site.alone, site.until, site.is_unknown) = (None, self.head.time, true);
                 self.put(wide_key(&name), &site);
                 opened.insert(name);
             }

@@ -111,7 +111,7 @@ pub(super) struct WideSite {
     /// Until when somebody kept its limits alone.
     #[n(2)]
     pub until: UnixMs,
-    /// That somebody did not say what it used.
+    /// That somebody, or one before it, may have used all of a window until then.
     #[n(3)]
     pub is_unknown: bool,
     /// Limits of the site that have a row.

@@ -103,6 +103,8 @@ pub(super) struct Stake {
     is_refused: bool,
     /// The last answer brought more, so the next may.
     is_growing: bool,
+    /// The leader has not heard that this is known.
+    is_lowered: bool,
     is_closing: bool,
     /// What was used alone has not been told yet.
     is_secret: bool,
@@ -128,6 +130,7 @@ impl Stake {
             told_counted: 0,
             is_refused: false,
             is_growing: true,
+            is_lowered: false,
             is_closing: false,
             is_secret: false,
             leaving: 0,
@@ -200,7 +203,7 @@ impl Stake {
             return now;
         };
         let counted = limiter.counted(now);
-        let has_all = self.share.told() >= self.limit.count();
+        let has_all = self.share.told() >= self.limit.count() && !self.is_lowered;
         let after = match limiter {
             Limiter::Window(_) | Limiter::Concurrency(_) if has_all => EVERY,
             _ if self.is_refused && self.is_growing => AT_ONCE,
@@ -209,7 +212,13 @@ impl Stake {
                 DurationMs((self.limit.per().0 / 64).clamp(EVERY.0, SELDOM.0))
             }
             Limiter::Purse(_) => EVERY,
-            _ if self.share.is_over(self.told_counted) && counted < self.told_counted => AT_ONCE,
+            _ if self.is_lowered => AT_ONCE,
+            Limiter::Concurrency(_)
+                if self.share.is_over(self.told_counted) && counted < self.told_counted =>
+            {
+                AT_ONCE
+            }
+            Limiter::Window(_) if self.share.is_over(self.told_counted) => POLL,
             _ => EVERY,
         };
         DurationMs(told_at.0 + after.0)
@@ -229,7 +238,11 @@ impl Stake {
             false => 0,
         };
         let busy = counted.saturating_sub(self.idle);
-        let peak = self.peak[0].max(self.peak[1]).max(busy);
+        let peak = match limiter {
+            // A window remembers by itself.
+            Limiter::Window(_) => busy,
+            _ => self.peak[0].max(self.peak[1]).max(busy),
+        };
         let more = waiting.saturating_add(unmet);
         let wants = ample(peak).saturating_add(more);
         let wants = rounded(wants).min(self.limit.count());
@@ -249,6 +262,7 @@ impl Stake {
         }
         self.told_at = Some(now);
         self.told_counted = counted;
+        self.is_lowered = false;
         self.is_refused = more > 0;
         LimitReport {
             id: id.clone(),
@@ -273,6 +287,7 @@ impl Stake {
             (LimitAnswer::Share(answer), Limiter::Window(_) | Limiter::Concurrency(_)) => {
                 let before = self.share.told();
                 self.share.answered(answer);
+                self.is_lowered |= self.share.told() < before;
                 self.share.told().saturating_sub(before)
             }
             (LimitAnswer::Purse(answer), Limiter::Purse(purse)) => {
