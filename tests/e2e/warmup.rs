@@ -57,7 +57,8 @@ fn policy() -> String {
         "schedule: {table: [60, 120, 200]}\nproviders: {yahoo: 50, outlook: 30}\nfloor: 5\n";
     policy
         + &format!(
-            "kind: pool\nname: default\nmembers: [{{ip: a1}}, {{ip: a2}}, {{ip: a3}}]\n---\nkind: warmup\nname: \
+            "kind: provider\nname: default\nextends: true\nper_ip: {{connection_rate: 100/s}}\n---\n\
+             kind: pool\nname: default\nmembers: [{{ip: a1}}, {{ip: a2}}, {{ip: a3}}]\n---\nkind: warmup\nname: \
              new\npool: default\n{schedule}utc_offset: '{}'\n",
             late_in_the_day()
         )

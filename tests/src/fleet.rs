@@ -166,6 +166,8 @@ impl Fleet {
             relay_networks = ["127.0.0.0/8"]
             [[smtp.listener]]
             address = "{smtp}"
+            [egress]
+            listen = "{egress}"
             [http]
             listen = "{http}"
             [delivery]
@@ -177,6 +179,7 @@ impl Fleet {
             dns = self.dns.address(),
             peers = quoted(peers),
             smtp = member.smtp,
+            egress = loopback()?,
             http = member.config.http,
             port = self.port,
         );

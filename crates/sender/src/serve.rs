@@ -137,7 +137,9 @@ impl Destinations {
                     attempt,
                     verdicts,
                 } = *unsettled;
+                // What this node could not do, such as to read the message, says nothing about the host.
                 let ended = verdicts.first().map(|(_, reply)| reply.clone());
+                let ended = ended.filter(|reply| reply.host.is_some());
                 let site = attempt.site.clone();
                 context.settle(job, attempt, verdicts);
                 if let Some(reply) = ended

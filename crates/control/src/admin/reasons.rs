@@ -207,6 +207,7 @@ fn is_of_site(key: &str, site: &str) -> bool {
 }
 
 fn shared(rows: &Reader, name: &impl Fn(SessionId) -> Option<String>) -> Vec<(LimitId, String)> {
+    let at = meta::limits::time(rows).unwrap_or_default();
     let all = meta::limits::limits(rows, None, SHARED_MAX).into_iter();
     let shown = all.map(|(id, row)| {
         let parts = row
@@ -229,9 +230,10 @@ fn shared(rows: &Reader, name: &impl Fn(SessionId) -> Option<String>) -> Vec<(Li
             Counted::Recipients => format!("{count} recipients in {seconds} s"),
         };
         let text = format!(
-            "{what} for {} {}, divided by the leader: {}",
+            "{what} for {} {}, {} of them used: {}",
             id.scope.name(),
             id.key,
+            row.used(at),
             match parts.is_empty() {
                 true => "nobody has a part now".to_owned(),
                 false => parts.join(", "),
