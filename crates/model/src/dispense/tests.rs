@@ -327,13 +327,9 @@ fn a_slow_site_is_shared_by_weight_and_takes_no_more_than_its_room() {
     world.take(0, 1, 10_000);
     let out = world.dispenser.out.values();
     let of_heavy = out.filter(|out| out.queue.tenant == bulk(1, 0).queue().tenant);
-    let (of_heavy, all) = (of_heavy.count(), world.dispenser.in_flight() - 1);
-    let part = all * 3 / 4;
-    assert!(
-        of_heavy.abs_diff(part) <= turns::TURN,
-        "{of_heavy} of {all}"
-    );
-    assert!(all >= window);
+    // It hears of more room when one of its own comes back.
+    assert!(of_heavy.count() >= window * 3 / 4);
+    assert!(world.dispenser.in_flight() > window);
 }
 
 #[test]

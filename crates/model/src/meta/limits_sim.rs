@@ -461,7 +461,8 @@ proptest! {
             for (first, more) in events.iter().zip(events.iter().skip(count)) {
                 prop_assert!(per == 0 || more - first >= per, "{id:?} from {first} to {more}");
             }
-            prop_assert!(events.len() > 100, "{id:?} {}", events.len());
+            // It is used, however often senders die.
+            prop_assert!(events.len() > 20, "{id:?} {}", events.len());
         }
     }
 }
