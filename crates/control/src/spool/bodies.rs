@@ -110,11 +110,7 @@ impl BodiesNeeded {
         max: usize,
     ) -> Result<Bytes, BodyError> {
         let body = info(body);
-        let is_other = bodies.info(id).is_some_and(|here| here != body);
-        let read = match is_other {
-            true => Err(BodyError::Corrupt),
-            false => bodies.read(id, offset, max).await,
-        };
+        let read = bodies.read(id, body, offset, max).await;
         match &read {
             Err(error) if error.is_damage() => {
                 tracing::error!(message = %id, %error, "the copy of a body here is damaged");

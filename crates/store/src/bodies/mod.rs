@@ -129,29 +129,54 @@ impl Bodies {
         let _ = self.jobs.send(Job::Abort(id)).await;
     }
 
-    /// Up to `max` bytes from `offset` on; none at the end. Bytes that do not match their checksum are never returned.
-    pub async fn read(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
+    /// Up to `max` bytes of the body that is `of`, from `offset` on; none at the end. Bytes that do not match their checksum,
+    /// and those of another body, are never returned.
+    ///
+    /// # Errors
+    /// The body is not here, or cannot be read.
+    pub async fn read(
+        &self,
+        id: MessageId,
+        of: BodyInfo,
+        offset: u64,
+        max: usize,
+    ) -> Result<Bytes, BodyError> {
         if max <= INLINE_READ {
-            return self.read_now(id, offset, max);
+            return self.read_now(id, of, offset, max);
         }
         let bodies = self.clone();
-        tokio::task::spawn_blocking(move || bodies.read_now(id, offset, max))
+        tokio::task::spawn_blocking(move || bodies.read_now(id, of, offset, max))
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    fn read_now(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
-        match self.read_once(id, offset, max) {
+    fn read_now(
+        &self,
+        id: MessageId,
+        of: BodyInfo,
+        offset: u64,
+        max: usize,
+    ) -> Result<Bytes, BodyError> {
+        match self.read_once(id, of, offset, max) {
             // Compaction may have moved it between the look into the index and the read.
             Err(BodyError::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
-                self.read_once(id, offset, max)
+                self.read_once(id, of, offset, max)
             }
             result => result,
         }
     }
 
-    fn read_once(&self, id: MessageId, offset: u64, max: usize) -> Result<Bytes, BodyError> {
+    fn read_once(
+        &self,
+        id: MessageId,
+        of: BodyInfo,
+        offset: u64,
+        max: usize,
+    ) -> Result<Bytes, BodyError> {
         let body = self.index.get(id).ok_or(BodyError::NotFound)?;
+        if body.info() != of {
+            return Err(BodyError::Corrupt);
+        }
         let mut found = BytesMut::new();
         let mut begins = 0;
         for part in &body.parts {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skein_model::{GroupId, MessageId, UnixMs};
 
-use super::BodyError;
+use super::{Bodies, BodyError, BodyInfo};
 use crate::db::{Options, Store};
 
 fn id(n: u64) -> MessageId {
@@ -20,6 +20,15 @@ async fn store_body(store: &Store, n: u64, parts: &[&[u8]]) {
     let info = bodies.finish(id(n)).await.unwrap();
     assert_eq!(info.crc32c, crc32c::crc32c(&parts.concat()));
     assert_eq!(info.bytes, parts.concat().len() as u64);
+}
+
+/// Of whatever body is there.
+async fn read(bodies: &Bodies, n: u64, offset: u64, max: usize) -> Result<Bytes, BodyError> {
+    let of = bodies.info(id(n)).unwrap_or(BodyInfo {
+        bytes: 0,
+        crc32c: 0,
+    });
+    bodies.read(id(n), of, offset, max).await
 }
 
 #[tokio::test]
@@ -40,19 +49,19 @@ async fn bodies_are_read_back_from_any_place_also_after_a_restart() {
             (11, 5, b""),
         ] {
             assert_eq!(
-                bodies.read(id(1), offset, max).await.unwrap(),
+                read(&bodies, 1, offset, max).await.unwrap(),
                 expected,
                 "{offset} {max}"
             );
         }
         assert_eq!(
-            bodies.read(id(2), 299_999, 1 << 20).await.unwrap(),
+            read(&bodies, 2, 299_999, 1 << 20).await.unwrap(),
             &b"\x07end"[..]
         );
-        assert_eq!(bodies.read(id(3), 0, 10).await.unwrap(), &b""[..]);
+        assert_eq!(read(&bodies, 3, 0, 10).await.unwrap(), &b""[..]);
     }
     assert!(matches!(
-        store.bodies().read(id(9), 0, 1).await,
+        read(&store.bodies(), 9, 0, 1).await,
         Err(BodyError::NotFound)
     ));
 }
@@ -76,7 +85,7 @@ async fn a_flipped_bit_is_never_served() {
     bytes[place] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
     assert!(matches!(
-        store.bodies().read(id(1), 0, 8).await,
+        read(&store.bodies(), 1, 0, 8).await,
         Err(BodyError::Corrupt)
     ));
 }
@@ -108,7 +117,7 @@ async fn segments_go_when_nothing_in_them_is_needed() {
     );
     assert_eq!(segments(), 1);
     assert_eq!(
-        store.bodies().read(id(129), 0, 1).await.unwrap(),
+        read(&store.bodies(), 129, 0, 1).await.unwrap(),
         &b"\x01"[..]
     );
 }
@@ -127,7 +136,7 @@ async fn a_body_across_two_segments_is_whole_though_others_end_meanwhile() {
     bodies.free(id(2));
     assert_eq!(bodies.finish(id(1)).await.unwrap().bytes, 100 << 20);
     for offset in [0, 50 << 20, 99 << 20] {
-        assert_eq!(bodies.read(id(1), offset, 1 << 20).await.unwrap(), part);
+        assert_eq!(read(&bodies, 1, offset, 1 << 20).await.unwrap(), part);
     }
 }
 
@@ -163,10 +172,10 @@ async fn a_sparse_segment_is_emptied_and_its_bodies_are_read_as_before() {
     assert!(!bodies.segments.exists(number), "the segment is gone");
     for n in (0..70).filter(|n| n % 8 == 0 && *n != 8) {
         let expected = [part(n), b"tail".to_vec()].concat();
-        assert_eq!(bodies.read(id(n), 0, 2 << 20).await.unwrap(), expected);
+        assert_eq!(read(&bodies, n, 0, 2 << 20).await.unwrap(), expected);
     }
     assert!(matches!(
-        bodies.read(id(8), 0, 1).await,
+        read(&bodies, 8, 0, 1).await,
         Err(BodyError::NotFound)
     ));
 }
@@ -183,15 +192,15 @@ async fn a_good_copy_takes_the_place_of_a_damaged_one() {
         .join(format!("bodies/{:010}.seg", parts[0].segment));
     let file = std::fs::File::options().write(true).open(path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"P", parts[0].offset).unwrap();
-    let damage = bodies.read(id(1), 0, 8).await.unwrap_err();
+    let damage = read(&bodies, 1, 0, 8).await.unwrap_err();
     assert!(damage.is_damage());
 
     // A copy that merely comes again leaves what is there.
     store_body(&store, 1, &[b"precious"]).await;
-    assert!(bodies.read(id(1), 0, 8).await.is_err());
+    assert!(read(&bodies, 1, 0, 8).await.is_err());
     bodies.append(id(2), Bytes::from_static(b"precious")).await;
     bodies.finish_as(id(2), id(1)).await.unwrap();
-    assert_eq!(bodies.read(id(1), 0, 8).await.unwrap(), &b"precious"[..]);
+    assert_eq!(read(&bodies, 1, 0, 8).await.unwrap(), &b"precious"[..]);
 }
 
 #[tokio::test]
@@ -207,6 +216,12 @@ async fn what_is_acknowledged_is_what_is_there() {
             (info.bytes, info.crc32c),
             (expected.len() as u64, crc32c::crc32c(&expected))
         );
-        assert_eq!(bodies.read(id(1), 0, 100).await.unwrap(), expected);
+        assert_eq!(read(&bodies, 1, 0, 100).await.unwrap(), expected);
+        let other = BodyInfo {
+            bytes: info.bytes + 1,
+            ..info
+        };
+        let read = bodies.read(id(1), other, 0, 100).await;
+        assert!(matches!(read, Err(BodyError::Corrupt)));
     }
 }
