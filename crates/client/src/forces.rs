@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skein_model::automation::{Forces, Suspensions};
-use skein_model::{DurationMs, UnixMs, codec};
+use skein_model::{UnixMs, codec};
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{GetForcesReply, GetForcesRequest};
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::channel::Channel;
 use crate::cluster::Cluster;
 use crate::keeper::Keeper;
-use crate::sessions::since_boot;
+use crate::warmup::GroupTime;
 
 /// 4096 forces with the longest names and reasons take less.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -25,8 +25,8 @@ pub struct KnownForces {
     pub forces: Forces,
     /// Of operators.
     pub words: Suspensions,
-    /// The group's time when this was read, and this machine's then. None: it was not read yet.
-    read_at: Option<(UnixMs, DurationMs)>,
+    /// None: it was not read yet.
+    time: Option<GroupTime>,
 }
 
 impl KnownForces {
@@ -36,14 +36,14 @@ impl KnownForces {
             version,
             forces,
             words: Suspensions::default(),
-            read_at: None,
+            time: None,
         }
     }
 
     /// The group's time: the clock of this machine may be wrong, and may be set.
     pub fn now(&self) -> UnixMs {
-        match self.read_at {
-            Some((then, since)) => then + DurationMs(since_boot().0.saturating_sub(since.0)),
+        match self.time {
+            Some(time) => time.now(),
             None => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH);
                 let ms = since.unwrap_or_default().as_millis();
@@ -99,7 +99,7 @@ impl Keeper {
                     version,
                     forces,
                     words,
-                    read_at: Some((UnixMs(now_ms), since_boot())),
+                    time: Some(GroupTime::at(UnixMs(now_ms))),
                 };
                 cluster.shared.forces.send_replace(Arc::new(known));
             }

@@ -16,9 +16,7 @@ impl KeptSession {
     /// # Errors
     /// There is no session, or no leader takes it.
     pub async fn tell_replies(&self, batch: u64, told: &[Told]) -> Result<(), SpoolError> {
-        let Some(session) = self.session.borrow().id else {
-            return Err(SpoolError::Unavailable("there is no session".to_owned()));
-        };
+        let session = self.id()?;
         let request = TellRepliesRequest {
             session: session.0,
             batch,

@@ -190,6 +190,12 @@ impl Sessions {
 }
 
 impl KeptSession {
+    /// The session of this moment.
+    pub(crate) fn id(&self) -> Result<SessionId, SpoolError> {
+        let id = self.session.borrow().id;
+        id.ok_or_else(|| SpoolError::Unavailable("there is no session".into()))
+    }
+
     /// Nothing is done for these slots any more: others may have them.
     pub fn release(&self, slots: &[(Slot, Epoch)]) {
         self.tell.released.lock().extend(slots);
@@ -230,12 +236,8 @@ impl KeptSession {
     /// # Errors
     /// There is no session, or the leader does not answer.
     pub async fn tell_waits(&self, waits: Vec<Wait>) -> Result<(), SpoolError> {
-        let session = self.session.borrow().id;
-        let session = session.ok_or_else(|| SpoolError::Unavailable("no session".into()))?;
-        let request = TellWaitsRequest {
-            session: session.0,
-            waits,
-        };
+        let session = self.id()?.0;
+        let request = TellWaitsRequest { session, waits };
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
         self.sessions.call("telling of waits", telling).await?;
@@ -247,10 +249,7 @@ impl KeptSession {
     /// # Errors
     /// There is no session, or the leader does not answer.
     pub async fn tell_ip_checks(&self, checks: Vec<IpCheck>) -> Result<(), SpoolError> {
-        let Some(session) = self.session.borrow().id else {
-            return Err(SpoolError::Unavailable("there is no session".into()));
-        };
-        let session = session.0;
+        let session = self.id()?.0;
         let request = TellIpChecksRequest { session, checks };
         let telling = |mut client: SessionsClient<Channel>| async move {
             client.tell_ip_checks(request).await

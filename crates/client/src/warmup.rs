@@ -38,9 +38,7 @@ impl KeptSession {
         batch: u64,
         asks: &[Ask],
     ) -> Result<(Vec<Granted>, GroupTime), SpoolError> {
-        let Some(session) = self.session.borrow().id else {
-            return Err(SpoolError::Unavailable("there is no session".to_owned()));
-        };
+        let session = self.id()?;
         let request = GrantWarmupRequest {
             session: session.0,
             batch,
