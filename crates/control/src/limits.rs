@@ -16,6 +16,7 @@ use tonic::Status;
 
 use crate::clock;
 use crate::raft::Group;
+use crate::sessions::propose;
 
 /// Reports that arrive within this time share one command; the first after a pause waits for nobody.
 const GATHER: Duration = Duration::from_millis(20);
@@ -156,16 +157,10 @@ impl Limits {
         told: Vec<SessionReports>,
     ) -> Result<Vec<SessionAnswers>, Status> {
         let at = self.at().await?;
-        match self.propose(Command::ReportLimits { at, told }).await? {
+        match propose(&self.meta, Command::ReportLimits { at, told }).await? {
             meta::Response::Limits(answers) => Ok(answers),
             other => Err(Status::internal(format!("unexpected answer {other:?}"))),
         }
-    }
-
-    async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
-        let reply = self.meta.propose(codec::encode(&command)).await;
-        let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
-        codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
     }
 
     /// Keeps the time going while anything is counted in it, and forgets what nobody uses.
@@ -188,7 +183,7 @@ impl Limits {
         let due = tokio::task::spawn_blocking(move || limits::due(&reader, at)).await;
         let limits: Vec<LimitId> = due.map_err(|error| Status::internal(error.to_string()))?;
         let at = self.at().await?;
-        self.propose(Command::TendLimits { at, limits }).await?;
+        propose(&self.meta, Command::TendLimits { at, limits }).await?;
         Ok(())
     }
 }

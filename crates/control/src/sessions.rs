@@ -67,9 +67,7 @@ impl SessionsService {
     }
 
     pub(crate) async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
-        let reply = self.meta.propose(codec::encode(&command)).await;
-        let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
-        codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
+        propose(&self.meta, command).await
     }
 
     fn slots(&self, session: SessionId) -> Slots {
@@ -191,6 +189,13 @@ impl SessionsService {
         }
         due
     }
+}
+
+/// Commits a command of the meta group, if this node leads it.
+pub(crate) async fn propose(meta: &Group, command: Command) -> Result<meta::Response, Status> {
+    let reply = meta.propose(codec::encode(&command)).await;
+    let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
+    codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
 }
 
 fn still_held(name: &str, held: StillHeld) -> Status {

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Subcommand;
 use skein_wire::v1::{
     FlushQueuesRequest, GetQueueRequest, ListQueuesRequest, MoveQueuesRequest, Queue,
@@ -169,11 +168,8 @@ async fn flush(mut admin: Admin, queue: String, json: bool) -> anyhow::Result<()
 }
 
 async fn move_to(mut admin: Admin, mail: Selector, pool: String, json: bool) -> anyhow::Result<()> {
-    let Some(selector) = mail.given() else {
-        bail!("name the mail: --tenant, --domain, --site, --provider, --pool or --campaign");
-    };
     let request = MoveQueuesRequest {
-        selector: Some(selector),
+        selector: Some(mail.required()?),
         pool: pool.clone(),
     };
     let moved = admin.move_queues(request).await?.into_inner();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use skein_wire::v1::{
     ListSuspensionsRequest, MailSelector, ResumeRequest, SuspendRequest, Suspension,
@@ -31,7 +31,14 @@ pub struct Selector {
 }
 
 impl Selector {
-    pub fn given(self) -> Option<MailSelector> {
+    /// # Errors
+    /// Nothing is said.
+    pub fn required(self) -> anyhow::Result<MailSelector> {
+        let words = "name the mail: --tenant, --domain, --site, --provider, --pool or --campaign";
+        self.given().context(words)
+    }
+
+    fn given(self) -> Option<MailSelector> {
         let selector = MailSelector {
             tenant: self.tenant,
             domain: self.domain,
@@ -95,11 +102,8 @@ pub async fn bounce(
     why: String,
     json: bool,
 ) -> anyhow::Result<()> {
-    let Some(selector) = mail.given() else {
-        bail!("name the mail: --tenant, --domain, --site, --provider, --pool or --campaign");
-    };
     let request = SuspendRequest {
-        selector: Some(selector),
+        selector: Some(mail.required()?),
         lasts_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
         who: who(),
         why,

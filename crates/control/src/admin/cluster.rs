@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use skein_client::Channel;
 use skein_model::doctor::{self, Facts, GroupFacts, SenderFacts};
 use skein_model::spool::query;
 use skein_model::{GroupId, NodeId, Slot, UnixMs, meta};
@@ -218,16 +219,22 @@ impl AdminService {
         Ok(MoveLeaderResponse { address })
     }
 
+    /// For what only the leader of the meta group knows.
+    fn meta_leader(&self) -> Result<PeerClient<Channel>, Status> {
+        let leader = self.forward.groups[&GroupId::META].leader_address();
+        let leader = leader
+            .ok_or_else(|| Status::unavailable("the meta group has no leader now; try again"))?;
+        Ok(PeerClient::new(self.forward.peers.get(&leader)))
+    }
+
     /// What tasks wait for that are at senders. While nobody leads, nobody knows.
     pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
-        let meta = &self.forward.groups[&GroupId::META];
-        if meta.is_leader() {
+        if self.forward.groups[&GroupId::META].is_leader() {
             return self.sessions.waits().senders;
         }
-        let Some(leader) = meta.leader_address() else {
+        let Ok(mut leader) = self.meta_leader() else {
             return Vec::new();
         };
-        let mut leader = PeerClient::new(self.forward.peers.get(&leader));
         let asked = leader.get_waits(GetWaitsRequest {});
         match tokio::time::timeout(WAITS_WITHIN, asked).await {
             Ok(Ok(answer)) => answer.into_inner().senders,
@@ -236,14 +243,10 @@ impl AdminService {
     }
 
     pub(super) async fn end_sender(&self, name: String, is_dead: bool) -> Result<u64, Status> {
-        let meta = &self.forward.groups[&GroupId::META];
-        if meta.is_leader() {
+        if self.forward.groups[&GroupId::META].is_leader() {
             return self.sessions.end_sender(&name, is_dead).await;
         }
-        let leader = meta.leader_address();
-        let leader = leader
-            .ok_or_else(|| Status::unavailable("the meta group has no leader now; try again"))?;
-        let mut leader = PeerClient::new(self.forward.peers.get(&leader));
+        let mut leader = self.meta_leader()?;
         let ended = leader.end_sender(EndSenderRequest { name, is_dead });
         let ended = tokio::time::timeout(MOVED_WITHIN, ended).await;
         let ended = ended.map_err(|_| {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use skein_model::spool::query;
-use skein_model::{QueueId, Slot, meta};
+use skein_model::{Slot, meta};
 use skein_wire::v1::explain_request::About;
-use skein_wire::v1::{ExplainRequest, Explained, GetQueueRequest, Reason};
+use skein_wire::v1::{ExplainRequest, Explained, Reason};
 use tonic::Status;
 
 use super::reasons::{Causes, nothing, retry};
@@ -55,25 +55,23 @@ impl AdminService {
     }
 
     fn explain_queues(&self, causes: &Causes, name: &str) -> Result<Vec<Explained>, Status> {
-        let detail = self.queue_detail(&GetQueueRequest {
-            queue: name.to_owned(),
-            limit: 1,
-        })?;
         let now = crate::clock::now();
-        let parts = detail.queues.into_iter().filter_map(|queue| {
-            let id = u64::from_str_radix(&queue.id, 16).map(QueueId).ok()?;
-            let row = self.any_queue(id)?;
+        let parts = self.named_queues(name)?.into_iter().map(|(id, row)| {
             let head = self.head(id);
             let last = head.and_then(|(due, task)| {
                 let reply = task.last_reply.as_ref().map(ToString::to_string);
                 retry(due, task.attempts, &reply.unwrap_or_default(), now)
             });
             let subject = format!(
-                "{}: {} tasks of tenant {} to {} through pool {}, {}",
-                queue.id, queue.tasks, queue.tenant, queue.domain, queue.pool, queue.priority
+                "{id}: {} tasks of tenant {} to {} through pool {}, {}",
+                row.tasks,
+                row.tenant,
+                row.domain,
+                row.pool,
+                row.priority.name()
             );
             let reasons = last.into_iter().chain(causes.of_queue(&row));
-            Some(explained(subject, reasons.collect()))
+            explained(subject, reasons.collect())
         });
         Ok(parts.collect())
     }

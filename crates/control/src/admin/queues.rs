@@ -67,11 +67,6 @@ impl AdminService {
         (merged, last)
     }
 
-    /// As the first group that has it says.
-    pub(super) fn any_queue(&self, id: QueueId) -> Option<QueueRow> {
-        self.readers().find_map(|rows| query::queue(rows, id))
-    }
-
     /// The task of a queue that is due first.
     pub(super) fn head(&self, id: QueueId) -> Option<(UnixMs, TaskRow)> {
         let heads = self.readers().filter_map(|rows| {
@@ -119,11 +114,7 @@ impl AdminService {
     }
 
     pub(super) fn queue_detail(&self, request: &GetQueueRequest) -> Result<QueueDetail, Status> {
-        let found = self.find_queues(&request.queue).into_iter();
-        let found: Vec<_> = found.take(PAGE_MAX).collect();
-        if found.is_empty() {
-            return Err(no_queue(&request.queue));
-        }
+        let found = self.named_queues(&request.queue)?;
         let limit = page(request.limit, 20);
         let mut due = Vec::new();
         for rows in self.readers() {
@@ -166,14 +157,9 @@ impl AdminService {
                 "pool: there is no {pool:?}; see `skeinctl policy get pool`"
             )));
         }
-        let mut queues = Vec::new();
-        self.each_queue(|id, row| {
-            if selector.covers(&row.facts()) && row.pool != pool {
-                queues.push(id);
-            }
-        });
         let mut tasks = 0;
-        for queue in queues {
+        let queues = self.covered(&selector).into_iter();
+        for (queue, _) in queues.filter(|(_, row)| row.pool != pool) {
             let pool = pool.clone();
             tasks += self
                 .repeat(queue, &Command::MoveTasks { queue, pool })
@@ -184,14 +170,9 @@ impl AdminService {
 
     /// Makes all tasks of this mail due now; says how many there are.
     pub(super) async fn flush_covered(&self, selector: &Selector) -> Result<u64, Status> {
-        let (mut queues, mut tasks) = (Vec::new(), 0);
-        self.each_queue(|id, row| {
-            if selector.covers(&row.facts()) {
-                queues.push(id);
-                tasks += row.tasks;
-            }
-        });
-        for id in queues {
+        let mut tasks = 0;
+        for (id, row) in self.covered(selector) {
+            tasks += row.tasks;
             self.repeat(id, &Command::Flush(FlushScope::Queue(id)))
                 .await?;
         }
@@ -227,6 +208,30 @@ impl AdminService {
             tasks: row.tasks,
             priority: row.priority.name().into(),
             next_due_at_ms: heads.map(|(due, _)| due.0).min().unwrap_or(0),
+        }
+    }
+
+    /// Of this mail.
+    fn covered(&self, selector: &Selector) -> Vec<(QueueId, QueueRow)> {
+        let mut covered = Vec::new();
+        self.each_queue(|id, row| {
+            if selector.covers(&row.facts()) {
+                covered.push((id, row));
+            }
+        });
+        covered
+    }
+
+    /// By id, by domain, or all when `name` is empty: at most [`PAGE_MAX`].
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn named_queues(&self, name: &str) -> Result<Vec<(QueueId, QueueRow)>, Status> {
+        let found = self.find_queues(name).into_iter().take(PAGE_MAX);
+        let found: Vec<_> = found.collect();
+        match found.is_empty() {
+            true => Err(no_queue(name)),
+            false => Ok(found),
         }
     }
 

@@ -74,7 +74,7 @@ impl Causes {
         reasons.extend(self.of_shared(|id| match id.scope {
             limits::Scope::Tenant => &*id.key == facts.tenant,
             limits::Scope::Pool => &*id.key == facts.pool,
-            _ => is_of_site(&id.key, facts.site),
+            _ => id.site() == Some(facts.site),
         }));
         reasons
     }
@@ -90,7 +90,7 @@ impl Causes {
         }
         reasons.extend(self.of_rules(site, None));
         reasons.extend(self.of_senders(|wait| wait.site == site));
-        reasons.extend(self.of_shared(|id| is_of_site(&id.key, site)));
+        reasons.extend(self.of_shared(|id| id.site() == Some(site)));
         reasons
     }
 
@@ -103,10 +103,7 @@ impl Causes {
         let by_rules = of_ip.filter_map(|(at, force)| self.by_rule(&at.scope, force));
         let mut reasons: Vec<Reason> = by_rules.take(NAMED_MAX).collect();
         reasons.extend(self.of_senders(|wait| wait.ip == name));
-        reasons.extend(self.of_shared(|id| {
-            let of_site = id.key.strip_prefix(name);
-            of_site.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        }));
+        reasons.extend(self.of_shared(|id| id.ip() == Some(name)));
         let warming = self.warmups.iter();
         let warming = warming.filter(|(ip, _)| ip.to_string() == public);
         reasons.extend(warming.map(|(_, text)| reason("warm-up", text.clone(), None)));
@@ -198,12 +195,6 @@ impl Causes {
         });
         reasons.take(NAMED_MAX).collect()
     }
-}
-
-/// A limit of a site has the site's name, after that of an IP if it is one.
-fn is_of_site(key: &str, site: &str) -> bool {
-    let before = key.strip_suffix(site);
-    before.is_some_and(|before| before.is_empty() || before.ends_with(' '))
 }
 
 fn shared(rows: &Reader, name: &impl Fn(SessionId) -> Option<String>) -> Vec<(LimitId, String)> {

@@ -84,6 +84,15 @@ impl LimitId {
             _ => None,
         }
     }
+
+    /// The source IP that the limit is of, if it is of one.
+    pub fn ip(&self) -> Option<&str> {
+        match self.scope {
+            Scope::Ip => Some(&self.key),
+            Scope::SiteFromIp => self.key.split_once(' ').map(|(ip, _)| ip),
+            _ => None,
+        }
+    }
 }
 
 impl<C> Encode<C> for LimitId {
