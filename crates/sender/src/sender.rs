@@ -141,23 +141,21 @@ impl Sender {
         let streams = Arc::new(Mutex::default());
         let follow = slots.clone();
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
-        let follow = tokio::spawn(follow);
+        // What ends before the IPs are let go of, and what goes on until the session is closed.
+        let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
+        of_session.spawn(follow);
         let (policy, exits) = (&self.context.policy, &self.context.exits);
         let egress = exits.advertised().map(str::to_owned);
-        let addresses = addresses::tell(policy.clone(), session.clone(), egress);
-        let addresses = tokio::spawn(addresses);
-        let waits = tokio::spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
-        let reactions = self.context.reactions.clone().tell(session.clone());
-        let reactions = tokio::spawn(reactions);
-        let placements = exits.clone().follow(policy.clone(), session.clone());
-        let placements = tokio::spawn(placements);
+        of_ips.spawn(addresses::tell(policy.clone(), session.clone(), egress));
+        of_ips.spawn(exits.clone().follow(policy.clone(), session.clone()));
         let zones = self.context.config.dnsbl_zones.clone();
         let resolver = self.context.resolver.clone();
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
-        let checks = tokio::spawn(checks);
+        of_ips.spawn(checks);
+        of_session.spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
+        of_session.spawn(self.context.reactions.clone().tell(session.clone()));
         let budgets = self.context.budgets.clone();
-        let budgets = budgets.ask(session.clone(), Arc::downgrade(&destinations));
-        let budgets = tokio::spawn(budgets);
+        of_session.spawn(budgets.ask(session.clone(), Arc::downgrade(&destinations)));
         tokio::select! {
             () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
@@ -195,17 +193,12 @@ impl Sender {
         }
         self.working.store(false, Ordering::Release);
         self.drain(&destinations, &session).await;
-        checks.abort();
-        addresses.abort();
-        placements.abort();
+        of_ips.abort_all();
         self.context.exits.close().await;
         if let Err(error) = session.close().await {
             tracing::warn!(%error, "the session could not be closed");
         }
-        waits.abort();
-        reactions.abort();
-        follow.abort();
-        budgets.abort();
+        of_session.abort_all();
     }
 
     /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past
