@@ -96,6 +96,34 @@ fn holder(stage: &Stage) -> usize {
     number.expect("some node has it")
 }
 
+/// The IP is at one of two senders, which may both have it.
+struct Held {
+    stage: Stage,
+    /// The place of the one that has it, and its name.
+    first: usize,
+    name: String,
+    /// The other one.
+    then: &'static str,
+}
+
+async fn held_by_one() -> Held {
+    let stage = two_senders().await;
+    stage.apply(&policy(""));
+    wait_for("the IP to be placed", || {
+        (stage.ips()["moving"]["state"] == "active").then_some(())
+    })
+    .await;
+    let first = holder(&stage);
+    let name = stage.senders[first].name.clone();
+    let then = other(&name);
+    Held {
+        stage,
+        first,
+        name,
+        then,
+    }
+}
+
 async fn moved_to(stage: &Stage, node: &str) -> Duration {
     let began = Instant::now();
     stage.placed(&[("moving", node)]).await;
@@ -130,17 +158,12 @@ async fn an_ip_whose_home_changes_goes_there_and_no_message_is_sent_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ip_of_a_killed_node_goes_to_another_that_has_it() {
-    let mut stage = two_senders().await;
-    stage.apply(&policy(""));
-    wait_for("the IP to be placed", || {
-        (stage.ips()["moving"]["state"] == "active").then_some(())
-    })
-    .await;
-    let first = holder(&stage);
-    let (name, then) = (
-        stage.senders[first].name.clone(),
-        other(&stage.senders[first].name),
-    );
+    let Held {
+        mut stage,
+        first,
+        name,
+        then,
+    } = held_by_one().await;
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
     let survivor = stage.senders[1 - first].smtp;
     let load = load(&stage, 20, &[survivor]);
@@ -159,17 +182,12 @@ async fn an_ip_of_a_killed_node_goes_to_another_that_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stood_still_does_not_use_an_ip_that_has_moved_meanwhile() {
-    let mut stage = two_senders().await;
-    stage.apply(&policy(""));
-    wait_for("the IP to be placed", || {
-        (stage.ips()["moving"]["state"] == "active").then_some(())
-    })
-    .await;
-    let first = holder(&stage);
-    let (name, then) = (
-        stage.senders[first].name.clone(),
-        other(&stage.senders[first].name),
-    );
+    let Held {
+        mut stage,
+        first,
+        name,
+        then,
+    } = held_by_one().await;
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
     let survivor = stage.senders[1 - first].smtp;
     let load = load(&stage, 22, &[survivor]);
@@ -189,17 +207,12 @@ async fn a_node_that_stood_still_does_not_use_an_ip_that_has_moved_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_them_over() {
-    let mut stage = two_senders().await;
-    stage.apply(&policy(""));
-    wait_for("the IP to be placed", || {
-        (stage.ips()["moving"]["state"] == "active").then_some(())
-    })
-    .await;
-    let first = holder(&stage);
-    let (name, then) = (
-        stage.senders[first].name.clone(),
-        other(&stage.senders[first].name),
-    );
+    let Held {
+        mut stage,
+        first,
+        name,
+        then,
+    } = held_by_one().await;
     let before = stage.ips()["moving"]["epoch"].as_u64().unwrap();
     stage.senders[first].node.take().unwrap().kill9().unwrap();
     stage.start_again(first).await;
