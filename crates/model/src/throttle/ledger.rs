@@ -287,7 +287,7 @@ impl Ledger {
     pub fn begin_with(&mut self, at: UnixMs, ended: u64, out: u64, until: UnixMs) {
         let per = self.allowance.per();
         self.spent.add(at.0, ended, per);
-        self.spent.add(until.0, out, per);
+        self.spent.add_until(at.0, until.0, out, per);
     }
 
     /// Sessions that have an account.

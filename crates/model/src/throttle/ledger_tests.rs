@@ -203,6 +203,15 @@ fn holders_are_bounded() {
     assert!(spend(&mut ledger, s(1), SessionId(9999), 0) > 0);
 }
 
+#[test]
+fn what_one_had_used_alone_counts_beside_what_it_has_under_way() {
+    let mut ledger = Ledger::new(rolling(60, MINUTE));
+    ledger.begin_with(s(0), 50, 8, s(90));
+    assert_eq!(ledger.used(s(1)), 58);
+    assert_eq!(ledger.used(s(62)), 8);
+    assert_eq!(ledger.used(s(152)), 0);
+}
+
 proptest! {
     /// Whatever anybody reports, in any order, and whatever becomes of the rows.
     #[test]

@@ -42,20 +42,26 @@ impl Span {
 
 impl Spent {
     pub fn add(&mut self, now: u64, count: u64, per: DurationMs) {
+        self.add_until(now, now, count, per);
+    }
+
+    /// Events of which it is only known that they will have ended at a time that may be to come. Others count on until
+    /// their own windows are over.
+    pub fn add_until(&mut self, now: u64, end: u64, count: u64, per: DurationMs) {
         if count == 0 {
             return;
         }
         self.forget(now, per);
         self.total = self.total.saturating_add(count);
         if let Some(newest) = self.spans.back_mut() {
-            let now = now.max(newest.last);
-            if now - newest.first <= per.0 / PARTS {
-                newest.last = now;
+            let end = end.max(newest.last);
+            if end - newest.first <= per.0 / PARTS {
+                newest.last = end;
                 newest.count = newest.count.saturating_add(count);
                 return;
             }
         }
-        let first = self.spans.back().map_or(now, |newest| now.max(newest.last));
+        let first = self.spans.back().map_or(end, |newest| end.max(newest.last));
         let last = first;
         self.spans.push_back(Span { first, last, count });
     }
@@ -118,6 +124,18 @@ mod tests {
     use super::*;
 
     const PER: DurationMs = DurationMs::from_secs(64);
+
+    #[test]
+    fn what_ends_later_lets_nothing_be_forgotten_now() {
+        let mut spent = Spent::default();
+        spent.add(1000, 2, PER);
+        spent.add_until(2000, 200_000, 3, PER);
+        assert_eq!(spent.total(2000, PER), 5);
+        assert_eq!(spent.total(65_001, PER), 3);
+        spent.add(65_001, 1, PER);
+        assert_eq!(spent.total(65_001, PER), 4);
+        assert_eq!(spent.total(264_001, PER), 0);
+    }
 
     #[test]
     fn an_event_counts_for_a_window_and_at_most_a_64th_longer() {
