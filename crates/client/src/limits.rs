@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_model::meta::limits::KeptAlone;
 use skein_model::throttle::{LimitAnswer, LimitReport};
 use skein_model::{SessionId, codec};
 use skein_wire::internal::sessions_client::SessionsClient;
-use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, WideSites};
+use skein_wire::internal::{self, ReportLimitsReply, ReportLimitsRequest, WideSites};
 use tokio::sync::{Notify, watch};
 
 use crate::SpoolError;
@@ -27,6 +28,8 @@ pub struct Reports {
     /// The version of wide sites that is gone by.
     pub wide_version: u64,
     pub reports: Vec<LimitReport>,
+    /// Sites that this sender kept alone before that version.
+    pub alone: Vec<KeptAlone>,
 }
 
 /// Who keeps a sender's limits.
@@ -113,6 +116,7 @@ pub(crate) async fn report(
                 .iter()
                 .map(|report| codec::encode(report).into())
                 .collect(),
+            alone: reports.alone.iter().map(kept_alone).collect(),
         };
         let reporting = |mut client: SessionsClient<Channel>| async move {
             client.report_limits(request).await
@@ -131,6 +135,14 @@ pub(crate) async fn report(
                 tokio::time::sleep(TRY_AGAIN).await;
             }
         }
+    }
+}
+
+fn kept_alone(kept: &KeptAlone) -> internal::KeptAlone {
+    internal::KeptAlone {
+        site: kept.site.clone(),
+        epoch: kept.epoch.0,
+        others_gone_ms: kept.others_gone.map(|gone| gone.0),
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_client::since_boot;
-use skein_model::meta::limits::{self, SessionAnswers, SessionReports};
+use skein_model::meta::limits::{self, KeptAlone, SessionAnswers, SessionReports};
 use skein_model::meta::{self, Command};
 use skein_model::throttle::{LimitId, LimitReport, REPORTS_MAX, SteadyClock};
-use skein_model::{SessionId, UnixMs, codec};
+use skein_model::{DurationMs, Epoch, SessionId, UnixMs, codec};
 use skein_store::Reader;
 use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, WideSites};
 use tokio::sync::{mpsc, oneshot};
@@ -198,6 +198,12 @@ fn read(request: &ReportLimitsRequest) -> Result<SessionReports, Status> {
             "reports: at most {REPORTS_MAX} in one request"
         )));
     }
+    if request.alone.len() > limits::WIDE_SITES_MAX {
+        let most = limits::WIDE_SITES_MAX;
+        return Err(Status::invalid_argument(format!(
+            "alone: at most {most} in one request"
+        )));
+    }
     let reports = request.reports.iter().map(|report| {
         let report: LimitReport = codec::decode(report)
             .map_err(|error| Status::invalid_argument(format!("reports: {error}")))?;
@@ -205,10 +211,16 @@ fn read(request: &ReportLimitsRequest) -> Result<SessionReports, Status> {
             .map_err(|problem| Status::invalid_argument(format!("reports: {problem}")))?;
         Ok(report)
     });
+    let alone = request.alone.iter().map(|kept| KeptAlone {
+        site: kept.site.clone(),
+        epoch: Epoch(kept.epoch),
+        others_gone: kept.others_gone_ms.map(DurationMs),
+    });
     Ok(SessionReports {
         session: SessionId(request.session),
         number: request.number,
         wide: request.wide_version,
         reports: reports.collect::<Result<_, Status>>()?,
+        alone: alone.collect(),
     })
 }

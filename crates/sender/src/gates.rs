@@ -10,6 +10,7 @@ use skein_model::throttle::{Counted, Gates, LIMITERS_MAX, LimitId, LimitReport, 
 use skein_model::{DurationMs, SessionId};
 use tokio::sync::{Notify, watch};
 
+use crate::slots::Slots;
 use crate::terms::Wants;
 
 /// Who waits for something that has no known time looks again after this: policy may have raised the limit.
@@ -51,6 +52,8 @@ pub struct Closed {
 pub struct LocalGates {
     pub(crate) state: Mutex<State>,
     lease: OnceLock<Lease>,
+    /// Since when limits of sites have been kept here alone.
+    pub(crate) slots: OnceLock<Arc<Slots>>,
     /// Something is to be reported sooner than was planned.
     pub(crate) hurry: Notify,
     /// Grows whenever there are more connections than this sender may have.
@@ -75,6 +78,8 @@ pub(crate) struct State {
 pub(crate) struct Wide {
     pub version: u64,
     pub sites: BTreeSet<String>,
+    /// Those that have become so since the leader was told of a version.
+    pub fresh: BTreeSet<String>,
     /// The leader is to hear in this session which version is known.
     pub is_told: bool,
     /// What it has heard.
@@ -111,6 +116,7 @@ impl LocalGates {
                 planned: None,
             }),
             lease: OnceLock::new(),
+            slots: OnceLock::new(),
             hurry: Notify::new(),
             over: watch::Sender::new(0),
         })
@@ -120,6 +126,11 @@ impl LocalGates {
     pub fn set_lease(&self, lease: Lease) {
         // There is one for the life of the process.
         let _ = self.lease.set(lease);
+    }
+
+    /// Without it, what earlier owners of slots have used is taken for unknown.
+    pub fn set_slots(&self, slots: Arc<Slots>) {
+        let _ = self.slots.set(slots);
     }
 
     /// A time on the clock of the limits; never 0, which stands for never.

@@ -138,6 +138,7 @@ impl Sender {
         let session = Arc::new(sessions.keep(&self.context.config.name, gates));
         self.context.gates.set_lease(session.lease.clone());
         let slots = Arc::new(Slots::new(self.context.drain.clone()));
+        self.context.gates.set_slots(slots.clone());
         let streams = Arc::new(Mutex::default());
         let follow = slots.clone();
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());

@@ -16,15 +16,17 @@ impl LimitKeeper for LocalGates {
         state.session = session;
         state.wide.is_told = false;
         state.wide.told = 0;
+        state.wide.fresh.clear();
         state.gates.begin_session(skein_model::lease::Lease::ENDED);
     }
 
     fn set_wide_sites(&self, version: u64, sites: BTreeSet<String>) {
         let mut state = self.state.lock();
-        let new = sites.difference(&state.wide.sites).cloned().collect();
+        let new: BTreeSet<String> = sites.difference(&state.wide.sites).cloned().collect();
         let now = self.now();
         // Under the lock: what was taken alone before is told before others get a part.
         state.gates.widen(now, &new);
+        state.wide.fresh.extend(new);
         state.wide.version = version;
         state.wide.sites = sites;
         state.wide.is_told = false;
@@ -49,8 +51,13 @@ impl LimitKeeper for LocalGates {
             true => state.wide.version,
             false => state.wide.told,
         };
+        let alone = match self.slots.get() {
+            Some(slots) => slots.kept_alone(&state.wide.fresh),
+            None => Vec::new(),
+        };
         Some(Reports {
             wide_version,
+            alone,
             reports,
         })
     }
@@ -76,6 +83,7 @@ impl LimitKeeper for LocalGates {
             state.wide.told = state.wide.told.max(told.wide_version);
             if told.wide_version == state.wide.version {
                 state.wide.is_told = true;
+                state.wide.fresh.clear();
                 state.gates.told_wide(&told.reports);
             }
             let now = self.now();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use skein_client::{KeptSession, Session};
+use skein_model::meta::limits::KeptAlone;
 use skein_model::{Epoch, Slot};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +87,20 @@ impl Slots {
             gone_since,
             active: Mutex::new(Some(entry.active.token())),
         }
+    }
+
+    /// What there is to tell of sites that others get a part of.
+    pub fn kept_alone(&self, sites: &BTreeSet<String>) -> Vec<KeptAlone> {
+        let received = self.received.lock();
+        let kept = sites.iter().filter_map(|site| {
+            let (epoch, since) = *received.get(&Slot::of(site, 0))?;
+            Some(KeptAlone {
+                site: site.clone(),
+                epoch,
+                others_gone: (epoch > Epoch(1)).then(|| since.elapsed().into()),
+            })
+        });
+        kept.collect()
     }
 
     /// When the slot came under this epoch, which is now unless that is known.

@@ -6,7 +6,7 @@ use minicbor::Encode;
 
 use super::limit_row::LimitRow;
 use super::limits::{
-    HEAD, HEARD, Head, Heard, LIMITS_MAX, STAYS_WIDE, SessionAnswers, SessionReports, WIDE,
+    HEAD, HEARD, Head, Heard, KeptAlone, LIMITS_MAX, STAYS_WIDE, SessionAnswers, SessionReports, WIDE,
     WIDE_SITES_MAX, WideSite, check, head, heard_key, limit_key, wide_key, wide_sites,
 };
 use super::state::{Assignment, scan, scan_names, sessions, slot_key};
@@ -58,7 +58,7 @@ impl<'a, R: Rows> Book<'a, R> {
             wide: before.wide.max(told.wide),
         };
         let opened = match now.wide > before.wide {
-            true => self.shares_with_others(told.session, now.wide),
+            true => self.shares_with_others(told.session, now.wide, &told.alone),
             false => BTreeSet::new(),
         };
         if !is_trial || now.wide > before.wide {
@@ -73,12 +73,24 @@ impl<'a, R: Rows> Book<'a, R> {
     }
 
     /// A session knows which sites are wide: those that it kept alone until now are open to others.
-    fn shares_with_others(&mut self, session: SessionId, version: u64) -> BTreeSet<String> {
+    fn shares_with_others(
+        &mut self,
+        session: SessionId,
+        version: u64,
+        alone: &[KeptAlone],
+    ) -> BTreeSet<String> {
+        let at = self.head.time;
         let mut opened = BTreeSet::new();
         for (name, mut site) in scan_names::<WideSite>(self.rows, WIDE) {
             if site.alone == Some(session) && site.version <= version {
-                // An owner before it may have used all of a window, and it may not have looked at that limit since.
-                (site.alone, site.until, site.is_unknown) = (None, self.head.time, true);
+                // It tells what it has used itself, but not what owners before it have.
+                let epoch = self.owner(&name).map(|held| held.epoch);
+                let is_it = |kept: &&KeptAlone| kept.site == name && Some(kept.epoch) == epoch;
+                let untold = match alone.iter().find(is_it) {
+                    Some(kept) => kept.others_gone.map(|gone| at - gone),
+                    None => Some(at),
+                };
+                (site.alone, site.until, site.untold) = (None, at, untold);
                 self.put(wide_key(&name), &site);
                 opened.insert(name);
             }
@@ -111,8 +123,8 @@ impl<'a, R: Rows> Book<'a, R> {
             Some(before) => read(before),
             None if self.head.limits >= LIMITS_MAX => return LimitAnswer::Full,
             None => {
-                let until = wide.map(|wide| (wide.until, wide.is_unknown));
-                let mut row = LimitRow::new(report, self.head.version, until);
+                let untold = wide.and_then(|wide| wide.untold);
+                let mut row = LimitRow::new(report, self.head.version, untold);
                 if site.is_some_and(|site| opened.contains(site)) {
                     row.begin_with(at, session, report);
                 }
@@ -125,13 +137,20 @@ impl<'a, R: Rows> Book<'a, R> {
         answer
     }
 
+    /// Who has the site's slot, which may be nobody.
+    fn owner(&self, site: &str) -> Option<Assignment> {
+        let held: Option<Assignment> = load(self.rows, &slot_key(Slot::of(site, 0)));
+        held.filter(|held| self.live.contains(&held.session))
+    }
+
     /// What is known of a site of which a session reports that is not the only one; none: there are too many.
     fn widen(&mut self, site: &str) -> Option<WideSite> {
         let key = wide_key(site);
         if let Some(mut wide) = load::<WideSite>(self.rows, &key) {
             let is_gone = wide.alone.is_some_and(|alone| !self.live.contains(&alone));
             if is_gone {
-                (wide.alone, wide.until, wide.is_unknown) = (None, self.head.time, true);
+                (wide.alone, wide.until) = (None, self.head.time);
+                wide.untold = Some(self.head.time);
                 self.put(key, &wide);
             }
             return Some(wide);
@@ -139,15 +158,13 @@ impl<'a, R: Rows> Book<'a, R> {
         if wide_sites(self.rows).len() >= WIDE_SITES_MAX {
             return None;
         }
-        let owner: Option<Assignment> = load(self.rows, &slot_key(Slot::of(site, 0)));
-        let owner = owner.map(|held| held.session);
-        let owner = owner.filter(|owner| self.live.contains(owner));
+        let owner = self.owner(site).map(|held| held.session);
         self.head.wide += 1;
         let wide = WideSite {
             version: self.head.wide,
             alone: owner,
             until: self.head.time,
-            is_unknown: owner.is_none(),
+            untold: owner.is_none().then_some(self.head.time),
             limits: 0,
         };
         self.put(key, &wide);
@@ -205,7 +222,8 @@ impl<'a, R: Rows> Book<'a, R> {
         for (name, mut wide) in scan_names::<WideSite>(self.rows, WIDE) {
             let is_gone = wide.alone.is_some_and(|alone| !self.live.contains(&alone));
             if is_gone {
-                (wide.alone, wide.until, wide.is_unknown) = (None, self.head.time, true);
+                (wide.alone, wide.until) = (None, self.head.time);
+                wide.untold = Some(self.head.time);
                 self.put(wide_key(&name), &wide);
             }
             let is_over = self.head.time.since(wide.until) >= STAYS_WIDE;

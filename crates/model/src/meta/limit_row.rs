@@ -48,12 +48,11 @@ pub struct Part {
 }
 
 impl LimitRow {
-    /// `alone` says until when somebody kept the limit alone, and whether what that one used is unknown. Else it is told, or
-    /// nothing of it counts.
-    pub(super) fn new(report: &LimitReport, version: u64, alone: Option<(UnixMs, bool)>) -> Self {
-        let parts = match alone {
-            Some((until, true)) => Parts::after(report.limit, until, version),
-            _ => Parts::new(report.limit, version),
+    /// Until `untold` somebody may have used all of it who has not told.
+    pub(super) fn new(report: &LimitReport, version: u64, untold: Option<UnixMs>) -> Self {
+        let parts = match untold {
+            Some(until) => Parts::after(report.limit, until, version),
+            None => Parts::new(report.limit, version),
         };
         Self {
             limit: report.limit,

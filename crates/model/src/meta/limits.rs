@@ -27,7 +27,7 @@ use super::limit_book::{Book, Trial};
 use super::limit_row::LimitRow;
 use super::state::{scan_names, sessions};
 use crate::codec;
-use crate::id::SessionId;
+use crate::id::{Epoch, SessionId};
 use crate::rows::{ReadRows, Rows, load, read};
 use crate::throttle::{Counted, LimitAnswer, LimitId, LimitReport, Scope};
 use crate::time::{DurationMs, UnixMs};
@@ -61,6 +61,22 @@ pub struct SessionReports {
     pub wide: u64,
     #[n(3)]
     pub reports: Vec<LimitReport>,
+    /// Of sites that have become wide since the version that was told before, those whose slot is this session's.
+    #[n(4)]
+    pub alone: Vec<KeptAlone>,
+}
+
+/// A site whose limits a session kept alone.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct KeptAlone {
+    #[n(0)]
+    pub site: String,
+    /// Under which the session has its slot.
+    #[n(2)]
+    pub epoch: Epoch,
+    /// For how long nobody else has used them; none: nobody else ever did.
+    #[n(1)]
+    pub others_gone: Option<DurationMs>,
 }
 
 /// What a session is told.
@@ -111,9 +127,9 @@ pub(super) struct WideSite {
     /// Until when somebody kept its limits alone.
     #[n(2)]
     pub until: UnixMs,
-    /// That somebody, or one before it, may have used all of a window until then.
+    /// Somebody who has not told of it may have used all of a window until then.
     #[n(3)]
-    pub is_unknown: bool,
+    pub untold: Option<UnixMs>,
     /// Limits of the site that have a row.
     #[n(4)]
     pub limits: u64,

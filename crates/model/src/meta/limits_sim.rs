@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::limits::{self, SessionAnswers, SessionReports};
+use super::limits::{self, KeptAlone, SessionAnswers, SessionReports};
 use super::{Command, Response, apply, assignments, sessions};
-use crate::id::{SessionId, Slot, mix};
+use crate::id::{Epoch, SessionId, Slot, mix};
 use crate::lease::{GRACE, HEARTBEAT, LEASE, Lease};
 use crate::rows::MemoryRows;
 use crate::throttle::{
@@ -27,12 +27,24 @@ struct Sender {
     wide: (u64, BTreeSet<String>),
     is_told: bool,
     number: u64,
-    owns_since: Option<DurationMs>,
+    /// As far as it knows: it may have lost the slot and have it again.
+    owns: Option<(Epoch, DurationMs)>,
     beats_at: u64,
     cut_until: u64,
     /// The request on its way with the wide sites that it goes by, when its answer comes, and the answer if it does.
     asked: Option<(u64, Vec<LimitReport>, u64, Option<SessionAnswers>)>,
     tokens: Vec<Token>,
+}
+
+impl Sender {
+    fn kept_alone(&self, now: u64) -> Vec<KeptAlone> {
+        let kept = self.owns.map(|(epoch, since)| KeptAlone {
+            site: SITE.into(),
+            epoch,
+            others_gone: (epoch > Epoch(1)).then_some(DurationMs(now - since.0)),
+        });
+        kept.into_iter().collect()
+    }
 }
 
 struct Token {
@@ -103,7 +115,7 @@ impl Sim {
             wide: (0, BTreeSet::new()),
             is_told: true,
             number: 0,
-            owns_since: None,
+            owns: None,
             beats_at: 0,
             cut_until: 0,
             asked: None,
@@ -196,7 +208,7 @@ impl Sim {
         sender.lease = Lease::ENDED;
         sender.gates = Gates::new(100);
         sender.wide = (0, BTreeSet::new());
-        sender.owns_since = None;
+        sender.owns = None;
         sender.asked = None;
         sender.beats_at = now + 2000;
     }
@@ -222,7 +234,7 @@ impl Sim {
         };
         if is_over {
             self.senders[nth].session = None;
-            self.senders[nth].owns_since = None;
+            self.senders[nth].owns = None;
             self.senders[nth].lease = Lease::ENDED;
             // Connections are closed by then.
             for token in &mut self.senders[nth].tokens {
@@ -246,7 +258,7 @@ impl Sim {
         if self.draw(10) == 0 {
             return;
         }
-        let owns = assignments(&self.rows)[&Slot::of(SITE, 0)].session == session;
+        let held = assignments(&self.rows)[&Slot::of(SITE, 0)];
         let sender = &mut self.senders[nth];
         let version = limits::wide_version(&self.rows);
         if version != sender.wide.0 {
@@ -257,10 +269,10 @@ impl Sim {
             sender.is_told = false;
         }
         sender.lease = Lease::granted(DurationMs(now), LEASE);
-        if !owns {
-            sender.owns_since = None;
-        } else if sender.owns_since.is_none() {
-            sender.owns_since = Some(DurationMs(now));
+        if held.session != session {
+            sender.owns = None;
+        } else if sender.owns.is_none_or(|owns| owns.0 != held.epoch) {
+            sender.owns = Some((held.epoch, DurationMs(now)));
         }
     }
 
@@ -277,7 +289,7 @@ impl Sim {
         let sender = &mut self.senders[nth];
         sender.session = Some(session);
         sender.is_told = false;
-        sender.owns_since = None;
+        sender.owns = None;
         sender.asked = None;
         // Until the set is read, as the first answer brings it.
         sender.wide = (
@@ -304,7 +316,7 @@ impl Sim {
         }
         // Others have tasks of the site in some minutes only.
         let is_spread = mix(self.seed ^ (now / 100_000)).is_multiple_of(2);
-        let is_owner = sender.owns_since.is_some();
+        let is_owner = sender.owns.is_some();
         if !is_owner && !is_spread {
             return;
         }
@@ -336,7 +348,7 @@ impl Sim {
                 .limits
                 .iter()
                 .any(|(id, _, by_owner)| *by_owner && sender.gates.has_stake(id));
-        let since = sender.owns_since.unwrap_or_default();
+        let since = sender.owns.map(|owns| owns.1).unwrap_or_default();
         let wants: Vec<Want> = chosen
             .iter()
             .map(|nth| {
@@ -403,6 +415,7 @@ impl Sim {
             number: sender.number,
             wide: sender.wide.0,
             reports: reports.clone(),
+            alone: sender.kept_alone(now),
         };
         let (is_lost, is_deaf) = (self.draw(10) == 0, self.draw(10) == 0);
         let answers = (!is_cut && !is_lost).then(|| self.hear(told));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::{Command, Part, Response, apply};
 use super::*;
-use crate::id::{Slot, mix};
+use crate::id::{Epoch, Slot, mix};
 use crate::lease::{GRACE, LEASE};
 use crate::rows::MemoryRows;
 use crate::throttle::{Before, PurseReport, Rate, Said, ShareAnswer, ShareReport, Wide};
@@ -91,6 +91,7 @@ impl Group {
             number: *number,
             wide,
             reports,
+            alone: Vec::new(),
         }
     }
 
@@ -390,6 +391,41 @@ fn an_owner_that_ended_may_have_used_all_of_it() {
 }
 
 #[test]
+fn what_owners_before_the_last_one_used_counts_for_as_long_as_it_may() {
+    let id = LimitId {
+        counts: Counted::Messages,
+        ..of_site("big")
+    };
+    let rate = per(5, 8);
+    // What the owner says, and what is free for another at once and 6 s later.
+    let cases = [
+        (None, (0, 0)),
+        (Some((1, None)), (5, 5)),
+        (Some((1, Some(9_000))), (5, 5)),
+        (Some((1, Some(3_000))), (0, 5)),
+        // It does not know yet that another had the slot meanwhile.
+        (Some((0, None)), (0, 0)),
+    ];
+    for (said, free) in cases {
+        let mut group = group(2);
+        let (owner, other) = owner_and_other(&group, "big");
+        let asks = share(&id, rate, 0, 0, 5);
+        group.tell(s(100), other, asks.clone());
+        let aware = group.told(owner, 1, Vec::new());
+        let alone = said.map(|(epoch, others_gone)| KeptAlone {
+            site: "big".into(),
+            epoch: Epoch(epoch),
+            others_gone: others_gone.map(DurationMs),
+        });
+        let alone = alone.into_iter().collect();
+        group.commit(s(101), vec![SessionReports { alone, ..aware }]);
+        let at_once = may(group.tell(s(102), other, asks.clone()));
+        let later = may(group.tell(s(108), other, asks));
+        assert_eq!((at_once, later), free, "{said:?}");
+    }
+}
+
+#[test]
 fn rows_and_commands_are_read_as_they_were_written() {
     let id = LimitId {
         scope: Scope::SiteFromIp,
@@ -406,6 +442,11 @@ fn rows_and_commands_are_read_as_they_were_written() {
             number: 3,
             wide: 4,
             reports: vec![share(&id, per(3, 60), 1, 2, 3)],
+            alone: vec![KeptAlone {
+                site: "big".into(),
+                epoch: Epoch(2),
+                others_gone: Some(DurationMs(5)),
+            }],
         }],
     };
     assert_eq!(
