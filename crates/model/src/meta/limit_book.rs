@@ -6,8 +6,8 @@ use minicbor::Encode;
 
 use super::limit_row::LimitRow;
 use super::limits::{
-    HEAD, HEARD, Head, Heard, KeptAlone, LIMITS_MAX, STAYS_WIDE, SessionAnswers, SessionReports, WIDE,
-    WIDE_SITES_MAX, WideSite, check, head, heard_key, limit_key, wide_key, wide_sites,
+    HEAD, HEARD, Head, Heard, KeptAlone, LIMITS_MAX, STAYS_WIDE, SessionAnswers, SessionReports,
+    WIDE, WIDE_SITES_MAX, WideSite, check, head, heard_key, limit_key, wide_key, wide_sites,
 };
 use super::state::{Assignment, scan, scan_names, sessions, slot_key};
 use crate::codec;
