@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rocksdb::properties::TOTAL_SST_FILES_SIZE;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompactionStyle, DBCompressionType,
-    DBRecoveryMode,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompactionStyle,
+    DBCompressionType, DBRecoveryMode,
 };
 use skein_model::GroupId;
 use skein_model::disk::Policy;
@@ -266,6 +266,11 @@ fn open_db(path: &Path, sizes: Sizes) -> Result<DB, rocksdb::Error> {
         blocks.set_block_cache(&cache);
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_bloom_filter(10.0, false);
+        // The filter of a file with a million keys is larger than what one shard of the cache holds: it would be read again
+        // for each key. In parts, those that are used stay.
+        blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        blocks.set_partition_filters(true);
+        blocks.set_pin_top_level_index_and_filter(true);
         let mut column = rocksdb::Options::default();
         column.set_block_based_table_factory(&blocks);
         column.set_compression_type(DBCompressionType::Lz4);
