@@ -409,12 +409,10 @@ impl Control {
                 continue;
             }
             loop {
-                let free = work
-                    .window
-                    .saturating_sub(work.outstanding)
-                    .min(FRAME_TASKS);
+                let free = work.window.saturating_sub(work.outstanding);
+                let most = free.min(FRAME_TASKS);
                 let owns = |slot: Slot| work.slots.contains_key(&slot);
-                let taken = dispenser.take(rows, now, work.session, owns, free);
+                let taken = dispenser.take(rows, now, work.session, owns, most, free);
                 if taken.is_empty() && work.change == work.told {
                     break;
                 }

@@ -176,7 +176,7 @@ impl Dispatch {
         self.events.subscribe()
     }
 
-    /// Takes up to `limit` due tasks for a session and reads what their sender needs. A stream that is not the session's
+    /// Takes due tasks for a session that may have `free` more, and reads what their sender needs. A stream that is not the session's
     /// latest gets none: the sender has left it, and would not know of them.
     ///
     /// The rows of one frame are read under the lock: some tens of point reads, nearly all from memory.
@@ -185,7 +185,7 @@ impl Dispatch {
         session: SessionId,
         stream: u64,
         owned: &OwnedSlots,
-        limit: usize,
+        free: usize,
     ) -> Vec<Task> {
         let taken = match self.dispenser.lock().as_mut() {
             Some(dispenser) if self.stream_of(session) == Some(stream) => dispenser.take(
@@ -193,7 +193,8 @@ impl Dispatch {
                 clock::now(),
                 session,
                 |slot| owned.epoch(slot).is_some(),
-                limit.min(FRAME_TASKS),
+                free.min(FRAME_TASKS),
+                free,
             ),
             _ => Vec::new(),
         };

@@ -57,6 +57,14 @@ enum Wait {
     Idle,
 }
 
+/// What a session wants of a queue in its turn.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    most: usize,
+    /// What the session may have of all queues together beside what it has.
+    free: usize,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Out {
     session: SessionId,
@@ -271,14 +279,16 @@ impl Dispenser {
         }
     }
 
-    /// Up to `limit` due tasks of the slots that `owns` names, which are then out at `session`.
+    /// Up to `most` due tasks of the slots that `owns` names, which are then out at `session`; it may have `free` more before
+    /// any comes back.
     pub fn take(
         &mut self,
         rows: &(impl ReadRows + ?Sized),
         now: UnixMs,
         session: SessionId,
         owns: impl Fn(Slot) -> bool,
-        limit: usize,
+        most: usize,
+        free: usize,
     ) -> Vec<TaskId> {
         let mut taken = Vec::new();
         if !self.absent.is_empty() {
@@ -286,12 +296,16 @@ impl Dispenser {
         }
         self.wake(now);
         self.turns.own(session, owns);
-        while taken.len() < limit {
+        while taken.len() < most {
             let Some(turn) = self.turns.next(session) else {
                 break;
             };
-            let (before, most) = (taken.len(), turn.tasks_max.min(limit - taken.len()));
-            self.take_from(rows, now, session, turn.queue, most, &mut taken);
+            let before = taken.len();
+            let wanted = Wanted {
+                most: turn.tasks_max.min(most - before),
+                free: free.saturating_sub(before),
+            };
+            self.take_from(rows, now, session, turn.queue, wanted, &mut taken);
             self.turns.took(session, &turn, taken.len() - before);
         }
         taken
@@ -328,7 +342,7 @@ impl Dispenser {
         now: UnixMs,
         session: SessionId,
         id: QueueId,
-        tasks_max: usize,
+        wanted: Wanted,
         taken: &mut Vec<TaskId>,
     ) {
         let head = &self.queues[&id];
@@ -339,10 +353,12 @@ impl Dispenser {
             return self.unpark(queue.site);
         }
         let weight = self.turns.weight(queue.tenant);
-        let next = match self.sites.room(queue.site, now, weight, head.in_flight) {
+        let (own, free) = (head.in_flight, wanted.free);
+        let next = match self.sites.room(queue.site, now, weight, own, free) {
             Room::Tasks(room) => {
-                let found = self.find(rows, now, id, cursor, tasks_max.min(room));
-                self.give(session, queue, now, found, tasks_max.min(room), taken)
+                let most = wanted.most.min(room);
+                let found = self.find(rows, now, id, cursor, most);
+                self.give(session, queue, now, found, most, taken)
             }
             Room::OwnShareUsed => Wait::Returns,
             Room::Full => {

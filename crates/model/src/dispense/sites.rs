@@ -35,6 +35,8 @@ struct Site {
     weight: u64,
     in_flight: usize,
     window: Window,
+    /// What it may have out beside what other sites had out when that was last asked for.
+    allowed: usize,
     blocked: Option<Blocked>,
     /// The entry among the touches that counts.
     touch_at: Option<UnixMs>,
@@ -53,6 +55,7 @@ impl Default for Site {
                 was_full: false,
                 since: UnixMs(0),
             },
+            allowed: usize::MAX,
             blocked: None,
             touch_at: None,
             parked: VecDeque::new(),
@@ -105,8 +108,12 @@ pub enum Room {
 }
 
 impl Site {
+    fn most(&self) -> usize {
+        self.window.size.min(self.allowed)
+    }
+
     fn has_room(&self) -> bool {
-        self.in_flight < self.window.size && self.blocked.is_none_or(|blocked| blocked.is_open)
+        self.in_flight < self.most() && self.blocked.is_none_or(|blocked| blocked.is_open)
     }
 
     fn is_unused(&self) -> bool {
@@ -137,19 +144,33 @@ impl Sites {
     ///
     /// Hosts take what is out in the order in which it came, so tenants get of a slow site what they have of its
     /// places. A queue has at least one.
-    pub fn room(&mut self, site: SiteKey, now: UnixMs, weight: u32, in_flight: usize) -> Room {
+    ///
+    /// Of the `free` places of its session for all sites, a site leaves as many as it has out itself: the more sites hold what
+    /// they were given, the less each may hold, and something is left for one that comes later (dynamic thresholds,
+    /// Choudhury and Hahne 1998).
+    pub fn room(
+        &mut self,
+        site: SiteKey,
+        now: UnixMs,
+        weight: u32,
+        in_flight: usize,
+        free: usize,
+    ) -> Room {
         let Some(site) = self.known.get_mut(&site) else {
             return Room::Tasks(WINDOW_FIRST);
         };
         site.window.follow(now);
         site.blocked = site.blocked.filter(|blocked| now < blocked.until);
+        site.allowed = (site.in_flight.saturating_add(free) / 2).max(1);
         let all = site.weight.max(1);
-        let window = site.window.size;
-        let share = window as u64 * u64::from(weight) / all;
-        let share = usize::try_from(share).unwrap_or(window).max(1);
-        let own = share.saturating_sub(in_flight);
-        let free = window.saturating_sub(site.in_flight);
-        site.window.was_full |= own == 0 || free == 0;
+        let share = |window: usize| {
+            let share = window as u64 * u64::from(weight) / all;
+            usize::try_from(share).unwrap_or(window).max(1)
+        };
+        let (size, most) = (site.window.size, site.most());
+        let own = share(most).saturating_sub(in_flight);
+        let free = most.saturating_sub(site.in_flight);
+        site.window.was_full |= site.in_flight >= size || in_flight >= share(size);
         match (own, free, site.blocked) {
             (_, _, Some(blocked)) if !blocked.is_open => Room::Full,
             (0, _, _) => Room::OwnShareUsed,
@@ -252,7 +273,8 @@ mod tests {
     const SITE: SiteKey = SiteKey(7);
 
     fn room(sites: &mut Sites, at: u64) -> Room {
-        sites.room(SITE, UnixMs(at), 1, sites.known[&SITE].in_flight)
+        let in_flight = sites.known[&SITE].in_flight;
+        sites.room(SITE, UnixMs(at), 1, in_flight, usize::MAX)
     }
 
     /// Fills the window at a time and takes back so many tasks.

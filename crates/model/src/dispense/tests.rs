@@ -109,7 +109,8 @@ impl World {
     fn take(&mut self, session: u64, sessions: u64, limit: usize) -> Vec<TaskId> {
         let owns = |slot: Slot| u64::from(slot.0) % sessions == session;
         let id = SessionId(session + 1);
-        self.dispenser.take(&self.rows, NOW, id, owns, limit)
+        self.dispenser
+            .take(&self.rows, NOW, id, owns, limit, usize::MAX)
     }
 }
 
@@ -338,6 +339,56 @@ fn a_slow_site_is_shared_by_weight_and_takes_no_more_than_its_room() {
 }
 
 #[test]
+fn sites_that_hold_what_they_were_given_leave_something_for_others() {
+    const CREDIT: usize = 1024;
+    let mut world = World::default();
+    let mail = |domain| Mail {
+        tenant: 0,
+        domain,
+        priority: Priority::Bulk,
+        nth: 0,
+    };
+    for domain in 0..100 {
+        (0..40).for_each(|_| world.accept(mail(domain)));
+    }
+    let fill = |world: &mut World| {
+        loop {
+            let World {
+                rows, dispenser, ..
+            } = world;
+            let free = CREDIT - dispenser.in_flight();
+            let session = SessionId(1);
+            let taken = dispenser.take(rows, NOW, session, |_| true, free.min(64), free);
+            if taken.is_empty() {
+                return;
+            }
+        }
+    };
+    fill(&mut world);
+    (0..200).for_each(|_| world.accept(mail(200)));
+    // Of the slow ones, one task ends at a time; of the other, whatever is out.
+    let mut moved = 0;
+    for round in 0..100 {
+        let out = world.dispenser.out.iter();
+        let out: Vec<(TaskId, SiteKey)> = out.map(|(task, out)| (*task, out.queue.site)).collect();
+        let is_fast = |site| site == mail(200).queue().site;
+        let slow: Vec<TaskId> = out
+            .iter()
+            .filter(|(_, site)| !is_fast(*site))
+            .map(|(task, _)| *task)
+            .collect();
+        world.end(slow[round * 7 % slow.len()]);
+        for (task, _) in out.iter().filter(|(_, site)| is_fast(*site)) {
+            world.end(*task);
+            moved += 1;
+        }
+        fill(&mut world);
+        assert!(world.dispenser.in_flight() <= CREDIT);
+    }
+    assert!(moved > 150, "{moved}");
+}
+
+#[test]
 fn queues_that_found_their_site_full_come_all_to_their_turn() {
     let mut world = World::default();
     let tenants = 2 * WINDOW_MAX;
@@ -407,7 +458,7 @@ fn measure_takes_with_many_queues_and_several_sessions() {
     // The first take of each session learns its slots, and the first of all wakes all queues.
     let mut take = |session: u64, limit| {
         let owns = |slot: Slot| u64::from(slot.0) % 3 == session;
-        dispenser.take(&rows, NOW, SessionId(session + 1), owns, limit)
+        dispenser.take(&rows, NOW, SessionId(session + 1), owns, limit, usize::MAX)
     };
     (0..3).for_each(|session| drop(take(session, 1)));
     for limit in [1, 64] {
@@ -429,7 +480,7 @@ fn measure_takes_with_many_queues_and_several_sessions() {
         let nobodys = |slot: Slot| u64::from(slot.0) > 2_000;
         assert!(
             dispenser
-                .take(&rows, NOW, SessionId(9), nobodys, 64)
+                .take(&rows, NOW, SessionId(9), nobodys, 64, 64)
                 .is_empty()
         );
     }
@@ -474,7 +525,7 @@ fn what_operators_hold_back_waits_until_they_let_go() {
 
     let take = |dispenser: &mut Dispenser, at: u64| -> usize {
         dispenser
-            .take(&world.rows, UnixMs(at), SessionId(1), |_| true, 10)
+            .take(&world.rows, UnixMs(at), SessionId(1), |_| true, 10, 10)
             .len()
     };
     assert_eq!(take(dispenser, NOW.0), 1, "the other tenant's");

@@ -101,7 +101,7 @@ fn check(rows: &MemoryRows) -> Result<(), TestCaseError> {
 fn all(dispenser: &mut Dispenser, rows: &MemoryRows, now: UnixMs) -> BTreeSet<TaskId> {
     let mut found = BTreeSet::new();
     loop {
-        let taken = dispenser.take(rows, now, OWNER, |_| true, 1000);
+        let taken = dispenser.take(rows, now, OWNER, |_| true, 1000, usize::MAX);
         if taken.is_empty() {
             return found;
         }
@@ -139,7 +139,7 @@ proptest! {
                     commands.extend(report.map(|report| Command::Report(Box::new(report))));
                 },
                 Step::Refile { site, is_owner, times, is_told } => {
-                    let taken = dispenser.take(&rows, now, OWNER, |_| true, 2);
+                    let taken = dispenser.take(&rows, now, OWNER, |_| true, 2, usize::MAX);
                     prop_assert!(taken.iter().all(|task| !held.contains(task)));
                     held.extend(taken);
                     for task in of_ours(held.last().copied()) {

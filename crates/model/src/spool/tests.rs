@@ -186,7 +186,7 @@ proptest! {
                 }
                 Step::Wait(ms) => now = UnixMs(now.0 + ms),
                 Step::Report { verdicts, owner, again } => {
-                    for task in dispenser.take(&rows, now, OWNER, |_| true, 3) {
+                    for task in dispenser.take(&rows, now, OWNER, |_| true, 3, usize::MAX) {
                         let session = if owner { OWNER } else { SessionId(2) };
                         if let Some(report) = report(&rows, task, session, &verdicts) {
                             let command = Command::Report(Box::new(report));
@@ -224,7 +224,7 @@ proptest! {
         let all = |dispenser: &mut Dispenser| {
             let mut found = BTreeSet::new();
             loop {
-                let taken = dispenser.take(&rows, later, OWNER, |_| true, 1000);
+                let taken = dispenser.take(&rows, later, OWNER, |_| true, 1000, usize::MAX);
                 if taken.is_empty() {
                     return found;
                 }
@@ -274,7 +274,7 @@ fn a_task_that_an_earlier_owner_delivered_is_out_at_nobody() {
     };
     apply(&mut rows, UnixMs(5), &Command::Accept(Box::new(message)));
     let mut dispenser = Dispenser::load(&rows, BTreeSet::new());
-    let taken = dispenser.take(&rows, UnixMs(9), OWNER, |_| true, 10);
+    let taken = dispenser.take(&rows, UnixMs(9), OWNER, |_| true, 10, usize::MAX);
     assert_eq!((taken, dispenser.in_flight()), (vec![task], 1));
 
     let told = report(&rows, task, SessionId::NONE, &[Verdict::Delivered]).unwrap();
@@ -289,7 +289,10 @@ fn a_task_that_an_earlier_owner_delivered_is_out_at_nobody() {
     assert_eq!(dispenser.in_flight(), 0);
     dispenser.give_back(OWNER, task);
     dispenser.session_gone(OWNER);
-    assert_eq!(dispenser.take(&rows, UnixMs(9), OWNER, |_| true, 10), []);
+    assert_eq!(
+        dispenser.take(&rows, UnixMs(9), OWNER, |_| true, 10, usize::MAX),
+        []
+    );
     let own = Report {
         session: OWNER,
         ..told
@@ -338,7 +341,9 @@ fn a_new_leader_waits_for_those_who_may_hold_tasks() {
         .collect();
     let (back, gone) = (SessionId(1), SessionId(2));
     let mut dispenser = Dispenser::load(&rows, BTreeSet::from([back, gone]));
-    let take = |dispenser: &mut Dispenser| dispenser.take(&rows, UnixMs(9), gone, |_| true, 10);
+    let take = |dispenser: &mut Dispenser| {
+        dispenser.take(&rows, UnixMs(9), gone, |_| true, 10, usize::MAX)
+    };
     assert_eq!(take(&mut dispenser), []);
     dispenser.session_back(&rows, back, &[(ids[1], 0)].into(), |_| true);
     assert_eq!(take(&mut dispenser), [], "one may still come back");
@@ -367,11 +372,14 @@ fn an_attempt_that_was_recorded_is_not_held_any_more() {
     let mut dispenser = Dispenser::load(&rows, BTreeSet::from([OWNER]));
     dispenser.session_back(&rows, OWNER, &[(task, 0)].into(), |_| true);
     let due = UnixMs(6 + 1000);
-    let taken = dispenser.take(&rows, due, OWNER, |_| true, 10);
+    let taken = dispenser.take(&rows, due, OWNER, |_| true, 10, usize::MAX);
     assert_eq!(taken, [task], "the next attempt waits for nobody");
     let mut dispenser = Dispenser::load(&rows, BTreeSet::from([OWNER]));
     dispenser.session_back(&rows, OWNER, &[(task, 1)].into(), |_| true);
-    assert_eq!(dispenser.take(&rows, due, OWNER, |_| true, 10), []);
+    assert_eq!(
+        dispenser.take(&rows, due, OWNER, |_| true, 10, usize::MAX),
+        []
+    );
 }
 
 #[test]
@@ -408,7 +416,9 @@ fn a_task_stays_with_the_live_session_that_has_it() {
     let (paused, other) = (SessionId(1), SessionId(2));
     for (other_lives, has_it) in [(true, other), (false, paused)] {
         let mut dispenser = Dispenser::load(&rows, BTreeSet::new());
-        let take = |dispenser: &mut Dispenser| dispenser.take(&rows, UnixMs(9), other, |_| true, 1);
+        let take = |dispenser: &mut Dispenser| {
+            dispenser.take(&rows, UnixMs(9), other, |_| true, 1, usize::MAX)
+        };
         assert_eq!(take(&mut dispenser), [task]);
         dispenser.session_back(&rows, paused, &[(task, 0)].into(), |_| other_lives);
         for session in [paused, other] {
