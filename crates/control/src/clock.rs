@@ -1,22 +1,39 @@
 //! The one place where the control function reads the clock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use skein_model::{DurationMs, UnixMs};
+use parking_lot::Mutex;
+use skein_client::since_boot;
+use skein_model::UnixMs;
+use skein_model::followed::Followed;
 
-/// How far the groups' times have been ahead of this machine's clock.
-static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+static CLOCK: Mutex<Option<Followed>> = Mutex::new(None);
 
-/// The time that a leader stamps on an entry, and dispenses by.
+/// The time that a leader stamps on an entry, and dispenses by. It does not jump when the machine's clock is set.
 pub fn now() -> UnixMs {
-    wall() + DurationMs(AHEAD_MS.load(Ordering::Acquire))
+    let mut clock = CLOCK.lock();
+    let (wall, now) = (wall(), since_boot());
+    clock
+        .get_or_insert_with(|| Followed::start(wall, now))
+        .look(wall, now)
+}
+
+/// Looks often enough that no jump passes for time that went by.
+pub async fn follow() {
+    loop {
+        now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// A group's time never goes back. Should it be ahead of the clock here, as after a leader whose clock was, time goes on
 /// from there: or nothing would be due until the clock has caught up.
 pub fn observe(time: UnixMs) {
-    AHEAD_MS.fetch_max(time.since(wall()).0, Ordering::AcqRel);
+    let mut clock = CLOCK.lock();
+    let (wall, now) = (wall(), since_boot());
+    clock
+        .get_or_insert_with(|| Followed::start(wall, now))
+        .observe(time, wall, now);
 }
 
 fn wall() -> UnixMs {
@@ -28,6 +45,8 @@ fn wall() -> UnixMs {
 
 #[cfg(test)]
 mod tests {
+    use skein_model::DurationMs;
+
     use super::*;
 
     #[test]

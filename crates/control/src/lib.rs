@@ -195,6 +195,7 @@ impl Control {
         let store = tokio::task::spawn_blocking(move || Store::open(&dir, options))
             .await
             .expect("opening the store does not panic")?;
+        tokio::spawn(clock::follow());
         tokio::spawn(disk::watch(store.disk().clone()));
         let peers = Channels::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);

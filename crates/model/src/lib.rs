@@ -10,6 +10,7 @@ pub mod disk;
 pub mod dispense;
 pub mod doctor;
 pub mod event;
+pub mod followed;
 pub mod health;
 pub mod held;
 pub mod history;

@@ -63,6 +63,8 @@ pub struct Context {
     pub recovered: Recovered,
 }
 
+/// The clock of this machine, which may be wrong, and may be set: for what is only shown, and before the first
+/// session.
 pub fn now() -> UnixMs {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -164,7 +166,7 @@ impl Context {
         attempt: Attempt,
         verdicts: Vec<(Verdict, Reply)>,
     ) {
-        let at = now();
+        let at = self.forces.now();
         // Without a host that was spoken to, nothing was used.
         if let Some(spend) = job.spend.take().filter(|_| attempt.peer.is_some()) {
             spend.used(&verdicts);

@@ -122,6 +122,11 @@ impl ForcesHere {
         }
     }
 
+    /// The group's time, which comes with each session.
+    pub fn now(&self) -> UnixMs {
+        self.known.borrow().now()
+    }
+
     fn here(&self) -> Arc<Here> {
         let now = self.known.borrow().clone();
         let here = self.here.read().clone();

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::addresses;
 use crate::config::Config;
-use crate::deliver::{Context, Held, Job, now};
+use crate::deliver::{Context, Held, Job};
 use crate::destination::Destinations;
 use crate::exits::Exits;
 use crate::forces::ForcesHere;
@@ -298,7 +298,11 @@ async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job)
         return;
     }
     let created = job.task.task.created;
-    if context.config.retry.is_expired(created, now()) {
+    if context
+        .config
+        .retry
+        .is_expired(created, context.forces.now())
+    {
         let last = job.task.task.last_reply.clone();
         let last = last.unwrap_or_else(|| Reply::ours((4, 4, 7), "no attempt was made"));
         context.settle_all(job, Attempt::default(), Verdict::Expired, &expired(&last));
