@@ -1,11 +1,12 @@
 //! Source IPs, and the limits that a sender keeps by itself.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skein_testkit::load::Probe;
-use skein_testkit::sink::{Act, Phase, Record, Sink};
+use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig};
 
 use super::{World, accepted, address, hand_in, taken, wait_for};
 
@@ -278,4 +279,29 @@ async fn a_sender_counts_what_the_one_before_it_may_have_sent() {
     let records = taken(&sink, 9).await;
     let times: Vec<u64> = records.iter().map(|record| record.at_ms).collect();
     assert!(most_within(times.clone(), 8000) <= 5, "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_reached_from_an_ip_of_their_own_family() {
+    let mut world = World::new().await;
+    let sink = world.sink(3, "there.test").await;
+    let v6 = SocketAddr::new(IpAddr::from(Ipv6Addr::LOCALHOST), world.port);
+    let six = world.sink_of(SinkConfig::at(v6), "six.test").await;
+    world.start("", "").await;
+    let policy = format!(
+        "{IPS}---\nkind: ip\nname: a6\nbind: '::1'\nehlo: a6.here.test\n{}",
+        pool("{ip: a1}, {ip: a6}")
+    );
+    apply(&world, &sink, &policy, "a1.here.test").await;
+    for _ in 0..20 {
+        world.send(&["b@there.test", "b@six.test"]).await;
+    }
+    for record in taken(&six, 20).await {
+        assert_eq!(record.peer.ip(), v6.ip());
+        assert_eq!(record.helo, "a6.here.test");
+    }
+    for record in taken(&sink, 20).await {
+        assert_eq!(record.peer.ip(), address(1));
+        assert_eq!(record.helo, "a1.here.test");
+    }
 }

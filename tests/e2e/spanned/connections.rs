@@ -26,7 +26,7 @@ async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
     let watch = Watch::over(&world.sink);
     let relayed = world.offer(&world.all_senders(), "m", 75).await;
     for sender in world.all_senders() {
-        world.offer_as_user(sender, 75).await;
+        world.offer_as_user(sender, "there.test", 75).await;
     }
     let all = relayed.len() + 6 * 75;
 

@@ -2,7 +2,7 @@
 
 mod connections;
 mod long;
-mod rates;
+mod scopes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -75,11 +75,20 @@ struct World {
     control: Vec<One>,
     senders: Vec<One>,
     folder: TempDir,
-    _dns: FakeDns,
+    dns: FakeDns,
+    /// Of all hosts.
+    port: u16,
+    /// Lines of each sender's file.
+    tls: String,
 }
 
 impl World {
     async fn start(control: usize, senders: usize) -> Self {
+        Self::start_first(control, senders, senders).await
+    }
+
+    /// With so many senders, of which only the first so many run.
+    async fn start_first(control: usize, senders: usize, first: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let port = free_port().unwrap();
         let host = SocketAddr::from(([127, 0, 0, 3], port));
@@ -89,18 +98,27 @@ impl World {
         dns.host("mx.big.test", host.ip());
         dns.mx("there.test", 10, "mx.big.test");
         let one = |kind: &str, n: usize| One::new(&format!("{kind}{}", n + 1), &folder);
+        let tls = skein_tests::self_signed(folder.path()).unwrap();
         let mut world = Self {
             sink: Arc::new(sink),
             control: (0..control).map(|n| one("c", n)).collect(),
             senders: (0..senders).map(|n| one("s", n)).collect(),
             folder,
-            _dns: dns,
+            dns,
+            port,
+            tls,
         };
         world.start_control().await;
-        let dns = world._dns.address();
-        let peers = world.peers();
-        let tls = skein_tests::self_signed(world.folder.path()).unwrap();
-        for (n, sender) in world.senders.iter_mut().enumerate() {
+        world.join(0..first).await;
+        world
+    }
+
+    /// Starts these senders.
+    async fn join(&mut self, senders: std::ops::Range<usize>) {
+        let (dns, port, peers) = (self.dns.address(), self.port, self.peers());
+        let tls = self.tls.clone();
+        for n in senders.clone() {
+            let sender = &mut self.senders[n];
             let config = format!(
                 r#"
                 role = "sender"
@@ -116,6 +134,8 @@ impl World {
                 relay_tenant = "of-{name}"
                 [[smtp.listener]]
                 address = "{smtp}"
+                [egress]
+                listen = "{egress}"
                 [delivery]
                 port = {port}
                 allow_private_addresses = true
@@ -129,17 +149,17 @@ impl World {
                 tenant = "user-{user}"
                 "#,
                 user = n + 1,
-                data = world.folder.path().join(&sender.name).display(),
+                egress = local(),
+                data = self.folder.path().join(&sender.name).display(),
                 http = sender.config.http,
                 name = sender.name,
                 smtp = sender.smtp,
             );
-            sender.spawn(&world.folder, &config);
+            sender.spawn(&self.folder, &config);
         }
-        for sender in &mut world.senders {
+        for sender in &mut self.senders[senders] {
             sender.ready().await;
         }
-        world
     }
 
     async fn start_control(&mut self) {
@@ -198,14 +218,27 @@ impl World {
 
     /// Hands in so many messages at each of these senders.
     async fn offer(&self, senders: &[usize], prefix: &str, count: usize) -> Vec<Injected> {
+        self.offer_from("a@b.test", "there.test", senders, prefix, count)
+            .await
+    }
+
+    async fn offer_from(
+        &self,
+        from: &str,
+        domain: &str,
+        senders: &[usize],
+        prefix: &str,
+        count: usize,
+    ) -> Vec<Injected> {
         let mut all = tokio::task::JoinSet::new();
         for sender in senders {
             let name = format!("{prefix}-{}", self.senders[*sender].name);
             let smtp = self.senders[*sender].smtp;
+            let (from, domain) = (from.to_owned(), domain.to_owned());
             all.spawn(async move {
                 let message = |n| {
-                    let to = vec![format!("user{n}@there.test")];
-                    Injected::generated(&format!("{name}-{n}"), "a@b.test", to, 500)
+                    let to = vec![format!("user{n}@{domain}")];
+                    Injected::generated(&format!("{name}-{n}"), &from, to, 500)
                 };
                 let injector = Injector::new(InjectorConfig::to(smtp));
                 injector.offer((0..count).map(message).collect()).await
@@ -217,14 +250,15 @@ impl World {
     }
 
     /// Hands in so many messages as the user of this sender, who is another tenant.
-    async fn offer_as_user(&self, sender: usize, count: usize) {
+    async fn offer_as_user(&self, sender: usize, domain: &str, count: usize) {
+        let to = format!("RCPT TO:<c@{domain}>");
         let (mut probe, _) = Probe::greet(self.senders[sender].smtp).await.unwrap();
         probe.starttls().await.unwrap();
         probe.cmd("EHLO client.test").await.unwrap();
         let reply = probe.cmd(&format!("AUTH PLAIN {}", LOGINS[sender])).await;
         assert_eq!(reply.unwrap().code, 235);
         for n in 0..count {
-            for line in ["MAIL FROM:<a@b.test>", "RCPT TO:<c@there.test>", "DATA"] {
+            for line in ["MAIL FROM:<a@b.test>", to.as_str(), "DATA"] {
                 let reply = probe.cmd(line).await.unwrap();
                 assert!(reply.positive(), "{line}: {}", reply.text());
             }

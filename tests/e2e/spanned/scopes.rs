@@ -1,0 +1,260 @@
+//! Limits of every scope at the same time, while senders come and go.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_testkit::sink::{Record, Sink, SinkConfig};
+use skein_testkit::unix_ms;
+
+use super::{World, by_sender, most_within, times};
+
+/// Until a change of senders is over for what they share.
+const START: Duration = Duration::from_secs(5);
+/// With a backlog all the time.
+const STEADY: Duration = Duration::from_secs(8);
+/// What one waits for at most.
+const BACKLOG: usize = 1700;
+
+/// A limit and the mail that it is for, all of it to one host.
+struct Scope {
+    name: &'static str,
+    domain: &'static str,
+    /// So many in any window of so many milliseconds.
+    count: usize,
+    span: u64,
+    /// The part of it that must be used, in percent.
+    least: f64,
+    policy: &'static str,
+    counts: Counts,
+}
+
+#[derive(PartialEq)]
+enum Counts {
+    Messages,
+    Connections,
+    /// Messages from one address.
+    OfOneIp,
+}
+
+const SCOPES: [Scope; 7] = [
+    Scope {
+        name: "a site of one owner",
+        domain: "own.test",
+        count: 10,
+        span: 1000,
+        least: 95.0,
+        policy: "kind: provider\nname: own\ndomains: [own.test]\ntotal: {connections: 20, message_rate: 10/s}\n",
+        counts: Counts::Messages,
+    },
+    Scope {
+        name: "a spread site",
+        domain: "wide.test",
+        count: 12,
+        span: 1000,
+        least: 85.0,
+        policy: "kind: provider\nname: wide\ndomains: [wide.test]\ntotal: {connections: 60, message_rate: 12/s}\n",
+        counts: Counts::Messages,
+    },
+    Scope {
+        name: "a spread site, long window",
+        domain: "long.test",
+        count: 200,
+        span: 20_000,
+        least: 85.0,
+        policy: "kind: provider\nname: long\ndomains: [long.test]\ntotal: {connections: 60, message_rate: 200/20s}\n",
+        counts: Counts::Messages,
+    },
+    Scope {
+        name: "connections of a spread site",
+        domain: "new.test",
+        count: 10,
+        span: 1000,
+        least: 85.0,
+        policy: "kind: provider\nname: new\ndomains: [new.test]\nmessages_per_connection: 1\n\
+                 total: {connections: 60, connection_rate: 10/s}\nper_ip: {connection_rate: 10/s}\n",
+        counts: Counts::Connections,
+    },
+    Scope {
+        name: "a tenant",
+        domain: "user.test",
+        count: 12,
+        span: 1000,
+        least: 85.0,
+        policy: "kind: provider\nname: user\ndomains: [user.test]\ntotal: {connections: 60}\n---\n\
+                 kind: tenant\nname: user-1\nlimits: {message_rate: 12/s}\n",
+        counts: Counts::Messages,
+    },
+    Scope {
+        name: "a pool",
+        domain: "pool.test",
+        count: 12,
+        span: 1000,
+        least: 85.0,
+        policy: "kind: provider\nname: pool\ndomains: [pool.test]\ntotal: {connections: 60}\n---\n\
+                 kind: ip\nname: p1\nbind: 127.0.0.61\nehlo: p1.test\n---\n\
+                 kind: ip\nname: p2\nbind: 127.0.0.62\nehlo: p2.test\n---\n\
+                 kind: pool\nname: pool\nmembers: [{ip: p1}, {ip: p2}]\nlimits: {message_rate: 12/s}\n---\n\
+                 kind: route\nname: pool\nsender_domain: pool.test\npool: pool\n",
+        counts: Counts::Messages,
+    },
+    Scope {
+        name: "an IP",
+        domain: "ip.test",
+        count: 10,
+        span: 1000,
+        least: 85.0,
+        policy: "kind: provider\nname: ip\ndomains: [ip.test]\ntotal: {connections: 60}\n---\n\
+                 kind: ip\nname: i1\nbind: 127.0.0.63\nehlo: i1.test\nlimits: {message_rate: 10/s}\n---\n\
+                 kind: pool\nname: ip\nmembers: [{ip: i1}]\n---\n\
+                 kind: route\nname: ip\nsender_domain: ip.test\npool: ip\n",
+        counts: Counts::OfOneIp,
+    },
+];
+
+impl Scope {
+    /// When what is limited took place.
+    fn events(&self, sink: &Sink) -> Vec<u64> {
+        match self.counts {
+            Counts::Connections => {
+                let visits = sink.visits().into_iter();
+                visits.map(|visit| visit.began_ms).collect()
+            }
+            Counts::Messages | Counts::OfOneIp => times(&accepted(sink)),
+        }
+    }
+}
+
+fn accepted(sink: &Sink) -> Vec<Arc<Record>> {
+    let mut records = sink.records();
+    records.retain(|record| record.accepted);
+    records
+}
+
+struct Stage {
+    world: World,
+    sinks: Vec<Sink>,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let world = World::start_first(3, 6, 1).await;
+        let mut sinks = Vec::new();
+        for (scope, last) in SCOPES.iter().zip(71..) {
+            let host = SocketAddr::from(([127, 0, 0, last], world.port));
+            world.dns.domain(scope.domain, host.ip());
+            sinks.push(Sink::start(SinkConfig::at(host)).await.unwrap());
+        }
+        let policy = SCOPES.each_ref().map(|scope| scope.policy).join("---\n");
+        world.apply(&policy).await;
+        for scope in SCOPES.iter().filter(|scope| scope.domain != "own.test") {
+            let site = scope.domain.trim_end_matches(".test");
+            world.skeinctl(&["slot", "fan", site, "16"]);
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for scope in &SCOPES {
+            let from = format!("a@{}", scope.domain);
+            match scope.domain {
+                "user.test" => world.offer_as_user(0, scope.domain, BACKLOG).await,
+                domain => {
+                    let all = world.offer_from(&from, domain, &[0], domain, BACKLOG);
+                    all.await;
+                }
+            }
+        }
+        Self { world, sinks }
+    }
+
+    /// Lets mail flow with a backlog; says what part of each limit was used after a start.
+    async fn steady(&self, what: &str, start: Duration) {
+        tokio::time::sleep(start).await;
+        tokio::time::sleep(STEADY).await;
+        let now = unix_ms();
+        for (scope, sink) in SCOPES.iter().zip(&self.sinks) {
+            let used = used(scope, &scope.events(sink), now);
+            println!("{what}, {}: {used:.1} % used", scope.name);
+            assert!(
+                used >= scope.least,
+                "{what}, {}: {used:.1} % used, by {:?}",
+                scope.name,
+                by_sender(&accepted(sink))
+            );
+            assert!(
+                accepted(sink).len() < BACKLOG,
+                "{}: there was no backlog",
+                scope.name
+            );
+        }
+    }
+
+    fn owner(&self) -> usize {
+        let records = accepted(&self.sinks[0]);
+        let last = records.last().unwrap().helo.clone();
+        let is_it = |one: &super::One| last == format!("{}.skein.test", one.name);
+        self.world.senders.iter().position(is_it).unwrap()
+    }
+}
+
+/// Lately, which is a whole window at least.
+fn used(scope: &Scope, events: &[u64], now: u64) -> f64 {
+    let lately = scope.span.max(STEADY.as_millis() as u64);
+    let window = now - lately..now;
+    let count = events.iter().filter(|at| window.contains(at)).count();
+    let may = scope.count as f64 * lately as f64 / scope.span as f64;
+    count as f64 * 100.0 / may
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_every_scope_hold_and_are_used_while_senders_come_and_go() {
+    let mut stage = Stage::start().await;
+    stage.steady("one sender", START).await;
+    stage.world.join(1..3).await;
+    stage.steady("three senders", START).await;
+    stage.world.join(3..6).await;
+    stage.steady("six senders", START).await;
+
+    let leaves = stage.owner();
+    let name = stage.world.senders[leaves].name.clone();
+    stage.world.skeinctl(&["node", "drain", &name]);
+    stage.steady("one has left", Duration::from_secs(3)).await;
+
+    // Longer than its lease: others take over, and it must not go on when it wakes.
+    let pauses = stage.owner();
+    stage.world.senders[pauses]
+        .node
+        .as_mut()
+        .unwrap()
+        .pause()
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(13)).await;
+    stage.world.senders[pauses]
+        .node
+        .as_mut()
+        .unwrap()
+        .go_on()
+        .unwrap();
+    tokio::time::sleep(START).await;
+
+    let dies = stage.owner();
+    stage.world.senders[dies].kill();
+    let leader = stage.world.meta_leader();
+    stage.world.control[leader].kill();
+    // Another leader gives every session a whole lease, that of the dead one too, which has its part until then.
+    let after = Duration::from_secs(20);
+    stage
+        .steady("an owner and the leader were killed", after)
+        .await;
+
+    for (scope, sink) in SCOPES.iter().zip(&stage.sinks) {
+        let (events, senders) = (scope.events(sink), by_sender(&accepted(sink)));
+        let most = most_within(&events, scope.span);
+        println!(
+            "{}: at most {most} of {} in any {} ms, of {}, by {senders:?}",
+            scope.name,
+            scope.count,
+            scope.span,
+            events.len()
+        );
+        assert!(most <= scope.count, "{}: {most}", scope.name);
+    }
+}
