@@ -130,17 +130,30 @@ fn links_that_carry_nothing() {
 }
 
 #[test]
-fn nodes_that_stand_still() {
+fn nodes_that_stand_still_and_clocks_that_do_not_keep_time() {
+    const DAY_S: i64 = 86_400;
     play(&Scenario {
-        name: "SIGSTOP for 15 s",
+        name: "SIGSTOP for 15 s, clocks that are set",
         steps: |rng, _| {
+            let clock = |at, days, who| Step::new(at, 8.0, Fault::Clock(days * DAY_S), who);
             vec![
                 Step::new(near(rng, 5.0), 15.0, Fault::Pause, Who::Leader),
+                // Longer than any mail is tried.
+                clock(near(rng, 22.0), 6, Who::Leader),
+                clock(near(rng, 23.0), 6, Who::SpoolLeader),
                 Step::new(near(rng, 24.0), 15.0, Fault::Pause, Who::Sender),
+                clock(near(rng, 34.0), -1, Who::Leader),
                 Step::new(near(rng, 42.0), 15.0, Fault::Pause, Who::SpoolLeader),
+                clock(near(rng, 50.0), 6, Who::Sender),
             ]
         },
-        requires: &["SIGSTOP of a leader", "SIGSTOP of a sender"],
+        requires: &[
+            "SIGSTOP of a leader",
+            "SIGSTOP of a sender",
+            "clock set forward of a leader",
+            "clock set back of a leader",
+            "clock set forward of a sender",
+        ],
         ..SCENARIO
     });
 }

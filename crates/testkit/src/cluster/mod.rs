@@ -3,6 +3,7 @@
 //! Each node has a network namespace of its own, where the machine allows it, so that links between nodes can be cut.
 //! Names of sites lead to sinks; an injector plays the clients. Whatever a run draws comes from its seed.
 
+mod clock;
 mod ctl;
 mod disk;
 mod history;

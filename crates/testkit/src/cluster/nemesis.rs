@@ -29,6 +29,8 @@ pub enum Fault {
     FillDisk,
     /// kill -9, and started again with an empty disk at the end.
     Wipe,
+    /// Its wall clock is so many seconds ahead, or behind if negative, until the end.
+    Clock(i64),
     /// Taken out of the cluster by the operator, who lets it join again, with an empty disk, at the end.
     Remove,
 }
@@ -145,6 +147,8 @@ impl fmt::Display for Fault {
             Self::Restart => "restart",
             Self::Drain => "drain",
             Self::FillDisk => "full disk",
+            Self::Clock(0..) => "clock set forward",
+            Self::Clock(_) => "clock set back",
             Self::Wipe => "wipe",
             Self::Remove => "removal",
         })

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::clock::WallClock;
 use super::disk::Disk;
 use super::host::{ADMIN_PORT, DNS_PORT, HTTP_PORT, Host, INTERNAL_PORT, SMTP_PORT};
 use super::net::Net;
@@ -47,13 +48,20 @@ pub struct Nodes {
     running: BTreeMap<Host, Node>,
     /// Data directories with a size of their own.
     disks: BTreeMap<Host, Disk>,
+    /// Wall clocks of their own.
+    clocks: BTreeMap<Host, WallClock>,
     binary: PathBuf,
     dir: TempDir,
 }
 
 impl Nodes {
-    /// `disk_bytes` gives each control node a small disk.
-    pub fn new(net: Arc<Net>, binary: &Path, disk_bytes: Option<u64>) -> Result<Self> {
+    /// `disk_bytes` gives each control node a small disk; with `has_clocks` each node has a wall clock of its own.
+    pub fn new(
+        net: Arc<Net>,
+        binary: &Path,
+        disk_bytes: Option<u64>,
+        has_clocks: bool,
+    ) -> Result<Self> {
         Disk::remove_leftovers();
         let prefix = format!("{}{}-", super::disk::PREFIX, std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir();
@@ -61,6 +69,7 @@ impl Nodes {
             net,
             running: BTreeMap::new(),
             disks: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             binary: binary.to_owned(),
             dir: dir.map_err(io_error("a folder"))?,
         };
@@ -72,6 +81,10 @@ impl Nodes {
             if let Some(bytes) = disk_bytes.filter(|_| host.is_control()) {
                 let disk = Disk::mount(&nodes.data_dir(host), bytes)?;
                 nodes.disks.insert(host, disk);
+            }
+            if has_clocks {
+                let clock = WallClock::new(nodes.file(host, "clock"))?;
+                nodes.clocks.insert(host, clock);
             }
         }
         Ok(nodes)
@@ -163,7 +176,10 @@ impl Nodes {
 
     pub fn start(&mut self, host: Host) -> Result<()> {
         let http = self.at(host, HTTP_PORT);
-        let config = NodeConfig::serve(&self.binary, &self.file(host, "toml"), http);
+        let mut config = NodeConfig::serve(&self.binary, &self.file(host, "toml"), http);
+        if let Some(clock) = self.clocks.get(&host) {
+            config.env = clock.environment();
+        }
         let started = self.net.inside(host, || Node::start(config))?;
         let node = started.map_err(of(host))?;
         self.running.insert(host, node);
@@ -232,6 +248,13 @@ impl Nodes {
 
     pub fn free_disk(&self, host: Host) -> Result<()> {
         self.disk(host)?.free()
+    }
+
+    pub fn set_clock(&self, host: Host, ahead_s: i64) -> Result<()> {
+        let clock = self.clocks.get(&host);
+        let clock =
+            clock.ok_or_else(|| ClusterError::NotSo(format!("{host} has no clock of its own")))?;
+        clock.set(ahead_s)
     }
 
     fn disk(&self, host: Host) -> Result<&Disk> {

@@ -1,75 +1,157 @@
-//! Sites that are given a pace, and whether it was ever exceeded.
+//! Sites with limits that bind, and whether one was ever exceeded.
 
 use std::sync::Arc;
 
+use super::history::Happened;
 use super::host::Addresses;
+use super::nemesis::Fault;
 use super::report::Report;
 use super::world::domain;
-use crate::sink::Record;
+use crate::sink::{Record, Visit};
 
-/// What a site may get in any window of so many seconds: less than the load has for it, so that mail waits, and enough that
-/// what waits is gone soon after.
+/// After a sender stands still no more, it closes what it has open within this time.
+const CLOSED_WITHIN_MS: u64 = 2_000;
+
+/// What a site takes: less than the load has for it, so that mail waits, and enough that what waits is gone soon after.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct Paced {
     pub site: u8,
-    messages: usize,
-    seconds: u64,
+    /// How many senders share it.
+    slots: u8,
+    limits: &'static [Limit],
+    messages_per_connection: u32,
 }
 
-/// One that the owner of the site's slot keeps by itself, and one that the leader grants.
-pub const PACES: [Pace; 2] = [
-    Pace {
-        site: 7,
-        messages: 5,
-        seconds: 1,
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// So many in any window of so many seconds.
+    Messages(usize, u64),
+    Openings(usize, u64),
+    /// At once.
+    Connections(usize),
+}
+
+/// Limits that the owner of the site's slot keeps by itself; then one whose tokens the leader grants; then some of which each
+/// sender has a share.
+pub const PACED: [Paced; 5] = [
+    Paced::alone(7, &[Limit::Messages(5, 1)]),
+    Paced::alone(8, &[Limit::Messages(180, 30)]),
+    Paced {
+        slots: 3,
+        messages_per_connection: 3,
+        ..Paced::alone(9, &[Limit::Connections(2), Limit::Openings(20, 8)])
     },
-    Pace {
-        site: 8,
-        messages: 180,
-        seconds: 30,
+    Paced {
+        slots: 3,
+        ..Paced::alone(10, &[Limit::Messages(6, 1)])
+    },
+    Paced {
+        slots: 3,
+        ..Paced::alone(11, &[Limit::Messages(120, 20)])
     },
 ];
 
+impl Paced {
+    const fn alone(site: u8, limits: &'static [Limit]) -> Self {
+        Self {
+            site,
+            slots: 1,
+            limits,
+            messages_per_connection: 100,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("paced-{}", self.site)
+    }
+}
+
 pub fn is_paced(site: u8) -> bool {
-    PACES.iter().any(|pace| pace.site == site)
+    PACED.iter().any(|paced| paced.site == site)
 }
 
 /// As an operator applies it.
 pub fn policy() -> String {
-    let one = |pace: &Pace| {
-        let Pace {
-            site,
-            messages,
-            seconds,
-        } = pace;
+    let one = |paced: &Paced| {
+        let limits = paced.limits.iter().map(|limit| match limit {
+            Limit::Messages(count, seconds) => format!("message_rate: {count}/{seconds}s"),
+            Limit::Openings(count, seconds) => format!("connection_rate: {count}/{seconds}s"),
+            Limit::Connections(count) => format!("connections: {count}"),
+        });
+        let limits: Vec<String> = limits.collect();
         format!(
-            "kind: provider\nname: paced-{site}\ndomains: [{}]\ntotal: {{message_rate: {messages}/{seconds}s}}\n",
-            domain(*site)
+            "kind: provider\nname: {}\ndomains: [{}]\nmessages_per_connection: {}\ntotal: {{{}}}\n",
+            paced.name(),
+            domain(paced.site),
+            paced.messages_per_connection,
+            limits.join(", ")
         )
     };
-    PACES.each_ref().map(one).join("---\n")
+    PACED.each_ref().map(one).join("---\n")
 }
 
-/// Tells the most that each of the sites got in a window, and whether that was too much.
-pub fn judge(records: &[Arc<Record>], addresses: Addresses, report: &mut Report) {
-    for pace in &PACES {
-        let address = addresses.site(pace.site);
-        let at = records
-            .iter()
-            .filter(|record| record.accepted && record.local.ip() == address);
-        let most = most_within(at.map(|record| record.at_ms).collect(), pace.seconds * 1000);
-        let name = format!("{} in {} s", domain(pace.site), pace.seconds);
-        report.row(
-            name.clone(),
-            format!("{most} at most (limit {})", pace.messages),
-        );
-        if most > pace.messages {
-            report.problem(format!(
-                "{name}: {most} messages, and {} may be",
-                pace.messages
-            ));
+/// Sites that are spread, and over how many slots.
+pub fn spreads() -> impl Iterator<Item = (String, u8)> {
+    let spread = PACED.iter().filter(|paced| paced.slots > 1);
+    spread.map(|paced| (paced.name(), paced.slots))
+}
+
+/// Tells the most that each of the sites got, and whether that was too much.
+pub fn judge(
+    records: &[Arc<Record>],
+    visits: &[(u8, Visit)],
+    history: &[Happened],
+    addresses: Addresses,
+    report: &mut Report,
+) {
+    for paced in &PACED {
+        let address = addresses.site(paced.site);
+        let of_site = || {
+            let of_site = visits.iter().filter(|(site, _)| *site == paced.site);
+            of_site.map(|(_, visit)| *visit)
+        };
+        let accepted = || {
+            let accepted = records.iter().filter(|record| record.accepted);
+            accepted.filter(|record| record.local.ip() == address)
+        };
+        for limit in paced.limits {
+            let (most, may, what) = match *limit {
+                Limit::Messages(may, seconds) => {
+                    let at = accepted().map(|record| record.at_ms).collect();
+                    let what = format!("messages in {seconds} s");
+                    (most_within(at, seconds * 1000), may, what)
+                }
+                Limit::Openings(may, seconds) => {
+                    let at = of_site().map(|visit| visit.began_ms).collect();
+                    let what = format!("new connections in {seconds} s");
+                    (most_within(at, seconds * 1000), may, what)
+                }
+                Limit::Connections(may) => {
+                    let stands = |visit: &Visit| stands_still(visit, history, addresses);
+                    let moving: Vec<Visit> = of_site().filter(|visit| !stands(visit)).collect();
+                    (most_at_once(&moving), may, "connections at once".to_owned())
+                }
+            };
+            let name = format!("{}, {what}", domain(paced.site));
+            report.row(name.clone(), format!("{most} at most (limit {may})"));
+            if most > may {
+                report.problem(format!("{name}: {most}, and {may} may be"));
+            }
         }
     }
+}
+
+/// Whether a connection is of a sender that stood still while it was open, and so could not close it when its session ended.
+fn stands_still(visit: &Visit, history: &[Happened], addresses: Addresses) -> bool {
+    let pauses = history.iter().filter(|happened| {
+        happened.fault == Fault::Pause && addresses.of(happened.victim) == visit.peer.ip()
+    });
+    let ended = visit.ended_ms.unwrap_or(u64::MAX);
+    let mut pauses = pauses;
+    pauses.any(|pause| {
+        let until = pause.ended_ms + CLOSED_WITHIN_MS;
+        visit.began_ms <= until && ended >= pause.began_ms
+    })
 }
 
 /// The most of these moments that lie within a window of so many milliseconds.
@@ -85,6 +167,23 @@ fn most_within(mut at_ms: Vec<u64>, window: u64) -> usize {
     within.max().unwrap_or(0)
 }
 
+/// One that ended in the millisecond in which another began was over before.
+fn most_at_once(visits: &[Visit]) -> usize {
+    let began = visits.iter().map(|visit| (visit.began_ms, true));
+    let ended = visits.iter().filter_map(|visit| visit.ended_ms);
+    let mut changes: Vec<(u64, bool)> = began.chain(ended.map(|at| (at, false))).collect();
+    changes.sort_unstable();
+    let mut open = 0_usize;
+    let at_once = changes.into_iter().map(|(_, is_more)| {
+        open = match is_more {
+            true => open + 1,
+            false => open.saturating_sub(1),
+        };
+        open
+    });
+    at_once.max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +193,20 @@ mod tests {
         assert_eq!(most_within(Vec::new(), 1000), 0);
         assert_eq!(most_within(vec![0, 999, 1000, 1998, 1999], 1000), 3);
         assert_eq!(most_within(vec![5, 5, 5], 1), 3);
+    }
+
+    #[test]
+    fn connections_that_follow_each_other_are_not_at_once() {
+        let visit = |began_ms, ended_ms| Visit {
+            peer: ([127, 0, 0, 1], 1).into(),
+            began_ms,
+            ended_ms,
+        };
+        assert_eq!(most_at_once(&[]), 0);
+        assert_eq!(most_at_once(&[visit(1, Some(5)), visit(5, None)]), 1);
+        assert_eq!(
+            most_at_once(&[visit(1, Some(6)), visit(5, None), visit(7, Some(8))]),
+            2
+        );
     }
 }

@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::Result;
+use super::clock;
 use super::ctl::Operator;
 use super::host::{Host, SMTP_PORT};
 use super::judge::{Seen, judge};
@@ -82,16 +83,28 @@ fn try_run(scenario: &Scenario, seed: u64, binaries: &Binaries, report: &mut Rep
     );
     let sinks = Outpost::start(net.namespace(Host::Sinks))?;
     let world = sinks.block_on(World::start(net.addresses))?;
-    let nodes = Nodes::new(net.clone(), &binaries.skein, scenario.disk_bytes)?;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut steps = (scenario.steps)(&mut rng, scenario.lasts);
+    let can_set = clock::library().is_some();
+    steps.retain(|step| match step.fault {
+        Fault::Cut(_) => net.can_cut(),
+        Fault::Clock(_) => can_set,
+        _ => true,
+    });
+    let has_clocks = steps
+        .iter()
+        .any(|step| matches!(step.fault, Fault::Clock(_)));
+    let nodes = Nodes::new(
+        net.clone(),
+        &binaries.skein,
+        scenario.disk_bytes,
+        has_clocks,
+    )?;
     let operator = Operator {
         binary: binaries.skeinctl.clone(),
         net: net.clone(),
         identity: nodes.identity(Host::Clients),
     };
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut steps = (scenario.steps)(&mut rng, scenario.lasts);
-    steps.retain(|step| net.can_cut() || !matches!(step.fault, Fault::Cut(_)));
-
     let clients = Outpost::start(net.namespace(Host::Clients))?;
     let director = Outpost::start(net.namespace(Host::Clients))?;
     let targets = Host::senders().map(|host| net.addresses.at(host, SMTP_PORT));
@@ -106,6 +119,7 @@ fn try_run(scenario: &Scenario, seed: u64, binaries: &Binaries, report: &mut Rep
         let quiet = stage.settle(&injected, &world).await;
         let seen = Seen {
             records: world.records(),
+            visits: world.visits(),
             injected,
             history: stage.history(),
             quiet,

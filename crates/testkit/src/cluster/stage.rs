@@ -75,6 +75,10 @@ impl Stage {
         let policy = self.nodes.write("policy.yaml", &pace::policy())?;
         let args = ["apply", "-f", &policy.display().to_string()];
         self.operator.run_somewhere(&args).await?;
+        for (site, slots) in pace::spreads() {
+            let args = ["slot", "fan", &site, &slots.to_string()];
+            self.operator.run_somewhere(&args).await?;
+        }
         sleep(POLICY_READ_WITHIN).await;
         Ok(())
     }
@@ -142,6 +146,7 @@ impl Stage {
             }
             Fault::Drain => self.drain("drain", victim).await?,
             Fault::FillDisk => self.nodes.fill_disk(victim)?,
+            Fault::Clock(ahead_s) => self.nodes.set_clock(victim, ahead_s)?,
             Fault::Remove => self.member("remove", victim, &["--yes"]).await?,
         }
         Ok(Some(number))
@@ -164,6 +169,7 @@ impl Stage {
             Fault::Restart => {}
             Fault::Drain => self.drain("resume", victim).await?,
             Fault::FillDisk => self.nodes.free_disk(victim)?,
+            Fault::Clock(_) => self.nodes.set_clock(victim, 0)?,
             Fault::Remove => {
                 self.nodes.ended(victim).await?;
                 self.nodes.wipe(victim)?;

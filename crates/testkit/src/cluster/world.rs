@@ -8,7 +8,7 @@ use super::host::{Addresses, DNS_PORT, Host, SMTP_PORT};
 use super::pace::is_paced;
 use super::{Result, io_error};
 use crate::dns::FakeDns;
-use crate::sink::{Act, Moment, Phase, Record, Sink, SinkConfig};
+use crate::sink::{Act, Moment, Phase, Record, Sink, SinkConfig, Visit};
 
 pub const SITES: u8 = 20;
 /// A site of this number and above says 451 in some seconds of each so many.
@@ -55,6 +55,14 @@ impl World {
         }
         dns.domain(SENDER_DOMAIN, addresses.site(0));
         Ok(Self { sinks, _dns: dns })
+    }
+
+    /// Connections, each with the number of its site.
+    pub fn visits(&self) -> Vec<(u8, Visit)> {
+        let sites = (0..).zip(&self.sinks);
+        sites
+            .flat_map(|(site, sink)| sink.visits().into_iter().map(move |visit| (site, visit)))
+            .collect()
     }
 
     pub fn records(&self) -> Vec<Arc<Record>> {

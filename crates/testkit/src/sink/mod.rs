@@ -8,6 +8,7 @@ mod session;
 mod stream;
 mod text;
 mod transaction;
+mod visit;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,8 +25,10 @@ pub use kept::Tail;
 pub use record::{Record, RecordRecipient, read_jsonl};
 pub use script::{Act, Moment, Occurrences, Phase, Script, accept_all};
 pub use text::path_address;
+pub use visit::Visit;
 
 use record::Book;
+use visit::Visits;
 
 /// What the sink announces after EHLO and enforces.
 #[derive(Debug, Clone)]
@@ -118,6 +121,7 @@ struct Shared {
     certificate: Option<String>,
     connections: AtomicU64,
     open: AtomicU64,
+    visits: Visits,
 }
 
 /// A running sink. Dropping it closes the listener and all connections.
@@ -158,6 +162,7 @@ impl Sink {
             certificate,
             connections: AtomicU64::new(0),
             open: AtomicU64::new(0),
+            visits: Visits::new(config.records_max),
             config,
         });
         let (stop, stopped) = watch::channel(());
@@ -209,6 +214,11 @@ impl Sink {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
+    /// Connections so far, in the order in which they came; at most `records_max`.
+    pub fn visits(&self) -> Vec<Visit> {
+        self.shared.visits.all()
+    }
+
     /// Connections open now.
     pub fn open(&self) -> u64 {
         self.shared.open.load(Ordering::Relaxed)
@@ -233,6 +243,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Rece
         };
         let shared = Arc::clone(&shared);
         let mut stopped = stopped.clone();
+        let visit = shared.visits.begin(peer);
         tokio::spawn(async move {
             let id = shared.connections.fetch_add(1, Ordering::Relaxed);
             shared.open.fetch_add(1, Ordering::Relaxed);
@@ -242,6 +253,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Rece
                 _ = stopped.changed() => {}
             }
             shared.open.fetch_sub(1, Ordering::Relaxed);
+            shared.visits.end(visit);
             drop(slot);
         });
     }
