@@ -63,24 +63,11 @@ const NEEDS: &[Need] = &[
         present: || exists("iptables") || Path::new("/usr/sbin/iptables").exists(),
     },
     Need {
-        package: "libfaketime",
-        why: "fault tests: clocks that are set",
-        present: has_faketime,
-    },
-    Need {
         package: "python3",
         why: "tests with a real client",
         present: || exists("python3"),
     },
 ];
-
-fn has_faketime() -> bool {
-    let mut machines = ["x86_64", "aarch64"].into_iter();
-    machines.any(|machine| {
-        let folder = format!("/usr/lib/{machine}-linux-gnu/faketime");
-        Path::new(&folder).join("libfaketimeMT.so.1").exists()
-    })
-}
 
 /// libclang.so in any of the places where distributions put it.
 fn has_libclang() -> bool {

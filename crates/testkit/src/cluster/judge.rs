@@ -1,9 +1,9 @@
 //! What a run was, against what it promised.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock;
 use super::history::{Happened, windows};
 use super::host::{Addresses, Host};
 use super::nemesis::{Fault, META};
@@ -25,6 +25,9 @@ const LEADER_KILLED: Duration = Duration::from_secs(5);
 const ACCEPT_P99: Duration = Duration::from_millis(100);
 /// Outages are told of, not every try: an hour of them must not fill a disk.
 const LOG_BYTES_PER_SECOND: u64 = 20_000;
+
+/// Kinds of replies that a report lists.
+const REPLIES_MAX: usize = 5;
 
 /// All that there is to see.
 #[derive(Debug)]
@@ -81,6 +84,7 @@ fn messages(seen: &Seen, verdict: &Verdict, report: &mut Report) {
             of(|outcome| matches!(outcome, Outcome::Unknown)),
         ),
     );
+    refused(seen, report);
     let acked = seen.injected.iter().filter(|message| message.acked());
     let mut waits: Vec<Duration> = acked.map(|message| message.waited).collect();
     report.row(
@@ -102,6 +106,19 @@ fn messages(seen: &Seen, verdict: &Verdict, report: &mut Report) {
             verdict.lost.len()
         ),
     );
+}
+
+/// How often each reply came that took no message.
+fn refused(seen: &Seen, report: &mut Report) {
+    let mut replies: BTreeMap<&str, usize> = BTreeMap::new();
+    for message in &seen.injected {
+        if let Outcome::Refused { reply, .. } = &message.outcome {
+            *replies.entry(reply).or_default() += 1;
+        }
+    }
+    for (reply, count) in replies.into_iter().take(REPLIES_MAX) {
+        report.row(format!("  refused {count} times with"), reply);
+    }
 }
 
 fn wrongs(scenario: &Scenario, verdict: &Verdict, report: &mut Report) {
@@ -183,7 +200,8 @@ fn told(happened: &Happened, seen: &Seen, addresses: Addresses, report: &mut Rep
         ended_ms: happened.ended_ms,
     };
     let again = flows_again(&seen.records, &witnesses, silence, now);
-    if again.is_some() {
+    // Whose clock is set goes on.
+    if again.is_some() && !matches!(happened.fault, Fault::Clock(_)) {
         report.time("  mail of its slots flows after", again, limit);
     }
 }
@@ -214,12 +232,8 @@ fn covered(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
         .map(Happened::kind)
         .collect();
     for required in scenario.requires {
-        let is_possible = match required {
-            cut if cut.starts_with("cut") => net.can_cut(),
-            clock if clock.starts_with("clock") => clock::library().is_some(),
-            _ => true,
-        };
-        if is_possible && !kinds.iter().any(|kind| kind.starts_with(required)) {
+        let is_cut = required.starts_with("cut");
+        if !kinds.iter().any(|kind| kind.starts_with(required)) && (net.can_cut() || !is_cut) {
             report.problem(format!("it did not happen: {required}"));
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::clock::WallClock;
+use super::clock::{Shim, WallClock};
 use super::disk::Disk;
 use super::host::{ADMIN_PORT, DNS_PORT, HTTP_PORT, Host, INTERNAL_PORT, SMTP_PORT};
 use super::net::Net;
@@ -74,6 +74,13 @@ impl Nodes {
             dir: dir.map_err(io_error("a folder"))?,
         };
         nodes.make_certificates()?;
+        if has_clocks {
+            let shim = Shim::new(nodes.dir.path())?;
+            for host in Host::nodes() {
+                let clock = WallClock::new(shim.clone(), nodes.file(host, "clock"))?;
+                nodes.clocks.insert(host, clock);
+            }
+        }
         for host in Host::nodes() {
             let file = nodes.file(host, "toml");
             let doing = format!("writing {}", file.display());
@@ -81,10 +88,6 @@ impl Nodes {
             if let Some(bytes) = disk_bytes.filter(|_| host.is_control()) {
                 let disk = Disk::mount(&nodes.data_dir(host), bytes)?;
                 nodes.disks.insert(host, disk);
-            }
-            if has_clocks {
-                let clock = WallClock::new(nodes.file(host, "clock"))?;
-                nodes.clocks.insert(host, clock);
             }
         }
         Ok(nodes)
