@@ -43,11 +43,11 @@ pub const PACED: [Paced; 5] = [
     },
     Paced {
         slots: 3,
-        ..Paced::alone(10, &[Limit::Messages(6, 1)])
+        ..Paced::alone(10, &[Limit::Messages(7, 1)])
     },
     Paced {
         slots: 3,
-        ..Paced::alone(11, &[Limit::Messages(120, 20)])
+        ..Paced::alone(11, &[Limit::Messages(140, 20)])
     },
 ];
 
