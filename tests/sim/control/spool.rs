@@ -412,7 +412,7 @@ impl Control {
                 let free = work.window.saturating_sub(work.outstanding);
                 let most = free.min(FRAME_TASKS);
                 let owns = |slot: Slot| work.slots.contains_key(&slot);
-                let taken = dispenser.take(rows, now, work.session, owns, most, free);
+                let taken = dispenser.take(rows, now, work.session, owns, most, work.window);
                 if taken.is_empty() && work.change == work.told {
                     break;
                 }

@@ -176,7 +176,7 @@ impl Dispatch {
         self.events.subscribe()
     }
 
-    /// Takes due tasks for a session that may have `free` more, and reads what their sender needs. A stream that is not the session's
+    /// Takes due tasks for a session that may have `free` more of its `window`, and reads what their sender needs. A stream that is not the session's
     /// latest gets none: the sender has left it, and would not know of them.
     ///
     /// The rows of one frame are read under the lock: some tens of point reads, nearly all from memory.
@@ -186,6 +186,7 @@ impl Dispatch {
         stream: u64,
         owned: &OwnedSlots,
         free: usize,
+        window: usize,
     ) -> Vec<Task> {
         let taken = match self.dispenser.lock().as_mut() {
             Some(dispenser) if self.stream_of(session) == Some(stream) => dispenser.take(
@@ -194,7 +195,7 @@ impl Dispatch {
                 session,
                 |slot| owned.epoch(slot).is_some(),
                 free.min(FRAME_TASKS),
-                free,
+                window,
             ),
             _ => Vec::new(),
         };

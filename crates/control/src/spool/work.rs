@@ -248,7 +248,13 @@ async fn dispense(stream: &WorkStream, frames: &Frames) {
             Vec::new()
         } else {
             dispatch
-                .take(stream.session, stream.number, &owned.slots, free)
+                .take(
+                    stream.session,
+                    stream.number,
+                    &owned.slots,
+                    free,
+                    stream.window,
+                )
                 .await
         };
         if !tasks.is_empty() || owned.change != change {

@@ -11,6 +11,7 @@ mod ring;
 mod sites;
 mod turns;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::automation::Suspensions;
@@ -22,7 +23,7 @@ use crate::spool::{Effect, query};
 use crate::time::UnixMs;
 
 pub use sites::WINDOW_MAX;
-use sites::{Room, Sites};
+use sites::{Places, Room, Sites};
 use turns::Turns;
 pub use turns::Weights;
 
@@ -61,8 +62,8 @@ enum Wait {
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     most: usize,
-    /// What the session may have of all queues together beside what it has.
-    free: usize,
+    /// What the session may have of all queues together.
+    window: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +80,8 @@ pub struct Dispenser {
     sites: Sites,
     timers: BTreeSet<(UnixMs, QueueId)>,
     out: HashMap<TaskId, Out>,
+    /// How many of those each session has.
+    held: HashMap<SessionId, usize>,
     /// Sessions that may hold tasks of an earlier leader and have not said which.
     absent: BTreeSet<SessionId>,
     /// Mail that operators hold back, and queues that wait because of it.
@@ -205,9 +208,10 @@ impl Dispenser {
             self.give_back(session, task);
         }
         for task in held {
-            if let Some(out) = self.out.get_mut(&task) {
+            if let Some(out) = self.out.get(&task).copied() {
                 if !lives(out.session) {
-                    out.session = session;
+                    self.remove(task);
+                    self.insert(task, Out { session, ..out });
                 }
             } else {
                 self.adopt(rows, session, task);
@@ -254,7 +258,23 @@ impl Dispenser {
             head.in_flight += 1;
             self.sites.went_out(out.queue.site, 1);
         }
+        self.insert(task, out);
+    }
+
+    fn insert(&mut self, task: TaskId, out: Out) {
+        *self.held.entry(out.session).or_default() += 1;
         self.out.insert(task, out);
+    }
+
+    fn remove(&mut self, task: TaskId) -> Option<Out> {
+        let out = self.out.remove(&task)?;
+        if let Entry::Occupied(mut held) = self.held.entry(out.session) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+        Some(out)
     }
 
     /// Takes back what a session held, because it has ended.
@@ -279,8 +299,8 @@ impl Dispenser {
         }
     }
 
-    /// Up to `most` due tasks of the slots that `owns` names, which are then out at `session`; it may have `free` more before
-    /// any comes back.
+    /// Up to `most` due tasks of the slots that `owns` names, which are then out at `session`, that has as many as its
+    /// `window` at most.
     pub fn take(
         &mut self,
         rows: &(impl ReadRows + ?Sized),
@@ -288,7 +308,7 @@ impl Dispenser {
         session: SessionId,
         owns: impl Fn(Slot) -> bool,
         most: usize,
-        free: usize,
+        window: usize,
     ) -> Vec<TaskId> {
         let mut taken = Vec::new();
         if !self.absent.is_empty() {
@@ -303,7 +323,7 @@ impl Dispenser {
             let before = taken.len();
             let wanted = Wanted {
                 most: turn.tasks_max.min(most - before),
-                free: free.saturating_sub(before),
+                window,
             };
             self.take_from(rows, now, session, turn.queue, wanted, &mut taken);
             self.turns.took(session, &turn, taken.len() - before);
@@ -353,8 +373,12 @@ impl Dispenser {
             return self.unpark(queue.site);
         }
         let weight = self.turns.weight(queue.tenant);
-        let (own, free) = (head.in_flight, wanted.free);
-        let next = match self.sites.room(queue.site, now, weight, own, free) {
+        let own = head.in_flight;
+        let places = Places {
+            held: self.held.get(&session).copied().unwrap_or(0),
+            window: wanted.window,
+        };
+        let next = match self.sites.room(queue.site, now, weight, own, places) {
             Room::Tasks(room) => {
                 let most = wanted.most.min(room);
                 let found = self.find(rows, now, id, cursor, most);
@@ -430,6 +454,7 @@ impl Dispenser {
         head.in_flight += given;
         self.sites.went_out(queue.site, given);
         if given > 0 {
+            *self.held.entry(session).or_default() += given;
             self.sites.took_turn(queue.site, now);
         }
         wait
@@ -466,7 +491,7 @@ impl Dispenser {
 
     /// A task is no longer out.
     fn returned(&mut self, task: TaskId) {
-        let Some(out) = self.out.remove(&task) else {
+        let Some(out) = self.remove(task) else {
             return;
         };
         let Some(head) = self.queues.get_mut(&out.queue.id) else {

@@ -8,15 +8,15 @@ use crate::time::{DurationMs, UnixMs};
 
 /// Tasks of one site, slot and priority that may be out at once, at most: enough to keep many connections busy.
 pub const WINDOW_MAX: usize = 256;
-/// And at least, so that a site which moves one message a minute has the next one at hand, and a thousand such sites do not
-/// take a sender's whole window.
+/// And at least, so that a site which moves one message a minute has the next one at hand, and a hundred such sites do not
+/// take a sender's whole window. A site of which nothing is known yet begins with it.
 const WINDOW_MIN: usize = 8;
-/// Of a site of which nothing is known yet.
-const WINDOW_FIRST: usize = 32;
 /// A window that comes back within this time is too small for its site.
 const FAST: DurationMs = DurationMs::from_secs(1);
 /// One of which less than half comes back within this time is too large.
 const SLOW: DurationMs = DurationMs::from_secs(4);
+/// A site that is nearly alone may fill most of a sender's window; a hundred that are equal hold a hundredth each.
+const LEAVES: usize = 5;
 /// Between two tasks of a site whose hosts give no connection. They are not to reach a host, but have to hear of it: some
 /// expire, and of some the sender is to be told that they are late. Of a million, each is looked at within days.
 const TOUCH: DurationMs = DurationMs(200);
@@ -35,7 +35,7 @@ struct Site {
     weight: u64,
     in_flight: usize,
     window: Window,
-    /// What it may have out beside what other sites had out when that was last asked for.
+    /// What it may have out beside what others had out when that was last asked for.
     allowed: usize,
     blocked: Option<Blocked>,
     /// The entry among the touches that counts.
@@ -50,7 +50,7 @@ impl Default for Site {
             weight: 0,
             in_flight: 0,
             window: Window {
-                size: WINDOW_FIRST,
+                size: WINDOW_MIN,
                 came_back: 0,
                 was_full: false,
                 since: UnixMs(0),
@@ -95,6 +95,13 @@ struct Blocked {
     until: UnixMs,
     /// A task may go out now.
     is_open: bool,
+}
+
+/// What a session has out, of all that it may.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    pub held: usize,
+    pub window: usize,
 }
 
 /// What a queue may send out.
@@ -145,8 +152,8 @@ impl Sites {
     /// Hosts take what is out in the order in which it came, so tenants get of a slow site what they have of its
     /// places. A queue has at least one.
     ///
-    /// Of the `free` places of its session for all sites, a site leaves as many as it has out itself: the more sites hold what
-    /// they were given, the less each may hold, and something is left for one that comes later (dynamic thresholds,
+    /// Beside others that hold places of its session, a site leaves one in [`LEAVES`] of the rest free: the more sites hold
+    /// what they were given, the less each may hold, and something is left for one that comes later (dynamic thresholds,
     /// Choudhury and Hahne 1998).
     pub fn room(
         &mut self,
@@ -154,14 +161,16 @@ impl Sites {
         now: UnixMs,
         weight: u32,
         in_flight: usize,
-        free: usize,
+        places: Places,
     ) -> Room {
         let Some(site) = self.known.get_mut(&site) else {
-            return Room::Tasks(WINDOW_FIRST);
+            return Room::Tasks(WINDOW_MIN);
         };
         site.window.follow(now);
         site.blocked = site.blocked.filter(|blocked| now < blocked.until);
-        site.allowed = (site.in_flight.saturating_add(free) / 2).max(1);
+        let others = places.held.saturating_sub(site.in_flight);
+        let rest = places.window.saturating_sub(others);
+        site.allowed = (rest - (rest / LEAVES).min(others)).max(1);
         let all = site.weight.max(1);
         let share = |window: usize| {
             let share = window as u64 * u64::from(weight) / all;
@@ -274,7 +283,8 @@ mod tests {
 
     fn room(sites: &mut Sites, at: u64) -> Room {
         let in_flight = sites.known[&SITE].in_flight;
-        sites.room(SITE, UnixMs(at), 1, in_flight, usize::MAX)
+        let (held, window) = (in_flight, usize::MAX);
+        sites.room(SITE, UnixMs(at), 1, in_flight, Places { held, window })
     }
 
     /// Fills the window at a time and takes back so many tasks.
@@ -292,7 +302,7 @@ mod tests {
     fn a_site_holds_what_it_can_use_within_seconds() {
         let mut sites = Sites::default();
         sites.add_weight(SITE, 1);
-        let mut window = WINDOW_FIRST;
+        let mut window = WINDOW_MIN;
         for at in 0..20 {
             let before = window;
             window = turn(&mut sites, at * 100, before);
@@ -321,7 +331,7 @@ mod tests {
             sites.went_out(SITE, 1);
             sites.came_back(SITE);
         }
-        assert_eq!(sites.known[&SITE].window.size, WINDOW_FIRST);
+        assert_eq!(sites.known[&SITE].window.size, WINDOW_MIN);
     }
 
     #[test]
@@ -342,11 +352,11 @@ mod tests {
             }
         }
         assert_eq!(out, 10_000 / TOUCH.0 - 1);
-        assert_eq!(room(&mut sites, 10_000), Room::Tasks(WINDOW_FIRST));
+        assert_eq!(room(&mut sites, 10_000), Room::Tasks(WINDOW_MIN));
         sites.block(SITE, UnixMs(10_000), UnixMs(20_000));
         assert_eq!(room(&mut sites, 10_001), Room::Full);
         sites.unblock(SITE);
-        assert_eq!(room(&mut sites, 10_001), Room::Tasks(WINDOW_FIRST));
+        assert_eq!(room(&mut sites, 10_001), Room::Tasks(WINDOW_MIN));
         assert_eq!(sites.unpark(SITE), Some(QueueId(1)));
     }
 
