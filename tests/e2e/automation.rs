@@ -56,8 +56,8 @@ async fn hand_in(fleet: &Fleet, domain: &str, count: usize) {
 /// What is in force at a site.
 fn in_force(fleet: &Fleet, site: &str) -> Option<Value> {
     let listed = fleet.ask(&["automation", "list"]).unwrap();
-    let listed = listed.as_array().unwrap().iter();
-    listed.cloned().find(|one| one["site"] == site)
+    let mut listed = listed.as_array().unwrap().iter();
+    listed.find(|one| one["site"] == site).cloned()
 }
 
 async fn comes_into_force(fleet: &Fleet, site: &str) -> Value {

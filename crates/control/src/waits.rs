@@ -16,30 +16,43 @@ const SENDERS_MAX: usize = 1024;
 
 /// By sender.
 #[derive(Debug, Clone, Default)]
-pub struct SenderWaits(Arc<Mutex<BTreeMap<String, (Instant, Vec<Wait>)>>>);
+pub struct SenderWaits(Arc<Mutex<BTreeMap<String, Said>>>);
+
+#[derive(Debug)]
+struct Said {
+    at: Instant,
+    waits: Vec<Wait>,
+}
+
+impl Said {
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < KEPT
+    }
+}
 
 impl SenderWaits {
     pub fn tell(&self, sender: String, mut waits: Vec<Wait>) {
         waits.truncate(WAITS_MAX);
         let mut all = self.0.lock();
-        all.retain(|_, (at, _)| at.elapsed() < KEPT);
+        all.retain(|_, said| said.is_recent());
         if all.len() < SENDERS_MAX {
-            all.insert(sender, (Instant::now(), waits));
+            let at = Instant::now();
+            all.insert(sender, Said { at, waits });
         }
     }
 
     pub fn all(&self) -> GetWaitsReply {
         let all = self.0.lock();
-        let known = all.iter().filter(|(_, (at, _))| at.elapsed() < KEPT);
-        let senders = known.map(|(sender, (at, waits))| {
-            let passed = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let known = all.iter().filter(|(_, said)| said.is_recent());
+        let senders = known.map(|(sender, said)| {
+            let passed = u64::try_from(said.at.elapsed().as_millis()).unwrap_or(u64::MAX);
             let now = |wait: &Wait| Wait {
                 for_ms: wait.for_ms.saturating_sub(passed),
                 ..wait.clone()
             };
             internal::SenderWaits {
                 sender: sender.clone(),
-                waits: waits.iter().map(now).collect(),
+                waits: said.waits.iter().map(now).collect(),
             }
         });
         GetWaitsReply {

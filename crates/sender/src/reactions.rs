@@ -145,7 +145,6 @@ fn at(matched: &Matched<'_>, ip: Option<&Ip>, going: Going<'_>) -> Option<RuleAt
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
     use skein_smtp::reply;
     use skein_smtp::verdict::{Scope as Within, Verdict};
 

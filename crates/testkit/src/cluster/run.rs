@@ -30,7 +30,7 @@ pub struct Scenario {
     /// Messages.
     pub per_second: f64,
     pub steps: fn(&mut StdRng, Duration) -> Vec<Step>,
-    /// Faults by [kind](super::history::Happened::kind) without which the run proves nothing.
+    /// Faults by what they are called, such as "kill -9 of a sender", without which the run proves nothing.
     pub requires: &'static [&'static str],
     pub may_duplicate: bool,
     /// Of the disk of each control node, when they are small ones of their own.
