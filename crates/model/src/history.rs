@@ -9,7 +9,7 @@ const LATE: DurationMs = DurationMs::from_secs(60);
 /// Kept by the leader of a spool group, in memory only.
 #[derive(Debug, Default)]
 pub struct Horizon {
-    /// What had finished by this time of the group did so [`LATE`] ago or earlier, as this leader has seen.
+    /// What had finished by this time of the group did so `LATE` ago or earlier, as this leader has seen.
     settled: UnixMs,
     /// A later time of the group, and when it was seen.
     seen: Option<(DurationMs, UnixMs)>,
@@ -17,7 +17,7 @@ pub struct Horizon {
 
 impl Horizon {
     /// What finished before the returned time may be forgotten: it is known for `keep` and, as `now` may have jumped, for
-    /// [`LATE`] by `elapsed`, which is read from a clock that never goes back. `group_now` is the time of the latest entry.
+    /// `LATE` by `elapsed`, which is read from a clock that never goes back. `group_now` is the time of the latest entry.
     pub fn forget_before(
         &mut self,
         elapsed: DurationMs,

@@ -93,7 +93,7 @@ fn ci() -> Result {
         &[],
     )?;
     cargo(
-        &[&["doc", "--no-deps", "--document-private-items"], WHAT].concat(),
+        &[&["doc", "--no-deps"], WHAT].concat(),
         &[("RUSTDOCFLAGS", "-D warnings".to_owned())],
     )?;
     if run::exists("cargo-deny") {

@@ -2,7 +2,7 @@
 //!
 //! Senders match replies against the rules of a provider and tell what matched; the meta group counts for the whole
 //! cluster. A rule whose threshold is reached is in force for one scope, such as an IP at a site. When it ends, the limit
-//! climbs back in steps. Rows change by [`apply`] only, at the group's time, which never goes back; what is in force at
+//! climbs back in steps. Rows change by [`apply()`] only, at the group's time, which never goes back; what is in force at
 //! any time follows from the rows.
 //!
 //! | key | value |

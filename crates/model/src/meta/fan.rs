@@ -95,7 +95,7 @@ impl Fans {
 /// The backlog as the leader sees it: all of its tasks, and which sites have many of them.
 ///
 /// Sites are counted as Misra and Gries do: of a million sites, few are remembered, and of each at most one in
-/// [`COUNTED`] of all tasks is missed.
+/// `COUNTED` of all tasks is missed.
 #[derive(Debug, Clone, Default)]
 pub struct Backlog {
     tasks: u64,

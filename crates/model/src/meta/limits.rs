@@ -5,10 +5,10 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `0` | [`Head`] |
+//! | `0` | `Head` |
 //! | `1` scope, what it counts, number, key | [`LimitRow`] |
-//! | `2` session | [`Heard`] |
-//! | `3` site | [`WideSite`] |
+//! | `2` session | `Heard` |
+//! | `3` site | `WideSite` |
 //!
 //! Windows are counted in a time of their own: each command brings what its leader has measured
 //! ([`SteadyClock`](crate::throttle::SteadyClock)), which a wall clock that jumps does not move. So a session that has ended

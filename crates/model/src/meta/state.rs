@@ -12,13 +12,12 @@
 //! | `v` | how often assignments have changed |
 //! | `w` tenant | its weight |
 //! | `u` | how often weights have changed |
-//! | `f` site | its [`Fan`] |
+//! | `f` site | its [`Fan`](super::Fan) |
 //! | `y` kind/name | the text of a resource |
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 //!
-//! Rows of [`ips`](super::ips), [`ip_checks`](super::ip_checks), [`limits`](super::limits), [`automation`] and
-//! [`warmup`](crate::warmup) are beside these.
+//! Rows of `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::time::DurationMs;
 
 /// What ends within a part of the window is counted as one, and for as long as the last of it. So a window of any size is
-/// at most [`SPANS_MAX`] spans, and each event counts at most a 64th of the window longer than it has to.
+/// at most `SPANS_MAX` spans, and each event counts at most a 64th of the window longer than it has to.
 const PARTS: u64 = 64;
 /// Spans begin at least a part apart and count for a window and a part; one more is being filled. 24 bytes each.
 #[cfg(test)]

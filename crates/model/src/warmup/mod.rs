@@ -1,6 +1,6 @@
 //! IP warm-up: how much mail a source IP may send to one provider on one day, while that provider does not know it.
 //!
-//! Each (IP, provider) has a [`Row`] in the meta group. It changes by [`apply`] only, with the group's time, which never
+//! Each (IP, provider) has a [`Row`] in the meta group. It changes by [`apply()`] only, with the group's time, which never
 //! goes back. Everything that is asked of a row at a later time is answered as if a command had come at that time, so no
 //! timer is needed at midnight.
 //!
