@@ -98,6 +98,7 @@ fn check(rows: &MemoryRows) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// All that goes out when what went out before has ended.
 fn all(dispenser: &mut Dispenser, rows: &MemoryRows, now: UnixMs) -> BTreeSet<TaskId> {
     let mut found = BTreeSet::new();
     loop {
@@ -105,7 +106,11 @@ fn all(dispenser: &mut Dispenser, rows: &MemoryRows, now: UnixMs) -> BTreeSet<Ta
         if taken.is_empty() {
             return found;
         }
-        found.extend(taken);
+        for task in taken {
+            let queue = QueueId(0);
+            dispenser.on_effect(&Effect::Ended { queue, task });
+            found.insert(task);
+        }
     }
 }
 
