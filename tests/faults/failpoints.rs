@@ -5,16 +5,20 @@ use std::time::Duration;
 use skein_testkit::load::{Injector, InjectorConfig};
 use skein_tests::Bench;
 
-/// Messages of one run; the process dies after about 50 passes of the failpoint.
+/// Messages of one run.
 const MESSAGES: usize = 200;
+const CONNECTIONS: usize = 8;
+/// The process dies when it passes the failpoint for this time. One fsync may serve a message of each connection, so that there
+/// are 25 at least.
+const PASSES: u32 = 20;
 
 async fn killed_at(point: &str, may_duplicate: bool) {
     let _shared = crate::MACHINE.read().await;
     let bench = Bench::new().await.unwrap();
-    let mut node = bench.start_to_die(point, 50).await.unwrap();
+    let mut node = bench.start_to_die(point, PASSES).await.unwrap();
     let config = InjectorConfig {
-        connections: 8,
-        messages_per_connection: MESSAGES / 8,
+        connections: CONNECTIONS,
+        messages_per_connection: MESSAGES / CONNECTIONS,
         sizes: vec![500, 5_000, 20_000],
         tries: 2,
         reply_wait: Duration::from_secs(30),
