@@ -27,12 +27,9 @@ struct Scope {
     counts: Counts,
 }
 
-#[derive(PartialEq)]
 enum Counts {
     Messages,
     Connections,
-    /// Messages from one address.
-    OfOneIp,
 }
 
 const SCOPES: [Scope; 7] = [
@@ -99,7 +96,7 @@ const SCOPES: [Scope; 7] = [
                  kind: ip\nname: i1\nbind: 127.0.0.63\nehlo: i1.test\nlimits: {message_rate: 10/s}\n---\n\
                  kind: pool\nname: ip\nmembers: [{ip: i1}]\n---\n\
                  kind: route\nname: ip\nsender_domain: ip.test\npool: ip\n",
-        counts: Counts::OfOneIp,
+        counts: Counts::Messages,
     },
 ];
 
@@ -111,7 +108,7 @@ impl Scope {
                 let visits = sink.visits().into_iter();
                 visits.map(|visit| visit.began_ms).collect()
             }
-            Counts::Messages | Counts::OfOneIp => times(&accepted(sink)),
+            Counts::Messages => times(&accepted(sink)),
         }
     }
 }

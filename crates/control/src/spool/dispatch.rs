@@ -176,8 +176,8 @@ impl Dispatch {
         self.events.subscribe()
     }
 
-    /// Takes due tasks for a session that may have `free` more of its `window`, and reads what their sender needs. A stream that is not the session's
-    /// latest gets none: the sender has left it, and would not know of them.
+    /// Takes due tasks for a session that may have `free` more of its `window`, and reads what their sender needs. A stream
+    /// that is not the session's latest gets none: the sender has left it, and would not know of them.
     ///
     /// The rows of one frame are read under the lock: some tens of point reads, nearly all from memory.
     pub async fn take(

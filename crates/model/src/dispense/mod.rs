@@ -7,11 +7,11 @@
 //! bulk; of these, from all queues in turn. What a take costs grows with the tasks that it gives, and hardly with the
 //! number of queues.
 
+mod outstanding;
 mod ring;
 mod sites;
 mod turns;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use crate::automation::Suspensions;
@@ -22,6 +22,7 @@ use crate::rows::ReadRows;
 use crate::spool::{Effect, query};
 use crate::time::UnixMs;
 
+use outstanding::{Out, Outstanding};
 pub use sites::WINDOW_MAX;
 use sites::{Places, Room, Sites};
 use turns::Turns;
@@ -66,22 +67,13 @@ struct Wanted {
     window: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Out {
-    session: SessionId,
-    queue: Queue,
-    due: UnixMs,
-}
-
 #[derive(Debug, Default)]
 pub struct Dispenser {
     queues: HashMap<QueueId, Head>,
     turns: Turns,
     sites: Sites,
     timers: BTreeSet<(UnixMs, QueueId)>,
-    out: HashMap<TaskId, Out>,
-    /// How many of those each session has.
-    held: HashMap<SessionId, usize>,
+    out: Outstanding,
     /// Sessions that may hold tasks of an earlier leader and have not said which.
     absent: BTreeSet<SessionId>,
     /// Mail that operators hold back, and queues that wait because of it.
@@ -167,7 +159,7 @@ impl Dispenser {
     pub fn on_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Due { queue, due, task } => {
-                if self.out.get(task).is_some_and(|out| out.due == *due) {
+                if self.out.get(*task).is_some_and(|out| out.due == *due) {
                     // It went out before word of its arrival came.
                     return;
                 }
@@ -200,18 +192,18 @@ impl Dispenser {
             query::task(rows, **task).is_some_and(|row| row.attempts == **attempts)
         };
         let held: BTreeSet<TaskId> = held.iter().filter(is_open).map(|(task, _)| *task).collect();
-        let out = self.out.iter();
-        let lost = out.filter(|(task, out)| out.session == session && !held.contains(task));
-        let mut known: Vec<TaskId> = lost.map(|(task, _)| *task).collect();
-        known.sort_unstable();
+        let known = self.out.of(session).into_iter();
+        let known: Vec<TaskId> = known
+            .map(|(task, _)| task)
+            .filter(|task| !held.contains(task))
+            .collect();
         for task in known {
             self.give_back(session, task);
         }
         for task in held {
-            if let Some(out) = self.out.get(&task).copied() {
+            if let Some(out) = self.out.get(task) {
                 if !lives(out.session) {
-                    self.remove(task);
-                    self.insert(task, Out { session, ..out });
+                    self.out.insert(task, Out { session, ..out });
                 }
             } else {
                 self.adopt(rows, session, task);
@@ -239,7 +231,7 @@ impl Dispenser {
     /// A task waits in another queue. One that is out stays out: its session is to hear first that it has moved, or would
     /// take it for the one that it has when it comes again.
     fn moved(&mut self, queue: &Queue, due: UnixMs, task: TaskId) {
-        let Some(out) = self.out.get(&task).copied() else {
+        let Some(out) = self.out.get(task) else {
             return self.enter(queue, (due, task));
         };
         if out.queue.id == queue.id {
@@ -258,32 +250,13 @@ impl Dispenser {
             head.in_flight += 1;
             self.sites.went_out(out.queue.site, 1);
         }
-        self.insert(task, out);
-    }
-
-    fn insert(&mut self, task: TaskId, out: Out) {
-        *self.held.entry(out.session).or_default() += 1;
         self.out.insert(task, out);
-    }
-
-    fn remove(&mut self, task: TaskId) -> Option<Out> {
-        let out = self.out.remove(&task)?;
-        if let Entry::Occupied(mut held) = self.held.entry(out.session) {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
-            }
-        }
-        Some(out)
     }
 
     /// Takes back what a session held, because it has ended.
     pub fn session_gone(&mut self, session: SessionId) {
         self.absent.remove(&session);
-        let held = self.out.iter().filter(|(_, out)| out.session == session);
-        let mut held: Vec<(TaskId, Out)> = held.map(|(task, out)| (*task, *out)).collect();
-        held.sort_unstable_by_key(|(task, _)| *task);
-        for (task, out) in held {
+        for (task, out) in self.out.of(session) {
             self.returned(task);
             self.enter(&out.queue, (out.due, task));
         }
@@ -292,7 +265,7 @@ impl Dispenser {
 
     /// Takes one task back from the session that has it, for instance because it was not begun.
     pub fn give_back(&mut self, session: SessionId, task: TaskId) {
-        let out = self.out.get(&task).copied();
+        let out = self.out.get(task);
         if let Some(out) = out.filter(|out| out.session == session) {
             self.returned(task);
             self.enter(&out.queue, (out.due, task));
@@ -375,7 +348,7 @@ impl Dispenser {
         let weight = self.turns.weight(queue.tenant);
         let own = head.in_flight;
         let places = Places {
-            held: self.held.get(&session).copied().unwrap_or(0),
+            held: self.out.held_by(session),
             window: wanted.window,
         };
         let next = match self.sites.room(queue.site, now, weight, own, places) {
@@ -409,7 +382,7 @@ impl Dispenser {
         let mut found = Vec::with_capacity(wanted + 1);
         query::scan_due(rows, id, cursor, &mut |due, task| {
             // Tasks that are out may stand behind a cursor that was set back; there are few.
-            if !self.out.contains_key(&task) {
+            if self.out.get(task).is_none() {
                 found.push((due, task));
             }
             due <= now && found.len() <= wanted
@@ -454,7 +427,6 @@ impl Dispenser {
         head.in_flight += given;
         self.sites.went_out(queue.site, given);
         if given > 0 {
-            *self.held.entry(session).or_default() += given;
             self.sites.took_turn(queue.site, now);
         }
         wait
@@ -491,7 +463,7 @@ impl Dispenser {
 
     /// A task is no longer out.
     fn returned(&mut self, task: TaskId) {
-        let Some(out) = self.remove(task) else {
+        let Some(out) = self.out.remove(task) else {
             return;
         };
         let Some(head) = self.queues.get_mut(&out.queue.id) else {

@@ -13,7 +13,7 @@ use crate::rows::MemoryRows;
 use crate::{
     Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, NodeId, Notify, Recipient, Reply,
 };
-use crate::{Priority, SessionId, Slot, TaskId, UnixMs};
+use crate::{Priority, QueueId, SessionId, Slot, TaskId, UnixMs};
 
 pub(super) const OWNER: SessionId = SessionId(1);
 
@@ -169,6 +169,22 @@ fn ends(rows: &MemoryRows) -> (BTreeMap<OfMessage, u32>, BTreeSet<OfMessage>) {
     (ended, accepted)
 }
 
+/// All that goes out when what went out before has ended.
+pub fn all(dispenser: &mut Dispenser, rows: &MemoryRows, now: UnixMs) -> BTreeSet<TaskId> {
+    let mut found = BTreeSet::new();
+    loop {
+        let taken = dispenser.take(rows, now, OWNER, |_| true, 1000, usize::MAX);
+        if taken.is_empty() {
+            return found;
+        }
+        for task in taken {
+            let queue = QueueId(0);
+            dispenser.on_effect(&Effect::Ended { queue, task });
+            found.insert(task);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn every_recipient_is_open_or_ended_exactly_once(steps in prop::collection::vec(step(), 0..60)) {
@@ -221,19 +237,9 @@ proptest! {
         dispenser.session_gone(OWNER);
         let later = UnixMs(now.0 + 1_000_000);
         let mut fresh = Dispenser::load(&rows, BTreeSet::new());
-        let all = |dispenser: &mut Dispenser| {
-            let mut found = BTreeSet::new();
-            loop {
-                let taken = dispenser.take(&rows, later, OWNER, |_| true, 1000, usize::MAX);
-                if taken.is_empty() {
-                    return found;
-                }
-                found.extend(taken);
-            }
-        };
-        let found = all(&mut fresh);
+        let found = all(&mut fresh, &rows, later);
         prop_assert_eq!(found.len() as u64, state.open_tasks);
-        prop_assert_eq!(all(&mut dispenser), found);
+        prop_assert_eq!(all(&mut dispenser, &rows, later), found);
     }
 }
 

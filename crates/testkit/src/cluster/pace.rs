@@ -143,11 +143,10 @@ pub fn judge(
 
 /// Whether a connection is of a sender that stood still while it was open, and so could not close it when its session ended.
 fn stands_still(visit: &Visit, history: &[Happened], addresses: Addresses) -> bool {
-    let pauses = history.iter().filter(|happened| {
+    let mut pauses = history.iter().filter(|happened| {
         happened.fault == Fault::Pause && addresses.of(happened.victim) == visit.peer.ip()
     });
     let ended = visit.ended_ms.unwrap_or(u64::MAX);
-    let mut pauses = pauses;
     pauses.any(|pause| {
         let until = pause.ended_ms + CLOSED_WITHIN_MS;
         visit.began_ms <= until && ended >= pause.began_ms
