@@ -135,6 +135,11 @@ impl Budgets {
     /// Keeps a task until the leader has answered.
     pub fn park(&self, target: Target, units: u64, route: Route, job: Job) {
         let mut state = self.state.lock();
+        if job.is_stopped() {
+            // Who drops those that are parked may have been here before.
+            drop(state);
+            return;
+        }
         if let Some(purse) = state.purses.get_mut(&target) {
             purse.demand += units;
         }
@@ -149,7 +154,7 @@ impl Budgets {
     }
 
     /// Drops tasks that are not to be sent from here.
-    fn drop_stopped(&self) {
+    pub fn drop_stopped(&self) {
         let mut state = self.state.lock();
         let State { purses, parked, .. } = &mut *state;
         let stopped = parked.extract_if(.., |one| one.job.is_stopped());

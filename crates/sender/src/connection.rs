@@ -13,6 +13,7 @@ use skein_smtp::reply::Reply;
 use skein_smtp::stuff::Stuffer;
 use skein_smtp::verdict::Stage;
 use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
@@ -43,6 +44,38 @@ pub struct Connection {
     /// What the host said before it closed the connection under us.
     last_words: Option<Reply>,
     out: Vec<u8>,
+}
+
+/// What ends a transaction before its final dot, at whatever point: a host that is slow must not keep what others wait for.
+struct Halt {
+    /// The slot is to go elsewhere.
+    stop: CancellationToken,
+    /// The source IP is.
+    leave: CancellationToken,
+}
+
+impl Halt {
+    async fn or<T>(
+        &self,
+        doing: impl Future<Output = Result<T, SessionError>>,
+    ) -> Result<T, SessionError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(SessionError::Stopped),
+            () = self.leave.cancelled() => Err(SessionError::NotNow(IP_LEAVES)),
+            done = doing => done,
+        }
+    }
+
+    fn check(&self) -> Result<(), SessionError> {
+        if self.stop.is_cancelled() {
+            return Err(SessionError::Stopped);
+        }
+        if self.leave.is_cancelled() {
+            return Err(SessionError::NotNow(IP_LEAVES));
+        }
+        Ok(())
+    }
 }
 
 /// Where the bytes of a message come from.
@@ -126,102 +159,92 @@ impl Connection {
         content: Content<'_>,
         reporter: &Reporter,
     ) -> Result<(), SessionError> {
-        self.reset(timeouts).await?;
+        let halt = Halt {
+            stop: content.claim.stop.clone(),
+            leave: self.leave.clone().unwrap_or_default().now,
+        };
+        halt.or(self.reset(timeouts)).await?;
         self.out.clear();
-        let stop = &content.claim.stop;
-        let leave = self.leave.clone().unwrap_or_default().now;
         let mut content = Some(content);
         loop {
             match transaction.poll(&mut self.out) {
-                Next::NeedReply(stage) => {
+                Next::NeedReply(Stage::Body) => {
                     self.flush(timeouts).await?;
+                    let reply = self.session.reply(timeouts.dot).await?;
+                    transaction.on_reply(reply);
+                }
+                Next::NeedReply(stage) => {
                     let limit = match stage {
-                        Stage::Body => timeouts.dot,
                         Stage::Data => timeouts.data,
                         _ => timeouts.command,
                     };
-                    let reply = if stage == Stage::Body {
-                        self.session.reply(limit).await?
-                    } else {
-                        tokio::select! {
-                            reply = self.session.reply(limit) => reply?,
-                            () = stop.cancelled() => return Err(SessionError::Stopped),
-                            () = leave.cancelled() => return Err(SessionError::NotNow(IP_LEAVES)),
-                        }
+                    let reply = async {
+                        self.flush(timeouts).await?;
+                        self.session.reply(limit).await
                     };
+                    let reply = halt.or(reply).await?;
                     transaction.on_reply(reply);
                 }
                 next @ (Next::SendBodyData | Next::SendBodyBdat) => {
                     let content = content.take().expect("a transaction sends its body once");
-                    self.send_body(
-                        timeouts,
-                        transaction,
-                        content,
-                        reporter,
-                        next == Next::SendBodyData,
-                    )
-                    .await?;
+                    let stuffed = next == Next::SendBodyData;
+                    let (stuffer, last) = halt
+                        .or(self.send_body(timeouts, &content, stuffed))
+                        .await?;
+                    halt.check()?;
+                    if !content.lease.holds() {
+                        // The slot may be another's by now, who would send the message as well.
+                        return Err(SessionError::NotNow("the lease of this sender has ended"));
+                    }
+                    if !reporter.is_open() {
+                        // Without a way to report, a delivery would be repeated by the next owner.
+                        return Err(SessionError::NotNow("results cannot be reported now"));
+                    }
+                    fail_point!("sender-before-dot");
+                    self.finish(stuffer, &last);
+                    transaction.final_dot();
+                    content.claim.let_go();
+                    self.flush(timeouts).await?;
+                    fail_point!("sender-after-dot");
                 }
                 Next::Done => return self.flush(timeouts).await,
             }
         }
     }
 
-    /// Sends the body up to the final dot, or the end of its chunk.
+    /// Sends the body but for its last bytes, which are returned: nothing is to complete the message before it is looked
+    /// once more whether it may be.
     async fn send_body(
         &mut self,
         timeouts: &Timeouts,
-        transaction: &mut Transaction,
-        content: Content<'_>,
-        reporter: &Reporter,
+        content: &Content<'_>,
         stuffed: bool,
-    ) -> Result<(), SessionError> {
-        let mut stuffer = Stuffer::new();
-        // The last bytes are held back, so that nothing completes the message before the check below.
+    ) -> Result<(Option<Stuffer>, Bytes), SessionError> {
+        let mut stuffer = stuffed.then(Stuffer::new);
         let mut held = Bytes::new();
-        let mut source = Source::open(&content).await?;
+        let mut source = Source::open(content).await?;
         while let Some(data) = source.next().await? {
             let data = std::mem::replace(&mut held, data);
-            self.put(&mut stuffer, &data, stuffed);
+            self.put(stuffer.as_mut(), &data);
             if self.out.len() >= WRITE_BYTES {
                 self.flush(timeouts).await?;
             }
         }
-        if content.claim.stop.is_cancelled() {
-            return Err(SessionError::Stopped);
-        }
-        if self
-            .leave
-            .as_ref()
-            .is_some_and(|leave| leave.now.is_cancelled())
-        {
-            return Err(SessionError::NotNow(IP_LEAVES));
-        }
-        if !content.lease.holds() {
-            // The slot may be another's by now, who would send the message as well.
-            return Err(SessionError::NotNow("the lease of this sender has ended"));
-        }
-        if !reporter.is_open() {
-            // Without a way to report, a delivery would be repeated by the next owner.
-            return Err(SessionError::NotNow("results cannot be reported now"));
-        }
-        fail_point!("sender-before-dot");
-        self.put(&mut stuffer, &held, stuffed);
-        if stuffed {
-            stuffer.finish(&mut self.out);
-        }
-        transaction.final_dot();
-        content.claim.passed_final_dot();
-        self.flush(timeouts).await?;
-        fail_point!("sender-after-dot");
-        Ok(())
+        Ok((stuffer, held))
     }
 
-    fn put(&mut self, stuffer: &mut Stuffer, data: &[u8], stuffed: bool) {
-        if stuffed {
-            stuffer.push(data, &mut self.out);
-        } else {
-            self.out.extend_from_slice(data);
+    /// Ends the body with its last bytes, and the final dot where there is one.
+    fn finish(&mut self, mut stuffer: Option<Stuffer>, last: &[u8]) {
+        self.put(stuffer.as_mut(), last);
+        if let Some(stuffer) = stuffer {
+            stuffer.finish(&mut self.out);
+        }
+    }
+
+    fn put(&mut self, stuffer: Option<&mut Stuffer>, data: &[u8]) {
+        match stuffer {
+            Some(stuffer) => stuffer.push(data, &mut self.out),
+            None => self.out.extend_from_slice(data),
         }
     }
 

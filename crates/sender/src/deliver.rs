@@ -37,6 +37,9 @@ use crate::tls::TlsConnectors;
 
 /// Control nodes know what operators said within this time of one another.
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
+/// A slot that is to go elsewhere waits this long for the report of a deferral, which is refused after that; the next owner
+/// tries then without it.
+const REPORT_WITHIN: Duration = Duration::from_millis(500);
 
 pub struct Context {
     pub config: Config,
@@ -217,7 +220,7 @@ impl Context {
     /// Has the task filed under the site that it turns out to be of, where it comes to an attempt. Nothing was begun, so
     /// its slot need not wait for the answer.
     pub fn refile(self: &Arc<Self>, mut job: Job, site: &str) {
-        job.claim.passed_final_dot();
+        job.claim.let_go();
         let refile = sites::refile(&job.task, &job.spool, site);
         tracing::debug!(task = %job.task.id, site, "a task is filed anew");
         self.reports.spawn(async move {
@@ -230,7 +233,33 @@ impl Context {
     }
 
     /// A refused report is settled: the task is another's.
-    async fn send_report(&self, mut job: Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
+    async fn send_report(&self, mut job: Job, report: Report, passes_dsn: bool, at: UnixMs) {
+        let outcomes = &report.outcomes;
+        if outcomes.iter().any(|one| one.verdict != Verdict::Deferred) {
+            // A fact, which may be told under any epoch.
+            job.claim.let_go();
+        }
+        let key = Key::of(&report);
+        {
+            let telling = self.tell(&job, report, passes_dsn, at);
+            let is_late = async {
+                job.claim.stop.cancelled().await;
+                tokio::time::sleep(REPORT_WITHIN).await;
+            };
+            tokio::pin!(telling);
+            tokio::select! {
+                () = &mut telling => {}
+                () = is_late => {
+                    job.claim.let_go();
+                    telling.await;
+                }
+            }
+        }
+        self.journal.settled(key);
+        job.held.settled();
+    }
+
+    async fn tell(&self, job: &Job, mut report: Report, passes_dsn: bool, at: UnixMs) {
         let policy = &self.config.retry;
         let delay_due =
             !job.task.task.delay_notified && policy.delay_notice_due(job.task.task.created, at);
@@ -241,8 +270,6 @@ impl Context {
         if let Err(error) = job.reporter.report(&report).await {
             tracing::warn!(task = %job.task.id, %error, "a report was refused");
         }
-        self.journal.settled(Key::of(&report));
-        job.held.settled();
     }
 
     /// Adds the DSN that is due to a report, however often its body must be offered until it is stored.

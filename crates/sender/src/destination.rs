@@ -67,6 +67,23 @@ impl State {
         }
     }
 
+    /// Queues a task, unless it is not to be sent from here any more. Who stops tasks takes what is queued under the same
+    /// lock after that: it finds this one, or is found out here.
+    fn queue(&mut self, job: Job) -> bool {
+        let is_to_wait = !job.is_stopped();
+        if is_to_wait {
+            self.waiting.push(job.priority(), job);
+        }
+        is_to_wait
+    }
+
+    /// Puts one back that was taken and not begun, as [`Self::queue`] does.
+    pub fn put_back(&mut self, job: Job) {
+        if !job.is_stopped() {
+            self.waiting.push_front(job.priority(), job);
+        }
+    }
+
     fn is_unused(&self) -> bool {
         self.connections == 0 && self.waiting.is_empty()
     }
@@ -199,7 +216,7 @@ impl Destinations {
             "" => format!("{}{}", route.key, terms.label),
             ip => format!("{} from {ip}{}", route.key, terms.label),
         };
-        let destination = {
+        let (destination, is_queued) = {
             let mut map = self.map.lock();
             let route = Arc::new(route);
             let number = self.made.fetch_add(1, Ordering::Relaxed);
@@ -214,10 +231,14 @@ impl Destinations {
             let mut state = destination.state.lock();
             state.route = route;
             state.source = source;
-            state.waiting.push(job.priority(), job);
+            let is_queued = state.queue(job);
             drop(state);
-            destination
+            (destination, is_queued)
         };
+        if !is_queued {
+            self.close_if_unused(&destination);
+            return;
+        }
         destination.work.notify_one();
         self.open_if_needed(&destination);
     }
@@ -344,8 +365,9 @@ impl Destinations {
         self.map.lock().values().cloned().collect()
     }
 
-    /// Gives tasks back that wait for a connection and are not to be sent from here.
+    /// Gives tasks back that wait here and are not to be sent from here any more.
     pub fn return_stopped(&self) {
+        self.context.budgets.drop_stopped();
         for destination in self.all() {
             let mut state = destination.state.lock();
             state.waiting.retain(|job| !job.is_stopped());

@@ -122,7 +122,10 @@ impl Destinations {
             let Some(unsettled) = unsettled else {
                 return;
             };
-            let next = self.open(&mut serving, &mut hosts).await.ok();
+            let next = tokio::select! {
+                next = self.open(&mut serving, &mut hosts) => next.ok(),
+                () = unsettled.job.claim.stop.cancelled() => None,
+            };
             let token = match &next {
                 Some(_) => {
                     let job = &unsettled.job;
@@ -290,7 +293,13 @@ impl Destinations {
         }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
-        let message = context.outgoing(&job, &connection.capabilities).await;
+        let message = tokio::select! {
+            message = context.outgoing(&job, &connection.capabilities) => message,
+            () = job.claim.stop.cancelled() => {
+                token.cancel();
+                return After::Next;
+            }
+        };
         let content = Content {
             spool: &job.spool,
             task: &job.task,
@@ -311,8 +320,7 @@ impl Destinations {
         self.learn(destination, &outcome);
         if is_elsewhere && is_reused && !usable {
             // The host had enough of this connection; that says nothing about this message.
-            let priority = job.priority();
-            destination.state.lock().waiting.push_front(priority, job);
+            destination.state.lock().put_back(job);
             return After::Close;
         }
         let unsettled = self.result(destination, connection, job, &outcome, began);

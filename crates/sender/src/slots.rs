@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use skein_client::{KeptSession, Session};
 use skein_model::meta::limits::KeptAlone;
@@ -30,6 +31,13 @@ struct Held {
     active: TaskTracker,
 }
 
+/// A slot for which nothing is begun any more.
+struct Stopped {
+    slot: Slot,
+    epoch: Epoch,
+    active: TaskTracker,
+}
+
 /// Work for a slot under one epoch.
 pub struct Claim {
     /// Nothing that is not beyond its final dot goes on after this.
@@ -40,8 +48,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// From here on the outcome is a fact, which may be told under any epoch: the slot need not wait for it.
-    pub fn passed_final_dot(&self) {
+    /// From here on nothing can be undone, or nothing is left to do that needs the slot: it need not wait any more.
+    pub fn let_go(&self) {
         self.active.lock().take();
     }
 }
@@ -114,7 +122,7 @@ impl Slots {
     }
 
     /// Stops what is done for these slots, and returns what ends with it.
-    fn stop(&self, slots: impl IntoIterator<Item = (Slot, Epoch)>) -> Vec<TaskTracker> {
+    fn stop(&self, slots: impl IntoIterator<Item = (Slot, Epoch)>) -> Vec<Stopped> {
         let mut held = self.held.lock();
         let mut stopped = Vec::new();
         for (slot, epoch) in slots {
@@ -123,7 +131,12 @@ impl Slots {
                 entry.epoch = epoch;
                 entry.stop.cancel();
                 entry.active.close();
-                stopped.push(entry.active.clone());
+                let active = entry.active.clone();
+                stopped.push(Stopped {
+                    slot,
+                    epoch,
+                    active,
+                });
             }
         }
         stopped
@@ -145,17 +158,16 @@ impl Slots {
                 self.receive(*slot, *epoch);
             }
             let lost = before.slots.iter().filter(|slot| !kept.contains(slot));
-            let stopped = self.stop(lost.chain(&*now.leaving).copied());
+            // They are not the session's any more: nothing is to be released.
+            self.stop(lost.copied());
+            let leaving = self.stop(now.leaving.iter().copied());
             destinations.return_stopped();
             let let_go = async {
                 conform(&streams, now.change).await;
-                for tracker in stopped {
-                    tracker.wait().await;
-                }
+                release(leaving, |slots| session.release(slots)).await;
             };
             tokio::select! {
                 () = let_go, if !now.leaving.is_empty() => {
-                    session.release(&now.leaving);
                     if changes.changed().await.is_err() {
                         return;
                     }
@@ -166,6 +178,19 @@ impl Slots {
             }
             before = now;
         }
+    }
+}
+
+/// Releases slots as what is done for each ends: one that takes its time holds up no other.
+async fn release(slots: Vec<Stopped>, release: impl Fn(&[(Slot, Epoch)])) {
+    let slots = slots.into_iter().map(async |stopped| {
+        stopped.active.wait().await;
+        (stopped.slot, stopped.epoch)
+    });
+    let ended: FuturesUnordered<_> = slots.collect();
+    let mut ended = ended.ready_chunks(usize::from(Slot::COUNT));
+    while let Some(slots) = ended.next().await {
+        release(&slots);
     }
 }
 
@@ -214,11 +239,26 @@ mod tests {
         assert!(early.stop.is_cancelled());
         assert!(slots.claim(Slot(2), Epoch(4)).stop.is_cancelled());
         assert!(!slots.claim(Slot(2), Epoch(5)).stop.is_cancelled());
-        late.passed_final_dot();
-        assert_eq!(stopped[0].len(), 1);
+        late.let_go();
+        assert_eq!(stopped[0].active.len(), 1);
         drop(early);
-        stopped[0].wait().await;
+        stopped[0].active.wait().await;
         drop(late);
+    }
+
+    #[tokio::test]
+    async fn a_slot_with_work_holds_up_no_other() {
+        let slots = Slots::new(CancellationToken::new());
+        let works = slots.claim(Slot(1), Epoch(1));
+        let stopped = slots.stop([(Slot(1), Epoch(1)), (Slot(2), Epoch(4))]);
+        let released = Mutex::new(Vec::new());
+        let releasing = release(stopped, |slots| released.lock().extend_from_slice(slots));
+        tokio::pin!(releasing);
+        assert!(futures::poll!(&mut releasing).is_pending());
+        assert_eq!(*released.lock(), [(Slot(2), Epoch(4))]);
+        drop(works);
+        releasing.await;
+        assert_eq!(released.lock().last(), Some(&(Slot(1), Epoch(1))));
     }
 
     #[test]

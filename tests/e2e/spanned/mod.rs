@@ -1,6 +1,7 @@
 //! Limits that hold for all senders together: control nodes, senders, a name server and one host, on loopback.
 
 mod connections;
+mod drains;
 mod long;
 mod scopes;
 
