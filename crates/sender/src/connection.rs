@@ -188,9 +188,8 @@ impl Connection {
                 next @ (Next::SendBodyData | Next::SendBodyBdat) => {
                     let content = content.take().expect("a transaction sends its body once");
                     let stuffed = next == Next::SendBodyData;
-                    let (stuffer, last) = halt
-                        .or(self.send_body(timeouts, &content, stuffed))
-                        .await?;
+                    let (stuffer, last) =
+                        halt.or(self.send_body(timeouts, &content, stuffed)).await?;
                     halt.check()?;
                     if !content.lease.holds() {
                         // The slot may be another's by now, who would send the message as well.
