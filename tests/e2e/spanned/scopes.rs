@@ -13,8 +13,10 @@ use super::{World, by_sender, most_within, times};
 const START: Duration = Duration::from_secs(5);
 /// With a backlog all the time.
 const STEADY: Duration = Duration::from_secs(8);
-/// What one waits for at most.
+/// What one waits for at most, and where a day is all there is.
 const BACKLOG: usize = 1700;
+const BACKLOG_OF_DAY: usize = 300;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A limit and the mail that it is for, all of it to one host.
 struct Scope {
@@ -23,6 +25,8 @@ struct Scope {
     /// So many in any window of so many milliseconds.
     count: usize,
     span: u64,
+    /// Over which its mail is spread.
+    slots: u8,
     policy: &'static str,
     counts: Counts,
 }
@@ -32,12 +36,13 @@ enum Counts {
     Connections,
 }
 
-const SCOPES: [Scope; 7] = [
+const SCOPES: [Scope; 9] = [
     Scope {
         name: "a site of one owner",
         domain: "own.test",
         count: 10,
         span: 1000,
+        slots: 1,
         policy: "kind: provider\nname: own\ndomains: [own.test]\ntotal: {connections: 20, message_rate: 10/s}\n",
         counts: Counts::Messages,
     },
@@ -46,6 +51,7 @@ const SCOPES: [Scope; 7] = [
         domain: "wide.test",
         count: 12,
         span: 1000,
+        slots: 16,
         policy: "kind: provider\nname: wide\ndomains: [wide.test]\ntotal: {connections: 60, message_rate: 12/s}\n",
         counts: Counts::Messages,
     },
@@ -54,6 +60,7 @@ const SCOPES: [Scope; 7] = [
         domain: "long.test",
         count: 120,
         span: 12_000,
+        slots: 16,
         policy: "kind: provider\nname: long\ndomains: [long.test]\ntotal: {connections: 60, message_rate: 120/12s burst 20}\n",
         counts: Counts::Messages,
     },
@@ -62,6 +69,7 @@ const SCOPES: [Scope; 7] = [
         domain: "new.test",
         count: 10,
         span: 1000,
+        slots: 16,
         policy: "kind: provider\nname: new\ndomains: [new.test]\nmessages_per_connection: 1\n\
                  total: {connections: 60, connection_rate: 10/s}\nper_ip: {connection_rate: 10/s}\n",
         counts: Counts::Connections,
@@ -71,6 +79,7 @@ const SCOPES: [Scope; 7] = [
         domain: "user.test",
         count: 12,
         span: 1000,
+        slots: 16,
         policy: "kind: provider\nname: user\ndomains: [user.test]\ntotal: {connections: 60}\n---\n\
                  kind: tenant\nname: user-1\nlimits: {message_rate: 12/s}\n",
         counts: Counts::Messages,
@@ -80,6 +89,7 @@ const SCOPES: [Scope; 7] = [
         domain: "pool.test",
         count: 12,
         span: 1000,
+        slots: 16,
         policy: "kind: provider\nname: pool\ndomains: [pool.test]\ntotal: {connections: 60}\n---\n\
                  kind: ip\nname: p1\nbind: 127.0.0.61\nehlo: p1.test\n---\n\
                  kind: ip\nname: p2\nbind: 127.0.0.62\nehlo: p2.test\n---\n\
@@ -92,15 +102,42 @@ const SCOPES: [Scope; 7] = [
         domain: "ip.test",
         count: 10,
         span: 1000,
+        slots: 16,
         policy: "kind: provider\nname: ip\ndomains: [ip.test]\ntotal: {connections: 60}\n---\n\
                  kind: ip\nname: i1\nbind: 127.0.0.63\nehlo: i1.test\nlimits: {message_rate: 10/s}\n---\n\
                  kind: pool\nname: ip\nmembers: [{ip: i1}]\n---\n\
                  kind: route\nname: ip\nsender_domain: ip.test\npool: ip\n",
         counts: Counts::Messages,
     },
+    // All of a day's goes at once, and then nothing more, whoever comes and goes.
+    Scope {
+        name: "a day of one owner",
+        domain: "day.test",
+        count: 50,
+        span: DAY_MS,
+        slots: 1,
+        policy: "kind: provider\nname: day\ndomains: [day.test]\ntotal: {connections: 20, message_rate: 50/day}\n",
+        counts: Counts::Messages,
+    },
+    Scope {
+        name: "a day of a spread site",
+        domain: "days.test",
+        count: 60,
+        span: DAY_MS,
+        slots: 16,
+        policy: "kind: provider\nname: days\ndomains: [days.test]\ntotal: {connections: 60, message_rate: 60/day}\n",
+        counts: Counts::Messages,
+    },
 ];
 
 impl Scope {
+    fn backlog(&self) -> usize {
+        match self.span {
+            DAY_MS => BACKLOG_OF_DAY,
+            _ => BACKLOG,
+        }
+    }
+
     /// When what is limited took place.
     fn events(&self, sink: &Sink) -> Vec<u64> {
         match self.counts {
@@ -135,17 +172,17 @@ impl Stage {
         }
         let policy = SCOPES.each_ref().map(|scope| scope.policy).join("---\n");
         world.apply(&policy).await;
-        for scope in SCOPES.iter().filter(|scope| scope.domain != "own.test") {
+        for scope in SCOPES.iter().filter(|scope| scope.slots > 1) {
             let site = scope.domain.trim_end_matches(".test");
-            world.skeinctl(&["slot", "fan", site, "16"]);
+            world.skeinctl(&["slot", "fan", site, &scope.slots.to_string()]);
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         let offers = SCOPES.iter().map(async |scope| {
             let from = format!("a@{}", scope.domain);
             match scope.domain {
-                "user.test" => world.offer_as_user(0, scope.domain, BACKLOG).await,
+                "user.test" => world.offer_as_user(0, scope.domain, scope.backlog()).await,
                 domain => {
-                    let all = world.offer_from(&from, domain, &[0], domain, BACKLOG);
+                    let all = world.offer_from(&from, domain, &[0], domain, scope.backlog());
                     all.await;
                 }
             }
@@ -170,7 +207,7 @@ impl Stage {
                 by_second(&scope.events(sink), now)
             );
             assert!(
-                accepted(sink).len() < BACKLOG,
+                accepted(sink).len() < scope.backlog(),
                 "{}: there was no backlog",
                 scope.name
             );
@@ -202,7 +239,7 @@ fn least(scope: &Scope, sink: &Sink, now: u64) -> f64 {
     let before = now - STEADY.as_millis() as u64 - MOMENT_MS;
     let mut lately = accepted(sink);
     lately.retain(|record| record.at_ms >= before);
-    match scope.name == SCOPES[0].name && by_sender(&lately).len() == 1 {
+    match scope.slots == 1 && by_sender(&lately).len() == 1 {
         true => 95.0,
         false => 85.0,
     }
