@@ -11,6 +11,7 @@ mod fans;
 mod forward;
 mod found;
 mod gauges;
+mod groups;
 mod ips;
 mod leaders;
 mod limits;
@@ -27,7 +28,7 @@ mod waits;
 mod warmup;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,10 +41,9 @@ use futures::future::BoxFuture;
 pub use gauges::Gauge;
 pub use out::Out;
 use skein_client::{Channels, Connect, Spools};
-use skein_model::spool::query;
-use skein_model::{GroupId, NodeId, SessionId, Slot, meta};
+use skein_model::{GroupId, NodeId, meta};
 pub use skein_store::Options as StoreOptions;
-use skein_store::{Bodies, Disk, Hooks, Machine, MetaMachine, Reader, SpoolMachine, Store};
+use skein_store::{Hooks, MetaMachine, Reader, Store};
 use skein_wire::internal::peer_server::PeerServer;
 use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
@@ -53,20 +53,17 @@ use tonic::transport::server::{Router, Server};
 
 use crate::disk::Relief;
 use crate::forward::Forward;
+use crate::groups::{LOOK_FOR_LEADER, SpoolGroup, start_group, start_spool};
 use crate::members::Members;
 use crate::peer_service::PeerService;
-use crate::raft::{Group, Network};
+use crate::raft::Group;
 use crate::sessions::SessionsService;
-use crate::spool::bodies::BodiesNeeded;
+use crate::spool::SpoolService;
 use crate::spool::pace::Pace;
-use crate::spool::{Dispatch, SpoolService};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
-const LOOK_FOR_LEADER: Duration = Duration::from_millis(20);
 const MEET_AGAIN: Duration = Duration::from_millis(300);
-/// A change of roles wakes at once; this covers one that came between two looks.
-const CHECK_ROLE: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
 pub struct Config {
@@ -125,36 +122,6 @@ pub enum StartError {
     OtherGroups { given: u16, made: u16 },
     #[error("starting Raft group {group}: {reason}")]
     Raft { group: GroupId, reason: String },
-}
-
-/// What a service needs of a spool group of this node.
-#[derive(Clone)]
-pub(crate) struct SpoolGroup {
-    pub group: Arc<Group>,
-    pub reader: Reader,
-    pub bodies: Bodies,
-    pub dispatch: Arc<Dispatch>,
-    pub node: NodeId,
-    pub bodies_needed: BodiesNeeded,
-    pub disk: Arc<Disk>,
-    /// What this node knows of the meta group.
-    meta: Reader,
-}
-
-impl SpoolGroup {
-    /// Whether a session is registered, as far as this node knows.
-    pub fn session_lives(&self, session: SessionId) -> bool {
-        meta::session(&self.meta, session).is_some()
-    }
-
-    /// Sessions that may hold tasks: those that are registered, and those that own slots here.
-    fn sessions(&self) -> BTreeSet<SessionId> {
-        let registered = meta::sessions(&self.meta).into_keys();
-        let owners = Slot::all()
-            .filter_map(|slot| query::slot(&self.reader, slot))
-            .map(|row| row.session);
-        registered.chain(owners).collect()
-    }
 }
 
 /// A running control function.
@@ -420,88 +387,6 @@ impl Control {
         self.members().hand_over_all().await;
         for group in self.groups.values() {
             group.shutdown().await;
-        }
-    }
-}
-
-async fn start_group<M: Machine>(
-    store: &Store,
-    peers: &Channels,
-    node: NodeId,
-    group: GroupId,
-    machine: M,
-    hooks: Hooks<M::Effect>,
-) -> Result<Arc<Group>, StartError> {
-    let failed = |reason: String| StartError::Raft { group, reason };
-    let (log, machine) = store
-        .group(group, machine, hooks)
-        .map_err(|error| failed(error.to_string()))?;
-    let network = Network {
-        group,
-        peers: peers.clone(),
-    };
-    Ok(Arc::new(Group::start(node, network, log, machine).await?))
-}
-
-async fn start_spool(
-    store: &Store,
-    peers: &Channels,
-    pace: &Arc<Pace>,
-    node: NodeId,
-    id: GroupId,
-    meta: Reader,
-) -> Result<SpoolGroup, StartError> {
-    let (reader, bodies) = (store.reader(id), store.bodies());
-    let needed = BodiesNeeded::new(node);
-    let dispatch = Arc::new(Dispatch::new(
-        reader.clone(),
-        bodies.clone(),
-        needed.clone(),
-    ));
-    let (hints, missing) = (dispatch.clone(), needed.clone());
-    let hooks = Hooks {
-        on_effects: Arc::new(move |effects: Vec<_>| hints.on_effects(&effects)),
-        on_installed: Arc::new(move || missing.look_through_soon()),
-    };
-    let group = start_group(store, peers, node, id, SpoolMachine, hooks).await?;
-    let spool = SpoolGroup {
-        group,
-        reader,
-        bodies,
-        dispatch,
-        node,
-        bodies_needed: needed.clone(),
-        disk: store.disk().clone(),
-        meta,
-    };
-    tokio::spawn(follow_leadership(spool.clone()));
-    let disk = store.disk().clone();
-    let pull = spool::bodies::pull(spool.clone(), needed, peers.clone(), disk, pace.clone());
-    tokio::spawn(pull);
-    Ok(spool)
-}
-
-/// Dispenses while this node leads the group, and only then.
-async fn follow_leadership(spool: SpoolGroup) {
-    loop {
-        let changed = spool.group.role_changed();
-        if spool.group.is_leader() && !spool.dispatch.leads() {
-            // With everything applied that an earlier leader committed.
-            if spool.group.leads().await {
-                spool.dispatch.lead(spool.sessions());
-                tokio::spawn(spool::work::wait_for_absent(spool.clone()));
-                tracing::info!(group = %spool.group.id(), "this node leads");
-            } else {
-                tokio::time::sleep(LOOK_FOR_LEADER).await;
-                continue;
-            }
-        } else if !spool.group.is_leader() && spool.dispatch.leads() {
-            spool.dispatch.follow();
-            tracing::info!(group = %spool.group.id(), "this node leads no more");
-        }
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep(CHECK_ROLE) => {}
         }
     }
 }

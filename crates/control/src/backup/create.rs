@@ -19,8 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{BackupService, FORMAT, part};
+use crate::clock;
+use crate::groups::SpoolGroup;
 use crate::raft::Group;
-use crate::{SpoolGroup, clock};
 
 /// Messages, or rows, that are read at once.
 const PAGE: usize = 500;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::SpoolGroup;
+use crate::groups::SpoolGroup;
 
 /// Answers that wait for the stream. One intake has one question open, so this bounds nothing that intakes do not.
 const QUEUED_ANSWERS: usize = 4096;

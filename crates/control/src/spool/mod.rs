@@ -32,7 +32,7 @@ use skein_wire::internal::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::SpoolGroup;
+use crate::groups::SpoolGroup;
 use crate::raft::ProposeError;
 
 /// What one part of a streamed body holds.

@@ -7,7 +7,7 @@ use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{Problem, RefileTask, ReportResult};
 
-use crate::SpoolGroup;
+use crate::groups::SpoolGroup;
 
 /// A report's answer.
 pub struct Recorded {

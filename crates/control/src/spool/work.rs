@@ -17,7 +17,8 @@ use tonic::{Status, Streaming};
 
 use super::dispatch::OwnedSlots;
 use super::results::{self, Recorded};
-use crate::{SpoolGroup, clock};
+use crate::clock;
+use crate::groups::SpoolGroup;
 
 /// A window above this would let one sender hold more than it can send while its lease lasts.
 const WINDOW_MAX: u32 = 16_384;
