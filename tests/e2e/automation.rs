@@ -8,15 +8,23 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::sink::{Act, Phase, Sink};
-use skein_tests::fleet::Fleet;
+use skein_tests::fleet::{Fleet, Plan};
 use skein_tests::replays::{self, Replied};
 
-const RETRY: &str = "[delivery.retry]\nfirst = \"200ms\"\ncap = \"1s\"\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Heartbeats bring policy to the senders, and the leader writes its rules down.
 const POLICY_ARRIVES: Duration = Duration::from_secs(4);
 /// From the threshold until every sender knows.
 const HEARD: Duration = Duration::from_millis(1500);
+
+async fn start(senders: usize) -> Fleet {
+    let plan = Plan {
+        senders,
+        spool_groups: Some(1),
+        ..Plan::default()
+    };
+    Fleet::start(plan).await.unwrap()
+}
 
 /// The first reply of a provider's file that has this action.
 fn reply_of(provider: &str, then: &str) -> Replied {
@@ -87,7 +95,7 @@ fn now_ms() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sender_leaves_a_provider_alone_that_defers_and_comes_back_by_steps() {
     const COUNT: usize = 150;
-    let fleet = Fleet::start(1, 3, RETRY).await.unwrap();
+    let fleet = start(3).await;
     let host = host_of("yahoo");
     let yahoo = fleet.sink(3, &host, &["yahoo.test"]).await.unwrap();
     let other = fleet.sink(4, "mx.else.test", &["else.test"]).await.unwrap();
@@ -194,7 +202,7 @@ async fn every_sender_leaves_a_provider_alone_that_defers_and_comes_back_by_step
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_wants_fewer_connections_gets_one_until_an_operator_lifts_that() {
-    let fleet = Fleet::start(1, 3, RETRY).await.unwrap();
+    let fleet = start(3).await;
     let host = host_of("outlook");
     let sink = fleet.sink(3, &host, &["hotmail.test"]).await.unwrap();
     let rule = "    threshold: 2/h\n    action: {connections: 1}\n";
@@ -268,7 +276,7 @@ async fn a_provider_that_wants_fewer_connections_gets_one_until_an_operator_lift
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_busy_gets_mail_slowly_and_then_faster() {
     const COUNT: usize = 150;
-    let fleet = Fleet::start(1, 3, RETRY).await.unwrap();
+    let fleet = start(3).await;
     let host = host_of("office365");
     let sink = fleet.sink(3, &host, &["company.test"]).await.unwrap();
     let rule = "    threshold: 3/h\n    action: {rate: 2/s}\n";
@@ -316,7 +324,7 @@ async fn a_provider_that_is_busy_gets_mail_slowly_and_then_faster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_that_a_rule_gives_up_fails_with_a_report_and_an_ip_that_rests_leaves_mail_to_another()
 {
-    let fleet = Fleet::start(1, 1, RETRY).await.unwrap();
+    let fleet = start(1).await;
     let qq = fleet.sink(3, &host_of("qq"), &["qq.test"]).await.unwrap();
     let mimecast = fleet
         .sink(4, &host_of("mimecast"), &["big.test"])

@@ -1,15 +1,31 @@
 //! Several control nodes and senders: who leads, who comes and goes, and what an operator is told.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 use skein_testkit::load::{Injector, InjectorConfig};
 use skein_testkit::process::http_get;
-use skein_tests::cluster::Cluster;
+use skein_testkit::sink::{Sink, SinkConfig};
+use skein_tests::fleet::{Fleet, Plan, leader_of};
 
 const STATUS: &[&str] = &["cluster", "status"];
 /// Elections, catching up and slots on their way, on a busy machine.
 const SETTLES: Duration = Duration::from_secs(60);
+
+/// A cluster whose mail goes to the sink.
+async fn found(control: usize, senders: usize) -> (Fleet, Sink) {
+    let sink = SinkConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let sink = Sink::start(sink).await.unwrap();
+    let plan = Plan {
+        control,
+        senders,
+        spool_groups: Some(2),
+        smarthost: Some(sink.address()),
+        ..Plan::default()
+    };
+    (Fleet::start(plan).await.unwrap(), sink)
+}
 
 fn is_healthy(status: &Value) -> bool {
     status["verdict"] == "healthy"
@@ -49,9 +65,9 @@ fn is_made(status: &Value) -> bool {
 }
 
 /// An operator takes a control node out, through another one.
-fn remove(cluster: &Cluster, through: usize, address: &str) {
+fn remove(cluster: &Fleet, through: usize, address: &str) {
     let args = ["cluster", "remove", address, "--yes"];
-    let removed = cluster.skeinctl(through, &args).unwrap();
+    let removed = cluster.try_skeinctl(through, &args).unwrap();
     assert!(
         removed.status.success(),
         "{}",
@@ -59,33 +75,18 @@ fn remove(cluster: &Cluster, through: usize, address: &str) {
     );
 }
 
-fn leader_of(status: &Value, group: u64) -> String {
-    let nodes = array(&status["nodes"]).iter();
-    let leads = |node: &&Value| {
-        let mut groups = array(&node["groups"]).iter();
-        groups.any(|one| one["group"] == group && one["role"] == "leader")
-    };
-    let leader = nodes
-        .filter(leads)
-        .map(|node| node["address"].clone())
-        .next();
-    leader
-        .and_then(|address| Some(address.as_str()?.to_owned()))
-        .unwrap_or_default()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_spread_and_move_under_load_without_loss() {
-    let cluster = Cluster::start(3, 2).await.unwrap();
+    let (cluster, sink) = found(3, 2).await;
     let is_well = |status: &Value| is_healthy(status) && is_spread(status);
     for asked in 0..3 {
         let status = cluster
-            .until(asked, STATUS, SETTLES, is_well)
+            .answers(asked, STATUS, SETTLES, is_well)
             .await
             .unwrap();
         assert_eq!(array(&status["senders"]).len(), 2);
     }
-    let doctor = cluster.skeinctl(1, &["doctor"]).unwrap();
+    let doctor = cluster.try_skeinctl(1, &["doctor"]).unwrap();
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(
         doctor.status.success() && said.contains("Healthy"),
@@ -113,11 +114,11 @@ async fn leaders_spread_and_move_under_load_without_loss() {
         ];
         let began = std::time::Instant::now();
         // Whoever is asked, whoever leads.
-        let moved = cluster.ask(round as usize % 3, &args).unwrap();
+        let moved = cluster.ask_at(round as usize % 3, &args).unwrap();
         println!("group {group} to {to}: {} ms", began.elapsed().as_millis());
         assert_eq!(moved["address"], to.to_string());
-        let status = cluster.until(0, STATUS, SETTLES, |status| {
-            leader_of(status, group) == to.to_string()
+        let status = cluster.answers(0, STATUS, SETTLES, |status| {
+            leader_of(status, group) == Some(&to.to_string())
         });
         status.await.unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -127,16 +128,16 @@ async fn leaders_spread_and_move_under_load_without_loss() {
         injected.iter().all(|message| message.acked()),
         "{injected:?}"
     );
-    let verdict = skein_tests::settle(&cluster.sink, &injected, SETTLES).await;
+    let verdict = skein_tests::settle(&sink, &injected, SETTLES).await;
     assert!(verdict.is_clean(), "{}", verdict.summary());
     // What a move interrupts goes on with it, and not after the wait that follows a failed attempt.
     for sender in &cluster.senders {
-        let (_, metrics) = http_get(sender.http(), "/metrics").await.unwrap();
+        let (_, metrics) = http_get(sender.http, "/metrics").await.unwrap();
         assert!(!metrics.contains("outcome=\"deferred\""), "{metrics}");
     }
 
     let unknown = cluster
-        .skeinctl(0, &["cluster", "leader", "move", "meta", "10.0.0.1:1"])
+        .try_skeinctl(0, &["cluster", "leader", "move", "meta", "10.0.0.1:1"])
         .unwrap();
     let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(
@@ -148,24 +149,26 @@ async fn leaders_spread_and_move_under_load_without_loss() {
 /// It waited for the others to make a cluster with it, which they had done long ago.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_founder_comes_back_with_an_empty_disk() {
-    let mut cluster = Cluster::start(3, 1).await.unwrap();
-    cluster.until(1, STATUS, SETTLES, is_made).await.unwrap();
+    let (mut cluster, _sink) = found(3, 1).await;
+    cluster.answers(1, STATUS, SETTLES, is_made).await.unwrap();
     cluster.control[0].kill().unwrap();
-    std::fs::remove_dir_all(cluster.data_dir(0)).unwrap();
+    std::fs::remove_dir_all(&cluster.control[0].data_dir).unwrap();
     cluster.control[0].start().await.unwrap();
     cluster
-        .until(1, STATUS, SETTLES, all_vote(3))
+        .answers(1, STATUS, SETTLES, all_vote(3))
         .await
         .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn control_nodes_come_and_go() {
-    let mut cluster = Cluster::start(3, 1).await.unwrap();
-    cluster.until(0, STATUS, SETTLES, is_made).await.unwrap();
+    let (mut cluster, _sink) = found(3, 1).await;
+    cluster.answers(0, STATUS, SETTLES, is_made).await.unwrap();
     for _ in 0..2 {
         let address = cluster.further_control().unwrap().address.to_string();
-        let added = cluster.skeinctl(0, &["cluster", "add", &address]).unwrap();
+        let added = cluster
+            .try_skeinctl(0, &["cluster", "add", &address])
+            .unwrap();
         let said = String::from_utf8_lossy(&[added.stdout, added.stderr].concat()).into_owned();
         assert!(
             said.contains("bootstrap_expect = 0") && said.contains("spool_groups = 2"),
@@ -174,11 +177,11 @@ async fn control_nodes_come_and_go() {
         cluster.control.last_mut().unwrap().start().await.unwrap();
     }
     cluster
-        .until(4, STATUS, SETTLES, all_vote(5))
+        .answers(4, STATUS, SETTLES, all_vote(5))
         .await
         .unwrap();
     let sixth = cluster
-        .skeinctl(0, &["cluster", "add", "127.0.0.1:9"])
+        .try_skeinctl(0, &["cluster", "add", "127.0.0.1:9"])
         .unwrap();
     let said = String::from_utf8_lossy(&sixth.stderr).into_owned();
     assert!(said.contains("at most five"), "{said}");
@@ -187,7 +190,7 @@ async fn control_nodes_come_and_go() {
     let gone = cluster.control[3].address.to_string();
     assert!(
         !cluster
-            .skeinctl(1, &["cluster", "remove", &gone])
+            .try_skeinctl(1, &["cluster", "remove", &gone])
             .unwrap()
             .status
             .success(),
@@ -195,7 +198,7 @@ async fn control_nodes_come_and_go() {
     );
     remove(&cluster, 1, &gone);
     cluster
-        .until(0, STATUS, SETTLES, all_vote(4))
+        .answers(0, STATUS, SETTLES, all_vote(4))
         .await
         .unwrap();
     let node = cluster.control[3].node.as_mut().unwrap();
@@ -218,10 +221,10 @@ async fn control_nodes_come_and_go() {
             .is_some_and(|verdict| verdict.contains(&dead))
     };
     cluster
-        .until(2, &["doctor"], SETTLES, names_it)
+        .answers(2, &["doctor"], SETTLES, names_it)
         .await
         .unwrap();
-    let doctor = cluster.skeinctl(2, &["doctor"]).unwrap();
+    let doctor = cluster.try_skeinctl(2, &["doctor"]).unwrap();
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert_eq!(doctor.status.code(), Some(1));
     assert!(
@@ -231,7 +234,7 @@ async fn control_nodes_come_and_go() {
     let live = cluster.control[0].address.to_string();
     remove(&cluster, 0, &dead);
     cluster
-        .until(0, STATUS, SETTLES, |status| {
+        .answers(0, STATUS, SETTLES, |status| {
             all_vote(3)(status) && is_healthy(status)
         })
         .await
@@ -241,7 +244,7 @@ async fn control_nodes_come_and_go() {
     cluster.control[1].kill().unwrap();
     let refused = || {
         let output = cluster
-            .skeinctl(2, &["cluster", "remove", &live, "--yes"])
+            .try_skeinctl(2, &["cluster", "remove", &live, "--yes"])
             .unwrap();
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
@@ -258,24 +261,24 @@ async fn control_nodes_come_and_go() {
             .as_str()
             .is_some_and(|verdict| verdict.contains("the asked node"))
     };
-    cluster.until(2, STATUS, SETTLES, is_old).await.unwrap();
-    let list = cluster.skeinctl(2, &["node", "list"]).unwrap();
+    cluster.answers(2, STATUS, SETTLES, is_old).await.unwrap();
+    let list = cluster.try_skeinctl(2, &["node", "list"]).unwrap();
     let said = String::from_utf8_lossy(&list.stderr).into_owned();
     assert!(said.contains("may be old"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_sender_is_removed_and_a_live_one_is_not() {
-    let mut cluster = Cluster::start(1, 2).await.unwrap();
+    let (mut cluster, _sink) = found(1, 2).await;
     cluster
-        .until(0, STATUS, SETTLES, |status| {
+        .answers(0, STATUS, SETTLES, |status| {
             array(&status["senders"]).len() == 2
         })
         .await
         .unwrap();
-    let remove = |cluster: &Cluster, args: &[&str]| {
+    let remove = |cluster: &Fleet, args: &[&str]| {
         let output = cluster
-            .skeinctl(0, &[&["node", "remove"], args].concat())
+            .try_skeinctl(0, &[&["node", "remove"], args].concat())
             .unwrap();
         (
             output.status.success(),
@@ -295,10 +298,13 @@ async fn a_dead_sender_is_removed_and_a_live_one_is_not() {
         senders.len() == 1 && senders[0]["slots"] == 1024
     };
     cluster
-        .until(0, &["node", "list"], SETTLES, has_all)
+        .answers(0, &["node", "list"], SETTLES, has_all)
         .await
         .unwrap();
-    cluster.until(0, STATUS, SETTLES, is_healthy).await.unwrap();
+    cluster
+        .answers(0, STATUS, SETTLES, is_healthy)
+        .await
+        .unwrap();
     let (done, said) = remove(&cluster, &["s1"]);
     assert!(!done && said.contains("no sender \"s1\""), "{said}");
 }

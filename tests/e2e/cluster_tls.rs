@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use skein_client::tls;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_testkit::process::{Node, NodeConfig};
 use skein_testkit::sink::{Sink, SinkConfig};
-use skein_tests::{READY, loopback, settle, skein};
+use skein_tests::fleet::Member;
+use skein_tests::{READY, settle};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -33,14 +33,7 @@ struct Ca(PathBuf);
 impl Ca {
     fn new(folder: &Path, name: &str, hosts: &[String]) -> Self {
         let folder = folder.join(name);
-        let mut command = Command::new(skein().unwrap());
-        command.arg("dev-ca").arg(&folder);
-        for host in hosts {
-            command.args(["--host", host]);
-        }
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        let said = String::from_utf8(output.stdout).unwrap();
+        let said = skein_tests::dev_ca(&folder, hosts).unwrap();
         assert!(said.contains("[cluster.tls]"), "{said}");
         Self(folder)
     }
@@ -54,40 +47,29 @@ impl Ca {
     }
 }
 
-struct Member {
-    name: String,
-    http: SocketAddr,
-    internal: SocketAddr,
-    admin: SocketAddr,
-    process: Option<Node>,
-}
-
 struct Cluster {
     folder: TempDir,
     sink: Sink,
-    smtp: SocketAddr,
     /// Control nodes, then one sender.
     members: Vec<Member>,
 }
 
 impl Cluster {
     async fn new() -> Self {
-        let member = |n: usize| Member {
-            name: match n {
+        let folder = TempDir::new().unwrap();
+        let member = |n: usize| {
+            let name = match n {
                 CONTROL => "sender".into(),
                 n => format!("control-{n}"),
-            },
-            http: loopback().unwrap(),
-            internal: loopback().unwrap(),
-            admin: loopback().unwrap(),
-            process: None,
+            };
+            Member::new(folder.path(), &name).unwrap()
         };
+        let members = (0..=CONTROL).map(member).collect();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
-            folder: TempDir::new().unwrap(),
+            folder,
             sink: Sink::start(SinkConfig::at(any)).await.unwrap(),
-            smtp: loopback().unwrap(),
-            members: (0..=CONTROL).map(member).collect(),
+            members,
         }
     }
 
@@ -117,15 +99,15 @@ impl Cluster {
 
     fn config(&self, member: &Member) -> String {
         let peers = self.members[..CONTROL].iter();
-        let peers: Vec<_> = peers.map(|member| member.internal.to_string()).collect();
+        let peers: Vec<_> = peers.map(|member| member.address.to_string()).collect();
         let file = |name: &str| self.folder.path().join(format!("{}-{name}", member.name));
         let role = match member.name.as_str() {
             "sender" => format!(
                 "name = \"sender\"\n[[smtp.listener]]\naddress = \"{}\"\n[delivery]\nsmarthost = \"{}\"",
-                self.smtp,
+                member.smtp,
                 self.sink.address()
             ),
-            _ => format!("listen = \"{}\"", member.internal),
+            _ => format!("listen = \"{}\"", member.address),
         };
         format!(
             r#"
@@ -156,20 +138,17 @@ impl Cluster {
 
     async fn start(&mut self, which: impl Iterator<Item = usize> + Clone) {
         for n in which.clone() {
-            let member = &self.members[n];
-            let path = self.folder.path().join(format!("{}.toml", member.name));
-            fs::write(&path, self.config(member)).unwrap();
-            let config = NodeConfig::serve(&skein().unwrap(), &path, member.http);
-            self.members[n].process = Some(Node::start(config).unwrap());
+            let config = self.config(&self.members[n]);
+            self.members[n].configure(&config).unwrap();
+            self.members[n].spawn().unwrap();
         }
         for n in which {
-            let process = self.members[n].process.as_mut().unwrap();
-            process.ready(READY).await.unwrap();
+            self.members[n].ready().await.unwrap();
         }
     }
 
     async fn restart(&mut self, n: usize) {
-        let mut process = self.members[n].process.take().unwrap();
+        let mut process = self.members[n].node.take().unwrap();
         process.term().unwrap();
         assert!(process.wait(READY).await.unwrap().success());
         self.start(n..=n).await;
@@ -178,7 +157,7 @@ impl Cluster {
     async fn offer(&self, id: &str) -> Vec<Injected> {
         let config = InjectorConfig {
             prefix: id.into(),
-            ..InjectorConfig::to(self.smtp)
+            ..InjectorConfig::to(self.members[CONTROL].smtp)
         };
         let injected = Injector::new(config).run().await;
         assert!(injected.iter().all(Injected::acked), "{id}");
@@ -189,7 +168,7 @@ impl Cluster {
     async fn wait(&self, who: &Pems, wanted: impl Fn(&Member, &Result<Vec<u8>, String>) -> bool) {
         let until = tokio::time::Instant::now() + RELOADED;
         for member in &self.members[..CONTROL] {
-            for address in [member.internal, member.admin] {
+            for address in [member.address, member.admin] {
                 loop {
                     let answer = knock(address, who).await;
                     if wanted(member, &answer) {
@@ -273,7 +252,7 @@ async fn strangers_are_refused_and_certificates_are_replaced_while_mail_flows() 
         (&stranger, "DecryptError", "--cert must be of the CA"),
     ] {
         for member in &cluster.members[..CONTROL] {
-            for address in [member.internal, member.admin] {
+            for address in [member.address, member.admin] {
                 let refusal = knock(address, who).await.unwrap_err();
                 assert!(refusal.contains(reason), "{refusal}");
             }

@@ -19,8 +19,8 @@ use skein_testkit::dns::FakeDns;
 use skein_testkit::load::Probe;
 use skein_testkit::process::{Node, NodeConfig, free_port};
 use skein_testkit::sink::{Record, Sink, SinkConfig};
+use skein_tests::operator;
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 /// Longest wait for something that is to happen; a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,17 +107,15 @@ impl World {
         );
         let path = self.folder.path().join("skein.toml");
         std::fs::write(&path, config).unwrap();
-        let binary = std::env::var("SKEIN_BIN").expect("run these tests with `cargo xtask test`");
-        let mut node = Node::start(NodeConfig::serve(binary.as_ref(), &path, http)).unwrap();
+        let config = NodeConfig::serve(&skein_tests::skein().unwrap(), &path, http);
+        let mut node = Node::start(config).unwrap();
         node.ready(PATIENCE).await.unwrap();
         self.node = Some(node);
     }
 
     /// Applies policy as an operator does.
     fn apply(&self, policy: &str) {
-        let file = self.folder.path().join("policy.yaml");
-        std::fs::write(&file, policy).unwrap();
-        crate::skeinctl_at(self.admin, &["apply", "-f", file.to_str().unwrap()]);
+        operator::apply(self.admin, self.folder.path(), policy).unwrap();
     }
 
     /// Hands in a message from `a@here.test`.
@@ -139,14 +137,7 @@ impl World {
 
     /// What happened so far, oldest first.
     fn events(&self) -> Vec<Value> {
-        let text =
-            std::fs::read_to_string(self.folder.path().join("events.jsonl")).unwrap_or_default();
-        // The last line may be half written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        operator::events(&self.folder.path().join("events.jsonl")).unwrap()
     }
 
     fn events_of(&self, id: &str) -> Vec<Value> {
@@ -207,15 +198,9 @@ async fn hand_in(probe: &mut Probe, mail: &str, to: &[&str], message: &str) -> S
 }
 
 /// Looks until there is something, and panics with `what` when there never is.
-async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let found = skein_tests::until(what, PATIENCE, Duration::from_millis(20), look);
+    found.await.unwrap()
 }
 
 fn accepted(sink: &Sink) -> Vec<Arc<Record>> {

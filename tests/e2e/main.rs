@@ -23,7 +23,6 @@ mod suspend;
 mod warmup;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Probe};
@@ -34,18 +33,7 @@ fn skeinctl(bench: &Bench, args: &[&str]) -> String {
 }
 
 fn skeinctl_at(admin: SocketAddr, args: &[&str]) -> String {
-    let server = format!("http://{admin}");
-    let output = Command::new(std::env::var("SKEINCTL_BIN").unwrap())
-        .args(["--server", &server])
-        .args(args)
-        .output();
-    let output = output.unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
+    skein_tests::operator::skeinctl(admin, args).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::sink::{Act, Phase, Sink};
-use skein_tests::fleet::Fleet;
+use skein_tests::fleet::{Fleet, Plan};
 
-const RETRY: &str = "[delivery.retry]\nfirst = \"200ms\"\ncap = \"1s\"\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLICY_ARRIVES: Duration = Duration::from_secs(4);
 /// Longer than tasks wait between two attempts, and than senders wait before they ask again.
@@ -72,7 +71,13 @@ struct Stage {
 impl Stage {
     /// With policy known everywhere, and every provider's mail spread over all senders.
     async fn set(control: usize, senders: usize) -> Self {
-        let fleet = Fleet::start(control, senders, RETRY).await.unwrap();
+        let plan = Plan {
+            control,
+            senders,
+            spool_groups: Some(1),
+            ..Plan::default()
+        };
+        let fleet = Fleet::start(plan).await.unwrap();
         let mut sinks = Vec::new();
         for (last, (domain, _, host, _)) in (3..).zip(PROVIDERS) {
             let sink = fleet.sink(last, host, &[domain]).await.unwrap();
@@ -273,13 +278,7 @@ async fn three_senders_share_the_first_days_budgets_and_operators_change_them() 
 #[tokio::test(flavor = "multi_thread")]
 async fn budgets_are_not_exceeded_when_a_sender_and_the_leader_are_killed() {
     let mut stage = Stage::set(3, 3).await;
-    let status = stage.fleet.ask(&["cluster", "status"]).unwrap();
-    let leads = |node: &&Value| {
-        let mut groups = node["groups"].as_array().unwrap().iter();
-        groups.any(|one| one["group"] == 0 && one["role"] == "leader")
-    };
-    let mut nodes = status["nodes"].as_array().unwrap().iter();
-    let address = nodes.find(leads).unwrap()["address"].as_str().unwrap();
+    let leader = stage.fleet.meta_leader().unwrap();
     for sink in &stage.sinks {
         // Long enough that processes end in the middle.
         sink.set_script(|moment| match moment.phase {
@@ -290,9 +289,7 @@ async fn budgets_are_not_exceeded_when_a_sender_and_the_leader_are_killed() {
     stage.hand_in(330).await;
     stage.warmup(&["start", "--stage", "3"]);
     stage.arrived(100).await;
-    let mut control = stage.fleet.control.iter_mut();
-    let leader = control.find(|one| one.address.to_string() == address);
-    leader.unwrap().kill().unwrap();
+    stage.fleet.control[leader].kill().unwrap();
     stage.fleet.senders[0].kill().unwrap();
     let before = stage.accepted();
     let budgets: u64 = PROVIDERS.iter().map(|one| one.3[2] * 3).sum();

@@ -1,194 +1,102 @@
-//! Control nodes and senders that find hosts by DNS, each a process of its own, and sinks that stand for providers.
+//! Control nodes and senders of one cluster on loopback, each a process of its own, and a name server.
+
+mod files;
+mod member;
+mod plan;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::ops::Range;
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use skein_testkit::dns::FakeDns;
-use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::process::free_port;
 use skein_testkit::sink::{Sink, SinkConfig};
 use tempfile::TempDir;
-use tokio::time::Instant;
 
-use crate::{READY, binary, loopback};
+use crate::operator;
+
+pub use member::Member;
+pub use plan::Plan;
 
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A process and where it is reached.
-#[derive(Debug)]
-pub struct Member {
-    /// None while it does not run.
-    pub node: Option<Node>,
-    /// Where other nodes reach a control node.
-    pub address: SocketAddr,
-    pub smtp: SocketAddr,
-    admin: SocketAddr,
-    config: NodeConfig,
-}
-
-impl Member {
-    /// Starts it, which takes a while.
-    ///
-    /// # Errors
-    /// It cannot be started.
-    pub fn spawn(&mut self) -> Result<()> {
-        self.node = Some(Node::start(self.config.clone())?);
-        Ok(())
-    }
-
-    /// Waits until it does its work.
-    ///
-    /// # Errors
-    /// It ends, or is not ready in time.
-    pub async fn ready(&mut self) -> Result<()> {
-        let node = self.node.as_mut().context("it does not run")?;
-        Ok(node.ready(READY).await?)
-    }
-
-    /// SIGKILL.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn kill(&mut self) -> Result<()> {
-        let mut node = self.node.take().context("it does not run")?;
-        node.kill9()?;
-        Ok(())
-    }
-}
+/// Each question is a process of its own.
+const ASK: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub struct Fleet {
     pub dns: FakeDns,
-    /// Of all sinks.
-    port: u16,
+    /// Of all hosts.
+    pub port: u16,
+    /// `c1` and so on.
     pub control: Vec<Member>,
+    /// `s1` and so on.
     pub senders: Vec<Member>,
-    folder: TempDir,
+    pub folder: TempDir,
+    plan: Plan,
+    /// The section with the certificates of all nodes, or nothing.
+    tls: String,
 }
 
 impl Fleet {
-    /// So many control nodes and senders, all of them ready. `delivery` are lines of the senders' files, from within
-    /// `[delivery]` on.
+    /// Founds a cluster, and waits until all that start at first are ready: control nodes, then senders.
     ///
     /// # Errors
     /// One of them does not start.
-    pub async fn start(control: usize, senders: usize, delivery: &str) -> Result<Self> {
-        let dns = FakeDns::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-        let mut fleet = Self {
-            dns,
-            port: free_port()?,
-            control: Vec::new(),
-            senders: Vec::new(),
-            folder: TempDir::new()?,
+    pub async fn start(plan: Plan) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let members = |kind: char, count: usize| -> Result<Vec<Member>> {
+            let names = (1..=count).map(|n| format!("{kind}{n}"));
+            names
+                .map(|name| Member::new(folder.path(), &name))
+                .collect()
         };
-        for nth in 0..control {
-            let member = fleet.member(&format!("c{nth}"))?;
-            fleet.control.push(member);
+        let (control, senders) = (members('c', plan.control)?, members('s', plan.senders)?);
+        let tls = match plan.has_certificates {
+            true => files::certificates(folder.path())?,
+            false => String::new(),
+        };
+        let mut fleet = Self {
+            dns: FakeDns::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+            port: free_port()?,
+            control,
+            senders,
+            folder,
+            plan,
+            tls,
+        };
+        for member in &fleet.control {
+            member.configure(&fleet.control_file(member, fleet.plan.control))?;
         }
-        let peers: Vec<SocketAddr> = fleet.control.iter().map(|one| one.address).collect();
-        for nth in 0..control {
-            fleet.configure(nth, &peers)?;
+        for nth in 0..fleet.senders.len() {
+            fleet.senders[nth].configure(&fleet.sender_file(nth)?)?;
         }
-        for nth in 0..senders {
-            let member = fleet.sender(nth, &peers, delivery)?;
-            fleet.senders.push(member);
-        }
-        for member in fleet.control.iter_mut().chain(&mut fleet.senders) {
-            member.spawn()?;
-        }
-        for member in fleet.control.iter_mut().chain(&mut fleet.senders) {
-            member.ready().await?;
-        }
+        start(&mut fleet.control).await?;
+        let first = fleet.plan.first.unwrap_or(fleet.plan.senders);
+        fleet.join(0..first).await?;
         Ok(fleet)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.toml"))
+    /// Starts these senders together.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub async fn join(&mut self, senders: Range<usize>) -> Result<()> {
+        start(&mut self.senders[senders]).await
     }
 
-    fn member(&self, name: &str) -> Result<Member> {
-        let path = self.path(name);
-        Ok(Member {
-            node: None,
-            address: loopback()?,
-            smtp: loopback()?,
-            admin: loopback()?,
-            config: NodeConfig::serve(&binary("SKEIN_BIN")?, &path, loopback()?),
-        })
-    }
-
-    fn configure(&self, nth: usize, peers: &[SocketAddr]) -> Result<()> {
-        let (member, path) = (&self.control[nth], self.path(&format!("c{nth}")));
-        let config = format!(
-            r#"
-            role = "control"
-            data_dir = "{data}"
-            events.path = "{events}"
-            dns.servers = ["{dns}"]
-            [cluster]
-            listen = "{address}"
-            peers = [{peers}]
-            bootstrap_expect = {expect}
-            spool_groups = 1
-            [admin]
-            listen = "{admin}"
-            [http]
-            listen = "{http}"
-            "#,
-            data = self.folder.path().join(format!("c{nth}")).display(),
-            events = self.events_path(nth).display(),
-            dns = self.dns.address(),
-            peers = quoted(peers),
-            expect = peers.len(),
-            address = member.address,
-            admin = member.admin,
-            http = member.config.http,
-        );
-        Ok(std::fs::write(path, config)?)
-    }
-
-    fn sender(&self, nth: usize, peers: &[SocketAddr], delivery: &str) -> Result<Member> {
-        let name = format!("s{nth}");
-        let (member, path) = (self.member(&name)?, self.path(&name));
-        let config = format!(
-            r#"
-            role = "sender"
-            data_dir = "{data}"
-            dns.servers = ["{dns}"]
-            [cluster]
-            peers = [{peers}]
-            name = "s{nth}"
-            [smtp]
-            hostname = "s{nth}.skein.test"
-            relay_networks = ["127.0.0.0/8"]
-            [[smtp.listener]]
-            address = "{smtp}"
-            [egress]
-            listen = "{egress}"
-            [http]
-            listen = "{http}"
-            [delivery]
-            port = {port}
-            allow_private_addresses = true
-            {delivery}
-            "#,
-            data = self.folder.path().join(format!("s{nth}")).display(),
-            dns = self.dns.address(),
-            peers = quoted(peers),
-            smtp = member.smtp,
-            egress = loopback()?,
-            http = member.config.http,
-            port = self.port,
-        );
-        std::fs::write(path, config)?;
-        Ok(member)
-    }
-
-    fn events_path(&self, nth: usize) -> PathBuf {
-        self.folder.path().join(format!("c{nth}-events.jsonl"))
+    /// Another control node, which is not started.
+    ///
+    /// # Errors
+    /// Its files cannot be written.
+    pub fn further_control(&mut self) -> Result<&Member> {
+        let name = format!("c{}", self.control.len() + 1);
+        let member = Member::new(self.folder.path(), &name)?;
+        member.configure(&self.control_file(&member, 0))?;
+        self.control.push(member);
+        self.control.last().context("it was just added")
     }
 
     /// A sink at `127.0.0.<last>`, at the host of this name, to which the mail of these domains goes.
@@ -204,14 +112,18 @@ impl Fleet {
         Ok(Sink::start(SinkConfig::at(SocketAddr::new(address, self.port))).await?)
     }
 
-    /// Runs `skeinctl` against a control node.
+    /// The first control node that runs.
+    fn admin(&self) -> Result<SocketAddr> {
+        let running = self.control.iter().find(|one| one.node.is_some());
+        Ok(running.context("no control node runs")?.admin)
+    }
+
+    /// Runs `skeinctl` against one control node.
     ///
     /// # Errors
     /// It cannot be run.
     pub fn try_skeinctl(&self, nth: usize, args: &[&str]) -> Result<Output> {
-        let server = format!("http://{}", self.control[nth].admin);
-        let mut command = Command::new(binary("SKEINCTL_BIN")?);
-        Ok(command.args(["--server", &server]).args(args).output()?)
+        operator::try_skeinctl(self.control[nth].admin, args)
     }
 
     /// What `skeinctl` prints.
@@ -219,12 +131,7 @@ impl Fleet {
     /// # Errors
     /// It fails; with what it says.
     pub fn skeinctl(&self, args: &[&str]) -> Result<String> {
-        let running = self.control.iter().position(|one| one.node.is_some());
-        let output = self.try_skeinctl(running.context("no control node runs")?, args)?;
-        if !output.status.success() {
-            bail!("{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?)
+        operator::skeinctl(self.admin()?, args)
     }
 
     /// What `skeinctl --json` says.
@@ -232,9 +139,40 @@ impl Fleet {
     /// # Errors
     /// It fails, or prints something else.
     pub fn ask(&self, args: &[&str]) -> Result<Value> {
-        Ok(serde_json::from_str(
-            &self.skeinctl(&[args, &["--json"]].concat())?,
-        )?)
+        let said = self.skeinctl(&[args, &["--json"]].concat())?;
+        Ok(serde_json::from_str(&said)?)
+    }
+
+    /// What `skeinctl --json` says of one control node, also where it ends with an error because of that.
+    ///
+    /// # Errors
+    /// It prints nothing, or something else.
+    pub fn ask_at(&self, nth: usize, args: &[&str]) -> Result<Value> {
+        let output = self.try_skeinctl(nth, &[args, &["--json"]].concat())?;
+        if output.stdout.is_empty() {
+            bail!("{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Asks one control node until the answer is as it should be.
+    ///
+    /// # Errors
+    /// It is not in time; with the last answer.
+    pub async fn answers(
+        &self,
+        nth: usize,
+        args: &[&str],
+        within: Duration,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let mut last = None;
+        let look = || {
+            let answer = last.insert(self.ask_at(nth, args)).as_ref();
+            answer.ok().filter(|answer| is_so(answer)).cloned()
+        };
+        let found = crate::until("the answer", within, ASK, look).await;
+        found.with_context(|| format!("{args:?} still answers {last:#?}"))
     }
 
     /// Applies policy as an operator does.
@@ -242,11 +180,7 @@ impl Fleet {
     /// # Errors
     /// It is refused.
     pub fn apply(&self, policy: &str) -> Result<()> {
-        let file = self.folder.path().join("policy.yaml");
-        std::fs::write(&file, policy)?;
-        let path = file.to_str().context("a path of text")?;
-        self.skeinctl(&["apply", "-f", path])?;
-        Ok(())
+        operator::apply(self.admin()?, self.folder.path(), policy)
     }
 
     /// What happened so far, of all control nodes, each oldest first.
@@ -254,16 +188,24 @@ impl Fleet {
     /// # Errors
     /// A line is no JSON.
     pub fn events(&self) -> Result<Vec<Value>> {
-        let mut events = Vec::new();
-        for nth in 0..self.control.len() {
-            let text = std::fs::read_to_string(self.events_path(nth)).unwrap_or_default();
-            // The last line may be half written.
-            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            for line in whole.lines().filter(|line| !line.is_empty()) {
-                events.push(serde_json::from_str(line)?);
-            }
-        }
-        Ok(events)
+        let files = self
+            .control
+            .iter()
+            .map(|one| one.data_dir.join("events.jsonl"));
+        let events: Result<Vec<_>> = files.map(|file| operator::events(&file)).collect();
+        Ok(events?.concat())
+    }
+
+    /// The control node that leads the meta group.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn meta_leader(&self) -> Result<usize> {
+        let status = self.ask(&["cluster", "status"])?;
+        let address = leader_of(&status, 0).context("no leader")?;
+        let mut control = self.control.iter();
+        let leader = control.position(|one| one.address.to_string() == address);
+        leader.context("a leader of another cluster")
     }
 
     /// Looks until there is something.
@@ -276,20 +218,28 @@ impl Fleet {
         within: Duration,
         mut look: impl FnMut(&Self) -> Option<T>,
     ) -> Result<T> {
-        let until = Instant::now() + within;
-        loop {
-            if let Some(found) = look(self) {
-                return Ok(found);
-            }
-            if Instant::now() > until {
-                bail!("waited in vain for {what}");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        crate::until(what, within, LOOK, || look(self)).await
     }
 }
 
-fn quoted(addresses: &[SocketAddr]) -> String {
-    let quoted = addresses.iter().map(|one| format!("\"{one}\""));
-    quoted.collect::<Vec<_>>().join(", ")
+/// Starts them together, and waits until all are ready.
+async fn start(members: &mut [Member]) -> Result<()> {
+    for member in &mut *members {
+        member.spawn()?;
+    }
+    for member in members {
+        member.ready().await?;
+    }
+    Ok(())
+}
+
+/// The address of the control node that leads a group, as `skeinctl cluster status --json` has it.
+pub fn leader_of(status: &Value, group: u64) -> Option<&str> {
+    let leads = |node: &&Value| {
+        let groups = node["groups"].as_array().into_iter().flatten();
+        let mut led = groups.filter(|one| one["role"] == "leader");
+        led.any(|one| one["group"] == group)
+    };
+    let leader = status["nodes"].as_array()?.iter().find(leads)?;
+    leader["address"].as_str()
 }

@@ -1,16 +1,17 @@
 //! A node with its sink, as the tests over real processes start them.
 
 pub mod apart;
-pub mod cluster;
 pub mod fleet;
+pub mod operator;
 pub mod replays;
 pub mod small_disk;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use skein_testkit::load::Injected;
 use skein_testkit::oracle::{self, Verdict};
 use skein_testkit::process::{Node, NodeConfig, free_port};
@@ -64,6 +65,18 @@ pub fn self_signed(folder: &Path) -> Result<String> {
         certificate.display(),
         key.display(),
     ))
+}
+
+/// Makes a CA in the folder, and certificates for these hosts. Returns what `skein dev-ca` says.
+pub fn dev_ca(folder: &Path, hosts: &[String]) -> Result<String> {
+    let mut command = Command::new(skein()?);
+    command.arg("dev-ca").arg(folder);
+    for host in hosts {
+        command.args(["--host", host]);
+    }
+    let output = command.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A node whose smarthost is a sink.
@@ -187,5 +200,27 @@ pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Ver
             return verdict;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Looks every so often until there is something.
+///
+/// # Errors
+/// There is nothing in time.
+pub async fn until<T>(
+    what: &str,
+    within: Duration,
+    every: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let until = tokio::time::Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        if tokio::time::Instant::now() > until {
+            bail!("waited in vain for {what}");
+        }
+        tokio::time::sleep(every).await;
     }
 }

@@ -21,11 +21,11 @@ const IPS: [(&str, u8, &[&str]); 7] = [
 async fn what_is_wrong_with_an_ip_is_found_at_once_and_shown() {
     let plan = Plan {
         senders: 1,
-        has_certificates: false,
-        more: "dns.dnsbl_zones = [\"bl.test\", \"quiet.test\"]",
+        top: "dns.dnsbl_zones = [\"bl.test\", \"quiet.test\"]".into(),
+        ..Plan::default()
     };
     let stage = Stage::new(plan).await;
-    let dns = &stage.dns;
+    let dns = &stage.fleet.dns;
     // A zone answers for 127.0.0.2 (RFC 5782 5), so its name is there.
     dns.host("2.0.0.127.bl.test", IpAddr::from([127, 0, 0, 2]));
     dns.host("2.0.0.127.quiet.test", IpAddr::from([127, 0, 0, 2]));
@@ -60,7 +60,7 @@ async fn what_is_wrong_with_an_ip_is_found_at_once_and_shown() {
             "---\nkind: ip\nname: {name}\nbind: 127.0.0.{last}\npublic: {public}\nehlo: {ehlo}\n"
         ));
     }
-    stage.apply(&policy);
+    stage.fleet.apply(&policy).unwrap();
     let began = std::time::Instant::now();
     let ips = wait_for("all IPs to be checked", || {
         let ips = stage.ips();
@@ -82,7 +82,7 @@ async fn what_is_wrong_with_an_ip_is_found_at_once_and_shown() {
         assert_eq!(found, expected, "{name}: {faults:?}");
         assert_eq!(ips[name]["state"], "active", "a fault stops nothing");
     }
-    let listed = crate::skeinctl_at(stage.admin, &["ip", "list"]);
+    let listed = stage.fleet.skeinctl(&["ip", "list"]).unwrap();
     let row = |name: &str| {
         listed
             .lines()
@@ -91,20 +91,21 @@ async fn what_is_wrong_with_an_ip_is_found_at_once_and_shown() {
     };
     assert!(row("good ").contains(" yes "), "{listed}");
     assert!(row("bad ").contains("no: ptr, ehlo, dnsbl"), "{listed}");
-    let shown = crate::skeinctl_at(stage.admin, &["ip", "check", "listed"]);
+    let shown = stage.fleet.skeinctl(&["ip", "check", "listed"]).unwrap();
     assert!(
         shown.contains("bl.test lists 198.51.100.55 (127.0.0.4)"),
         "{shown}"
     );
-    let shown = crate::skeinctl_at(stage.admin, &["ip", "check", "good"]);
+    let shown = stage.fleet.skeinctl(&["ip", "check", "good"]).unwrap();
     assert!(shown.contains("Fit to send."), "{shown}");
-    let unknown = stage.skeinctl(&["ip", "check", "gone"]);
+    let args = ["ip", "check", "gone"];
+    let unknown = stage.fleet.try_skeinctl(0, &args).unwrap();
     let says = String::from_utf8(unknown.stderr).unwrap();
     assert!(
         says.contains("there is no ip \"gone\"; `skeinctl ip list`"),
         "{says}"
     );
-    let doctor = stage.skeinctl(&["doctor"]);
+    let doctor = stage.fleet.try_skeinctl(0, &["doctor"]).unwrap();
     let says = String::from_utf8(doctor.stdout).unwrap();
     assert!(
         says.contains("ip misnamed is not fit to send: the EHLO name"),

@@ -68,8 +68,7 @@ async fn arrived(stage: &Stage, injected: &[Injected]) {
 async fn two_senders() -> Stage {
     Stage::new(Plan {
         senders: 2,
-        has_certificates: false,
-        more: "",
+        ..Plan::default()
     })
     .await
 }
@@ -92,7 +91,8 @@ fn holder(stage: &Stage) -> usize {
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    let number = stage.senders.iter().position(|sender| sender.name == node);
+    let mut senders = stage.fleet.senders.iter();
+    let number = senders.position(|sender| sender.name == node);
     number.expect("some node has it")
 }
 
@@ -108,13 +108,13 @@ struct Held {
 
 async fn held_by_one() -> Held {
     let stage = two_senders().await;
-    stage.apply(&policy(""));
+    stage.fleet.apply(&policy("")).unwrap();
     wait_for("the IP to be placed", || {
         (stage.ips()["moving"]["state"] == "active").then_some(())
     })
     .await;
     let first = holder(&stage);
-    let name = stage.senders[first].name.clone();
+    let name = stage.fleet.senders[first].name.clone();
     let then = other(&name);
     Held {
         stage,
@@ -133,14 +133,15 @@ async fn moved_to(stage: &Stage, node: &str) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ip_whose_home_changes_goes_there_and_no_message_is_sent_twice() {
     let stage = two_senders().await;
-    stage.apply(&policy("home: s1"));
+    stage.fleet.apply(&policy("home: s1")).unwrap();
     stage.placed(&[("moving", "s1")]).await;
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
-    let to: Vec<SocketAddr> = stage.senders.iter().map(|sender| sender.smtp).collect();
+    let senders = stage.fleet.senders.iter();
+    let to: Vec<SocketAddr> = senders.map(|sender| sender.smtp).collect();
     let load = load(&stage, 18, &to);
     // What a process before this one may still have done is over by then.
     tokio::time::sleep(Duration::from_secs(11)).await;
-    stage.apply(&policy("home: s2"));
+    stage.fleet.apply(&policy("home: s2")).unwrap();
     let took = moved_to(&stage, "s2").await;
     let injected = load.await.unwrap();
     arrived(&stage, &injected).await;
@@ -165,10 +166,10 @@ async fn an_ip_of_a_killed_node_goes_to_another_that_has_it() {
         then,
     } = held_by_one().await;
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
-    let survivor = stage.senders[1 - first].smtp;
+    let survivor = stage.fleet.senders[1 - first].smtp;
     let load = load(&stage, 20, &[survivor]);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    stage.senders[first].node.take().unwrap().kill9().unwrap();
+    stage.fleet.senders[first].kill().unwrap();
     sockets.forget(&name);
     let took = moved_to(&stage, then).await;
     let injected = load.await.unwrap();
@@ -189,14 +190,14 @@ async fn a_node_that_stood_still_does_not_use_an_ip_that_has_moved_meanwhile() {
         then,
     } = held_by_one().await;
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
-    let survivor = stage.senders[1 - first].smtp;
+    let survivor = stage.fleet.senders[1 - first].smtp;
     let load = load(&stage, 22, &[survivor]);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    stage.senders[first].node.as_mut().unwrap().pause().unwrap();
+    stage.process(first).pause().unwrap();
     let took = moved_to(&stage, then).await;
     // Both have sockets of the address now, of which one side cannot say anything.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    stage.senders[first].node.as_mut().unwrap().go_on().unwrap();
+    stage.process(first).go_on().unwrap();
     let injected = load.await.unwrap();
     arrived(&stage, &injected).await;
     let said = said(&stage, &sockets);
@@ -214,8 +215,8 @@ async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_th
         then,
     } = held_by_one().await;
     let before = stage.ips()["moving"]["epoch"].as_u64().unwrap();
-    stage.senders[first].node.take().unwrap().kill9().unwrap();
-    stage.start_again(first).await;
+    stage.fleet.senders[first].kill().unwrap();
+    stage.fleet.senders[first].start().await.unwrap();
     wait_for("the IP to be the next process's", || {
         let ip = &stage.ips()["moving"];
         assert_eq!(ip["node"], name.as_str(), "it does not leave its node");
@@ -224,11 +225,11 @@ async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_th
     .await;
 
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
-    let survivor = stage.senders[1 - first].smtp;
+    let survivor = stage.fleet.senders[1 - first].smtp;
     let load = load(&stage, 8, &[survivor]);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = Instant::now();
-    stage.senders[first].node.as_mut().unwrap().term().unwrap();
+    stage.process(first).term().unwrap();
     stage.placed(&[("moving", then)]).await;
     let took = began.elapsed();
     let injected = load.await.unwrap();
@@ -243,7 +244,7 @@ async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_th
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_from_ips_end_with_the_session_whatever_they_wait_for() {
     let mut stage = two_senders().await;
-    stage.apply(&policy("home: s1"));
+    stage.fleet.apply(&policy("home: s1")).unwrap();
     stage.placed(&[("moving", "s1")]).await;
     // A host that does not answer: of each sender some connections stay in the middle of a transaction.
     stage.sink.set_script(|moment| match moment.phase {

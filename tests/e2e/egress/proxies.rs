@@ -94,12 +94,11 @@ async fn haproxy(folder: &Path) -> Haproxy {
 async fn mail_goes_out_through_socks5_and_through_haproxy_over_starttls() {
     let plan = Plan {
         senders: 1,
-        has_certificates: false,
-        more: "",
+        ..Plan::default()
     };
     let stage = Stage::new(plan).await;
     let socks = socks(Ipv4Addr::new(127, 0, 0, 31)).await;
-    let haproxy = haproxy(stage.folder.path()).await;
+    let haproxy = haproxy(stage.fleet.folder.path()).await;
     let policy = format!(
         "kind: ip\nname: socks\nbind: 198.51.100.1\nehlo: socks.here.test\n\
          proxy: {{socks5: '{socks}', user: skein, password: secret}}\n\
@@ -108,7 +107,7 @@ async fn mail_goes_out_through_socks5_and_through_haproxy_over_starttls() {
         haproxy.address,
         pool("default", "{ip: socks}, {ip: ha}"),
     );
-    stage.apply(&policy);
+    stage.fleet.apply(&policy).unwrap();
     wait_for("the IPs to be known", || {
         let ips = stage.ips();
         (ips["socks"]["node"] == "proxy" && ips["ha"]["node"] == "proxy").then_some(())

@@ -10,8 +10,7 @@ fn from(domain: &str, pool: &str) -> String {
 async fn mail_of_an_ip_that_nobody_has_goes_from_another_member_or_waits() {
     let plan = Plan {
         senders: 1,
-        has_certificates: false,
-        more: "",
+        ..Plan::default()
     };
     let stage = Stage::new(plan).await;
     let lost = "---\nkind: ip\nname: lost\nbind: 192.0.2.77\nehlo: lost.here.test\n";
@@ -23,7 +22,7 @@ async fn mail_of_an_ip_that_nobody_has_goes_from_another_member_or_waits() {
         from("two.test", "two"),
         from("one.test", "one"),
     );
-    stage.apply(&policy);
+    stage.fleet.apply(&policy).unwrap();
     stage.placed(&[("found", "s1")]).await;
     let mut sent = Vec::new();
     for (sender, prefix) in [("a@two.test", "two"), ("a@one.test", "one")] {
@@ -42,7 +41,7 @@ async fn mail_of_an_ip_that_nobody_has_goes_from_another_member_or_waits() {
     }
     let waits = "lost (192.0.2.77) is at no node";
     let deferred = wait_for("the reason why the other mail waits", || {
-        let events = stage.events().into_iter();
+        let events = stage.fleet.events().unwrap().into_iter();
         events
             .map(|event| event.to_string())
             .find(|event| event.contains(waits))
@@ -52,20 +51,17 @@ async fn mail_of_an_ip_that_nobody_has_goes_from_another_member_or_waits() {
         deferred.contains("no IP of pool one can be used"),
         "{deferred}"
     );
-    let bounced = stage
-        .events()
-        .into_iter()
-        .filter(|event| event["event"] == "bounced")
-        .count();
+    let events = stage.fleet.events().unwrap().into_iter();
+    let bounced = events.filter(|event| event["event"] == "bounced").count();
     assert_eq!(bounced, 0);
 
-    let listed = stage.skeinctl(&["ip", "list"]);
+    let listed = stage.fleet.try_skeinctl(0, &["ip", "list"]).unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let row = listed
         .lines()
         .find(|line| line.trim_start().starts_with("lost "));
     assert!(row.unwrap().contains(" UNPLACED "), "{listed}");
-    let doctor = stage.skeinctl(&["doctor"]);
+    let doctor = stage.fleet.try_skeinctl(0, &["doctor"]).unwrap();
     let says = String::from_utf8(doctor.stdout).unwrap();
     assert!(
         !doctor.status.success() && says.contains("ip lost is at no node"),
@@ -74,7 +70,7 @@ async fn mail_of_an_ip_that_nobody_has_goes_from_another_member_or_waits() {
 
     // When it turns up, what waited goes.
     let found = policy.replace("192.0.2.77", "127.0.0.42");
-    stage.apply(&found);
+    stage.fleet.apply(&found).unwrap();
     wait_for("the mail of the pool of one", || {
         let records = stage.sink.records();
         let from = records

@@ -12,7 +12,7 @@ async fn mail_comes_from_the_ips_of_a_pool_by_weight_wherever_they_are() {
     let plan = Plan {
         senders: 3,
         has_certificates: true,
-        more: "",
+        ..Plan::default()
     };
     let stage = Stage::new(plan).await;
     let ips: String = [(1, "s1"), (2, "s2"), (3, "s3")]
@@ -22,7 +22,8 @@ async fn mail_comes_from_the_ips_of_a_pool_by_weight_wherever_they_are() {
         "default",
         "{ip: e1, weight: 5}, {ip: e2, weight: 3}, {ip: e3, weight: 2}",
     );
-    stage.apply(&format!("{ips}{members}{NO_LIMITS}"));
+    let policy = format!("{ips}{members}{NO_LIMITS}");
+    stage.fleet.apply(&policy).unwrap();
     stage
         .placed(&[("e1", "s1"), ("e2", "s2"), ("e3", "s3")])
         .await;
@@ -91,13 +92,13 @@ async fn an_ip_has_no_more_connections_than_its_limit_whoever_sends() {
     const MESSAGES: usize = 400;
     let stage = Stage::new(Plan {
         senders: 3,
-        has_certificates: false,
-        more: "",
+        ..Plan::default()
     })
     .await;
     let ip = ip("e1", 15, "home: s1\nlimits: {connections: 3}");
     let members = pool("default", "{ip: e1}");
-    stage.apply(&format!("{ip}{members}{NO_LIMITS}"));
+    let policy = format!("{ip}{members}{NO_LIMITS}");
+    stage.fleet.apply(&policy).unwrap();
     stage.placed(&[("e1", "s1")]).await;
     let sockets = Sockets::watch(stage.sink.address(), stage.pids());
     let began = std::time::Instant::now();

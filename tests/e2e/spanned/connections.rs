@@ -34,8 +34,9 @@ async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
 
     let last = world.accepted().last().unwrap().helo.clone();
     let holder = last.trim_end_matches(".skein.test").to_owned();
-    let killed = world.senders.iter_mut().find(|one| one.name == holder);
-    killed.unwrap().kill();
+    let mut senders = world.fleet.senders.iter_mut();
+    let killed = senders.find(|one| one.name == holder);
+    killed.unwrap().kill().unwrap();
     let (killed_at, before) = (Instant::now(), world.accepted().len());
     // Both are in use again when two other senders, or two connections of one, are served at a time.
     let free_after = loop {

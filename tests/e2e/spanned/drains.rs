@@ -6,10 +6,11 @@ use std::time::Duration;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::sink::{Sink, SinkConfig};
 use skein_testkit::unix_ms;
+use skein_tests::fleet::Member;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{One, World};
+use super::World;
 
 /// What flows, what has used up a long window, and what is on its way to a host that reads no body; the last at every sender.
 const POLICY: &str = "\
@@ -24,9 +25,9 @@ const WITHIN_MS: u64 = 2000;
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_of_a_drained_sender_goes_on_whatever_its_other_mail_waits_for() {
     let world = World::start(3, 3).await;
-    let host = |last: u8| SocketAddr::from(([127, 0, 0, last], world.port));
+    let host = |last: u8| SocketAddr::from(([127, 0, 0, last], world.fleet.port));
     for (domain, last) in [("flows.test", 71), ("waits.test", 72), ("slow.test", 73)] {
-        world.dns.domain(domain, host(last).ip());
+        world.fleet.dns.domain(domain, host(last).ip());
     }
     let flows = Sink::start(SinkConfig::at(host(71))).await.unwrap();
     let _waits = Sink::start(SinkConfig::at(host(72))).await.unwrap();
@@ -42,15 +43,15 @@ async fn mail_of_a_drained_sender_goes_on_whatever_its_other_mail_waits_for() {
         let to = vec![format!("user{n}@slow.test")];
         Injected::generated(&format!("large-{n}"), "a@b.test", to, LARGE)
     };
-    let injector = Injector::new(InjectorConfig::to(world.senders[0].smtp));
+    let injector = Injector::new(InjectorConfig::to(world.fleet.senders[0].smtp));
     let large = injector.offer((0..8).map(large).collect()).await;
     assert!(large.iter().all(Injected::acked));
 
     for nth in 0..8 {
         let last = flows.records().last().unwrap().helo.clone();
-        let is_it = |one: &One| last == format!("{}.skein.test", one.name);
-        let owner = world.senders.iter().position(is_it).unwrap();
-        let name = &world.senders[owner].name;
+        let is_it = |one: &Member| last == format!("{}.skein.test", one.name);
+        let owner = world.fleet.senders.iter().position(is_it).unwrap();
+        let name = &world.fleet.senders[owner].name;
         let began = unix_ms();
         world.skeinctl(&["node", "drain", name]);
         let stood_still = loop {

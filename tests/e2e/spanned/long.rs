@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::{BIG, World, by_sender, most_within, times};
 
 const COUNT: usize = 30;
@@ -23,8 +21,7 @@ async fn a_long_window_goes_on_where_it_was_when_the_slot_moves() {
         "s1.skein.test" => "s2",
         _ => "s1",
     };
-    let listed: Value =
-        serde_json::from_str(&world.skeinctl(&["slot", "list", "--all", "--json"])).unwrap();
+    let listed = world.fleet.ask(&["slot", "list", "--all"]).unwrap();
     let slot = skein_model::Slot::of("big", 0).0;
     assert!(listed.to_string().contains(&format!("\"slot\":{slot}")));
     world.skeinctl(&["slot", "move", &slot.to_string(), to]);

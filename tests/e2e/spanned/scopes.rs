@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skein_testkit::sink::{Record, Sink, SinkConfig};
 use skein_testkit::unix_ms;
+use skein_tests::fleet::Member;
 
 use super::{World, by_sender, most_within, times};
 
@@ -166,8 +167,8 @@ impl Stage {
         let world = World::start_first(3, 6, 1).await;
         let mut sinks = Vec::new();
         for (scope, last) in SCOPES.iter().zip(71..) {
-            let host = SocketAddr::from(([127, 0, 0, last], world.port));
-            world.dns.domain(scope.domain, host.ip());
+            let host = SocketAddr::from(([127, 0, 0, last], world.fleet.port));
+            world.fleet.dns.domain(scope.domain, host.ip());
             sinks.push(Sink::start(SinkConfig::at(host)).await.unwrap());
         }
         let policy = SCOPES.each_ref().map(|scope| scope.policy).join("---\n");
@@ -217,8 +218,8 @@ impl Stage {
     fn owner(&self) -> usize {
         let records = accepted(&self.sinks[0]);
         let last = records.last().unwrap().helo.clone();
-        let is_it = |one: &super::One| last == format!("{}.skein.test", one.name);
-        self.world.senders.iter().position(is_it).unwrap()
+        let is_it = |one: &Member| last == format!("{}.skein.test", one.name);
+        self.world.fleet.senders.iter().position(is_it).unwrap()
     }
 }
 
@@ -258,26 +259,26 @@ fn used(scope: &Scope, events: &[u64], now: u64) -> f64 {
 async fn limits_of_every_scope_hold_and_are_used_while_senders_come_and_go() {
     let mut stage = Stage::start().await;
     stage.steady("one sender", START).await;
-    stage.world.join(1..3).await;
+    stage.world.fleet.join(1..3).await.unwrap();
     stage.steady("three senders", START).await;
-    stage.world.join(3..6).await;
+    stage.world.fleet.join(3..6).await.unwrap();
     stage.steady("six senders", START).await;
 
     let leaves = stage.owner();
-    let name = stage.world.senders[leaves].name.clone();
+    let name = stage.world.fleet.senders[leaves].name.clone();
     stage.world.skeinctl(&["node", "drain", &name]);
     stage.steady("one has left", Duration::from_secs(3)).await;
 
     // Longer than its lease: others take over, and it must not go on when it wakes.
     let pauses = stage.owner();
-    stage.world.senders[pauses]
+    stage.world.fleet.senders[pauses]
         .node
         .as_mut()
         .unwrap()
         .pause()
         .unwrap();
     tokio::time::sleep(Duration::from_secs(13)).await;
-    stage.world.senders[pauses]
+    stage.world.fleet.senders[pauses]
         .node
         .as_mut()
         .unwrap()
@@ -286,9 +287,9 @@ async fn limits_of_every_scope_hold_and_are_used_while_senders_come_and_go() {
     tokio::time::sleep(START).await;
 
     let dies = stage.owner();
-    stage.world.senders[dies].kill();
-    let leader = stage.world.meta_leader();
-    stage.world.control[leader].kill();
+    stage.world.fleet.senders[dies].kill().unwrap();
+    let leader = stage.world.fleet.meta_leader().unwrap();
+    stage.world.fleet.control[leader].kill().unwrap();
     // Another leader gives every session a whole lease, that of the dead one too, which has its part until then.
     let after = Duration::from_secs(20);
     stage

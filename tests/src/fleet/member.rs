@@ -1,0 +1,91 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use skein_testkit::process::{Node, NodeConfig};
+
+use crate::{READY, loopback, skein};
+
+/// A process and where it is reached.
+#[derive(Debug)]
+pub struct Member {
+    pub name: String,
+    /// None while it does not run.
+    pub node: Option<Node>,
+    /// Where other nodes reach a control node.
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub smtp: SocketAddr,
+    /// Where it tells how it does.
+    pub http: SocketAddr,
+    /// Its file and its log are beside that.
+    pub data_dir: PathBuf,
+}
+
+impl Member {
+    /// One that has no file yet, and its own place in the folder.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn new(folder: &Path, name: &str) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            node: None,
+            address: loopback()?,
+            admin: loopback()?,
+            smtp: loopback()?,
+            http: loopback()?,
+            data_dir: folder.join(name),
+        })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.data_dir.with_extension("toml")
+    }
+
+    /// Writes its file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.file(), text)?)
+    }
+
+    /// Starts it, which takes a while.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(&mut self) -> Result<()> {
+        let config = NodeConfig::serve(&skein()?, &self.file(), self.http);
+        self.node = Some(Node::start(config)?);
+        Ok(())
+    }
+
+    /// Waits until it does its work.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in time.
+    pub async fn ready(&mut self) -> Result<()> {
+        let node = self.node.as_mut().context("it does not run")?;
+        Ok(node.ready(READY).await?)
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in time.
+    pub async fn start(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.ready().await
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut node = self.node.take().context("it does not run")?;
+        node.kill9()?;
+        Ok(())
+    }
+}

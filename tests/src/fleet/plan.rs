@@ -1,0 +1,38 @@
+use std::net::SocketAddr;
+
+/// What differs from one fleet to another. In the lines of senders' files, `{n}` is the number of the sender, from 1 on.
+#[derive(Debug)]
+pub struct Plan {
+    pub control: usize,
+    pub senders: usize,
+    /// So many of the senders start at first; all unless set.
+    pub first: Option<usize>,
+    /// As many as nodes make unless set.
+    pub spool_groups: Option<u16>,
+    /// Whether nodes have certificates of `skein dev-ca` for each other.
+    pub has_certificates: bool,
+    /// Takes all mail. Without it senders ask the name server for hosts, and send for each other.
+    pub smarthost: Option<SocketAddr>,
+    /// Lines of each sender's file, before any section.
+    pub top: String,
+    /// Lines within its `[smtp]`.
+    pub smtp: String,
+    /// Further sections of it.
+    pub sections: String,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            control: 1,
+            senders: 1,
+            first: None,
+            spool_groups: None,
+            has_certificates: false,
+            smarthost: None,
+            top: String::new(),
+            smtp: String::new(),
+            sections: String::new(),
+        }
+    }
+}
