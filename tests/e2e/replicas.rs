@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
-use skein_testkit::oracle;
+use skein_testkit::oracle::{self, Verdict};
 use skein_testkit::process::{Node, NodeConfig};
-use skein_testkit::sink::{Act, Phase, Sink, SinkConfig};
+use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig};
 use skein_tests::loopback;
 use skein_tests::small_disk::SmallDisk;
 use tempfile::TempDir;
@@ -147,9 +147,42 @@ impl Trio {
                 println!("{}", verdict.summary());
                 return;
             }
-            assert!(tokio::time::Instant::now() < until, "{}", verdict.summary());
+            let is_in_time = tokio::time::Instant::now() < until;
+            assert!(
+                is_in_time && verdict.duplicates.is_empty(),
+                "{}\n{}",
+                verdict.summary(),
+                self.what_happened(&verdict)
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Each time that a duplicate was offered to the sink, and the end of each node's log.
+    fn what_happened(&self, verdict: &Verdict) -> String {
+        const LINES: usize = 150;
+        let duplicates = verdict.duplicates.iter().map(|one| Some(one.id.clone()));
+        let duplicates: Vec<Option<String>> = duplicates.collect();
+        let mut lines = Vec::new();
+        for record in self.sink.records() {
+            if duplicates.contains(&record.test_id) {
+                let Record {
+                    at_ms,
+                    helo,
+                    test_id,
+                    accepted,
+                    ..
+                } = &*record;
+                lines.push(format!("{at_ms} {helo} {test_id:?} accepted: {accepted}"));
+            }
+        }
+        for n in 0..3 {
+            let log = self.log(n);
+            let skipped = log.lines().count().saturating_sub(LINES);
+            lines.push(format!("the log of node {n}:"));
+            lines.extend(log.lines().skip(skipped).map(str::to_owned));
+        }
+        lines.join("\n")
     }
 
     fn log(&self, n: usize) -> String {

@@ -11,7 +11,7 @@ use skein_model::spool::{MessageRow, Refile, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
-use skein_wire::internal::{BlockedSite, OpenWork, OwnedSlots, RefileTask, WorkReply};
+use skein_wire::internal::{BlockedSite, OpenWork, OwnedSlots, RefileTask, TaskRef, WorkReply};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::SpoolError;
 use crate::ingest::{Spool, client};
 use crate::sessions::Session;
-use crate::work_frames::{Told, held_ref, read_task, request, send_results, send_returned};
+use crate::work_frames::{
+    Told, held_ref, read_task, request, returned_ref, send_results, send_returned,
+};
 
 /// Reports that wait for the stream; results are small, and a sender's window bounds them anyway.
 const QUEUED_REPORTS: usize = 4096;
@@ -71,7 +73,7 @@ struct Shared {
 struct Outgoing {
     results: mpsc::Sender<Told>,
     /// Without a bound of its own: a sender has no more tasks than its window.
-    returns: mpsc::UnboundedSender<TaskId>,
+    returns: mpsc::UnboundedSender<TaskRef>,
     /// The stream has ended, or is to end.
     over: CancellationToken,
 }
@@ -188,12 +190,12 @@ impl Reporter {
         }
     }
 
-    /// The task was not begun: anybody may have it.
-    pub fn give_back(&self, task: TaskId, attempts: u32) {
+    /// The task was not begun: anybody may have it. With a time: not sooner, as a limit lets none of its queue go.
+    pub fn give_back(&self, task: TaskId, attempts: u32, closed_for: Duration) {
         self.shared.held.lock().settle(task, attempts);
         if let Some(stream) = &*self.shared.stream.lock() {
             // Without a stream, the next one tells what is still ours.
-            let _ = stream.returns.send(task);
+            let _ = stream.returns.send(returned_ref(task, closed_for));
         }
     }
 

@@ -1,5 +1,7 @@
 //! The frames of a work stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use skein_model::{Epoch, SessionId, TaskId};
 use skein_wire::convert;
@@ -41,16 +43,24 @@ fn task_ref(task: TaskId) -> TaskRef {
         attempts: 0,
         message_id: convert::message_id_bytes(task.message),
         number: task.number,
+        closed_for_ms: 0,
+    }
+}
+
+pub fn returned_ref(task: TaskId, closed_for: Duration) -> TaskRef {
+    TaskRef {
+        closed_for_ms: u64::try_from(closed_for.as_millis()).unwrap_or(u64::MAX),
+        ..task_ref(task)
     }
 }
 
 pub async fn send_returned(
-    mut queue: mpsc::UnboundedReceiver<TaskId>,
+    mut queue: mpsc::UnboundedReceiver<TaskRef>,
     frames: mpsc::Sender<WorkRequest>,
 ) {
     let mut returned = Vec::new();
     while queue.recv_many(&mut returned, FRAME_REPORTS).await > 0 {
-        let tasks = returned.drain(..).map(task_ref).collect();
+        let tasks = returned.drain(..).collect();
         let returned = request(Request::Returned(Returned { tasks }));
         if frames.send(returned).await.is_err() {
             return;

@@ -108,6 +108,8 @@ pub struct Held {
     task: TaskId,
     attempts: u32,
     is_settled: bool,
+    /// A limit lets nothing of its kind go for so long.
+    closed_for: Duration,
 }
 
 impl Held {
@@ -119,7 +121,13 @@ impl Held {
             task: task.id,
             attempts: task.task.attempts,
             is_settled: false,
+            closed_for: Duration::ZERO,
         }
+    }
+
+    /// It is to come back when this time is over, if it is dropped.
+    pub fn postpone(&mut self, closed_for: Duration) {
+        self.closed_for = closed_for;
     }
 
     /// Its report is answered.
@@ -132,7 +140,8 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.context.metrics.held.dec();
         if !self.is_settled {
-            self.reporter.give_back(self.task, self.attempts);
+            self.reporter
+                .give_back(self.task, self.attempts, self.closed_for);
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct State {
     connection_hold: Option<Hold>,
     /// A limit that keeps transactions from being begun.
     message_hold: Option<Hold>,
+    /// When tasks were given back because of a limit that holds them up for long.
+    pub shed_at: Option<Instant>,
     /// Taken off the map; a new task needs a new destination.
     closed: bool,
 }
@@ -73,6 +75,7 @@ impl State {
         let is_to_wait = !job.is_stopped();
         if is_to_wait {
             self.waiting.push(job.priority(), job);
+            self.shed();
         }
         is_to_wait
     }
@@ -100,6 +103,7 @@ impl Destination {
             no_more_until: None,
             connection_hold: None,
             message_hold: None,
+            shed_at: None,
             closed: false,
         };
         Self {

@@ -1,7 +1,7 @@
 //! Destinations that wait for a limit: until when, and who wakes them.
 
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use skein_model::throttle::Scope;
 use skein_policy::Policy;
@@ -10,6 +10,13 @@ use tokio::task::AbortHandle;
 use crate::destination::{Destination, Destinations, State};
 use crate::gates::{Closed, Waiter};
 use crate::metrics::Waits;
+
+/// A limit that lets nothing go for longer than this, a day's say, keeps one task of a destination here, which is told of
+/// and goes as soon as the limit is raised. The others would take places that other sites can use.
+const LONG: Duration = Duration::from_secs(30);
+const KEPT: usize = 1;
+/// Between two looks at what has come since.
+const SHED_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a limit may hold up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,31 @@ pub async fn follow_forces(destinations: Weak<Destinations>) {
         let now = destinations.context.forces.sites();
         destinations.forces_changed(|site| before.has(site) || now.has(site));
         before = now;
+    }
+}
+
+impl State {
+    /// Gives back what will wait for long.
+    pub fn shed(&mut self) {
+        let now = Instant::now();
+        let holds = [Gate::Connection, Gate::Message].into_iter();
+        let until = holds.filter_map(|gate| Some(self.hold(gate).as_ref()?.until));
+        let Some(closed_for) = until
+            .max()
+            .map(|until| until.saturating_duration_since(now))
+        else {
+            return;
+        };
+        let is_late = self
+            .shed_at
+            .is_none_or(|at| now.duration_since(at) >= SHED_AGAIN);
+        if closed_for < LONG || self.waiting.len() <= KEPT || !is_late {
+            return;
+        }
+        self.shed_at = Some(now);
+        for mut job in self.waiting.split_off(KEPT) {
+            job.held.postpone(closed_for);
+        }
     }
 }
 
@@ -105,6 +137,7 @@ impl Destinations {
             timer: timer.abort_handle(),
             _waits: self.context.metrics.waits(closed.scope),
         });
+        state.shed();
     }
 
     /// It is time to try again.

@@ -71,6 +71,13 @@ impl<T> Waiting<T> {
         self.bulk.retain(&keep);
     }
 
+    /// Takes out what is not among the first of a priority.
+    pub fn split_off(&mut self, keep: usize) -> impl Iterator<Item = T> + use<T> {
+        let rest = |line: &mut VecDeque<T>| line.split_off(keep.min(line.len()));
+        let transactional = rest(&mut self.transactional);
+        transactional.into_iter().chain(rest(&mut self.bulk))
+    }
+
     pub fn drain(&mut self) -> impl Iterator<Item = T> {
         self.transactional.drain(..).chain(self.bulk.drain(..))
     }

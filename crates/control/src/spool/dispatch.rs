@@ -268,21 +268,25 @@ impl Dispatch {
         let uncounted = attempts
             .iter()
             .filter(|(task, attempt)| query::is_before_attempt(&self.reader, *task, *attempt));
-        let uncounted: Vec<TaskId> = uncounted.map(|(task, _)| *task).collect();
+        let uncounted: Vec<_> = uncounted.map(|(task, _)| (*task, DurationMs(0))).collect();
         if !uncounted.is_empty() {
             self.give_back(session, stream, &uncounted);
         }
     }
 
     /// Tasks that a session does nothing about are anybody's again. Over a stream that has a successor it says nothing new:
-    /// it told what it holds when it opened the next one, and may have been given the tasks again.
-    pub fn give_back(&self, session: SessionId, stream: u64, tasks: &[TaskId]) {
+    /// it told what it holds when it opened the next one, and may have been given the tasks again. With each task, for how
+    /// long a limit lets none of its queue go.
+    pub fn give_back(&self, session: SessionId, stream: u64, tasks: &[(TaskId, DurationMs)]) {
         if let Some(dispenser) = self.dispenser.lock().as_mut() {
             if self.stream_of(session) != Some(stream) {
                 return;
             }
-            for task in tasks {
-                dispenser.give_back(session, *task);
+            for (task, closed_for) in tasks {
+                match closed_for.0 {
+                    0 => dispenser.give_back(session, *task),
+                    _ => dispenser.postpone(session, *task, clock::now() + *closed_for),
+                }
             }
         }
         self.changed.notify_waiters();

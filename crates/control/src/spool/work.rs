@@ -27,6 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const FRAME_RESULTS: usize = 256;
 /// A sender that is gone must not leave a site blocked.
 const BLOCKED_MAX: DurationMs = DurationMs::from_secs(600);
+/// Nor a queue closed for longer than the longest window of a limit.
+const CLOSED_MAX: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// For a sender to read what is before the last word of a stream.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
@@ -304,10 +306,10 @@ async fn receive_reports(
                 continue;
             }
             Some(Request::Returned(returned)) => {
-                let tasks = returned
-                    .tasks
-                    .iter()
-                    .filter_map(|task| convert::task_id(&task.message_id, task.number).ok());
+                let tasks = returned.tasks.iter().filter_map(|task| {
+                    let id = convert::task_id(&task.message_id, task.number).ok()?;
+                    Some((id, DurationMs(task.closed_for_ms).min(CLOSED_MAX)))
+                });
                 let tasks: Vec<_> = tasks.collect();
                 let dispatch = &stream.group.dispatch;
                 dispatch.give_back(stream.session, stream.number, &tasks);

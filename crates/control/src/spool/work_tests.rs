@@ -131,7 +131,7 @@ impl Sender {
         let held = held.iter().map(|task| TaskRef {
             message_id: convert::message_id_bytes(task.message),
             number: task.number,
-            attempts: 0,
+            ..TaskRef::default()
         });
         let open = OpenWork {
             session: session.0,
@@ -297,8 +297,8 @@ async fn what_was_given_back_over_an_earlier_stream_is_not_given_back_again() {
     let lives = |_| true;
     let before = dispatch.stream_opened(SESSION, &[].into(), lives);
     let now = dispatch.stream_opened(SESSION, &[(TASK, 0)].into(), lives);
-    dispatch.give_back(SESSION, before, &[TASK]);
+    dispatch.give_back(SESSION, before, &[(TASK, DurationMs(0))]);
     assert_eq!(dispatch.in_flight(), 1);
-    dispatch.give_back(SESSION, now, &[TASK]);
+    dispatch.give_back(SESSION, now, &[(TASK, DurationMs(0))]);
     assert_eq!(dispatch.in_flight(), 0);
 }

@@ -9,6 +9,7 @@
 
 mod outstanding;
 mod ring;
+mod sessions;
 mod sites;
 mod turns;
 
@@ -43,6 +44,8 @@ struct Head {
     cursor: Place,
     in_flight: usize,
     wait: Wait,
+    /// A limit lets none of its tasks go before.
+    closed_until: UnixMs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,69 +166,20 @@ impl Dispenser {
                     // It went out before word of its arrival came.
                     return;
                 }
+                self.opened(*task);
                 self.returned(*task);
                 self.enter(queue, (*due, *task));
             }
             Effect::Moved { queue, due, task } => self.moved(queue, *due, *task),
-            Effect::Ended { task, .. } => self.returned(*task),
+            Effect::Ended { task, .. } => {
+                self.opened(*task);
+                self.returned(*task);
+            }
             Effect::BodyNeeded { .. }
             | Effect::BodyFree { .. }
             | Effect::SlotsOpened
             | Effect::EventsUntil(_) => {}
         }
-    }
-
-    /// What a session holds according to itself, which has just come back, with the attempts before: that is out at it and
-    /// nothing else. What it does not know of never reached it, and it may not know yet that an attempt was recorded.
-    ///
-    /// A task that went to another session meanwhile stays there while that one `lives`: the one that is back has lost it.
-    /// One that does not live may be an earlier session of the same sender.
-    pub fn session_back(
-        &mut self,
-        rows: &(impl ReadRows + ?Sized),
-        session: SessionId,
-        held: &HashMap<TaskId, u32>,
-        lives: impl Fn(SessionId) -> bool,
-    ) {
-        self.absent.remove(&session);
-        let is_open = |(task, attempts): &(&TaskId, &u32)| {
-            query::task(rows, **task).is_some_and(|row| row.attempts == **attempts)
-        };
-        let held: BTreeSet<TaskId> = held.iter().filter(is_open).map(|(task, _)| *task).collect();
-        let known = self.out.of(session).into_iter();
-        let known: Vec<TaskId> = known
-            .map(|(task, _)| task)
-            .filter(|task| !held.contains(task))
-            .collect();
-        for task in known {
-            self.give_back(session, task);
-        }
-        for task in held {
-            if let Some(out) = self.out.get(task) {
-                if !lives(out.session) {
-                    self.out.insert(task, Out { session, ..out });
-                }
-            } else {
-                self.adopt(rows, session, task);
-            }
-        }
-    }
-
-    /// Marks a task as out that an earlier leader gave to this session.
-    fn adopt(&mut self, rows: &(impl ReadRows + ?Sized), session: SessionId, id: TaskId) {
-        let (Some(task), Some(message)) = (query::task(rows, id), query::message(rows, id.message))
-        else {
-            return;
-        };
-        let queue = task.queue(&message.envelope);
-        self.enter(&queue, (task.due, id));
-        let due = task.due;
-        let out = Out {
-            session,
-            queue,
-            due,
-        };
-        self.put_out(id, out);
     }
 
     /// A task waits in another queue. One that is out stays out: its session is to hear first that it has moved, or would
@@ -251,25 +205,6 @@ impl Dispenser {
             self.sites.went_out(out.queue.site, 1);
         }
         self.out.insert(task, out);
-    }
-
-    /// Takes back what a session held, because it has ended.
-    pub fn session_gone(&mut self, session: SessionId) {
-        self.absent.remove(&session);
-        for (task, out) in self.out.of(session) {
-            self.returned(task);
-            self.enter(&out.queue, (out.due, task));
-        }
-        self.turns.session_gone(session);
-    }
-
-    /// Takes one task back from the session that has it, for instance because it was not begun.
-    pub fn give_back(&mut self, session: SessionId, task: TaskId) {
-        let out = self.out.get(task);
-        if let Some(out) = out.filter(|out| out.session == session) {
-            self.returned(task);
-            self.enter(&out.queue, (out.due, task));
-        }
     }
 
     /// Up to `most` due tasks of the slots that `owns` names, which are then out at `session`, that has as many as its
@@ -340,6 +275,10 @@ impl Dispenser {
     ) {
         let head = &self.queues[&id];
         let (queue, cursor) = (head.queue, head.cursor);
+        if head.closed_until > now {
+            self.pause(id, Wait::Until(head.closed_until));
+            return self.unpark(queue.site);
+        }
         if let Some(until) = self.suspended_until(rows, now, id) {
             self.pause(id, Wait::Until(until));
             self.suspended.insert(id);
@@ -492,6 +431,7 @@ impl Dispenser {
             cursor: place,
             in_flight: 0,
             wait: Wait::Idle,
+            closed_until: UnixMs(0),
         });
         head.cursor = head.cursor.min(place);
         match head.wait {

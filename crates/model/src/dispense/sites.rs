@@ -8,9 +8,11 @@ use crate::time::{DurationMs, UnixMs};
 
 /// Tasks of one site, slot and priority that may be out at once, at most: enough to keep many connections busy.
 pub const WINDOW_MAX: usize = 256;
-/// And at least, so that a site which moves one message a minute has the next one at hand, and a hundred such sites do not
-/// take a sender's whole window. A site of which nothing is known yet begins with it.
-const WINDOW_MIN: usize = 8;
+/// Of a site of which nothing is known yet.
+const WINDOW_FIRST: usize = 8;
+/// And at least, so that a site which moves one message a minute has it at hand, and hundreds of such sites do not take a
+/// sender's whole window.
+const WINDOW_MIN: usize = 1;
 /// A window that comes back within this time is too small for its site.
 const FAST: DurationMs = DurationMs::from_secs(1);
 /// One of which less than half comes back within this time is too large.
@@ -50,7 +52,7 @@ impl Default for Site {
             weight: 0,
             in_flight: 0,
             window: Window {
-                size: WINDOW_MIN,
+                size: WINDOW_FIRST,
                 came_back: 0,
                 was_full: false,
                 since: UnixMs(0),
@@ -164,7 +166,7 @@ impl Sites {
         places: Places,
     ) -> Room {
         let Some(site) = self.known.get_mut(&site) else {
-            return Room::Tasks(WINDOW_MIN);
+            return Room::Tasks(WINDOW_FIRST);
         };
         site.window.follow(now);
         site.blocked = site.blocked.filter(|blocked| now < blocked.until);
@@ -302,7 +304,7 @@ mod tests {
     fn a_site_holds_what_it_can_use_within_seconds() {
         let mut sites = Sites::default();
         sites.add_weight(SITE, 1);
-        let mut window = WINDOW_MIN;
+        let mut window = WINDOW_FIRST;
         for at in 0..20 {
             let before = window;
             window = turn(&mut sites, at * 100, before);
@@ -312,14 +314,15 @@ mod tests {
         for at in 1..60 {
             window = turn(&mut sites, 2000 + at * 1000, 1);
         }
-        assert_eq!(window, WINDOW_MIN, "one comes back in a second");
+        assert_eq!(window, 8, "one comes back in a second");
         for at in 1..5 {
-            window = turn(&mut sites, 70_000 + at * 2000, WINDOW_MIN);
+            window = turn(&mut sites, 70_000 + at * 2000, window);
         }
-        assert_eq!(
-            window, WINDOW_MIN,
-            "four in a second are no reason for more"
-        );
+        assert_eq!(window, 8, "four in a second are no reason for more");
+        for at in 1..10 {
+            window = turn(&mut sites, 80_000 + at * 30_000, 1);
+        }
+        assert_eq!(window, WINDOW_MIN, "two come back in a minute");
     }
 
     #[test]
@@ -331,7 +334,7 @@ mod tests {
             sites.went_out(SITE, 1);
             sites.came_back(SITE);
         }
-        assert_eq!(sites.known[&SITE].window.size, WINDOW_MIN);
+        assert_eq!(sites.known[&SITE].window.size, WINDOW_FIRST);
     }
 
     #[test]
@@ -352,11 +355,11 @@ mod tests {
             }
         }
         assert_eq!(out, 10_000 / TOUCH.0 - 1);
-        assert_eq!(room(&mut sites, 10_000), Room::Tasks(WINDOW_MIN));
+        assert_eq!(room(&mut sites, 10_000), Room::Tasks(WINDOW_FIRST));
         sites.block(SITE, UnixMs(10_000), UnixMs(20_000));
         assert_eq!(room(&mut sites, 10_001), Room::Full);
         sites.unblock(SITE);
-        assert_eq!(room(&mut sites, 10_001), Room::Tasks(WINDOW_MIN));
+        assert_eq!(room(&mut sites, 10_001), Room::Tasks(WINDOW_FIRST));
         assert_eq!(sites.unpark(SITE), Some(QueueId(1)));
     }
 

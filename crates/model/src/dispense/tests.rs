@@ -1,6 +1,6 @@
 //! Who gets what, and in which order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use proptest::prelude::*;
 
@@ -60,6 +60,8 @@ struct World {
     dispenser: Dispenser,
     mails: HashMap<TaskId, Mail>,
     accepted: u64,
+    /// Than [`NOW`].
+    later: DurationMs,
 }
 
 impl World {
@@ -109,8 +111,13 @@ impl World {
     fn take(&mut self, session: u64, sessions: u64, limit: usize) -> Vec<TaskId> {
         let owns = |slot: Slot| u64::from(slot.0) % sessions == session;
         let id = SessionId(session + 1);
+        let now = self.now();
         self.dispenser
-            .take(&self.rows, NOW, id, owns, limit, usize::MAX)
+            .take(&self.rows, now, id, owns, limit, usize::MAX)
+    }
+
+    fn now(&self) -> UnixMs {
+        NOW + self.later
     }
 }
 
@@ -151,6 +158,8 @@ enum Step {
     /// Some of what is out is done with, or comes back.
     End(usize),
     GiveBack(usize),
+    Postpone(usize),
+    Wait,
     SessionGone(u64),
     SetWeights(Vec<u32>),
 }
@@ -161,6 +170,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3u64, 1..9usize).prop_map(|(session, limit)| Step::Take(session, limit)),
         2 => (0..50usize).prop_map(Step::End),
         1 => (0..50usize).prop_map(Step::GiveBack),
+        1 => (0..50usize).prop_map(Step::Postpone),
+        1 => Just(Step::Wait),
         1 => (0..3u64).prop_map(Step::SessionGone),
         1 => prop::collection::vec(1..9u32, 4).prop_map(Step::SetWeights),
     ]
@@ -170,16 +181,18 @@ proptest! {
     #[test]
     fn every_due_task_goes_out_once_to_the_owner_of_its_slot(steps in prop::collection::vec(step(), 0..150)) {
         const SESSIONS: u64 = 3;
+        const CLOSED: DurationMs = DurationMs(1000);
         let mut world = World::default();
         let mut out: BTreeMap<TaskId, u64> = BTreeMap::new();
         let mut waiting: BTreeSet<TaskId> = BTreeSet::new();
+        let mut closed: HashSet<QueueId> = HashSet::new();
         // The rest is taken at the end, as sites have room for it.
         let rest = (0..SESSIONS).flat_map(|session| {
             let ended = (0..64).map(|_| Step::End(0));
             let round = ended.chain([Step::Take(session, 1_000)]);
             std::iter::repeat_n(round.collect::<Vec<_>>(), 8).flatten()
         });
-        for step in steps.into_iter().chain(rest) {
+        for step in steps.into_iter().chain([Step::Wait]).chain(rest) {
             match step {
                 Step::Accept(mail) => {
                     world.accept(mail);
@@ -191,6 +204,7 @@ proptest! {
                         prop_assert!(waiting.remove(&task), "{} is out or done", task);
                         let mail = world.mails[&task];
                         prop_assert_eq!(u64::from(mail.slot().0) % SESSIONS, session);
+                        prop_assert!(!closed.contains(&mail.queue().id), "a limit lets none go");
                         let earlier = waiting.iter().find(|other| {
                             **other < task && world.mails[other].queue() == mail.queue()
                         });
@@ -201,6 +215,7 @@ proptest! {
                 Step::End(nth) => {
                     if let Some(task) = out.keys().nth(nth).copied() {
                         out.remove(&task);
+                        closed.remove(&world.mails[&task].queue().id);
                         world.mails.remove(&task);
                         world.end(task);
                     }
@@ -211,6 +226,19 @@ proptest! {
                         waiting.insert(task);
                         world.dispenser.give_back(SessionId(session + 1), task);
                     }
+                }
+                Step::Postpone(nth) => {
+                    if let Some((task, session)) = out.iter().nth(nth).map(|(t, s)| (*t, *s)) {
+                        out.remove(&task);
+                        waiting.insert(task);
+                        let until = world.now() + CLOSED;
+                        world.dispenser.postpone(SessionId(session + 1), task, until);
+                        closed.insert(world.mails[&task].queue().id);
+                    }
+                }
+                Step::Wait => {
+                    world.later.0 += CLOSED.0;
+                    closed.clear();
                 }
                 Step::SessionGone(session) => {
                     let gone = out.extract_if(.., |_, holder| *holder == session);

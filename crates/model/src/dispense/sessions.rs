@@ -1,0 +1,113 @@
+//! What sessions have of the tasks that are out, and what comes back from them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Dispenser, Out, Wait};
+use crate::id::{SessionId, TaskId};
+use crate::rows::ReadRows;
+use crate::spool::query;
+use crate::time::UnixMs;
+
+impl Dispenser {
+    /// What a session holds according to itself, which has just come back, with the attempts before: that is out at it and
+    /// nothing else. What it does not know of never reached it, and it may not know yet that an attempt was recorded.
+    ///
+    /// A task that went to another session meanwhile stays there while that one `lives`: the one that is back has lost it.
+    /// One that does not live may be an earlier session of the same sender.
+    pub fn session_back(
+        &mut self,
+        rows: &(impl ReadRows + ?Sized),
+        session: SessionId,
+        held: &HashMap<TaskId, u32>,
+        lives: impl Fn(SessionId) -> bool,
+    ) {
+        self.absent.remove(&session);
+        let is_open = |(task, attempts): &(&TaskId, &u32)| {
+            query::task(rows, **task).is_some_and(|row| row.attempts == **attempts)
+        };
+        let held: BTreeSet<TaskId> = held.iter().filter(is_open).map(|(task, _)| *task).collect();
+        let known = self.out.of(session).into_iter();
+        let known: Vec<TaskId> = known
+            .map(|(task, _)| task)
+            .filter(|task| !held.contains(task))
+            .collect();
+        for task in known {
+            self.give_back(session, task);
+        }
+        for task in held {
+            if let Some(out) = self.out.get(task) {
+                if !lives(out.session) {
+                    self.out.insert(task, Out { session, ..out });
+                }
+            } else {
+                self.adopt(rows, session, task);
+            }
+        }
+    }
+
+    /// Marks a task as out that an earlier leader gave to this session.
+    fn adopt(&mut self, rows: &(impl ReadRows + ?Sized), session: SessionId, id: TaskId) {
+        let (Some(task), Some(message)) = (query::task(rows, id), query::message(rows, id.message))
+        else {
+            return;
+        };
+        let queue = task.queue(&message.envelope);
+        self.enter(&queue, (task.due, id));
+        let due = task.due;
+        let out = Out {
+            session,
+            queue,
+            due,
+        };
+        self.put_out(id, out);
+    }
+
+    /// Takes back what a session held, because it has ended.
+    pub fn session_gone(&mut self, session: SessionId) {
+        self.absent.remove(&session);
+        for (task, out) in self.out.of(session) {
+            self.returned(task);
+            self.enter(&out.queue, (out.due, task));
+        }
+        self.turns.session_gone(session);
+    }
+
+    /// Takes one task back from the session that has it, for instance because it was not begun.
+    pub fn give_back(&mut self, session: SessionId, task: TaskId) {
+        let out = self.out.get(task);
+        if let Some(out) = out.filter(|out| out.session == session) {
+            self.returned(task);
+            self.enter(&out.queue, (out.due, task));
+        }
+    }
+
+    /// Takes one task back that waited for a limit at its session, which lets none of its queue go before this time, unless
+    /// it is raised. The queue has no turns until then, or until another of its tasks comes to something.
+    pub fn postpone(&mut self, session: SessionId, task: TaskId, until: UnixMs) {
+        let out = self.out.get(task);
+        if let Some(out) = out.filter(|out| out.session == session) {
+            self.give_back(session, task);
+            if let Some(head) = self.queues.get_mut(&out.queue.id) {
+                head.closed_until = until;
+            }
+        }
+    }
+
+    /// A task of a queue that was closed came to something, so others may.
+    pub(super) fn opened(&mut self, task: TaskId) {
+        let Some(id) = self.out.get(task).map(|out| out.queue.id) else {
+            return;
+        };
+        let Some(head) = self.queues.get_mut(&id) else {
+            return;
+        };
+        if head.closed_until == UnixMs(0) {
+            return;
+        }
+        head.closed_until = UnixMs(0);
+        if let Wait::Until(due) = head.wait {
+            self.timers.remove(&(due, id));
+            self.ready(id);
+        }
+    }
+}
