@@ -9,6 +9,7 @@ mod reports;
 mod routes;
 mod sites;
 mod tls;
+mod used_up;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

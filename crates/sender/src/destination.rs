@@ -52,11 +52,11 @@ pub struct State {
     /// Connections beside the present ones are opened after this.
     pub no_more_until: Option<Instant>,
     /// A limit that keeps connections from being opened.
-    connection_hold: Option<Hold>,
+    pub connection_hold: Option<Hold>,
     /// A limit that keeps transactions from being begun.
-    message_hold: Option<Hold>,
-    /// When tasks were given back because of a limit that holds them up for long.
-    pub shed_at: Option<Instant>,
+    pub message_hold: Option<Hold>,
+    /// When a transaction was last begun, or else when this came to be.
+    pub moved_at: Instant,
     /// Taken off the map; a new task needs a new destination.
     closed: bool,
 }
@@ -103,7 +103,7 @@ impl Destination {
             no_more_until: None,
             connection_hold: None,
             message_hold: None,
-            shed_at: None,
+            moved_at: Instant::now(),
             closed: false,
         };
         Self {
@@ -351,6 +351,7 @@ impl Destinations {
         match self.context.gates.take(&ask, waiter) {
             Ok(token) => {
                 let job = state.waiting.pop().expect("the first one is there");
+                state.moved_at = Instant::now();
                 if !state.waiting.is_empty() {
                     // Two tasks that come before one connection has looked wake only one.
                     destination.work.notify_one();

@@ -12,11 +12,13 @@ use crate::gates::{Closed, Waiter};
 use crate::metrics::Waits;
 
 /// A limit that lets nothing go for longer than this, a day's say, keeps one task of a destination here, which is told of
-/// and goes as soon as the limit is raised. The others would take places that other sites can use.
+/// and goes as soon as it may. The others would take places that other sites can use.
 const LONG: Duration = Duration::from_secs(30);
+/// So does one that says no time, because senders share it, and has let nothing go for so long.
+const STUCK: Duration = Duration::from_secs(5);
 const KEPT: usize = 1;
-/// Between two looks at what has come since.
-const SHED_AGAIN: Duration = Duration::from_millis(100);
+/// What waits for one source IP may go from another one.
+const ANOTHER_IP: Duration = Duration::from_secs(5);
 
 /// What a limit may hold up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,24 +61,21 @@ pub async fn follow_forces(destinations: Weak<Destinations>) {
 }
 
 impl State {
-    /// Gives back what will wait for long.
+    /// Gives back what will wait for long. Its queue is closed meanwhile.
     pub fn shed(&mut self) {
-        let now = Instant::now();
-        let holds = [Gate::Connection, Gate::Message].into_iter();
-        let until = holds.filter_map(|gate| Some(self.hold(gate).as_ref()?.until));
-        let Some(closed_for) = until
-            .max()
-            .map(|until| until.saturating_duration_since(now))
-        else {
+        let holds = [&self.connection_hold, &self.message_hold].into_iter();
+        let Some(hold) = holds.flatten().max_by_key(|hold| hold.until) else {
             return;
         };
-        let is_late = self
-            .shed_at
-            .is_none_or(|at| now.duration_since(at) >= SHED_AGAIN);
-        if closed_for < LONG || self.waiting.len() <= KEPT || !is_late {
+        let left = hold.until.saturating_duration_since(Instant::now());
+        let is_stuck = self.message_hold.is_some() && self.moved_at.elapsed() >= STUCK;
+        if left < LONG && !is_stuck {
             return;
         }
-        self.shed_at = Some(now);
+        let closed_for = match hold.scope {
+            Scope::Site | Scope::Provider | Scope::Tenant | Scope::Pool => left.max(LONG),
+            Scope::SiteFromIp | Scope::ProviderFromIp | Scope::Ip => ANOTHER_IP,
+        };
         for mut job in self.waiting.split_off(KEPT) {
             job.held.postpone(closed_for);
         }

@@ -1,0 +1,71 @@
+//! Sites whose limit lets nothing go for long.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{World, taken};
+
+const SITES: u8 = 5;
+/// Tasks of each, of which a day takes so many.
+const TASKS: usize = 20;
+const OF_DAY: usize = 3;
+/// Until a sender takes it that nothing more goes, and a little.
+const STUCK: Duration = Duration::from_secs(7);
+/// Less than the sites would hold with a few tasks each.
+const DELIVERY: &str = "window = 24\nrecipients_per_transaction = 1";
+
+fn policy(of_day: usize) -> String {
+    let provider = |n| {
+        format!(
+            "kind: provider\nname: d{n}\ndomains: [d{n}.test]\ntotal: {{message_rate: {of_day}/day}}\n"
+        )
+    };
+    (0..SITES).map(provider).collect::<Vec<_>>().join("---\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sites_whose_day_is_over_leave_places_for_others_until_the_limit_is_raised() {
+    let mut world = World::new().await;
+    let mut sinks = Vec::new();
+    for n in 0..SITES {
+        sinks.push(world.sink(3 + n, &format!("d{n}.test")).await);
+    }
+    let other = world.sink(3 + SITES, "other.test").await;
+    world.start(DELIVERY, "").await;
+    world.apply(&policy(OF_DAY));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let many = |domain: String| {
+        let to = move |n| format!("b{n}@{domain}");
+        (0..TASKS).map(to).collect::<Vec<_>>()
+    };
+    for n in 0..SITES {
+        let to = many(format!("d{n}.test"));
+        world
+            .send(&to.iter().map(String::as_str).collect::<Vec<_>>())
+            .await;
+    }
+    for sink in &sinks {
+        taken(sink, OF_DAY).await;
+    }
+    tokio::time::sleep(STUCK).await;
+
+    let began = Instant::now();
+    let to = many("other.test".to_owned());
+    world
+        .send(&to.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
+    taken(&other, TASKS).await;
+    let took = began.elapsed();
+    println!("{TASKS} messages of another site took {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    for sink in &sinks {
+        assert_eq!(sink.records().len(), OF_DAY);
+    }
+
+    // With one task of each site at hand, the rest follows at once.
+    world.apply(&policy(2 * TASKS));
+    for sink in &sinks {
+        taken(sink, TASKS).await;
+    }
+}
