@@ -19,7 +19,7 @@ use crate::destination::Destinations;
 /// At most one entry for each of the 1024 slots.
 pub struct Slots {
     held: Mutex<BTreeMap<Slot, Held>>,
-    /// When this sender got each slot, under which epoch.
+    /// Since when no other sender has had each slot, and the latest epoch.
     received: Mutex<BTreeMap<Slot, (Epoch, Instant)>>,
     drain: CancellationToken,
 }
@@ -111,12 +111,15 @@ impl Slots {
         kept.collect()
     }
 
-    /// When the slot came under this epoch, which is now unless that is known.
+    /// Since when no other sender has had the slot that is ours under this epoch, which is now unless more is known. Each
+    /// owner has an epoch of its own, so nobody had it between one of ours and the next: it was to go elsewhere, and stays.
     fn receive(&self, slot: Slot, epoch: Epoch) -> Instant {
         let mut received = self.received.lock();
         let entry = received.entry(slot).or_insert((epoch, Instant::now()));
         if entry.0 < epoch {
-            *entry = (epoch, Instant::now());
+            let is_next = entry.0.0 + 1 == epoch.0;
+            let since = if is_next { entry.1 } else { Instant::now() };
+            *entry = (epoch, since);
         }
         entry.1
     }
@@ -225,7 +228,10 @@ mod tests {
         assert_eq!(slots.claim(Slot(1), Epoch(1)).gone_since, None);
         let came = slots.receive(Slot(2), Epoch(3));
         assert_eq!(slots.claim(Slot(2), Epoch(3)).gone_since, Some(came));
-        assert!(slots.claim(Slot(2), Epoch(4)).gone_since >= Some(came));
+        let anew = slots.claim(Slot(2), Epoch(4));
+        assert_eq!(anew.gone_since, Some(came), "nobody had it in between");
+        let after_another = slots.claim(Slot(2), Epoch(6));
+        assert!(after_another.gone_since > Some(came));
     }
 
     #[tokio::test]

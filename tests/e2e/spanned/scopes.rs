@@ -12,7 +12,7 @@ use super::{World, by_sender, most_within, times};
 
 /// Until a change of senders is over for what they share.
 const START: Duration = Duration::from_secs(5);
-/// With a backlog all the time.
+/// With a backlog all the time. A disk that stands still for a second takes an eighth of it, so there is another try.
 const STEADY: Duration = Duration::from_secs(8);
 /// What one waits for at most, and where a day is all there is.
 const BACKLOG: usize = 1700;
@@ -192,26 +192,34 @@ impl Stage {
         Self { world, sinks }
     }
 
-    /// Lets mail flow with a backlog; says what part of each limit was used after a start.
+    /// Lets mail flow with a backlog until each limit is used as it is to be; says what part of each was used after a start.
     async fn steady(&self, what: &str, start: Duration) {
         tokio::time::sleep(start).await;
-        tokio::time::sleep(STEADY).await;
-        let now = unix_ms();
-        for (scope, sink) in SCOPES.iter().zip(&self.sinks) {
-            let used = used(scope, &scope.events(sink), now);
-            println!("{what}, {}: {used:.1} % used", scope.name);
-            assert!(
-                used >= least(scope, sink, now),
-                "{what}, {}: {used:.1} % used, by {:?}, in the last seconds {:?}",
-                scope.name,
-                by_sender(&accepted(sink)),
-                by_second(&scope.events(sink), now)
-            );
-            assert!(
-                accepted(sink).len() < scope.backlog(),
-                "{}: there was no backlog",
-                scope.name
-            );
+        for is_last in [false, true] {
+            tokio::time::sleep(STEADY).await;
+            let now = unix_ms();
+            let mut is_used = true;
+            for (scope, sink) in SCOPES.iter().zip(&self.sinks) {
+                let used = used(scope, &scope.events(sink), now);
+                println!("{what}, {}: {used:.1} % used", scope.name);
+                let is_enough = used >= least(scope, sink, now);
+                is_used &= is_enough;
+                assert!(
+                    is_enough || !is_last,
+                    "{what}, {}: {used:.1} % used, by {:?}, in the last seconds {:?}",
+                    scope.name,
+                    by_sender(&accepted(sink)),
+                    by_second(&scope.events(sink), now)
+                );
+                assert!(
+                    accepted(sink).len() < scope.backlog(),
+                    "{}: there was no backlog",
+                    scope.name
+                );
+            }
+            if is_used {
+                return;
+            }
         }
     }
 
