@@ -13,7 +13,7 @@ mod sessions;
 mod sites;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::automation::Suspensions;
 use crate::id::{QueueId, SessionId, Slot, TaskId};
@@ -82,6 +82,8 @@ pub struct Dispenser {
     /// Mail that operators hold back, and queues that wait because of it.
     suspensions: Suspensions,
     suspended: BTreeSet<QueueId>,
+    /// Queues of which a limit lets nothing go, as far as the session knows that asks for their slot.
+    closed: BTreeMap<Slot, BTreeSet<QueueId>>,
 }
 
 impl Dispenser {
@@ -223,7 +225,9 @@ impl Dispenser {
             return taken;
         }
         self.wake(now);
-        self.turns.own(session, owns);
+        for slot in self.turns.own(session, owns) {
+            self.open_slot(slot);
+        }
         while taken.len() < most {
             let Some(turn) = self.turns.next(session) else {
                 break;
@@ -395,6 +399,7 @@ impl Dispenser {
     fn forget(&mut self, id: QueueId) {
         self.suspended.remove(&id);
         if let Some(head) = self.queues.remove(&id) {
+            self.not_closed(id, head.queue.slot);
             let weight = self.turns.weight(head.queue.tenant);
             self.sites.remove_weight(head.queue.site, weight);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Dispenser, Out, Wait};
-use crate::id::{SessionId, TaskId};
+use crate::id::{QueueId, SessionId, Slot, TaskId};
 use crate::rows::ReadRows;
 use crate::spool::query;
 use crate::time::UnixMs;
@@ -82,22 +82,34 @@ impl Dispenser {
     }
 
     /// Takes one task back that waited for a limit at its session, which lets none of its queue go before this time, unless
-    /// it is raised. The queue has no turns until then, or until another of its tasks comes to something.
+    /// it is raised. The queue has no turns until then, or until another of its tasks comes to something, or another session
+    /// asks for its slot.
     pub fn postpone(&mut self, session: SessionId, task: TaskId, until: UnixMs) {
         let out = self.out.get(task);
-        if let Some(out) = out.filter(|out| out.session == session) {
+        if let Some(Out { queue, .. }) = out.filter(|out| out.session == session) {
             self.give_back(session, task);
-            if let Some(head) = self.queues.get_mut(&out.queue.id) {
+            if let Some(head) = self.queues.get_mut(&queue.id) {
                 head.closed_until = until;
+                self.closed.entry(queue.slot).or_default().insert(queue.id);
             }
         }
     }
 
-    /// A task of a queue that was closed came to something, so others may.
+    /// A task came to something, so others of its queue may.
     pub(super) fn opened(&mut self, task: TaskId) {
-        let Some(id) = self.out.get(task).map(|out| out.queue.id) else {
-            return;
-        };
+        if let Some(out) = self.out.get(task) {
+            self.open(out.queue.id);
+        }
+    }
+
+    /// Another session asks for the tasks of a slot, which knows nothing of what the one before it waited for.
+    pub(super) fn open_slot(&mut self, slot: Slot) {
+        for id in self.closed.remove(&slot).into_iter().flatten() {
+            self.open(id);
+        }
+    }
+
+    fn open(&mut self, id: QueueId) {
         let Some(head) = self.queues.get_mut(&id) else {
             return;
         };
@@ -105,9 +117,20 @@ impl Dispenser {
             return;
         }
         head.closed_until = UnixMs(0);
-        if let Wait::Until(due) = head.wait {
+        let (slot, wait) = (head.queue.slot, head.wait);
+        self.not_closed(id, slot);
+        if let Wait::Until(due) = wait {
             self.timers.remove(&(due, id));
             self.ready(id);
+        }
+    }
+
+    pub(super) fn not_closed(&mut self, id: QueueId, slot: Slot) {
+        if let Some(closed) = self.closed.get_mut(&slot) {
+            closed.remove(&id);
+            if closed.is_empty() {
+                self.closed.remove(&slot);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who gets what, and in which order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
@@ -185,7 +185,7 @@ proptest! {
         let mut world = World::default();
         let mut out: BTreeMap<TaskId, u64> = BTreeMap::new();
         let mut waiting: BTreeSet<TaskId> = BTreeSet::new();
-        let mut closed: HashSet<QueueId> = HashSet::new();
+        let mut closed: HashMap<QueueId, Slot> = HashMap::new();
         // The rest is taken at the end, as sites have room for it.
         let rest = (0..SESSIONS).flat_map(|session| {
             let ended = (0..64).map(|_| Step::End(0));
@@ -204,7 +204,7 @@ proptest! {
                         prop_assert!(waiting.remove(&task), "{} is out or done", task);
                         let mail = world.mails[&task];
                         prop_assert_eq!(u64::from(mail.slot().0) % SESSIONS, session);
-                        prop_assert!(!closed.contains(&mail.queue().id), "a limit lets none go");
+                        prop_assert!(!closed.contains_key(&mail.queue().id), "a limit lets none go");
                         let earlier = waiting.iter().find(|other| {
                             **other < task && world.mails[other].queue() == mail.queue()
                         });
@@ -233,7 +233,8 @@ proptest! {
                         waiting.insert(task);
                         let until = world.now() + CLOSED;
                         world.dispenser.postpone(SessionId(session + 1), task, until);
-                        closed.insert(world.mails[&task].queue().id);
+                        let queue = world.mails[&task].queue();
+                        closed.insert(queue.id, queue.slot);
                     }
                 }
                 Step::Wait => {
@@ -244,6 +245,8 @@ proptest! {
                     let gone = out.extract_if(.., |_, holder| *holder == session);
                     waiting.extend(gone.map(|(task, _)| task));
                     world.dispenser.session_gone(SessionId(session + 1));
+                    // Whoever asks for its slots next knows of no limit.
+                    closed.retain(|_, slot| u64::from(slot.0) % SESSIONS != session);
                 }
                 Step::SetWeights(of) => world.dispenser.set_weights(weights(&of)),
             }
@@ -336,6 +339,31 @@ proptest! {
             prop_assert!(bulk <= floor + turns::TURN, "{} bulk after {}", bulk, transactional);
         }
     }
+}
+
+#[test]
+fn a_closed_queue_opens_for_the_next_owner_of_its_slot() {
+    let mut world = World::default();
+    world.accept(Mail {
+        tenant: 0,
+        domain: 0,
+        priority: Priority::Bulk,
+        nth: 0,
+    });
+    let take = |world: &mut World, session: u64| {
+        let all = |_: Slot| true;
+        let (session, rows) = (SessionId(session), &world.rows);
+        world
+            .dispenser
+            .take(rows, NOW, session, all, 10, usize::MAX)
+    };
+    let taken = take(&mut world, 1);
+    assert_eq!(taken.len(), 1);
+    let tomorrow = NOW + DurationMs::from_secs(86_400);
+    world.dispenser.postpone(SessionId(1), taken[0], tomorrow);
+    assert_eq!(take(&mut world, 1), []);
+    assert_eq!(world.dispenser.next_due(), Some(tomorrow));
+    assert_eq!(take(&mut world, 2), taken);
 }
 
 #[test]

@@ -121,15 +121,20 @@ impl Turns {
         }
     }
 
-    /// The session asks for tasks of these slots and of no others.
-    pub fn own(&mut self, session: SessionId, owns: impl Fn(Slot) -> bool) {
+    /// The session asks for tasks of these slots and of no others. Returns those that it did not ask for before.
+    pub fn own(&mut self, session: SessionId, owns: impl Fn(Slot) -> bool) -> Vec<Slot> {
+        let mut new = Vec::new();
         for slot in Slot::all() {
             match (owns(slot), self.owners[usize::from(slot.0)] == session) {
-                (true, false) => self.give(slot, session),
+                (true, false) => {
+                    self.give(slot, session);
+                    new.push(slot);
+                }
                 (false, true) => self.give(slot, SessionId::NONE),
                 _ => {}
             }
         }
+        new
     }
 
     pub fn session_gone(&mut self, session: SessionId) {

@@ -25,20 +25,24 @@ impl Disk {
         Ok(Self(at.to_owned()))
     }
 
-    /// Takes all room that is left, at once: what a node gives up for itself afterwards is its own.
+    /// Takes the room that is left now, piece by piece: what a node gives up for itself meanwhile is its own, and no piece
+    /// that does not fit takes for a moment what the node is about to use.
     pub fn fill(&self) -> Result<()> {
         let doing = || io_error("filling a disk");
         let file = File::create(self.0.join(FILL)).map_err(doing())?;
         let room = rustix::fs::statvfs(&self.0).map_err(|error| doing()(error.into()))?;
-        let mut bytes = room.f_bavail * room.f_frsize;
-        loop {
-            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        let bytes = room.f_bavail * room.f_frsize;
+        let mut taken = 0;
+        while taken < bytes {
+            let piece = PIECE.min(bytes - taken);
+            match rustix::fs::fallocate(&file, FallocateFlags::empty(), taken, piece) {
+                Ok(()) => taken += piece,
                 // Something else took some of it meanwhile.
-                Err(Errno::NOSPC) if bytes > PIECE => bytes -= PIECE,
-                Err(Errno::NOSPC) | Ok(()) => return Ok(()),
+                Err(Errno::NOSPC) => break,
                 Err(error) => return Err(doing()(error.into())),
             }
         }
+        Ok(())
     }
 
     /// Gives it back.
