@@ -199,7 +199,7 @@ fn told(happened: &Happened, seen: &Seen, addresses: Addresses, report: &mut Rep
         began_ms: began,
         ended_ms: happened.ended_ms,
     };
-    let again = flows_again(&seen.records, &witnesses, silence, now);
+    let again = flows_again(&seen.records, &witnesses, silence);
     // Whose clock is set goes on.
     if again.is_some() && !matches!(happened.fault, Fault::Clock(_)) {
         report.time("  mail of its slots flows after", again, limit);

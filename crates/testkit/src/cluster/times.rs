@@ -21,12 +21,12 @@ pub struct Silence {
 }
 
 /// From the beginning of a silence until all sites that had their mail from that sender have some again. `None` if there
-/// was no such site; a site that never has mail again counts until `now_ms`.
+/// was no such site. One that never has mail again had none to come: what is acknowledged and does not arrive is lost, and
+/// judged as that.
 pub fn flows_again<R: Borrow<Record>>(
     records: &[R],
     witnesses: &[IpAddr],
     silence: Silence,
-    now_ms: u64,
 ) -> Option<Duration> {
     let Silence {
         sender,
@@ -49,8 +49,8 @@ pub fn flows_again<R: Borrow<Record>>(
             return None;
         }
         let mut after = after.iter();
-        let first = after.find(|(at, peer)| *peer != sender || *at > ended_ms);
-        Some(first.map_or(now_ms, |(at, _)| *at) - began_ms)
+        let (first, _) = after.find(|(at, peer)| *peer != sender || *at > ended_ms)?;
+        Some(first - began_ms)
     });
     waits.max().map(Duration::from_millis)
 }
