@@ -60,7 +60,7 @@ pub async fn send_returned(
 ) {
     let mut returned = Vec::new();
     while queue.recv_many(&mut returned, FRAME_REPORTS).await > 0 {
-        let tasks = returned.drain(..).collect();
+        let tasks = std::mem::take(&mut returned);
         let returned = request(Request::Returned(Returned { tasks }));
         if frames.send(returned).await.is_err() {
             return;
