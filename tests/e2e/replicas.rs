@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
@@ -21,6 +22,8 @@ struct Trio {
     smtp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
     folder: TempDir,
+    /// Probes that were offered, so that each has an id of its own.
+    probes: AtomicU32,
 }
 
 impl Trio {
@@ -32,6 +35,7 @@ impl Trio {
             smtp: (0..3).map(|_| loopback().unwrap()).collect(),
             http: (0..3).map(|_| loopback().unwrap()).collect(),
             folder: TempDir::new().unwrap(),
+            probes: AtomicU32::new(0),
         };
         let listen: Vec<_> = (0..3).map(|_| loopback().unwrap()).collect();
         for (n, own) in listen.iter().enumerate() {
@@ -121,21 +125,20 @@ impl Trio {
         let injector = Injector::new(InjectorConfig::to(self.smtp[n]));
         let until = tokio::time::Instant::now() + WITHIN;
         let mut all = Vec::new();
-        for round in 0.. {
+        loop {
             let to = vec!["someone@load.skein.test".to_owned()];
-            let id = format!("probe-{n}-{round}-{}", all.len());
+            let id = format!("probe-{n}-{}", self.probes.fetch_add(1, Ordering::Relaxed));
             let one = Injected::generated(&id, "a@b.test", to, 500);
             let one = injector.offer(vec![one]).await.remove(0);
-            let is_wanted = wanted(&one.outcome);
             let outcome = one.outcome.clone();
             all.push(one);
-            if is_wanted {
-                break;
+            if wanted(&outcome) {
+                return all;
             }
-            assert!(tokio::time::Instant::now() < until, "{outcome:?}");
+            let is_in_time = tokio::time::Instant::now() < until;
+            assert!(is_in_time, "{outcome:?}\n{}", self.logs());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        all
     }
 
     async fn all_arrive_once(&self, offered: &[Injected]) {
@@ -158,9 +161,8 @@ impl Trio {
         }
     }
 
-    /// Each time that a duplicate was offered to the sink, and the end of each node's log.
+    /// Each time that a duplicate was offered to the sink, and the logs.
     fn what_happened(&self, verdict: &Verdict) -> String {
-        const LINES: usize = 150;
         let duplicates = verdict.duplicates.iter().map(|one| Some(one.id.clone()));
         let duplicates: Vec<Option<String>> = duplicates.collect();
         let mut lines = Vec::new();
@@ -176,6 +178,14 @@ impl Trio {
                 lines.push(format!("{at_ms} {helo} {test_id:?} accepted: {accepted}"));
             }
         }
+        lines.push(self.logs());
+        lines.join("\n")
+    }
+
+    /// The end of each node's log.
+    fn logs(&self) -> String {
+        const LINES: usize = 150;
+        let mut lines = Vec::new();
         for n in 0..3 {
             let log = self.log(n);
             let skipped = log.lines().count().saturating_sub(LINES);
@@ -266,7 +276,10 @@ async fn a_full_disk_stops_intake_only_on_a_majority() {
     std::fs::remove_file(another).unwrap();
     offered.extend(trio.wait_until(2, acked).await);
     std::fs::remove_file(foreign).unwrap();
+    offered.extend(trio.wait_until(1, acked).await);
     trio.close();
-    offered.extend(trio.offer(1, "after").await);
+    let after = trio.offer(1, "after").await;
+    assert!(after.iter().all(Injected::acked), "{after:?}");
+    offered.extend(after);
     trio.all_arrive_once(&offered).await;
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use skein_testkit::room;
+
 /// Mounted while this lives.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -35,33 +37,14 @@ impl SmallDisk {
         }))
     }
 
-    /// Something foreign takes all that is left, at once: what a node gives up for itself afterwards is its own.
+    /// Something foreign takes all that is left; the path is that of its file.
     ///
     /// # Errors
     /// The space cannot be taken.
     pub fn fill(&self) -> io::Result<PathBuf> {
         let path = self.path.join("foreign");
-        let mut left = self.available()?;
-        // The file system keeps some blocks for itself.
-        while !run(Command::new("fallocate")
-            .args(["-l", &left.to_string()])
-            .arg(&path))
-        {
-            left = left
-                .checked_sub(64 << 10)
-                .ok_or_else(|| io::Error::other("no space can be taken"))?;
-        }
+        room::take(&path)?;
         Ok(path)
-    }
-
-    fn available(&self) -> io::Result<u64> {
-        let output = Command::new("df")
-            .args(["--output=avail", "-B1"])
-            .arg(&self.path)
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let number = text.lines().last().unwrap_or_default().trim().parse();
-        number.map_err(io::Error::other)
     }
 }
 

@@ -10,6 +10,7 @@ mod dsn;
 pub mod load;
 pub mod oracle;
 pub mod process;
+pub mod room;
 pub mod sink;
 mod tls;
 

@@ -136,6 +136,9 @@ impl Seen {
 
 /// Judges each (message, recipient). A message of unknown outcome may have arrived or not;
 /// duplicates count for it too.
+///
+/// # Panics
+/// Two messages were offered with the same id: where they arrive, one would be a duplicate of the other.
 pub fn judge<R: Borrow<Record>>(injected: &[Injected], records: &[R]) -> Verdict {
     judge_with(injected, records, &[])
 }
@@ -157,6 +160,11 @@ fn what_arrived<R: Borrow<Record>>(
         .iter()
         .map(|message| (message.id.as_str(), message))
         .collect();
+    assert_eq!(
+        by_id.len(),
+        injected.len(),
+        "messages with the same id cannot be told apart where they arrive"
+    );
     let mut seen: BTreeMap<Delivery, Seen> = BTreeMap::new();
     for record in records
         .iter()

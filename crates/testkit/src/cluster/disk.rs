@@ -1,17 +1,14 @@
 //! A small disk that a test can fill.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
-
 use super::{Result, io_error, system};
+use crate::room;
 
 /// Of the folders of all runs; the id of the process follows.
 pub const PREFIX: &str = "skein-faults-";
 const FILL: &str = "filled-by-the-test";
-const PIECE: u64 = 64 << 10;
 
 /// A tmpfs. It is unmounted when dropped.
 #[derive(Debug)]
@@ -25,24 +22,9 @@ impl Disk {
         Ok(Self(at.to_owned()))
     }
 
-    /// Takes the room that is left now, piece by piece: what a node gives up for itself meanwhile is its own, and no piece
-    /// that does not fit takes for a moment what the node is about to use.
+    /// Takes the room that is left.
     pub fn fill(&self) -> Result<()> {
-        let doing = || io_error("filling a disk");
-        let file = File::create(self.0.join(FILL)).map_err(doing())?;
-        let room = rustix::fs::statvfs(&self.0).map_err(|error| doing()(error.into()))?;
-        let bytes = room.f_bavail * room.f_frsize;
-        let mut taken = 0;
-        while taken < bytes {
-            let piece = PIECE.min(bytes - taken);
-            match rustix::fs::fallocate(&file, FallocateFlags::empty(), taken, piece) {
-                Ok(()) => taken += piece,
-                // Something else took some of it meanwhile.
-                Err(Errno::NOSPC) => break,
-                Err(error) => return Err(doing()(error.into())),
-            }
-        }
-        Ok(())
+        room::take(&self.0.join(FILL)).map_err(io_error("filling a disk"))
     }
 
     /// Gives it back.
