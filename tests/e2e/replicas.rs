@@ -256,7 +256,7 @@ async fn a_full_disk_stops_intake_only_on_a_majority() {
     };
     let mut nodes = trio.start().await;
     let mut offered = trio.offer(0, "before").await;
-    assert!(offered.iter().all(Injected::acked));
+    assert!(offered.iter().all(Injected::acked), "{offered:?}");
 
     let foreign = first.fill().unwrap();
     // Groups that it leads are on their way to others: 451 or 452 for some seconds.

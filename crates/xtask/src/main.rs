@@ -15,7 +15,7 @@ const USAGE: &str = "cargo xtask COMMAND
   demo     build a release, start a node with sinks around it, and watch mail flow; `demo --cluster`: three and three nodes, two are killed
   test     build everything and run every test
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
-  bench    measure a release build: `bench relay`, `bench queue`, `bench cluster`
+  bench    measure a release build; without a name it lists what it can measure
   arrows   check that crates depend only on lower ones
 ";
 
