@@ -75,3 +75,9 @@ fn parse(args: &[String]) -> Result<Options> {
     }
     Ok(options)
 }
+
+/// Of one or more figures.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::node::Node;
 use super::postfix::Postfix;
 use super::process::Scratch;
 use super::tools::{Load, Sink};
+use super::{Options, median};
 use crate::run::Result;
 
 pub const MESSAGES: u64 = 20_000;
@@ -38,11 +38,7 @@ pub fn run(options: &Options) -> Result {
         print(number, "Skein", &skein, Some(ratio));
         ratios.push(ratio);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "\nmedian ratio of deliveries: {:.2}",
-        ratios[ratios.len() / 2]
-    );
+    println!("\nmedian ratio of deliveries: {:.2}", median(ratios));
     Ok(())
 }
 

@@ -1,11 +1,11 @@
 //! What limits cost that bind nobody: the load of `relay` with a source IP and limits of every scope that holds for a
 //! smarthost, beside none.
 
-use super::Options;
 use super::node::Node;
 use super::process::Scratch;
 use super::relay::{Figures, MESSAGE_BYTES, MESSAGES, SESSIONS, measure};
 use super::tools::Sink;
+use super::{Options, median};
 use crate::run::Result;
 
 /// Five rates for each message and four limits for each connection.
@@ -47,8 +47,7 @@ pub fn run(options: &Options) -> Result {
         println!("{number:<6}{:>12}{some:>14.0}{ratio:>10.2}", "nine");
         ratios.push(ratio);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("\nmedian ratio: {:.2}", ratios[ratios.len() / 2]);
+    println!("\nmedian ratio: {:.2}", median(ratios));
     Ok(())
 }
 
