@@ -87,9 +87,9 @@ impl Addresses {
         Host::nodes().find(|host| self.of(*host) == address)
     }
 
-    /// All of them, as a network.
-    pub fn network(self) -> String {
+    /// Where mail may come from: all of them, and what a client on the loopback has as its own address.
+    pub fn networks(self) -> [String; 2] {
         let [a, b] = self.0;
-        format!("{a}.{b}.0.0/16")
+        [format!("{a}.{b}.0.0/16"), "127.0.0.1/32".to_owned()]
     }
 }

@@ -74,12 +74,19 @@ fn messages(seen: &Seen, verdict: &Verdict, report: &mut Report) {
             .filter(|message| is(&message.outcome))
             .count()
     };
+    let (offered, acked) = (
+        seen.injected.len(),
+        of(|outcome| matches!(outcome, Outcome::Acked { .. })),
+    );
+    if acked < offered / 2 {
+        report.problem(format!(
+            "{acked} messages of {offered} were taken: too few to show anything"
+        ));
+    }
     report.row(
         "messages",
         format!(
-            "{} offered, {} acknowledged, {} refused, {} unknown",
-            seen.injected.len(),
-            of(|outcome| matches!(outcome, Outcome::Acked { .. })),
+            "{offered} offered, {acked} acknowledged, {} refused, {} unknown",
             of(|outcome| matches!(outcome, Outcome::Refused { .. })),
             of(|outcome| matches!(outcome, Outcome::Unknown)),
         ),

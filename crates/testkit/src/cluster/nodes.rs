@@ -164,13 +164,13 @@ impl Nodes {
         format!(
             "role = \"sender\"\ndata_dir = {data:?}\n\
              [cluster]\nname = \"{host}\"\npeers = [{peers}]\n{tls}[http]\nlisten = {http}\n\
-             [smtp]\nhostname = \"{host}.skein.test\"\nrelay_networks = [\"{network}\"]\n\
+             [smtp]\nhostname = \"{host}.skein.test\"\nrelay_networks = {networks:?}\n\
              [[smtp.listener]]\naddress = {smtp}\n\
              [delivery]\nport = {SMTP_PORT}\nallow_private_addresses = true\n\
              source_address = \"{own}\"\n\
              [delivery.retry]\nfirst = \"500ms\"\ncap = \"2s\"\n\
              [dns]\nservers = [{dns}]\n",
-            network = self.net.addresses.network(),
+            networks = self.net.addresses.networks(),
             smtp = quoted(self.at(host, SMTP_PORT)),
             own = self.net.addresses.of(host),
             dns = quoted(self.at(Host::Sinks, DNS_PORT)),
