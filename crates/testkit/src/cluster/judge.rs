@@ -44,11 +44,20 @@ pub struct Seen {
     pub log_bytes: u64,
 }
 
+impl Seen {
+    /// Since the first message was settled.
+    fn seconds_at(&self, unix_ms: u64) -> f64 {
+        let settled = self.injected.iter().map(|message| message.settled_at_ms);
+        unix_ms.saturating_sub(settled.min().unwrap_or_default()) as f64 / 1000.0
+    }
+}
+
 pub fn judge(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
     let windows = windows(&seen.history, net.addresses);
     let verdict = judge_with(&seen.injected, &seen.records, &windows);
     messages(seen, &verdict, report);
     wrongs(scenario, &verdict, report);
+    copies(seen, &verdict, report);
     let (records, visits) = (&seen.records, &seen.visits);
     pace::judge(records, visits, &seen.history, net.addresses, report);
     for happened in &seen.history {
@@ -128,6 +137,22 @@ fn refused(seen: &Seen, report: &mut Report) {
     }
 }
 
+/// When each copy of the first duplicate arrived, and from whom: that tells which fault it belongs to, if any.
+fn copies(seen: &Seen, verdict: &Verdict, report: &mut Report) {
+    let Some(first) = verdict.duplicates.first() else {
+        return;
+    };
+    for record in &seen.records {
+        if record.accepted && record.test_id.as_ref() == Some(&first.id) {
+            let (at, from) = (seen.seconds_at(record.at_ms), record.peer.ip());
+            report.row(
+                format!("  copy of {}", first.id),
+                format!("{at:.1} s, from {from}"),
+            );
+        }
+    }
+}
+
 fn wrongs(scenario: &Scenario, verdict: &Verdict, report: &mut Report) {
     let causes = verdict.causes.iter();
     let causes: Vec<String> = causes
@@ -173,14 +198,9 @@ fn wrongs(scenario: &Scenario, verdict: &Verdict, report: &mut Report) {
 
 /// One row for each fault: when, whom, and how long until mail went its way again.
 fn told(happened: &Happened, seen: &Seen, addresses: Addresses, report: &mut Report) {
-    let first = seen
-        .injected
-        .iter()
-        .map(|message| message.settled_at_ms)
-        .min();
-    let at = happened.began_ms.saturating_sub(first.unwrap_or_default());
+    let at = seen.seconds_at(happened.began_ms);
     let lasted = happened.ended_ms.saturating_sub(happened.began_ms);
-    let name = format!("at {:>5.1} s: {}", at as f64 / 1000.0, happened.title());
+    let name = format!("at {at:>5.1} s: {}", happened.title());
     report.row(name, format!("{:.1} s", lasted as f64 / 1000.0));
     let (began, now) = (happened.began_ms, unix_ms());
     let is_alone = !seen.history.iter().any(|other| overlaps(happened, other));
