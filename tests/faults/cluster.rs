@@ -195,7 +195,7 @@ fn disks_that_are_full() {
 }
 
 #[test]
-#[ignore = "as long as SKEIN_FAULTS_SECONDS says, 600 without it"]
+#[ignore = "longer than all other tests may take: SKEIN_FAULTS_SECONDS, 600 without it"]
 fn soaked() {
     let given = std::env::var("SKEIN_FAULTS_SECONDS");
     let seconds = given.map_or(600, |seconds| seconds.parse().unwrap());
