@@ -61,10 +61,10 @@ fn read_fault(told: IpFault) -> Result<Fault, Status> {
 
 /// Where every IP is that some node has.
 pub fn placements(reader: &Reader) -> Placements {
-    // Read first: a change that comes between is told again.
-    let version = meta::placements_version(reader);
-    let (live, has) = (meta::sessions(reader), meta::addresses(reader));
-    let placed = meta::placements(reader).into_iter();
+    let rows = reader.view();
+    let version = meta::placements_version(&rows);
+    let (live, has) = (meta::sessions(&rows), meta::addresses(&rows));
+    let placed = meta::placements(&rows).into_iter();
     let ips = placed.filter_map(|(name, placement)| {
         let node = live.get(&placement.session)?;
         let egress = has
@@ -105,7 +105,7 @@ pub async fn look_after(group: Arc<Group>, reader: Reader, mut applied: watch::R
             continue;
         }
         let wanted = ips.wanted(&reader);
-        let moves = meta::place(wanted, &reader);
+        let moves = meta::place(wanted, &reader.view());
         if !moves.is_empty() {
             tracing::info!(?moves, "source IPs move");
             let command = Command::MoveIps(moves);

@@ -7,6 +7,7 @@ use skein_model::GroupId;
 use skein_model::rows::ReadRows;
 
 use crate::db::{STATE, column, disk_failed};
+use crate::snapshot::View;
 
 #[derive(Clone)]
 pub struct Reader {
@@ -26,6 +27,11 @@ impl Reader {
             db,
             group: group.0.to_be_bytes(),
         }
+    }
+
+    /// All rows as they are now, whatever changes later: for what follows from several of them together.
+    pub fn view(&self) -> View {
+        View::new(self.db.clone(), self.group)
     }
 
     /// The key of a row in the column family that all groups share.

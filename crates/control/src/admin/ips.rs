@@ -21,12 +21,15 @@ impl AdminService {
 
     pub(super) fn source_ips(&self) -> Result<Vec<SourceIp>, Status> {
         let policy = self.read_policy()?;
-        let placements = meta::placements(&self.meta);
-        let checks = meta::ip_checks(&self.meta);
+        let rows = self.meta.view();
+        let (placements, sessions) = (meta::placements(&rows), meta::sessions(&rows));
+        let checks = meta::ip_checks(&rows);
         let ips = policy.ips().map(|ip| {
             let placement = placements.get(&*ip.name);
-            let mut shown = self.source_ip(&policy, ip, placement);
             let by = placement.map(|placement| placement.session);
+            let node = by.and_then(|session| sessions.get(&session));
+            let node = node.map(|row| row.sender.as_str());
+            let mut shown = source_ip(&policy, ip, placement, node);
             if let Some(check) = latest_check(&checks, ip, by) {
                 shown.checked_at = check.at.0;
                 shown.faults = check.faults.iter().map(fault).collect();
@@ -34,39 +37,6 @@ impl AdminService {
             shown
         });
         Ok(ips.collect())
-    }
-
-    fn source_ip(&self, policy: &Policy, ip: &Ip, placement: Option<&Placement>) -> SourceIp {
-        let placement = placement.filter(|placement| placement.session != SessionId::NONE);
-        let node = placement.and_then(|placement| meta::session(&self.meta, placement.session));
-        let state = match (ip.is_suspended, &ip.proxy, placement) {
-            (true, _, _) => "suspended",
-            (_, Some(_), _) => "active",
-            (_, _, None) => "unplaced",
-            (_, _, Some(placement)) if placement.moving_to.is_some() => "leaving",
-            _ => "active",
-        };
-        let node = match &ip.proxy {
-            Some(_) => "proxy".to_owned(),
-            None => node.map(|row| row.sender).unwrap_or_default(),
-        };
-        let pools = policy.pools().filter(|pool| {
-            let mut members = pool.members.iter();
-            members.any(|member| *member.ip.value == *ip.name)
-        });
-        SourceIp {
-            name: ip.name.to_string(),
-            bind: ip.bind.to_string(),
-            public: ip.public.to_string(),
-            ehlo: ip.ehlo.clone(),
-            state: state.to_owned(),
-            node,
-            epoch: placement.map_or(0, |placement| placement.epoch.0),
-            home: ip.home.clone().unwrap_or_default(),
-            pools: pools.map(|pool| pool.name.to_string()).collect(),
-            checked_at: 0,
-            faults: Vec::new(),
-        }
     }
 
     /// Those that no node has, and what is wrong with others, for the examination.
@@ -79,6 +49,43 @@ impl AdminService {
             faults.map(move |fault| (ip.name.clone(), fault.text))
         });
         (unplaced, faults.collect())
+    }
+}
+
+fn source_ip(
+    policy: &Policy,
+    ip: &Ip,
+    placement: Option<&Placement>,
+    node: Option<&str>,
+) -> SourceIp {
+    let placement = placement.filter(|placement| placement.session != SessionId::NONE);
+    let state = match (ip.is_suspended, &ip.proxy, placement) {
+        (true, _, _) => "suspended",
+        (_, Some(_), _) => "active",
+        (_, _, None) => "unplaced",
+        (_, _, Some(placement)) if placement.moving_to.is_some() => "leaving",
+        _ => "active",
+    };
+    let node = match &ip.proxy {
+        Some(_) => "proxy",
+        None => node.unwrap_or_default(),
+    };
+    let pools = policy.pools().filter(|pool| {
+        let mut members = pool.members.iter();
+        members.any(|member| *member.ip.value == *ip.name)
+    });
+    SourceIp {
+        name: ip.name.to_string(),
+        bind: ip.bind.to_string(),
+        public: ip.public.to_string(),
+        ehlo: ip.ehlo.clone(),
+        state: state.to_owned(),
+        node: node.to_owned(),
+        epoch: placement.map_or(0, |placement| placement.epoch.0),
+        home: ip.home.clone().unwrap_or_default(),
+        pools: pools.map(|pool| pool.name.to_string()).collect(),
+        checked_at: 0,
+        faults: Vec::new(),
     }
 }
 
