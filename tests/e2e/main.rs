@@ -13,6 +13,7 @@ mod drain;
 mod egress;
 mod fan;
 mod journal;
+mod lease;
 mod overload;
 mod policy;
 mod postfix;

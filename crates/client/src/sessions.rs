@@ -69,10 +69,9 @@ struct Holder {
 }
 
 impl Lease {
-    /// Whether a message may be completed now.
-    pub fn holds(&self) -> bool {
-        let until = DurationMs(self.0.until.load(Ordering::Acquire));
-        lease::Lease { until }.holds(since_boot())
+    /// Whether a message that came with this session may be completed now.
+    pub fn holds(&self, session: SessionId) -> bool {
+        self.of(session).holds(since_boot())
     }
 
     /// The lease if it is this session's; that of a later one keeps nothing valid that was said to this one.

@@ -1,6 +1,8 @@
 //! One connection and the transactions on it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,6 +77,34 @@ pub struct Content<'a> {
     pub lease: &'a Lease,
     /// Gives the transaction up unless its final dot is sent.
     pub claim: &'a Claim,
+}
+
+impl Content<'_> {
+    /// Whether the message may be completed at this moment.
+    fn may_end(&self, reporter: &Reporter) -> Result<(), SessionError> {
+        if !self.lease.holds(self.task.session) {
+            // The slot may be another's by now, who would send the message as well.
+            return Err(SessionError::NotNow("the lease of this sender has ended"));
+        }
+        if !reporter.is_open() {
+            // Without a way to report, a delivery would be repeated by the next owner.
+            return Err(SessionError::NotNow("results cannot be reported now"));
+        }
+        Ok(())
+    }
+}
+
+/// Does no step without asking. What a slow host has not been given of the last bytes can still be kept back.
+async fn only_while<T>(
+    may: impl Fn() -> Result<(), SessionError>,
+    doing: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let mut doing = pin!(doing);
+    poll_fn(|cx| match may() {
+        Ok(()) => doing.as_mut().poll(cx),
+        Err(error) => Poll::Ready(Err(error)),
+    })
+    .await
 }
 
 impl Connection {
@@ -180,21 +210,16 @@ impl Connection {
                     let stuffed = next == Next::SendBodyData;
                     let (stuffer, last) =
                         halt.or(self.send_body(timeouts, &content, stuffed)).await?;
-                    // A body that was at hand may have gone out without a pause in which this was heard.
-                    halt.or(std::future::ready(Ok(()))).await?;
-                    if !content.lease.holds() {
-                        // The slot may be another's by now, who would send the message as well.
-                        return Err(SessionError::NotNow("the lease of this sender has ended"));
-                    }
-                    if !reporter.is_open() {
-                        // Without a way to report, a delivery would be repeated by the next owner.
-                        return Err(SessionError::NotNow("results cannot be reported now"));
-                    }
                     fail_point!("sender-before-dot");
                     self.finish(stuffer, &last);
+                    let may_end = || content.may_end(reporter);
+                    let ended = halt.or(only_while(may_end, self.flush(timeouts))).await;
+                    if let Err(error @ (SessionError::Stopped | SessionError::NotNow(_))) = ended {
+                        return Err(error);
+                    }
                     transaction.final_dot();
                     content.claim.let_go();
-                    self.flush(timeouts).await?;
+                    ended?;
                     fail_point!("sender-after-dot");
                 }
                 Next::Done => return self.flush(timeouts).await,

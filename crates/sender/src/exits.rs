@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
-use skein_client::{KeptSession, Lease, PlacedIps, Session};
+use skein_client::{KeptSession, Lease, PlacedIps};
 use skein_egress::via::{self, ViaError, Way, WayFault};
 use skein_egress::{Egress, Stream};
 use skein_model::SessionId;
@@ -43,25 +43,14 @@ const LATER: Duration = Duration::from_secs(60);
 /// Connects to `host:port` of another node, authenticated and encrypted as nodes are.
 pub type ConnectTo = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Stream>> + Send + Sync>;
 
-/// What nothing may leave without.
-struct Guard {
-    lease: Lease,
-    session: watch::Receiver<Session>,
-}
-
-impl Guard {
-    fn session(&self) -> u64 {
-        self.session.borrow().id.map_or(0, |id| id.0)
-    }
-}
-
 pub struct Exits {
     /// What this node holds, for itself and for others.
     egress: Egress,
     /// `host:port` at which this node connects out for others.
     advertised: Option<String>,
     connect: ConnectTo,
-    guard: OnceLock<Guard>,
+    /// What nothing may leave without.
+    lease: OnceLock<Lease>,
     /// The session whose IPs are used, 0 for none.
     own: AtomicU64,
     state: Mutex<Stays>,
@@ -94,7 +83,7 @@ impl Exits {
             egress,
             advertised,
             connect,
-            guard: OnceLock::new(),
+            lease: OnceLock::new(),
             own: AtomicU64::new(0),
             state: Mutex::default(),
             ended: Notify::new(),
@@ -109,9 +98,9 @@ impl Exits {
     /// Whether anything may leave from placed IPs at this moment: the lease holds, and it is of the session that they were
     /// placed with. After the process stood still, a new session may be there before it is known here that the old one ended.
     pub(crate) fn holds(&self) -> bool {
-        let own = self.own.load(Ordering::Acquire);
-        let guard = self.guard.get();
-        guard.is_some_and(|guard| guard.session() == own && own != 0 && guard.lease.holds())
+        let own = SessionId(self.own.load(Ordering::Acquire));
+        let lease = self.lease.get();
+        lease.is_some_and(|lease| own != SessionId::NONE && lease.holds(own))
     }
 
     /// A connection from an IP that leaves has ended.
@@ -130,19 +119,14 @@ impl Exits {
         kept: Arc<KeptSession>,
     ) {
         // Said once: a sender keeps one session after the other.
-        let _ = self.guard.set(Guard {
-            lease: kept.lease.clone(),
-            session: kept.session.clone(),
-        });
+        let _ = self.lease.set(kept.lease.clone());
         let exits = Arc::downgrade(&self);
         self.egress
             .only_while(move || exits.upgrade().is_some_and(|exits| exits.holds()));
         let (mut session, mut ips) = (kept.session.clone(), kept.ips.clone());
         loop {
-            let own = session
-                .borrow_and_update()
-                .id
-                .filter(|_| kept.lease.holds());
+            let own = session.borrow_and_update().id;
+            let own = own.filter(|own| kept.lease.holds(*own));
             let placed = ips.borrow_and_update().clone();
             let known = policy.borrow_and_update().clone();
             kept.release_ips(self.turn(own, placed, Some(known)));

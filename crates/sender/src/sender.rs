@@ -183,9 +183,10 @@ impl Sender {
             }
             let unreachable = reporters.iter().filter(|(_, reporter)| !reporter.is_open());
             session.set_unreachable(unreachable.map(|(group, _)| *group).collect());
-            self.working.store(session.lease.holds(), Ordering::Release);
-            let is_drained = session.session.borrow().drained;
-            self.drained.store(is_drained, Ordering::Release);
+            let now = session.session.borrow().clone();
+            let is_working = now.id.is_some_and(|id| session.lease.holds(id));
+            self.working.store(is_working, Ordering::Release);
+            self.drained.store(now.drained, Ordering::Release);
             tokio::select! {
                 () = cluster.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}

@@ -37,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// it can: that says nothing about its host, and counts no attempt.
 async fn may_finish(job: &Job) -> bool {
     let began = Instant::now();
-    while !(job.lease.holds() && job.reporter.is_open()) {
+    while !(job.lease.holds(job.task.session) && job.reporter.is_open()) {
         if job.is_stopped() || began.elapsed() >= NOT_NOW {
             return false;
         }

@@ -16,9 +16,9 @@ const IN_FLIGHT_MAX: usize = 100;
 pub enum Next {
     /// Read one reply, with the timeout of the stage, and give it to `on_reply`.
     NeedReply(Stage),
-    /// Write the body through a [`Stuffer`](crate::stuff::Stuffer), calling `final_dot` before its `finish` is written.
+    /// Write the body through a [`Stuffer`](crate::stuff::Stuffer), calling `final_dot` once all of its `finish` may be written.
     SendBodyData,
-    /// Write the body unchanged, exactly `body_bytes`, calling `final_dot` before its last octets are written.
+    /// Write the body unchanged, exactly `body_bytes`, calling `final_dot` once all of its last octets may be written.
     SendBodyBdat,
     /// The outcome is known.
     Done,
@@ -194,7 +194,7 @@ impl Transaction {
         }
     }
 
-    /// The end of the body is about to be written: from here on the peer may take the message.
+    /// All of the body is written, or may be: from here on the peer may take the message.
     pub fn final_dot(&mut self) {
         if self.phase == Phase::BodySending {
             self.phase = Phase::AwaitingEnd;
