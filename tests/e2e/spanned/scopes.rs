@@ -264,13 +264,21 @@ fn least(scope: &Scope, sink: &Sink, now: u64) -> f64 {
     }
 }
 
-/// Lately, which is a whole window at least.
+/// Lately, which is a whole window at least. Events that come in bursts, one for each short window, are the mean of what a
+/// look at any moment of the last such window would have found: else one burst more or less is a tenth.
 fn used(scope: &Scope, events: &[u64], now: u64) -> f64 {
-    let lately = scope.span.max(STEADY.as_millis() as u64);
-    let window = now - lately..now;
-    let count = events.iter().filter(|at| window.contains(at)).count();
+    let steady = STEADY.as_millis() as u64;
+    let (lately, ramp) = match scope.span {
+        short if short < steady => (steady, short),
+        long => (long, 1),
+    };
+    let weight = |at: &u64| {
+        let since = now.saturating_sub(*at);
+        since.min(ramp).min((lately + ramp).saturating_sub(since)) as f64 / ramp as f64
+    };
+    let count: f64 = events.iter().map(weight).sum();
     let may = scope.count as f64 * lately as f64 / scope.span as f64;
-    count as f64 * 100.0 / may
+    count * 100.0 / may
 }
 
 #[tokio::test(flavor = "multi_thread")]
