@@ -147,7 +147,7 @@ fn copies(seen: &Seen, verdict: &Verdict, report: &mut Report) {
             let (at, from) = (seen.seconds_at(record.at_ms), record.peer.ip());
             report.row(
                 format!("  copy of {}", first.id),
-                format!("{at:.1} s, from {from}"),
+                format!("{at:.1} s, from {from}, {} bytes", record.message_bytes),
             );
         }
     }
