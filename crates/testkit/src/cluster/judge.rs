@@ -143,7 +143,9 @@ fn copies(seen: &Seen, verdict: &Verdict, report: &mut Report) {
         return;
     };
     for record in &seen.records {
-        if record.accepted && record.test_id.as_ref() == Some(&first.id) {
+        let mut to = record.delivered_to();
+        let is_it = record.test_id.as_ref() == Some(&first.id);
+        if is_it && to.any(|to| to.eq_ignore_ascii_case(&first.recipient)) {
             let (at, from) = (seen.seconds_at(record.at_ms), record.peer.ip());
             report.row(
                 format!("  copy of {}", first.id),
