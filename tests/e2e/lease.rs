@@ -1,10 +1,12 @@
-//! The lease of a sender: what a host has not been given by its end is not given to it after.
+//! Senders that stand still, or that nobody renews: what a host has not been given by the end of the lease is not given to
+//! it after, and mail that waited to be handed in is taken.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
+use skein_testkit::oracle;
 use skein_tests::fleet::{Fleet, Plan};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -38,6 +40,52 @@ async fn a_body_that_waits_for_its_host_is_not_ended_after_the_lease() {
     let mut second = taken_up_to_data(&host).await;
     assert!(body(&mut second).await.ends_with(DOT));
     second.write_all(b"250 OK\r\n").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_waited_while_its_sender_stood_still_is_taken() {
+    let plan = Plan {
+        control: 3,
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::start(plan).await.unwrap();
+    let sink = fleet.sink(71, "mx.there.test", &["there.test"]).await;
+    let sink = sink.unwrap();
+    let config = InjectorConfig {
+        connections: 40,
+        messages_per_connection: 3,
+        domains: vec!["there.test".into()],
+        ..InjectorConfig::to(fleet.senders[0].smtp)
+    };
+    let sender = fleet.senders[0].node.as_mut().unwrap();
+    sender.pause().unwrap();
+    let load = tokio::spawn(Injector::new(config).run());
+    // Its connections to the control nodes are given up by then.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    sender.go_on().unwrap();
+    let injected = load.await.unwrap();
+    let refused: Vec<_> = injected.iter().filter(|one| !one.acked()).collect();
+    assert!(
+        refused.is_empty(),
+        "{}: {:?}",
+        refused.len(),
+        refused[0].outcome
+    );
+    skein_tests::until(
+        "all mail to arrive",
+        Duration::from_secs(30),
+        Duration::from_millis(100),
+        || {
+            oracle::judge(&injected, &sink.records())
+                .lost
+                .is_empty()
+                .then_some(())
+        },
+    )
+    .await
+    .unwrap();
+    let verdict = oracle::judge(&injected, &sink.records());
+    assert!(verdict.is_clean(), "{}", verdict.summary());
 }
 
 /// Segments and windows as on a bad line: on the loopback, megabytes would be on their way before anything waits.

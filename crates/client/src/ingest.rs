@@ -24,6 +24,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A voter that does not take the next bytes of a body by then goes on without it, and pulls the body later.
 const SLOW: Duration = Duration::from_secs(5);
+/// A client that asks again later comes no sooner than that. An election takes about as long.
+const LEADER_SOON: Duration = Duration::from_secs(2);
 /// Between two tries to commit, while a group finds a leader.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
@@ -60,6 +62,23 @@ impl Spools {
             .entry(group)
             .or_insert_with(|| Spool::new(self.cluster.clone(), group))
             .clone()
+    }
+
+    /// A group that can take a message. While none has a leader, as after this process stood still, it is waited for a
+    /// little.
+    ///
+    /// # Errors
+    /// As of [`Self::pick`].
+    pub async fn pick_soon(&self, random: u64) -> Result<Spool, SpoolError> {
+        let mut cluster = self.cluster.clone();
+        let led = async {
+            while matches!(self.pick(random), Err(SpoolError::Unavailable(_))) {
+                cluster.changed().await;
+            }
+        };
+        // Without one, it is said below.
+        let _ = tokio::time::timeout(LEADER_SOON, led).await;
+        self.pick(random)
     }
 
     /// A group that can take a message.

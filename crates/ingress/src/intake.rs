@@ -108,7 +108,7 @@ impl<'s> Intake<'s> {
     }
 
     pub async fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
-        self.spool = match self.shared.spools.pick(rand::random()) {
+        self.spool = match self.shared.spools.pick_soon(rand::random()).await {
             Ok(spool) => Some(spool),
             Err(error) => {
                 self.shared.metrics.refused_at_mail.inc();
