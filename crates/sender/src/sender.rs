@@ -146,8 +146,6 @@ impl Sender {
         let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
         of_session.spawn(follow);
         let (policy, exits) = (&self.context.policy, &self.context.exits);
-        let egress = exits.advertised().map(str::to_owned);
-        of_ips.spawn(addresses::tell(policy.clone(), session.clone(), egress));
         of_ips.spawn(exits.clone().follow(policy.clone(), session.clone()));
         let zones = self.context.config.dnsbl_zones.clone();
         let resolver = self.context.resolver.clone();
@@ -161,6 +159,10 @@ impl Sender {
             () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
         }
+        // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
+        let egress = self.context.exits.advertised().map(str::to_owned);
+        let policy = self.context.policy.clone();
+        of_ips.spawn(addresses::tell(policy, session.clone(), egress));
         let mut reporters = BTreeMap::new();
         let mut works = JoinSet::new();
         let mut cluster = self.spools.cluster().clone();

@@ -14,6 +14,8 @@ use super::stage::{Heard, NO_LIMITS, Plan, Stage, ip, last_byte, pool, wait_for}
 /// Messages in a second.
 const RATE: f64 = 60.0;
 const MOVING: u8 = 21;
+/// The sink hears each connection in a task of its own, and these run in any order. A hand-over takes longer.
+const OUT_OF_ORDER: Duration = Duration::from_millis(2);
 
 /// Mail at an even pace for so many seconds.
 fn load(stage: &Stage, seconds: usize, to: &[SocketAddr]) -> JoinHandle<Vec<Injected>> {
@@ -47,11 +49,11 @@ fn assert_one_after_the_other(said: &[(Heard, String)], first: &str, then: &str)
         assert_eq!(node, first, "at {:?}", heard.at);
     }
     for (heard, node) in &known[change..] {
-        assert_eq!(
-            node,
-            then,
-            "{:?} after the other began",
-            heard.at - known[change].0.at
+        let after = heard.at - known[change].0.at;
+        assert!(
+            node == then || after < OUT_OF_ORDER,
+            "{node}: {:?}, {after:?} after the other began",
+            heard.phase
         );
     }
     known[change].0.at - known[change - 1].0.at
@@ -214,6 +216,13 @@ async fn a_node_that_is_started_again_keeps_its_ips_and_one_that_drains_hands_th
         name,
         then,
     } = held_by_one().await;
+    // It takes a while to understand, and the node is there before.
+    let providers = (0..4000).map(|n| {
+        format!(
+            "---\nkind: provider\nname: p{n}\ndomains: [p{n}.test]\nper_ip: {{connections: 5}}\n"
+        )
+    });
+    stage.fleet.apply(&providers.collect::<String>()).unwrap();
     let before = stage.ips()["moving"]["epoch"].as_u64().unwrap();
     stage.fleet.senders[first].kill().unwrap();
     stage.fleet.senders[first].start().await.unwrap();

@@ -24,6 +24,7 @@ pub const NO_LIMITS: &str =
 pub struct Heard {
     pub at: Instant,
     pub peer: SocketAddr,
+    pub phase: Phase,
 }
 
 pub struct Stage {
@@ -51,6 +52,7 @@ impl Stage {
                 notes.lock().unwrap().push(Heard {
                     at: Instant::now(),
                     peer: moment.peer,
+                    phase: moment.phase,
                 });
             }
             Act::Accept
