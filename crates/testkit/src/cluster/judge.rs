@@ -46,7 +46,7 @@ pub struct Seen {
 
 impl Seen {
     /// Since the first message was settled.
-    fn seconds_at(&self, unix_ms: u64) -> f64 {
+    pub fn seconds_at(&self, unix_ms: u64) -> f64 {
         let settled = self.injected.iter().map(|message| message.settled_at_ms);
         unix_ms.saturating_sub(settled.min().unwrap_or_default()) as f64 / 1000.0
     }
@@ -58,8 +58,7 @@ pub fn judge(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
     messages(seen, &verdict, report);
     wrongs(scenario, &verdict, report);
     copies(seen, &verdict, report);
-    let (records, visits) = (&seen.records, &seen.visits);
-    pace::judge(records, visits, &seen.history, net.addresses, report);
+    pace::judge(seen, net.addresses, report);
     for happened in &seen.history {
         told(happened, seen, net.addresses, report);
     }

@@ -1,13 +1,14 @@
 //! Sites with limits that bind, and whether one was ever exceeded.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 
 use super::history::Happened;
 use super::host::Addresses;
+use super::judge::Seen;
 use super::nemesis::Fault;
 use super::report::Report;
 use super::world::domain;
-use crate::sink::{Record, Visit};
+use crate::sink::Visit;
 
 /// After a sender stands still no more, it closes what it has open within this time.
 const CLOSED_WITHIN_MS: u64 = 2_000;
@@ -97,21 +98,15 @@ pub fn spreads() -> impl Iterator<Item = (String, u8)> {
 }
 
 /// Tells the most that each of the sites got, and whether that was too much.
-pub fn judge(
-    records: &[Arc<Record>],
-    visits: &[(u8, Visit)],
-    history: &[Happened],
-    addresses: Addresses,
-    report: &mut Report,
-) {
+pub fn judge(seen: &Seen, addresses: Addresses, report: &mut Report) {
     for paced in &PACED {
         let address = addresses.site(paced.site);
         let of_site = || {
-            let of_site = visits.iter().filter(|(site, _)| *site == paced.site);
+            let of_site = seen.visits.iter().filter(|(site, _)| *site == paced.site);
             of_site.map(|(_, visit)| *visit)
         };
         let accepted = || {
-            let accepted = records.iter().filter(|record| record.accepted);
+            let accepted = seen.records.iter().filter(|record| record.accepted);
             accepted.filter(|record| record.local.ip() == address)
         };
         for limit in paced.limits {
@@ -127,9 +122,13 @@ pub fn judge(
                     (most_within(at, seconds * 1000), may, what)
                 }
                 Limit::Connections(may) => {
-                    let stands = |visit: &Visit| stands_still(visit, history, addresses);
+                    let stands = |visit: &Visit| stands_still(visit, &seen.history, addresses);
                     let moving: Vec<Visit> = of_site().filter(|visit| !stands(visit)).collect();
-                    (most_at_once(&moving), may, "connections at once".to_owned())
+                    let most = most_at_once(&moving);
+                    if most.len() > may {
+                        shown(&most, seen, report);
+                    }
+                    (most.len(), may, "connections at once".to_owned())
                 }
             };
             let name = format!("{}, {what}", domain(paced.site));
@@ -166,21 +165,33 @@ fn most_within(mut at_ms: Vec<u64>, window: u64) -> usize {
     within.max().unwrap_or(0)
 }
 
-/// One that ended in the millisecond in which another began was over before.
-fn most_at_once(visits: &[Visit]) -> usize {
-    let began = visits.iter().map(|visit| (visit.began_ms, true));
-    let ended = visits.iter().filter_map(|visit| visit.ended_ms);
-    let mut changes: Vec<(u64, bool)> = began.chain(ended.map(|at| (at, false))).collect();
-    changes.sort_unstable();
-    let mut open = 0_usize;
-    let at_once = changes.into_iter().map(|(_, is_more)| {
-        open = match is_more {
-            true => open + 1,
-            false => open.saturating_sub(1),
+/// Those of the first moment at which there were most. One that ended in the millisecond in which another began was over
+/// before.
+fn most_at_once(visits: &[Visit]) -> Vec<Visit> {
+    let open_at = |at: u64| {
+        let is_open = move |visit: &&Visit| {
+            visit.began_ms <= at && visit.ended_ms.is_none_or(|ended| ended > at)
         };
-        open
-    });
-    at_once.max().unwrap_or(0)
+        visits.iter().filter(is_open)
+    };
+    let began = visits.iter().map(|visit| visit.began_ms);
+    let fullest = began.min_by_key(|at| (Reverse(open_at(*at).count()), *at));
+    fullest.map_or_else(Vec::new, |at| open_at(at).copied().collect())
+}
+
+/// From when to when connections stood, and whose they were.
+fn shown(visits: &[Visit], seen: &Seen, report: &mut Report) {
+    for visit in visits {
+        let (began, ended) = (visit.began_ms, visit.ended_ms.unwrap_or(u64::MAX));
+        report.row(
+            format!("  a connection from {}", visit.peer),
+            format!(
+                "{:.3} s to {:.3} s",
+                seen.seconds_at(began),
+                seen.seconds_at(ended)
+            ),
+        );
+    }
 }
 
 #[cfg(test)]
@@ -201,10 +212,11 @@ mod tests {
             began_ms,
             ended_ms,
         };
-        assert_eq!(most_at_once(&[]), 0);
-        assert_eq!(most_at_once(&[visit(1, Some(5)), visit(5, None)]), 1);
+        let most = |visits: &[Visit]| most_at_once(visits).len();
+        assert_eq!(most(&[]), 0);
+        assert_eq!(most(&[visit(1, Some(5)), visit(5, None)]), 1);
         assert_eq!(
-            most_at_once(&[visit(1, Some(6)), visit(5, None), visit(7, Some(8))]),
+            most(&[visit(1, Some(6)), visit(5, None), visit(7, Some(8))]),
             2
         );
     }
