@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::oracle;
+use skein_testkit::sink::{Act, Phase};
 use skein_tests::fleet::{Fleet, Plan};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -14,6 +15,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// Sent in one piece, and more than all buffers on the way hold.
 const BYTES: usize = 60_000;
 const DOT: &[u8] = b"\r\n.\r\n";
+/// After its last heartbeat, a sender's places and slots are others' no sooner than after this.
+const LEASE_OF_OTHERS: Duration = Duration::from_millis(11_000);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_waits_for_its_host_is_not_ended_after_the_lease() {
@@ -86,6 +89,57 @@ async fn mail_that_waited_while_its_sender_stood_still_is_taken() {
     .unwrap();
     let verdict = oracle::judge(&injected, &sink.records());
     assert!(verdict.is_clean(), "{}", verdict.summary());
+}
+
+/// At most two connections in all to a host, and what it does at a point of the dialogue. The control node stands still from
+/// the first connection on: whether all are at an end when others might have been given their places.
+async fn ended_with_the_lease(spread: bool, phase: Phase, act: Act) {
+    let mut fleet = Fleet::start(Plan::default()).await.unwrap();
+    let sink = fleet.sink(71, "mx.slow.test", &["slow.test"]).await;
+    let sink = sink.unwrap();
+    sink.set_script(move |moment| match moment.phase == phase {
+        true => act.clone(),
+        false => Act::Accept,
+    });
+    let provider = "kind: provider\nname: slow\ndomains: [slow.test]\ntotal: {connections: 2}\n";
+    fleet.apply(provider).unwrap();
+    if spread {
+        fleet.skeinctl(&["slot", "fan", "slow", "4"]).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let config = InjectorConfig {
+        domains: vec!["slow.test".into()],
+        ..InjectorConfig::to(fleet.senders[0].smtp)
+    };
+    let offered = Injector::new(config).run().await;
+    assert!(offered.iter().all(Injected::acked));
+    let any = || (sink.open() > 0).then_some(());
+    let (within, look) = (Duration::from_secs(10), Duration::from_millis(10));
+    let opened = skein_tests::until("a connection to the host", within, look, any);
+    opened.await.unwrap();
+    fleet.control[0].node.as_mut().unwrap().pause().unwrap();
+    tokio::time::sleep(LEASE_OF_OTHERS).await;
+    assert_eq!(sink.open(), 0, "they stand when the lease has ended");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(sink.open(), 0, "others were opened without a lease");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_a_host_that_greets_late_end_with_the_lease() {
+    // Just after the lease has ended.
+    let late = Act::Delay(Duration::from_millis(9_300));
+    tokio::join!(
+        ended_with_the_lease(false, Phase::Ehlo, late.clone()),
+        ended_with_the_lease(true, Phase::Ehlo, late),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_a_host_that_does_not_answer_end_with_the_lease() {
+    tokio::join!(
+        ended_with_the_lease(false, Phase::Rcpt, Act::Tarpit),
+        ended_with_the_lease(true, Phase::Connect, Act::Tarpit),
+    );
 }
 
 /// Segments and windows as on a bad line: on the loopback, megabytes would be on their way before anything waits.

@@ -74,6 +74,16 @@ impl Lease {
         self.of(session).holds(since_boot())
     }
 
+    /// Completes when no message that came with this session may be completed any more.
+    pub async fn ended(&self, session: SessionId) {
+        loop {
+            match self.of(session).left(since_boot()) {
+                DurationMs(0) => return,
+                left => tokio::time::sleep(left.into()).await,
+            }
+        }
+    }
+
     /// The lease if it is this session's; that of a later one keeps nothing valid that was said to this one.
     pub fn of(&self, session: SessionId) -> lease::Lease {
         // In this order: a session is written before its first lease, and after the end of the one before it.

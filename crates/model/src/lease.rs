@@ -32,7 +32,12 @@ impl Lease {
 
     /// Whether a message may be completed now.
     pub fn holds(self, now: DurationMs) -> bool {
-        now.0 + STOP_EARLY.0 < self.until.0
+        self.left(now) > DurationMs(0)
+    }
+
+    /// For so long messages may be completed.
+    pub fn left(self, now: DurationMs) -> DurationMs {
+        DurationMs(self.until.0.saturating_sub(STOP_EARLY.0 + now.0))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection and the transactions on it.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ const WRITE_BYTES: usize = 64 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 const IP_LEAVES: &str = "the source IP moves to another node";
+const NO_LEASE: &str = "the lease of this sender has ended";
 
 pub struct Connection {
     pub host: Host,
@@ -49,22 +50,25 @@ pub struct Connection {
 }
 
 /// What ends a transaction before its final dot, at whatever point: a host that is slow must not keep what others wait for.
-struct Halt {
+struct Halt<'a, L> {
     /// The slot is to go elsewhere.
     stop: CancellationToken,
     /// The source IP is.
     leave: CancellationToken,
+    /// The lease has ended: others may have the slot, and the connection's place at the host.
+    over: Pin<&'a mut L>,
 }
 
-impl Halt {
+impl<L: Future<Output = ()>> Halt<'_, L> {
     async fn or<T>(
-        &self,
+        &mut self,
         doing: impl Future<Output = Result<T, SessionError>>,
     ) -> Result<T, SessionError> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(SessionError::Stopped),
             () = self.leave.cancelled() => Err(SessionError::NotNow(IP_LEAVES)),
+            () = self.over.as_mut() => Err(SessionError::NotNow(NO_LEASE)),
             done = doing => done,
         }
     }
@@ -84,7 +88,7 @@ impl Content<'_> {
     fn may_end(&self, reporter: &Reporter) -> Result<(), SessionError> {
         if !self.lease.holds(self.task.session) {
             // The slot may be another's by now, who would send the message as well.
-            return Err(SessionError::NotNow("the lease of this sender has ended"));
+            return Err(SessionError::NotNow(NO_LEASE));
         }
         if !reporter.is_open() {
             // Without a way to report, a delivery would be repeated by the next owner.
@@ -179,9 +183,11 @@ impl Connection {
         content: Content<'_>,
         reporter: &Reporter,
     ) -> Result<(), SessionError> {
-        let halt = Halt {
+        let over = pin!(content.lease.ended(content.task.session));
+        let mut halt = Halt {
             stop: content.claim.stop.clone(),
             leave: self.leave.clone().unwrap_or_default().now,
+            over,
         };
         halt.or(self.reset(timeouts)).await?;
         self.out.clear();

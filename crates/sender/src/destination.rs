@@ -265,7 +265,7 @@ impl Destinations {
     /// Opens one connection if the tasks that wait call for it and every limit allows it. The limits of pools and tenants
     /// are those of the task that comes next.
     pub fn open_if_needed(self: &Arc<Self>, destination: &Arc<Destination>) -> bool {
-        let (terms, token) = {
+        let (terms, token, stop) = {
             let mut state = destination.state.lock();
             if !self.needs_connection(&state) {
                 return false;
@@ -278,11 +278,16 @@ impl Destinations {
             let room = self.context.config.connections_max - state.connections;
             let demand = (state.waiting.len() - state.ready).min(room);
             let ask = job.ask(&terms.connect, &state.route, demand);
+            // One of several slots of a site leaves without it.
+            let stop = match ask.is_elsewhere {
+                true => self.context.drain.child_token(),
+                false => job.claim.stop.clone(),
+            };
             match self.context.gates.take(&ask, waiter) {
                 Ok(token) => {
                     state.connections += 1;
                     state.ready += 1;
-                    (terms, token)
+                    (terms, token, stop)
                 }
                 Err(closed) => {
                     self.hold(destination, &mut state, Gate::Connection, &closed);
@@ -292,7 +297,7 @@ impl Destinations {
         };
         let (destinations, destination) = (self.clone(), destination.clone());
         self.connections.spawn(async move {
-            destinations.serve(&destination, &terms, token).await;
+            destinations.serve(&destination, &terms, token, stop).await;
             destinations.connection_ended(&destination);
         });
         true

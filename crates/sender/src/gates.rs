@@ -19,6 +19,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Destinations in one queue. Those beyond look again by their timers.
 const QUEUE_MAX: usize = 1024;
 
+/// Without a lease no connection is opened, and who would is asked again after this.
+const NO_LEASE: Duration = Duration::from_secs(1);
+/// Between two looks whether the lease has ended, which a sender counts a second short.
+const LEASE_LOOK: Duration = Duration::from_millis(100);
+
 /// Somebody who waits until a token comes back.
 pub struct Waiter {
     /// One waits once for each limit.
@@ -150,6 +155,11 @@ impl LocalGates {
         }
     }
 
+    fn holds(&self, state: &State) -> bool {
+        let lease = self.lease.get();
+        lease.is_some_and(|lease| lease.holds(state.session))
+    }
+
     /// Completes with each look at a receiver after there were more connections than this sender may have.
     pub fn over(&self) -> watch::Receiver<u64> {
         self.over.subscribe()
@@ -167,6 +177,16 @@ impl LocalGates {
         self.renew(&mut state);
         let gone_since = ask.gone_since.map(|time| self.at(time));
         let wants = ask.wants.of(state.is_wide(ask), gone_since);
+        let connection = wants.iter().map(|want| &want.id);
+        let mut connection = connection.filter(|id| id.counts == Counted::Connections);
+        if let Some(id) = connection.next()
+            && !self.holds(&state)
+        {
+            return Err(Closed {
+                scope: id.scope,
+                until: Instant::now() + NO_LEASE,
+            });
+        }
         let held = match state.gates.try_take(now, &wants) {
             Ok(permit) => {
                 return Ok(Token {
@@ -234,6 +254,19 @@ impl LocalGates {
             let next = self.state.lock().next(is_timed, id);
             let Some(next) = next else { return };
             left -= u64::from((next.waiter.wake)());
+        }
+    }
+
+    /// Lets connections look when the lease has ended. The leader may be out of reach then, so nothing else says so in time.
+    pub async fn follow_lease(self: Arc<Self>) {
+        let mut held = false;
+        loop {
+            tokio::time::sleep(LEASE_LOOK).await;
+            let holds = self.holds(&self.state.lock());
+            if held && !holds {
+                self.over.send_modify(|times| *times += 1);
+            }
+            held = holds;
         }
     }
 
@@ -328,6 +361,15 @@ impl Token {
             }
         }
         !leaving.is_empty()
+    }
+
+    /// Completes when the connection of this token is to end.
+    pub async fn to_end(&self) {
+        let mut over = self.gates.over();
+        while !self.must_leave() {
+            // The sender of the changes lives as long as this token.
+            let _ = over.changed().await;
+        }
     }
 
     /// The connection of this token has nothing to do, or has again.

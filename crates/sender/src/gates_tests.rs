@@ -61,7 +61,7 @@ fn waiter(number: u64, woken: &Arc<AtomicUsize>, is_of_use: bool) -> Waiter {
 
 #[test]
 fn a_token_that_comes_back_wakes_the_one_that_has_waited_longest() {
-    let gates = LocalGates::new();
+    let (gates, _lease) = with_session();
     let one = [connections("a.test", 1)];
     let token = take(&gates, &one, || None).unwrap();
     let woken: Vec<Arc<AtomicUsize>> = (0..3).map(|_| Arc::default()).collect();
@@ -88,7 +88,7 @@ fn a_token_that_comes_back_wakes_the_one_that_has_waited_longest() {
 
 #[test]
 fn who_has_no_use_for_a_token_passes_it_on() {
-    let gates = LocalGates::new();
+    let (gates, _lease) = with_session();
     let one = [connections("a.test", 1)];
     let token = take(&gates, &one, || None).unwrap();
     let (idle, busy) = (Arc::default(), Arc::default());
@@ -103,7 +103,7 @@ fn who_has_no_use_for_a_token_passes_it_on() {
 
 #[test]
 fn a_limit_that_opens_by_itself_says_when_and_keeps_nobody_in_a_queue() {
-    let gates = LocalGates::new();
+    let (gates, _lease) = with_session();
     let one = [messages(1, 60)];
     take(&gates, &one, || None).unwrap().ended();
     let before = Instant::now();
@@ -117,7 +117,7 @@ fn a_limit_that_opens_by_itself_says_when_and_keeps_nobody_in_a_queue() {
 
 #[test]
 fn an_attempt_to_connect_ends_when_the_connection_stands_and_the_connection_counts_on() {
-    let gates = LocalGates::new();
+    let (gates, _lease) = with_session();
     let attempts = Rate::new(5, DurationMs::from_secs(60), None).unwrap();
     let attempts = want("a.test", Counted::ConnectionAttempts, Limit::Rate(attempts));
     let both = [connections("a.test", 1), attempts.clone()];
@@ -136,7 +136,7 @@ fn an_attempt_to_connect_ends_when_the_connection_stands_and_the_connection_coun
 
 #[test]
 fn a_window_is_closed_for_what_another_sender_may_have_used() {
-    let gates = LocalGates::new();
+    let (gates, _lease) = with_session();
     let mut site = messages(5, 60);
     site.gone_since = gates.at(Instant::now());
     assert!(site.gone_since > DurationMs(0));
@@ -229,4 +229,18 @@ fn what_was_used_alone_is_told_when_a_site_becomes_wide() {
     assert!(!alone.must_leave());
     drop(gates.take(&ask, || None).unwrap());
     drop(alone);
+}
+
+#[test]
+fn a_connection_leaves_with_the_lease_and_none_is_opened_without() {
+    let (gates, lease) = with_session();
+    let one = [connections("a.test", 2)];
+    let token = take(&gates, &one, || None).unwrap();
+    assert!(!token.must_leave());
+    lease.begin(SESSION, ModelLease::ENDED);
+    assert!(token.must_leave(), "the site is about to be another's");
+    assert!(take(&gates, &one, || None).is_err());
+    let later = ModelLease::granted(since_boot(), LEASE);
+    lease.begin(SESSION, later);
+    take(&gates, &one, || None).unwrap().ended();
 }

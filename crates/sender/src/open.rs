@@ -22,6 +22,8 @@ pub enum NoConnection {
     Hosts(Verdict, Reply),
     /// The source IP cannot be used now.
     Source,
+    /// The place at the host is another sender's by now.
+    Place,
 }
 
 /// What one connection and those that follow it have in common.
@@ -40,6 +42,8 @@ pub struct Serving<'a> {
     pub is_elsewhere: bool,
     /// The token was taken for a connection that is not tried yet.
     pub is_fresh: bool,
+    /// The site is to be another sender's, who may have as many connections then.
+    pub stop: CancellationToken,
 }
 
 impl Serving<'_> {
@@ -70,6 +74,9 @@ impl Destinations {
             let connected = tokio::select! {
                 connected = self.connect(serving, host) => connected,
                 () = context.drain.cancelled() => continue,
+            };
+            let Some(connected) = connected else {
+                return Err(NoConnection::Place);
             };
             match connected {
                 Ok(connection) => {
@@ -111,23 +118,42 @@ impl Destinations {
         Err(NoConnection::Hosts(Verdict::Deferred, last))
     }
 
-    /// A host with which TLS fails is asked again, in the clear, if that is allowed.
+    /// A host with which TLS fails is asked again, in the clear, if that is allowed. None: there is no place for a
+    /// connection any more.
     async fn connect(
         &self,
         serving: &mut Serving<'_>,
         host: &Host,
-    ) -> Result<Connection, NoSession> {
-        let tls = &self.context.tls;
+    ) -> Option<Result<Connection, NoSession>> {
         let policy = serving.hop.policy;
-        let failure = match connect(&serving.hop, tls, policy.tls, host).await {
+        let failure = match self.try_connect(serving, policy.tls, host).await? {
             Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => failure,
-            result => return result,
+            result => return Some(result),
         };
         if !self.may_connect(serving).await {
-            return Err(failure);
+            return Some(Err(failure));
         }
         tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
-        connect(&serving.hop, tls, TlsPolicy::Disable, host).await
+        self.try_connect(serving, TlsPolicy::Disable, host).await
+    }
+
+    async fn try_connect(
+        &self,
+        serving: &Serving<'_>,
+        policy: TlsPolicy,
+        host: &Host,
+    ) -> Option<Result<Connection, NoSession>> {
+        let to_end = async {
+            match &serving.token {
+                Some(token) => token.to_end().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connected = connect(&serving.hop, &self.context.tls, policy, host) => Some(connected),
+            () = to_end => None,
+            () = serving.stop.cancelled() => None,
+        }
     }
 
     /// Each connection but the first takes tokens of its own.

@@ -145,6 +145,7 @@ impl Sender {
         // What ends before the IPs are let go of, and what goes on until the session is closed.
         let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
         of_session.spawn(follow);
+        of_session.spawn(self.context.gates.clone().follow_lease());
         let (policy, exits) = (&self.context.policy, &self.context.exits);
         of_ips.spawn(exits.clone().follow(policy.clone(), session.clone()));
         let zones = self.context.config.dnsbl_zones.clone();

@@ -8,9 +8,9 @@ use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_model::throttle::TURN;
 use skein_smtp::client::TransactionOutcome;
+use tokio_util::sync::CancellationToken;
 
 use crate::budgets::Spend;
-use crate::config::Timeouts;
 use crate::connect::{Hop, SourceAddress};
 use crate::connection::{Connection, Content};
 use crate::deliver::Job;
@@ -34,11 +34,12 @@ const NOT_NOW: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Waits a little until a transaction could be finished. A task that could not is given back, to be handed out again when
-/// it can: that says nothing about its host, and counts no attempt.
-async fn may_finish(job: &Job) -> bool {
+/// it can: that says nothing about its host, and counts no attempt. It does not wait on a connection that is to end.
+async fn may_finish(job: &Job, seat: Option<&Token>) -> bool {
     let began = Instant::now();
     while !(job.lease.holds(job.task.session) && job.reporter.is_open()) {
-        if job.is_stopped() || began.elapsed() >= NOT_NOW {
+        let is_to_end = || seat.is_some_and(Token::must_leave);
+        if job.is_stopped() || is_to_end() || began.elapsed() >= NOT_NOW {
             return false;
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -63,6 +64,7 @@ impl Destinations {
         destination: &Arc<Destination>,
         terms: &Terms,
         token: Token,
+        stop: CancellationToken,
     ) {
         let context = &self.context;
         let config = &context.config;
@@ -96,12 +98,14 @@ impl Destinations {
             is_elsewhere: token.is_elsewhere,
             token: Some(token),
             is_fresh: true,
+            stop,
         };
         let mut hosts = route.hosts.iter().filter(|host| source.fits(host));
         let opened = self.open(&mut serving, &mut hosts).await;
         destination.state.lock().ready -= 1;
         let mut connection = match opened {
             Ok(connection) => connection,
+            Err(NoConnection::Place) => return,
             Err(NoConnection::Source) => {
                 self.choose_again(destination);
                 return;
@@ -177,18 +181,25 @@ impl Destinations {
         // What began since may allow fewer connections than there are, or none.
         while connection.transactions < transactions_max
             && !connection.is_to_end()
+            && !serving.stop.is_cancelled()
             && forces.latest_of(site) <= began
         {
             let seat = serving.token.as_ref();
-            let is_turn_over = opened.elapsed() >= Duration::from(TURN);
-            let is_to_go = |seat: &Token| seat.must_leave() || (is_turn_over && seat.is_wanted());
-            if connection.transactions > 0 && seat.is_some_and(is_to_go) {
+            let had_turn = connection.transactions > 0 && opened.elapsed() >= Duration::from(TURN);
+            let is_to_go = |seat: &Token| seat.must_leave() || (had_turn && seat.is_wanted());
+            if seat.is_some_and(is_to_go) {
                 break;
             }
             let next = match first.take() {
                 Some(next) => Some(next),
                 None => {
-                    let to_end = connection.to_end();
+                    let leaves = connection.to_end();
+                    let to_end = async {
+                        tokio::select! {
+                            () = leaves => {}
+                            () = serving.stop.cancelled() => {}
+                        }
+                    };
                     self.next_job(destination, timeouts.idle, seat, to_end)
                         .await
                 }
@@ -197,7 +208,7 @@ impl Destinations {
                 break;
             };
             let after = self
-                .attempt(destination, timeouts, &mut connection, job, token)
+                .attempt(destination, serving, &mut connection, job, token)
                 .await;
             match after {
                 After::Next => {}
@@ -271,7 +282,7 @@ impl Destinations {
     async fn attempt(
         self: &Arc<Self>,
         destination: &Arc<Destination>,
-        timeouts: &Timeouts,
+        serving: &Serving<'_>,
         connection: &mut Connection,
         mut job: Job,
         token: Token,
@@ -284,7 +295,7 @@ impl Destinations {
             self.push(route, job);
             return After::Next;
         }
-        if !may_finish(&job).await {
+        if !may_finish(&job, serving.token.as_ref()).await {
             token.cancel();
             return After::Next;
         }
@@ -307,7 +318,7 @@ impl Destinations {
             claim: &job.claim,
         };
         let outcome = connection
-            .transact(timeouts, &message, content, &job.reporter)
+            .transact(serving.hop.timeouts, &message, content, &job.reporter)
             .await;
         token.ended();
         self.heard(destination, &job, &outcome);

@@ -211,8 +211,11 @@ impl Gates {
         let Some(entry) = self.connections(id) else {
             return false;
         };
-        let stake = entry.stake.as_mut();
-        stake.is_some_and(|stake| stake.must_leave(now, lease, &entry.limiter))
+        match &mut entry.stake {
+            Some(stake) => stake.must_leave(now, lease, &entry.limiter),
+            // Whoever gets the site next has the whole limit.
+            None => !lease.holds(now),
+        }
     }
 
     /// A connection of a limit has nothing to do, or has again, or ends. Says whether that is counted.

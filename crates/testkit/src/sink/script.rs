@@ -38,7 +38,7 @@ pub enum Act {
     Drop,
     /// Closes the connection with a TCP reset.
     Reset,
-    /// Never answers and keeps the connection open until the sink ends.
+    /// Never answers and keeps the connection open until the other side or the sink ends.
     Tarpit,
     /// Sends the positive reply, then closes the connection.
     AcceptThenDrop,

@@ -250,7 +250,8 @@ impl Session<'_> {
             }
             Act::Tarpit => {
                 self.flush().await?;
-                std::future::pending().await
+                tokio::io::copy(&mut self.io, &mut tokio::io::sink()).await?;
+                Ok(Decision::End(0))
             }
             Act::AcceptThenDrop => {
                 if !positive.is_empty() {
