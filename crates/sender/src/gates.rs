@@ -340,10 +340,12 @@ impl Token {
         ids.filter(|id| id.counts == Counted::Connections)
     }
 
-    /// Whether somebody waits for the connection that this token holds.
-    pub fn is_wanted(&self) -> bool {
+    /// Whether somebody else than the waiter of this number waits for the connection that this token holds: who has it
+    /// would give it up for another one of its own.
+    pub fn is_wanted(&self, own: u64) -> bool {
         let state = self.gates.state.lock();
-        !state.waiting.is_empty() && self.connections().any(|id| state.waiting.contains_key(id))
+        let mut lines = self.connections().filter_map(|id| state.waiting.get(id));
+        lines.any(|lines| lines.iter().any(|line| line.waiter.number != own))
     }
 
     /// Whether the connection of this token is to end, because there are more than this sender may have.

@@ -244,3 +244,15 @@ fn a_connection_leaves_with_the_lease_and_none_is_opened_without() {
     lease.begin(SESSION, later);
     take(&gates, &one, || None).unwrap().ended();
 }
+
+#[test]
+fn a_connection_is_not_wanted_by_who_has_it() {
+    let (gates, _lease) = with_session();
+    let one = [connections("a.test", 1)];
+    let token = take(&gates, &one, || None).unwrap();
+    let woken = Arc::default();
+    assert!(take(&gates, &one, || Some(waiter(1, &woken, true))).is_err());
+    assert!(!token.is_wanted(1) && token.is_wanted(2));
+    assert!(take(&gates, &one, || Some(waiter(2, &woken, true))).is_err());
+    assert!(token.is_wanted(1));
+}

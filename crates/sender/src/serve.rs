@@ -186,7 +186,9 @@ impl Destinations {
         {
             let seat = serving.token.as_ref();
             let had_turn = connection.transactions > 0 && opened.elapsed() >= Duration::from(TURN);
-            let is_to_go = |seat: &Token| seat.must_leave() || (had_turn && seat.is_wanted());
+            let is_to_go = |seat: &Token| {
+                seat.must_leave() || (had_turn && seat.is_wanted(destination.number))
+            };
             if seat.is_some_and(is_to_go) {
                 break;
             }
@@ -257,7 +259,7 @@ impl Destinations {
                     if let Some(seat) = seat {
                         seat.set_idle(true);
                     }
-                    seat.is_some_and(Token::is_wanted)
+                    seat.is_some_and(|seat| seat.is_wanted(destination.number))
                 }
             };
             let is_over = has_idled || is_for_long || seat.is_some_and(Token::must_leave);
