@@ -17,7 +17,7 @@ use crate::flusher::{Flusher, Mark};
 use crate::log::LogStore;
 use crate::machine::{Hooks, Machine, StateMachine};
 use crate::reader::Reader;
-use crate::snapshot::{Incoming, View};
+use crate::snapshot::Incoming;
 
 pub const LOG: &str = "log";
 pub const RAFT: &str = "raft";
@@ -191,11 +191,6 @@ impl Store {
     /// The applied rows of a group.
     pub fn reader(&self, group: GroupId) -> Reader {
         Reader::new(self.db.clone(), group)
-    }
-
-    /// The applied rows of a group as they are now, whatever changes later.
-    pub fn view(&self, group: GroupId) -> View {
-        View::new(self.db.clone(), group.0.to_be_bytes())
     }
 
     /// The log and the state machine of a group, for openraft.

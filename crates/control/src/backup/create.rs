@@ -39,7 +39,9 @@ pub async fn start(
         catch_up(&service, group).await?;
     }
     let views = service.forward.groups.keys();
-    let views: Vec<_> = views.map(|id| (*id, service.store.view(*id))).collect();
+    let views: Vec<_> = views
+        .map(|id| (*id, service.store.reader(*id).view()))
+        .collect();
     let (parts, received) = mpsc::channel(4);
     tokio::spawn(async move {
         if let Err(status) = send_all(&service, &views, &parts).await {
