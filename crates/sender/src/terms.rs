@@ -228,17 +228,17 @@ impl Terms {
         };
         let is_alike = |want: &&Want| want.id.scope == scope && want.id.counts == counts;
         let nth = wants.wide.iter().filter(is_alike).count();
-        // The address of the node is no other sender's.
-        let is_own = scope == Scope::SiteFromIp && way.ip.is_empty();
         let is_by_owner = is_by_owner(limit, value);
+        let id = LimitId {
+            scope,
+            key: key.into(),
+            counts,
+            // A resource has four rates at most.
+            nth: u8::try_from(nth).unwrap_or(u8::MAX),
+        };
+        let is_own = id.is_of_node();
         let wide = Want {
-            id: LimitId {
-                scope,
-                key: key.into(),
-                counts,
-                // A resource has four rates at most.
-                nth: u8::try_from(nth).unwrap_or(u8::MAX),
-            },
+            id,
             limit: Limit::Wide {
                 limit: value,
                 is_by_owner,

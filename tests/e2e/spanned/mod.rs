@@ -3,6 +3,7 @@
 mod connections;
 mod drains;
 mod long;
+mod own_address;
 mod scopes;
 
 use std::collections::BTreeMap;

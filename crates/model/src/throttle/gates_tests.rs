@@ -1,5 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -223,6 +225,24 @@ fn granted_tokens_need_a_lease() {
         again.purse > report.purse,
         "a purse that was forgotten is another one"
     );
+}
+
+#[test]
+fn limits_of_a_nodes_own_address_are_not_shared_with_its_site() {
+    let mut gates = Gates::new(100);
+    gates.begin_session(Lease::granted(s(0), LEASE));
+    let from = |ip: &str| {
+        let one = connections(&format!("{ip} a.test"), 2);
+        let scope = Scope::SiteFromIp;
+        let id = LimitId { scope, ..one.id };
+        Want { id, ..one }
+    };
+    let (own, named) = (from(""), from("ip-1"));
+    let permit = gates.try_take(s(0), &[own.clone(), named.clone()]);
+    gates.widen(s(0), &BTreeSet::from(["a.test".to_owned()]));
+    let is_shared = |gates: &Gates, want: &Want| gates.has_stake(&want.id);
+    assert!(is_shared(&gates, &named) && !is_shared(&gates, &own));
+    gates.ended(s(1), permit.unwrap());
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Gates {
         }
         let of_them = self.entries.iter().filter(|(key, entry)| {
             let is_of_them = key.id.site().is_some_and(|site| sites.contains(site));
-            is_of_them && entry.limiter.counted(now) > 0
+            is_of_them && !key.id.is_of_node() && entry.limiter.counted(now) > 0
         });
         let of_them: Vec<Key> = of_them.map(|(key, _)| key.clone()).collect();
         for key in of_them {

@@ -93,6 +93,11 @@ impl LimitId {
             _ => None,
         }
     }
+
+    /// Whether it is of a node's own address, which has no name. No other sender's mail goes from there, so nobody shares it.
+    pub fn is_of_node(&self) -> bool {
+        self.ip().is_some_and(str::is_empty)
+    }
 }
 
 impl<C> Encode<C> for LimitId {
