@@ -11,7 +11,7 @@ use skein_model::spool::{MessageRow, Refile, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
-use skein_wire::internal::{BlockedSite, OpenWork, OwnedSlots, RefileTask, TaskRef, WorkReply};
+use skein_wire::internal::{BlockedSite, OpenSite, OpenWork, OwnedSlots, RefileTask, WorkReply};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::SpoolError;
 use crate::ingest::{Spool, client};
 use crate::sessions::Session;
 use crate::work_frames::{
-    Told, held_ref, read_task, request, returned_ref, send_results, send_returned,
+    Told, Undone, held_ref, read_task, request, returned_ref, send_results, send_returned,
 };
 
 /// Reports that wait for the stream; results are small, and a sender's window bounds them anyway.
@@ -73,7 +73,7 @@ struct Shared {
 struct Outgoing {
     results: mpsc::Sender<Told>,
     /// Without a bound of its own: a sender has no more tasks than its window.
-    returns: mpsc::UnboundedSender<TaskRef>,
+    returns: mpsc::UnboundedSender<Undone>,
     /// The stream has ended, or is to end.
     over: CancellationToken,
 }
@@ -195,7 +195,21 @@ impl Reporter {
         self.shared.held.lock().settle(task, attempts);
         if let Some(stream) = &*self.shared.stream.lock() {
             // Without a stream, the next one tells what is still ours.
-            let _ = stream.returns.send(returned_ref(task, closed_for));
+            let _ = stream
+                .returns
+                .send(Undone::Task(returned_ref(task, closed_for)));
+        }
+    }
+
+    /// Limits let something of a site go again, as its tasks are filed, whatever was said when some were given back. Those
+    /// that were given back before are known to be.
+    pub fn open_queues(&self, site: &str, slot: Slot) {
+        let site = OpenSite {
+            site: site.to_owned(),
+            slot: slot.0.into(),
+        };
+        if let Some(stream) = &*self.shared.stream.lock() {
+            let _ = stream.returns.send(Undone::Open(site));
         }
     }
 

@@ -7,7 +7,7 @@ use skein_model::{Epoch, SessionId, TaskId};
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
 use skein_wire::internal::{
-    BlockedSite, RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkRequest,
+    BlockedSite, OpenSite, RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkRequest,
 };
 use tokio::sync::mpsc;
 
@@ -23,6 +23,14 @@ pub enum Told {
     Refile(RefileTask),
     /// Nothing is answered to this.
     Blocked(BlockedSite),
+}
+
+/// What needs no answer, in order.
+#[derive(Debug)]
+pub enum Undone {
+    /// That was not begun.
+    Task(TaskRef),
+    Open(OpenSite),
 }
 
 pub fn request(request: Request) -> WorkRequest {
@@ -55,13 +63,19 @@ pub fn returned_ref(task: TaskId, closed_for: Duration) -> TaskRef {
 }
 
 pub async fn send_returned(
-    mut queue: mpsc::UnboundedReceiver<TaskRef>,
+    mut queue: mpsc::UnboundedReceiver<Undone>,
     frames: mpsc::Sender<WorkRequest>,
 ) {
-    let mut returned = Vec::new();
-    while queue.recv_many(&mut returned, FRAME_REPORTS).await > 0 {
-        let tasks = std::mem::take(&mut returned);
-        let returned = request(Request::Returned(Returned { tasks }));
+    let mut undone = Vec::new();
+    while queue.recv_many(&mut undone, FRAME_REPORTS).await > 0 {
+        let mut returned = Returned::default();
+        for one in undone.drain(..) {
+            match one {
+                Undone::Task(task) => returned.tasks.push(task),
+                Undone::Open(site) => returned.open.push(site),
+            }
+        }
+        let returned = request(Request::Returned(returned));
         if frames.send(returned).await.is_err() {
             return;
         }

@@ -327,6 +327,12 @@ impl Job {
         self.claim.stop.is_cancelled()
     }
 
+    /// The name of its site as its group knows it.
+    pub fn filed_under(&self) -> &str {
+        let task = &self.task.task;
+        task.site.as_deref().unwrap_or(task.domain.as_str())
+    }
+
     pub fn priority(&self) -> Priority {
         self.task.message.envelope.priority
     }

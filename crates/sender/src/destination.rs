@@ -19,6 +19,7 @@ use crate::outcome::Attempt;
 use crate::route::Route;
 use crate::sources::{Restraints, Source};
 use crate::terms::{Terms, Way};
+use crate::told::Told;
 use crate::waiting::Waiting;
 
 /// A host that gave one more connection no session while it serves others is asked for none during this time:
@@ -55,10 +56,12 @@ pub struct State {
     pub connection_hold: Option<Hold>,
     /// A limit that keeps transactions from being begun.
     pub message_hold: Option<Hold>,
+    /// Groups whose queues are closed until something goes.
+    pub closed: Told,
     /// When a transaction was last begun, or else when this came to be.
     pub moved_at: Instant,
     /// Taken off the map; a new task needs a new destination.
-    closed: bool,
+    is_off: bool,
 }
 
 impl State {
@@ -103,8 +106,9 @@ impl Destination {
             no_more_until: None,
             connection_hold: None,
             message_hold: None,
+            closed: Told::default(),
             moved_at: Instant::now(),
-            closed: false,
+            is_off: false,
         };
         Self {
             key,
@@ -316,7 +320,7 @@ impl Destinations {
             && state.connections < most
             && !no_more
             && !is_held
-            && !state.closed
+            && !state.is_off
             && !self.context.drain.is_cancelled()
             && state.connections < self.context.config.connections_max
     }
@@ -330,8 +334,9 @@ impl Destinations {
     pub fn close_if_unused(&self, destination: &Destination) {
         let mut map = self.map.lock();
         let mut state = destination.state.lock();
-        if state.is_unused() && !state.closed {
-            state.closed = true;
+        if state.is_unused() && !state.is_off {
+            state.is_off = true;
+            state.open_queues();
             state.connection_hold = None;
             state.message_hold = None;
             map.remove(&destination.key);
@@ -357,6 +362,7 @@ impl Destinations {
             Ok(token) => {
                 let job = state.waiting.pop().expect("the first one is there");
                 state.moved_at = Instant::now();
+                state.open_queues();
                 if !state.waiting.is_empty() {
                     // Two tasks that come before one connection has looked wake only one.
                     destination.work.notify_one();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use skein_client::Reporter;
 use skein_model::throttle::Scope;
 use skein_policy::Policy;
 use tokio::task::AbortHandle;
@@ -61,7 +62,7 @@ pub async fn follow_forces(destinations: Weak<Destinations>) {
 }
 
 impl State {
-    /// Gives back what will wait for long. Its queue is closed meanwhile.
+    /// Gives back what will wait for long. Its queues are closed meanwhile, or until something goes here.
     pub fn shed(&mut self) {
         let holds = [&self.connection_hold, &self.message_hold].into_iter();
         let Some(hold) = holds.flatten().max_by_key(|hold| hold.until) else {
@@ -78,7 +79,13 @@ impl State {
         };
         for mut job in self.waiting.split_off(KEPT) {
             job.held.postpone(closed_for);
+            self.closed.insert(&job);
         }
+    }
+
+    /// Something goes, or nothing waits here that would: queues are open again that were closed meanwhile.
+    pub fn open_queues(&mut self) {
+        self.closed.drain(Reporter::open_queues);
     }
 }
 

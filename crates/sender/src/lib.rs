@@ -38,6 +38,7 @@ mod terms;
 #[cfg(test)]
 mod test_tasks;
 mod tls;
+mod told;
 mod waiting;
 mod waits;
 mod ways;

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skein_client::{Reporter, Wait};
+use skein_client::Wait;
 use skein_model::health::Health;
-use skein_model::{DurationMs, GroupId, Reply, Slot};
+use skein_model::{DurationMs, Reply};
 
 use crate::deliver::Job;
+use crate::told::Told;
 
 /// Sites from IPs that failed lately, about 500 bytes each; those that are well are forgotten. Of more, none is known.
 const ENTRIES_MAX: usize = 16_384;
-/// A site has one slot in most groups, and 64 at most; and groups are few.
-const TOLD_MAX: usize = 1024;
 
 /// A site that is left alone.
 #[derive(Debug, Clone)]
@@ -34,7 +33,7 @@ struct Entry {
     health: Health,
     last: Option<Reply>,
     /// Who knows that the site is blocked now.
-    told: HashMap<(GroupId, Slot, String), Reporter>,
+    told: Told,
 }
 
 impl Default for SiteHealth {
@@ -134,9 +133,9 @@ impl SiteHealth {
         if entry.health.works() {
             tracing::info!(site, ip, "a site takes connections again");
         }
-        for ((_, slot, name), reporter) in entry.told.drain() {
-            reporter.blocked(&name, slot, Duration::ZERO);
-        }
+        entry
+            .told
+            .drain(|group, name, slot| group.blocked(name, slot, Duration::ZERO));
         if entry.health.is_well() {
             entries.remove(&key);
         }
@@ -149,12 +148,9 @@ impl SiteHealth {
         let Some(entry) = entries.get_mut(&key(site, ip)) else {
             return;
         };
-        let task = &job.task.task;
-        let name = task.site.as_deref().unwrap_or(task.domain.as_str());
-        let told = (job.task.id.message.group(), task.slot, name.to_owned());
-        if entry.told.len() < TOLD_MAX && !entry.told.contains_key(&told) {
-            job.reporter.blocked(name, task.slot, left);
-            entry.told.insert(told, job.reporter.clone());
+        if entry.told.insert(job) {
+            let (name, slot) = (job.filed_under(), job.task.task.slot);
+            job.reporter.blocked(name, slot, left);
         }
     }
 }

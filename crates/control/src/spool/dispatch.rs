@@ -14,7 +14,7 @@ use skein_model::spool::{Effect, MessageRow, SlotRow, TaskRow, key, query};
 use skein_model::{DurationMs, SessionId, Slot, TaskId, UnixMs, codec};
 use skein_store::{Bodies, Reader};
 use skein_wire::convert;
-use skein_wire::internal::Task;
+use skein_wire::internal::{OpenSite, Task};
 use tokio::sync::{Notify, watch};
 
 use super::bodies::BodiesNeeded;
@@ -286,6 +286,21 @@ impl Dispatch {
                 match closed_for.0 {
                     0 => dispenser.give_back(session, *task),
                     _ => dispenser.postpone(session, *task, clock::now() + *closed_for),
+                }
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Limits let mail of these sites go again.
+    pub fn open_queues(&self, sites: &[OpenSite]) {
+        if sites.is_empty() {
+            return;
+        }
+        if let Some(dispenser) = self.dispenser.lock().as_mut() {
+            for site in sites {
+                if let Ok(slot) = u16::try_from(site.slot) {
+                    dispenser.open_site(&site.site, Slot(slot));
                 }
             }
         }

@@ -313,6 +313,7 @@ async fn receive_reports(
                 let tasks: Vec<_> = tasks.collect();
                 let dispatch = &stream.group.dispatch;
                 dispatch.give_back(stream.session, stream.number, &tasks);
+                dispatch.open_queues(&returned.open);
                 stream.settled(tasks.len());
                 continue;
             }

@@ -168,15 +168,11 @@ impl Dispenser {
                     // It went out before word of its arrival came.
                     return;
                 }
-                self.opened(*task);
                 self.returned(*task);
                 self.enter(queue, (*due, *task));
             }
             Effect::Moved { queue, due, task } => self.moved(queue, *due, *task),
-            Effect::Ended { task, .. } => {
-                self.opened(*task);
-                self.returned(*task);
-            }
+            Effect::Ended { task, .. } => self.returned(*task),
             Effect::BodyNeeded { .. }
             | Effect::BodyFree { .. }
             | Effect::SlotsOpened

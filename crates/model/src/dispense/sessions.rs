@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Dispenser, Out, Wait};
 use crate::id::{QueueId, SessionId, Slot, TaskId};
+use crate::priority::Priority;
+use crate::queue::SiteKey;
 use crate::rows::ReadRows;
 use crate::spool::query;
 use crate::time::UnixMs;
@@ -22,6 +24,10 @@ impl Dispenser {
         lives: impl Fn(SessionId) -> bool,
     ) {
         self.absent.remove(&session);
+        // What it said on the way to here may be lost. Those of other sessions are closed again if need be.
+        for slot in self.closed.keys().copied().collect::<Vec<_>>() {
+            self.open_slot(slot);
+        }
         let is_open = |(task, attempts): &(&TaskId, &u32)| {
             query::task(rows, **task).is_some_and(|row| row.attempts == **attempts)
         };
@@ -82,8 +88,8 @@ impl Dispenser {
     }
 
     /// Takes one task back that waited for a limit at its session, which lets none of its queue go before this time, unless
-    /// it is raised. The queue has no turns until then, or until another of its tasks comes to something, or another session
-    /// asks for its slot.
+    /// it is raised. The queue has no turns until then, or until its session says that mail of its site goes, or comes back
+    /// and may have said so, or another session asks for its slot.
     pub fn postpone(&mut self, session: SessionId, task: TaskId, until: UnixMs) {
         let out = self.out.get(task);
         if let Some(Out { queue, .. }) = out.filter(|out| out.session == session) {
@@ -95,10 +101,13 @@ impl Dispenser {
         }
     }
 
-    /// A task came to something, so others of its queue may.
-    pub(super) fn opened(&mut self, task: TaskId) {
-        if let Some(out) = self.out.get(task) {
-            self.open(out.queue.id);
+    /// Mail of a site goes again, of tasks that are filed under this name in this slot.
+    pub fn open_site(&mut self, site: &str, slot: Slot) {
+        let keys = Priority::ALL.map(|priority| SiteKey::of(site, priority, slot));
+        let closed = self.closed.get(&slot).into_iter().flatten();
+        let of_site = closed.filter(|id| keys.contains(&self.queues[*id].queue.site));
+        for id in of_site.copied().collect::<Vec<_>>() {
+            self.open(id);
         }
     }
 

@@ -159,6 +159,8 @@ enum Step {
     End(usize),
     GiveBack(usize),
     Postpone(usize),
+    /// Limits let mail of this one's site go again.
+    Open(Mail),
     Wait,
     SessionGone(u64),
     SetWeights(Vec<u32>),
@@ -171,6 +173,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..50usize).prop_map(Step::End),
         1 => (0..50usize).prop_map(Step::GiveBack),
         1 => (0..50usize).prop_map(Step::Postpone),
+        1 => mail().prop_map(Step::Open),
         1 => Just(Step::Wait),
         1 => (0..3u64).prop_map(Step::SessionGone),
         1 => prop::collection::vec(1..9u32, 4).prop_map(Step::SetWeights),
@@ -185,7 +188,7 @@ proptest! {
         let mut world = World::default();
         let mut out: BTreeMap<TaskId, u64> = BTreeMap::new();
         let mut waiting: BTreeSet<TaskId> = BTreeSet::new();
-        let mut closed: HashMap<QueueId, Slot> = HashMap::new();
+        let mut closed: HashMap<QueueId, Queue> = HashMap::new();
         // The rest is taken at the end, as sites have room for it.
         let rest = (0..SESSIONS).flat_map(|session| {
             let ended = (0..64).map(|_| Step::End(0));
@@ -215,7 +218,6 @@ proptest! {
                 Step::End(nth) => {
                     if let Some(task) = out.keys().nth(nth).copied() {
                         out.remove(&task);
-                        closed.remove(&world.mails[&task].queue().id);
                         world.mails.remove(&task);
                         world.end(task);
                     }
@@ -234,8 +236,16 @@ proptest! {
                         let until = world.now() + CLOSED;
                         world.dispenser.postpone(SessionId(session + 1), task, until);
                         let queue = world.mails[&task].queue();
-                        closed.insert(queue.id, queue.slot);
+                        closed.insert(queue.id, queue);
                     }
+                }
+                Step::Open(mail) => {
+                    world.dispenser.open_site(mail.domain().as_str(), mail.slot());
+                    let (slot, name) = (mail.slot(), mail.domain());
+                    closed.retain(|_, queue| {
+                        let key = SiteKey::of(name.as_str(), queue.priority, slot);
+                        queue.slot != slot || queue.site != key
+                    });
                 }
                 Step::Wait => {
                     world.later.0 += CLOSED.0;
@@ -246,7 +256,7 @@ proptest! {
                     waiting.extend(gone.map(|(task, _)| task));
                     world.dispenser.session_gone(SessionId(session + 1));
                     // Whoever asks for its slots next knows of no limit.
-                    closed.retain(|_, slot| u64::from(slot.0) % SESSIONS != session);
+                    closed.retain(|_, queue| u64::from(queue.slot.0) % SESSIONS != session);
                 }
                 Step::SetWeights(of) => world.dispenser.set_weights(weights(&of)),
             }
@@ -342,14 +352,15 @@ proptest! {
 }
 
 #[test]
-fn a_closed_queue_opens_for_the_next_owner_of_its_slot() {
+fn a_closed_queue_opens_for_its_site_and_for_the_next_owner_of_its_slot() {
     let mut world = World::default();
-    world.accept(Mail {
+    let mail = Mail {
         tenant: 0,
         domain: 0,
         priority: Priority::Bulk,
         nth: 0,
-    });
+    };
+    world.accept(mail);
     let take = |world: &mut World, session: u64| {
         let all = |_: Slot| true;
         let (session, rows) = (SessionId(session), &world.rows);
@@ -363,6 +374,19 @@ fn a_closed_queue_opens_for_the_next_owner_of_its_slot() {
     world.dispenser.postpone(SessionId(1), taken[0], tomorrow);
     assert_eq!(take(&mut world, 1), []);
     assert_eq!(world.dispenser.next_due(), Some(tomorrow));
+    let (site, slot) = (mail.domain(), mail.slot());
+    world.dispenser.open_site("other.test", slot);
+    assert_eq!(take(&mut world, 1), []);
+    world.dispenser.open_site(site.as_str(), slot);
+    assert_eq!(take(&mut world, 1), taken);
+    world.dispenser.postpone(SessionId(1), taken[0], tomorrow);
+    assert_eq!(take(&mut world, 2), taken);
+    // Word of its opening may be lost with a stream.
+    world.dispenser.postpone(SessionId(2), taken[0], tomorrow);
+    let (rows, nothing) = (&world.rows, HashMap::new());
+    world
+        .dispenser
+        .session_back(rows, SessionId(2), &nothing, |_| true);
     assert_eq!(take(&mut world, 2), taken);
 }
 
