@@ -24,8 +24,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A voter that does not take the next bytes of a body by then goes on without it, and pulls the body later.
 const SLOW: Duration = Duration::from_secs(5);
-/// A client that asks again later comes no sooner than that. An election takes about as long.
-const LEADER_SOON: Duration = Duration::from_secs(2);
+/// A client that asks again later comes no sooner than that. An election takes less.
+const LEADER_SOON: Duration = Duration::from_secs(5);
 /// Between two tries to commit, while a group finds a leader.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
@@ -68,24 +68,20 @@ impl Spools {
     /// little.
     ///
     /// # Errors
-    /// As of [`Self::pick`].
-    pub async fn pick_soon(&self, random: u64) -> Result<Spool, SpoolError> {
+    /// No group has a leader, or the disks of those that have one are filled.
+    pub async fn pick(&self, random: u64) -> Result<Spool, SpoolError> {
         let mut cluster = self.cluster.clone();
         let led = async {
-            while matches!(self.pick(random), Err(SpoolError::Unavailable(_))) {
+            while matches!(self.pick_now(random), Err(SpoolError::Unavailable(_))) {
                 cluster.changed().await;
             }
         };
         // Without one, it is said below.
         let _ = tokio::time::timeout(LEADER_SOON, led).await;
-        self.pick(random)
+        self.pick_now(random)
     }
 
-    /// A group that can take a message.
-    ///
-    /// # Errors
-    /// No group has a leader, or the disks of those that have one are filled.
-    pub fn pick(&self, random: u64) -> Result<Spool, SpoolError> {
+    fn pick_now(&self, random: u64) -> Result<Spool, SpoolError> {
         let view = self.cluster.view();
         let is_led = |(group, info): &(&GroupId, &GroupInfo)| {
             **group != GroupId::META && info.leader.is_some()

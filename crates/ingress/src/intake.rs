@@ -108,7 +108,7 @@ impl<'s> Intake<'s> {
     }
 
     pub async fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
-        self.spool = match self.shared.spools.pick_soon(rand::random()).await {
+        self.spool = match self.shared.spools.pick(rand::random()).await {
             Ok(spool) => Some(spool),
             Err(error) => {
                 self.shared.metrics.refused_at_mail.inc();
@@ -168,11 +168,11 @@ impl<'s> Intake<'s> {
         None
     }
 
-    pub fn start_body(&mut self, peer: Peer) -> Option<Reply> {
+    pub async fn start_body(&mut self, peer: Peer) -> Option<Reply> {
         let at = now();
         let mut begun = self.spool.as_ref()?.begin(at, rand::random());
         if begun.is_err()
-            && let Ok(another) = self.shared.spools.pick(rand::random())
+            && let Ok(another) = self.shared.spools.pick(rand::random()).await
         {
             // The group lost its leader since MAIL, or its room.
             begun = another.begin(at, rand::random());

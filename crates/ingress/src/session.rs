@@ -181,7 +181,7 @@ impl<'s> Session<'s> {
                     esmtp: self.dialogue.is_esmtp(),
                     user: self.dialogue.user().map(str::to_owned),
                 };
-                self.intake.start_body(peer)
+                self.intake.start_body(peer).await
             }
             Event::Body(bytes) => {
                 self.body
