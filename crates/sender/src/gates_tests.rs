@@ -18,6 +18,7 @@ fn want(key: &str, counts: Counted, limit: Limit) -> Want {
             nth: 0,
         },
         limit,
+        is_inherited: true,
         gone_since: DurationMs(0),
     }
 }

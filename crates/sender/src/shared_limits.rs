@@ -4,11 +4,46 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use skein_client::{LimitKeeper, Reports};
-use skein_model::SessionId;
 use skein_model::throttle::{LimitAnswer, REPORTS_MAX};
+use skein_model::{SessionId, Slot};
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use crate::gates::LocalGates;
+
+/// Most connections of a site that leaves are closed by then, so that nobody need hear of them.
+const CLOSED_SOON: Duration = Duration::from_millis(100);
+/// Without a leader no slot changes hands either. What it does not take by then is beyond a bound of what it keeps.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+
+impl LocalGates {
+    /// Completes when slots may be others': the leader counts the connections of their sites that are still open here, as
+    /// they wait for the answer to a final dot, and gives the next owner what is left beside them.
+    pub async fn hand_over(&self, slots: &BTreeSet<Slot>) {
+        let is_leaving = |site: &str| slots.contains(&Slot::of(site, 0));
+        let left = || self.state.lock().gates.left_open(is_leaving);
+        let none_left = async || {
+            while !left().is_empty() {
+                sleep(LOOK).await;
+            }
+        };
+        let leave = || {
+            self.state.lock().gates.leave(is_leaving);
+            self.hurry.notify_one();
+        };
+        leave();
+        if timeout(CLOSED_SOON, none_left()).await.is_ok() {
+            return;
+        }
+        let sites = left();
+        self.state.lock().gates.widen(self.now(), &sites);
+        leave();
+        if timeout(HEARD_WITHIN, none_left()).await.is_err() {
+            tracing::warn!(sites = ?left(), "connections go on that the next owner does not know of");
+        }
+    }
+}
 
 impl LimitKeeper for LocalGates {
     fn begin_session(&self, session: SessionId) {

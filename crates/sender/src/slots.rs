@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use parking_lot::Mutex;
 use skein_client::{KeptSession, Session};
 use skein_model::meta::limits::KeptAlone;
@@ -165,9 +165,14 @@ impl Slots {
             self.stop(lost.copied());
             let leaving = self.stop(now.leaving.iter().copied());
             destinations.return_stopped();
+            let gates = &destinations.context.gates;
             let let_go = async {
                 conform(&streams, now.change).await;
-                release(leaving, |slots| session.release(slots)).await;
+                let mut ended = ended(leaving);
+                while let Some(slots) = ended.next().await {
+                    gates.hand_over(&names(&slots)).await;
+                    session.release(&slots);
+                }
             };
             tokio::select! {
                 () = let_go, if !now.leaving.is_empty() => {
@@ -184,17 +189,18 @@ impl Slots {
     }
 }
 
-/// Releases slots as what is done for each ends: one that takes its time holds up no other.
-async fn release(slots: Vec<Stopped>, release: impl Fn(&[(Slot, Epoch)])) {
+/// Slots as what is done for each ends: one that takes its time holds up no other.
+fn ended(slots: Vec<Stopped>) -> impl Stream<Item = Vec<(Slot, Epoch)>> {
     let slots = slots.into_iter().map(async |stopped| {
         stopped.active.wait().await;
         (stopped.slot, stopped.epoch)
     });
     let ended: FuturesUnordered<_> = slots.collect();
-    let mut ended = ended.ready_chunks(usize::from(Slot::COUNT));
-    while let Some(slots) = ended.next().await {
-        release(&slots);
-    }
+    ended.ready_chunks(usize::from(Slot::COUNT))
+}
+
+fn names(slots: &[(Slot, Epoch)]) -> BTreeSet<Slot> {
+    slots.iter().map(|(slot, _)| *slot).collect()
 }
 
 /// Waits until no stream brings tasks of other slots any more.
@@ -257,14 +263,11 @@ mod tests {
         let slots = Slots::new(CancellationToken::new());
         let works = slots.claim(Slot(1), Epoch(1));
         let stopped = slots.stop([(Slot(1), Epoch(1)), (Slot(2), Epoch(4))]);
-        let released = Mutex::new(Vec::new());
-        let releasing = release(stopped, |slots| released.lock().extend_from_slice(slots));
-        tokio::pin!(releasing);
-        assert!(futures::poll!(&mut releasing).is_pending());
-        assert_eq!(*released.lock(), [(Slot(2), Epoch(4))]);
+        let mut ended = ended(stopped);
+        assert_eq!(ended.next().await, Some(vec![(Slot(2), Epoch(4))]));
         drop(works);
-        releasing.await;
-        assert_eq!(released.lock().last(), Some(&(Slot(1), Epoch(1))));
+        assert_eq!(ended.next().await, Some(vec![(Slot(1), Epoch(1))]));
+        assert_eq!(ended.next().await, None);
     }
 
     #[test]

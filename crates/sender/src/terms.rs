@@ -38,8 +38,6 @@ pub struct Way<'a> {
 pub struct Wants {
     /// As the owner of the site's slot keeps them, who is the only one that sends there.
     alone: Vec<Want>,
-    /// Whether what another sender may have used counts, for each.
-    is_inherited: Vec<bool>,
     /// As senders keep them that share the site.
     wide: Vec<Want>,
 }
@@ -55,10 +53,10 @@ impl Wants {
             let want = |limit| Want {
                 id: id.clone(),
                 limit,
+                is_inherited: false,
                 gone_since: DurationMs(0),
             };
             self.alone.push(want(lowered.alone()));
-            self.is_inherited.push(false);
             self.wide.push(want(shared));
             return;
         };
@@ -78,7 +76,6 @@ impl Wants {
     pub fn exactly(wants: &[Want]) -> Self {
         Self {
             alone: wants.to_vec(),
-            is_inherited: vec![false; wants.len()],
             wide: wants.to_vec(),
         }
     }
@@ -88,7 +85,6 @@ impl Wants {
     pub fn of_owner(alone: &[Want], wide: &[Want]) -> Self {
         Self {
             alone: alone.to_vec(),
-            is_inherited: vec![false; alone.len()],
             wide: wide.to_vec(),
         }
     }
@@ -102,13 +98,12 @@ impl Wants {
         let Some(gone_since) = gone_since else {
             return Cow::Borrowed(&self.alone);
         };
-        let wants = self.alone.iter().zip(&self.is_inherited);
-        let wants = wants.map(|(want, is_inherited)| match is_inherited {
-            true => Want {
-                gone_since,
-                ..want.clone()
+        let wants = self.alone.iter().map(|want| Want {
+            gone_since: match want.is_inherited {
+                true => gone_since,
+                false => want.gone_since,
             },
-            false => want.clone(),
+            ..want.clone()
         });
         Cow::Owned(wants.collect())
     }
@@ -243,6 +238,7 @@ impl Terms {
                 limit: value,
                 is_by_owner,
             },
+            is_inherited: is_by_owner && !is_own && is_inherited(limit),
             gone_since: DurationMs(0),
         };
         let alone = Want {
@@ -252,9 +248,6 @@ impl Terms {
             },
             ..wide.clone()
         };
-        wants
-            .is_inherited
-            .push(is_by_owner && !is_own && is_inherited(limit));
         wants.wide.push(match is_own {
             true => alone.clone(),
             false => wide,

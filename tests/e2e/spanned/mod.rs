@@ -2,6 +2,7 @@
 
 mod connections;
 mod drains;
+mod handed_over;
 mod long;
 mod own_address;
 mod scopes;

@@ -29,6 +29,8 @@ struct Sender {
     number: u64,
     /// As far as it knows: it may have lost the slot and have it again.
     owns: Option<(Epoch, DurationMs)>,
+    /// The slot is to go elsewhere under this epoch, since this time, and whether what is left open is to be told.
+    leaving: Option<(Epoch, u64, bool)>,
     beats_at: u64,
     cut_until: u64,
     /// The request on its way with the wide sites that it goes by, when its answer comes, and the answer if it does.
@@ -116,6 +118,7 @@ impl Sim {
             is_told: true,
             number: 0,
             owns: None,
+            leaving: None,
             beats_at: 0,
             cut_until: 0,
             asked: None,
@@ -155,6 +158,7 @@ impl Sim {
                 }
                 self.see(nth);
                 self.beat(nth);
+                self.let_go(nth);
                 self.work(nth);
                 self.report(nth);
             }
@@ -183,6 +187,14 @@ impl Sim {
             self.heard.remove(&session);
             apply(&mut self.rows, UnixMs(5), &Command::CloseSession(session));
         }
+        if self.draw(1000) == 0 {
+            let live: Vec<SessionId> = sessions(&self.rows).into_keys().collect();
+            let slot = Slot::of(SITE, 0);
+            let to = usize::try_from(self.draw(live.len().max(1) as u64)).unwrap_or(0);
+            if let Some(to) = live.get(to).copied() {
+                apply(&mut self.rows, UnixMs(5), &Command::MoveSlot { slot, to });
+            }
+        }
         if self.now % 10_000 < STEP {
             let at = UnixMs(self.now);
             let limits = limits::due(&self.rows, at);
@@ -208,7 +220,7 @@ impl Sim {
         sender.lease = Lease::ENDED;
         sender.gates = Gates::new(100);
         sender.wide = (0, BTreeSet::new());
-        sender.owns = None;
+        (sender.owns, sender.leaving) = (None, None);
         sender.asked = None;
         sender.beats_at = now + 2000;
     }
@@ -234,7 +246,7 @@ impl Sim {
         };
         if is_over {
             self.senders[nth].session = None;
-            self.senders[nth].owns = None;
+            (self.senders[nth].owns, self.senders[nth].leaving) = (None, None);
             self.senders[nth].lease = Lease::ENDED;
             // Connections are closed by then.
             for token in &mut self.senders[nth].tokens {
@@ -269,10 +281,49 @@ impl Sim {
             sender.is_told = false;
         }
         sender.lease = Lease::granted(DurationMs(now), LEASE);
+        sender.leaving = match held.moving_to {
+            Some(_) if held.session == session => {
+                let before = sender.leaving.filter(|(epoch, ..)| *epoch == held.epoch);
+                Some(before.unwrap_or((held.epoch, now, false)))
+            }
+            _ => None,
+        };
         if held.session != session {
             sender.owns = None;
         } else if sender.owns.is_none_or(|owns| owns.0 != held.epoch) {
             sender.owns = Some((held.epoch, DurationMs(now)));
+        }
+    }
+
+    /// Nothing is begun any more under a slot that leaves. Messages are undone, unless they have arrived, and connections stay
+    /// until the host has answered.
+    fn let_go(&mut self, nth: usize) {
+        let now = self.now;
+        let sender = &mut self.senders[nth];
+        let (Some(session), Some((epoch, since, is_told))) = (sender.session, sender.leaving)
+        else {
+            return;
+        };
+        for token in &mut sender.tokens {
+            if !token.limits.contains(&0) && token.event.take().is_some() {
+                token.end = now;
+            }
+        }
+        if now < since + 100 || now < sender.cut_until {
+            return;
+        }
+        let left = sender.gates.left_open(|_| true);
+        if left.is_empty() {
+            let slots = vec![(Slot::of(SITE, 0), epoch)];
+            (sender.leaving, sender.owns) = (None, None);
+            apply(
+                &mut self.rows,
+                UnixMs(5),
+                &Command::Release { session, slots },
+            );
+        } else if !is_told {
+            sender.gates.widen(DurationMs(now), &left);
+            sender.leaving = Some((epoch, since, true));
         }
     }
 
@@ -289,7 +340,7 @@ impl Sim {
         let sender = &mut self.senders[nth];
         sender.session = Some(session);
         sender.is_told = false;
-        sender.owns = None;
+        (sender.owns, sender.leaving) = (None, None);
         sender.asked = None;
         // Until the set is read, as the first answer brings it.
         sender.wide = (
@@ -316,7 +367,7 @@ impl Sim {
         }
         // Others have tasks of the site in some minutes only.
         let is_spread = mix(self.seed ^ (now / 100_000)).is_multiple_of(2);
-        let is_owner = sender.owns.is_some();
+        let is_owner = sender.owns.is_some() && sender.leaving.is_none();
         if !is_owner && !is_spread {
             return;
         }
@@ -360,6 +411,7 @@ impl Sim {
                         true => limit.alone(),
                         false => Limit::Wide { limit, is_by_owner },
                     },
+                    is_inherited: is_by_owner,
                     gone_since: match is_alone {
                         true => since,
                         false => DurationMs(0),

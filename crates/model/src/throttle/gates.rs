@@ -21,6 +21,8 @@ pub struct Want {
     pub id: LimitId,
     /// As it is now. If it is another one than before, it holds at once for new tokens; what is out counts on.
     pub limit: Limit,
+    /// What whoever had the site before has used counts, so whoever has it next is to know.
+    pub is_inherited: bool,
     /// Nobody else has used the limit since then, on this process's clock; 0 if nobody ever has.
     pub gone_since: DurationMs,
 }
@@ -59,6 +61,7 @@ pub struct Permit(Vec<Key>);
 pub(super) struct Entry {
     pub(super) limiter: Limiter,
     lowered: Option<Lowered>,
+    pub(super) is_inherited: bool,
     gone_since: DurationMs,
     /// While the limit spans senders, and this one has a part in it.
     pub(super) stake: Option<Stake>,
@@ -177,6 +180,7 @@ impl Gates {
             _ => effective,
         };
         entry.limiter.set(now, part);
+        entry.is_inherited = want.is_inherited;
         if want.gone_since > entry.gone_since {
             entry.gone_since = want.gone_since;
             let count = want.limit.count().unwrap_or(0);
@@ -324,6 +328,7 @@ impl Entry {
         Self {
             limiter,
             lowered: None,
+            is_inherited: false,
             gone_since: DurationMs(0),
             stake: None,
         }

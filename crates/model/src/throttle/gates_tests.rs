@@ -22,6 +22,7 @@ fn want(key: &str, counts: Counted, limit: Limit) -> Want {
             nth: 0,
         },
         limit,
+        is_inherited: true,
         gone_since: DurationMs(0),
     }
 }
@@ -243,6 +244,30 @@ fn limits_of_a_nodes_own_address_are_not_shared_with_its_site() {
     let is_shared = |gates: &Gates, want: &Want| gates.has_stake(&want.id);
     assert!(is_shared(&gates, &named) && !is_shared(&gates, &own));
     gates.ended(s(1), permit.unwrap());
+}
+
+#[test]
+fn connections_that_a_next_owner_does_not_know_of_are_named() {
+    let mut gates = Gates::new(100);
+    gates.begin_session(Lease::granted(s(0), LEASE));
+    let of_nobody = Want {
+        is_inherited: false,
+        ..connections("usual.test", 2)
+    };
+    let wants = [connections("a.test", 2), of_nobody];
+    let left = |gates: &Gates| gates.left_open(|_| true).into_iter().collect::<Vec<_>>();
+    assert!(left(&gates).is_empty());
+    let permit = gates.try_take(s(0), &wants).unwrap();
+    assert_eq!(left(&gates), ["a.test"]);
+    assert!(gates.left_open(|site| site == "b.test").is_empty());
+    gates.widen(s(0), &gates.left_open(|_| true));
+    assert_eq!(left(&gates), ["a.test"], "nobody has heard of it");
+    let reports = gates.reports(s(0), |_| 0);
+    gates.told_wide(&reports);
+    let share = ShareAnswer { version: 1, may: 2 };
+    gates.answered(s(0), &reports, &[LimitAnswer::Share(share)]);
+    assert!(left(&gates).is_empty());
+    gates.ended(s(1), permit);
 }
 
 #[test]

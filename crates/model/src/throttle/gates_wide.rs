@@ -108,6 +108,35 @@ impl Gates {
         }
     }
 
+    /// Sites are about to be another sender's: what they have of connections is let go of as it ends.
+    pub fn leave(&mut self, is_leaving: impl Fn(&str) -> bool) {
+        for key in &self.staked {
+            let is_it = key.form == Form::Concurrency && key.id.site().is_some_and(&is_leaving);
+            let entry = self.entries.get_mut(key).filter(|_| is_it);
+            if let Some(stake) = entry.and_then(|entry| entry.stake.as_mut()) {
+                stake.leaves();
+            }
+        }
+    }
+
+    /// Sites that are about to be another sender's, with connections that are still open here and that the leader does not
+    /// count: the other one would have the whole limit beside them. [`Self::widen`] brings them to the leader.
+    pub fn left_open(&self, is_leaving: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let left = self.entries.iter().filter(|(key, entry)| {
+            let is_heard = entry.stake.as_ref().is_some_and(Stake::is_heard);
+            let is_open = match &entry.limiter {
+                Limiter::Concurrency(connections) => connections.out() > 0,
+                _ => false,
+            };
+            is_open && entry.is_inherited && !is_heard && !key.id.is_of_node()
+        });
+        let sites = left.filter_map(|(key, _)| key.id.site());
+        sites
+            .filter(|site| is_leaving(site))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// The leader knows what was used alone.
     pub fn told_wide(&mut self, reports: &[LimitReport]) {
         for report in reports {

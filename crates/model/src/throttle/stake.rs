@@ -106,6 +106,8 @@ pub(super) struct Stake {
     /// The leader has not heard that this is known.
     is_lowered: bool,
     is_closing: bool,
+    /// Another sender is to have the site: what ends is not used again here, until something is.
+    is_leaving: bool,
     /// What was used alone has not been told yet.
     is_secret: bool,
     /// Connections that are about to end because there are too many.
@@ -132,6 +134,7 @@ impl Stake {
             is_growing: true,
             is_lowered: false,
             is_closing: false,
+            is_leaving: false,
             is_secret: false,
             leaving: 0,
             idle: 0,
@@ -160,6 +163,17 @@ impl Stake {
         self.is_secret = false;
     }
 
+    /// The site is to be another sender's, which waits for what is used here.
+    pub fn leaves(&mut self) {
+        self.is_leaving = true;
+        self.told_at = None;
+    }
+
+    /// Whether the leader counts what is used here.
+    pub fn is_heard(&self) -> bool {
+        self.share.version() > 0 && !self.is_secret
+    }
+
     /// What was said before, to another session, holds no more.
     pub fn begin_session(&mut self) {
         self.share = ShareHeld::default();
@@ -178,6 +192,7 @@ impl Stake {
 
     pub fn took(&mut self, now: DurationMs, limiter: &Limiter) {
         self.used_at = now;
+        self.is_leaving = false;
         self.peak[1] = match limiter {
             Limiter::Purse(_) => self.peak[1].saturating_add(1),
             _ => self.peak[1].max(limiter.counted(now).saturating_sub(self.idle)),
@@ -205,6 +220,7 @@ impl Stake {
         let counted = limiter.counted(now);
         let has_all = self.share.told() >= self.limit.count() && !self.is_lowered;
         let after = match limiter {
+            _ if self.is_leaving && counted < self.told_counted => AT_ONCE,
             Limiter::Window(_) | Limiter::Concurrency(_) if has_all => EVERY,
             _ if self.is_refused && self.is_growing => AT_ONCE,
             _ if self.is_refused => POLL,
@@ -244,7 +260,10 @@ impl Stake {
             _ => self.peak[0].max(self.peak[1]).max(busy),
         };
         let more = waiting.saturating_add(unmet);
-        let wants = ample(peak).saturating_add(more);
+        let wants = match self.is_leaving {
+            true => more,
+            false => ample(peak).saturating_add(more),
+        };
         let wants = rounded(wants).min(self.limit.count());
         let is_unused = now.0.saturating_sub(self.used_at.0) >= IDLE.0 && more == 0;
         let is_at_rest = match limiter {
