@@ -301,6 +301,8 @@ impl Destinations {
         };
         let (destinations, destination) = (self.clone(), destination.clone());
         self.connections.spawn(async move {
+            // Others that waited have had their turn.
+            destinations.open_if_needed(&destination);
             destinations.serve(&destination, &terms, token, stop).await;
             destinations.connection_ended(&destination);
         });

@@ -28,6 +28,8 @@ const LEASE_LOOK: Duration = Duration::from_millis(100);
 pub struct Waiter {
     /// One waits once for each limit.
     pub number: u64,
+    /// Whether there is still somebody, which is asked under the lock of the limits.
+    pub lives: Box<dyn Fn() -> bool + Send>,
     /// Tells whether the token was of use.
     pub wake: Box<dyn Fn() -> bool + Send>,
 }
@@ -283,6 +285,12 @@ impl LocalGates {
     }
 }
 
+impl Line {
+    fn lives(&self) -> bool {
+        (self.waiter.lives)()
+    }
+}
+
 impl State {
     /// Whether the limits of a site are shared: others say so, or this sender has begun to.
     fn is_wide(&self, ask: &Ask<'_>) -> bool {
@@ -301,6 +309,9 @@ impl State {
     fn wait(&mut self, is_timed: bool, id: LimitId, line: Line) {
         let queue = self.queues(is_timed).entry(id).or_default();
         let number = line.waiter.number;
+        if queue.len() >= QUEUE_MAX {
+            queue.retain(Line::lives);
+        }
         let known = queue.iter().position(|other| other.waiter.number == number);
         match known {
             Some(known) => queue[known].demand = line.demand,
@@ -324,6 +335,8 @@ impl State {
         let Self { gates, waiting, .. } = self;
         gates.reports(now, |id| {
             let lines = waiting.get(id).into_iter().flatten();
+            // Who is gone would ask for a part for ever.
+            let lines = lines.filter(|line| line.lives());
             lines.map(|line| line.demand).sum()
         })
     }
@@ -345,7 +358,8 @@ impl Token {
     pub fn is_wanted(&self, own: u64) -> bool {
         let state = self.gates.state.lock();
         let mut lines = self.connections().filter_map(|id| state.waiting.get(id));
-        lines.any(|lines| lines.iter().any(|line| line.waiter.number != own))
+        let is_other = |line: &Line| line.waiter.number != own && line.lives();
+        lines.any(|lines| lines.iter().any(is_other))
     }
 
     /// Whether the connection of this token is to end, because there are more than this sender may have.

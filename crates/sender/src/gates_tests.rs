@@ -53,6 +53,7 @@ fn waiter(number: u64, woken: &Arc<AtomicUsize>, is_of_use: bool) -> Waiter {
     let woken = woken.clone();
     Waiter {
         number,
+        lives: Box::new(|| true),
         wake: Box::new(move || {
             woken.fetch_add(1, Ordering::SeqCst);
             is_of_use
@@ -203,6 +204,24 @@ fn a_shared_limit_is_asked_for_at_once_and_an_answer_wakes_who_waits() {
         take(&gates, &one, || None).is_err(),
         "said to another session"
     );
+}
+
+#[test]
+fn who_is_gone_asks_for_no_part() {
+    let (gates, _lease) = with_session();
+    let (one, woken) = ([wide(2)], Arc::default());
+    let somebody = Arc::new(());
+    let there = Arc::downgrade(&somebody);
+    let waits = || {
+        let lives = Box::new(move || there.strong_count() > 0);
+        let waiter = waiter(1, &woken, true);
+        Some(Waiter { lives, ..waiter })
+    };
+    assert!(take(&gates, &one, waits).is_err());
+    assert_eq!(tell(&gates, 0, 1), Some((0, 1)));
+    drop(somebody);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(tell(&gates, 0, 2), Some((0, 0)));
 }
 
 #[test]

@@ -157,12 +157,14 @@ impl Destinations {
     pub fn waiter(self: &Arc<Self>, destination: &Arc<Destination>, gate: Gate) -> Waiter {
         let number = destination.number;
         let (destinations, waiting) = (Arc::downgrade(self), Arc::downgrade(destination));
+        let lives = waiting.clone();
         let wake = move || match (destinations.upgrade(), waiting.upgrade()) {
             (Some(destinations), Some(destination)) => destinations.woken(&destination, gate),
             _ => false,
         };
         Waiter {
             number,
+            lives: Box::new(move || lives.strong_count() > 0),
             wake: Box::new(wake),
         }
     }
