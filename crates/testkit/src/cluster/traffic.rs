@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::pace::is_paced;
 use super::world::{SENDER_DOMAIN, SITES, domain};
 use crate::load::{Injected, InjectorConfig};
 
@@ -14,6 +15,9 @@ const CONNECTIONS: usize = 24;
 const RECIPIENTS_MAX: usize = 5;
 /// How often a recipient is at the hot site, the first.
 const HOT: f64 = 0.25;
+/// In a run that is longer than a wave, sites with limits get mail in the first half of each. They get more than they take
+/// then, and what waits is gone before the next: else it would grow for as long as the run lasts.
+const WAVE: Duration = Duration::from_secs(60);
 /// From 1 KiB to 256 KiB, small ones more often.
 const DOUBLINGS_MAX: u32 = 8;
 /// A reply that does not come for this long never comes: the server says so itself after 20 s.
@@ -34,17 +38,23 @@ pub fn plan(rng: &mut StdRng, per_second: f64, lasts: Duration) -> Vec<Vec<Injec
     let mut lanes = vec![Vec::new(); CONNECTIONS];
     let count = (per_second * lasts.as_secs_f64()) as usize;
     for number in 0..count {
-        lanes[number % CONNECTIONS].push(message(rng, number));
+        let at = number as f64 / per_second;
+        let is_ebb = lasts > WAVE && at % WAVE.as_secs_f64() >= WAVE.as_secs_f64() / 2.0;
+        lanes[number % CONNECTIONS].push(message(rng, number, is_ebb));
     }
     lanes
 }
 
-fn message(rng: &mut StdRng, number: usize) -> Injected {
+fn message(rng: &mut StdRng, number: usize, is_ebb: bool) -> Injected {
     let mut sites = Vec::new();
     for _ in 0..rng.random_range(1..=RECIPIENTS_MAX) {
         let site = match rng.random_bool(HOT) {
             true => 0,
             false => rng.random_range(0..SITES),
+        };
+        let site = match is_ebb && is_paced(site) {
+            true => 0,
+            false => site,
         };
         if !sites.contains(&site) {
             sites.push(site);
