@@ -33,7 +33,7 @@ fn said(stage: &Stage, sockets: &Sockets) -> Vec<(Heard, String)> {
         .into_iter()
         .filter(|heard| last_byte(heard.peer.ip()) == MOVING);
     from.map(|heard| {
-        let owner = sockets.owner(heard.peer);
+        let owner = sockets.owner(heard.peer, heard.at);
         (heard, owner.unwrap_or_else(|| "nobody".into()))
     })
     .collect()
@@ -44,7 +44,13 @@ fn assert_one_after_the_other(said: &[(Heard, String)], first: &str, then: &str)
     let known: Vec<&(Heard, String)> = said.iter().filter(|(_, node)| node != "nobody").collect();
     let change = known.iter().position(|(_, node)| node == then);
     let change = change.expect("the second node has used the IP");
-    assert!(change > 0, "the first node has used the IP");
+    assert!(
+        change > 0,
+        "{first} has used the IP before {:?}, {} of {} by somebody",
+        known[0],
+        known.len(),
+        said.len()
+    );
     for (heard, node) in &known[..change] {
         assert_eq!(node, first, "at {:?}", heard.at);
     }
@@ -141,8 +147,15 @@ async fn an_ip_whose_home_changes_goes_there_and_no_message_is_sent_twice() {
     let senders = stage.fleet.senders.iter();
     let to: Vec<SocketAddr> = senders.map(|sender| sender.smtp).collect();
     let load = load(&stage, 18, &to);
-    // What a process before this one may still have done is over by then.
+    // What a process before the second one may still have done is over by then.
     tokio::time::sleep(Duration::from_secs(11)).await;
+    wait_for("the first node to use the IP", || {
+        said(&stage, &sockets)
+            .iter()
+            .any(|(_, node)| node == "s1")
+            .then_some(())
+    })
+    .await;
     stage.fleet.apply(&policy("home: s2")).unwrap();
     let took = moved_to(&stage, "s2").await;
     let injected = load.await.unwrap();

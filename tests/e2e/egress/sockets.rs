@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// By the address of the connection's side that is not the sink's.
-    owners: BTreeMap<SocketAddr, String>,
+    /// By the address of the connection's side that is not the sink's: since when it is whose. The kernel gives a port again.
+    owners: BTreeMap<SocketAddr, Vec<(Instant, String)>>,
     /// Nodes that had sockets of one address at the same time.
     at_once: BTreeMap<Ipv4Addr, BTreeSet<String>>,
     looks: u64,
@@ -57,9 +57,13 @@ impl Sockets {
         self.pids.lock().unwrap().remove(name);
     }
 
-    /// The node that a connection is of.
-    pub fn owner(&self, peer: SocketAddr) -> Option<String> {
-        self.seen.lock().unwrap().owners.get(&peer).cloned()
+    /// The node that a connection was of at a time.
+    pub fn owner(&self, peer: SocketAddr, at: Instant) -> Option<String> {
+        let seen = self.seen.lock().unwrap();
+        let owners = seen.owners.get(&peer)?;
+        // One is seen a little after its first command may have been heard.
+        let then = owners.iter().rev().find(|(since, _)| *since <= at);
+        then.or(owners.first()).map(|(_, owner)| owner.clone())
     }
 
     /// Connections that a node has at this moment.
@@ -120,7 +124,10 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
             continue;
         };
         now += 1;
-        seen.owners.insert(local, (*owner).clone());
+        let owned = seen.owners.entry(local).or_default();
+        if owned.last().is_none_or(|(_, last)| last != *owner) {
+            owned.push((Instant::now(), (*owner).clone()));
+        }
         if let SocketAddr::V4(local) = local {
             *counts.entry(*local.ip()).or_default() += 1;
             by_address

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use skein_testkit::load::Injected;
 
@@ -49,7 +50,7 @@ async fn mail_comes_from_the_ips_of_a_pool_by_weight_wherever_they_are() {
         *shares.entry(last).or_default() += 1;
         assert_eq!(record.helo, format!("e{}.here.test", last - 10));
         if seen.insert(record.peer) {
-            match sockets.owner(record.peer) {
+            match sockets.owner(record.peer, Instant::now()) {
                 Some(owner) => *connections.entry((last, owner)).or_default() += 1,
                 None => unknown += 1,
             }
