@@ -265,6 +265,7 @@ mod tests {
         let stopped = slots.stop([(Slot(1), Epoch(1)), (Slot(2), Epoch(4))]);
         let mut ended = ended(stopped);
         assert_eq!(ended.next().await, Some(vec![(Slot(2), Epoch(4))]));
+        assert!(futures::poll!(ended.next()).is_pending());
         drop(works);
         assert_eq!(ended.next().await, Some(vec![(Slot(1), Epoch(1))]));
         assert_eq!(ended.next().await, None);
