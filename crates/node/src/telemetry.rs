@@ -2,6 +2,8 @@
 
 mod limit;
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -16,7 +18,11 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = format!("openraft=error,{}", log.level);
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("log.level: {:?} is no filter", log.level))?;
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people: a file or a collector would keep them as they are.
+    let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(has_colours);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
