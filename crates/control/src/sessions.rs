@@ -1,6 +1,6 @@
 //! Sessions of senders: kept in the meta group, kept alive by its leader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
     GetPolicyRequest, GetWaitsReply, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply,
     HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply,
-    ReportLimitsRequest, Slots, TellIpChecksReply, TellIpChecksRequest, TellRepliesReply,
-    TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
+    ReportLimitsRequest, SessionPolicy, Slots, TellIpChecksReply, TellIpChecksRequest,
+    TellRepliesReply, TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply,
+    WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -43,6 +44,8 @@ pub struct SessionsService {
     /// What the leases are counted from.
     started: Instant,
     waits: SenderWaits,
+    /// The policy that each session goes by, as it last said.
+    policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
     limits: Limits,
 }
 
@@ -56,6 +59,7 @@ impl SessionsService {
             leases: Arc::default(),
             started: Instant::now(),
             waits: SenderWaits::default(),
+            policies: Arc::default(),
         };
         tokio::spawn(look_after(service.clone()));
         tokio::spawn(ips::look_after(
@@ -121,9 +125,26 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, if this node leads the meta group.
+    /// What tasks wait for that are at senders, and which policy these go by, if this node leads the meta group.
     pub fn waits(&self) -> GetWaitsReply {
-        self.waits.all()
+        let policies = self.policies.lock();
+        let policies = policies.iter().map(|(session, version)| SessionPolicy {
+            session: session.0,
+            version: *version,
+        });
+        GetWaitsReply {
+            senders: self.waits.all(),
+            policies: policies.collect(),
+        }
+    }
+
+    fn note_policy(&self, session: SessionId, version: Option<u64>) {
+        let Some(version) = version else { return };
+        let mut policies = self.policies.lock();
+        if policies.insert(session, version).is_none() {
+            let live = meta::sessions(&self.reader);
+            policies.retain(|id, _| live.contains_key(id));
+        }
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -293,6 +314,7 @@ impl Sessions for SessionsService {
             self.propose(Command::Release { session, slots }).await?;
         }
         self.note_ips(session, &request).await?;
+        self.note_policy(session, request.policy_version);
         let has_moved = meta::placements_version(&self.reader) != request.placements_version;
         let has_changed = meta::assignments_version(&self.reader) != request.version;
         let slots = has_changed.then(|| self.slots(session));
@@ -326,6 +348,7 @@ impl Sessions for SessionsService {
                         version: meta::assignments_version(&reader),
                         placements_version: meta::placements_version(&reader),
                         forces_version: automation::forces_version(&reader),
+                        policy_version: meta::policy_version(&reader),
                     };
                     if told != Some(now) {
                         return Some((Ok(now), (applied, Some(now))));

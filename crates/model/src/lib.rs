@@ -18,6 +18,7 @@ pub mod id;
 pub mod lease;
 pub mod mail;
 pub mod meta;
+pub mod nearest;
 pub mod preflight;
 pub mod priority;
 pub mod queue;
@@ -30,6 +31,7 @@ pub mod warmup;
 
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
+pub use nearest::nearest;
 pub use priority::Priority;
 pub use queue::{Queue, SITE_BYTES_MAX, is_campaign_name, is_site_name};
 pub use time::{DurationMs, UnixMs};

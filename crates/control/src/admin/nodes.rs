@@ -28,23 +28,41 @@ impl AdminService {
         let nodes = nodes.into_iter().map(|(node, address)| {
             let leads = leads.remove(&node).unwrap_or_default();
             async move {
+                let versions = self.versions_of(node, &address).await;
+                let policy_version = versions.as_ref().map(|(_, policy)| *policy);
                 ControlNode {
                     node_id: node_id(node),
-                    version: self.version_of(node, &address).await.unwrap_or_default(),
+                    version: versions.map(|(version, _)| version).unwrap_or_default(),
                     address,
                     leads,
+                    policy_version,
                 }
             }
         });
         join_all(nodes).await
     }
 
-    async fn version_of(&self, node: u64, address: &str) -> Option<String> {
+    /// Of a node's program, and of the policy that it has.
+    async fn versions_of(&self, node: u64, address: &str) -> Option<(String, u64)> {
         if node == self.node.0 {
-            return Some(self.config.version.clone());
+            let policy = meta::policy_version(&self.meta);
+            return Some((self.config.version.clone(), policy));
         }
         let hello = self.forward.peers.hello(address).await?;
-        (hello.node == node).then_some(hello.version)
+        (hello.node == node).then_some((hello.version, hello.policy_version))
+    }
+
+    /// With the policy that each goes by.
+    pub(super) async fn senders_with_policy(&self) -> Vec<SenderNode> {
+        let told = self.told_by_senders().await.policies.into_iter();
+        let told: BTreeMap<String, u64> = told
+            .map(|one| (node_id(one.session), one.version))
+            .collect();
+        let mut senders = self.senders();
+        for sender in &mut senders {
+            sender.policy_version = told.get(&sender.session).copied();
+        }
+        senders
     }
 
     pub(super) fn senders(&self) -> Vec<SenderNode> {
@@ -67,6 +85,7 @@ impl AdminService {
                 slots: mine.count() as u64,
                 leaving: leaving.count() as u64,
                 state: state.into(),
+                policy_version: None,
             });
         }
         senders.extend(drained.into_iter().map(|name| SenderNode {
