@@ -243,7 +243,7 @@ async fn tls_where_there_is_none_and_none_where_there_is_some() {
     let smtp = saying(b"220 mx.example.test ESMTP\r\n").await;
     check_with(&files, &https(smtp), &["a port for mail"]).await;
     let resetting = serve(|stream| async move {
-        let _ = stream.set_linger(Some(Duration::ZERO));
+        let _ = stream.set_zero_linger();
         drop(stream);
     })
     .await;
@@ -347,7 +347,7 @@ async fn a_restore_that_is_cut_short_says_how_to_go_on() {
             let settings = b"\0\0\0\x04\0\0\0\0\0";
             let _ = stream.write_all(settings).await;
             let _ = stream.read_exact(&mut bytes[..60_000]).await;
-            let _ = stream.set_linger(Some(Duration::ZERO));
+            let _ = stream.set_zero_linger();
         }
     });
     let server = format!("http://{through}");
