@@ -143,7 +143,7 @@ impl Ends {
     fn note(&mut self, part: &BackupPart) {
         match &part.part {
             Some(Part::Head(head)) => self.head = Some(head.clone()),
-            Some(Part::End(end)) => self.end = Some(end.clone()),
+            Some(Part::End(end)) => self.end = Some(*end),
             _ => {}
         }
     }

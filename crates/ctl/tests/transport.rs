@@ -1,4 +1,5 @@
 //! Every fault on the way to a node, with real sockets: it is told by its address, its cause and what to do.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::future::Future;
 use std::io::Write as _;
