@@ -1,6 +1,7 @@
 //! A node as its users see it: real sockets, real disk.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod automation;
 mod backup;
 mod clients;

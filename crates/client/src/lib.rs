@@ -1,5 +1,6 @@
 //! Typed gRPC clients with deadlines and retries.
 
+pub mod access;
 mod body;
 mod channel;
 mod cluster;
@@ -9,6 +10,7 @@ mod ingest;
 mod ingest_stream;
 mod keeper;
 mod limits;
+pub mod ports;
 mod replies;
 mod sessions;
 pub mod tls;

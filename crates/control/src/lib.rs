@@ -1,5 +1,6 @@
 //! The control function of a node: its Raft groups, the sessions of senders, dispensing, and the admin API.
 
+mod access;
 mod admin;
 mod automation;
 mod automation_events;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use access::Router;
 pub use automation_events::AutomationEvents;
 pub use clock::now;
 pub use events::EventReader;
@@ -49,7 +51,7 @@ use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::watch;
-use tonic::transport::server::{Router, Server};
+use tonic::transport::server::Server;
 
 use crate::disk::Relief;
 use crate::forward::Forward;
@@ -307,6 +309,7 @@ impl Control {
             .initial_connection_window_size(skein_client::CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
             .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
+            .layer(access::Access)
             .add_service(spool)
             .add_service(peer)
             .add_service(SessionsServer::new(self.sessions.clone()))
@@ -352,6 +355,9 @@ impl Control {
             spools,
         };
         Server::builder()
+            .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
+            .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
+            .layer(access::Access)
             .add_service(AdminServer::new(admin))
             .add_service(backup.server())
     }

@@ -16,6 +16,7 @@ use skein_wire::internal::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access;
 use crate::members::Members;
 use crate::raft::{Group, ProposeError, convert};
 use crate::sessions::SessionsService;
@@ -86,6 +87,7 @@ impl Peer for PeerService {
             version: request.version,
             spool_groups,
         };
+        access::check_address(&join.address)?;
         if meta::is_as_told(&self.members.meta, &join) {
             return Ok(Response::new(JoinReply::default()));
         }

@@ -32,6 +32,9 @@ pub enum Command {
         /// Also providers that are built in.
         #[arg(long)]
         built_in: bool,
+        /// With passwords.
+        #[arg(long)]
+        secrets: bool,
     },
     /// Take resources out, each as kind/name.
     Delete {
@@ -122,11 +125,13 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             kind,
             name,
             built_in,
+            secrets,
         } => {
             let request = ListPolicyRequest {
                 kind: kind.unwrap_or_default(),
                 name: name.unwrap_or_default(),
                 built_in,
+                secrets,
             };
             get(admin, request, json).await
         }

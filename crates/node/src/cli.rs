@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Parser, Subcommand};
 
 use crate::config::Config;
+use crate::dev_ca::Wanted;
 use crate::tls;
 
 #[derive(Debug, Parser)]
@@ -28,14 +29,8 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Make a CA, and certificates of it for nodes. A folder that has a CA already keeps it.
-    DevCa {
-        /// Where the files go.
-        folder: PathBuf,
-        /// What other nodes call this one: a host name or an IP address. May be given several times.
-        #[arg(long = "host", value_name = "NAME_OR_IP", required = true)]
-        hosts: Vec<String>,
-    },
+    /// Make a CA, and certificates of it for nodes and operators. A folder that has a CA already keeps it.
+    DevCa(Wanted),
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,7 +38,12 @@ pub enum ConfigCommand {
     /// Read a file and say what is wrong with it.
     Check { file: PathBuf },
     /// Print all settings, with the defaults that a file leaves.
-    Print { file: Option<PathBuf> },
+    Print {
+        file: Option<PathBuf>,
+        /// With passwords, for which *** stands otherwise.
+        #[arg(long)]
+        secrets: bool,
+    },
 }
 
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
@@ -59,7 +59,9 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
             }
             println!("{}: no errors", file.display());
         }
-        ConfigCommand::Print { file } => print!("{}", Config::load(file.as_deref())?.to_toml()?),
+        ConfigCommand::Print { file, secrets } => {
+            print!("{}", Config::load(file.as_deref())?.to_toml(*secrets)?);
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod delivery;
 mod egress;
 mod place;
+mod secrets;
 mod storage;
 
 use std::net::SocketAddr;
@@ -165,14 +166,35 @@ pub enum ListenerTls {
     Implicit,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     pub name: String,
-    pub password: String,
+    pub password: Option<String>,
+    /// A file that holds nothing but the password, instead of it.
+    pub password_file: Option<PathBuf>,
     /// Whose mail it is that this user hands in.
     #[serde(default = "default_tenant")]
     pub tenant: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl User {
+    /// # Errors
+    /// None is given, or it cannot be read.
+    pub fn password(&self) -> anyhow::Result<String> {
+        let found = secrets::password(self.password.as_ref(), self.password_file.as_ref());
+        let found = found.and_then(|found| found.context("password: is missing"));
+        found.with_context(|| format!("smtp.user: {}", self.name))
+    }
 }
 
 fn default_tenant() -> String {
@@ -386,6 +408,9 @@ impl Config {
                 );
             }
         }
+        for user in &smtp.users {
+            user.password()?;
+        }
         self.cluster.check(self.role)?;
         self.egress.check(self.role, &self.cluster)?;
         self.dns.check()?;
@@ -396,8 +421,13 @@ impl Config {
         self.delivery.check()
     }
 
-    pub fn to_toml(&self) -> anyhow::Result<String> {
-        Ok(toml::to_string_pretty(self)?)
+    /// With "***" for passwords, unless they are asked for.
+    pub fn to_toml(&self, with_secrets: bool) -> anyhow::Result<String> {
+        let mut shown = self.clone();
+        if !with_secrets {
+            secrets::mask(&mut shown);
+        }
+        Ok(toml::to_string_pretty(&shown)?)
     }
 }
 
@@ -432,7 +462,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read() {
-        let printed = Config::default().to_toml().unwrap();
+        let printed = Config::default().to_toml(false).unwrap();
         Config::parse(&printed).unwrap();
     }
 

@@ -11,6 +11,8 @@ use skein_control::EventReader;
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Reply, UnixMs};
 
+use crate::escape;
+
 /// The file is turned over at this size, or at a hundredth of a small disk; four old ones are kept.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 const DISK_PARTS: u64 = 100;
@@ -42,7 +44,8 @@ impl Sink {
     }
 
     /// Writes whole lines, however long that takes.
-    pub async fn write_lines(&self, mut lines: Vec<u8>) {
+    pub async fn write_lines(&self, lines: Vec<u8>) {
+        let mut lines = escape::json_lines(lines);
         loop {
             let (sink, bytes) = (self.clone(), lines.clone());
             let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;

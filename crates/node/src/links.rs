@@ -1,24 +1,23 @@
 //! Between processes: gRPC, and connections out through source IPs; in plain text, or over mutual TLS.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 
 use skein_client::Connect;
+use skein_client::access::Role;
+use skein_client::ports::{Guard, Limits, accept};
 use skein_client::tls::{self, Tls};
+use skein_control::Router;
 use skein_egress::{Egress, Stream};
 use skein_sender::ConnectTo;
 use tokio::net::TcpListener;
-use tonic::transport::server::{Router, TcpIncoming};
-
-const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// Makes channels to other nodes.
 pub fn connect(tls: Option<Tls>) -> Connect {
     Arc::new(move |address| {
-        let channel = match tls.clone() {
-            Some(tls) => tls::connect(address, move || tls.client()),
+        let channel = match &tls {
+            Some(tls) => tls.channel(address),
             None => skein_client::connect(format!("http://{address}")),
         };
         channel.expect("the configuration was checked to hold host:port")
@@ -26,16 +25,10 @@ pub fn connect(tls: Option<Tls>) -> Connect {
 }
 
 /// Serves as long as the process runs.
-pub fn serve(router: Router, listener: TcpListener, tls: Option<Tls>) {
+pub fn serve(router: Router, listener: TcpListener, guard: Guard, limits: Limits) {
     tokio::spawn(async move {
-        let served = match tls {
-            Some(tls) => router.serve_with_incoming(tls::accept(listener, tls)).await,
-            None => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                router.serve_with_incoming(incoming).await
-            }
-        };
-        if let Err(error) = served {
+        let accepted = accept(listener, guard, limits);
+        if let Err(error) = router.serve_with_incoming(accepted).await {
             tracing::error!(%error, "a gRPC server ended");
         }
     });
@@ -52,22 +45,19 @@ pub fn to_egress(tls: Option<Tls>) -> ConnectTo {
     })
 }
 
-/// Lets other nodes connect out through the source IPs of this one, as long as the process runs.
-pub fn serve_egress(egress: Egress, listener: TcpListener, tls: Option<Tls>) {
+/// Lets senders on other nodes connect out through the source IPs of this one, as long as the process runs.
+pub fn serve_egress(egress: Egress, listener: TcpListener, guard: Guard, limits: Limits) {
     tokio::spawn(async move {
-        let mut accepted = tls::accept_tunnels(listener, tls);
-        while let Some(stream) = accepted.next().await {
-            match stream {
-                Ok(stream) => {
-                    let egress = egress.clone();
-                    tokio::spawn(async move { egress.serve(stream).await });
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a node's connection failed");
-                    // Out of file descriptors, maybe: others end meanwhile.
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                }
-            }
+        let mut accepted = std::pin::pin!(accept(listener, guard, limits));
+        while let Some(Ok(stream)) = accepted.next().await {
+            let sender = stream.caller().is_any(&[Role::Sender]);
+            let sender = sender.map_err(|denied| {
+                let who = stream.caller();
+                tracing::warn!(%who, why = %denied, "a connection out is refused");
+                denied.to_string()
+            });
+            let egress = egress.clone();
+            tokio::spawn(async move { egress.serve(stream, sender).await });
         }
     });
 }

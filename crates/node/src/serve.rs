@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use skein_client::ports::Limits;
+use skein_client::tls::Protocol;
 use skein_client::{Cluster, Spools};
 use skein_control::{Control, FindMx, MxHosts};
 use skein_dns::Resolver;
-use skein_egress::Egress;
+use skein_egress::{Egress, Targets};
 use skein_sender::{Exits, Sender, Sites};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
-use crate::{automation_events, events, links, open_files, policy, telemetry, tls};
+use crate::{automation_events, events, links, open_files, own_files, policy, telemetry, tls};
 
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::start(&config.log)?;
-    open_files::raise_limit();
+    let limits = Limits::of(open_files::raise_limit());
+    own_files::keep_private();
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm()?;
     rustls::crypto::aws_lc_rs::default_provider()
@@ -33,20 +36,21 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, limits))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, limits: Limits) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = config.role.name(),
         "starting"
     );
+    claim_folders(&config)?;
     let stop = on_signal()?;
     let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
     let follower = Follower::new(&mut registry);
-    let ports = tls::Ports::load(&config, &follower)?;
+    let ports = tls::Ports::load(&config, &follower, limits)?;
     let control = match config.role.controls() {
         true => Some(ControlPart::start(&config, &ports, &stop).await?),
         false => None,
@@ -66,7 +70,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         sending.as_ref(),
         draining.clone(),
     );
-    tokio::spawn(axum::serve(web, http::router(Arc::new(health))).into_future());
+    tokio::spawn(http::serve(web, http::router(Arc::new(health))));
     tracing::info!(http = %config.http.listen, "ready to be asked");
 
     stop.cancelled().await;
@@ -109,7 +113,8 @@ impl ControlPart {
         let channel = skein_client::in_process(control.internal_router());
         if let Some(internal) = internal {
             tracing::info!(address = %internal.local_addr()?, "other nodes");
-            links::serve(control.internal_router(), internal, ports.cluster.clone());
+            let guard = ports.for_nodes(Protocol::Grpc);
+            links::serve(control.internal_router(), internal, guard, ports.limits);
             let (control, stop) = (control.clone(), stop.clone());
             tokio::spawn(async move {
                 let reason = control.take_part().await;
@@ -121,7 +126,8 @@ impl ControlPart {
         let control = &part.control;
         tracing::info!(address = %admin.local_addr()?, "admin");
         let spools = Spools::new(cluster(config, ports, Some(&part)));
-        links::serve(control.admin_router(spools), admin, ports.admin.clone());
+        let guard = ports.for_operators();
+        links::serve(control.admin_router(spools), admin, guard, ports.limits);
         let path = config.events.path.clone();
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
@@ -166,7 +172,7 @@ impl SendingPart {
             registry,
         )
         .context("delivery.tls_ca")?;
-        let ingress_config = ingress_config(config, certificate.is_some());
+        let ingress_config = ingress_config(config, certificate.is_some())?;
         let drained = sender.drained();
         let ingress = skein_ingress::Server::bind(
             ingress_config,
@@ -208,14 +214,38 @@ async fn exits(
     registry: &mut Registry,
 ) -> anyhow::Result<Arc<Exits>> {
     let metrics = skein_egress::Metrics::register(registry);
-    let egress = Egress::new(&skein_egress::Config::default(), metrics);
+    let egress_config = skein_egress::Config {
+        targets: targets(config),
+        ..skein_egress::Config::default()
+    };
+    let egress = Egress::new(&egress_config, metrics);
     if let Some(address) = config.egress.listen {
         let listener = listen(address, "egress.listen").await?;
         tracing::info!(%address, "egress");
-        links::serve_egress(egress.clone(), listener, ports.cluster.clone());
+        // A tunnel that is open has its place until it ends; how many there are the egress decides.
+        let limits = Limits {
+            open: usize::MAX,
+            ..ports.limits
+        };
+        let guard = ports.for_nodes(Protocol::Tunnel);
+        links::serve_egress(egress.clone(), listener, guard, limits);
     }
     let to_others = links::to_egress(ports.cluster.clone());
     Ok(Exits::new(egress, config.egress.advertised(), to_others))
+}
+
+/// Where other nodes do not come to through this one.
+fn targets(config: &Config) -> Targets {
+    let (cluster, admin, http) = (&config.cluster, &config.admin, &config.http);
+    let own = [cluster.listen, config.egress.listen, Some(http.listen)];
+    let admin = config.role.controls().then_some(admin.listen);
+    let own = own.into_iter().chain([admin]).flatten();
+    let nodes = cluster.peers.iter().filter_map(|peer| peer.parse().ok());
+    Targets {
+        allow_local: config.delivery.allow_private_addresses,
+        own_ports: own.map(|address| address.port()).collect(),
+        nodes: nodes.collect(),
+    }
 }
 
 /// How intake finds the site of a domain.
@@ -258,6 +288,15 @@ fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
     sender.dnsbl_zones = config.dns.dnsbl_zones.clone();
     sender.scratch_dir = (!scratch_dir.as_os_str().is_empty()).then_some(scratch_dir);
     Ok(sender)
+}
+
+/// Before anything is written.
+fn claim_folders(config: &Config) -> anyhow::Result<()> {
+    let scratch_dir = &config.delivery.scratch_dir;
+    if config.role.controls() || scratch_dir.is_none() {
+        own_files::claim(&config.data_dir).context("data_dir")?;
+    }
+    Ok(())
 }
 
 /// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once.
@@ -370,7 +409,7 @@ fn dns_config(config: &Config) -> skein_dns::Config {
     }
 }
 
-fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Config {
+fn ingress_config(config: &Config, has_certificate: bool) -> anyhow::Result<skein_ingress::Config> {
     let smtp = &config.smtp;
     let listeners = smtp
         .listeners
@@ -389,18 +428,20 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
             },
         })
         .collect();
-    let users = smtp.users.iter().map(|user| skein_ingress::User {
-        name: user.name.clone(),
-        password: user.password.clone(),
-        tenant: user.tenant.clone(),
+    let users = smtp.users.iter().map(|user| {
+        Ok(skein_ingress::User {
+            name: user.name.clone(),
+            password: user.password()?,
+            tenant: user.tenant.clone(),
+        })
     });
-    skein_ingress::Config {
+    Ok(skein_ingress::Config {
         hostname: smtp.hostname.clone(),
         relay_networks: smtp.relay_networks.clone(),
         relay_tenant: smtp.relay_tenant.clone(),
         proxy_networks: smtp.proxy_networks.clone(),
         listeners,
-        users: users.collect(),
+        users: users.collect::<anyhow::Result<_>>()?,
         recipients_per_task: config.delivery.recipients_per_transaction,
         fix_bare_newlines: smtp.bare_newlines == BareNewlines::Fix,
         limits: skein_ingress::Limits {
@@ -418,5 +459,5 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
         connections_per_client_max: smtp.limits.connections_per_client,
         memory_bytes: smtp.limits.memory_bytes,
         body_rate_min: smtp.limits.body_rate_min,
-    }
+    })
 }

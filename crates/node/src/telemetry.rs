@@ -2,6 +2,8 @@
 
 mod limit;
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -10,13 +12,17 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use self::limit::Limited;
 use crate::config::{Log, LogFormat};
+use crate::escape::LogLine;
 
 pub fn start(log: &Log) -> anyhow::Result<()> {
     // openraft logs every step of its engine at info, which is for its own developers.
     let filter = format!("openraft=error,{}", log.level);
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("log.level: {:?} is no filter", log.level))?;
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let has_colours = std::io::stderr().is_terminal();
+    let lines = fmt::layer()
+        .with_ansi(has_colours)
+        .with_writer(move || LogLine { has_colours });
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -50,7 +50,7 @@ pub use built_in::{NAME as BUILT_IN_NAME, TEXT as BUILT_IN_TEXT};
 pub use counted::Matched;
 pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use explain::{EffectiveLimit, EffectiveLimits, LimitValue, Scope};
-pub use ip::{Ip, Login, Proxy};
+pub use ip::{Ip, Login, MASK, Proxy};
 pub use limits::{CONNECTIONS_MAX, Limits};
 pub use names::{Pattern, is_resource_name};
 pub use place::{At, Kind, Origin, Place, Problem};

@@ -242,6 +242,18 @@ impl Policy {
         Some(map.text())
     }
 
+    /// A resource as [`Policy::get`] has it, with [`MASK`] for its passwords.
+    pub fn masked(&self, kind: Kind, name: &str) -> Option<String> {
+        match kind {
+            Kind::Ip => {
+                let ip = self.ips.get(name)?.value.masked();
+                Some(ip.write(Map::of(kind, name)).text())
+            }
+            // No other kind has any.
+            _ => self.get(kind, name),
+        }
+    }
+
     /// Where each resource stands, by kind and name.
     pub fn resources(&self) -> impl Iterator<Item = (Kind, &Arc<str>, &Place)> {
         let of = |kind| move |(name, place)| (kind, name, place);

@@ -41,6 +41,7 @@ use skein_wire::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use crate::access;
 use crate::forward::Forward;
 use crate::members::Members;
 use crate::sessions::SessionsService;
@@ -150,7 +151,7 @@ impl Admin for AdminService {
         let id = message_id(&request.into_inner().id)?;
         let command = Command::Delete {
             message: id,
-            by: "admin".into(),
+            by: access::caller(),
         };
         match self.commit(id.group(), &command).await? {
             SpoolResponse::Count(recipients) => {

@@ -7,6 +7,7 @@ use skein_wire::v1::{MailSelector, ResumeRequest, SuspendRequest, SuspendRespons
 use tonic::Status;
 
 use super::AdminService;
+use crate::access;
 
 impl AdminService {
     pub(super) async fn hold_back(
@@ -18,7 +19,7 @@ impl AdminService {
         let command = Command::Suspend {
             selector: selector.clone(),
             lasts,
-            order: order(request.who, request.why),
+            order: order(request.why),
             gives_up: request.gives_up,
         };
         self.say(command).await?;
@@ -33,7 +34,7 @@ impl AdminService {
     pub(super) async fn let_go(&self, request: ResumeRequest) -> Result<(), Status> {
         let command = Command::Resume {
             selector: read_selector(request.selector)?,
-            order: order(request.who, request.why),
+            order: order(request.why),
         };
         self.say(command).await
     }
@@ -94,7 +95,8 @@ impl AdminService {
     }
 }
 
-fn order(who: String, why: String) -> Order {
+fn order(why: String) -> Order {
+    let who = access::caller();
     Order { who, why }.bounded()
 }
 

@@ -13,6 +13,8 @@ use skein_sender::{
     DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost, RouteRule, Rules, Secret, TlsPolicy,
 };
 
+use super::secrets;
+
 /// Longest user name or password in bytes; tokens of some providers have several hundred.
 const LOGIN_BYTES_MAX: usize = 1024;
 
@@ -87,6 +89,9 @@ pub struct Route {
     pub user: Option<String>,
     #[serde(default)]
     pub password: Option<String>,
+    /// A file that holds nothing but the password, instead of it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
     /// Log in although the connection is not encrypted.
     #[serde(default)]
     pub allow_plaintext_auth: bool,
@@ -266,7 +271,8 @@ impl Delivery {
 }
 
 fn login(route: &Route) -> anyhow::Result<Option<Login>> {
-    let (user, password) = match (&route.user, &route.password) {
+    let password = secrets::password(route.password.as_ref(), route.password_file.as_ref())?;
+    let (user, password) = match (&route.user, &password) {
         (None, None) => return Ok(None),
         (Some(user), Some(password)) => (user, password),
         _ => bail!("user and password belong together"),
