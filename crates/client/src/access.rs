@@ -10,5 +10,5 @@ mod role;
 
 pub use caller::{Caller, Denied};
 pub use holder::{Holder, Serial};
-pub use local::{LocalUser, LookUp, user_at};
+pub use local::{Ends, LocalUser, LookUp, users_at};
 pub use role::{BadRole, Role, RoleRule};

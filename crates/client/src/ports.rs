@@ -6,6 +6,7 @@
 mod accept;
 mod line;
 mod places;
+mod users;
 
 pub use accept::{Accepted, Guard, Limits, accept};
 pub use line::{Guarded, Line};

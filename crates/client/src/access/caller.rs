@@ -16,7 +16,7 @@ pub enum Caller {
     /// Whoever showed a certificate of our authorities.
     Holder(Arc<Holder>, RoleRule),
     /// A user of this machine, or why it is not known which.
-    Local(Result<LocalUser, Arc<LookUp>>),
+    Local(Result<LocalUser, LookUp>),
     /// Anybody: the configuration says that nobody else is on that network.
     Anybody(IpAddr),
 }

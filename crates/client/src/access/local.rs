@@ -3,6 +3,7 @@
 //! The kernel says so in its table of TCP sockets: `SO_PEERCRED` for connections over loopback. Nobody needs a secret or has
 //! to find one, and whoever may use the node is told by the user that runs it.
 
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::{fs, io};
@@ -52,64 +53,89 @@ impl fmt::Display for LocalUser {
 }
 
 /// Why it is not known who holds the other end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookUp {
     #[error("the kernel's table of sockets cannot be read: {0}")]
-    Table(#[from] io::Error),
+    Table(String),
     #[error("the kernel has no socket of this machine for it")]
     Unknown,
 }
 
-/// Who holds the other end of a connection between two sockets of this machine: `client` is the address of the other one.
-/// Reads files.
+/// A connection between two sockets of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ends {
+    /// The address of the other one.
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+impl Ends {
+    pub fn new(client: SocketAddr, server: SocketAddr) -> Self {
+        let canonical = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        Self {
+            client: canonical(client),
+            server: canonical(server),
+        }
+    }
+}
+
+/// Who holds the other ends of these connections; who is not in the answer is nobody of this machine. Reads files as long
+/// as the machine has sockets, however many connections are asked about.
 ///
 /// # Errors
-/// Nobody on this machine does, or the kernel does not say.
-pub fn user_at(client: SocketAddr, server: SocketAddr) -> Result<LocalUser, LookUp> {
+/// The kernel does not say.
+pub fn users_at(asked: &BTreeSet<Ends>) -> Result<BTreeMap<Ends, LocalUser>, LookUp> {
+    let table = |error: io::Error| LookUp::Table(error.to_string());
+    let names = fs::read_to_string(USERS).unwrap_or_default();
+    let (mut open, mut found) = (asked.clone(), BTreeMap::new());
     for _ in 0..LOOKS {
         // A socket that its process has closed is shown as root's while what it sent is on its way. One that was attached at
         // the second look was so at the first, whose user is therefore the right one.
-        if let Some(uid) = look(client, server)?
-            && look(client, server)? == Some(uid)
-        {
-            return Ok(LocalUser::of(uid));
+        let first = look(&open).map_err(table)?;
+        let second = look(&open).map_err(table)?;
+        for (ends, uid) in first {
+            if second.get(&ends) == Some(&uid) {
+                open.remove(&ends);
+                let name = name_of(&names, uid);
+                found.insert(ends, LocalUser { uid, name });
+            }
+        }
+        if open.is_empty() {
+            break;
         }
     }
-    Err(LookUp::Unknown)
+    Ok(found)
 }
 
-fn look(client: SocketAddr, server: SocketAddr) -> io::Result<Option<u32>> {
+fn look(asked: &BTreeSet<Ends>) -> io::Result<BTreeMap<Ends, u32>> {
+    let mut found = BTreeMap::new();
     for table in TABLES {
-        let found = match fs::read_to_string(table) {
-            Ok(table) => uid_in(&table, client, server),
+        match fs::read_to_string(table) {
+            Ok(table) => found.extend(uids_in(&table, asked)),
             // A kernel without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && table == TABLES[1] => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && table == TABLES[1] => {}
             Err(error) => return Err(error),
-        };
-        if found.is_some() {
-            return Ok(found);
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
-/// The owner of the socket at `client` that is connected to `server`; none while no process holds it.
-fn uid_in(table: &str, client: SocketAddr, server: SocketAddr) -> Option<u32> {
-    let port = format!(":{:04X} ", client.port());
-    let mut candidates = table.lines().filter(|line| line.contains(&port));
-    candidates.find_map(|line| {
+/// The owners of the sockets that are connected so; none of a socket that no process holds.
+fn uids_in(table: &str, asked: &BTreeSet<Ends>) -> BTreeMap<Ends, u32> {
+    let ports: HashSet<u16> = asked.iter().map(|ends| ends.client.port()).collect();
+    let read = |line: &str| -> Option<(Ends, u32)> {
         let mut fields = line.split_ascii_whitespace();
-        let local = address(fields.nth(1)?)?;
-        let remote = address(fields.next()?)?;
+        let local = fields.nth(1)?;
+        let (_, port) = local.split_once(':')?;
+        if !ports.contains(&u16::from_str_radix(port, 16).ok()?) {
+            return None;
+        }
+        let ends = Ends::new(address(local)?, address(fields.next()?)?);
         let uid = fields.nth(4)?.parse().ok()?;
         let inode: u64 = fields.nth(1)?.parse().ok()?;
-        let is_it = same(local, client) && same(remote, server) && inode != 0;
-        is_it.then_some(uid)
-    })
-}
-
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
-    (a.ip().to_canonical(), a.port()) == (b.ip().to_canonical(), b.port())
+        (inode != 0 && asked.contains(&ends)).then_some((ends, uid))
+    };
+    table.lines().filter_map(read).collect()
 }
 
 /// `0100007F:1B59`: words as they lie in memory, and a port.
@@ -179,8 +205,9 @@ mod tests {
                 Some(65534),
             ),
         ] {
-            let found = uid_in(TABLE, client.parse().unwrap(), server.parse().unwrap());
-            assert_eq!(found, expected, "{client} to {server}");
+            let ends = Ends::new(client.parse().unwrap(), server.parse().unwrap());
+            let found = uids_in(TABLE, &BTreeSet::from([ends]));
+            assert_eq!(found.get(&ends).copied(), expected, "{client} to {server}");
         }
     }
 
@@ -213,15 +240,13 @@ mod tests {
             let server = listener.local_addr().unwrap();
             let client = std::net::TcpStream::connect(server).unwrap();
             let client_address = client.local_addr().unwrap();
-            let found = user_at(client_address, server).unwrap();
-            assert_eq!(found, LocalUser::own());
-            assert!(found.is_trusted());
+            let ends = Ends::new(client_address, server);
+            let found = || users_at(&BTreeSet::from([ends])).unwrap().remove(&ends);
+            assert_eq!(found(), Some(LocalUser::own()));
+            assert!(LocalUser::own().is_trusted());
             let (accepted, _) = listener.accept().unwrap();
             drop(client);
-            assert!(matches!(
-                user_at(client_address, server),
-                Err(LookUp::Unknown)
-            ));
+            assert_eq!(found(), None);
             drop(accepted);
         }
     }

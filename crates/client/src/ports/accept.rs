@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,7 +24,8 @@ use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::line::{Guarded, Line};
 use super::places::{Places, network_of};
-use crate::access::{Caller, Holder, user_at};
+use super::users::Users;
+use crate::access::{Caller, Ends, Holder};
 use crate::tls::{Protocol, Seldom, Tls, Watched};
 
 /// All our clients speak first, and at once.
@@ -39,8 +40,6 @@ const PREFACE_BYTES: usize = 24 + 9;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 /// Connections that are proven and wait for the server, which takes them as they come.
 const QUEUE: usize = 16;
-/// Readings of the kernel's table at a time: it is as long as the machine has connections.
-const LOOK_UPS: usize = 2;
 /// Connections of local users that may do nothing here, but are told so.
 const TURNED_AWAY_MAX: usize = 16;
 /// Networks that have proven who they are: more than clusters have nodes.
@@ -106,7 +105,7 @@ pub fn accept(
         open: Room::new(limits.open),
         turned_away: Room::new(TURNED_AWAY_MAX),
         known: Mutex::default(),
-        look_ups: Semaphore::new(LOOK_UPS),
+        users: Users::start(),
         refused: Seldom::default(),
         failed: Seldom::default(),
     };
@@ -246,7 +245,7 @@ struct Port {
     turned_away: Room,
     /// Networks that have proven who they are, and when last.
     known: Mutex<BTreeMap<IpAddr, Instant>>,
-    look_ups: Semaphore,
+    users: Users,
     refused: Seldom,
     failed: Seldom,
 }
@@ -319,7 +318,7 @@ impl Port {
                 self.shake_hands(tls, config, stream, peer, &line).await?
             }
             Guard::LocalUsers => {
-                let caller = self.local_user(peer, own).await;
+                let caller = Caller::Local(self.users.at(Ends::new(peer, own)).await);
                 (Either::Right(stream), caller, None)
             }
             Guard::Anybody => (Either::Right(stream), Caller::Anybody(peer.ip()), None),
@@ -386,13 +385,6 @@ impl Port {
         };
         let caller = Caller::Holder(holder, tls.role_rule());
         Some((Either::Left(stream), caller, Some(watched)))
-    }
-
-    async fn local_user(&self, peer: SocketAddr, own: SocketAddr) -> Caller {
-        let _turn = self.look_ups.acquire().await;
-        let looked = tokio::task::spawn_blocking(move || user_at(peer, own)).await;
-        let found = looked.unwrap_or_else(|error| Err(io::Error::from(error).into()));
-        Caller::Local(found.map_err(Arc::new))
     }
 
     fn remember(&self, network: IpAddr) {
