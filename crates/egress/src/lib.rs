@@ -16,6 +16,7 @@ mod table;
 mod target;
 mod tunnel;
 pub mod via;
+pub mod words;
 
 pub use dial::{DialError, TargetFault, dial};
 pub use egress::{Config, Egress};
