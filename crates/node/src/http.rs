@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use futures::future::BoxFuture;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use skein_control::Gauge;
@@ -14,22 +15,31 @@ use skein_control::Gauge;
 /// What the port tells of.
 pub struct Health {
     pub registry: Registry,
+    /// Why this process must be started again, if it must.
+    pub broken: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// The first thing that is not ready, if any.
-    pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    pub not_ready: Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
     /// None where no spool is.
     pub gauges: Box<dyn Fn() -> Vec<Gauge> + Send + Sync>,
 }
 
 pub fn router(health: Arc<Health>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(health)
 }
 
+async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match (health.broken)() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("broken: {why}\n")),
+    }
+}
+
 async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match (health.not_ready)() {
+    match (health.not_ready)().await {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(what) => (
             StatusCode::SERVICE_UNAVAILABLE,

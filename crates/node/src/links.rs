@@ -8,26 +8,37 @@ use futures::StreamExt;
 use skein_client::Connect;
 use skein_client::tls::{self, Tls};
 use skein_egress::{Egress, Stream};
+use skein_model::HostPort;
 use skein_sender::ConnectTo;
 use tokio::net::TcpListener;
 use tonic::transport::server::{Router, TcpIncoming};
 
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
-/// Makes channels to other nodes.
+/// Makes channels to other nodes. An address that is none, which an older version may have let into the cluster's state, has
+/// a channel on which every call fails.
 pub fn connect(tls: Option<Tls>) -> Connect {
     Arc::new(move |address| {
-        let channel = match tls.clone() {
-            Some(tls) => tls::connect(address, move || tls.client()),
-            None => skein_client::connect(format!("http://{address}")),
-        };
-        channel.expect("the configuration was checked to hold host:port")
+        let parsed = address
+            .parse::<HostPort>()
+            .map_err(|error| error.to_string());
+        let channel = parsed.and_then(|address| {
+            let channel = match tls.clone() {
+                Some(tls) => tls::connect(address.as_str(), move || tls.client()),
+                None => skein_client::connect(format!("http://{address}")),
+            };
+            channel.map_err(|error| format!("{address} is no address: {error}"))
+        });
+        channel.unwrap_or_else(|reason| {
+            tracing::error!(reason, "a node cannot be reached");
+            skein_client::unreachable(reason)
+        })
     })
 }
 
 /// Serves as long as the process runs.
 pub fn serve(router: Router, listener: TcpListener, tls: Option<Tls>) {
-    tokio::spawn(async move {
+    skein_runtime::task("grpc-server", async move {
         let served = match tls {
             Some(tls) => router.serve_with_incoming(tls::accept(listener, tls)).await,
             None => {
@@ -54,7 +65,7 @@ pub fn to_egress(tls: Option<Tls>) -> ConnectTo {
 
 /// Lets other nodes connect out through the source IPs of this one, as long as the process runs.
 pub fn serve_egress(egress: Egress, listener: TcpListener, tls: Option<Tls>) {
-    tokio::spawn(async move {
+    skein_runtime::task("egress-server", async move {
         let mut accepted = tls::accept_tunnels(listener, tls);
         while let Some(stream) = accepted.next().await {
             match stream {
