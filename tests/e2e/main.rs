@@ -4,6 +4,7 @@
 mod access;
 mod automation;
 mod backup;
+mod broken;
 mod clients;
 mod cluster;
 mod cluster_tls;
@@ -15,12 +16,15 @@ mod egress;
 mod fan;
 mod journal;
 mod lease;
+mod names;
 mod overload;
 mod policy;
 mod postfix;
 mod priority;
+mod random_calls;
 mod replicas;
 mod spanned;
+mod standing;
 mod suspend;
 mod warmup;
 

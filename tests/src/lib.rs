@@ -145,7 +145,8 @@ impl Bench {
         self.folder.path().join("data")
     }
 
-    fn config(&self) -> PathBuf {
+    /// Where its file is.
+    pub fn config(&self) -> PathBuf {
         self.folder.path().join("skein.toml")
     }
 

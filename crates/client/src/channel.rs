@@ -110,6 +110,17 @@ pub fn connect(address: String) -> Result<Channel, tonic::transport::Error> {
     Ok(tune(Endpoint::from_shared(address)?).connect_lazy())
 }
 
+/// A channel on which every call fails, for this reason.
+pub fn unreachable(reason: String) -> Channel {
+    let reason: Arc<str> = reason.into();
+    tune(Endpoint::from_static("http://unreachable")).connect_with_connector_lazy(
+        tower::service_fn(move |_: Uri| {
+            let reason = reason.clone();
+            async move { Err::<TokioIo<DuplexStream>, _>(std::io::Error::other(&*reason)) }
+        }),
+    )
+}
+
 /// The server's end within the process.
 struct Pipe(DuplexStream);
 
@@ -172,7 +183,7 @@ where
     <L::Service as Service<http::Request<Body>>>::Future: Send,
 {
     let (to_server, connections) = mpsc::channel::<Result<Pipe, std::io::Error>>(4);
-    tokio::spawn(async move {
+    skein_runtime::task("in-process-server", async move {
         if let Err(error) = router
             .serve_with_incoming(ReceiverStream::new(connections))
             .await

@@ -101,7 +101,7 @@ impl Cluster {
             forces: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
-        tokio::spawn(look(shared.clone(), told));
+        skein_runtime::task("cluster-look", look(shared.clone(), told));
         Self { shared, view }
     }
 

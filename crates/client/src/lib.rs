@@ -20,7 +20,7 @@ mod work_frames;
 
 pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
-    connect, in_process,
+    connect, in_process, unreachable,
 };
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use forces::KnownForces;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use skein_model::meta::Process;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
@@ -135,8 +136,14 @@ impl Sessions {
         Self { cluster }
     }
 
-    /// Registers the sender of this name, again and again if need be, until the result is closed or dropped.
-    pub fn keep(&self, sender: &str, limits: Arc<dyn LimitKeeper>) -> KeptSession {
+    /// Registers the sender of this name, again and again if need be, until the result is closed or dropped. Another process
+    /// that lives and has the name keeps it.
+    pub fn keep(
+        &self,
+        sender: &str,
+        process: Process,
+        limits: Arc<dyn LimitKeeper>,
+    ) -> KeptSession {
         let (told, session) = watch::channel(Session::default());
         let (lease, stop) = (Lease::default(), CancellationToken::new());
         let tell = Arc::new(Tell::default());
@@ -144,6 +151,7 @@ impl Sessions {
         let keeper = Keeper {
             sessions: self.clone(),
             sender: sender.to_owned(),
+            process,
             told,
             lease: lease.clone(),
             tell: tell.clone(),
@@ -153,7 +161,7 @@ impl Sessions {
         };
         let reporting = limits::report(self.clone(), session.clone(), limits);
         let stopped = stop.clone();
-        tokio::spawn(async move {
+        skein_runtime::task("session", async move {
             tokio::select! {
                 () = keeper.run() => {}
                 () = reporting => {}

@@ -98,7 +98,7 @@ impl Spool {
             opened,
             settled: told,
         };
-        tokio::spawn(worker.run());
+        skein_runtime::task("work", worker.run());
         Work {
             tasks: received,
             reporter: Reporter { shared, open },

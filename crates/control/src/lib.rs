@@ -6,6 +6,7 @@ mod automation;
 mod automation_events;
 mod backup;
 mod clock;
+mod contested;
 mod disk;
 mod events;
 mod fans;
@@ -24,6 +25,7 @@ mod raft;
 mod replies;
 mod sessions;
 mod spool;
+mod standing;
 mod survey;
 mod waits;
 mod warmup;
@@ -43,6 +45,7 @@ use futures::future::BoxFuture;
 pub use gauges::Gauge;
 pub use out::Out;
 use skein_client::{Channels, Connect, Spools};
+use skein_model::doctor::group_name;
 use skein_model::{GroupId, NodeId, meta};
 pub use skein_store::Options as StoreOptions;
 use skein_store::{Hooks, MetaMachine, Reader, Store};
@@ -62,10 +65,13 @@ use crate::raft::Group;
 use crate::sessions::SessionsService;
 use crate::spool::SpoolService;
 use crate::spool::pace::Pace;
+use crate::standing::{Misfit, Standing};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 const MEET_AGAIN: Duration = Duration::from_millis(300);
+/// A group's core that takes longer to say how it is waits for a disk that does not answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub struct Config {
@@ -118,10 +124,8 @@ pub enum StartError {
     Store(#[from] skein_store::OpenError),
     #[error(transparent)]
     Out(#[from] Out),
-    #[error(
-        "cluster.spool_groups is {given}, and this cluster was made with {made}; set it to that"
-    )]
-    OtherGroups { given: u16, made: u16 },
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     #[error("starting Raft group {group}: {reason}")]
     Raft { group: GroupId, reason: String },
 }
@@ -164,17 +168,16 @@ impl Control {
         let store = tokio::task::spawn_blocking(move || Store::open(&dir, options))
             .await
             .expect("opening the store does not panic")?;
-        tokio::spawn(clock::follow());
-        tokio::spawn(disk::watch(store.disk().clone()));
+        skein_runtime::task("clock", clock::follow());
+        skein_runtime::task("disk-watch", disk::watch(store.disk().clone()));
         let peers = Channels::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
-        let (given, made) = (config.spool_groups, meta::cluster(&meta_reader));
-        if let Some(made) = made
-            .map(|row| row.spool_groups)
-            .filter(|made| *made != given)
-        {
-            return Err(StartError::OtherGroups { given, made });
-        }
+        let founded = meta::cluster(&meta_reader).map(|row| row.spool_groups);
+        let standing = Standing {
+            members: store.members(GroupId::META)?,
+            spool_groups: founded.unwrap_or_else(|| store.spool_groups()),
+        };
+        standing.check(node, &config)?;
         let (applied, meta_applied) = watch::channel(());
         let hooks = Hooks {
             on_effects: Arc::new(move |_: Vec<()>| {
@@ -199,13 +202,16 @@ impl Control {
             meta_applied.clone(),
             dispatches.collect(),
         );
-        tokio::spawn(weights);
-        tokio::spawn(words::pass_time(meta.clone(), meta_reader.clone()));
-        tokio::spawn(warmup::keep_plans(meta.clone(), meta_reader.clone()));
-        tokio::spawn(automation::keep_rules(meta.clone(), meta_reader.clone()));
+        skein_runtime::task("words", weights);
+        let pass_time = words::pass_time(meta.clone(), meta_reader.clone());
+        skein_runtime::task("pass-time", pass_time);
+        let keep_plans = warmup::keep_plans(meta.clone(), meta_reader.clone());
+        skein_runtime::task("warmup-plans", keep_plans);
+        let keep_rules = automation::keep_rules(meta.clone(), meta_reader.clone());
+        skein_runtime::task("automation-rules", keep_rules);
         let readers = spools.values().map(|spool| spool.reader.clone());
         let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());
-        tokio::spawn(fans);
+        skein_runtime::task("fans", fans);
         let control = Self {
             sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied.clone()),
             meta_applied,
@@ -235,7 +241,7 @@ impl Control {
             spools: control.spools.clone(),
             members: control.members(),
         };
-        tokio::spawn(relief.run());
+        skein_runtime::task("disk-relief", relief.run());
         Ok(control)
     }
 
@@ -259,9 +265,11 @@ impl Control {
     pub async fn take_part(&self) -> Out {
         let members = self.members();
         for group in self.groups.values() {
-            tokio::spawn(members.clone().reconcile(group.clone()));
+            let reconcile = members.clone().reconcile(group.clone());
+            skein_runtime::task("members", reconcile);
         }
-        tokio::spawn(members.clone().spread(self.sessions.clone()));
+        let spread = members.clone().spread(self.sessions.clone());
+        skein_runtime::task("leaders", spread);
         let founding = async {
             if let Err(error) = self.found().await {
                 tracing::error!(%error, "the cluster cannot be made");
@@ -383,12 +391,32 @@ impl Control {
         )
     }
 
-    pub fn is_ready(&self) -> bool {
-        self.groups.values().all(|group| group.has_leader())
+    /// Why this node must be started again, if it must: a group does nothing any more. The process is about to end then.
+    pub fn broken(&self) -> Option<String> {
+        self.groups.iter().find_map(|(id, group)| {
+            let failure = group.failure()?;
+            Some(format!("{} has failed: {failure}", group_name(*id)))
+        })
+    }
+
+    /// The first group that cannot be relied on here, and why.
+    pub async fn not_ready(&self) -> Option<String> {
+        if let Some(broken) = self.broken() {
+            return Some(broken);
+        }
+        for (id, group) in self.groups.iter() {
+            let unready = tokio::time::timeout(ANSWER_WITHIN, group.not_ready()).await;
+            let unready = unready.unwrap_or_else(|_| Some("does not answer".to_owned()));
+            if let Some(why) = unready {
+                return Some(format!("of {}, this node {why}", group_name(*id)));
+            }
+        }
+        None
     }
 
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
+        skein_runtime::stopping();
         self.is_stopping.store(true, Ordering::Release);
         self.members().hand_over_all().await;
         for group in self.groups.values() {

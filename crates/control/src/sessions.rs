@@ -1,6 +1,7 @@
 //! Sessions of senders: kept in the meta group, kept alive by its leader.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use skein_model::automation;
 use skein_model::lease::{GRACE, LEASE};
-use skein_model::meta::{self, Command, Leases, StillHeld};
+use skein_model::meta::{self, Command, Leases, Process, StillHeld};
 use skein_model::{Epoch, GroupId, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::convert;
@@ -23,9 +24,10 @@ use skein_wire::internal::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::contested::ContestedNames;
 use crate::ips;
 use crate::limits::Limits;
-use crate::raft::Group;
+use crate::raft::{Group, ProposeError};
 use crate::replies;
 use crate::waits::SenderWaits;
 use crate::warmup;
@@ -33,6 +35,8 @@ use crate::warmup;
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(500);
+/// Of where a process says that it runs: a host's name, a number and a path.
+const PLACE_CHARS_MAX: usize = 300;
 
 #[derive(Clone)]
 pub struct SessionsService {
@@ -43,6 +47,7 @@ pub struct SessionsService {
     /// What the leases are counted from.
     started: Instant,
     waits: SenderWaits,
+    contested: ContestedNames,
     limits: Limits,
 }
 
@@ -56,13 +61,12 @@ impl SessionsService {
             leases: Arc::default(),
             started: Instant::now(),
             waits: SenderWaits::default(),
+            contested: ContestedNames::default(),
         };
-        tokio::spawn(look_after(service.clone()));
-        tokio::spawn(ips::look_after(
-            service.meta.clone(),
-            service.reader.clone(),
-            service.applied.clone(),
-        ));
+        skein_runtime::task("sessions", look_after(service.clone()));
+        let (meta, reader) = (service.meta.clone(), service.reader.clone());
+        let look_after_ips = ips::look_after(meta, reader, service.applied.clone());
+        skein_runtime::task("source-ips", look_after_ips);
         service
     }
 
@@ -123,7 +127,31 @@ impl SessionsService {
 
     /// What tasks wait for that are at senders, if this node leads the meta group.
     pub fn waits(&self) -> GetWaitsReply {
-        self.waits.all()
+        GetWaitsReply {
+            contested: self.contested.all(),
+            ..self.waits.all()
+        }
+    }
+
+    /// Whether a process may register under a name: not while another one lives that has.
+    fn check_name(&self, sender: &str, process: &Process) -> Result<(), Status> {
+        let sessions = meta::sessions(&self.reader).into_iter();
+        let mut held = sessions.filter(|(_, row)| row.sender == sender);
+        let Some((session, _)) = held.next() else {
+            return Ok(());
+        };
+        let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
+        let mut leases = self.leases.lock();
+        let Some(holder) = leases.holder(now, term, session, process.number) else {
+            return Ok(());
+        };
+        self.contested
+            .refused(sender, &holder.place, &process.place);
+        Err(Status::already_exists(format!(
+            "sender: the name {sender} is in use from {}, and this process is at {}; set cluster.name to another one for \
+             each sender",
+            holder.place, process.place
+        )))
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -191,10 +219,23 @@ impl SessionsService {
     }
 }
 
+/// A process as it says of itself, and as it is seen from here.
+fn process_at(number: u64, place: &str, from: Option<SocketAddr>) -> Process {
+    let place: String = place.chars().take(PLACE_CHARS_MAX).collect();
+    let place = match from {
+        Some(from) => format!("{} ({place})", from.ip()),
+        None => format!("the control node's own process ({place})"),
+    };
+    Process { number, place }
+}
+
 /// Commits a command of the meta group, if this node leads it.
 pub(crate) async fn propose(meta: &Group, command: Command) -> Result<meta::Response, Status> {
     let reply = meta.propose(codec::encode(&command)).await;
-    let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
+    let reply = reply.map_err(|error| match error {
+        ProposeError::Invalid(_) => error.status(),
+        _ => Status::unavailable(error.to_string()),
+    })?;
     codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
 }
 
@@ -237,12 +278,20 @@ impl Sessions for SessionsService {
         &self,
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
-        let OpenSessionRequest { sender, order } = request.into_inner();
+        let from = request.remote_addr();
+        let OpenSessionRequest {
+            sender,
+            order,
+            process,
+            place,
+        } = request.into_inner();
+        let process = process_at(process, &place, from);
         if sender.is_empty() {
             return Err(Status::invalid_argument(
                 "sender: a session needs the sender's name",
             ));
         }
+        self.check_name(&sender, &process)?;
         let session = SessionId(rand::random::<u64>().max(1));
         let open = Command::OpenSession {
             session,
@@ -254,6 +303,7 @@ impl Sessions for SessionsService {
         }
         // A session that is new is not being ended.
         let _ = self.heard_from(session, None);
+        self.leases.lock().is_of(session, process);
         Ok(Response::new(OpenSessionReply {
             session: session.0,
             // Before the wide sites, see there.
@@ -267,6 +317,7 @@ impl Sessions for SessionsService {
         &self,
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatReply>, Status> {
+        let from = request.remote_addr();
         let request = request.into_inner();
         let session = SessionId(request.session);
         // Confirmed by a majority: one that was cut off must not keep a session that another leader ends.
@@ -284,6 +335,8 @@ impl Sessions for SessionsService {
         if !self.heard_from(session, Some(unreachable.collect())) {
             return Ok(Response::new(HeartbeatReply::default()));
         }
+        let process = process_at(request.process, &request.place, from);
+        self.leases.lock().is_of(session, process);
         if request.retiring && !row.retiring {
             self.propose(Command::Retire(session)).await?;
         }

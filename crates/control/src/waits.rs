@@ -57,6 +57,7 @@ impl SenderWaits {
         });
         GetWaitsReply {
             senders: senders.collect(),
+            ..GetWaitsReply::default()
         }
     }
 }

@@ -134,12 +134,12 @@ impl Server {
         for (socket, listener) in self.listeners {
             let (shared, shutdown, tracker) =
                 (self.shared.clone(), shutdown.clone(), sessions.clone());
-            sessions.spawn(async move {
+            sessions.spawn(skein_runtime::watched("smtp-listener", async move {
                 tokio::select! {
                     () = accept(&shared, &socket, &listener, &tracker) => {}
                     () = shutdown.cancelled() => {}
                 }
-            });
+            }));
         }
         shutdown.cancelled().await;
         self.shared.drain.cancel();

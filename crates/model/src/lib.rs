@@ -14,12 +14,14 @@ pub mod followed;
 pub mod health;
 pub mod held;
 pub mod history;
+mod host_port;
 pub mod id;
 pub mod lease;
 pub mod mail;
 pub mod meta;
 pub mod preflight;
 pub mod priority;
+pub mod proposal;
 pub mod queue;
 pub mod retry;
 pub mod rows;
@@ -28,6 +30,7 @@ pub mod throttle;
 pub mod time;
 pub mod warmup;
 
+pub use host_port::{HostPort, NotAHostPort};
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
 pub use priority::Priority;
@@ -63,3 +66,6 @@ pub mod codec {
         })
     }
 }
+
+#[cfg(test)]
+mod proposal_tests;

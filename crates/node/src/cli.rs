@@ -1,9 +1,11 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::bail;
 use clap::{Parser, Subcommand};
+use skein_model::GroupId;
 
 use crate::config::Config;
 use crate::dev_ca::Wanted;
@@ -23,6 +25,11 @@ pub enum Command {
         /// A TOML file; without one the node listens on loopback with safe defaults.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Pass over what cannot be applied of one entry of a Raft log, which ended this process before: the number of the
+        /// group (0 is meta) and that of the entry, as the process said. Give it to every control node of the cluster, or
+        /// their states will differ. May be given several times.
+        #[arg(long = "skip-entry", value_name = "GROUP:INDEX")]
+        skip_entries: Vec<SkipEntry>,
     },
     /// Look at a configuration without running it.
     Config {
@@ -31,6 +38,28 @@ pub enum Command {
     },
     /// Make a CA, and certificates of it for nodes and operators. A folder that has a CA already keeps it.
     DevCa(Wanted),
+}
+
+/// An entry of a group's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkipEntry {
+    pub group: GroupId,
+    pub index: u64,
+}
+
+impl FromStr for SkipEntry {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once(':');
+        let read = parts.and_then(|(group, index)| {
+            Some(Self {
+                group: GroupId(group.parse().ok()?),
+                index: index.parse().ok()?,
+            })
+        });
+        read.ok_or("it is like GROUP:INDEX, two numbers, such as 0:1234")
+    }
 }
 
 #[derive(Debug, Subcommand)]

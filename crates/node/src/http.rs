@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use futures::future::BoxFuture;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use skein_client::ports::{Line, Places, network_of};
@@ -35,15 +36,17 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 /// What the port tells of.
 pub struct Health {
     pub registry: Registry,
+    /// Why this process must be started again, if it must.
+    pub broken: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// The first thing that is not ready, if any.
-    pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    pub not_ready: Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
     /// None where no spool is.
     pub gauges: Box<dyn Fn() -> Vec<Gauge> + Send + Sync>,
 }
 
 pub fn router(health: Arc<Health>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(health)
@@ -104,8 +107,15 @@ async fn answer(stream: TcpStream, router: Router) {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
+async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match (health.broken)() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("broken: {why}\n")),
+    }
+}
+
 async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match (health.not_ready)() {
+    match (health.not_ready)().await {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(what) => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -28,7 +28,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
-        cli::Command::Serve { config } => serve::run(config.as_deref()),
+        cli::Command::Serve {
+            config,
+            skip_entries,
+        } => serve::run(config.as_deref(), &skip_entries),
         cli::Command::Config { command } => cli::config(&command),
         cli::Command::DevCa(wanted) => dev_ca::run(&wanted),
     };

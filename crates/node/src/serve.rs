@@ -18,12 +18,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::SkipEntry;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
 use crate::{automation_events, events, links, open_files, own_files, policy, telemetry, tls};
 
-pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::start(&config.log)?;
     let limits = Limits::of(open_files::raise_limit());
@@ -36,10 +37,14 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config, limits))
+    runtime.block_on(serve(config, limits, skip_entries))
 }
 
-async fn serve(config: Config, limits: Limits) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    limits: Limits,
+    skip_entries: &[SkipEntry],
+) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = config.role.name(),
@@ -52,7 +57,7 @@ async fn serve(config: Config, limits: Limits) -> anyhow::Result<()> {
     let follower = Follower::new(&mut registry);
     let ports = tls::Ports::load(&config, &follower, limits)?;
     let control = match config.role.controls() {
-        true => Some(ControlPart::start(&config, &ports, &stop).await?),
+        true => Some(ControlPart::start(&config, skip_entries, &ports, &stop).await?),
         false => None,
     };
     let sending = match config.role.sends() {
@@ -70,10 +75,15 @@ async fn serve(config: Config, limits: Limits) -> anyhow::Result<()> {
         sending.as_ref(),
         draining.clone(),
     );
-    tokio::spawn(http::serve(web, http::router(Arc::new(health))));
+    skein_runtime::task(
+        "http-server",
+        http::serve(web, http::router(Arc::new(health))),
+    );
+    skein_runtime::running();
     tracing::info!(http = %config.http.listen, "ready to be asked");
 
     stop.cancelled().await;
+    skein_runtime::stopping();
     tracing::info!("draining");
     draining.store(true, Ordering::Release);
     if let Some(sending) = sending {
@@ -96,6 +106,7 @@ struct ControlPart {
 impl ControlPart {
     async fn start(
         config: &Config,
+        skip_entries: &[SkipEntry],
         ports: &tls::Ports,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -108,7 +119,9 @@ impl ControlPart {
         };
         let to_nodes = links::connect(ports.cluster.clone());
         let find_mx = find_mx(Arc::new(Resolver::new(dns_config(config)).context("dns")?));
-        let control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
+        let mut control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
+        let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
+        control_config.store.skip_entries = skip_entries.collect();
         let control = Arc::new(Control::start(control_config).await?);
         let channel = skein_client::in_process(control.internal_router());
         if let Some(internal) = internal {
@@ -116,10 +129,11 @@ impl ControlPart {
             let guard = ports.for_nodes(Protocol::Grpc);
             links::serve(control.internal_router(), internal, guard, ports.limits);
             let (control, stop) = (control.clone(), stop.clone());
-            tokio::spawn(async move {
+            skein_runtime::task("membership", async move {
                 let reason = control.take_part().await;
                 tracing::error!(%reason, "stopping");
                 stop.cancel();
+                std::future::pending().await
             });
         }
         let part = Self { control, channel };
@@ -132,11 +146,12 @@ impl ControlPart {
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
             let sink = events::Sink::new(path.clone(), control.disk_bytes());
-            tokio::spawn(sink.write(reader));
+            skein_runtime::task("event-sink", sink.write(reader));
         }
         let sink = events::Sink::new(path, control.disk_bytes());
         let automation = control.automation_events();
-        tokio::spawn(automation_events::write(sink, automation));
+        let write = automation_events::write(sink, automation);
+        skein_runtime::task("automation-sink", write);
         Ok(part)
     }
 }
@@ -192,8 +207,14 @@ impl SendingPart {
         Ok(Self {
             working: sender.working(),
             drained,
-            intake: tokio::spawn(ingress.run(stop_intake.clone())),
-            delivery: tokio::spawn(sender.run(stop_delivery.clone())),
+            intake: tokio::spawn(skein_runtime::watched(
+                "smtp-intake",
+                ingress.run(stop_intake.clone()),
+            )),
+            delivery: tokio::spawn(skein_runtime::watched(
+                "delivery",
+                sender.run(stop_delivery.clone()),
+            )),
             stop_intake,
             stop_delivery,
         })
@@ -307,7 +328,7 @@ fn on_signal() -> anyhow::Result<CancellationToken> {
         signal(SignalKind::interrupt())?,
     );
     let token = stop.clone();
-    tokio::spawn(async move {
+    skein_runtime::task("signals", async move {
         for nth in 0.. {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -374,23 +395,31 @@ fn health(
     let control = control.map(|part| part.control.clone());
     let working = sending.map(|part| part.working.clone());
     let drained = sending.map(|part| part.drained.clone());
-    let holds =
-        |flag: &Option<Arc<AtomicBool>>| flag.as_ref().map(|flag| flag.load(Ordering::Acquire));
-    let state = control.clone();
+    let (state, checked) = (control.clone(), control.clone());
     Health {
         registry,
+        broken: Box::new(move || checked.as_ref().and_then(|control| control.broken())),
         not_ready: Box::new(move || {
-            if draining.load(Ordering::Acquire) {
-                Some("draining")
-            } else if control.as_ref().is_some_and(|control| !control.is_ready()) {
-                Some("a Raft group has no leader")
-            } else if holds(&working) == Some(false) {
-                Some("the sender has no session")
-            } else if holds(&drained) == Some(true) {
-                Some("drained by an operator")
-            } else {
-                None
-            }
+            let (control, draining) = (control.clone(), draining.clone());
+            let (working, drained) = (working.clone(), drained.clone());
+            Box::pin(async move {
+                let holds = |flag: &Option<Arc<AtomicBool>>| {
+                    flag.as_ref().map(|flag| flag.load(Ordering::Acquire))
+                };
+                if draining.load(Ordering::Acquire) {
+                    return Some("draining".to_owned());
+                }
+                if let Some(control) = control
+                    && let Some(why) = control.not_ready().await
+                {
+                    return Some(why);
+                }
+                match (holds(&working), holds(&drained)) {
+                    (Some(false), _) => Some("the sender has no session".to_owned()),
+                    (_, Some(true)) => Some("drained by an operator".to_owned()),
+                    _ => None,
+                }
+            })
         }),
         gauges: Box::new(move || {
             let gauges = state.as_ref().map(|control| control.gauges());

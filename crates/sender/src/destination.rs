@@ -137,8 +137,9 @@ impl Destinations {
             made: AtomicU64::new(0),
         });
         let follow = Arc::downgrade(&destinations);
-        tokio::spawn(hold::follow_forces(Arc::downgrade(&destinations)));
-        tokio::spawn(async move {
+        let follow_forces = hold::follow_forces(Arc::downgrade(&destinations));
+        skein_runtime::task("forces", follow_forces);
+        skein_runtime::task("routes", async move {
             while policy.changed().await.is_ok() {
                 let Some(destinations) = follow.upgrade() else {
                     return;

@@ -20,6 +20,7 @@ mod outcome;
 mod outgoing;
 mod placed;
 mod preflight;
+mod process;
 mod purse;
 mod reactions;
 mod recovery;

@@ -13,6 +13,7 @@ use skein_dns::Resolver;
 use skein_model::spool::Verdict;
 use skein_model::{GroupId, Reply};
 use skein_policy::{BUILT_IN_NAME, Policy};
+use skein_runtime::watched;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
 use crate::preflight;
+use crate::process;
 use crate::recovery::{self, Recovered};
 use crate::route;
 use crate::sites::{self, Sites};
@@ -135,7 +137,9 @@ impl Sender {
         let destinations = Destinations::new(self.context.clone());
         let sessions = Sessions::new(self.spools.cluster().clone());
         let gates = self.context.gates.clone();
-        let session = Arc::new(sessions.keep(&self.context.config.name, gates));
+        let config = &self.context.config;
+        let process = process::of(config.scratch_dir.as_deref(), &self.context.journal);
+        let session = Arc::new(sessions.keep(&config.name, process, gates));
         self.context.gates.set_lease(session.lease.clone());
         let slots = Arc::new(Slots::new(self.context.drain.clone()));
         self.context.gates.set_slots(slots.clone());
@@ -144,18 +148,30 @@ impl Sender {
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
         // What ends before the IPs are let go of, and what goes on until the session is closed.
         let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
-        of_session.spawn(follow);
-        of_session.spawn(self.context.gates.clone().follow_lease());
+        of_session.spawn(watched("slots", follow));
+        of_session.spawn(watched("lease", self.context.gates.clone().follow_lease()));
         let (policy, exits) = (&self.context.policy, &self.context.exits);
-        of_ips.spawn(exits.clone().follow(policy.clone(), session.clone()));
+        of_ips.spawn(watched(
+            "exits",
+            exits.clone().follow(policy.clone(), session.clone()),
+        ));
         let zones = self.context.config.dnsbl_zones.clone();
         let resolver = self.context.resolver.clone();
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
-        of_ips.spawn(checks);
-        of_session.spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
-        of_session.spawn(self.context.reactions.clone().tell(session.clone()));
+        of_ips.spawn(watched("ip-checks", checks));
+        of_session.spawn(watched(
+            "waits",
+            waits::tell(Arc::downgrade(&destinations), session.clone()),
+        ));
+        of_session.spawn(watched(
+            "reactions",
+            self.context.reactions.clone().tell(session.clone()),
+        ));
         let budgets = self.context.budgets.clone();
-        of_session.spawn(budgets.ask(session.clone(), Arc::downgrade(&destinations)));
+        of_session.spawn(watched(
+            "warmup-budgets",
+            budgets.ask(session.clone(), Arc::downgrade(&destinations)),
+        ));
         tokio::select! {
             () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
@@ -163,7 +179,10 @@ impl Sender {
         // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
         let egress = self.context.exits.advertised().map(str::to_owned);
         let policy = self.context.policy.clone();
-        of_ips.spawn(addresses::tell(policy, session.clone(), egress));
+        of_ips.spawn(watched(
+            "addresses",
+            addresses::tell(policy, session.clone(), egress),
+        ));
         let mut reporters = BTreeMap::new();
         let mut works = JoinSet::new();
         let mut cluster = self.spools.cluster().clone();
@@ -181,7 +200,7 @@ impl Sender {
                         lease: session.lease.clone(),
                         slots: slots.clone(),
                     };
-                    works.spawn(take.tasks(work));
+                    works.spawn(watched("take-tasks", take.tasks(work)));
                 }
             }
             let unreachable = reporters.iter().filter(|(_, reporter)| !reporter.is_open());

@@ -6,10 +6,12 @@ use std::time::Duration;
 use skein_client::Channel;
 use skein_model::doctor::{self, Facts, GroupFacts, SenderFacts};
 use skein_model::spool::query;
-use skein_model::{GroupId, NodeId, Slot, UnixMs, meta};
+use skein_model::{GroupId, HostPort, NodeId, Slot, UnixMs, meta};
 use skein_store::Reader;
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{EndSenderRequest, GetWaitsRequest, MoveLeaderRequest, SenderWaits};
+use skein_wire::internal::{
+    EndSenderRequest, GetWaitsReply, GetWaitsRequest, MoveLeaderRequest, SenderWaits,
+};
 use skein_wire::v1::{
     AddNodeResponse, Check, Cluster, ClusterNode, ExamineResponse, Finding, MoveLeaderResponse,
     NodeGroup, RemoveNodeResponse,
@@ -36,7 +38,7 @@ impl AdminService {
         facts.stale = self.stale().await;
         facts.invited = meta::invited(&self.meta);
         (facts.unplaced_ips, facts.ip_faults) = self.ip_facts();
-        let senders = self.senders();
+        let senders = self.senders().await;
         for group in facts.groups.values_mut() {
             for session in &mut group.waits_for {
                 let known = senders.iter().find(|sender| sender.session == *session);
@@ -61,13 +63,11 @@ impl AdminService {
             .iter()
             .map(|(id, spool)| (*id, spool.reader.clone()))
             .collect();
-        let looked = tokio::task::spawn_blocking(move || {
+        skein_runtime::blocking(move || {
             look_at_rows(&mut facts, &meta, &readers, now);
             facts
-        });
-        looked
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        })
+        .await
     }
 
     pub(super) async fn cluster(&self) -> Cluster {
@@ -80,7 +80,7 @@ impl AdminService {
                 .unwrap_or_default(),
             verdict: doctor::verdict(&checks),
             nodes: nodes(&facts),
-            senders: self.senders(),
+            senders: self.senders().await,
             invited: facts.invited.into_iter().collect(),
             asked_node_id: super::nodes::node_id(self.node.0),
         }
@@ -100,15 +100,10 @@ impl AdminService {
     }
 
     pub(super) async fn add(&self, address: &str) -> Result<AddNodeResponse, Status> {
-        let is_address = address
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if !is_address {
-            return Err(Status::invalid_argument(format!(
-                "address: {address:?} is not like host:port"
-            )));
-        }
-        let cluster = meta::cluster(&self.meta).ok_or_else(alone)?;
+        let parsed = address.parse::<HostPort>();
+        parsed.map_err(|error| Status::invalid_argument(format!("address: {error}")))?;
+        let cluster = meta::cluster(&self.meta).filter(|_| !self.config.address.is_empty());
+        let cluster = cluster.ok_or_else(alone)?;
         match self
             .commit_meta(&meta::Command::Invite(address.to_owned()))
             .await?
@@ -227,19 +222,24 @@ impl AdminService {
         Ok(PeerClient::new(self.forward.peers.get(&leader)))
     }
 
-    /// What tasks wait for that are at senders. While nobody leads, nobody knows.
-    pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
+    /// What only the leader of the meta group has heard from senders. While nobody leads, nobody knows.
+    pub(super) async fn heard_from_senders(&self) -> GetWaitsReply {
         if self.forward.groups[&GroupId::META].is_leader() {
-            return self.sessions.waits().senders;
+            return self.sessions.waits();
         }
         let Ok(mut leader) = self.meta_leader() else {
-            return Vec::new();
+            return GetWaitsReply::default();
         };
         let asked = leader.get_waits(GetWaitsRequest {});
         match tokio::time::timeout(WAITS_WITHIN, asked).await {
-            Ok(Ok(answer)) => answer.into_inner().senders,
-            _ => Vec::new(),
+            Ok(Ok(answer)) => answer.into_inner(),
+            _ => GetWaitsReply::default(),
         }
+    }
+
+    /// What tasks wait for that are at senders.
+    pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
+        self.heard_from_senders().await.senders
     }
 
     pub(super) async fn end_sender(&self, name: String, is_dead: bool) -> Result<u64, Status> {
@@ -258,7 +258,9 @@ impl AdminService {
 
 fn alone() -> Status {
     Status::failed_precondition(
-        "this node belongs to no cluster yet: one is made by control nodes whose cluster.peers name one another",
+        "this node is alone or belongs to no cluster yet, and nobody can join it: a cluster is made by control nodes that start \
+         with empty data directories and whose cluster.peers name one another; mail is brought over with `skeinctl backup \
+         create` and `skeinctl backup restore`",
     )
 }
 

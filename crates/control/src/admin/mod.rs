@@ -149,6 +149,12 @@ impl Admin for AdminService {
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
         let id = message_id(&request.into_inner().id)?;
+        if !self.spools.contains_key(&id.group()) {
+            return Err(Status::not_found(format!(
+                "id: there is no message {id}: its group {} is none of this cluster; is the id mistyped?",
+                id.group()
+            )));
+        }
         let command = Command::Delete {
             message: id,
             by: access::caller(),
@@ -192,7 +198,7 @@ impl Admin for AdminService {
     ) -> Result<Response<ListNodesResponse>, Status> {
         let nodes = ListNodesResponse {
             control_nodes: self.control_nodes().await,
-            senders: self.senders(),
+            senders: self.senders().await,
         };
         Ok(self.answer(nodes).await)
     }

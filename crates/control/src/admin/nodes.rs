@@ -1,6 +1,6 @@
 //! Nodes, slots and groups, as operators see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use skein_model::spool::query;
@@ -47,7 +47,9 @@ impl AdminService {
         (hello.node == node).then_some(hello.version)
     }
 
-    pub(super) fn senders(&self) -> Vec<SenderNode> {
+    pub(super) async fn senders(&self) -> Vec<SenderNode> {
+        let contested = self.heard_from_senders().await.contested;
+        let contested: BTreeSet<String> = contested.into_iter().map(|name| name.sender).collect();
         let assigned = meta::assignments(&self.meta);
         let mut drained = meta::drained(&self.meta);
         let mut senders = Vec::new();
@@ -58,6 +60,7 @@ impl AdminService {
                 (true, _, _) => "drained",
                 (_, true, _) => "stopping",
                 (_, _, false) => "unfit",
+                _ if contested.contains(&row.sender) => "contested",
                 _ => "active",
             };
             senders.push(SenderNode {

@@ -234,7 +234,7 @@ pub(super) fn settle<R: Rows>(rows: &mut R) {
 fn given(held: Placement, to: SessionId) -> Placement {
     Placement {
         session: to,
-        epoch: Epoch(held.epoch.0 + 1),
+        epoch: Epoch(held.epoch.0.saturating_add(1)),
         moving_to: None,
     }
 }

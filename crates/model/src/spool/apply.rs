@@ -114,9 +114,7 @@ pub(super) fn take_over<R: Rows>(
         finished_at: None,
     };
     state.put_message(accept.id, &message);
-    state.row.open_messages += 1;
-    state.row.open_tasks += u64::from(message.open_tasks);
-    state.row.open_body_bytes += message.body.bytes;
+    state.opened(&message);
     effects.push(Effect::BodyNeeded {
         message: accept.id,
         body: accept.body.clone(),
@@ -281,7 +279,7 @@ fn flush<R: Rows>(state: &mut State<'_, R>, scope: &FlushScope, effects: &mut Ve
     let tasks: Vec<TaskId> = match scope {
         FlushScope::Message(id) => state.tasks_of(*id),
         FlushScope::Queue(queue) => {
-            let after_now = UnixMs(now.0 + 1);
+            let after_now = UnixMs(now.0.saturating_add(1));
             let waiting = state.due_before(*queue, UnixMs(u64::MAX), FLUSH_MAX, after_now);
             waiting.into_iter().map(|(_, task)| task).collect()
         }

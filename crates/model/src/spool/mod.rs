@@ -1,6 +1,7 @@
 //! A spool group: the messages it holds, their tasks, and how commands change them.
 
 mod apply;
+mod check;
 mod command;
 mod import;
 pub mod query;
@@ -10,6 +11,7 @@ mod rows;
 mod state;
 
 pub use apply::{Applied, Effect, apply};
+pub use check::read_proposed;
 pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,
     Verdict,

@@ -73,6 +73,7 @@ impl Storage {
             },
             segment_bytes: self.segment_bytes,
             wal_bytes: self.wal_bytes,
+            ..skein_control::StoreOptions::default()
         }
     }
 }

@@ -71,7 +71,8 @@ impl Follower {
         apply: impl Fn(&Loaded) -> Result<(), TlsError> + Send + 'static,
     ) {
         let gauge = self.expires.get_or_create(&[("port", files.port)]).clone();
-        tokio::spawn(follow(Arc::new(files), loaded, gauge, apply));
+        let follow = follow(Arc::new(files), loaded, gauge, apply);
+        skein_runtime::task("certificates", follow);
     }
 }
 
