@@ -133,6 +133,9 @@ pub struct Limits {
     pub body_rate_min: u64,
     /// Messages on their way in take at most this much memory; clients are held back, then told to come again.
     pub memory_bytes: usize,
+    /// At SIGTERM, messages whose body is on its way may still come in for so long.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_grace: Duration,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -316,6 +319,7 @@ impl Default for Limits {
             body_rate_min: 100,
             // A quarter of a second of mail at 500 MB/s, and a pod of 512 MiB has room for the rest of the process.
             memory_bytes: 128 << 20,
+            shutdown_grace: Duration::from_secs(30),
         }
     }
 }

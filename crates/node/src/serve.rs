@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -24,6 +25,9 @@ use crate::http::{self, Health};
 use crate::tls::Follower;
 use crate::{automation_events, events, links, open_files, own_files, policy, telemetry, tls};
 
+/// How long what still blocks a thread is waited for after everything was drained.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::start(&config.log)?;
@@ -37,7 +41,10 @@ pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config, limits, skip_entries))
+    let served = runtime.block_on(serve(config, limits, skip_entries));
+    // A look-up or a read of a file that hangs must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    served
 }
 
 async fn serve(
@@ -320,13 +327,22 @@ fn claim_folders(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once.
+/// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once. SIGHUP ends nothing: it comes from
+/// terminals that are closed and from log rotation, and files of certificates are followed without it.
 fn on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (
+    let (mut terminate, mut interrupt, mut hang_up) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
     );
+    skein_runtime::task("hang-ups", async move {
+        while hang_up.recv().await.is_some() {
+            tracing::info!(
+                "SIGHUP is ignored: changed certificates are read by themselves, the rest of the configuration at a start"
+            );
+        }
+    });
     let token = stop.clone();
     skein_runtime::task("signals", async move {
         for nth in 0.. {
@@ -488,5 +504,6 @@ fn ingress_config(config: &Config, has_certificate: bool) -> anyhow::Result<skei
         connections_per_client_max: smtp.limits.connections_per_client,
         memory_bytes: smtp.limits.memory_bytes,
         body_rate_min: smtp.limits.body_rate_min,
+        shutdown_grace: smtp.limits.shutdown_grace,
     })
 }

@@ -109,7 +109,7 @@ pub fn accept(
         refused: Seldom::default(),
         failed: Seldom::default(),
     };
-    tokio::spawn(Arc::new(port).run(listener, to));
+    skein_runtime::task("port", Arc::new(port).run(listener, to));
     ReceiverStream::new(accepted)
 }
 

@@ -20,7 +20,7 @@ impl Users {
     /// Answers as long as somebody may ask.
     pub fn start() -> Self {
         let (ask, asked) = mpsc::channel(QUEUE);
-        tokio::spawn(answer(asked));
+        skein_runtime::task("local-users", answer(asked));
         Self(ask)
     }
 
