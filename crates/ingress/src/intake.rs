@@ -227,7 +227,6 @@ impl<'s> Intake<'s> {
             self.take_share(&mut body, bytes.len()).await;
         }
         if body.refused.is_none() {
-            reserve(&mut body.pending, bytes.len());
             body.pending.extend_from_slice(&bytes);
             if !body.headers_done {
                 let state = body.scan.push(&bytes);
@@ -247,6 +246,11 @@ impl<'s> Intake<'s> {
 
     /// Waits until the process has room for this many bytes more. Meanwhile nothing is read from the client.
     async fn take_share(&self, body: &mut Body, bytes: usize) {
+        // A vector that grows has room for twice as much, and is there twice while it moves.
+        let bytes = match body.headers_done {
+            true => bytes,
+            false => bytes.saturating_mul(2),
+        };
         let mut more = self.holder.try_take(bytes);
         if more.is_none() {
             if body.headers_done {
@@ -299,6 +303,7 @@ impl<'s> Intake<'s> {
                 let mut whole = self.headers(body, summary).into_bytes();
                 whole.append(&mut body.pending);
                 body.pending = whole;
+                body.share.shrink_to(body.pending.len());
                 body.headers_done = true;
             }
         }
@@ -434,13 +439,6 @@ impl<'s> Intake<'s> {
         };
         spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
-    }
-}
-
-/// Room for so many more octets, without the doubling of a vector that would hold what nobody pays for.
-fn reserve(pending: &mut Vec<u8>, bytes: usize) {
-    if pending.capacity() - pending.len() < bytes {
-        pending.reserve_exact(bytes.max(pending.len() / 8));
     }
 }
 
