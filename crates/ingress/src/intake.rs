@@ -23,6 +23,8 @@ use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// What is gathered takes up twice its length at most: a vector that grows has room for so much.
+const PENDING_COST: usize = 2;
 /// What a recipient takes in memory beside its address and in the command that is made of it, at most.
 const RECIPIENT_BYTES: usize = 512;
 
@@ -223,6 +225,9 @@ impl<'s> Intake<'s> {
         let Some(mut body) = self.body.take() else {
             return;
         };
+        if body.headers_done && body.pending.len() + bytes.len() > PIECE_BYTES {
+            self.hand_over(&mut body).await;
+        }
         if body.refused.is_none() {
             self.take_share(&mut body, bytes.len()).await;
         }
@@ -246,11 +251,7 @@ impl<'s> Intake<'s> {
 
     /// Waits until the process has room for this many bytes more. Meanwhile nothing is read from the client.
     async fn take_share(&self, body: &mut Body, bytes: usize) {
-        // A vector that grows has room for twice as much, and is there twice while it moves.
-        let bytes = match body.headers_done {
-            true => bytes,
-            false => bytes.saturating_mul(2),
-        };
+        let bytes = bytes.saturating_mul(PENDING_COST);
         let mut more = self.holder.try_take(bytes);
         if more.is_none() {
             if body.headers_done {
@@ -274,6 +275,7 @@ impl<'s> Intake<'s> {
                 body.refused = Some(refusal(&error));
             }
         }
+        body.share.shrink_to(body.pending.len() * PENDING_COST);
     }
 
     /// Once the headers are complete, puts ours in front.
@@ -303,7 +305,6 @@ impl<'s> Intake<'s> {
                 let mut whole = self.headers(body, summary).into_bytes();
                 whole.append(&mut body.pending);
                 body.pending = whole;
-                body.share.shrink_to(body.pending.len());
                 body.headers_done = true;
             }
         }
