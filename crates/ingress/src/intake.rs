@@ -23,6 +23,8 @@ use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// What is gathered takes up twice its length at most: a vector that grows has room for so much.
+const PENDING_COST: usize = 2;
 /// What a recipient takes in memory beside its address and in the command that is made of it, at most.
 const RECIPIENT_BYTES: usize = 512;
 
@@ -223,11 +225,13 @@ impl<'s> Intake<'s> {
         let Some(mut body) = self.body.take() else {
             return;
         };
+        if body.headers_done && body.pending.len() + bytes.len() > PIECE_BYTES {
+            self.hand_over(&mut body).await;
+        }
         if body.refused.is_none() {
             self.take_share(&mut body, bytes.len()).await;
         }
         if body.refused.is_none() {
-            reserve(&mut body.pending, bytes.len());
             body.pending.extend_from_slice(&bytes);
             if !body.headers_done {
                 let state = body.scan.push(&bytes);
@@ -247,6 +251,7 @@ impl<'s> Intake<'s> {
 
     /// Waits until the process has room for this many bytes more. Meanwhile nothing is read from the client.
     async fn take_share(&self, body: &mut Body, bytes: usize) {
+        let bytes = bytes.saturating_mul(PENDING_COST);
         let mut more = self.holder.try_take(bytes);
         if more.is_none() {
             if body.headers_done {
@@ -270,6 +275,7 @@ impl<'s> Intake<'s> {
                 body.refused = Some(refusal(&error));
             }
         }
+        body.share.shrink_to(body.pending.len() * PENDING_COST);
     }
 
     /// Once the headers are complete, puts ours in front.
@@ -434,13 +440,6 @@ impl<'s> Intake<'s> {
         };
         spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
-    }
-}
-
-/// Room for so many more octets, without the doubling of a vector that would hold what nobody pays for.
-fn reserve(pending: &mut Vec<u8>, bytes: usize) {
-    if pending.capacity() - pending.len() < bytes {
-        pending.reserve_exact(bytes.max(pending.len() / 8));
     }
 }
 

@@ -151,6 +151,20 @@ impl Node {
         self.signal(Signal::TERM)
     }
 
+    /// SIGHUP.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn hang_up(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::HUP)
+    }
+
+    /// All of the log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(&self.config.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// SIGSTOP: nothing of the process runs until [`Node::go_on`].
     ///
     /// # Errors
