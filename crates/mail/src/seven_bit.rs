@@ -236,8 +236,8 @@ impl Place {
         out: &mut Vec<u8>,
     ) -> Result<(), NotConvertible> {
         let boundary = labels.media.boundary.as_deref();
-        let split = boundary.and_then(|boundary| Parts::split(entity.body, boundary));
-        let parts = split.ok_or(NotConvertible::Malformed)?;
+        let boundary = boundary.ok_or(NotConvertible::Malformed)?;
+        let parts = Parts::split(entity.body, boundary).ok_or(NotConvertible::Malformed)?;
         // What stands around the parts is nobody's content, and has no encoding.
         let around = parts.preamble.is_ascii() && parts.rest.is_ascii();
         if !around || !labels.is_identity() {
@@ -258,12 +258,16 @@ impl Place {
                 default: default.clone(),
                 depth: self.depth + 1,
                 is_message: false,
-                closes_line: parts.rest.is_empty() && number + 1 == parts.parts.len(),
+                closes_line: false,
                 signatures: self.signatures,
             };
             place.convert(part, out)?;
         }
         out.extend_from_slice(parts.rest);
+        if parts.rest.is_empty() {
+            // Many readers decode no part that nothing closes.
+            out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        }
         Ok(())
     }
 

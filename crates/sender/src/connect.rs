@@ -21,6 +21,7 @@ use crate::rule::HopPolicy;
 use crate::session::{Session, SessionError, Stream};
 use crate::tls::TlsConnectors;
 use crate::wire::Wire;
+use crate::words;
 
 /// A host that may take the mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,11 +180,11 @@ impl Connecting<'_> {
         let host = self.host;
         let limit = self.hop.timeouts.command;
         let name = ServerName::try_from(tls_name(host));
-        let name = name.map_err(|error| NoSession::tls(host, &error))?;
+        let name = name.map_err(|_| NoSession::tls(host, &words::BAD_NAME))?;
         let shaken = timeout(limit, self.tls.of(policy).connect(name, wire)).await;
         let stream = shaken
             .map_err(|_| NoSession::tls(host, &SessionError::Timeout(limit)))?
-            .map_err(|error| NoSession::tls(host, &error))?;
+            .map_err(|error| NoSession::tls(host, &words::of_tls(&error)))?;
         let description = describe(stream.get_ref().1);
         let stream: Box<dyn Stream> = Box::new(stream);
         Ok((Session::new(stream), description))
@@ -255,6 +256,7 @@ async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
     let limit = hop.timeouts.connect;
     match hop.from {
         SourceAddress::Node(source) => {
+            let source = source.filter(|source| can_reach(*source, host.address));
             let stream = dial(source, address, limit).await.map_err(|error| {
                 let text = format!("connecting to {host}: {error}");
                 NoSession::ours(Cause::Host, (4, 4, 1), text)
@@ -272,6 +274,11 @@ async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
             opened.map_err(|error| no_way(ip, host, &error))
         }
     }
+}
+
+/// Whether a source is of the family of a target. From one that is not, nothing is reached: the system chooses another.
+fn can_reach(source: IpAddr, target: IpAddr) -> bool {
+    source.is_ipv4() == target.is_ipv4()
 }
 
 /// Only what is said of the host counts against it. What a proxy does not explain is no reason to leave the IP alone.
@@ -342,5 +349,24 @@ fn describe(connection: &rustls::ClientConnection) -> String {
     {
         Some(cipher) => format!("{version} {cipher}"),
         None => version.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_source_reaches_its_own_family() {
+        for (source, target, expected) in [
+            ("192.0.2.1", "192.0.2.9", true),
+            ("192.0.2.1", "2001:db8::9", false),
+            ("2001:db8::1", "2001:db8::9", true),
+            ("2001:db8::1", "192.0.2.9", false),
+        ] {
+            let reached = can_reach(source.parse().unwrap(), target.parse().unwrap());
+            assert_eq!(reached, expected, "{source} to {target}");
+        }
     }
 }

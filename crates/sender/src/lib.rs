@@ -17,7 +17,7 @@ mod journal;
 mod metrics;
 mod open;
 mod outcome;
-mod outgoing;
+pub mod outgoing;
 mod placed;
 mod preflight;
 mod process;
@@ -44,6 +44,7 @@ mod waiting;
 mod waits;
 mod ways;
 mod wire;
+mod words;
 
 pub use config::{Config, Timeouts, TlsPolicy};
 pub use exits::{ConnectTo, Exits};

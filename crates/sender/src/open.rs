@@ -42,6 +42,8 @@ pub struct Serving<'a> {
     pub is_elsewhere: bool,
     /// The token was taken for a connection that is not tried yet.
     pub is_fresh: bool,
+    /// The route has hosts that were not tried yet.
+    pub has_more_hosts: bool,
     /// The site is to be another sender's, who may have as many connections then.
     pub stop: CancellationToken,
 }

@@ -6,7 +6,7 @@ use skein_model::retry::{Next, RetryPolicy};
 use skein_model::spool::{Outcome, Report, Verdict};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
-use skein_smtp::verdict::{Scope, is_too_many_recipients};
+use skein_smtp::verdict::{Scope, Stage, is_too_many_recipients};
 
 use crate::connect::Host;
 
@@ -43,11 +43,15 @@ pub struct Attempt {
 }
 
 /// Whether another host of the destination may take what this one did not. Nothing was decided about any recipient:
-/// the connection ended before the final dot, or the host lacks an extension that the message needs.
-pub fn may_go_elsewhere(outcome: &TransactionOutcome) -> bool {
+/// the connection ended before the final dot, the host lacks an extension that the message needs, or, where more hosts are
+/// left to ask, it takes nothing from this return path now (RFC 5321 5.1).
+pub fn may_go_elsewhere(outcome: &TransactionOutcome, has_more_hosts: bool) -> bool {
     use skein_smtp::verdict::Verdict::{Deferred, Failed};
     let undecided = |recipient: &RecipientOutcome| match recipient.verdict {
         Deferred(Scope::Connection) => true,
+        Deferred(Scope::Message) => {
+            has_more_hosts && recipient.from_peer && recipient.stage == Stage::Mail
+        }
         Failed(Scope::Message) => !recipient.from_peer,
         _ => false,
     };

@@ -96,6 +96,19 @@ fn another_host_is_tried_when_nothing_was_decided() {
         let verdict = Decision::Failed(Scope::Message);
         of(verdict, Heard::plain(550, "no"), from_peer)
     };
+    let at_mail = RecipientOutcome {
+        stage: Stage::Mail,
+        ..later.clone()
+    };
+    assert!(may_go_elsewhere(
+        &transaction(vec![at_mail.clone()], false),
+        true
+    ));
+    assert!(!may_go_elsewhere(&transaction(vec![at_mail], false), false));
+    assert!(!may_go_elsewhere(
+        &transaction(vec![later.clone()], false),
+        true
+    ));
     for (outcome, expected) in [
         (transaction(vec![gone(), gone()], false), true),
         (transaction(vec![gone()], true), false),
@@ -105,7 +118,7 @@ fn another_host_is_tried_when_nothing_was_decided() {
         (transaction(vec![refused(false)], false), true),
         (transaction(vec![refused(true)], false), false),
     ] {
-        assert_eq!(may_go_elsewhere(&outcome), expected, "{outcome:?}");
+        assert_eq!(may_go_elsewhere(&outcome, false), expected, "{outcome:?}");
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::addresses;
 use crate::config::Config;
-use crate::deliver::{Context, Held, Job};
+use crate::deliver::{Context, Held, Job, Rewrites};
 use crate::destination::Destinations;
 use crate::exits::Exits;
 use crate::forces::ForcesHere;
@@ -103,6 +103,7 @@ impl Sender {
             reports: TaskTracker::new(),
             journal,
             recovered: Recovered::new(facts),
+            rewrites: Rewrites::new(),
         });
         Ok(Self {
             context,
@@ -300,6 +301,7 @@ impl Take {
                     claim: self.slots.claim(task.task.slot, task.epoch),
                     held: Held::new(self.context.clone(), reporter.clone(), &task),
                     spend: None,
+                    content: OnceLock::new(),
                     task,
                     reporter,
                     spool: self.spool.clone(),

@@ -27,6 +27,8 @@ struct Unsettled {
     job: Job,
     attempt: Attempt,
     verdicts: Vec<(Verdict, Reply)>,
+    /// The host ended the session, or gave none that can be used: else it answered, and is well.
+    has_ended: bool,
 }
 
 /// A change of leader or a heartbeat that comes late is over by then.
@@ -98,10 +100,12 @@ impl Destinations {
             is_elsewhere: token.is_elsewhere,
             token: Some(token),
             is_fresh: true,
+            has_more_hosts: false,
             stop,
         };
         let mut hosts = route.hosts.iter().filter(|host| source.fits(host));
         let opened = self.open(&mut serving, &mut hosts).await;
+        serving.has_more_hosts = hosts.clone().next().is_some();
         destination.state.lock().ready -= 1;
         let mut connection = match opened {
             Ok(connection) => connection,
@@ -130,6 +134,7 @@ impl Destinations {
                 next = self.open(&mut serving, &mut hosts) => next.ok(),
                 () = unsettled.job.claim.stop.cancelled() => None,
             };
+            serving.has_more_hosts = hosts.clone().next().is_some();
             let token = match &next {
                 Some(_) => {
                     let job = &unsettled.job;
@@ -143,10 +148,11 @@ impl Destinations {
                     job,
                     attempt,
                     verdicts,
+                    has_ended,
                 } = *unsettled;
                 // What this node could not do, such as to read the message, says nothing about the host.
                 let ended = verdicts.first().map(|(_, reply)| reply.clone());
-                let ended = ended.filter(|reply| reply.host.is_some());
+                let ended = ended.filter(|reply| has_ended && reply.host.is_some());
                 let site = attempt.site.clone();
                 context.settle(job, attempt, verdicts);
                 if let Some(reply) = ended
@@ -306,29 +312,37 @@ impl Destinations {
         }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
-        let message = tokio::select! {
-            message = context.outgoing(&job, &connection.capabilities) => message,
+        let prepared = tokio::select! {
+            prepared = context.outgoing(&job, &connection.capabilities) => prepared,
             () = job.claim.stop.cancelled() => {
                 token.cancel();
                 return After::Next;
             }
         };
-        let content = Content {
-            spool: &job.spool,
-            task: &job.task,
-            lease: &job.lease,
-            claim: &job.claim,
+        let outcome = match prepared {
+            Ok(prepared) => {
+                let content = Content {
+                    spool: &job.spool,
+                    task: &job.task,
+                    lease: &job.lease,
+                    claim: &job.claim,
+                    rewritten: prepared.rewritten.clone(),
+                };
+                let timeouts = serving.hop.timeouts;
+                connection
+                    .transact(timeouts, &prepared.message, content, &job.reporter)
+                    .await
+            }
+            Err(reason) => connection.keep_back(&reason, job.task.task.recipients.len()),
         };
-        let outcome = connection
-            .transact(serving.hop.timeouts, &message, content, &job.reporter)
-            .await;
         token.ended();
         self.heard(destination, &job, &outcome);
         if connection.gave_up || (job.is_stopped() && !outcome.dot_sent) {
             // Not begun as far as anybody can tell; the group hands it out again.
             return After::Close;
         }
-        let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();
+        let is_elsewhere =
+            outcome::may_go_elsewhere(&outcome, serving.has_more_hosts) && job.reporter.is_open();
         let usable = outcome.connection_usable;
         self.learn(destination, &outcome);
         if is_elsewhere && is_reused && !usable {
@@ -383,13 +397,14 @@ impl Destinations {
             job,
             attempt,
             verdicts: verdicts(&connection.host, &outcome.recipients),
+            has_ended: !outcome.connection_usable,
         }
     }
 
     /// A host that took or refused something is well, whatever it was.
     fn learn(self: &Arc<Self>, destination: &Arc<Destination>, outcome: &TransactionOutcome) {
         let health = &self.context.sources.health;
-        let has_ended = !outcome.connection_usable && outcome::may_go_elsewhere(outcome);
+        let has_ended = !outcome.connection_usable && outcome::may_go_elsewhere(outcome, false);
         if has_ended || health.is_all_well() {
             return;
         }

@@ -10,7 +10,7 @@ use skein_smtp::line_ends::{LineEndGate, LineEnds};
 use skein_smtp::receive::DataReceiver;
 use skein_smtp::reply::{Reply, ReplyReceiver};
 use skein_smtp::server::{Config, Event, Limits, ServerSession, Step};
-use skein_smtp::stuff::Stuffer;
+use skein_smtp::stuff::{BodyWriter, Framing};
 
 /// Words that random bytes would hardly ever form.
 const WORDS: [&[u8]; 24] = [
@@ -222,18 +222,17 @@ fn data() {
             );
         }
         // What we send is what a receiver like ours gets.
-        let mut stuffer = Stuffer::new();
+        let mut writer = BodyWriter::new(Framing::Dotted);
         let mut wire = Vec::new();
-        for piece in bytes.chunks(size) {
-            stuffer.push(piece, &mut wire);
-        }
-        stuffer.finish(&mut wire);
+        let mut written = bytes
+            .chunks(size)
+            .try_for_each(|piece| writer.push(piece, &mut wire));
+        written = written.and(writer.finish(&mut wire));
         let (body, used, done, bare) = receive(&wire, size, LineEnds::Refuse);
-        if !bare {
-            assert!(
-                done && used == wire.len(),
-                "the body ended early or not at all"
-            );
+        assert!(!bare, "a bare CR or LF was written");
+        assert_eq!(done, written.is_ok(), "the body ended early or not at all");
+        if done {
+            assert_eq!(used, wire.len(), "the body ended early");
             assert_eq!(&body[..bytes.len()], bytes);
             assert!(matches!(&body[bytes.len()..], b"" | b"\r\n"));
         }

@@ -103,6 +103,31 @@ async fn the_next_host_takes_over_within_the_same_attempt() {
         ("dropped-mail.test", Phase::Mail, Act::Drop),
         ("busy-rcpt.test", Phase::Rcpt, busy()),
         ("dropped-data.test", Phase::Data, Act::Drop),
+        (
+            "later-mail.test",
+            Phase::Mail,
+            Act::reply(451, "4.3.0 later"),
+        ),
+        (
+            "login-mail.test",
+            Phase::Mail,
+            Act::reply(530, "5.7.0 log in first"),
+        ),
+        (
+            "lost-rcpt.test",
+            Phase::Rcpt,
+            Act::reply(503, "5.5.1 MAIL first"),
+        ),
+        (
+            "unknown-data.test",
+            Phase::Data,
+            Act::reply(502, "5.5.1 what?"),
+        ),
+        (
+            "lost-dot.test",
+            Phase::Data,
+            Act::reply(500, "5.5.2 unknown"),
+        ),
     ]) {
         bad.push((
             domain,
@@ -113,6 +138,7 @@ async fn the_next_host_takes_over_within_the_same_attempt() {
     world.dns.mx("dead.test", 10, "mx.dead.test");
     world.dns.host("mx.dead.test", address(99));
     world.dns.mx("dead.test", 20, "good.test");
+    world.dns.domain("closed.test", address(98));
     world.start("", "").await;
 
     let domains: Vec<&str> = bad
@@ -132,6 +158,20 @@ async fn the_next_host_takes_over_within_the_same_attempt() {
     for (domain, sink) in &bad {
         assert!(sink.connections() > 0, "{domain} was never tried");
     }
+    // What nobody answers is told in words that a reader of reports knows.
+    let refused = world.hand_in(
+        "MAIL FROM:<a@here.test>",
+        &["b@closed.test"],
+        "A: b\r\n\r\n",
+    );
+    let refused = refused.await;
+    let deferred = world.event(&refused, "deferred").await;
+    let reply = deferred["reply"].as_str().unwrap();
+    assert!(
+        reply.contains("connection refused by 127.0.0.98:"),
+        "{reply}"
+    );
+    assert!(!reply.contains("os error"), "{reply}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
