@@ -148,6 +148,7 @@ impl Keeper {
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
                     self.tell_fans(reply.fans);
+                    self.sessions.cluster.set_broken_tls(reply.broken_tls);
                     self.read_policy(reply.policy_version).await;
                     self.read_forces(reply.forces_version).await;
                     if self.told.borrow().drained != reply.drained {
@@ -197,6 +198,7 @@ impl Keeper {
             placements_version: self.placed.borrow().version,
             released_ips: self.tell.released_ips.lock().clone(),
             wide_version: self.limits.wide_version(),
+            broken_tls_version: self.sessions.cluster.broken_tls_version(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Typed gRPC clients with deadlines and retries.
 
 mod body;
+mod broken_tls;
 mod channel;
 mod cluster;
 mod facts;
@@ -16,6 +17,7 @@ mod warmup;
 mod work;
 mod work_frames;
 
+pub use broken_tls::KnownBrokenTls;
 pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
     connect, in_process,

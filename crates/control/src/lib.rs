@@ -4,6 +4,7 @@ mod admin;
 mod automation;
 mod automation_events;
 mod backup;
+mod broken_tls;
 mod clock;
 mod disk;
 mod events;

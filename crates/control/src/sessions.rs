@@ -23,6 +23,8 @@ use skein_wire::internal::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::broken_tls::BrokenTlsMemory;
+use crate::clock;
 use crate::ips;
 use crate::limits::Limits;
 use crate::raft::Group;
@@ -43,6 +45,7 @@ pub struct SessionsService {
     /// What the leases are counted from.
     started: Instant,
     waits: SenderWaits,
+    broken_tls: BrokenTlsMemory,
     limits: Limits,
 }
 
@@ -56,6 +59,7 @@ impl SessionsService {
             leases: Arc::default(),
             started: Instant::now(),
             waits: SenderWaits::default(),
+            broken_tls: BrokenTlsMemory::default(),
         };
         tokio::spawn(look_after(service.clone()));
         tokio::spawn(ips::look_after(
@@ -121,9 +125,12 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, if this node leads the meta group.
+    /// What tasks wait for that are at senders, and hosts with broken TLS, if this node leads the meta group.
     pub fn waits(&self) -> GetWaitsReply {
-        self.waits.all()
+        GetWaitsReply {
+            senders: self.waits.all(),
+            broken_tls: self.broken_tls.all(clock::now()),
+        }
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -307,6 +314,9 @@ impl Sessions for SessionsService {
             placements: has_moved.then(|| ips::placements(&self.reader)),
             forces_version: automation::forces_version(&self.reader),
             wide_sites: wide,
+            broken_tls: self
+                .broken_tls
+                .since(request.broken_tls_version, clock::now()),
         }))
     }
 
@@ -357,6 +367,7 @@ impl Sessions for SessionsService {
         let request = request.into_inner();
         let row = meta::session(&self.reader, SessionId(request.session));
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
+        self.broken_tls.tell(request.broken_tls, clock::now())?;
         self.waits.tell(row.sender, request.waits);
         Ok(Response::new(TellWaitsReply {}))
     }

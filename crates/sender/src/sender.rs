@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::addresses;
+use crate::broken_tls::BrokenTls;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job};
 use crate::destination::Destinations;
@@ -97,6 +98,7 @@ impl Sender {
             budgets: Arc::default(),
             metrics: Metrics::register(registry),
             tls,
+            broken_tls: BrokenTls::new(spools.cluster().broken_tls()),
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
             journal,
@@ -281,6 +283,7 @@ impl Take {
                     claim: self.slots.claim(task.task.slot, task.epoch),
                     held: Held::new(self.context.clone(), reporter.clone(), &task),
                     spend: None,
+                    was_cut: false,
                     task,
                     reporter,
                     spool: self.spool.clone(),

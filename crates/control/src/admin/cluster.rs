@@ -9,7 +9,7 @@ use skein_model::spool::query;
 use skein_model::{GroupId, NodeId, Slot, UnixMs, meta};
 use skein_store::Reader;
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{EndSenderRequest, GetWaitsRequest, MoveLeaderRequest, SenderWaits};
+use skein_wire::internal::{EndSenderRequest, GetWaitsReply, GetWaitsRequest, MoveLeaderRequest};
 use skein_wire::v1::{
     AddNodeResponse, Check, Cluster, ClusterNode, ExamineResponse, Finding, MoveLeaderResponse,
     NodeGroup, RemoveNodeResponse,
@@ -227,18 +227,18 @@ impl AdminService {
         Ok(PeerClient::new(self.forward.peers.get(&leader)))
     }
 
-    /// What tasks wait for that are at senders. While nobody leads, nobody knows.
-    pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
+    /// What tasks wait for that are at senders, and what these know of hosts. While nobody leads, nobody knows.
+    pub(super) async fn sender_waits(&self) -> GetWaitsReply {
         if self.forward.groups[&GroupId::META].is_leader() {
-            return self.sessions.waits().senders;
+            return self.sessions.waits();
         }
         let Ok(mut leader) = self.meta_leader() else {
-            return Vec::new();
+            return GetWaitsReply::default();
         };
         let asked = leader.get_waits(GetWaitsRequest {});
         match tokio::time::timeout(WAITS_WITHIN, asked).await {
-            Ok(Ok(answer)) => answer.into_inner().senders,
-            _ => Vec::new(),
+            Ok(Ok(answer)) => answer.into_inner(),
+            _ => GetWaitsReply::default(),
         }
     }
 

@@ -9,7 +9,7 @@ mod report;
 mod rows;
 mod state;
 
-pub use apply::{Applied, Effect, apply};
+pub use apply::{Applied, Away, Effect, apply};
 pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,
     Verdict,
