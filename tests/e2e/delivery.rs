@@ -1,5 +1,6 @@
 //! What the sender does with hosts of all kinds: a node, a name server, and sinks on loopback addresses.
 
+mod away;
 mod blocked;
 mod connections;
 mod explain;

@@ -169,7 +169,10 @@ async fn passwords_are_shown_to_whoever_asks_for_them_and_stars_are_none() {
               proxy: {socks5: 'p.example.test:1080', user: u, password: hunter2}\n";
     skein_tests::operator::apply(bench.admin, bench.data().parent().unwrap(), ip).unwrap();
     let shown = skeinctl(&bench, &["policy", "get"]);
-    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+    assert!(
+        shown.contains("***") && !shown.contains("hunter2"),
+        "{shown}"
+    );
     // Nobody loses a password by applying what was printed.
     let again = skein_tests::operator::apply(bench.admin, bench.data().parent().unwrap(), &shown);
     let refused = again.unwrap_err().to_string();

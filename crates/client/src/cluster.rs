@@ -13,6 +13,7 @@ use skein_wire::convert;
 use skein_wire::internal::{GroupView, HelloReply};
 use tokio::sync::{Notify, watch};
 
+use crate::broken_tls::KnownBrokenTls;
 use crate::channel::{Channel, Channels, Connect};
 use crate::forces::KnownForces;
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     fans: Mutex<Arc<Fans>>,
     policy: watch::Sender<Arc<PolicyTexts>>,
     pub(crate) forces: watch::Sender<Arc<KnownForces>>,
+    pub(crate) broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
 }
 
 /// The cluster's policy as its authors wrote it.
@@ -99,6 +101,7 @@ impl Cluster {
             fans: Mutex::default(),
             policy: watch::Sender::default(),
             forces: watch::Sender::default(),
+            broken_tls: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
         skein_runtime::task("cluster-look", look(shared.clone(), told));

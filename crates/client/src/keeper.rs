@@ -151,6 +151,7 @@ impl Keeper {
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
                     self.tell_fans(reply.fans);
+                    self.sessions.cluster.set_broken_tls(reply.broken_tls);
                     self.read_policy(reply.policy_version).await;
                     self.read_forces(reply.forces_version).await;
                     if self.told.borrow().drained != reply.drained {
@@ -202,6 +203,7 @@ impl Keeper {
             wide_version: self.limits.wide_version(),
             process: self.process.number,
             place: self.process.place.clone(),
+            broken_tls_version: self.sessions.cluster.broken_tls_version(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod body;
+mod broken_tls;
 mod channel;
 mod cluster;
 mod facts;
@@ -18,6 +19,7 @@ mod warmup;
 mod work;
 mod work_frames;
 
+pub use broken_tls::KnownBrokenTls;
 pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
     connect, in_process, unreachable,

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use skein_model::broken_tls::Broken;
 use skein_model::meta::Process;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
+use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
     CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, TellIpChecksRequest,
@@ -248,13 +250,23 @@ impl KeptSession {
         }
     }
 
-    /// What tasks wait for that are here.
+    /// What tasks wait for that are here, and what hosts the leader does not know the TLS of to be broken.
     ///
     /// # Errors
     /// There is no session, or the leader does not answer.
-    pub async fn tell_waits(&self, waits: Vec<Wait>) -> Result<(), SpoolError> {
+    pub async fn tell_waits(
+        &self,
+        waits: Vec<Wait>,
+        broken_tls: &[(SocketAddr, Broken)],
+    ) -> Result<(), SpoolError> {
         let session = self.id()?.0;
-        let request = TellWaitsRequest { session, waits };
+        let broken_tls = broken_tls.iter();
+        let broken_tls = broken_tls.map(|(address, one)| convert::broken_tls_told(*address, one));
+        let request = TellWaitsRequest {
+            session,
+            waits,
+            broken_tls: broken_tls.collect(),
+        };
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
         self.sessions.call("telling of waits", telling).await?;

@@ -5,6 +5,7 @@ mod admin;
 mod automation;
 mod automation_events;
 mod backup;
+mod broken_tls;
 mod clock;
 mod contested;
 mod disk;

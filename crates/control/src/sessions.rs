@@ -24,6 +24,8 @@ use skein_wire::internal::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::broken_tls::BrokenTlsMemory;
+use crate::clock;
 use crate::contested::ContestedNames;
 use crate::ips;
 use crate::limits::Limits;
@@ -48,6 +50,7 @@ pub struct SessionsService {
     started: Instant,
     waits: SenderWaits,
     contested: ContestedNames,
+    broken_tls: BrokenTlsMemory,
     limits: Limits,
 }
 
@@ -62,6 +65,7 @@ impl SessionsService {
             started: Instant::now(),
             waits: SenderWaits::default(),
             contested: ContestedNames::default(),
+            broken_tls: BrokenTlsMemory::default(),
         };
         skein_runtime::task("sessions", look_after(service.clone()));
         let (meta, reader) = (service.meta.clone(), service.reader.clone());
@@ -125,11 +129,12 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, if this node leads the meta group.
+    /// What tasks wait for that are at senders, and hosts with broken TLS, if this node leads the meta group.
     pub fn waits(&self) -> GetWaitsReply {
         GetWaitsReply {
+            senders: self.waits.all(),
             contested: self.contested.all(),
-            ..self.waits.all()
+            broken_tls: self.broken_tls.all(clock::now()),
         }
     }
 
@@ -360,6 +365,9 @@ impl Sessions for SessionsService {
             placements: has_moved.then(|| ips::placements(&self.reader)),
             forces_version: automation::forces_version(&self.reader),
             wide_sites: wide,
+            broken_tls: self
+                .broken_tls
+                .since(request.broken_tls_version, clock::now()),
         }))
     }
 
@@ -410,6 +418,7 @@ impl Sessions for SessionsService {
         let request = request.into_inner();
         let row = meta::session(&self.reader, SessionId(request.session));
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
+        self.broken_tls.tell(request.broken_tls, clock::now())?;
         self.waits.tell(row.sender, request.waits);
         Ok(Response::new(TellWaitsReply {}))
     }

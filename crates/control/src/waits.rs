@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skein_wire::internal::{self, GetWaitsReply, Wait};
+use skein_wire::internal::{self, Wait};
 
 /// Senders tell every two seconds as long as something waits.
 const KEPT: Duration = Duration::from_secs(8);
@@ -41,7 +41,7 @@ impl SenderWaits {
         }
     }
 
-    pub fn all(&self) -> GetWaitsReply {
+    pub fn all(&self) -> Vec<internal::SenderWaits> {
         let all = self.0.lock();
         let known = all.iter().filter(|(_, said)| said.is_recent());
         let senders = known.map(|(sender, said)| {
@@ -55,9 +55,6 @@ impl SenderWaits {
                 waits: said.waits.iter().map(now).collect(),
             }
         });
-        GetWaitsReply {
-            senders: senders.collect(),
-            ..GetWaitsReply::default()
-        }
+        senders.collect()
     }
 }

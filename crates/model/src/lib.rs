@@ -6,6 +6,7 @@
 
 pub mod absence;
 pub mod automation;
+pub mod broken_tls;
 pub mod disk;
 pub mod dispense;
 pub mod doctor;

@@ -47,11 +47,7 @@ pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()
     served
 }
 
-async fn serve(
-    config: Config,
-    limits: Limits,
-    skip_entries: &[SkipEntry],
-) -> anyhow::Result<()> {
+async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = config.role.name(),

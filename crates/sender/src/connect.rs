@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use skein_egress::dial;
@@ -22,6 +23,12 @@ use crate::session::{Session, SessionError, Stream};
 use crate::tls::TlsConnectors;
 use crate::wire::Wire;
 use crate::words;
+
+/// A handshake costs both sides milliseconds and two round trips: a host that has not ended it by then does not, and another
+/// way is open to most mail. A command may take five minutes, in which nothing would go there.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The replies to STARTTLS, and the first one under TLS, of a host that answered EHLO in the clear a moment ago.
+const FIRST_REPLY: Duration = Duration::from_secs(30);
 
 /// A host that may take the mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +55,10 @@ pub struct NoSession {
 pub enum Cause {
     /// The network, or what the host says to everybody.
     Host,
-    /// TLS was begun and failed.
+    /// TLS was begun, or refused for good, and no reply came under it.
     TlsFailed,
+    /// The host says that it gives no TLS at this moment.
+    TlsNotNow,
     /// TLS is needed and not offered.
     NoTls,
     /// The source IP cannot be used, whatever the host: its node, its proxy, or where it is.
@@ -95,6 +104,11 @@ impl NoSession {
         }
     }
 
+    /// Whether the host may be better off without TLS.
+    pub fn is_of_tls(&self) -> bool {
+        matches!(self.cause, Cause::TlsFailed | Cause::TlsNotNow)
+    }
+
     /// Says that the proxy may be at fault, where it does not tell.
     fn through_a_proxy(mut self) -> Self {
         if self.reply.host.is_none() {
@@ -109,6 +123,18 @@ impl NoSession {
     fn tls(host: &Host, error: &dyn std::fmt::Display) -> Self {
         let text = format!("TLS with {host}: {error}");
         Self::ours(Cause::TlsFailed, (4, 7, 5), text)
+    }
+
+    fn no_starttls(host: &Host, reply: &Reply) -> Self {
+        let error = format!("STARTTLS was answered with {reply}");
+        let cause = match reply.is_permanent() {
+            true => Cause::TlsFailed,
+            false => Cause::TlsNotNow,
+        };
+        Self {
+            cause,
+            ..Self::tls(host, &error)
+        }
     }
 }
 
@@ -149,11 +175,11 @@ impl Connecting<'_> {
         let (hop, host) = (self.hop, self.host);
         if hop.policy.implicit_tls {
             let (session, description) = self.encrypt(wire, tls).await?;
-            return self.greet(session, source, Some(description), true).await;
+            return self.greet(session, source, description, true).await;
         }
         let mut session = Session::new(wire);
-        self.read_greeting(&mut session).await?;
-        let capabilities = greet(hop, host, &mut session).await?;
+        self.read_greeting(&mut session, Under::Clear).await?;
+        let capabilities = greet(hop, host, &mut session, Under::Clear).await?;
         if tls == TlsPolicy::Disable || (!capabilities.starttls && tls != TlsPolicy::Require) {
             let stream: Box<dyn Stream> = Box::new(session.into_stream());
             let session = Session::new(stream);
@@ -163,22 +189,20 @@ impl Connecting<'_> {
             let text = format!("{host} does not offer STARTTLS, which is required here");
             return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
         }
-        let reply = session.command("STARTTLS\r\n", hop.timeouts.command).await;
+        let limit = hop.timeouts.command.min(FIRST_REPLY);
+        let reply = session.command("STARTTLS\r\n", limit).await;
         let reply = reply.map_err(|error| NoSession::tls(host, &error))?;
         if !reply.is_positive() {
-            return Err(NoSession::tls(
-                host,
-                &format!("STARTTLS was answered with {reply}"),
-            ));
+            return Err(NoSession::no_starttls(host, &reply));
         }
         let (session, description) = self.encrypt(session.into_stream(), tls).await?;
-        self.greet(session, source, Some(description), false).await
+        self.greet(session, source, description, false).await
     }
 
     /// Shakes hands, whatever the bytes go over.
     async fn encrypt(&self, wire: Wire, policy: TlsPolicy) -> Result<(Session, String), NoSession> {
         let host = self.host;
-        let limit = self.hop.timeouts.command;
+        let limit = self.hop.timeouts.command.min(HANDSHAKE);
         let name = ServerName::try_from(tls_name(host));
         let name = name.map_err(|_| NoSession::tls(host, &words::BAD_NAME))?;
         let shaken = timeout(limit, self.tls.of(policy).connect(name, wire)).await;
@@ -190,30 +214,37 @@ impl Connecting<'_> {
         Ok((Session::new(stream), description))
     }
 
-    async fn read_greeting<S: Stream>(&self, session: &mut Session<S>) -> Result<(), NoSession> {
+    async fn read_greeting<S: Stream>(
+        &self,
+        session: &mut Session<S>,
+        under: Under,
+    ) -> Result<(), NoSession> {
         let greeting = session
             .reply(self.hop.timeouts.command)
             .await
-            .map_err(|e| NoSession::weather(self.host, "greeting of", &e))?;
+            .map_err(|e| under.lost(self.host, "greeting of", &e))?;
         match greeting.is_positive() {
             true => Ok(()),
             false => Err(NoSession::refused(self.host, &greeting)),
         }
     }
 
-    /// What follows a handshake.
+    /// What follows a handshake. A client's handshake has ended before the server has seen its last part, so that the host
+    /// can do TLS is known from its first reply only (RFC 8446 4.4.4, 6.2).
     async fn greet(
         &self,
         mut session: Session,
         source: Option<String>,
-        tls: Option<String>,
+        tls: String,
         greeting_is_due: bool,
     ) -> Result<Connection, NoSession> {
+        let mut under = Under::NewTls;
         if greeting_is_due {
-            self.read_greeting(&mut session).await?;
+            self.read_greeting(&mut session, under).await?;
+            under = Under::Tls;
         }
-        let capabilities = greet(self.hop, self.host, &mut session).await?;
-        self.log_in(session, source, tls, capabilities).await
+        let capabilities = greet(self.hop, self.host, &mut session, under).await?;
+        self.log_in(session, source, Some(tls), capabilities).await
     }
 
     async fn log_in(
@@ -297,19 +328,46 @@ fn no_way(ip: &Ip, host: &Host, error: &ViaError) -> NoSession {
     NoSession::ours(cause, (4, 4, 0), text)
 }
 
+/// What a dialogue goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Clear,
+    /// No reply has come under it.
+    NewTls,
+    Tls,
+}
+
+impl Under {
+    /// A reply did not come.
+    fn lost(self, host: &Host, doing: &str, error: &SessionError) -> NoSession {
+        match self {
+            Self::NewTls => {
+                let text = format!("after the handshake, {doing} the host: {error}");
+                NoSession::tls(host, &text)
+            }
+            Self::Clear | Self::Tls => NoSession::weather(host, doing, error),
+        }
+    }
+}
+
 /// EHLO, or HELO for hosts that do not know it (RFC 5321 3.2).
 async fn greet<S: Stream>(
     hop: &Hop<'_>,
     host: &Host,
     session: &mut Session<S>,
+    under: Under,
 ) -> Result<Capabilities, NoSession> {
     let limit = hop.timeouts.command;
     let doing = "EHLO to";
     let ehlo = format!("EHLO {}\r\n", hop.ehlo);
+    let first = match under {
+        Under::NewTls => limit.min(FIRST_REPLY),
+        Under::Clear | Under::Tls => limit,
+    };
     let reply = session
-        .command(&ehlo, limit)
+        .command(&ehlo, first)
         .await
-        .map_err(|e| NoSession::weather(host, doing, &e))?;
+        .map_err(|e| under.lost(host, doing, &e))?;
     if reply.is_positive() {
         return Ok(Capabilities::parse(&reply));
     }

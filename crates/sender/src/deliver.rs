@@ -18,6 +18,7 @@ use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broken_tls::BrokenTls;
 use crate::budgets::{Budgets, Spend};
 use crate::config::Config;
 use crate::dsn;
@@ -59,6 +60,7 @@ pub struct Context {
     pub budgets: Arc<Budgets>,
     pub metrics: Metrics,
     pub tls: TlsConnectors,
+    pub broken_tls: BrokenTls,
     /// No transaction starts after this.
     pub drain: CancellationToken,
     /// Reports on their way; bounded by the window.
@@ -91,6 +93,8 @@ pub struct Job {
     pub spend: Option<Spend>,
     /// What its octets are, once they were looked at.
     pub content: OnceLock<Content>,
+    /// A connection ended at it, which says something about the message only when the next one does, too.
+    pub was_cut: bool,
 }
 
 /// A message for one host.
@@ -237,9 +241,21 @@ impl Context {
         }
         let context = self.clone();
         self.reports.spawn(async move {
-            context
-                .send_report(job, report, attempt.passes_dsn, at)
-                .await;
+            let Attempt {
+                site,
+                passes_dsn,
+                away_from,
+                ..
+            } = attempt;
+            let reporter = job.reporter.clone();
+            let filed = (job.filed_under().to_owned(), job.task.task.slot);
+            context.send_report(job, report, passes_dsn, at).await;
+            if let Some(ip) = away_from
+                && !context.sources.health.is_away(&site, &ip)
+            {
+                // It came back meanwhile, and the group may have heard of that before the report.
+                reporter.blocked(&filed.0, filed.1, Duration::ZERO);
+            }
         });
     }
 

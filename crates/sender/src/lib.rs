@@ -2,6 +2,7 @@
 
 mod addresses;
 mod auth;
+mod broken_tls;
 mod budgets;
 mod config;
 mod connect;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::addresses;
+use crate::broken_tls::BrokenTls;
 use crate::config::Config;
 use crate::deliver::{Context, Held, Job, Rewrites};
 use crate::destination::Destinations;
@@ -99,6 +100,7 @@ impl Sender {
             budgets: Arc::default(),
             metrics: Metrics::register(registry),
             tls,
+            broken_tls: BrokenTls::new(spools.cluster().broken_tls()),
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
             journal,
@@ -302,6 +304,7 @@ impl Take {
                     held: Held::new(self.context.clone(), reporter.clone(), &task),
                     spend: None,
                     content: OnceLock::new(),
+                    was_cut: false,
                     task,
                     reporter,
                     spool: self.spool.clone(),

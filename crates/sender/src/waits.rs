@@ -21,11 +21,13 @@ pub async fn tell(destinations: Weak<Destinations>, session: Arc<KeptSession>) {
             return;
         };
         let waits = all(&destinations);
-        if waits.is_empty() && !has_told {
+        let context = &destinations.context;
+        let broken_tls = context.broken_tls.news(context.forces.now());
+        if waits.is_empty() && broken_tls.is_empty() && !has_told {
             continue;
         }
         let is_empty = waits.is_empty();
-        match session.tell_waits(waits).await {
+        match session.tell_waits(waits, &broken_tls).await {
             Ok(()) => has_told = !is_empty,
             Err(error) => tracing::debug!(%error, "what tasks wait for is not told"),
         }

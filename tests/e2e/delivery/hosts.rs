@@ -99,7 +99,32 @@ async fn the_next_host_takes_over_within_the_same_attempt() {
         ("reset-greeting.test", Phase::Connect, Act::Reset),
         ("busy-ehlo.test", Phase::Ehlo, busy()),
         ("dropped-ehlo.test", Phase::Ehlo, Act::Drop),
+        (
+            "later-greeting.test",
+            Phase::Connect,
+            Act::reply(450, "4.7.1 greylisted"),
+        ),
+        (
+            "later-ehlo.test",
+            Phase::Ehlo,
+            Act::reply(451, "4.3.0 not now"),
+        ),
         ("busy-mail.test", Phase::Mail, busy()),
+        (
+            "later-mail.test",
+            Phase::Mail,
+            Act::reply(450, "4.7.1 greylisted"),
+        ),
+        (
+            "full-mail.test",
+            Phase::Mail,
+            Act::reply(452, "4.3.1 disk full"),
+        ),
+        (
+            "failing-mail.test",
+            Phase::Mail,
+            Act::reply(451, "4.3.0 not now"),
+        ),
         ("dropped-mail.test", Phase::Mail, Act::Drop),
         ("busy-rcpt.test", Phase::Rcpt, busy()),
         ("dropped-data.test", Phase::Data, Act::Drop),
@@ -172,6 +197,57 @@ async fn the_next_host_takes_over_within_the_same_attempt() {
         "{reply}"
     );
     assert!(!reply.contains("os error"), "{reply}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_not_taken_now_costs_the_last_host_no_connection_each() {
+    let mut world = World::new().await;
+    let script = |moment: &Moment<'_>| match moment.phase {
+        Phase::Mail => Act::reply(451, "4.3.0 not now"),
+        _ => Act::Accept,
+    };
+    let sink = world
+        .sink_of(world.sink_config(3).script(script), "there.test")
+        .await;
+    world.start("connections_per_destination = 1", "").await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(world.send(&["b@there.test"]).await);
+    }
+    for id in &ids {
+        assert_eq!(world.event(id, "deferred").await["code"], 451);
+    }
+    assert!(
+        sink.connections() <= 3,
+        "{} connections",
+        sink.connections()
+    );
+    let explained = world.explain(&["queue", "there.test"]);
+    assert!(!explained.contains("gives a connection"), "{explained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_the_other_family_are_passed_over_and_named() {
+    let mut world = World::new().await;
+    let six = "::1".parse().unwrap();
+    let sink = world.sink(3, "both.test").await;
+    world.dns.mx("both.test", 5, "six.test");
+    world.dns.host("six.test", six);
+    world.dns.mx("only.test", 10, "six.test");
+    world.start("source_address = \"127.0.0.1\"", "").await;
+    let id = world.send(&["b@both.test"]).await;
+    taken(&sink, 1).await;
+    assert_eq!(world.event(&id, "delivered").await["attempt"], 1);
+    let id = world.send(&["b@only.test"]).await;
+    let deferred = world.event(&id, "deferred").await;
+    assert_has(
+        deferred["reply"].as_str().unwrap(),
+        &[
+            "six.test [::1]",
+            "not reached from 127.0.0.1",
+            "other family",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,9 +9,7 @@ use skein_model::spool::query;
 use skein_model::{GroupId, HostPort, NodeId, Slot, UnixMs, meta};
 use skein_store::Reader;
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{
-    EndSenderRequest, GetWaitsReply, GetWaitsRequest, MoveLeaderRequest, SenderWaits,
-};
+use skein_wire::internal::{EndSenderRequest, GetWaitsReply, GetWaitsRequest, MoveLeaderRequest};
 use skein_wire::v1::{
     AddNodeResponse, Check, Cluster, ClusterNode, ExamineResponse, Finding, MoveLeaderResponse,
     NodeGroup, RemoveNodeResponse,
@@ -222,7 +220,8 @@ impl AdminService {
         Ok(PeerClient::new(self.forward.peers.get(&leader)))
     }
 
-    /// What only the leader of the meta group has heard from senders. While nobody leads, nobody knows.
+    /// What only the leader of the meta group has heard from senders: what tasks wait for, what they know of hosts, which names
+    /// are asked for twice. While nobody leads, nobody knows.
     pub(super) async fn heard_from_senders(&self) -> GetWaitsReply {
         if self.forward.groups[&GroupId::META].is_leader() {
             return self.sessions.waits();
@@ -235,11 +234,6 @@ impl AdminService {
             Ok(Ok(answer)) => answer.into_inner(),
             _ => GetWaitsReply::default(),
         }
-    }
-
-    /// What tasks wait for that are at senders.
-    pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
-        self.heard_from_senders().await.senders
     }
 
     pub(super) async fn end_sender(&self, name: String, is_dead: bool) -> Result<u64, Status> {

@@ -131,12 +131,10 @@ impl Dispatch {
         horizon.forget_before(elapsed, clock::now(), group_now, keep)
     }
 
-    /// Hosts of a site give no connection for so long; none: they do again.
-    pub fn set_blocked(&self, site: &str, slot: Slot, lasts: DurationMs) {
-        let now = clock::now();
-        let until = (lasts.0 > 0).then(|| now + lasts);
+    /// Hosts of a site answer again.
+    pub fn site_answers(&self, site: &str, slot: Slot) {
         if let Some(dispenser) = self.dispenser.lock().as_mut() {
-            dispenser.set_blocked(now, site, slot, until);
+            dispenser.site_answers(site, slot);
         }
         self.changed.notify_waiters();
     }
@@ -163,6 +161,8 @@ impl Dispatch {
                 }
                 Effect::Due { .. }
                 | Effect::Moved { .. }
+                | Effect::Awaits { .. }
+                | Effect::Answered { .. }
                 | Effect::Ended { .. }
                 | Effect::SlotsOpened => {}
             }

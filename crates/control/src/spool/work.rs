@@ -25,9 +25,7 @@ const WINDOW_MAX: u32 = 16_384;
 /// A timer that is not woken by a change looks again after this long; it only covers a clock that was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const FRAME_RESULTS: usize = 256;
-/// A sender that is gone must not leave a site blocked.
-const BLOCKED_MAX: DurationMs = DurationMs::from_secs(600);
-/// Nor a queue closed for longer than the longest window of a limit.
+/// A sender that is gone must not leave a queue closed for longer than the longest window of a limit.
 const CLOSED_MAX: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// For a sender to read what is before the last word of a stream.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -334,10 +332,9 @@ async fn receive_reports(
                 continue;
             }
             Some(Request::Blocked(site)) => {
-                let (slot, lasts) = (u16::try_from(site.slot), DurationMs(site.for_ms));
-                if let Ok(slot) = slot {
-                    let dispatch = &stream.group.dispatch;
-                    dispatch.set_blocked(&site.site, Slot(slot), lasts.min(BLOCKED_MAX));
+                // That a site is away comes with the reports of its tasks; senders say it here for older groups.
+                if let (Ok(slot), 0) = (u16::try_from(site.slot), site.for_ms) {
+                    stream.group.dispatch.site_answers(&site.site, Slot(slot));
                 }
                 continue;
             }

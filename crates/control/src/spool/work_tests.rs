@@ -146,6 +146,7 @@ fn deferred(session: SessionId, epoch: Epoch) -> Bytes {
         retry_after: DurationMs::from_secs(60),
         dsn: None,
         delay_notified: false,
+        away_for: None,
     };
     codec::encode(&report).into()
 }

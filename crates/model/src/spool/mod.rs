@@ -10,7 +10,7 @@ mod report;
 mod rows;
 mod state;
 
-pub use apply::{Applied, Effect, apply};
+pub use apply::{Applied, Away, Effect, apply};
 pub use check::read_proposed;
 pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,

@@ -55,12 +55,20 @@ impl<'r, R: Rows> State<'r, R> {
         self.rows.delete(key::task(id));
     }
 
-    pub fn add_due(&mut self, queue: QueueId, due: UnixMs, task: TaskId) {
-        self.rows.put(key::due(queue, due, task), Vec::new());
+    /// Gives a task its place in line, and one among those that wait for their destination if it does.
+    pub fn add_due(&mut self, queue: QueueId, task: TaskId, row: &TaskRow) {
+        self.rows.put(key::due(queue, row.due, task), Vec::new());
+        if row.awaits_host {
+            self.rows.put(key::awaiting(queue, task), Vec::new());
+        }
     }
 
-    pub fn delete_due(&mut self, queue: QueueId, due: UnixMs, task: TaskId) {
-        self.rows.delete(key::due(queue, due, task));
+    /// Takes a task out of line, where it is as its row still says.
+    pub fn delete_due(&mut self, queue: QueueId, task: TaskId, row: &TaskRow) {
+        self.rows.delete(key::due(queue, row.due, task));
+        if row.awaits_host {
+            self.rows.delete(key::awaiting(queue, task));
+        }
     }
 
     pub fn slot(&self, slot: Slot) -> Option<SlotRow> {

@@ -69,6 +69,8 @@ pub struct SinkConfig {
     pub extensions: Extensions,
     /// TLS from the first byte instead of STARTTLS.
     pub implicit_tls: bool,
+    /// Clients must show a certificate, which the sink then knows nobody of. In TLS 1.3 they hear of it after their handshake.
+    pub wants_certificate: bool,
     /// Name and password of AUTH PLAIN and LOGIN; with them MAIL needs a login first.
     pub login: Option<(String, String)>,
     pub script: Script,
@@ -89,6 +91,7 @@ impl SinkConfig {
             hostname: "sink.skein.test".to_owned(),
             extensions: Extensions::default(),
             implicit_tls: false,
+            wants_certificate: false,
             login: None,
             script: accept_all(),
             jsonl: None,
@@ -153,7 +156,8 @@ impl Sink {
         let listener = TcpListener::bind(config.address).await?;
         let address = listener.local_addr()?;
         let wants_tls = config.extensions.starttls || config.implicit_tls;
-        let tls = wants_tls.then(|| crate::tls::acceptor(vec![config.hostname.clone()]));
+        let names = || vec![config.hostname.clone()];
+        let tls = wants_tls.then(|| crate::tls::acceptor(names(), config.wants_certificate));
         let (tls, certificate) = tls.unzip();
         let shared = Arc::new(Shared {
             script: RwLock::new(Arc::clone(&config.script)),

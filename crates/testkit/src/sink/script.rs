@@ -13,6 +13,9 @@ pub enum Phase {
     Ehlo,
     /// At STARTTLS, before the 220.
     StartTls,
+    /// After that 220: the client shakes hands now. A negative reply comes in its place, and
+    /// the session goes on in the clear.
+    Handshake,
     Mail,
     Rcpt,
     /// At DATA, or at the first BDAT chunk.
@@ -42,6 +45,8 @@ pub enum Act {
     Tarpit,
     /// Sends the positive reply, then closes the connection.
     AcceptThenDrop,
+    /// Sends these bytes instead, then closes the connection.
+    Raw(Vec<u8>),
 }
 
 impl Act {

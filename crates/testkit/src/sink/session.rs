@@ -253,6 +253,10 @@ impl Session<'_> {
                 tokio::io::copy(&mut self.io, &mut tokio::io::sink()).await?;
                 Ok(Decision::End(0))
             }
+            Act::Raw(bytes) => {
+                self.out.extend_from_slice(&bytes);
+                Ok(Decision::End(0))
+            }
             Act::AcceptThenDrop => {
                 if !positive.is_empty() {
                     self.say(positive);
@@ -274,6 +278,10 @@ impl Session<'_> {
         if !self.io.buffer().is_empty() {
             // Plaintext behind STARTTLS must never be taken as if it came under TLS.
             return Err(ended());
+        }
+        let decision = self.decide(Phase::Handshake, line, "", "").await?;
+        if !matches!(decision, Decision::Accepted) {
+            return Ok(decision);
         }
         let plain = std::mem::replace(&mut self.io, BufReader::new(nothing())).into_inner();
         let tls = self.shared.tls.as_ref().ok_or_else(ended)?;
