@@ -1,14 +1,15 @@
 //! All is lost but a backup.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
 use skein_testkit::process::Node;
 use skein_testkit::sink::{Act, Phase};
-use skein_tests::Bench;
+use skein_tests::{Bench, operator};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -172,4 +173,139 @@ async fn a_damaged_backup_changes_nothing_and_none_goes_into_a_cluster_with_mail
     offer(&before.bench, "own", "closed.test").await;
     let told = fails(&backup(&before.bench, "restore", &before.file));
     assert!(told.contains("messages of its own"), "{told}");
+}
+
+/// Enough for a delivery that nothing holds back.
+const SOON: Duration = Duration::from_millis(1500);
+/// A rule that suspends what a reply complains about, for as long as the test takes.
+const RULE: &str = "kind: provider\nname: default\nautomation:\n  - match: TSS04\n    threshold: 1/h\n    \
+                    action: suspend\n    for: 30m\n    scope: tenant\n";
+
+async fn submit(bench: &Bench, id: &str, domain: &str, campaign: &str) {
+    let message = format!("X-Skein-Campaign: {campaign}\r\nX-Test-Id: {id}\r\n\r\nx\r\n");
+    let to = vec![format!("user@{domain}")];
+    let message = Injected::given(id, "a@b.test", to, message.as_bytes());
+    let injector = Injector::new(InjectorConfig::to(bench.smtp));
+    let sent = injector.run_plan(vec![vec![message]]).await;
+    assert!(sent[0].acked(), "{:?}", sent[0]);
+}
+
+fn has(bench: &Bench, id: &str) -> bool {
+    let records = bench.sink.records();
+    records
+        .iter()
+        .any(|record| record.test_id.as_deref() == Some(id))
+}
+
+async fn arrives(bench: &Bench, id: &str) {
+    let every = Duration::from_millis(50);
+    skein_tests::until(id, WITHIN, every, || has(bench, id).then_some(()))
+        .await
+        .unwrap();
+}
+
+/// All that an operator and the rules held back is held back in the cluster that goes on, and nothing else is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_held_back_before_the_loss_is_held_back_after_it() {
+    let bench = Bench::new().await.unwrap();
+    let node = bench.start().await.unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    operator::apply(bench.admin, folder.path(), RULE).unwrap();
+    crate::skeinctl(
+        &bench,
+        &["suspend", "--campaign", "big", "--why", "wrong list"],
+    );
+    for n in 0..20 {
+        submit(&bench, &format!("big-{n}"), "some.test", "big").await;
+    }
+    bench.sink.set_script(|moment| match moment.phase {
+        Phase::Mail => Act::reply(421, "4.7.0 [TSS04] deferred"),
+        _ => Act::Accept,
+    });
+    submit(&bench, "complained", "angry.test", "small").await;
+    let every = Duration::from_millis(100);
+    let rules = skein_tests::until("a rule in force", WITHIN, every, || {
+        let listed = crate::skeinctl(&bench, &["automation", "list"]);
+        listed.contains("TSS04").then_some(listed)
+    });
+    let rules_before = rules.await.unwrap();
+    let suspended_before = crate::skeinctl(&bench, &["suspend"]);
+    let file = bench.data().with_extension("backup");
+    succeeds(&backup(&bench, "create", &file));
+    drop(node);
+    fs::remove_dir_all(bench.data()).unwrap();
+
+    bench.sink.set_script(|_| Act::Accept);
+    let _node = bench.start().await.unwrap();
+    let told = succeeds(&backup(&bench, "restore", &file));
+    assert!(
+        told.contains("1 suspensions") && told.contains("1 rules"),
+        "{told}"
+    );
+    assert_eq!(crate::skeinctl(&bench, &["suspend"]), suspended_before);
+    assert_eq!(
+        crate::skeinctl(&bench, &["automation", "list"]),
+        rules_before
+    );
+    tokio::time::sleep(SOON).await;
+    assert_eq!(bench.sink.records().len(), 0, "all of it is held back");
+    crate::skeinctl(&bench, &["resume", "--campaign", "big"]);
+    crate::skeinctl(&bench, &["automation", "lift", "--tenant", "default"]);
+    for n in 0..20 {
+        arrives(&bench, &format!("big-{n}")).await;
+    }
+    arrives(&bench, "complained").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_holds_sends_nothing_until_it_is_told() {
+    let mut before = lost().await;
+    before.bench.sink.set_script(|_| Act::Accept);
+    let sent = before.bench.sink.records().len();
+    before.node = before.bench.start().await.unwrap();
+    let admin = before.bench.admin;
+    let file = before.file.to_str().unwrap();
+    let told = operator::skeinctl(admin, &["backup", "restore", file, "--hold"]).unwrap();
+    assert!(told.contains("skeinctl resume --all"), "{told}");
+    submit(&before.bench, "new", "some.test", "other").await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(before.bench.sink.records().len(), sent);
+    let listed = operator::skeinctl(admin, &["queue", "list"]).unwrap();
+    assert!(
+        listed.contains("closed.test") && listed.contains("suspended until"),
+        "{listed}"
+    );
+    operator::skeinctl(admin, &["resume", "--all"]).unwrap();
+    all_arrive_once(&before).await;
+    arrives(&before.bench, "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_its_owners_replaces_nothing_and_streams() {
+    let mut before = before().await;
+    let (bench, file) = (&before.bench, &before.file);
+    succeeds(&backup(bench, "create", file));
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let told = fails(&backup(bench, "create", file));
+    assert!(told.contains("--force replaces it"), "{told}");
+    let path = file.to_str().unwrap();
+    operator::skeinctl(bench.admin, &["backup", "create", path, "--force"]).unwrap();
+    let streamed = backup(bench, "create", &PathBuf::from("-"));
+    assert!(streamed.status.success(), "{streamed:?}");
+    assert!(streamed.stdout.starts_with(b"SKBACK01"));
+    assert!(String::from_utf8_lossy(&streamed.stderr).contains("messages"));
+
+    before.node.kill9().unwrap();
+    fs::remove_dir_all(bench.data()).unwrap();
+    fs::write(file, &streamed.stdout).unwrap();
+    before.node = before.bench.start().await.unwrap();
+    let restored = Command::new(std::env::var("SKEINCTL_BIN").unwrap())
+        .args(["--server", &format!("http://{}", before.bench.admin)])
+        .args(["backup", "restore", "-"])
+        .stdin(Stdio::from(fs::File::open(&before.file).unwrap()))
+        .output()
+        .unwrap();
+    succeeds(&restored);
+    all_arrive_once(&before).await;
 }

@@ -201,7 +201,9 @@ impl Fleet {
     /// # Errors
     /// None does.
     pub fn meta_leader(&self) -> Result<usize> {
-        let status = self.ask(&["cluster", "status"])?;
+        let running = self.control.iter().position(|one| one.node.is_some());
+        let running = running.context("no control node runs")?;
+        let status = self.ask_at(running, &["cluster", "status"])?;
         let address = leader_of(&status, 0).context("no leader")?;
         let mut control = self.control.iter();
         let leader = control.position(|one| one.address.to_string() == address);

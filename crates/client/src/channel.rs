@@ -75,21 +75,35 @@ impl Channels {
 
     /// What the node at this address says of itself, if it answers at once.
     pub async fn hello(&self, address: &str) -> Option<HelloReply> {
+        self.try_hello(address).await.ok()
+    }
+
+    /// The same, or why it does not answer.
+    pub(crate) async fn try_hello(&self, address: &str) -> Result<HelloReply, String> {
         let mut client = PeerClient::new(self.get(address));
-        let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await;
-        match reply.ok()? {
-            Ok(reply) => Some(reply.into_inner()),
-            Err(status) => {
+        match tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => {
                 if status.code() == Code::PermissionDenied
                     && let Some(more) = self.refused.pass(Instant::now())
                 {
                     let why = status.message();
                     tracing::error!(address, why, more, "a control node refuses this one");
                 }
-                None
+                Err(innermost(&status))
             }
+            Err(_) => Err(format!("no answer within {} s", HELLO_WITHIN.as_secs())),
         }
     }
+}
+
+/// The cause that lies deepest: it names the fault, and what is around it that there was one.
+fn innermost(status: &tonic::Status) -> String {
+    let mut cause = std::error::Error::source(status);
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 pub(crate) fn tune(endpoint: Endpoint) -> Endpoint {

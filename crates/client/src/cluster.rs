@@ -68,8 +68,11 @@ pub(crate) struct Shared {
     seeds: Vec<String>,
     channels: Channels,
     doubt: Notify,
+    /// Control nodes that were asked last: why they did not answer, or nothing if they did.
+    asked: Mutex<BTreeMap<String, Option<String>>>,
     fans: Mutex<Arc<Fans>>,
     policy: watch::Sender<Arc<PolicyTexts>>,
+    policy_in_use: watch::Sender<Option<u64>>,
     pub(crate) forces: watch::Sender<Arc<KnownForces>>,
     pub(crate) broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
 }
@@ -98,8 +101,10 @@ impl Cluster {
             seeds,
             channels: Channels::new(connect),
             doubt: Notify::new(),
+            asked: Mutex::default(),
             fans: Mutex::default(),
             policy: watch::Sender::default(),
+            policy_in_use: watch::Sender::default(),
             forces: watch::Sender::default(),
             broken_tls: watch::Sender::default(),
         });
@@ -145,6 +150,36 @@ impl Cluster {
         Some((leader, self.channel(address)))
     }
 
+    /// Why a group has no leader that is known here, with the addresses that were asked.
+    pub fn no_leader(&self, group: GroupId) -> String {
+        let asked = self.shared.asked.lock();
+        let what = match group {
+            GroupId::META => "the meta group".to_owned(),
+            group => format!("spool group {group}"),
+        };
+        let silent: Vec<String> = asked
+            .iter()
+            .filter_map(|(address, why)| Some(format!("{} ({})", place(address), why.as_ref()?)))
+            .collect();
+        let answering = asked.iter().filter(|(_, why)| why.is_none());
+        let answering: Vec<&str> = answering.map(|(address, _)| place(address)).collect();
+        match (answering.as_slice(), silent.as_slice()) {
+            ([], []) => format!("{what} has no leader: no control node was asked yet"),
+            ([], silent) => format!("no control node answers: {}", silent.join(", ")),
+            (answering, []) => {
+                format!(
+                    "{what} has no leader; these answer: {}",
+                    answering.join(", ")
+                )
+            }
+            (answering, silent) => format!(
+                "{what} has no leader; these answer: {}; these do not: {}",
+                answering.join(", "),
+                silent.join(", ")
+            ),
+        }
+    }
+
     pub fn channel(&self, address: &str) -> Channel {
         self.shared.channels.get(address)
     }
@@ -172,6 +207,20 @@ impl Cluster {
         self.shared.policy.send_replace(Arc::new(policy));
     }
 
+    /// The version of the policy that mail of this process goes by; none before there is any.
+    pub(crate) fn policy_in_use(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.policy_in_use.subscribe()
+    }
+
+    /// From here on no mail of this process goes by an earlier policy. The session tells the cluster.
+    pub fn goes_by_policy(&self, version: u64) {
+        self.shared.policy_in_use.send_if_modified(|known| {
+            let differs = *known != Some(version);
+            *known = Some(version);
+            differs
+        });
+    }
+
     /// Somebody was not what the view says: look again soon.
     pub fn doubt(&self) {
         self.shared.doubt.notify_one();
@@ -181,8 +230,15 @@ impl Cluster {
 async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
     let mut known: Vec<String> = shared.seeds.clone();
     loop {
-        let hellos = known.iter().map(|address| shared.channels.hello(address));
-        let replies: Vec<HelloReply> = join_all(hellos).await.into_iter().flatten().collect();
+        let hellos = known
+            .iter()
+            .map(|address| shared.channels.try_hello(address));
+        let answers = join_all(hellos).await;
+        let asked = known.iter().cloned().zip(&answers);
+        *shared.asked.lock() = asked
+            .map(|(address, answer)| (address, answer.as_ref().err().cloned()))
+            .collect();
+        let replies: Vec<HelloReply> = answers.into_iter().flatten().collect();
         let mut view = merge(replies.iter().flat_map(|reply| &reply.groups));
         let filled = filled(&replies);
         for info in view.values_mut() {
@@ -210,6 +266,14 @@ async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
             () = tokio::time::sleep(rest) => {}
             () = shared.doubt.notified() => tokio::time::sleep(LOOK_AGAIN).await,
         }
+    }
+}
+
+/// The node of this process has no address to be asked at.
+fn place(address: &str) -> &str {
+    match address {
+        "" => "this node",
+        address => address,
     }
 }
 

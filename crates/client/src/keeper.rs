@@ -118,6 +118,7 @@ impl Keeper {
         let mut rest = HEARTBEAT;
         let mut changes = None;
         let mut known_addresses = None;
+        let mut policy = self.sessions.cluster.policy_in_use();
         loop {
             if changes.is_none() {
                 changes = self.watch().await;
@@ -125,6 +126,8 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = self.tell.hurry.notified() => {}
+                // The cluster may be waiting for this sender to go by it.
+                Ok(()) = policy.changed() => {}
                 changed = self.changed_from(version, &mut changes) => if !changed {
                     changes = None;
                     // The next heartbeat is early enough to look for the leader.
@@ -136,6 +139,7 @@ impl Keeper {
             let mut request = self.heartbeat(session, version, &released);
             let addresses = self.tell.addresses.lock().clone();
             request.addresses = addresses.clone().filter(|_| addresses != known_addresses);
+            request.policy_version = *policy.borrow_and_update();
             let released_ips = request.released_ips.clone();
             let sent_at = since_boot();
             let beating = |mut client: SessionsClient<Channel>| async move {
@@ -204,6 +208,7 @@ impl Keeper {
             process: self.process.number,
             place: self.process.place.clone(),
             broken_tls_version: self.sessions.cluster.broken_tls_version(),
+            policy_version: None,
         }
     }
 
@@ -287,8 +292,8 @@ impl Keeper {
         self.sessions.call("watching slots", watching).await.ok()
     }
 
-    /// Completes with true when slots, placements or what is in force have other versions than are known here, with false
-    /// when the stream ends.
+    /// Completes with true when slots, placements, the policy or what is in force have other versions than are known here,
+    /// with false when the stream ends.
     async fn changed_from(
         &self,
         version: u64,
@@ -302,6 +307,7 @@ impl Keeper {
                 version,
                 placements_version: self.placed.borrow().version,
                 forces_version: self.sessions.cluster.forces_version(),
+                policy_version: self.sessions.cluster.policy_version(),
             };
             if reply != known {
                 return true;

@@ -189,9 +189,8 @@ impl Sessions {
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         let Some((_, channel)) = self.cluster.leader(GroupId::META) else {
-            return Err(SpoolError::Unavailable(format!(
-                "{doing}: the meta group has no leader"
-            )));
+            let why = self.cluster.no_leader(GroupId::META);
+            return Err(SpoolError::Unavailable(format!("{doing}: {why}")));
         };
         let reply = tokio::time::timeout(CALL_WITHIN, call(SessionsClient::new(channel))).await;
         match reply {

@@ -89,7 +89,8 @@ impl HeldBack {
     }
 }
 
-fn pools(policy: &Policy) -> BTreeMap<String, Vec<IpAddr>> {
+/// The IPs of each pool that may be used, as the world sees them.
+pub fn pools(policy: &Policy) -> BTreeMap<String, Vec<IpAddr>> {
     let mut pools: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for pool in policy.pools() {
         let members = pool.members.iter();

@@ -1,6 +1,6 @@
 //! Sessions of senders: kept in the meta group, kept alive by its leader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,9 @@ use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
     GetPolicyRequest, GetWaitsReply, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply,
     HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply,
-    ReportLimitsRequest, Slots, TellIpChecksReply, TellIpChecksRequest, TellRepliesReply,
-    TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
+    ReportLimitsRequest, SessionPolicy, Slots, TellIpChecksReply, TellIpChecksRequest,
+    TellRepliesReply, TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply,
+    WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -51,6 +52,8 @@ pub struct SessionsService {
     waits: SenderWaits,
     contested: ContestedNames,
     broken_tls: BrokenTlsMemory,
+    /// The policy that each session goes by, as it last said.
+    policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
     limits: Limits,
 }
 
@@ -66,6 +69,7 @@ impl SessionsService {
             waits: SenderWaits::default(),
             contested: ContestedNames::default(),
             broken_tls: BrokenTlsMemory::default(),
+            policies: Arc::default(),
         };
         skein_runtime::task("sessions", look_after(service.clone()));
         let (meta, reader) = (service.meta.clone(), service.reader.clone());
@@ -129,12 +133,13 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, and hosts with broken TLS, if this node leads the meta group.
+    /// What tasks wait for that are at senders, and hosts with broken TLS, and which policy sessions go by, if this node leads the meta group.
     pub fn waits(&self) -> GetWaitsReply {
         GetWaitsReply {
             senders: self.waits.all(),
             contested: self.contested.all(),
             broken_tls: self.broken_tls.all(clock::now()),
+            policies: self.policies(),
         }
     }
 
@@ -157,6 +162,24 @@ impl SessionsService {
              each sender",
             holder.place, process.place
         )))
+    }
+
+    fn policies(&self) -> Vec<SessionPolicy> {
+        let policies = self.policies.lock();
+        let policies = policies.iter().map(|(session, version)| SessionPolicy {
+            session: session.0,
+            version: *version,
+        });
+        policies.collect()
+    }
+
+    fn note_policy(&self, session: SessionId, version: Option<u64>) {
+        let Some(version) = version else { return };
+        let mut policies = self.policies.lock();
+        if policies.insert(session, version).is_none() {
+            let live = meta::sessions(&self.reader);
+            policies.retain(|id, _| live.contains_key(id));
+        }
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -351,6 +374,7 @@ impl Sessions for SessionsService {
             self.propose(Command::Release { session, slots }).await?;
         }
         self.note_ips(session, &request).await?;
+        self.note_policy(session, request.policy_version);
         let has_moved = meta::placements_version(&self.reader) != request.placements_version;
         let has_changed = meta::assignments_version(&self.reader) != request.version;
         let slots = has_changed.then(|| self.slots(session));
@@ -387,6 +411,7 @@ impl Sessions for SessionsService {
                         version: meta::assignments_version(&reader),
                         placements_version: meta::placements_version(&reader),
                         forces_version: automation::forces_version(&reader),
+                        policy_version: meta::policy_version(&reader),
                     };
                     if told != Some(now) {
                         return Some((Ok(now), (applied, Some(now))));

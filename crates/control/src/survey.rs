@@ -31,6 +31,7 @@ impl Members {
             groups: groups.map(|(id, group)| self.view(*id, group)).collect(),
             now_ms: clock::now().0,
             is_stopping: self.is_stopping.load(std::sync::atomic::Ordering::Acquire),
+            policy_version: meta::policy_version(&self.meta),
         }
     }
 

@@ -28,16 +28,19 @@ pub enum Command {
 #[group(skip)]
 pub struct Lift {
     /// A provider, a set of MX hosts or a domain, as `automation list` shows it.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     site: String,
     /// The address that the world sees.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     ip: String,
-    #[arg(long, default_value = "")]
+    /// Whose mail it is about.
+    #[arg(long, default_value = "", hide_default_value = true)]
     tenant: String,
-    #[arg(long, default_value = "")]
+    /// Through which pool.
+    #[arg(long, default_value = "", hide_default_value = true)]
     pool: String,
-    #[arg(long, default_value = "")]
+    /// Why, for others who look.
+    #[arg(long, default_value = "", hide_default_value = true)]
     why: String,
 }
 
@@ -77,7 +80,11 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 who: who(),
                 why: lift.why,
             };
-            let lifted = admin.lift_automation(request).await?.into_inner().lifted;
+            let answer = admin.lift_automation(request).await?.into_inner();
+            if json {
+                return show::json(&answer);
+            }
+            let lifted = answer.lifted;
             println!("{lifted} lifted.");
         }
     }

@@ -1,42 +1,75 @@
 //! Backup and restore of the whole state, between a control node and a file.
 
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+mod file;
+mod progress;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use skein_wire::backup_file::{FileReader, FileWriter};
+use skein_wire::backup_file::FileWriter;
 use skein_wire::internal::backup_client::BackupClient;
 use skein_wire::internal::backup_part::Part;
-use skein_wire::internal::{BackupEnd, BackupHead, BackupPart, CreateBackupRequest};
+use skein_wire::internal::{BackupEnd, BackupHead, BackupPart, CreateBackupRequest, RestoreReply};
+use skein_wire::v1::{MailSelector, SuspendRequest};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use self::file::{Output, Parts, Place};
+use self::progress::Progress;
+use crate::cli::Admin;
 use crate::show;
+use crate::suspend::who;
 
 /// A part may be a message with a long history.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Parts that are read ahead of the server.
 const PARTS_AHEAD: usize = 16;
+/// Who reads hears at once that nothing more is taken.
+const READ_WITHIN: Duration = Duration::from_secs(2);
+/// As long as a suspension may last: mail is older than any retry policy allows by then.
+const HOLD_MS: u64 = 30 * 24 * 3_600_000;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write the whole state to a file: queued mail with its bytes, history, epochs.
-    Create { file: PathBuf },
+    /// Write the whole state to a file: queued mail with its bytes and history, policy, suspensions, rules in force,
+    /// warm-ups, epochs.
+    ///
+    /// Only its owner may read the file: it has mail, and passwords of proxies. While it is written it is called
+    /// FILE.partial.
+    Create {
+        /// The file; - writes to the standard output.
+        file: PathBuf,
+        /// Replace a file that is there, once the new backup is whole.
+        #[arg(long)]
+        force: bool,
+    },
     /// Put a backup into a new, empty cluster.
     ///
-    /// Messages that were delivered after the backup was made are delivered again. A restore that was cut short goes on
-    /// when the same file is restored again.
-    Restore { file: PathBuf },
+    /// What was suspended stays suspended, and rules on replies that were in force are in force again. Messages that were
+    /// delivered after the backup was made are delivered again; --hold leaves time to look. A restore that was cut short
+    /// goes on when the same file is restored again.
+    Restore {
+        /// The file; - reads the standard input, which is restored as it comes, without a look at its end first.
+        file: PathBuf,
+        /// Send nothing until `skeinctl resume --all`: all mail is suspended before the first message is restored.
+        #[arg(long)]
+        hold: bool,
+    },
     /// Read a backup to its end and say what it holds.
-    Check { file: PathBuf },
+    Check {
+        /// The file; - reads the standard input.
+        file: PathBuf,
+    },
 }
 
 type Client = BackupClient<skein_client::Channel>;
 
 pub async fn run(
+    admin: Admin,
     channel: skein_client::Channel,
     command: Command,
     json: bool,
@@ -45,14 +78,18 @@ pub async fn run(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     match command {
-        Command::Create { file } => create(client, &file, json).await,
-        Command::Restore { file } => restore(client, &file, json).await,
+        Command::Create { file, force } => create(client, &Place::of(file), force, json).await,
+        Command::Restore { file, hold } => {
+            let file = Place::of(file);
+            restore(admin, client, &file, hold, json).await
+        }
         Command::Check { file } => {
+            let file = Place::of(file);
             let content = check(&file)?;
             match json {
                 true => show::json(&content),
                 false => {
-                    content.print(&file);
+                    println!("{}", content.line(&file));
                     Ok(())
                 }
             }
@@ -83,114 +120,225 @@ impl Content {
         }
     }
 
-    fn print(&self, file: &Path) {
-        println!(
-            "{}: made {}, {} messages, {} of them open with {} of bodies, {} spool groups",
-            file.display(),
+    fn line(&self, file: &Place) -> String {
+        format!(
+            "{file}: made {}, {} messages, {} of them open with {} of bodies, {} spool groups",
             show::time(self.made_at_ms),
             self.messages,
             self.open_messages,
             show::bytes(self.body_bytes),
             self.spool_groups
-        );
+        )
     }
 }
 
-async fn create(mut client: Client, file: &Path, json: bool) -> anyhow::Result<()> {
-    // Under its name only when it is whole.
-    let partial = PathBuf::from(format!("{}.partial", file.display()));
-    let opened = File::create(&partial);
-    let opened = opened.with_context(|| format!("creating {}", partial.display()))?;
-    let mut writer = FileWriter::new(BufWriter::with_capacity(1 << 20, opened))?;
-    let mut parts = client.create(CreateBackupRequest {}).await?.into_inner();
-    let (mut head, mut end) = (None, None);
-    while let Some(part) = parts.message().await? {
-        writer
-            .write(&part)
-            .with_context(|| format!("writing {}", partial.display()))?;
-        match part.part {
-            Some(Part::Head(begun)) => head = Some(begun),
-            Some(Part::End(ended)) => end = Some(ended),
+/// The head and the end of what passes.
+#[derive(Debug, Default)]
+struct Ends {
+    head: Option<BackupHead>,
+    end: Option<BackupEnd>,
+}
+
+impl Ends {
+    fn note(&mut self, part: &BackupPart) {
+        match &part.part {
+            Some(Part::Head(head)) => self.head = Some(head.clone()),
+            Some(Part::End(end)) => self.end = Some(end.clone()),
             _ => {}
         }
     }
-    let (Some(head), Some(end)) = (head, end) else {
-        bail!(
-            "the node stopped before the backup was whole; run it again, at another node if this one is down"
-        );
+
+    fn content(self) -> Option<Content> {
+        Some(Content::of(self.head?, &self.end?))
+    }
+}
+
+async fn create(mut client: Client, file: &Place, force: bool, json: bool) -> anyhow::Result<()> {
+    let output = Output::open(file, force)?;
+    let written = match write(&mut client, output).await {
+        Ok((content, output)) => output.finish(file, force).map(|()| content),
+        Err(error) => Err(error),
     };
-    let mut written = writer.into_inner();
-    written.flush()?;
-    written.get_ref().sync_all()?;
-    fs::rename(&partial, file).with_context(|| format!("naming {}", file.display()))?;
-    let content = Content::of(head, &end);
-    match json {
-        true => show::json(&content),
-        false => {
-            content.print(file);
+    let content = written.inspect_err(|_| file.remove_partial())?;
+    match (json, file) {
+        // Its output is the backup.
+        (_, Place::Stream) => {
+            eprintln!("{}", content.line(file));
+            Ok(())
+        }
+        (true, Place::File(_)) => show::json(&content),
+        (false, Place::File(_)) => {
+            println!("{}", content.line(file));
             Ok(())
         }
     }
 }
 
-fn open(file: &Path) -> anyhow::Result<FileReader<BufReader<File>>> {
-    let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
-    let reader = FileReader::new(BufReader::with_capacity(1 << 20, opened));
-    reader.with_context(|| file.display().to_string())
+async fn write(client: &mut Client, output: Output) -> anyhow::Result<(Content, Output)> {
+    let mut writer = FileWriter::new(output)?;
+    let mut parts = client.create(CreateBackupRequest {}).await?.into_inner();
+    let (mut ends, mut progress) = (Ends::default(), Progress::new("read", None));
+    while let Some(part) = parts.message().await? {
+        writer.write(&part).context("writing the backup")?;
+        progress.note(&part);
+        ends.note(&part);
+    }
+    progress.end();
+    let Some(content) = ends.content() else {
+        bail!(
+            "the node stopped before the backup was whole, and what was written of it is of no use; run it again, at \
+             another node if this one is down"
+        );
+    };
+    let mut output = writer.into_inner();
+    output.flush().context("writing the backup")?;
+    Ok((content, output))
 }
 
 /// Reads all of it, so that nothing is begun with a backup that is damaged.
-fn check(file: &Path) -> anyhow::Result<Content> {
-    let (mut head, mut end) = (None, None);
-    for part in open(file)? {
-        match part.with_context(|| file.display().to_string())?.part {
-            Some(Part::Head(begun)) => head = Some(begun),
-            Some(Part::End(ended)) => end = Some(ended),
-            _ => {}
-        }
+fn check(file: &Place) -> anyhow::Result<Content> {
+    let (mut ends, mut progress) = (Ends::default(), Progress::new("checked", None));
+    for part in Parts::open(file)? {
+        let part = part?;
+        progress.note(&part);
+        ends.note(&part);
     }
-    match (head, end) {
-        (Some(head), Some(end)) => Ok(Content::of(head, &end)),
-        _ => bail!("{}: the backup has no head", file.display()),
-    }
+    progress.end();
+    ends.content()
+        .with_context(|| format!("{file}: the backup has no head"))
 }
 
-async fn restore(mut client: Client, file: &Path, json: bool) -> anyhow::Result<()> {
-    let content = check(file)?;
-    if !json {
-        content.print(file);
+async fn restore(
+    mut admin: Admin,
+    mut client: Client,
+    file: &Place,
+    hold: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    let content = match file {
+        Place::File(_) => Some(check(file)?),
+        Place::Stream => None,
+    };
+    if let Some(content) = content.as_ref().filter(|_| !json) {
+        println!("{}", content.line(file));
         println!(
             "Messages that were delivered after {} are not known as delivered here, and will be delivered again.",
             show::time(content.made_at_ms)
         );
     }
+    let held_until_ms = match hold {
+        true => Some(hold_everything(&mut admin, file).await?),
+        false => None,
+    };
     let (sent, parts) = mpsc::channel(PARTS_AHEAD);
-    let reader = open(file)?;
-    let reading = tokio::task::spawn_blocking(move || read(reader, &sent));
+    let reader = Parts::open(file)?;
+    let progress = Progress::new("sent", content.map(|content| content.messages));
+    let reading = tokio::task::spawn_blocking(move || read(reader, progress, &sent));
     let restored = client.restore(ReceiverStream::new(parts)).await;
-    // The node's answer says more than that it took no more parts.
-    let reply = restored?.into_inner();
-    reading.await??;
+    // A stream whose other end stands still is not waited for.
+    let read = tokio::time::timeout(READ_WITHIN, reading).await;
+    let (messages, read) = match read {
+        Ok(read) => read?,
+        Err(_) => (0, Err(ReadFailed::NotTaken)),
+    };
+    let reply = match (restored, read) {
+        (Ok(reply), Ok(())) => reply.into_inner(),
+        // What is wrong with the file is why the node got no whole backup.
+        (_, Err(ReadFailed::File(error))) => return Err(error),
+        // The node's answer says more than that it took no more parts.
+        (Err(status), _) => return Err(cut_short(status, messages, file)),
+        (Ok(_), Err(ReadFailed::NotTaken)) => bail!("the node stopped taking the backup"),
+    };
+    say_restored(&reply, messages, held_until_ms, json)
+}
+
+fn say_restored(
+    reply: &RestoreReply,
+    messages: u64,
+    held_until_ms: Option<u64>,
+    json: bool,
+) -> anyhow::Result<()> {
     if json {
         return show::json(&serde_json::json!({
             "messages": reply.messages,
             "open_messages": reply.open_messages,
+            "suspensions": reply.suspensions,
+            "rules": reply.rules,
+            "held_until_ms": held_until_ms,
         }));
     }
     println!(
         "Restored {} messages, {} of them open; {} were here already.",
         reply.messages,
         reply.open_messages,
-        content.messages.saturating_sub(reply.messages)
+        messages.saturating_sub(reply.messages)
     );
+    println!(
+        "In force as before: {} suspensions (`skeinctl suspend`), {} rules on replies (`skeinctl automation list`).",
+        reply.suspensions, reply.rules
+    );
+    if let Some(until) = held_until_ms {
+        println!(
+            "Nothing is sent until `skeinctl resume --all`, or {}: look at `skeinctl queue list` first.",
+            show::time(until)
+        );
+    }
     Ok(())
 }
 
-fn read(parts: FileReader<BufReader<File>>, sent: &mpsc::Sender<BackupPart>) -> anyhow::Result<()> {
+/// An error of the way to the node keeps its status, for the advice that goes with it.
+fn cut_short(status: tonic::Status, messages: u64, file: &Place) -> anyhow::Error {
+    let is_lost = crate::transport::is_fault(&status);
+    let error = anyhow::Error::new(status);
+    match is_lost && messages > 0 {
+        true => error.context(format!(
+            "the restore of {file} was cut short after {messages} messages were sent. What came is kept: run it again with \
+             the same backup when a node answers, and it goes on"
+        )),
+        false => error,
+    }
+}
+
+/// Before the first message comes. Says until when.
+async fn hold_everything(admin: &mut Admin, file: &Place) -> anyhow::Result<u64> {
+    let request = SuspendRequest {
+        selector: Some(MailSelector {
+            everything: true,
+            ..MailSelector::default()
+        }),
+        lasts_ms: HOLD_MS,
+        who: who(),
+        why: format!("restored from {file}"),
+        ..SuspendRequest::default()
+    };
+    Ok(admin.suspend(request).await?.into_inner().until_ms)
+}
+
+enum ReadFailed {
+    File(anyhow::Error),
+    NotTaken,
+}
+
+/// Hands all parts on. Says how many messages were among them.
+fn read(
+    parts: Parts,
+    mut progress: Progress,
+    sent: &mpsc::Sender<BackupPart>,
+) -> (u64, Result<(), ReadFailed>) {
     for part in parts {
-        if sent.blocking_send(part?).is_err() {
-            bail!("the node stopped taking the backup");
+        let part = match part {
+            Ok(part) => part,
+            Err(error) => {
+                progress.end();
+                return (progress.messages(), Err(ReadFailed::File(error)));
+            }
+        };
+        progress.note(&part);
+        if sent.blocking_send(part).is_err() {
+            progress.end();
+            return (progress.messages(), Err(ReadFailed::NotTaken));
         }
     }
-    Ok(())
+    progress.end();
+    (progress.messages(), Ok(()))
 }

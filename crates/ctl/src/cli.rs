@@ -4,22 +4,29 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use skein_wire::v1::admin_client::AdminClient;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
-use tonic::{Code, Status};
 use tower::util::MapResponse;
 
 use crate::connect::{self, Server};
 use crate::{
     automation, backup, cluster, doctor, explain, group, ip, message, node, policy, queue, slot,
-    status, suspend, tenant, warmup,
+    status, suspend, tenant, transport, warmup,
 };
 
 type Notice = fn(Response<Body>) -> Response<Body>;
 pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
 
+const STATUSES: &str = "\
+Exit status:
+  0    done
+  1    refused, failed, or no answer; of doctor and cluster status: something is wrong
+  2    the command line is wrong
+  141  who reads the output has closed it";
+
 #[derive(Debug, Parser)]
-#[command(name = "skeinctl", version, about = "Manages a Skein cluster")]
+#[command(name = "skeinctl", version, about = "Manages a Skein cluster", after_help = STATUSES)]
 pub struct Cli {
     #[command(flatten)]
     server: Server,
@@ -115,14 +122,27 @@ enum Command {
 }
 
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    transport::Target::parse(&cli.server.server).map_err(anyhow::Error::msg)?;
     let channel = connect::channel(&cli.server)?;
     let notice: Notice = tell_if_stale;
     let admin = AdminClient::new(MapResponse::new(channel.clone(), notice));
     let result = run_one(admin, channel, cli.command, cli.json).await;
-    result.map_err(|error| match error.downcast::<Status>() {
-        Ok(status) => explain(&cli.server.server, &status),
-        Err(error) => error,
-    })
+    match result {
+        Ok(code) => Ok(code),
+        Err(error) => Err(explained(&cli.server.server, error).await),
+    }
+}
+
+/// Says what to do about a status, in its place among what else is said of the error.
+async fn explained(server: &str, error: anyhow::Error) -> anyhow::Error {
+    let Some(status) = error.downcast_ref::<Status>() else {
+        return error;
+    };
+    let told = transport::explain(server, status).await;
+    let around = error.chain().take_while(|one| !one.is::<Status>());
+    let mut lines: Vec<String> = around.map(ToString::to_string).collect();
+    lines.push(told);
+    anyhow::anyhow!("{}", lines.join(": "))
 }
 
 async fn run_one(
@@ -134,7 +154,7 @@ async fn run_one(
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Status => status::run(admin, json).await.map(done),
-        Command::Cluster { command } => cluster::run(admin, command, json).await.map(done),
+        Command::Cluster { command } => cluster::run(admin, command, json).await,
         Command::Doctor => doctor::run(admin, json).await,
         Command::Queue { command } => queue::run(admin, command, json).await.map(done),
         Command::Node { command } => node::run(admin, command, json).await.map(done),
@@ -144,13 +164,13 @@ async fn run_one(
         Command::Policy { command } => policy::run(admin, command, json).await.map(done),
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),
         Command::Suspend(suspend) => suspend::suspend(admin, suspend, json).await.map(done),
-        Command::Resume(resume) => suspend::resume(admin, resume).await.map(done),
+        Command::Resume(resume) => suspend::resume(admin, resume, json).await.map(done),
         Command::Automation { command } => automation::run(admin, command, json).await.map(done),
         Command::Warmup { command } => warmup::run(admin, command, json).await.map(done),
         Command::Ip { command } => ip::run(admin, command, json).await.map(done),
         Command::Explain { command } => explain::run(admin, command, json).await.map(done),
         Command::Group { command } => group::run(admin, command, json).await.map(done),
-        Command::Backup { command } => backup::run(channel, command, json).await.map(done),
+        Command::Backup { command } => backup::run(admin, channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),
     }
 }
@@ -164,18 +184,4 @@ fn tell_if_stale(response: Response<Body>) -> Response<Body> {
         );
     }
     response
-}
-
-/// The server's words, and what to do next where that is not in them.
-fn explain(server: &str, status: &Status) -> anyhow::Error {
-    match status.code() {
-        Code::Unavailable if status.message().starts_with("TLS: ") => {
-            anyhow::anyhow!("{server}: {}", connect::advice(status.message()))
-        }
-        Code::Unavailable => anyhow::anyhow!(
-            "no answer from {server}: {}; is the node running, is this its admin.listen address, and is it http or https?",
-            status.message()
-        ),
-        _ => anyhow::anyhow!("{}", status.message()),
-    }
 }

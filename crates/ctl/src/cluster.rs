@@ -1,3 +1,5 @@
+use std::process::ExitCode;
+
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use skein_wire::v1::{
@@ -10,7 +12,7 @@ use crate::{node, show};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// How the cluster does: its nodes, who leads what, how far replicas are behind.
+    /// How the cluster does: its nodes, who leads what, how far replicas are behind. Ends with status 1 if it is degraded.
     Status,
     /// Let a control node join that comes from this address.
     Add {
@@ -43,22 +45,32 @@ pub enum LeaderCommand {
     },
 }
 
-pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
+pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Status => status(admin, json).await,
-        Command::Add { address } => add(admin, address, json).await,
-        Command::Remove { node, yes } => remove(admin, node, yes, json).await,
+        Command::Add { address } => add(admin, address, json).await.map(done),
+        Command::Remove { node, yes } => remove(admin, node, yes, json).await.map(done),
         Command::Leader {
             command: LeaderCommand::Move { group, node },
-        } => move_leader(admin, &group, node, json).await,
+        } => move_leader(admin, &group, node, json).await.map(done),
     }
 }
 
-async fn status(mut admin: Admin, json: bool) -> anyhow::Result<()> {
+/// Ends with 1 when the verdict is not that all is well.
+async fn status(mut admin: Admin, json: bool) -> anyhow::Result<ExitCode> {
     let cluster = admin.get_cluster(GetClusterRequest {}).await?.into_inner();
-    if json {
-        return show::json(&cluster);
+    match json {
+        true => show::json(&cluster)?,
+        false => print(&cluster),
     }
+    Ok(match cluster.verdict.starts_with("healthy") {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn print(cluster: &Cluster) {
     let of = match cluster.cluster_id.as_str() {
         "" => "A node that is alone".to_owned(),
         id => format!("Cluster {id}"),
@@ -82,8 +94,7 @@ async fn status(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     show::print(&table);
     println!();
     node::print_senders(cluster.senders.clone());
-    print_invited(&cluster);
-    Ok(())
+    print_invited(cluster);
 }
 
 fn row(node: &ClusterNode) -> [String; 8] {

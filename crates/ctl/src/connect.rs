@@ -7,35 +7,46 @@ use anyhow::{Context, bail};
 use clap::Args;
 use skein_client::{Channel, tls};
 
+/// Of the help.
+const CONNECTION: &str = "Connection";
+
 #[derive(Debug, Args)]
 pub struct Server {
     /// The admin API of any control node: http://host:port or https://host:port.
     #[arg(
         long,
         global = true,
+        help_heading = CONNECTION,
         env = "SKEINCTL_SERVER",
+        value_name = "URL",
         default_value = "http://127.0.0.1:7001"
     )]
     pub server: String,
     /// With https: the CA of the server's certificate, a PEM file.
-    #[arg(long, global = true, env = "SKEINCTL_CA", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = CONNECTION,
+        env = "SKEINCTL_CA",
+        value_name = "FILE"
+    )]
     ca: Option<PathBuf>,
     /// With https: the certificate that says who you are, a PEM file.
     #[arg(
         long,
         global = true,
+        help_heading = CONNECTION,
         env = "SKEINCTL_CERT",
-        value_name = "FILE",
-        requires = "key"
+        value_name = "FILE"
     )]
     cert: Option<PathBuf>,
     /// The private key of --cert.
     #[arg(
         long,
         global = true,
+        help_heading = CONNECTION,
         env = "SKEINCTL_KEY",
-        value_name = "FILE",
-        requires = "cert"
+        value_name = "FILE"
     )]
     key: Option<PathBuf>,
 }
@@ -64,7 +75,9 @@ pub fn channel(to: &Server) -> anyhow::Result<Channel> {
             let private = tls::key(&read("--key", key)?).with_context(|| name("--key", key))?;
             Some(tls::identity(chain, private).with_context(|| name("--key", key))?)
         }
-        _ => None,
+        (None, None) => None,
+        (Some(_), None) => bail!("--cert needs --key FILE, its private key"),
+        (None, Some(_)) => bail!("--key needs --cert FILE, the certificate that it is of"),
     };
     let config = tls::client_config(roots, own)?;
     let address = address.trim_end_matches('/');
@@ -77,26 +90,4 @@ fn read(option: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn name(option: &str, path: &Path) -> String {
     format!("{option} {}", path.display())
-}
-
-/// What to do about a handshake that failed.
-pub fn advice(message: &str) -> String {
-    let advice = [
-        ("none was shown", "give --cert and --key"),
-        (
-            "refuses our certificate",
-            "--cert must be of the CA that this node trusts, and not be expired",
-        ),
-        ("another CA than ours", "--ca must be the CA of this node"),
-        (
-            "not valid for name",
-            "use a name that the certificate has in --server",
-        ),
-        ("does not speak TLS", "use http://"),
-    ];
-    let advice = advice.iter().find(|(part, _)| message.contains(part));
-    match advice {
-        Some((_, what)) => format!("{message}: {what}"),
-        None => message.to_owned(),
-    }
 }

@@ -11,18 +11,23 @@ use crate::show;
 pub enum Command {
     /// Every limit that mail to a domain meets, and which rule each comes from.
     Limits {
+        /// Of recipients.
         domain: String,
         /// The tenant's own pool, unless given.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         pool: String,
         /// All of the pool, unless given.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         ip: String,
-        #[arg(long, default_value = "")]
+        /// Whose mail; the default tenant's, unless given.
+        #[arg(long, default_value = "", hide_default_value = true)]
         tenant: String,
     },
     /// Why a message waits, for each of its recipients.
-    Message { message: String },
+    Message {
+        /// Its id.
+        message: String,
+    },
     /// Why a queue waits.
     Queue {
         /// The queue's id, or a domain.
@@ -34,7 +39,10 @@ pub enum Command {
         site: String,
     },
     /// Where a source IP is, and what holds its mail up.
-    Ip { name: String },
+    Ip {
+        /// The IP's name, as `ip list` shows it.
+        name: String,
+    },
 }
 
 pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {

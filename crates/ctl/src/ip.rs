@@ -12,7 +12,10 @@ pub enum Command {
     /// Source IPs and the nodes that have them.
     List,
     /// How fit an IP is to send: what its node found when it last looked.
-    Check { name: String },
+    Check {
+        /// The IP's name, as `ip list` shows it.
+        name: String,
+    },
 }
 
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {

@@ -1,5 +1,8 @@
 //! `skeinctl`: looks at a cluster and tells it what to do.
 
+#[macro_use]
+mod out;
+
 mod automation;
 mod backup;
 mod cli;
@@ -18,21 +21,28 @@ mod slot;
 mod status;
 mod suspend;
 mod tenant;
+mod transport;
 mod warmup;
+
+#[cfg(test)]
+mod help_tests;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // `skeinctl queue list | head` ends quietly.
-    sigpipe::reset();
     let cli = cli::Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(cli::run(cli)),
+        Ok(runtime) => {
+            let result = runtime.block_on(cli::run(cli));
+            // Somebody may still wait for a line of the standard input.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(error.into()),
     };
     match result {

@@ -8,9 +8,15 @@ use crate::show;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// A message and its whole history.
-    Show { id: String },
+    Show {
+        /// As the reply to its sender and the event log have it.
+        id: String,
+    },
     /// Drop the open recipients of a message; no DSN is sent.
-    Delete { id: String },
+    Delete {
+        /// As the reply to its sender and the event log have it.
+        id: String,
+    },
 }
 
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {

@@ -9,11 +9,18 @@ pub enum Command {
     /// Control nodes and senders.
     List,
     /// Take a sender out of service: it takes no mail in, and its slots go to others.
-    Drain { name: String },
+    Drain {
+        /// The sender's name, as `node list` shows it.
+        name: String,
+    },
     /// Put a sender back into service.
-    Resume { name: String },
+    Resume {
+        /// The sender's name, as `node list` shows it.
+        name: String,
+    },
     /// Forget a sender that is gone. Its slots go to others when its lease has ended.
     Remove {
+        /// The sender's name, as `node list` shows it.
         name: String,
         /// Its process has surely ended: do not wait for the lease. If it has not, mail may go out twice.
         #[arg(long)]
@@ -31,6 +38,9 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 resume,
             };
             admin.drain_node(request).await?;
+            if json {
+                return show::json(&serde_json::json!({ "name": name, "drained": true }));
+            }
             println!("{name} takes no mail in, and its slots are on their way to others.");
             Ok(())
         }
@@ -41,6 +51,9 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 resume,
             };
             admin.drain_node(request).await?;
+            if json {
+                return show::json(&serde_json::json!({ "name": name, "drained": false }));
+            }
             println!("{name} is back in service.");
             Ok(())
         }
@@ -67,7 +80,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     if json {
         return show::json(&nodes);
     }
-    let mut table = show::table(&["CONTROL NODE", "ADDRESS", "VERSION", "LEADS"]);
+    let mut table = show::table(&["CONTROL NODE", "ADDRESS", "VERSION", "POLICY", "LEADS"]);
     for node in nodes.control_nodes {
         let leads = node.leads.into_iter().map(show::group);
         table.add_row([
@@ -77,13 +90,31 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
                 "" => "no answer".into(),
                 version => version.to_owned(),
             },
+            version(node.policy_version),
             show::or_dash(leads.collect::<Vec<_>>().join(", ")),
         ]);
     }
     show::print(&table);
     println!();
-    print_senders(nodes.senders);
+    let mut table = show::table(&["SENDER", "STATE", "POLICY", "SLOTS", "LEAVING", "SINCE"]);
+    for sender in nodes.senders {
+        table.add_row([
+            sender.name,
+            sender.state,
+            version(sender.policy_version),
+            sender.slots.to_string(),
+            sender.leaving.to_string(),
+            show::time(sender.opened_at_ms),
+        ]);
+    }
+    show::print(&table);
+    println!();
+    println!("The policy has version {}.", nodes.policy_version);
     Ok(())
+}
+
+fn version(policy: Option<u64>) -> String {
+    policy.map_or_else(|| "-".to_owned(), |version| version.to_string())
 }
 
 pub fn print_senders(senders: Vec<SenderNode>) {

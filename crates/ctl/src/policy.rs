@@ -3,14 +3,21 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use skein_policy::{Policy, Source};
-use skein_wire::v1::{ApplyPolicyRequest, ListPolicyRequest, PolicySource};
+use skein_wire::v1::{
+    ApplyPolicyRequest, ListNodesRequest, ListNodesResponse, ListPolicyRequest, PolicySource,
+};
 
 use crate::cli::Admin;
 use crate::show;
+
+/// Senders hear of a change at once, and have taken it over after this time if nothing is wrong.
+const SOON: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub struct Apply {
@@ -20,6 +27,20 @@ pub struct Apply {
     /// Only say what would change.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// A change is in force on a node when that node goes by it.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// Return when every sender and control node goes by the change: no mail goes by an earlier policy from then on. Ends
+    /// with status 1 if that takes longer than --timeout.
+    #[arg(long)]
+    wait: bool,
+    /// How long --wait waits.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +49,7 @@ pub enum Command {
     Get {
         /// ip, pool, provider, warmup, route or tenant; all without one.
         kind: Option<String>,
+        /// Only the one of this name.
         name: Option<String>,
         /// Also providers that are built in.
         #[arg(long)]
@@ -38,8 +60,11 @@ pub enum Command {
     },
     /// Take resources out, each as kind/name.
     Delete {
+        /// Such as pool/news.
         #[arg(required = true)]
         resources: Vec<String>,
+        #[command(flatten)]
+        reach: Reach,
     },
 }
 
@@ -47,6 +72,7 @@ pub enum Command {
 pub enum ProviderCommand {
     /// Look for what is wrong in files, without a cluster: providers, and whatever else they have.
     Lint {
+        /// YAML files, or folders with .yaml files; - reads the standard input.
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -97,26 +123,91 @@ pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result
         dry_run: apply.dry_run,
         ..ApplyPolicyRequest::default()
     };
-    change(&mut admin, request, json).await
+    change(&mut admin, request, &apply.reach, json).await
 }
 
-async fn change(admin: &mut Admin, request: ApplyPolicyRequest, json: bool) -> anyhow::Result<()> {
+async fn change(
+    admin: &mut Admin,
+    request: ApplyPolicyRequest,
+    reach: &Reach,
+    json: bool,
+) -> anyhow::Result<()> {
     let dry_run = request.dry_run;
     let answer = admin.apply_policy(request).await?.into_inner();
     if !answer.problems.is_empty() {
         bail!("nothing was changed:\n{}", answer.problems.join("\n"));
     }
-    if json {
-        return show::json(&answer.changes);
+    match json {
+        true => show::json(&answer.changes)?,
+        false => {
+            for change in &answer.changes {
+                println!("{} {}", change.resource, change.change);
+            }
+        }
     }
-    for change in &answer.changes {
-        println!("{} {}", change.resource, change.change);
+    if dry_run {
+        if !json {
+            println!("Nothing was changed: this was a dry run.");
+        }
+        return Ok(());
     }
-    match dry_run {
-        true => println!("Nothing was changed: this was a dry run."),
-        false => println!("The policy has version {}.", answer.version),
+    let version = answer.version;
+    if !json {
+        println!("The policy has version {version}.");
+    }
+    let within = match reach.wait {
+        true => reach.timeout,
+        false => SOON,
+    };
+    let behind = behind_after(admin, version, within).await?;
+    match (behind.is_empty(), reach.wait) {
+        (true, true) if !json => println!("Every sender and control node goes by it."),
+        (true, _) => {}
+        (false, true) => bail!(
+            "the policy has version {version}, but after {} not everybody goes by it: {}",
+            humantime::format_duration(reach.timeout),
+            behind.join(", ")
+        ),
+        (false, false) => eprintln!(
+            "skeinctl: not yet at version {version}: {}; --wait waits for them",
+            behind.join(", ")
+        ),
     }
     Ok(())
+}
+
+/// Those who do not go by a version of the policy, with what they go by, as soon as there are none or the time is over.
+async fn behind_after(
+    admin: &mut Admin,
+    version: u64,
+    within: Duration,
+) -> anyhow::Result<Vec<String>> {
+    let until = Instant::now() + within;
+    loop {
+        let nodes = admin.list_nodes(ListNodesRequest {}).await?.into_inner();
+        let behind = behind(&nodes, version);
+        if behind.is_empty() || Instant::now() >= until {
+            return Ok(behind);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn behind(nodes: &ListNodesResponse, version: u64) -> Vec<String> {
+    let control = nodes.control_nodes.iter();
+    let control = control.map(|node| match node.address.as_str() {
+        "" => ("the control node", node.policy_version),
+        address => (address, node.policy_version),
+    });
+    // One that is away goes by the policy of its time when it comes back.
+    let senders = nodes.senders.iter().filter(|one| !one.session.is_empty());
+    let senders = senders.map(|sender| (sender.name.as_str(), sender.policy_version));
+    let late = control.chain(senders).filter_map(|(name, at)| match at {
+        Some(at) if at >= version => None,
+        Some(at) => Some(format!("{name} (version {at})")),
+        None => Some(format!("{name} (has not said)")),
+    });
+    late.collect()
 }
 
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
@@ -135,12 +226,12 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             };
             get(admin, request, json).await
         }
-        Command::Delete { resources } => {
+        Command::Delete { resources, reach } => {
             let request = ApplyPolicyRequest {
                 remove: resources,
                 ..ApplyPolicyRequest::default()
             };
-            change(&mut admin, request, json).await
+            change(&mut admin, request, &reach, json).await
         }
     }
 }
@@ -202,5 +293,51 @@ fn lint(files: &[PathBuf]) -> anyhow::Result<()> {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             bail!("{} faults:\n{}", lines.len(), lines.join("\n"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_wire::v1::{ControlNode, SenderNode};
+
+    #[test]
+    fn who_does_not_go_by_a_version_is_named_with_what_it_goes_by() {
+        let control = |address: &str, policy_version| ControlNode {
+            address: address.to_owned(),
+            policy_version,
+            ..ControlNode::default()
+        };
+        let sender = |name: &str, session: &str, policy_version| SenderNode {
+            name: name.to_owned(),
+            session: session.to_owned(),
+            policy_version,
+            ..SenderNode::default()
+        };
+        let nodes = ListNodesResponse {
+            control_nodes: vec![control("c1:7000", Some(7)), control("c2:7000", None)],
+            senders: vec![
+                sender("s1", "1", Some(8)),
+                sender("s2", "2", Some(6)),
+                sender("s3", "3", None),
+                sender("gone", "", None),
+            ],
+            policy_version: 8,
+        };
+        let late = behind(&nodes, 7);
+        assert_eq!(
+            late,
+            [
+                "c2:7000 (has not said)",
+                "s2 (version 6)",
+                "s3 (has not said)"
+            ]
+        );
+        let alone = ListNodesResponse {
+            control_nodes: vec![control("", Some(0))],
+            ..ListNodesResponse::default()
+        };
+        assert_eq!(behind(&alone, 1), ["the control node (version 0)"]);
+        assert_eq!(behind(&alone, 0), Vec::<String>::new());
     }
 }

@@ -60,6 +60,15 @@ pub fn until(at_ms: u64) -> String {
     }
 }
 
+/// The time until now: `5m`, or `-` for none.
+pub fn age(at_ms: u64) -> String {
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    match at_ms {
+        0 => "-".into(),
+        at => span(now.saturating_sub(at)),
+    }
+}
+
 pub fn span(ms: u64) -> String {
     let whole = std::time::Duration::from_secs(ms.div_ceil(1000));
     humantime::format_duration(whole).to_string()

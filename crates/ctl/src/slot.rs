@@ -11,14 +11,19 @@ pub enum Command {
     /// Slots that have tasks or are about to move.
     List {
         /// Only those of this sender.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         sender: String,
         /// Also those that are empty.
         #[arg(long)]
         all: bool,
     },
     /// Move a slot to another sender. It stays there until senders come or go.
-    Move { slot: u32, to: String },
+    Move {
+        /// From 0 to 1023.
+        slot: u32,
+        /// The sender's name, as `node list` shows it.
+        to: String,
+    },
     /// Spread a site's mail over several slots, and so over several senders; without a site, list those that are.
     Fan {
         /// A recipient domain.
@@ -48,13 +53,16 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 to: to.clone(),
             };
             admin.move_slot(request).await?;
+            if json {
+                return show::json(&serde_json::json!({ "slot": slot, "to": to }));
+            }
             println!("Slot {slot} goes to {to} as soon as its owner has let go of it.");
             Ok(())
         }
         Command::Fan {
             site: Some(site),
             slots: Some(slots),
-        } => set_fan(admin, site, slots).await,
+        } => set_fan(admin, site, slots, json).await,
         Command::Fan { .. } => {
             let answer = admin.list_slots(ListSlotsRequest::default()).await?;
             let fans = answer.into_inner().fans;
@@ -67,12 +75,15 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
     }
 }
 
-async fn set_fan(mut admin: Admin, site: String, slots: u32) -> anyhow::Result<()> {
+async fn set_fan(mut admin: Admin, site: String, slots: u32, json: bool) -> anyhow::Result<()> {
     let request = SetFanRequest {
         site: site.clone(),
         fan: slots,
     };
     admin.set_fan(request).await?;
+    if json {
+        return show::json(&serde_json::json!({ "site": site, "fan": slots }));
+    }
     match slots {
         0 => println!("New mail for {site} has as many slots as its backlog calls for."),
         1 => println!("New mail for {site} has one slot."),

@@ -5,28 +5,36 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use skein_wire::v1::{
-    ListSuspensionsRequest, MailSelector, ResumeRequest, SuspendRequest, Suspension,
+    ListSuspensionsRequest, MailSelector, ResumeRequest, SuspendRequest, SuspendResponse,
+    Suspension,
 };
 
 use crate::cli::Admin;
 use crate::show;
 
+/// Of the help.
+pub const WHICH: &str = "Which mail";
+
 /// Mail for which all holds that is said.
 #[derive(Debug, Args)]
 pub struct Selector {
-    #[arg(long, default_value = "")]
+    /// Of this tenant.
+    #[arg(long, help_heading = WHICH, default_value = "", hide_default_value = true)]
     tenant: String,
-    /// Of recipients.
-    #[arg(long, default_value = "")]
+    /// To recipients of this domain.
+    #[arg(long, help_heading = WHICH, default_value = "", hide_default_value = true)]
     domain: String,
-    #[arg(long, default_value = "")]
+    /// To what is limited as one destination, as `queue list` shows it.
+    #[arg(long, help_heading = WHICH, default_value = "", hide_default_value = true)]
     site: String,
-    #[arg(long, default_value = "")]
+    /// To all domains that this provider hosts.
+    #[arg(long, help_heading = WHICH, default_value = "", hide_default_value = true)]
     provider: String,
-    #[arg(long, default_value = "")]
+    /// That goes through this pool.
+    #[arg(long, help_heading = WHICH, default_value = "", hide_default_value = true)]
     pool: String,
-    /// As X-Skein-Campaign of the messages says.
-    #[arg(long, default_value = "")]
+    /// Of this mailing, as X-Skein-Campaign of the messages says.
+    #[arg(long, help_heading = WHICH, default_value = "", hide_default_value = true)]
     campaign: String,
 }
 
@@ -38,7 +46,7 @@ impl Selector {
         self.given().context(words)
     }
 
-    fn given(self) -> Option<MailSelector> {
+    pub fn given(self) -> Option<MailSelector> {
         let selector = MailSelector {
             tenant: self.tenant,
             domain: self.domain,
@@ -46,27 +54,63 @@ impl Selector {
             provider: self.provider,
             pool: self.pool,
             campaign: self.campaign,
+            everything: false,
         };
         (selector != MailSelector::default()).then_some(selector)
     }
+
+    /// # Errors
+    /// All mail is meant, and something is named besides.
+    fn or_all(self, all: bool) -> anyhow::Result<Option<MailSelector>> {
+        let everything = MailSelector {
+            everything: true,
+            ..MailSelector::default()
+        };
+        match (self.given(), all) {
+            (Some(_), true) => bail!("--all is all mail: name no mail besides"),
+            (None, true) => Ok(Some(everything)),
+            (given, false) => Ok(given),
+        }
+    }
+}
+
+/// How sure who asks is.
+#[derive(Debug, Args)]
+pub struct Care {
+    /// Only say how much mail it would meet.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take names as they are, though neither policy nor waiting mail has them.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Suspend {
     #[command(flatten)]
     selector: Selector,
+    /// All mail there is and that comes: nothing is sent.
+    #[arg(long, help_heading = WHICH)]
+    all: bool,
     /// Such as 90m or 2days; at most 30 days.
-    #[arg(long = "for", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     lasts: Duration,
-    #[arg(long, default_value = "")]
+    /// Why, for others who look.
+    #[arg(long, default_value = "", hide_default_value = true)]
     why: String,
+    #[command(flatten)]
+    care: Care,
 }
 
 #[derive(Debug, Args)]
 pub struct Resume {
     #[command(flatten)]
     selector: Selector,
-    #[arg(long, default_value = "")]
+    /// What `suspend --all` or `backup restore --hold` held back; other suspensions stay.
+    #[arg(long, help_heading = WHICH)]
+    all: bool,
+    /// Why, for others who look.
+    #[arg(long, default_value = "", hide_default_value = true)]
     why: String,
 }
 
@@ -76,7 +120,10 @@ pub fn who() -> String {
 }
 
 pub async fn suspend(mut admin: Admin, suspend: Suspend, json: bool) -> anyhow::Result<()> {
-    let Some(selector) = suspend.selector.given() else {
+    let Some(selector) = suspend.selector.or_all(suspend.all)? else {
+        if suspend.care.dry_run {
+            bail!("name the mail that --dry-run is about");
+        }
         return list(admin, json).await;
     };
     let request = SuspendRequest {
@@ -85,13 +132,44 @@ pub async fn suspend(mut admin: Admin, suspend: Suspend, json: bool) -> anyhow::
         who: who(),
         why: suspend.why,
         gives_up: false,
+        dry_run: suspend.care.dry_run,
+        force: suspend.care.force,
     };
-    let until = admin.suspend(request).await?.into_inner().until_ms;
-    println!(
-        "It is held back until {}; what is on its way to a host goes out.",
-        show::time(until)
-    );
+    let answer = admin.suspend(request).await?.into_inner();
+    if json {
+        return show::json(&answer);
+    }
+    print_notes(&answer.notes);
+    let (until, met) = (show::time(answer.until_ms), met(&answer));
+    match suspend.care.dry_run {
+        true => println!(
+            "{met} would be held back until {until}, and all that comes. Nothing was changed."
+        ),
+        false => println!(
+            "{met} are held back until {until}, and all that comes; what is on its way to a host goes out."
+        ),
+    }
     Ok(())
+}
+
+fn met(answer: &SuspendResponse) -> String {
+    counted(answer.tasks, answer.queues, answer.has_more)
+}
+
+/// So many tasks in so many queues.
+pub fn counted(tasks: u64, queues: u64, has_more: bool) -> String {
+    let than = match has_more {
+        true => "More than ",
+        false => "",
+    };
+    format!("{than}{tasks} tasks in {queues} queues")
+}
+
+/// What may be a mistake.
+pub fn print_notes(notes: &[String]) {
+    for note in notes {
+        eprintln!("skeinctl: note: {note}");
+    }
 }
 
 /// Gives mail up: what waits, and what comes meanwhile.
@@ -100,6 +178,7 @@ pub async fn bounce(
     mail: Selector,
     lasts: Duration,
     why: String,
+    care: Care,
     json: bool,
 ) -> anyhow::Result<()> {
     let request = SuspendRequest {
@@ -108,21 +187,28 @@ pub async fn bounce(
         who: who(),
         why,
         gives_up: true,
+        dry_run: care.dry_run,
+        force: care.force,
     };
     let answer = admin.suspend(request).await?.into_inner();
     if json {
         return show::json(&answer);
     }
-    println!(
-        "{} tasks go back to who sent them, as do those that come until {}; `skeinctl resume` ends it before.",
-        answer.tasks,
-        show::time(answer.until_ms)
-    );
+    print_notes(&answer.notes);
+    let (until, met) = (show::time(answer.until_ms), met(&answer));
+    match care.dry_run {
+        true => println!(
+            "{met} would go back to who sent them, as would those that come until {until}. Nothing was changed."
+        ),
+        false => println!(
+            "{met} go back to who sent them, as do those that come until {until}; `skeinctl resume` ends it before."
+        ),
+    }
     Ok(())
 }
 
-pub async fn resume(mut admin: Admin, resume: Resume) -> anyhow::Result<()> {
-    let Some(selector) = resume.selector.given() else {
+pub async fn resume(mut admin: Admin, resume: Resume, json: bool) -> anyhow::Result<()> {
+    let Some(selector) = resume.selector.or_all(resume.all)? else {
         bail!("name the mail as it was suspended; `skeinctl suspend` lists what is");
     };
     let request = ResumeRequest {
@@ -130,8 +216,18 @@ pub async fn resume(mut admin: Admin, resume: Resume) -> anyhow::Result<()> {
         who: who(),
         why: resume.why,
     };
-    admin.resume(request).await?;
-    println!("It goes out again.");
+    let answer = admin.resume(request).await?.into_inner();
+    if json {
+        return show::json(&answer);
+    }
+    let met = counted(answer.tasks, answer.queues, answer.has_more);
+    println!("{met} are let go, and all that comes.");
+    if answer.left > 0 {
+        println!(
+            "{} other suspensions are in force; `skeinctl suspend` lists them.",
+            answer.left
+        );
+    }
     Ok(())
 }
 
@@ -161,6 +257,9 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
 
 fn mail(suspension: &Suspension) -> String {
     let of = suspension.selector.clone().unwrap_or_default();
+    if of.everything {
+        return "everything".to_owned();
+    }
     let names = [
         ("tenant", of.tenant),
         ("domain", of.domain),

@@ -10,6 +10,7 @@ pub enum Command {
     List,
     /// Change a tenant's share beside others that have due mail.
     Set {
+        /// The tenant.
         name: String,
         /// Tasks of this tenant to one task of a tenant with weight 1.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -26,6 +27,9 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 weight,
             };
             admin.set_tenant(request).await?;
+            if json {
+                return show::json(&serde_json::json!({ "name": name, "weight": weight }));
+            }
             println!("{name} has weight {weight}.");
             Ok(())
         }

@@ -14,6 +14,7 @@ pub enum Command {
     Status {
         #[command(flatten)]
         which: Which,
+        /// Also what happened, oldest first.
         #[arg(long)]
         changes: bool,
     },
@@ -33,6 +34,7 @@ pub enum Command {
         #[arg(long)]
         keep_sending: bool,
     },
+    /// Go on after a pause.
     Resume {
         #[command(flatten)]
         of: Of,
@@ -70,7 +72,8 @@ pub struct Of {
     /// A provider that has a budget of its own, or default; may be given several times. All if there is none.
     #[arg(long = "provider")]
     providers: Vec<String>,
-    #[arg(long, default_value = "")]
+    /// Why, for others who look.
+    #[arg(long, default_value = "", hide_default_value = true)]
     why: String,
 }
 

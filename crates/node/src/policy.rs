@@ -16,7 +16,7 @@ pub fn follow(cluster: &Cluster) -> watch::Receiver<Arc<Policy>> {
             match read(&now) {
                 Ok(policy) => {
                     tracing::info!(version = now.version, "policy");
-                    told.send_replace(Arc::new(policy));
+                    told.send_replace(Arc::new(policy.with_version(now.version)));
                 }
                 // Another version of this program has let it in. What was understood last is the best there is.
                 Err(problems) => tracing::error!(

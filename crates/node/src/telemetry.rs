@@ -19,7 +19,8 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = format!("openraft=error,{}", log.level);
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("log.level: {:?} is no filter", log.level))?;
-    let has_colours = std::io::stderr().is_terminal();
+    // Colours are for people: a file or a collector would keep them as they are.
+    let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = fmt::layer()
         .with_ansi(has_colours)
         .with_writer(move || LogLine { has_colours });

@@ -34,6 +34,8 @@ pub struct Policy {
     default: Arc<Provider>,
     sites: Sites,
     routing: Routes,
+    /// Of the cluster's policy that it was read from; 0 for none.
+    version: u64,
 }
 
 /// What becomes of a built-in provider that matches what another matches.
@@ -77,6 +79,17 @@ impl Policy {
     pub fn of_texts(texts: &BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
         let sources = texts.iter().map(|(name, text)| Source { name, text });
         Self::load(&sources.collect::<Vec<_>>())
+    }
+
+    /// The same as the cluster's policy of that version.
+    #[must_use]
+    pub fn with_version(self, version: u64) -> Self {
+        Self { version, ..self }
+    }
+
+    /// The version of the cluster's policy; 0 before it has any.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// What these texts have resources of, each read by itself.
@@ -132,6 +145,7 @@ impl Policy {
             default,
             sites,
             routing,
+            version: 0,
         })
     }
 

@@ -7,8 +7,11 @@ mod explain_waits;
 mod ips;
 mod nodes;
 mod policy;
+mod queue_list;
+mod queue_states;
 mod queues;
 mod reasons;
+mod selection;
 mod shares;
 mod suspensions;
 mod warmup;
@@ -98,7 +101,7 @@ impl Admin for AdminService {
         &self,
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesResponse>, Status> {
-        let page = self.page_of_queues(&request.into_inner())?;
+        let page = self.list_of_queues(request.into_inner()).await?;
         Ok(self.answer(page).await)
     }
 
@@ -106,7 +109,7 @@ impl Admin for AdminService {
         &self,
         request: Request<GetQueueRequest>,
     ) -> Result<Response<QueueDetail>, Status> {
-        let detail = self.queue_detail(&request.into_inner())?;
+        let detail = self.queue_detail(&request.into_inner()).await?;
         Ok(self.answer(detail).await)
     }
 
@@ -188,8 +191,8 @@ impl Admin for AdminService {
         &self,
         request: Request<MoveQueuesRequest>,
     ) -> Result<Response<MoveQueuesResponse>, Status> {
-        let tasks = self.move_queues(request.into_inner()).await?;
-        Ok(Response::new(MoveQueuesResponse { tasks }))
+        let moved = AdminService::move_queues(self, request.into_inner()).await?;
+        Ok(Response::new(moved))
     }
 
     async fn list_nodes(
@@ -199,6 +202,7 @@ impl Admin for AdminService {
         let nodes = ListNodesResponse {
             control_nodes: self.control_nodes().await,
             senders: self.senders().await,
+            policy_version: meta::policy_version(&self.meta),
         };
         Ok(self.answer(nodes).await)
     }
@@ -338,8 +342,8 @@ impl Admin for AdminService {
         &self,
         request: Request<ResumeRequest>,
     ) -> Result<Response<ResumeResponse>, Status> {
-        self.let_go(request.into_inner()).await?;
-        Ok(Response::new(ResumeResponse {}))
+        let resumed = self.let_go(request.into_inner()).await?;
+        Ok(Response::new(resumed))
     }
 
     async fn list_suspensions(

@@ -28,28 +28,36 @@ impl AdminService {
         let nodes = nodes.into_iter().map(|(node, address)| {
             let leads = leads.remove(&node).unwrap_or_default();
             async move {
+                let versions = self.versions_of(node, &address).await;
+                let policy_version = versions.as_ref().map(|(_, policy)| *policy);
                 ControlNode {
                     node_id: node_id(node),
-                    version: self.version_of(node, &address).await.unwrap_or_default(),
+                    version: versions.map(|(version, _)| version).unwrap_or_default(),
                     address,
                     leads,
+                    policy_version,
                 }
             }
         });
         join_all(nodes).await
     }
 
-    async fn version_of(&self, node: u64, address: &str) -> Option<String> {
+    /// Of a node's program, and of the policy that it has.
+    async fn versions_of(&self, node: u64, address: &str) -> Option<(String, u64)> {
         if node == self.node.0 {
-            return Some(self.config.version.clone());
+            let policy = meta::policy_version(&self.meta);
+            return Some((self.config.version.clone(), policy));
         }
         let hello = self.forward.peers.hello(address).await?;
-        (hello.node == node).then_some(hello.version)
+        (hello.node == node).then_some((hello.version, hello.policy_version))
     }
 
     pub(super) async fn senders(&self) -> Vec<SenderNode> {
-        let contested = self.heard_from_senders().await.contested;
-        let contested: BTreeSet<String> = contested.into_iter().map(|name| name.sender).collect();
+        let heard = self.heard_from_senders().await;
+        let contested = heard.contested.into_iter().map(|name| name.sender);
+        let contested: BTreeSet<String> = contested.collect();
+        let policies = heard.policies.into_iter();
+        let policies: BTreeMap<u64, u64> = policies.map(|one| (one.session, one.version)).collect();
         let assigned = meta::assignments(&self.meta);
         let mut drained = meta::drained(&self.meta);
         let mut senders = Vec::new();
@@ -70,6 +78,7 @@ impl AdminService {
                 slots: mine.count() as u64,
                 leaving: leaving.count() as u64,
                 state: state.into(),
+                policy_version: policies.get(&id.0).copied(),
             });
         }
         senders.extend(drained.into_iter().map(|name| SenderNode {

@@ -34,6 +34,7 @@ impl AdminService {
             }
         };
         let is_idle = asked.put.is_empty() && asked.delete.is_empty();
+        let mut reached = version;
         if !request.dry_run && !is_idle {
             let command = Command::SetPolicy {
                 base: Some(version),
@@ -43,10 +44,12 @@ impl AdminService {
             if let meta::Response::Refused(refusal) = self.commit_meta(&command).await? {
                 return Err(Status::failed_precondition(refusal.to_string()));
             }
+            // It was made for that version; the rows of this node may not have it yet.
+            reached = version + 1;
         }
         Ok(ApplyPolicyResponse {
             changes: asked.changes,
-            version: meta::policy_version(&self.meta),
+            version: reached,
             problems: Vec::new(),
         })
     }

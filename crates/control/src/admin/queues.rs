@@ -9,18 +9,17 @@ use skein_model::spool::{
 use skein_model::{QueueId, UnixMs};
 use skein_policy::DEFAULT_POOL;
 use skein_store::Reader;
-use skein_wire::v1::{
-    GetQueueRequest, ListQueuesRequest, ListQueuesResponse, MoveQueuesRequest, Queue, QueueDetail,
-};
+use skein_wire::v1::{GetQueueRequest, MoveQueuesRequest, MoveQueuesResponse, QueueDetail};
 use tonic::Status;
 
-use super::suspensions::read_selector;
+use super::selection::{Met, read_selector, suggestion};
 use super::{AdminService, PAGE_MAX, page, summary};
 
-const END: UnixMs = UnixMs(u64::MAX);
+/// Later than any task is due.
+pub(super) const END: UnixMs = UnixMs(u64::MAX);
 
 impl AdminService {
-    fn readers(&self) -> impl Iterator<Item = &Reader> {
+    pub(super) fn readers(&self) -> impl Iterator<Item = &Reader> {
         self.spools.values().map(|spool| &spool.reader)
     }
 
@@ -32,12 +31,32 @@ impl AdminService {
 
     /// Visits all queues, each with the tasks of all groups.
     pub(super) fn each_queue(&self, mut visit: impl FnMut(QueueId, QueueRow)) {
-        let mut after = None;
+        self.each_queue_while(|id, row| {
+            visit(id, row);
+            true
+        });
+    }
+
+    /// Visits queues in order of id until `visit` returns false.
+    pub(super) fn each_queue_while(&self, visit: impl FnMut(QueueId, QueueRow) -> bool) {
+        self.each_queue_after(None, visit);
+    }
+
+    /// Visits the queues after one in order of id until `visit` returns false. Says whether it never did.
+    pub(super) fn each_queue_after(
+        &self,
+        mut after: Option<QueueId>,
+        mut visit: impl FnMut(QueueId, QueueRow) -> bool,
+    ) -> bool {
         loop {
             let (queues, last) = self.queues_after(after);
-            queues.into_iter().for_each(|(id, row)| visit(id, row));
+            for (id, row) in queues {
+                if !visit(id, row) {
+                    return false;
+                }
+            }
             if last.is_none() {
-                return;
+                return true;
             }
             after = last;
         }
@@ -76,45 +95,12 @@ impl AdminService {
         heads.min_by_key(|(due, _)| *due)
     }
 
-    pub(super) fn page_of_queues(
+    pub(super) async fn queue_detail(
         &self,
-        request: &ListQueuesRequest,
-    ) -> Result<ListQueuesResponse, Status> {
-        let limit = page(request.limit, 100);
-        let mut after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(
-                queue_id(token)
-                    .ok_or_else(|| Status::invalid_argument("page_token: not one of ours"))?,
-            ),
-        };
-        let mut queues = Vec::new();
-        loop {
-            let (found, last) = self.queues_after(after);
-            for (id, row) in found {
-                if !request.domain.is_empty() && row.domain.as_str() != request.domain {
-                    continue;
-                }
-                queues.push(self.queue(id, &row));
-                if queues.len() == limit {
-                    return Ok(ListQueuesResponse {
-                        queues,
-                        next_page_token: id.to_string(),
-                    });
-                }
-            }
-            if last.is_none() {
-                return Ok(ListQueuesResponse {
-                    queues,
-                    next_page_token: String::new(),
-                });
-            }
-            after = last;
-        }
-    }
-
-    pub(super) fn queue_detail(&self, request: &GetQueueRequest) -> Result<QueueDetail, Status> {
+        request: &GetQueueRequest,
+    ) -> Result<QueueDetail, Status> {
         let found = self.named_queues(&request.queue)?;
+        let states = self.states().await?;
         let limit = page(request.limit, 20);
         let mut due = Vec::new();
         for rows in self.readers() {
@@ -130,7 +116,10 @@ impl AdminService {
             .filter_map(|(_, task, rows)| Some(summary(task, &query::task(rows, task)?)));
         Ok(QueueDetail {
             tasks: tasks.collect(),
-            queues: found.iter().map(|(id, row)| self.queue(*id, row)).collect(),
+            queues: found
+                .iter()
+                .map(|(id, row)| self.queue(*id, row, &states))
+                .collect(),
         })
     }
 
@@ -149,34 +138,60 @@ impl AdminService {
     }
 
     /// Has waiting mail go through another pool; says how many tasks do from now on.
-    pub(super) async fn move_queues(&self, request: MoveQueuesRequest) -> Result<u64, Status> {
+    pub(super) async fn move_queues(
+        &self,
+        request: MoveQueuesRequest,
+    ) -> Result<MoveQueuesResponse, Status> {
         let selector = read_selector(request.selector)?;
         let pool = request.pool;
-        if pool != DEFAULT_POOL && self.read_policy()?.pool(&pool).is_none() {
-            return Err(Status::not_found(format!(
-                "pool: there is no {pool:?}; see `skeinctl policy get pool`"
-            )));
+        self.check_pool(&pool)?;
+        let (_, notes) = self.meet(&selector, request.force)?;
+        let moves = |row: &QueueRow| row.pool != pool && selector.covers(&row.facts());
+        if request.dry_run {
+            let met = self.met(moves);
+            return Ok(MoveQueuesResponse {
+                tasks: met.tasks,
+                queues: met.queues,
+                has_more: met.has_more,
+                notes,
+            });
         }
-        let mut tasks = 0;
+        let mut answer = MoveQueuesResponse {
+            notes,
+            ..MoveQueuesResponse::default()
+        };
         let queues = self.covered(&selector).into_iter();
-        for (queue, _) in queues.filter(|(_, row)| row.pool != pool) {
+        for (queue, _) in queues.filter(|(_, row)| moves(row)) {
             let pool = pool.clone();
-            tasks += self
-                .repeat(queue, &Command::MoveTasks { queue, pool })
-                .await?;
+            let command = Command::MoveTasks { queue, pool };
+            answer.tasks += self.repeat(queue, &command).await?;
+            answer.queues += 1;
         }
-        Ok(tasks)
+        Ok(answer)
+    }
+
+    fn check_pool(&self, pool: &str) -> Result<(), Status> {
+        let policy = self.read_policy()?;
+        if pool == DEFAULT_POOL || policy.pool(pool).is_some() {
+            return Ok(());
+        }
+        let pools: Vec<String> = policy.pools().map(|pool| pool.name.to_string()).collect();
+        Err(Status::not_found(format!(
+            "pool: there is no {pool:?}{}; see `skeinctl policy get pool`",
+            suggestion(pool, &pools)
+        )))
     }
 
     /// Makes all tasks of this mail due now; says how many there are.
-    pub(super) async fn flush_covered(&self, selector: &Selector) -> Result<u64, Status> {
-        let mut tasks = 0;
+    pub(super) async fn flush_covered(&self, selector: &Selector) -> Result<Met, Status> {
+        let mut met = Met::default();
         for (id, row) in self.covered(selector) {
-            tasks += row.tasks;
+            met.tasks += row.tasks;
+            met.queues += 1;
             self.repeat(id, &Command::Flush(FlushScope::Queue(id)))
                 .await?;
         }
-        Ok(tasks)
+        Ok(met)
     }
 
     /// Repeats a command that does a bounded part of its work each time, in every group that has the queue.
@@ -191,24 +206,6 @@ impl AdminService {
             }
         }
         Ok(tasks)
-    }
-
-    fn queue(&self, id: QueueId, row: &QueueRow) -> Queue {
-        let heads = self
-            .readers()
-            .filter_map(|rows| query::due(rows, id, UnixMs(0), END, 1).first().copied());
-        Queue {
-            id: id.to_string(),
-            domain: row.domain.to_string(),
-            site: row.site().to_owned(),
-            tenant: row.tenant.clone(),
-            pool: row.pool.clone(),
-            campaign: row.campaign.clone().unwrap_or_default(),
-            slot: row.slot.0.into(),
-            tasks: row.tasks,
-            priority: row.priority.name().into(),
-            next_due_at_ms: heads.map(|(due, _)| due.0).min().unwrap_or(0),
-        }
     }
 
     /// Of this mail.
@@ -262,7 +259,7 @@ fn merge(queues: &mut BTreeMap<QueueId, QueueRow>, id: QueueId, row: QueueRow) {
         .or_insert(row);
 }
 
-fn queue_id(text: &str) -> Option<QueueId> {
+pub(super) fn queue_id(text: &str) -> Option<QueueId> {
     (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(QueueId))?
 }
 

@@ -3,10 +3,11 @@
 use skein_model::automation::{self, Command, InForce, Selector, Subject};
 use skein_model::warmup::Order;
 use skein_model::{DurationMs, meta};
-use skein_wire::v1::{MailSelector, ResumeRequest, SuspendRequest, SuspendResponse, Suspension};
+use skein_wire::v1::{ResumeRequest, ResumeResponse, SuspendRequest, SuspendResponse, Suspension};
 use tonic::Status;
 
 use super::AdminService;
+use super::selection::{read_selector, write_selector};
 use crate::access;
 
 impl AdminService {
@@ -16,6 +17,22 @@ impl AdminService {
     ) -> Result<SuspendResponse, Status> {
         let lasts = DurationMs(request.lasts_ms);
         let selector = read_selector(request.selector)?;
+        if request.gives_up && selector.is_everything() {
+            return Err(Status::invalid_argument(
+                "selector: all mail there is cannot be given up at once; name the mail",
+            ));
+        }
+        let (met, notes) = self.meet(&selector, request.force)?;
+        let mut answer = SuspendResponse {
+            until_ms: (meta::time(&self.meta) + lasts).0,
+            tasks: met.tasks,
+            queues: met.queues,
+            has_more: met.has_more,
+            notes,
+        };
+        if request.dry_run {
+            return Ok(answer);
+        }
         let command = Command::Suspend {
             selector: selector.clone(),
             lasts,
@@ -23,20 +40,34 @@ impl AdminService {
             gives_up: request.gives_up,
         };
         self.say(command).await?;
-        let until_ms = (meta::time(&self.meta) + lasts).0;
-        let tasks = match request.gives_up {
-            true => self.flush_covered(&selector).await?,
-            false => 0,
-        };
-        Ok(SuspendResponse { until_ms, tasks })
+        answer.until_ms = (meta::time(&self.meta) + lasts).0;
+        if request.gives_up {
+            let flushed = self.flush_covered(&selector).await?;
+            (answer.tasks, answer.queues) = (flushed.tasks, flushed.queues);
+            answer.has_more = false;
+        }
+        Ok(answer)
     }
 
-    pub(super) async fn let_go(&self, request: ResumeRequest) -> Result<(), Status> {
+    pub(super) async fn let_go(&self, request: ResumeRequest) -> Result<ResumeResponse, Status> {
+        let selector = read_selector(request.selector)?;
         let command = Command::Resume {
-            selector: read_selector(request.selector)?,
+            selector: selector.clone(),
             order: order(request.why),
         };
-        self.say(command).await
+        self.say(command).await?;
+        let met = self.met(|row| selector.covers(&row.facts()));
+        let is_left = |one: &&InForce| match &one.subject {
+            Subject::ByHand(other) | Subject::GivenUp(other) => *other != selector,
+            Subject::Rule { .. } => false,
+        };
+        let in_force = automation::in_force(&self.meta, crate::clock::now());
+        Ok(ResumeResponse {
+            tasks: met.tasks,
+            queues: met.queues,
+            has_more: met.has_more,
+            left: in_force.iter().filter(is_left).count() as u32,
+        })
     }
 
     async fn say(&self, command: Command) -> Result<(), Status> {
@@ -98,35 +129,4 @@ impl AdminService {
 fn order(why: String) -> Order {
     let who = access::caller();
     Order { who, why }.bounded()
-}
-
-pub(super) fn read_selector(given: Option<MailSelector>) -> Result<Selector, Status> {
-    let given = given.unwrap_or_default();
-    let named = |name: String| (!name.is_empty()).then_some(name);
-    let selector = Selector {
-        tenant: named(given.tenant),
-        domain: named(given.domain),
-        site: named(given.site),
-        provider: named(given.provider),
-        pool: named(given.pool),
-        campaign: named(given.campaign),
-    };
-    match selector.is_valid() {
-        true => Ok(selector),
-        false => Err(Status::invalid_argument(
-            "selector: name a tenant, domain, site, provider, pool or campaign, each with at most 255 bytes",
-        )),
-    }
-}
-
-fn write_selector(selector: &Selector) -> MailSelector {
-    let name = |name: &Option<String>| name.clone().unwrap_or_default();
-    MailSelector {
-        tenant: name(&selector.tenant),
-        domain: name(&selector.domain),
-        site: name(&selector.site),
-        provider: name(&selector.provider),
-        pool: name(&selector.pool),
-        campaign: name(&selector.campaign),
-    }
 }

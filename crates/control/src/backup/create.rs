@@ -54,7 +54,7 @@ pub async fn start(
 }
 
 /// Waits until the rows of this node hold what the group's leader has applied.
-async fn catch_up(service: &BackupService, group: &Group) -> Result<(), Status> {
+pub(super) async fn catch_up(service: &BackupService, group: &Group) -> Result<(), Status> {
     if group.leads().await {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use skein_client::{SpoolError, Upload};
+use skein_model::automation::{Force, Phase};
 use skein_model::spool::{
     Command, Import, ImportStep, ImportedMessage, MessageRow, Response, TaskRow, query,
 };
@@ -28,6 +29,8 @@ const BODIES_AT_ONCE: usize = 64;
 const BATCH_BYTES: usize = 64 << 10;
 /// A new cluster finds its leaders by then.
 const LEADERS_WITHIN: Duration = Duration::from_secs(20);
+/// A replica that is up has within a heartbeat what its leader has.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 pub async fn run(
@@ -63,7 +66,12 @@ pub async fn run(
             Some(Part::Body(body)) => restore.body(body).await?,
             Some(Part::Message(message)) => restore.message(&message).await?,
             Some(Part::End(_)) => break,
-            Some(Part::Head(_)) | None => return Err(bad("the backup is not whole")),
+            Some(Part::Head(_)) | None => {
+                return Err(bad(
+                    "it ended before its end part. Nothing that came is lost: restore the same backup again, and it \
+                     goes on",
+                ));
+            }
         }
     }
     restore.end().await
@@ -129,12 +137,17 @@ impl<'s> Restore<'s> {
         for row in &rows.rows {
             import.add(&row.key, &row.value);
         }
-        let command = codec::encode(&meta::Command::Import(import));
-        self.service
-            .forward
-            .propose(GroupId::META, command)
-            .await
-            .map(|_| ())
+        let now = crate::clock::now();
+        let held = import.suspensions.iter().filter(|one| one.until > now);
+        self.reply.suspensions = held.count() as u32;
+        let is_left = |force: &Force| force.phase(now) != Phase::Over;
+        let rules = import.forces.iter().filter(|(_, force)| is_left(force));
+        self.reply.rules = rules.count() as u32;
+        for part in import.in_parts() {
+            let command = codec::encode(&meta::Command::Import(part));
+            self.service.forward.propose(GroupId::META, command).await?;
+        }
+        everybody_knows(self.service).await
     }
 
     async fn commit(&mut self, group: GroupId, step: ImportStep) -> Result<u64, Status> {
@@ -309,6 +322,34 @@ impl<'s> Restore<'s> {
         tracing::info!(messages = self.reply.messages, "restored");
         Ok(self.reply)
     }
+}
+
+/// Waits until every node that may lead a spool group has applied what the meta group has: whoever hands the first
+/// message out must have heard what holds it back. A node that does not answer leads nothing.
+async fn everybody_knows(service: &BackupService) -> Result<(), Status> {
+    let meta = &service.forward.groups[&GroupId::META];
+    super::create::catch_up(service, meta).await?;
+    let wanted = meta.view().applied;
+    let until = Instant::now() + KNOWN_WITHIN;
+    for (_, address) in meta.others() {
+        loop {
+            let hello = service.forward.peers.hello(&address).await;
+            let Some(hello) = hello else { break };
+            let mut views = hello.groups.iter();
+            let view = views.find(|view| view.group == u32::from(GroupId::META.0));
+            if view.is_none_or(|view| view.applied >= wanted) {
+                break;
+            }
+            if Instant::now() > until {
+                return Err(Status::unavailable(format!(
+                    "{address} is behind, and would send what is held back; nothing was restored but policy and \
+                     rules. Restore again when `skeinctl cluster status` shows it up to date"
+                )));
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+    Ok(())
 }
 
 fn refused(error: SpoolError) -> Status {

@@ -53,7 +53,7 @@ pub fn apply<R: Rows>(rows: &mut R, now: UnixMs, rules: &Rules, command: &Comman
     Outcome { response, events }
 }
 
-fn of_rule(now: UnixMs, what: What, at: &RuleAt, force: &Force) -> Event {
+pub(super) fn of_rule(now: UnixMs, what: What, at: &RuleAt, force: &Force) -> Event {
     Event {
         at: now,
         what,
@@ -68,7 +68,7 @@ fn of_rule(now: UnixMs, what: What, at: &RuleAt, force: &Force) -> Event {
     }
 }
 
-fn of_hand(now: UnixMs, what: What, one: &Suspension) -> Event {
+pub(super) fn of_hand(now: UnixMs, what: What, one: &Suspension) -> Event {
     Event {
         at: now,
         what,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
-use super::rule::{Action, Rule, RuleAt, Scope, ScopeKind};
+use super::rule::{Action, Rule, RuleAt, Scope, ScopeKind, is_name};
 use super::suspension::Selector;
 use crate::time::{DurationMs, UnixMs};
 use crate::warmup::Order;
@@ -31,9 +31,6 @@ pub struct Match {
     pub reply: String,
 }
 
-/// RFC 1035 2.3.4; other names are shorter.
-const NAME_BYTES_MAX: usize = 255;
-
 impl Match {
     /// Where a rule counts this; nothing if a name is not one.
     pub(super) fn at(&self, rule: &Rule) -> Option<RuleAt> {
@@ -43,7 +40,6 @@ impl Match {
             ScopeKind::Tenant => &self.tenant,
             ScopeKind::Pool => &self.pool,
         };
-        let is_name = |name: &str| (1..=NAME_BYTES_MAX).contains(&name.len());
         if ![&self.provider, &self.site, name]
             .into_iter()
             .all(|one| is_name(one))
@@ -148,7 +144,7 @@ pub enum Refusal {
     #[error("exactly this is not suspended")]
     NotSuspended,
     #[n(2)]
-    #[error("say which mail, in names from 1 to 255 bytes")]
+    #[error("a name of mail has from 1 to 255 bytes")]
     BadSelector,
     #[n(3)]
     #[error("a suspension lasts from 1 ms to 30 days")]

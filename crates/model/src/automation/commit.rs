@@ -59,14 +59,19 @@ pub fn commit<R: Rows>(rows: &mut R, now: UnixMs, command: &Command) -> Response
         _ => Rules::new(),
     };
     let outcome = apply(rows, now, &rules, command);
-    if !outcome.events.is_empty() {
+    note(rows, outcome.events);
+    outcome.response
+}
+
+/// Logs what changed, and has everybody hear of it.
+pub(super) fn note<R: Rows>(rows: &mut R, events: Vec<Event>) {
+    if !events.is_empty() {
         let version = forces_version(rows) + 1;
         put_row(rows, FORCES_VERSION.to_vec(), &version);
     }
-    for event in outcome.events {
+    for event in events {
         log(rows, event);
     }
-    outcome.response
 }
 
 fn next_seq(rows: &(impl ReadRows + ?Sized)) -> u64 {

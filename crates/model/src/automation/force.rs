@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
-use super::rule::{Action, Rule, RuleAt};
+use super::rule::{Action, LASTS_MAX, LASTS_MIN, Rule, RuleAt, ScopeKind};
 use super::store::{key, scan};
 use crate::rows::{ReadRows, Rows, put_row};
 use crate::time::{DurationMs, UnixMs};
@@ -59,6 +59,30 @@ impl Force {
             why: reply[..reply.floor_char_boundary(WHY_BYTES_MAX)].to_owned(),
             told: 0,
         }
+    }
+
+    /// As rows of this version are, whatever another one wrote.
+    #[must_use]
+    pub(super) fn bounded(&self) -> Self {
+        let why = &self.why;
+        Self {
+            lasts: self.lasts.clamp(LASTS_MIN, LASTS_MAX),
+            why: why[..why.floor_char_boundary(WHY_BYTES_MAX)].to_owned(),
+            told: self.told.min(STEPS),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a rule of that scope may say so.
+    pub(super) fn is_valid(&self, scope: ScopeKind) -> bool {
+        let rule = Rule {
+            threshold: 1,
+            window: self.lasts,
+            action: self.action,
+            scope,
+            lasts: self.lasts,
+        };
+        rule.check().is_ok()
     }
 
     fn climbs(&self) -> bool {

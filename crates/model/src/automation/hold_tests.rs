@@ -219,7 +219,6 @@ fn bad_suspensions_are_refused() {
     let mut rows = MemoryRows::default();
     let day = 24 * HOUR;
     for (selector, lasts, expected) in [
-        (Selector::default(), HOUR, Refusal::BadSelector),
         (of_tenant(""), HOUR, Refusal::BadSelector),
         (of_tenant(&"t".repeat(256)), HOUR, Refusal::BadSelector),
         (of_tenant("shop"), 0, Refusal::BadDuration),

@@ -24,6 +24,7 @@ mod commit;
 mod count;
 mod effect;
 mod force;
+mod restore;
 mod rule;
 mod store;
 mod suspension;
@@ -38,6 +39,7 @@ pub use commit::{
 pub(crate) use commit::{is_new_batch, keep_batches};
 pub use effect::{Effect, Forces, Limits, Path, forces};
 pub use force::{Force, IN_ONE_GO_MAX, Phase, STEPS};
+pub(crate) use restore::{read_force, read_suspension, restore};
 pub use rule::{
     Action, BadRule, LASTS_MAX, LASTS_MIN, Rate, Rule, RuleAt, Scope, ScopeKind, THRESHOLD_MAX,
 };

@@ -112,6 +112,32 @@ pub enum Scope {
     },
 }
 
+impl Scope {
+    pub(super) fn kind(&self) -> ScopeKind {
+        match self {
+            Self::IpSite { .. } => ScopeKind::IpSite,
+            Self::Tenant { .. } => ScopeKind::Tenant,
+            Self::Pool { .. } => ScopeKind::Pool,
+        }
+    }
+
+    fn has_names(&self) -> bool {
+        match self {
+            Self::IpSite { site, .. } => is_name(site),
+            Self::Tenant { tenant: of, site } | Self::Pool { pool: of, site } => {
+                is_name(of) && is_name(site)
+            }
+        }
+    }
+}
+
+/// RFC 1035 2.3.4; other names are shorter.
+const NAME_BYTES_MAX: usize = 255;
+
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -194,6 +220,12 @@ pub struct RuleAt {
     /// The rule's place among those of its provider, counted from 0.
     #[n(2)]
     pub rule: u16,
+}
+
+impl RuleAt {
+    pub(super) fn is_valid(&self) -> bool {
+        is_name(&self.provider) && self.scope.has_names()
+    }
 }
 
 #[cfg(test)]

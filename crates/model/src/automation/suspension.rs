@@ -23,7 +23,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 const HOLD: u8 = b'H';
 
-/// The mail for which all of this holds that is said here.
+/// The mail for which all of this holds that is said here: everything if nothing is said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Selector {
     #[n(0)]
@@ -67,15 +67,20 @@ impl Selector {
         names.into_iter().flatten()
     }
 
-    /// Something is said, and nothing that is too long.
-    pub fn is_valid(&self) -> bool {
-        let mut names = self.names();
-        let is_name = |name: &String| (1..=NAME_BYTES_MAX).contains(&name.len());
-        self.names().count() > 0 && names.all(is_name)
+    /// Of all mail.
+    pub fn is_everything(&self) -> bool {
+        self.names().next().is_none()
     }
 
+    /// Nothing is said that is too long.
+    pub fn is_valid(&self) -> bool {
+        let is_name = |name: &String| (1..=NAME_BYTES_MAX).contains(&name.len());
+        self.names().all(is_name)
+    }
+
+    /// As rows have it: with the domain in lower case.
     #[must_use]
-    pub(super) fn normalised(&self) -> Self {
+    pub fn normalised(&self) -> Self {
         let lower = |name: &String| crate::Domain::new(name).as_str().to_owned();
         Self {
             domain: self.domain.as_ref().map(lower),
@@ -106,6 +111,9 @@ impl fmt::Display for Selector {
             ("pool", &self.pool),
             ("campaign", &self.campaign),
         ];
+        if self.is_everything() {
+            return f.write_str("everything");
+        }
         let said = said.into_iter();
         let said = said.filter_map(|(key, name)| name.as_ref().map(|name| format!("{key} {name}")));
         f.write_str(&said.collect::<Vec<_>>().join(", "))
@@ -146,6 +154,17 @@ pub struct Suspension {
 }
 
 impl Suspension {
+    pub(super) fn new(selector: Selector, hold: Hold) -> Self {
+        Self {
+            selector,
+            who: hold.who,
+            why: hold.why,
+            from: hold.from,
+            until: hold.until,
+            gives_up: hold.gives_up,
+        }
+    }
+
     pub(super) fn subject(&self) -> Subject {
         let selector = self.selector.clone();
         match self.gives_up {
@@ -161,15 +180,9 @@ impl Suspension {
 
 pub(super) fn all(rows: &(impl ReadRows + ?Sized)) -> Vec<Suspension> {
     let found = scan(rows, HOLD).into_iter();
-    let suspension = |(selector, hold): (Selector, Hold)| Suspension {
-        selector,
-        who: hold.who,
-        why: hold.why,
-        from: hold.from,
-        until: hold.until,
-        gives_up: hold.gives_up,
-    };
-    found.map(suspension).collect()
+    found
+        .map(|(selector, hold)| Suspension::new(selector, hold))
+        .collect()
 }
 
 pub(super) fn set<R: Rows>(rows: &mut R, one: &Suspension) {

@@ -3,14 +3,21 @@
 use minicbor::{Decode, Encode};
 
 use super::fan::{self, Fan};
+use super::ips::{self, Placement};
 use super::members::{self, removed_key};
 use super::policy;
 use super::state::{Assignment, drained_key, give, slot_key};
 use super::tenants;
+use crate::automation::{self, Force, RuleAt, Suspension};
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{Rows, load};
+use crate::time::UnixMs;
 use crate::warmup::{self, Row, Target};
+
+/// Of the rules and suspensions that one command brings: with the longest names each has 2 kB, and a command stays within
+/// what one Raft entry holds.
+const HELD_AT_ONCE: usize = 256;
 
 /// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -37,6 +44,18 @@ pub struct Import {
     #[n(8)]
     #[cbor(default)]
     pub warmups: Vec<(Target, Row)>,
+    /// What rules on replies have in force, and climbs back.
+    #[n(9)]
+    #[cbor(default)]
+    pub forces: Vec<(RuleAt, Force)>,
+    /// Mail that operators hold back, or give up.
+    #[n(10)]
+    #[cbor(default)]
+    pub suspensions: Vec<Suspension>,
+    /// Epochs of source IPs, which go on as those of slots do.
+    #[n(11)]
+    #[cbor(default)]
+    pub ips: Vec<(String, Epoch)>,
 }
 
 impl Import {
@@ -61,8 +80,33 @@ impl Import {
             b'f' => self.fans.extend(named(rest, value)),
             b'y' => self.policy.extend(named(rest, value)),
             b'W' => self.warmups.extend(warmup::read_row(key, value)),
+            b'X' => self.forces.extend(automation::read_force(key, value)),
+            b'H' => self
+                .suspensions
+                .extend(automation::read_suspension(key, value)),
+            b'o' => {
+                let placed = named::<Placement>(rest, value);
+                self.ips.extend(placed.map(|(name, at)| (name, at.epoch)));
+            }
             _ => {}
         }
+    }
+
+    /// The same as commands of bounded size. What holds mail back comes first.
+    pub fn in_parts(mut self) -> Vec<Self> {
+        let suspensions = std::mem::take(&mut self.suspensions);
+        let forces = std::mem::take(&mut self.forces);
+        let suspensions = suspensions.chunks(HELD_AT_ONCE).map(|some| Self {
+            suspensions: some.to_vec(),
+            ..Self::default()
+        });
+        let forces = forces.chunks(HELD_AT_ONCE).map(|some| Self {
+            forces: some.to_vec(),
+            ..Self::default()
+        });
+        let mut parts: Vec<Self> = suspensions.chain(forces).collect();
+        parts.push(self);
+        parts
     }
 }
 
@@ -71,7 +115,11 @@ fn named<T: for<'b> Decode<'b, ()>>(name: &[u8], value: &[u8]) -> Option<(String
     Some((name, codec::decode(value).ok()?))
 }
 
-pub(super) fn import<R: Rows>(rows: &mut R, imported: &Import) {
+pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
+    automation::restore(rows, now, &imported.forces, &imported.suspensions);
+    for (ip, epoch) in &imported.ips {
+        ips::raise_epoch(rows, ip, *epoch);
+    }
     for (slot, epoch) in &imported.epochs {
         let held: Option<Assignment> = load(rows, &slot_key(*slot));
         if held.is_none_or(|held| held.epoch <= *epoch) {

@@ -231,6 +231,18 @@ pub(super) fn settle<R: Rows>(rows: &mut R) {
     }
 }
 
+/// Of a cluster that is no more: whoever had the IP there has it no more under any epoch of this one.
+pub(super) fn raise_epoch<R: Rows>(rows: &mut R, name: &str, epoch: Epoch) {
+    let held: Option<Placement> = load(rows, &placement_key(name));
+    if held.is_none() && (!is_name(name) || placements(rows).len() >= IPS_MAX) {
+        return;
+    }
+    let held = held.unwrap_or(Placement::NOWHERE);
+    if held.epoch <= epoch {
+        put(rows, name, given(Placement { epoch, ..held }, held.session));
+    }
+}
+
 fn given(held: Placement, to: SessionId) -> Placement {
     Placement {
         session: to,

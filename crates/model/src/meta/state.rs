@@ -227,7 +227,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::SetFan { site, fan } => fan::set_fan(rows, site, *fan),
         Command::SetPolicy { base, put, delete } => policy::set_policy(rows, *base, put, delete),
         Command::Import(imported) => {
-            import::import(rows, imported);
+            import::import(rows, now, imported);
             Ok(())
         }
         Command::SetAddresses { session, addresses } => {
