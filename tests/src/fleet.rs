@@ -201,7 +201,10 @@ impl Fleet {
     /// # Errors
     /// None does.
     pub fn meta_leader(&self) -> Result<usize> {
-        let status = self.ask(&["cluster", "status"])?;
+        let mut running = self.control.iter();
+        let asked = running.position(|one| one.node.is_some());
+        let asked = asked.context("no control node runs")?;
+        let status = self.ask_at(asked, &["cluster", "status"])?;
         let address = leader_of(&status, 0).context("no leader")?;
         let mut control = self.control.iter();
         let leader = control.position(|one| one.address.to_string() == address);

@@ -61,10 +61,38 @@ impl Channels {
 
     /// What the node at this address says of itself, if it answers at once.
     pub async fn hello(&self, address: &str) -> Option<HelloReply> {
-        let mut client = PeerClient::new(self.get(address));
-        let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await;
-        reply.ok()?.ok().map(tonic::Response::into_inner)
+        self.ask_hello(address, HelloRequest::default()).await.ok()
     }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// Why it does not answer, in a few words such as `connection refused`.
+    pub async fn ask_hello(
+        &self,
+        address: &str,
+        request: HelloRequest,
+    ) -> Result<HelloReply, String> {
+        let mut client = PeerClient::new(self.get(address));
+        let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(request)).await;
+        let reply = reply.map_err(|_| format!("no answer within {} s", HELLO_WITHIN.as_secs()))?;
+        reply
+            .map(tonic::Response::into_inner)
+            .map_err(|status| cause(&status))
+    }
+}
+
+/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: who reads it wants
+/// to know whether a host refuses, is silent, or shows another certificate.
+fn cause(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        text = error.to_string();
+        next = error.source();
+    }
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_lowercase()
 }
 
 pub(crate) fn tune(endpoint: Endpoint) -> Endpoint {

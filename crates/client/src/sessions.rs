@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, TellIpChecksRequest,
-    TellWaitsRequest, Wait,
+    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, SenderHealth,
+    TellIpChecksRequest, TellWaitsRequest, Wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -240,17 +240,24 @@ impl KeptSession {
         }
     }
 
-    /// What tasks wait for that are here.
+    /// What tasks wait for that are here, and how the sender is. Returns hosts that it is to try to connect to.
     ///
     /// # Errors
     /// There is no session, or the leader does not answer.
-    pub async fn tell_waits(&self, waits: Vec<Wait>) -> Result<(), SpoolError> {
-        let session = self.id()?.0;
-        let request = TellWaitsRequest { session, waits };
+    pub async fn tell_waits(
+        &self,
+        waits: Vec<Wait>,
+        health: SenderHealth,
+    ) -> Result<Vec<String>, SpoolError> {
+        let request = TellWaitsRequest {
+            session: self.id()?.0,
+            waits,
+            health: Some(health),
+        };
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
-        self.sessions.call("telling of waits", telling).await?;
-        Ok(())
+        let reply = self.sessions.call("telling of waits", telling).await?;
+        Ok(reply.probes)
     }
 
     /// How this node found the source IPs that it has, in place of what it told before in this session.

@@ -20,9 +20,12 @@ mod node_id;
 mod out;
 mod peer_service;
 mod raft;
+mod reopened;
 mod replies;
+mod sender_health;
 mod sessions;
 mod spool;
+mod standing;
 mod survey;
 mod waits;
 mod warmup;
@@ -48,6 +51,7 @@ use skein_wire::internal::peer_server::PeerServer;
 use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 use skein_wire::v1::admin_server::AdminServer;
+pub use standing::{CertificateEnds, Standing};
 use tokio::sync::watch;
 use tonic::transport::server::{Router, Server};
 
@@ -110,8 +114,11 @@ impl std::fmt::Debug for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("opening the data directory")]
-    NodeId(#[source] std::io::Error),
+    #[error("data_dir: opening {}", dir.display())]
+    NodeId {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
     #[error("opening the store")]
     Store(#[from] skein_store::OpenError),
     #[error(transparent)]
@@ -137,6 +144,7 @@ pub struct Control {
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
+    standing: Arc<Standing>,
 }
 
 impl std::fmt::Debug for Control {
@@ -154,7 +162,11 @@ impl Control {
     /// # Errors
     /// The data directory cannot be used, or its content cannot be trusted.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let node = node_id::load_or_create(&config.data_dir).map_err(StartError::NodeId)?;
+        let node = node_id::load_or_create(&config.data_dir);
+        let node = node.map_err(|source| StartError::NodeId {
+            dir: config.data_dir.clone(),
+            source,
+        })?;
         if let Some(out) = Out::of(&config.data_dir) {
             return Err(out.into());
         }
@@ -216,7 +228,9 @@ impl Control {
             spools: Arc::new(spools),
             peers,
             is_stopping: Arc::default(),
+            standing: Arc::default(),
         };
+        control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
             control
                 .initialize(BTreeMap::from([(node, control.config.address.clone())]))
@@ -260,6 +274,7 @@ impl Control {
             tokio::spawn(members.clone().reconcile(group.clone()));
         }
         tokio::spawn(members.clone().spread(self.sessions.clone()));
+        tokio::spawn(members.clone().look_for_peers());
         let founding = async {
             if let Err(error) = self.found().await {
                 tracing::error!(%error, "the cluster cannot be made");
@@ -328,6 +343,7 @@ impl Control {
             spools: self.spools.clone(),
             is_stopping: self.is_stopping.clone(),
             disk: self.store.disk().clone(),
+            standing: self.standing.clone(),
         }
     }
 
@@ -377,6 +393,16 @@ impl Control {
         )
     }
 
+    /// Whom this node waits for before there is a cluster.
+    pub fn waits_for(&self) -> Option<String> {
+        self.standing.founding().map(|founding| founding.text())
+    }
+
+    /// Where this process says what it knows of itself.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.clone()
+    }
+
     pub fn is_ready(&self) -> bool {
         self.groups.values().all(|group| group.has_leader())
     }
@@ -384,6 +410,7 @@ impl Control {
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
         self.is_stopping.store(true, Ordering::Release);
+        self.members().say_farewell().await;
         self.members().hand_over_all().await;
         for group in self.groups.values() {
             group.shutdown().await;

@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status};
 use crate::ips;
 use crate::limits::Limits;
 use crate::raft::Group;
+use crate::reopened::Openings;
 use crate::replies;
 use crate::waits::SenderWaits;
 use crate::warmup;
@@ -43,6 +44,7 @@ pub struct SessionsService {
     /// What the leases are counted from.
     started: Instant,
     waits: SenderWaits,
+    openings: Openings,
     limits: Limits,
 }
 
@@ -56,6 +58,7 @@ impl SessionsService {
             leases: Arc::default(),
             started: Instant::now(),
             waits: SenderWaits::default(),
+            openings: Openings::default(),
         };
         tokio::spawn(look_after(service.clone()));
         tokio::spawn(ips::look_after(
@@ -121,9 +124,16 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, if this node leads the meta group.
-    pub fn waits(&self) -> GetWaitsReply {
-        self.waits.all()
+    /// What senders said of late, if this node leads the meta group. They are to try to connect to `probe` from now on, if
+    /// it names a host.
+    pub fn waits(&self, probe: &str) -> GetWaitsReply {
+        if !probe.is_empty() {
+            self.waits.ask_probe(probe);
+        }
+        GetWaitsReply {
+            reopened: self.openings.recent(Instant::now()),
+            ..self.waits.all()
+        }
     }
 
     fn heard_from(&self, session: SessionId, unreachable: Option<BTreeSet<GroupId>>) -> bool {
@@ -237,12 +247,16 @@ impl Sessions for SessionsService {
         &self,
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
+        let address = request.remote_addr();
+        let address = address.map_or_else(|| "this node".to_owned(), |at| at.to_string());
         let OpenSessionRequest { sender, order } = request.into_inner();
         if sender.is_empty() {
             return Err(Status::invalid_argument(
                 "sender: a session needs the sender's name",
             ));
         }
+        self.openings.asked(Instant::now(), &sender, &address);
+        let name = sender.clone();
         let session = SessionId(rand::random::<u64>().max(1));
         let open = Command::OpenSession {
             session,
@@ -252,6 +266,7 @@ impl Sessions for SessionsService {
         if let meta::Response::Refused(refusal) = self.propose(open).await? {
             return Err(Status::failed_precondition(refusal.to_string()));
         }
+        self.openings.opened(&name, &address);
         // A session that is new is not being ended.
         let _ = self.heard_from(session, None);
         Ok(Response::new(OpenSessionReply {
@@ -357,8 +372,8 @@ impl Sessions for SessionsService {
         let request = request.into_inner();
         let row = meta::session(&self.reader, SessionId(request.session));
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
-        self.waits.tell(row.sender, request.waits);
-        Ok(Response::new(TellWaitsReply {}))
+        let probes = self.waits.tell(row.sender, request.waits, request.health);
+        Ok(Response::new(TellWaitsReply { probes }))
     }
 
     async fn tell_replies(

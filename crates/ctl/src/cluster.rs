@@ -1,3 +1,5 @@
+use std::process::ExitCode;
+
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use skein_wire::v1::{
@@ -10,7 +12,7 @@ use crate::{node, show};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// How the cluster does: its nodes, who leads what, how far replicas are behind.
+    /// How the cluster does: its nodes, who leads what, how far replicas are behind. Ends with status 1 if it is not healthy.
     Status,
     /// Let a control node join that comes from this address.
     Add {
@@ -43,25 +45,36 @@ pub enum LeaderCommand {
     },
 }
 
-pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
+pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Status => status(admin, json).await,
-        Command::Add { address } => add(admin, address, json).await,
-        Command::Remove { node, yes } => remove(admin, node, yes, json).await,
+        Command::Add { address } => add(admin, address, json).await.map(done),
+        Command::Remove { node, yes } => remove(admin, node, yes, json).await.map(done),
         Command::Leader {
             command: LeaderCommand::Move { group, node },
-        } => move_leader(admin, &group, node, json).await,
+        } => move_leader(admin, &group, node, json).await.map(done),
     }
 }
 
-async fn status(mut admin: Admin, json: bool) -> anyhow::Result<()> {
+/// Ends with 1 unless the cluster is healthy.
+async fn status(mut admin: Admin, json: bool) -> anyhow::Result<ExitCode> {
     let cluster = admin.get_cluster(GetClusterRequest {}).await?.into_inner();
-    if json {
-        return show::json(&cluster);
+    match json {
+        true => show::json(&cluster)?,
+        false => print_status(&cluster),
     }
-    let of = match cluster.cluster_id.as_str() {
-        "" => "A node that is alone".to_owned(),
-        id => format!("Cluster {id}"),
+    Ok(match cluster.verdict.as_str() {
+        "healthy" => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn print_status(cluster: &Cluster) {
+    let of = match (cluster.cluster_id.as_str(), cluster.missing.is_empty()) {
+        ("", true) => "A node that is alone".to_owned(),
+        ("", false) => "No cluster yet".to_owned(),
+        (id, _) => format!("Cluster {id}"),
     };
     println!("{of}, as node {} sees it", cluster.asked_node_id);
     println!("{}", cluster.verdict);
@@ -82,8 +95,11 @@ async fn status(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     show::print(&table);
     println!();
     node::print_senders(cluster.senders.clone());
-    print_invited(&cluster);
-    Ok(())
+    if !cluster.missing.is_empty() {
+        println!();
+        println!("Missing: {}", cluster.missing.join(", "));
+    }
+    print_invited(cluster);
 }
 
 fn row(node: &ClusterNode) -> [String; 8] {

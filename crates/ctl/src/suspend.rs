@@ -56,7 +56,7 @@ pub struct Suspend {
     #[command(flatten)]
     selector: Selector,
     /// Such as 90m or 2days; at most 30 days.
-    #[arg(long = "for", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", default_value = "1h", value_parser = crate::cli::duration)]
     lasts: Duration,
     #[arg(long, default_value = "")]
     why: String,

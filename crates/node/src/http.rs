@@ -15,7 +15,7 @@ use skein_control::Gauge;
 pub struct Health {
     pub registry: Registry,
     /// The first thing that is not ready, if any.
-    pub not_ready: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    pub not_ready: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// None where no spool is.
     pub gauges: Box<dyn Fn() -> Vec<Gauge> + Send + Sync>,
 }

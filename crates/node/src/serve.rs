@@ -22,8 +22,11 @@ use crate::tls::Follower;
 use crate::{automation_events, events, links, open_files, policy, telemetry, tls};
 
 pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
+    let (config, warnings) = Config::read(path)?;
     telemetry::start(&config.log)?;
+    for warning in warnings {
+        tracing::warn!("configuration: {warning}");
+    }
     open_files::raise_limit();
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm()?;
@@ -51,11 +54,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         true => Some(ControlPart::start(&config, &ports, &stop).await?),
         false => None,
     };
+    if let Some(part) = &control {
+        part.control.standing().set_certificates(follower.ends());
+    }
     let sending = match config.role.sends() {
         true => {
             let certificate = tls::smtp(&config, &follower)?;
             let cluster = cluster(&config, &ports, control.as_ref());
-            Some(SendingPart::start(&config, cluster, certificate, &ports, &mut registry).await?)
+            // A node of both functions tells of its certificates once.
+            let ends = control.is_none().then(|| follower.ends());
+            let part = SendingPart::start(&config, cluster, certificate, &ports, &mut registry);
+            let part = part.await?;
+            if let Some(ends) = ends {
+                part.health.set_certificates(ends);
+            }
+            Some(part)
         }
         false => None,
     };
@@ -125,10 +138,10 @@ impl ControlPart {
         let path = config.events.path.clone();
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
-            let sink = events::Sink::new(path.clone(), control.disk_bytes());
+            let sink = events::Sink::new(path.clone(), control.disk_bytes(), control.standing());
             tokio::spawn(sink.write(reader));
         }
-        let sink = events::Sink::new(path, control.disk_bytes());
+        let sink = events::Sink::new(path, control.disk_bytes(), control.standing());
         let automation = control.automation_events();
         tokio::spawn(automation_events::write(sink, automation));
         Ok(part)
@@ -139,6 +152,7 @@ impl ControlPart {
 struct SendingPart {
     working: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
+    health: Arc<skein_sender::Health>,
     intake: JoinHandle<()>,
     delivery: JoinHandle<()>,
     stop_intake: CancellationToken,
@@ -186,6 +200,7 @@ impl SendingPart {
         Ok(Self {
             working: sender.working(),
             drained,
+            health: sender.health(),
             intake: tokio::spawn(ingress.run(stop_intake.clone())),
             delivery: tokio::spawn(sender.run(stop_delivery.clone())),
             stop_intake,
@@ -341,14 +356,16 @@ fn health(
     Health {
         registry,
         not_ready: Box::new(move || {
+            let unready = control.as_ref().filter(|control| !control.is_ready());
             if draining.load(Ordering::Acquire) {
-                Some("draining")
-            } else if control.as_ref().is_some_and(|control| !control.is_ready()) {
-                Some("a Raft group has no leader")
+                Some("draining".to_owned())
+            } else if let Some(control) = unready {
+                let waits_for = control.waits_for();
+                Some(waits_for.unwrap_or_else(|| "a Raft group has no leader".to_owned()))
             } else if holds(&working) == Some(false) {
-                Some("the sender has no session")
+                Some("the sender has no session".to_owned())
             } else if holds(&drained) == Some(true) {
-                Some("drained by an operator")
+                Some("drained by an operator".to_owned())
             } else {
                 None
             }

@@ -22,6 +22,7 @@ use crate::dsn;
 use crate::exits::Exits;
 use crate::forces::{ForcesHere, Word};
 use crate::gates::{Ask, LocalGates};
+use crate::health::Health;
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
@@ -56,6 +57,7 @@ pub struct Context {
     pub cluster: Cluster,
     pub budgets: Arc<Budgets>,
     pub metrics: Metrics,
+    pub health: Arc<Health>,
     pub tls: TlsConnectors,
     /// No transaction starts after this.
     pub drain: CancellationToken,

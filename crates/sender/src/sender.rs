@@ -25,6 +25,7 @@ use crate::destination::Destinations;
 use crate::exits::Exits;
 use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
+use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
@@ -96,6 +97,7 @@ impl Sender {
             cluster: spools.cluster().clone(),
             budgets: Arc::default(),
             metrics: Metrics::register(registry),
+            health: Arc::default(),
             tls,
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
@@ -113,6 +115,11 @@ impl Sender {
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
         self.context.sites.clone()
+    }
+
+    /// What this sender says of itself to whoever asks the cluster.
+    pub fn health(&self) -> Arc<Health> {
+        self.context.health.clone()
     }
 
     /// Tells whether tasks can arrive at this moment.
@@ -153,6 +160,8 @@ impl Sender {
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
         of_ips.spawn(checks);
         of_session.spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
+        let health = self.context.health.clone();
+        of_session.spawn(health.ask_name_servers(self.context.resolver.clone()));
         of_session.spawn(self.context.reactions.clone().tell(session.clone()));
         let budgets = self.context.budgets.clone();
         of_session.spawn(budgets.ask(session.clone(), Arc::downgrade(&destinations)));

@@ -8,6 +8,7 @@
 //! number of queues.
 
 mod outstanding;
+mod ready;
 mod ring;
 mod sessions;
 mod sites;

@@ -235,6 +235,12 @@ impl Sites {
         }
     }
 
+    /// Whether hosts of the site give no connection.
+    pub fn is_blocked(&self, site: SiteKey, now: UnixMs) -> bool {
+        let blocked = self.known.get(&site).and_then(|known| known.blocked);
+        blocked.is_some_and(|blocked| now < blocked.until)
+    }
+
     /// The site takes connections.
     pub fn unblock(&mut self, site: SiteKey) {
         if let Some(known) = self.known.get_mut(&site) {

@@ -17,6 +17,7 @@ const SPOOL_GROUPS_MAX: u16 = 64;
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Where a control node listens to other nodes.
+    #[serde(with = "super::values::optional_address")]
     pub listen: Option<SocketAddr>,
     /// `host:port` at which other nodes reach this one; `listen` unless set.
     pub address: Option<String>,
