@@ -20,6 +20,7 @@ mod overload;
 mod policy;
 mod postfix;
 mod priority;
+mod readme;
 mod replicas;
 mod spanned;
 mod suspend;
