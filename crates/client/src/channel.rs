@@ -75,35 +75,45 @@ impl Channels {
 
     /// What the node at this address says of itself, if it answers at once.
     pub async fn hello(&self, address: &str) -> Option<HelloReply> {
-        self.try_hello(address).await.ok()
+        self.ask_hello(address, HelloRequest::default()).await.ok()
     }
 
-    /// The same, or why it does not answer.
-    pub(crate) async fn try_hello(&self, address: &str) -> Result<HelloReply, String> {
+    /// The same.
+    ///
+    /// # Errors
+    /// Why it does not answer, in a few words such as `connection refused`.
+    pub async fn ask_hello(
+        &self,
+        address: &str,
+        request: HelloRequest,
+    ) -> Result<HelloReply, String> {
         let mut client = PeerClient::new(self.get(address));
-        match tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => {
-                if status.code() == Code::PermissionDenied
-                    && let Some(more) = self.refused.pass(Instant::now())
-                {
-                    let why = status.message();
-                    tracing::error!(address, why, more, "a control node refuses this one");
-                }
-                Err(innermost(&status))
-            }
-            Err(_) => Err(format!("no answer within {} s", HELLO_WITHIN.as_secs())),
+        let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(request)).await;
+        let reply = reply.map_err(|_| format!("no answer within {} s", HELLO_WITHIN.as_secs()))?;
+        if let Err(status) = &reply
+            && status.code() == Code::PermissionDenied
+            && let Some(more) = self.refused.pass(Instant::now())
+        {
+            let why = status.message();
+            tracing::error!(address, why, more, "a control node refuses this one");
         }
+        reply
+            .map(tonic::Response::into_inner)
+            .map_err(|status| cause(&status))
     }
 }
 
-/// The cause that lies deepest: it names the fault, and what is around it that there was one.
-fn innermost(status: &tonic::Status) -> String {
-    let mut cause = std::error::Error::source(status);
-    while let Some(next) = cause.and_then(std::error::Error::source) {
-        cause = Some(next);
+/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: who reads it wants
+/// to know whether a host refuses, is silent, or shows another certificate.
+fn cause(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        text = error.to_string();
+        next = error.source();
     }
-    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_lowercase()
 }
 
 pub(crate) fn tune(endpoint: Endpoint) -> Endpoint {

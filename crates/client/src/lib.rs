@@ -29,7 +29,9 @@ pub use forces::KnownForces;
 pub use ingest::{Spool, Spools, Upload};
 pub use limits::{LimitKeeper, NoLimits, Reports};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions, since_boot};
-pub use skein_wire::internal::{IpCheck, IpFault, PlacedIp, Wait};
+pub use skein_wire::internal::{
+    CertificateEnd, Connects, IpCheck, IpFault, NameServer, PlacedIp, Probed, SenderHealth, Wait,
+};
 pub use warmup::GroupTime;
 pub use work::{Assigned, Reporter, Work};
 

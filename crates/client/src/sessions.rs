@@ -14,8 +14,8 @@ use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, TellIpChecksRequest,
-    TellWaitsRequest, Wait,
+    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, SenderHealth,
+    TellIpChecksRequest, TellWaitsRequest, Wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -249,27 +249,30 @@ impl KeptSession {
         }
     }
 
-    /// What tasks wait for that are here, and what hosts the leader does not know the TLS of to be broken.
+    /// What tasks wait for that are here, how the sender is, and what hosts the leader does not know the TLS of to be broken.
+    /// Returns hosts that the sender is to try to connect to.
     ///
     /// # Errors
     /// There is no session, or the leader does not answer.
     pub async fn tell_waits(
         &self,
         waits: Vec<Wait>,
+        health: SenderHealth,
         broken_tls: &[(SocketAddr, Broken)],
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Vec<String>, SpoolError> {
         let session = self.id()?.0;
         let broken_tls = broken_tls.iter();
         let broken_tls = broken_tls.map(|(address, one)| convert::broken_tls_told(*address, one));
         let request = TellWaitsRequest {
             session,
             waits,
+            health: Some(health),
             broken_tls: broken_tls.collect(),
         };
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
-        self.sessions.call("telling of waits", telling).await?;
-        Ok(())
+        let reply = self.sessions.call("telling of waits", telling).await?;
+        Ok(reply.probes)
     }
 
     /// How this node found the source IPs that it has, in place of what it told before in this session.

@@ -21,9 +21,12 @@ mod limits;
 mod members;
 mod node_id;
 mod out;
+mod own_health;
 mod peer_service;
 mod raft;
+mod reopened;
 mod replies;
+mod sender_health;
 mod sessions;
 mod spool;
 mod standing;
@@ -45,6 +48,7 @@ pub use events::EventReader;
 use futures::future::BoxFuture;
 pub use gauges::Gauge;
 pub use out::Out;
+pub use own_health::{CertificateEnds, OwnHealth};
 use skein_client::{Channels, Connect, Spools};
 use skein_model::doctor::group_name;
 use skein_model::{GroupId, NodeId, meta};
@@ -119,8 +123,11 @@ impl std::fmt::Debug for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("opening the data directory")]
-    NodeId(#[source] std::io::Error),
+    #[error("data_dir: opening {}", dir.display())]
+    NodeId {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
     #[error("opening the store")]
     Store(#[from] skein_store::OpenError),
     #[error(transparent)]
@@ -144,6 +151,7 @@ pub struct Control {
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
+    own_health: Arc<OwnHealth>,
 }
 
 impl std::fmt::Debug for Control {
@@ -161,7 +169,11 @@ impl Control {
     /// # Errors
     /// The data directory cannot be used, or its content cannot be trusted.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let node = node_id::load_or_create(&config.data_dir).map_err(StartError::NodeId)?;
+        let node = node_id::load_or_create(&config.data_dir);
+        let node = node.map_err(|source| StartError::NodeId {
+            dir: config.data_dir.clone(),
+            source,
+        })?;
         if let Some(out) = Out::of(&config.data_dir) {
             return Err(out.into());
         }
@@ -225,7 +237,9 @@ impl Control {
             spools: Arc::new(spools),
             peers,
             is_stopping: Arc::default(),
+            own_health: Arc::default(),
         };
+        control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
             control
                 .initialize(BTreeMap::from([(node, control.config.address.clone())]))
@@ -271,6 +285,7 @@ impl Control {
         }
         let spread = members.clone().spread(self.sessions.clone());
         skein_runtime::task("leaders", spread);
+        skein_runtime::task("peers", members.clone().look_for_peers());
         let founding = async {
             if let Err(error) = self.found().await {
                 tracing::error!(%error, "the cluster cannot be made");
@@ -340,6 +355,7 @@ impl Control {
             spools: self.spools.clone(),
             is_stopping: self.is_stopping.clone(),
             disk: self.store.disk().clone(),
+            own_health: self.own_health.clone(),
         }
     }
 
@@ -405,6 +421,9 @@ impl Control {
         if let Some(broken) = self.broken() {
             return Some(broken);
         }
+        if let Some(founding) = self.own_health.founding() {
+            return Some(founding.text());
+        }
         for (id, group) in self.groups.iter() {
             let unready = tokio::time::timeout(ANSWER_WITHIN, group.not_ready()).await;
             let unready = unready.unwrap_or_else(|_| Some("does not answer".to_owned()));
@@ -415,10 +434,16 @@ impl Control {
         None
     }
 
+    /// Where this process says what it knows of itself.
+    pub fn own_health(&self) -> Arc<OwnHealth> {
+        self.own_health.clone()
+    }
+
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
         skein_runtime::stopping();
         self.is_stopping.store(true, Ordering::Release);
+        self.members().say_farewell().await;
         self.members().hand_over_all().await;
         for group in self.groups.values() {
             group.shutdown().await;

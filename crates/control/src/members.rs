@@ -14,7 +14,7 @@ use skein_wire::internal::{JoinReply, JoinRequest};
 
 use crate::forward::Forward;
 use crate::raft::Group;
-use crate::{Config, SpoolGroup};
+use crate::{Config, OwnHealth, SpoolGroup};
 
 const LOOK: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -31,6 +31,7 @@ pub struct Members {
     pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     pub is_stopping: Arc<AtomicBool>,
     pub disk: Arc<Disk>,
+    pub own_health: Arc<OwnHealth>,
 }
 
 impl Members {
@@ -58,6 +59,7 @@ impl Members {
             }
             if !is_member && !refused.is_empty() && refused != told {
                 tracing::warn!(reason = refused, "this node is no member yet");
+                self.own_health.set_refused(&refused);
                 told = refused;
             }
             match is_member {

@@ -64,8 +64,12 @@ fn implausible(group: GroupId, error: &Implausible) -> Status {
 
 #[tonic::async_trait]
 impl Peer for PeerService {
-    async fn hello(&self, _request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        Ok(Response::new(self.members.hello()))
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let request = request.into_inner();
+        if request.stopping_node != 0 {
+            self.members.note_stop(NodeId(request.stopping_node));
+        }
+        Ok(Response::new(self.members.hello(request.in_detail)))
     }
 
     async fn propose(
@@ -148,9 +152,10 @@ impl Peer for PeerService {
 
     async fn get_waits(
         &self,
-        _request: Request<GetWaitsRequest>,
+        request: Request<GetWaitsRequest>,
     ) -> Result<Response<GetWaitsReply>, Status> {
-        Ok(Response::new(self.sessions.waits()))
+        let probe = request.into_inner().probe;
+        Ok(Response::new(self.sessions.waits(&probe)))
     }
 
     async fn append(

@@ -31,6 +31,7 @@ use crate::contested::ContestedNames;
 use crate::ips;
 use crate::limits::Limits;
 use crate::raft::{Group, ProposeError};
+use crate::reopened::Openings;
 use crate::replies;
 use crate::waits::SenderWaits;
 use crate::warmup;
@@ -54,6 +55,7 @@ pub struct SessionsService {
     broken_tls: BrokenTlsMemory,
     /// The policy that each session goes by, as it last said.
     policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
+    openings: Openings,
     limits: Limits,
 }
 
@@ -70,6 +72,7 @@ impl SessionsService {
             contested: ContestedNames::default(),
             broken_tls: BrokenTlsMemory::default(),
             policies: Arc::default(),
+            openings: Openings::default(),
         };
         skein_runtime::task("sessions", look_after(service.clone()));
         let (meta, reader) = (service.meta.clone(), service.reader.clone());
@@ -133,13 +136,18 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, and hosts with broken TLS, and which policy sessions go by, if this node leads the meta group.
-    pub fn waits(&self) -> GetWaitsReply {
+    /// What senders said of late, if this node leads the meta group. They are to try to connect to `probe` from now on, if
+    /// it names a host.
+    pub fn waits(&self, probe: &str) -> GetWaitsReply {
+        if !probe.is_empty() {
+            self.waits.ask_probe(probe);
+        }
         GetWaitsReply {
             senders: self.waits.all(),
             contested: self.contested.all(),
             broken_tls: self.broken_tls.all(clock::now()),
             policies: self.policies(),
+            reopened: self.openings.recent(Instant::now()),
         }
     }
 
@@ -314,12 +322,15 @@ impl Sessions for SessionsService {
             place,
         } = request.into_inner();
         let process = process_at(process, &place, from);
+        let address = from.map_or_else(|| "this node".to_owned(), |at| at.to_string());
         if sender.is_empty() {
             return Err(Status::invalid_argument(
                 "sender: a session needs the sender's name",
             ));
         }
+        self.openings.asked(Instant::now(), &sender, &address);
         self.check_name(&sender, &process)?;
+        let name = sender.clone();
         let session = SessionId(rand::random::<u64>().max(1));
         let open = Command::OpenSession {
             session,
@@ -329,6 +340,7 @@ impl Sessions for SessionsService {
         if let meta::Response::Refused(refusal) = self.propose(open).await? {
             return Err(Status::failed_precondition(refusal.to_string()));
         }
+        self.openings.opened(&name, &address);
         // A session that is new is not being ended.
         let _ = self.heard_from(session, None);
         self.leases.lock().is_of(session, process);
@@ -444,8 +456,8 @@ impl Sessions for SessionsService {
         let row = meta::session(&self.reader, SessionId(request.session));
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
         self.broken_tls.tell(request.broken_tls, clock::now())?;
-        self.waits.tell(row.sender, request.waits);
-        Ok(Response::new(TellWaitsReply {}))
+        let probes = self.waits.tell(row.sender, request.waits, request.health);
+        Ok(Response::new(TellWaitsReply { probes }))
     }
 
     async fn tell_replies(

@@ -10,6 +10,7 @@ mod lookup;
 mod name;
 mod order;
 mod plan;
+mod probe;
 mod resolver;
 mod site;
 
@@ -17,4 +18,5 @@ pub use config::Config;
 pub use error::{ResolveError, SetupError};
 pub use order::{order, order_addresses};
 pub use plan::{HOST_ADDRESSES_MAX, HOSTS_MAX, Host, Plan, PlanKind};
+pub use probe::probe;
 pub use resolver::Resolver;

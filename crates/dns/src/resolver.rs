@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use crate::error::{ResolveError, SetupError};
 use crate::lookup::{Asker, earlier};
 use crate::name::{self, Destination};
 use crate::plan::{self, AddressAnswer, Plan};
+use crate::probe;
 
 /// A zone with a TTL of zero must not cost a lookup per message.
 const LIFE_MIN: Duration = Duration::from_secs(10);
@@ -141,6 +142,11 @@ impl Resolver {
             .await
             .ok()
             .flatten()
+    }
+
+    /// The name servers that are asked, for [`probe`](crate::probe()).
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        probe::servers(&self.inner.config.servers)
     }
 
     /// Drops what is known about a domain, and with it all cached responses, since the domain's

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::bail;
@@ -64,8 +64,13 @@ impl FromStr for SkipEntry {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Read a file and say what is wrong with it.
-    Check { file: PathBuf },
+    /// Read a file and say what is wrong with it. Certificates are read as well, and places to write to are tried.
+    Check {
+        file: PathBuf,
+        /// End with status 1 where there are warnings, too.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Print all settings, with the defaults that a file leaves.
     Print {
         file: Option<PathBuf>,
@@ -77,20 +82,43 @@ pub enum ConfigCommand {
 
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check { file } => {
-            let config = Config::load(Some(file))?;
-            let found = tls::check(&config)?;
-            for warning in found.warnings {
-                println!("warning: {warning}");
-            }
-            if !found.errors.is_empty() {
-                bail!("in {}: {}", file.display(), found.errors.join("\n"));
-            }
-            println!("{}: no errors", file.display());
-        }
+        ConfigCommand::Check { file, strict } => check(file, *strict)?,
         ConfigCommand::Print { file, secrets } => {
             print!("{}", Config::load(file.as_deref())?.to_toml(*secrets)?);
         }
+    }
+    Ok(())
+}
+
+fn check(file: &Path, is_strict: bool) -> anyhow::Result<()> {
+    let (config, mut warnings) = Config::read(Some(file))?;
+    let tls::Found {
+        mut errors,
+        warnings: of_certificates,
+    } = tls::check(&config)?;
+    let (unwritable, doubtful) = config.check_paths();
+    errors.extend(unwritable);
+    if config.role.sends()
+        && let Err(error) = config.delivery.check_files()
+    {
+        errors.push(format!("{error:#}"));
+    }
+    warnings.extend(of_certificates);
+    warnings.extend(doubtful);
+    let name = file.display();
+    for warning in &warnings {
+        println!("warning: {name}: {warning}");
+    }
+    if !errors.is_empty() {
+        bail!("in {name}: {}", errors.join("\n"));
+    }
+    match warnings.len() {
+        0 => println!("{name}: no errors"),
+        1 => println!("{name}: no errors, 1 warning"),
+        count => println!("{name}: no errors, {count} warnings"),
+    }
+    if is_strict && !warnings.is_empty() {
+        bail!("{name}: warnings count as errors with --strict");
     }
     Ok(())
 }

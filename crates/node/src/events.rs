@@ -3,11 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use skein_control::EventReader;
+use skein_control::{EventReader, Standing};
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Reply, UnixMs};
 
@@ -24,14 +25,17 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Sink {
     path: PathBuf,
     file_bytes_max: u64,
+    /// Where it says that it fails.
+    standing: Arc<Standing>,
 }
 
 impl Sink {
-    pub fn new(path: PathBuf, disk_bytes: u64) -> Self {
+    pub fn new(path: PathBuf, disk_bytes: u64, standing: Arc<Standing>) -> Self {
         let file_bytes_max = FILE_BYTES_MAX.min(disk_bytes / DISK_PARTS);
         Self {
             path,
             file_bytes_max,
+            standing,
         }
     }
 
@@ -50,9 +54,15 @@ impl Sink {
             let (sink, bytes) = (self.clone(), lines.clone());
             let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
             match written {
-                Ok(Ok(())) => break,
+                Ok(Ok(())) => {
+                    self.standing.set_events_fault(None);
+                    break;
+                }
                 Ok(Err(error)) => {
-                    tracing::error!(path = %self.path.display(), %error, "events cannot be written")
+                    let path = self.path.display();
+                    tracing::error!(%path, %error, "events cannot be written");
+                    let fault = format!("{path}: {error}");
+                    self.standing.set_events_fault(Some(fault));
                 }
                 Err(error) => tracing::error!(%error, "writing events panicked"),
             }

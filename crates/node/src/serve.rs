@@ -29,8 +29,11 @@ use crate::{automation_events, events, links, open_files, own_files, policy, tel
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
+    let (config, warnings) = Config::read(path)?;
     telemetry::start(&config.log)?;
+    for warning in warnings {
+        tracing::warn!("configuration: {warning}");
+    }
     let limits = Limits::of(open_files::raise_limit());
     own_files::keep_private();
     #[cfg(feature = "failpoints")]
@@ -63,11 +66,21 @@ async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> an
         true => Some(ControlPart::start(&config, skip_entries, &ports, &stop).await?),
         false => None,
     };
+    if let Some(part) = &control {
+        part.control.own_health().set_certificates(follower.ends());
+    }
     let sending = match config.role.sends() {
         true => {
             let certificate = tls::smtp(&config, &follower)?;
             let cluster = cluster(&config, &ports, control.as_ref());
-            Some(SendingPart::start(&config, cluster, certificate, &ports, &mut registry).await?)
+            // A node of both functions tells of its certificates once.
+            let ends = control.is_none().then(|| follower.ends());
+            let part = SendingPart::start(&config, cluster, certificate, &ports, &mut registry);
+            let part = part.await?;
+            if let Some(ends) = ends {
+                part.health.set_certificates(ends);
+            }
+            Some(part)
         }
         false => None,
     };
@@ -148,10 +161,10 @@ impl ControlPart {
         let path = config.events.path.clone();
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
-            let sink = events::Sink::new(path.clone(), control.disk_bytes());
+            let sink = events::Sink::new(path.clone(), control.disk_bytes(), control.own_health());
             skein_runtime::task("event-sink", sink.write(reader));
         }
-        let sink = events::Sink::new(path, control.disk_bytes());
+        let sink = events::Sink::new(path, control.disk_bytes(), control.own_health());
         let automation = control.automation_events();
         let write = automation_events::write(sink, automation);
         skein_runtime::task("automation-sink", write);
@@ -163,6 +176,7 @@ impl ControlPart {
 struct SendingPart {
     working: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
+    health: Arc<skein_sender::Health>,
     intake: JoinHandle<()>,
     delivery: JoinHandle<()>,
     stop_intake: CancellationToken,
@@ -210,6 +224,7 @@ impl SendingPart {
         Ok(Self {
             working: sender.working(),
             drained,
+            health: sender.health(),
             intake: tokio::spawn(skein_runtime::watched(
                 "smtp-intake",
                 ingress.run(stop_intake.clone()),

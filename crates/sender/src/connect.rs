@@ -84,7 +84,17 @@ pub enum SourceAddress<'a> {
     Pool(&'a Arc<Ip>, &'a Arc<Exits>),
 }
 
+/// RFC 3463: no answer from the host.
+const NO_ANSWER: (u8, u16, u16) = (4, 4, 1);
+
 impl NoSession {
+    /// Whether there was not even a connection.
+    pub fn is_unreachable(&self) -> bool {
+        self.cause == Cause::Host
+            && self.reply.host.is_none()
+            && self.reply.enhanced == Some(NO_ANSWER)
+    }
+
     fn weather(host: &Host, doing: &str, error: &SessionError) -> Self {
         let text = format!("{doing} {host}: {error}");
         Self::ours(Cause::Host, (4, 4, 2), text)
@@ -290,7 +300,7 @@ async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
             let source = source.filter(|source| can_reach(*source, host.address));
             let stream = dial(source, address, limit).await.map_err(|error| {
                 let text = format!("connecting to {host}: {error}");
-                NoSession::ours(Cause::Host, (4, 4, 1), text)
+                NoSession::ours(Cause::Host, NO_ANSWER, text)
             })?;
             let source = stream.local_addr().map(|address| address.ip().to_string());
             Ok(Opened {
@@ -316,7 +326,7 @@ fn can_reach(source: IpAddr, target: IpAddr) -> bool {
 fn no_way(ip: &Ip, host: &Host, error: &ViaError) -> NoSession {
     let ViaError::Way { fault, .. } = error else {
         let text = format!("connecting to {host} from ip {}: {error}", ip.name);
-        return NoSession::ours(Cause::Host, (4, 4, 1), text);
+        return NoSession::ours(Cause::Host, NO_ANSWER, text);
     };
     let cause = match fault {
         WayFault::Stale | WayFault::Ahead | WayFault::NotHeld | WayFault::Cap | WayFault::Full => {

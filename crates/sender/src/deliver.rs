@@ -25,6 +25,7 @@ use crate::dsn;
 use crate::exits::Exits;
 use crate::forces::{ForcesHere, Word};
 use crate::gates::{Ask, LocalGates};
+use crate::health::Health;
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
@@ -59,6 +60,7 @@ pub struct Context {
     pub cluster: Cluster,
     pub budgets: Arc<Budgets>,
     pub metrics: Metrics,
+    pub health: Arc<Health>,
     pub tls: TlsConnectors,
     pub broken_tls: BrokenTls,
     /// No transaction starts after this.

@@ -7,12 +7,14 @@ mod budgets;
 mod config;
 mod connect;
 mod connection;
+mod connects;
 mod deliver;
 mod destination;
 mod dsn;
 mod exits;
 mod forces;
 mod gates;
+mod health;
 mod hold;
 mod journal;
 mod metrics;
@@ -49,6 +51,7 @@ mod words;
 
 pub use config::{Config, Timeouts, TlsPolicy};
 pub use exits::{ConnectTo, Exits};
+pub use health::Health;
 pub use rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
     RouteRule, Rules,

@@ -165,10 +165,24 @@ impl Destinations {
             }
         };
         tokio::select! {
-            connected = connect(&serving.hop, &self.context.tls, policy, host) => Some(connected),
+            connected = connect(&serving.hop, &self.context.tls, policy, host) => {
+                self.note(&serving.route.site, host, &connected);
+                Some(connected)
+            }
             () = to_end => None,
             () = serving.stop.cancelled() => None,
         }
+    }
+
+    /// Remembers whether there was a connection, whatever came of it. What is wrong with the source says nothing.
+    fn note(&self, site: &str, host: &Host, connected: &Result<Connection, NoSession>) {
+        let result = match connected {
+            Err(failure) if matches!(failure.cause, Cause::Source | Cause::SourceBusy) => return,
+            Err(failure) if failure.is_unreachable() => Err(failure.reply.text.as_str()),
+            _ => Ok(()),
+        };
+        let connects = &self.context.health.connects;
+        connects.note(Instant::now(), site, host.address, result);
     }
 
     /// Each connection but the first takes tokens of its own.

@@ -27,6 +27,7 @@ use crate::destination::Destinations;
 use crate::exits::Exits;
 use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
+use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
@@ -99,6 +100,7 @@ impl Sender {
             cluster: spools.cluster().clone(),
             budgets: Arc::default(),
             metrics: Metrics::register(registry),
+            health: Arc::default(),
             tls,
             broken_tls: BrokenTls::new(spools.cluster().broken_tls()),
             drain: CancellationToken::new(),
@@ -118,6 +120,11 @@ impl Sender {
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
         self.context.sites.clone()
+    }
+
+    /// What this sender says of itself to whoever asks the cluster.
+    pub fn health(&self) -> Arc<Health> {
+        self.context.health.clone()
     }
 
     /// Tells whether tasks can arrive at this moment.
@@ -169,6 +176,11 @@ impl Sender {
         of_session.spawn(watched(
             "reactions",
             self.context.reactions.clone().tell(session.clone()),
+        ));
+        let health = self.context.health.clone();
+        of_session.spawn(watched(
+            "name-servers",
+            health.ask_name_servers(self.context.resolver.clone()),
         ));
         let budgets = self.context.budgets.clone();
         of_session.spawn(watched(

@@ -21,7 +21,7 @@ impl AdminService {
             Status::invalid_argument("about: name a message, a queue, a site or an IP")
         })?;
         let now = crate::clock::now();
-        let causes = Causes::new(&self.meta, now, self.heard_from_senders().await);
+        let causes = Causes::new(&self.meta, now, self.heard_from_senders("").await);
         match about {
             About::Message(id) => self.explain_message(&causes, &id),
             About::Queue(name) => self.explain_queues(&causes, &name),

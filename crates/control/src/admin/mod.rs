@@ -2,6 +2,7 @@
 
 mod automation;
 mod cluster;
+mod doctor;
 mod explain;
 mod explain_waits;
 mod ips;
@@ -251,9 +252,10 @@ impl Admin for AdminService {
 
     async fn examine(
         &self,
-        _request: Request<ExamineRequest>,
+        request: Request<ExamineRequest>,
     ) -> Result<Response<ExamineResponse>, Status> {
-        Ok(self.answer(self.examination().await).await)
+        let examined = self.examination(&request.into_inner().port_25).await?;
+        Ok(self.answer(examined).await)
     }
 
     async fn add_node(

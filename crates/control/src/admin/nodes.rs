@@ -53,7 +53,7 @@ impl AdminService {
     }
 
     pub(super) async fn senders(&self) -> Vec<SenderNode> {
-        let heard = self.heard_from_senders().await;
+        let heard = self.heard_from_senders("").await;
         let contested = heard.contested.into_iter().map(|name| name.sender);
         let contested: BTreeSet<String> = contested.collect();
         let policies = heard.policies.into_iter();

@@ -76,7 +76,7 @@ impl AdminService {
             by_hand: automation::suspensions(&self.meta),
             by_rules: Suspensions::default().with(by_rules),
             owners: owners.collect(),
-            waits: waits(self.heard_from_senders().await.senders),
+            waits: waits(self.heard_from_senders("").await.senders),
             ..States::default()
         };
         for ip in self.source_ips()? {

@@ -201,6 +201,12 @@ impl Group {
                 .collect(),
             log_end: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id| id.index),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             // What this group keeps beside its rows is not known here.
             ..GroupView::default()
         }

@@ -117,6 +117,13 @@ impl Dispatch {
         dispenser.as_ref().map_or(0, Dispenser::in_flight)
     }
 
+    /// When the first task came due that nothing holds back and that no sender has; looked for while none is out.
+    pub fn ready_since(&self) -> Option<UnixMs> {
+        let dispenser = self.dispenser.lock();
+        let dispenser = dispenser.as_ref().filter(|one| one.in_flight() == 0)?;
+        dispenser.ready_since(&self.reader, clock::now())
+    }
+
     /// Another node leads, or nobody.
     pub fn follow(&self) {
         *self.dispenser.lock() = None;

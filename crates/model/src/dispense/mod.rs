@@ -9,6 +9,7 @@
 
 mod away;
 mod outstanding;
+mod ready;
 mod ring;
 mod sessions;
 mod sites;

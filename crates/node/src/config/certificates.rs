@@ -48,6 +48,7 @@ impl Roles {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
+    #[serde(with = "super::values::address")]
     pub listen: SocketAddr,
     /// Neither encryption nor certificates, on whatever address.
     pub plaintext: bool,

@@ -18,6 +18,7 @@ const SPOOL_GROUPS: u16 = 4;
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Where a control node listens to other nodes.
+    #[serde(with = "super::values::optional_address")]
     pub listen: Option<SocketAddr>,
     /// `host:port` at which other nodes reach this one; `listen` unless set.
     pub address: Option<String>,
