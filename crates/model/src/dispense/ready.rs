@@ -25,7 +25,7 @@ impl Dispenser {
             has_turn && head.closed_until <= now && is_there
         });
         let due = ready.take(QUEUES_MAX).filter_map(|(id, head)| {
-            let found = self.find(rows, now, *id, head.cursor, 0);
+            let found = self.find(rows, now, *id, head.cursor, 0, None);
             let (due, _) = found.first().filter(|(due, _)| *due <= now)?;
             let is_held = self.suspended_until(rows, now, *id).is_some();
             (!is_held).then_some(*due)
