@@ -9,11 +9,15 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "failpoints")]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::Context;
+use std::time::Duration;
 
 /// The status of a process that has broken an invariant: EX_SOFTWARE of sysexits(3).
 pub const BROKEN: i32 = 70;
+
+/// Another task that fails says so within microseconds.
+const CAUSE_SAID_WITHIN: Duration = Duration::from_millis(200);
 
 /// Before it runs, and in tests, what ends is nobody's loss.
 const STARTING: u8 = 0;
@@ -31,8 +35,14 @@ pub fn stopping() {
     PHASE.store(STOPPING, Ordering::Release);
 }
 
-/// Ends the process at once: nothing that it would do from here on could be trusted.
+/// Ends the process at once: nothing that it would do from here on could be trusted. The first reason is the one that is told.
 pub fn end(reason: impl Display) -> ! {
+    static IS_ENDING: AtomicBool = AtomicBool::new(false);
+    if IS_ENDING.swap(true, Ordering::AcqRel) {
+        loop {
+            std::thread::park();
+        }
+    }
     tracing::error!("ending the process: {reason}");
     // For whoever keeps no log: standard error has no buffer, and whatever follows may not be waited for.
     eprintln!("skein: {reason}");
@@ -85,12 +95,19 @@ pub fn thread(
     Ok(())
 }
 
-fn ended(name: &str) {
-    if PHASE.load(Ordering::Acquire) == RUNNING {
-        end(format_args!(
-            "the task {name:?} has ended, which is to run as long as the process"
-        ));
+/// A task often ends because of something else that has failed, and is about to say so: that is heard first.
+fn ended(name: &'static str) {
+    if PHASE.load(Ordering::Acquire) != RUNNING {
+        return;
     }
+    std::thread::spawn(move || {
+        std::thread::sleep(CAUSE_SAID_WITHIN);
+        if PHASE.load(Ordering::Acquire) == RUNNING {
+            end(format_args!(
+                "the task {name:?} has ended, which is to run as long as the process"
+            ));
+        }
+    });
 }
 
 fn panicked(name: &str, panic: &(dyn Any + Send)) -> ! {
