@@ -11,7 +11,7 @@ use skein_client::ports::Limits;
 use skein_client::tls::Protocol;
 use skein_client::{Cluster, Spools};
 use skein_control::{Control, FindMx, MxHosts};
-use skein_dns::Resolver;
+use skein_dns::{OwnAddresses, Resolver};
 use skein_egress::{Egress, Targets};
 use skein_sender::{Exits, Sender, Sites};
 use tokio::net::TcpListener;
@@ -325,6 +325,7 @@ fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
     let scratch_dir = config.delivery.scratch_dir.clone();
     let scratch_dir = scratch_dir.unwrap_or_else(|| config.data_dir.join("scratch"));
     sender.dnsbl_zones = config.dns.dnsbl_zones.clone();
+    sender.own_addresses = own_addresses(config);
     sender.scratch_dir = (!scratch_dir.as_os_str().is_empty()).then_some(scratch_dir);
     Ok(sender)
 }
@@ -460,8 +461,27 @@ fn dns_config(config: &Config) -> skein_dns::Config {
         servers: config.dns.servers.clone(),
         allow_private: config.delivery.allow_private_addresses,
         own_hostname: config.smtp.hostname.clone(),
-        own_addresses: config.delivery.own_addresses.clone(),
+        own_addresses: own_addresses(config),
+        port: config.delivery.port,
         ..skein_dns::Config::default()
+    }
+}
+
+/// What the configuration says of where mail comes back to us.
+fn own_addresses(config: &Config) -> OwnAddresses {
+    let listeners = match config.role.sends() {
+        true => config
+            .smtp
+            .listeners
+            .iter()
+            .map(|one| one.address)
+            .collect(),
+        false => Vec::new(),
+    };
+    OwnAddresses {
+        named: config.delivery.own_addresses.iter().copied().collect(),
+        listeners,
+        ..OwnAddresses::default()
     }
 }
 

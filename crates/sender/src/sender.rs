@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use skein_client::{Cluster, KeptSession, Lease, Sessions, Spool, Spools, Work};
+use skein_client::{Cluster, KeptSession, Lease, PlacedIps, Sessions, Spool, Spools, Work};
 use skein_dns::Resolver;
 use skein_model::spool::Verdict;
 use skein_model::{GroupId, Reply};
@@ -85,6 +85,13 @@ impl Sender {
             Some(dir) => Journal::open(dir),
             None => (Journal::none(), Vec::new()),
         };
+        let known = addresses::own(
+            &config.own_addresses,
+            addresses::interfaces(),
+            &policy.borrow(),
+            &PlacedIps::default(),
+        );
+        resolver.set_own_addresses(known);
         let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
         let context = Arc::new(Context {
             config,
@@ -167,6 +174,14 @@ impl Sender {
         ));
         let zones = self.context.config.dnsbl_zones.clone();
         let resolver = self.context.resolver.clone();
+        let own = self.context.config.own_addresses.clone();
+        let (policy_now, placed) = (policy.clone(), session.clone());
+        of_session.spawn(addresses::follow_own(
+            resolver.clone(),
+            own,
+            policy_now,
+            placed,
+        ));
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
         of_ips.spawn(watched("ip-checks", checks));
         of_session.spawn(watched(

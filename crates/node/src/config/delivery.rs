@@ -27,8 +27,9 @@ pub struct Delivery {
     pub port: u16,
     /// Whether MX records may lead to loopback and private addresses.
     pub allow_private_addresses: bool,
-    /// Addresses at which this system takes mail, such as those of a load balancer: mail whose MX hosts lead back
-    /// here bounces instead of going round.
+    /// Addresses at which this system takes mail and which it does not know by itself, such as those of a load balancer:
+    /// mail whose MX hosts lead back here bounces instead of going round. It knows its listeners, and at their ports the
+    /// source IPs of the policy and the nodes that connect out for others.
     pub own_addresses: Vec<IpAddr>,
     pub tls: DeliveryTls,
     /// PEM file with certificates that are trusted beside the public authorities.

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -59,6 +59,8 @@ impl Act {
 #[derive(Debug)]
 pub struct Moment<'a> {
     pub phase: Phase,
+    /// When the bytes arrived that this is about, or the connection, as the kernel noted it. The sink may look later.
+    pub arrived: Instant,
     pub connection: u64,
     pub peer: SocketAddr,
     pub local: SocketAddr,
