@@ -16,6 +16,9 @@ fn twin(fleet: &Fleet) -> Result<Node> {
     let file = fleet.senders[0].data_dir.with_extension("toml");
     let text = std::fs::read_to_string(file)?;
     let (smtp, http) = (loopback()?, loopback()?);
+    // Its other port is the first one's.
+    let lines = text.lines().filter(|line| !line.contains("egress.listen"));
+    let text = lines.collect::<Vec<_>>().join("\n");
     let text = text
         .replace(&fleet.senders[0].smtp.to_string(), &smtp.to_string())
         .replace(&fleet.senders[0].http.to_string(), &http.to_string())
