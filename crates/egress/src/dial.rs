@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::words;
+
 /// What is wrong with a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetFault {
@@ -31,12 +33,12 @@ impl TargetFault {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The address is on no interface of this machine: says nothing about the target.
-    #[error("binding {bind}: {source}")]
+    #[error("{bind} cannot be used as a source: {}", words::of_io(.source))]
     Bind { bind: IpAddr, source: io::Error },
     /// No file descriptors, memory or ports are left: says nothing about the target.
-    #[error("no socket for a connection: {0}")]
+    #[error("no socket for a connection: {}", words::of_io(.0))]
     Exhausted(#[source] io::Error),
-    #[error("connecting to {target}: {source}")]
+    #[error("{}", target_words(target, *.fault, .source))]
     Target {
         target: SocketAddr,
         fault: TargetFault,
@@ -58,6 +60,16 @@ pub async fn dial(
         tracing::debug!(%target, %error, "TCP_NODELAY could not be set");
     }
     Ok(stream)
+}
+
+fn target_words(target: &SocketAddr, fault: TargetFault, source: &io::Error) -> String {
+    match fault {
+        TargetFault::Refused => format!("connection refused by {target}"),
+        TargetFault::Timeout => format!("no answer from {target}"),
+        TargetFault::Unreachable => {
+            format!("{target} cannot be reached: {}", words::of_io(source))
+        }
+    }
 }
 
 fn socket(bind: Option<IpAddr>, target: SocketAddr) -> Result<TcpSocket, DialError> {

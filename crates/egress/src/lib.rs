@@ -15,6 +15,7 @@ mod request;
 mod table;
 mod tunnel;
 pub mod via;
+pub mod words;
 
 pub use dial::{DialError, TargetFault, dial};
 pub use egress::{Config, Egress};

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::held::Place;
+use crate::words::OurWords;
 
 /// Bytes pass while the IP is here, and not a moment longer: this is looked at before each write, so that a process that
 /// stood still for a while does not go on where it was. The socket is closed before its place is given back.
@@ -41,7 +42,7 @@ impl Outgoing {
 }
 
 fn has_left() -> io::Error {
-    io::Error::other("the source IP has left this node")
+    OurWords("the source IP has left this node").into()
 }
 
 impl AsyncRead for Outgoing {

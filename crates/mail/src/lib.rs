@@ -1,6 +1,10 @@
-//! Message bytes, pure: headers, trace, and delivery status notifications.
+//! Message bytes, pure: headers, trace, transfer encodings, and delivery status notifications.
 
+pub mod content;
 pub mod dsn;
+pub mod encode;
 pub mod field;
 pub mod header;
+mod mime;
+pub mod seven_bit;
 pub mod trace;

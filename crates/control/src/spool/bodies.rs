@@ -312,6 +312,7 @@ async fn copy(
     let request = ReadBodyRequest {
         id: convert::message_id_bytes(id),
         offset: 0,
+        length: 0,
     };
     let parts = client.read_body(request).await;
     let mut parts = parts

@@ -109,10 +109,19 @@ impl Spool for SpoolService {
         let message = query::message(&group.reader, id)
             .ok_or_else(|| Status::not_found(format!("id: no message {id} is here")))?;
         let (bodies, needed) = (group.bodies.clone(), group.bodies_needed.clone());
+        let end = match request.length {
+            0 => u64::MAX,
+            length => request.offset.saturating_add(length),
+        };
         let parts = futures::stream::try_unfold(request.offset, move |offset| {
             let (bodies, needed, body) = (bodies.clone(), needed.clone(), message.body.clone());
             async move {
-                let data = needed.read(&bodies, id, &body, offset, PART_BYTES).await;
+                let left = end.saturating_sub(offset);
+                if left == 0 {
+                    return Ok(None);
+                }
+                let most = usize::try_from(left).unwrap_or(PART_BYTES).min(PART_BYTES);
+                let data = needed.read(&bodies, id, &body, offset, most).await;
                 let data = data.map_err(|error| {
                     Status::data_loss(format!("reading the body of {id}: {error}"))
                 })?;

@@ -40,7 +40,7 @@ fn header(source: SocketAddr, target: SocketAddr) -> Result<Vec<u8>, ViaError> {
     let addresses: Addresses = (source, target).into();
     Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses)
         .build()
-        .map_err(|error| ViaError::way(WayFault::Protocol, format!("a PROXY header: {error}")))
+        .map_err(|_| ViaError::way(WayFault::Protocol, "the PROXY header cannot be written"))
 }
 
 #[cfg(test)]

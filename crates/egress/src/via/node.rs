@@ -38,7 +38,7 @@ pub(super) async fn connect(
         .header(EPOCH, epoch)
         .header(TIMEOUT_MS, limit.as_millis().to_string())
         .body(Empty::new())
-        .map_err(|error| ViaError::way(WayFault::Protocol, format!("asking for {ip}: {error}")))?;
+        .map_err(|_| ViaError::way(WayFault::Protocol, format!("ip {ip} cannot be asked for")))?;
     match timeout(limit + ANSWER_MARGIN, ask(stream, request)).await {
         Ok(answer) => answer,
         Err(_) => {
@@ -75,11 +75,16 @@ async fn ask(stream: Stream, request: Request<Empty<Bytes>>) -> Result<(Stream, 
 }
 
 fn broken(error: hyper::Error) -> ViaError {
-    let fault = match error.is_parse() {
-        true => WayFault::Protocol,
-        false => WayFault::Unreachable,
-    };
-    ViaError::way(fault, format!("the egress node: {error}"))
+    match error.is_parse() {
+        true => ViaError::way(
+            WayFault::Protocol,
+            "the egress node's answer cannot be read",
+        ),
+        false => ViaError::way(
+            WayFault::Unreachable,
+            "the egress node ended the connection",
+        ),
+    }
 }
 
 fn text(headers: &HeaderMap, name: &str) -> String {

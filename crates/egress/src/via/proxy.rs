@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::{ViaError, WayFault};
+use crate::words;
 
 /// A proxy is near and is there or not: without an answer in this time it is not.
 const PROXY_MAX: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ pub(super) async fn reach(proxy: &str, limit: Duration) -> Result<TcpStream, Via
     let stream = timeout(limit.min(PROXY_MAX), TcpStream::connect(proxy))
         .await
         .map_err(|_| broken(&"no answer"))?
-        .map_err(|error| broken(&error))?;
+        .map_err(|error| broken(&words::of_io(&error)))?;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%proxy, %error, "TCP_NODELAY could not be set");
     }

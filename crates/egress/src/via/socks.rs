@@ -13,6 +13,7 @@ use super::error::{ViaError, WayFault};
 use super::proxy::reach;
 use crate::Stream;
 use crate::dial::TargetFault;
+use crate::words;
 
 /// Each 1 to 255 bytes. RFC 1929 sends them in the clear.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,9 +66,26 @@ fn source(proxy: &str, bound: &TargetAddr<'_>) -> String {
     }
 }
 
+fn in_words(error: &Error) -> &'static str {
+    match error {
+        Error::Io(error) => words::of_io(error),
+        Error::ConnectionRefused => "connection refused",
+        Error::TtlExpired => "no answer in time",
+        Error::NetworkUnreachable => "no route to the network",
+        Error::HostUnreachable => "no route to the host",
+        Error::GeneralSocksServerFailure => "it failed and does not say why",
+        Error::PasswordAuthFailure(_) | Error::InvalidAuthValues(_) => "it refuses the login",
+        Error::NoAcceptableAuthMethods | Error::AuthorizationRequired => "it wants another login",
+        Error::ConnectionNotAllowedByRuleset => "its rules forbid it",
+        Error::AddressTypeNotSupported => "it does not know this kind of address",
+        Error::CommandNotSupported => "it opens no connections",
+        _ => "its answer cannot be read",
+    }
+}
+
 /// RFC 1928 section 6. Proxies answer a general failure to all that they do not want to explain.
 fn judge(proxy: &str, target: SocketAddr, error: &Error) -> ViaError {
-    let text = format!("{target} through the proxy {proxy}: {error}");
+    let text = format!("{target} through the proxy {proxy}: {}", in_words(error));
     let fault = match error {
         Error::ConnectionRefused => Ok(TargetFault::Refused),
         Error::TtlExpired => Ok(TargetFault::Timeout),
