@@ -6,6 +6,8 @@ mod connections;
 mod explain;
 mod hosts;
 mod limits;
+mod loops;
+mod name_servers;
 mod reports;
 mod routes;
 mod sites;
@@ -32,6 +34,8 @@ const HERE: u8 = 2;
 
 struct World {
     dns: FakeDns,
+    /// Name servers that are asked before that one.
+    dns_before: Vec<SocketAddr>,
     /// Of all sinks.
     port: u16,
     smtp: SocketAddr,
@@ -57,6 +61,7 @@ impl World {
         dns.domain("here.test", address(HERE));
         Self {
             dns,
+            dns_before: Vec::new(),
             port,
             smtp: local(free_port().unwrap()),
             admin: local(free_port().unwrap()),
@@ -83,13 +88,15 @@ impl World {
     /// Starts the node. `delivery` are lines of `[delivery]`, `more` are further sections.
     async fn start(&mut self, delivery: &str, more: &str) {
         let http = SocketAddr::new(address(1), free_port().unwrap());
+        let servers = self.dns_before.iter().copied().chain([self.dns.address()]);
+        let servers: Vec<String> = servers.map(|server| format!("\"{server}\"")).collect();
         let config = format!(
             r#"
             data_dir = "{data}"
             events.path = "{events}"
             http.listen = "{http}"
             admin.listen = "{admin}"
-            dns.servers = ["{dns}"]
+            dns.servers = [{dns}]
             [smtp]
             hostname = "mx.skein.test"
             [[smtp.listener]]
@@ -103,7 +110,7 @@ impl World {
             data = self.folder.path().join("data").display(),
             events = self.folder.path().join("events.jsonl").display(),
             admin = self.admin,
-            dns = self.dns.address(),
+            dns = servers.join(", "),
             smtp = self.smtp,
             port = self.port,
         );

@@ -10,7 +10,7 @@ use skein_model::disk::Room;
 use skein_model::meta::Fans;
 use skein_model::{GroupId, NodeId};
 use skein_wire::convert;
-use skein_wire::internal::{GroupView, HelloReply};
+use skein_wire::internal::{GroupView, HelloReply, HelloRequest};
 use tokio::sync::{Notify, watch};
 
 use crate::broken_tls::KnownBrokenTls;
@@ -232,7 +232,7 @@ async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
     loop {
         let hellos = known
             .iter()
-            .map(|address| shared.channels.try_hello(address));
+            .map(|address| shared.channels.ask_hello(address, HelloRequest::default()));
         let answers = join_all(hellos).await;
         let asked = known.iter().cloned().zip(&answers);
         *shared.asked.lock() = asked

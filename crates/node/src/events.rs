@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use skein_control::{EventReader, Standing};
+use skein_control::{EventReader, OwnHealth};
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Reply, UnixMs};
 
@@ -26,16 +26,16 @@ pub struct Sink {
     path: PathBuf,
     file_bytes_max: u64,
     /// Where it says that it fails.
-    standing: Arc<Standing>,
+    own_health: Arc<OwnHealth>,
 }
 
 impl Sink {
-    pub fn new(path: PathBuf, disk_bytes: u64, standing: Arc<Standing>) -> Self {
+    pub fn new(path: PathBuf, disk_bytes: u64, own_health: Arc<OwnHealth>) -> Self {
         let file_bytes_max = FILE_BYTES_MAX.min(disk_bytes / DISK_PARTS);
         Self {
             path,
             file_bytes_max,
-            standing,
+            own_health,
         }
     }
 
@@ -55,14 +55,14 @@ impl Sink {
             let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
             match written {
                 Ok(Ok(())) => {
-                    self.standing.set_events_fault(None);
+                    self.own_health.set_events_fault(None);
                     break;
                 }
                 Ok(Err(error)) => {
                     let path = self.path.display();
                     tracing::error!(%path, %error, "events cannot be written");
                     let fault = format!("{path}: {error}");
-                    self.standing.set_events_fault(Some(fault));
+                    self.own_health.set_events_fault(Some(fault));
                 }
                 Err(error) => tracing::error!(%error, "writing events panicked"),
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use skein_testkit::dns::Fault;
 use skein_testkit::sink::{Act, Moment, Phase, Sink};
 
-use super::{World, accepted, address, assert_has, recipients, taken, wait_for};
+use super::{World, accepted, address, assert_has, recipients, taken};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_for_a_domain_that_takes_none_bounces_at_once() {
@@ -311,28 +311,4 @@ async fn a_host_that_allows_one_connection_is_not_pestered_for_more() {
     }
     // Five at the start, and five after each pause of five seconds.
     assert!(sink.connections() <= 10, "{}", sink.connections());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mail_that_leads_back_to_us_bounces() {
-    let mut world = World::new().await;
-    world.dns.mx("us.test", 10, "mx.skein.test");
-    world.dns.mx("us.test", 20, "good.test");
-    world.dns.host("mx.skein.test", address(1));
-    world.dns.domain("alias-of-us.test", address(77));
-    world.start("own_addresses = [\"127.0.0.77\"]", "").await;
-    for domain in ["us.test", "alias-of-us.test"] {
-        let id = world.send(&[&format!("b@{domain}")]).await;
-        let report = world.report(&id).await;
-        assert_has(&report, &["Status: 5.4.6\r\n", "loops back"]);
-    }
-    wait_for("an empty queue", || {
-        let ends = world
-            .events()
-            .iter()
-            .filter(|e| e["event"] == "bounced")
-            .count();
-        (ends == 2).then_some(())
-    })
-    .await;
 }

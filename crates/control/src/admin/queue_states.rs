@@ -165,8 +165,11 @@ impl States {
     fn of_time(&self, head: Option<&(UnixMs, TaskRow)>) -> Option<State> {
         let (due, task) = head?;
         let reply = task.last_reply.as_ref().map(ToString::to_string);
-        let waits = retry(*due, task.attempts, &reply.unwrap_or_default(), self.now)?;
-        Some(State::new("retry", waits.text, Some(*due)))
+        let waits = retry(task, &reply.unwrap_or_default(), self.now)?;
+        Some(match task.awaits_host {
+            true => State::new("blocked", waits.text, None),
+            false => State::new("retry", waits.text, Some(*due)),
+        })
     }
 
     /// A site gives no connection when it gives none to any IP of the pool.

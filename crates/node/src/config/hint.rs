@@ -62,7 +62,7 @@ fn meant(message: &str) -> Option<String> {
 
 /// The sections that have such a key.
 fn elsewhere(written: &str) -> Vec<String> {
-    let defaults = Config::default().to_toml().unwrap_or_default();
+    let defaults = Config::default().to_toml(true).unwrap_or_default();
     let mut keys = place::keys(&defaults);
     keys.extend(WITHOUT_DEFAULT.map(str::to_owned));
     let sections = keys.iter().filter_map(|key| {
