@@ -8,7 +8,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use skein_client::tls::{self, Certificates, Tls};
+use skein_client::access::RoleRule;
+use skein_client::ports::{self, Guard};
+use skein_client::tls::{self, Certificates, Protocol, Revoked, Tls};
 use skein_wire::backup_file::FileWriter;
 use skein_wire::internal::backup_part::Part;
 use skein_wire::internal::{BackupBody, BackupEnd, BackupHead, BackupPart};
@@ -114,10 +116,13 @@ async fn secure(ca: &Ca, until: i32) -> SocketAddr {
     let certificates = Certificates {
         roots: tls::roots(ca.pem().as_bytes()).unwrap(),
         own: tls::identity(chain, tls::key(key.as_bytes()).unwrap()).unwrap(),
+        revoked: Revoked::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let incoming = tls::accept(listener, Tls::new(&certificates).unwrap());
+    let tls = Tls::new(&certificates, RoleRule::Any).unwrap();
+    let guard = Guard::Tls(tls, Protocol::Grpc);
+    let incoming = ports::accept(listener, guard, ports::Limits::default());
     let routes = tonic::service::Routes::default();
     tokio::spawn(async move {
         let served = Server::builder().add_routes(routes);
@@ -243,7 +248,7 @@ async fn tls_where_there_is_none_and_none_where_there_is_some() {
     let smtp = saying(b"220 mx.example.test ESMTP\r\n").await;
     check_with(&files, &https(smtp), &["a port for mail"]).await;
     let resetting = serve(|stream| async move {
-        let _ = stream.set_linger(Some(Duration::ZERO));
+        let _ = stream.set_zero_linger();
         drop(stream);
     })
     .await;
@@ -347,7 +352,7 @@ async fn a_restore_that_is_cut_short_says_how_to_go_on() {
             let settings = b"\0\0\0\x04\0\0\0\0\0";
             let _ = stream.write_all(settings).await;
             let _ = stream.read_exact(&mut bytes[..60_000]).await;
-            let _ = stream.set_linger(Some(Duration::ZERO));
+            let _ = stream.set_zero_linger();
         }
     });
     let server = format!("http://{through}");

@@ -309,9 +309,4 @@ impl Resolver {
     ) -> Option<String> {
         self.inner.asker.raw(name, kind).await
     }
-
-    pub(crate) fn servers(&self) -> Vec<String> {
-        let servers = self.inner.config.servers.iter();
-        servers.map(ToString::to_string).collect()
-    }
 }

@@ -100,15 +100,19 @@ fn another_host_is_tried_when_nothing_was_decided() {
         let verdict = Decision::Failed(Scope::Message);
         of(verdict, Heard::plain(550, "no"), from_peer)
     };
-    let at_mail = RecipientOutcome {
-        stage: Stage::Mail,
-        ..later.clone()
-    };
-    assert!(may_go_elsewhere(
-        &transaction(vec![at_mail.clone()], false),
-        true
-    ));
-    assert!(!may_go_elsewhere(&transaction(vec![at_mail], false), false));
+    // A host that takes no mail of this sender now has said nothing about the recipients.
+    for (verdict, has_more_hosts, expected) in [
+        (Decision::Deferred(Scope::Message), true, true),
+        (Decision::Deferred(Scope::Message), false, false),
+        (Decision::Failed(Scope::Message), true, false),
+    ] {
+        let outcome = transaction(vec![at_mail(verdict)], false);
+        assert_eq!(
+            may_go_elsewhere(&outcome, has_more_hosts),
+            expected,
+            "{outcome:?}"
+        );
+    }
     assert!(!may_go_elsewhere(
         &transaction(vec![later.clone()], false),
         true
@@ -118,15 +122,6 @@ fn another_host_is_tried_when_nothing_was_decided() {
         (transaction(vec![gone()], true), false),
         (transaction(vec![gone(), unknown], false), false),
         (transaction(vec![later], false), false),
-        // A host that takes no mail of this sender now has said nothing about the recipients.
-        (
-            transaction(vec![at_mail(Decision::Deferred(Scope::Message))], false),
-            true,
-        ),
-        (
-            transaction(vec![at_mail(Decision::Failed(Scope::Message))], false),
-            false,
-        ),
         // The host lacks an extension; and the host read the message and refused it.
         (transaction(vec![refused(false)], false), true),
         (transaction(vec![refused(true)], false), false),

@@ -213,7 +213,7 @@ async fn a_node_joins_only_at_an_address_of_its_certificate() {
     let control = &stage.fleet.control[0];
     let channel = stage.channel(control.address, "c9", &["skein://role/control"]);
     let mut peer = PeerClient::new(channel);
-    peer.hello(HelloRequest {}).await.unwrap();
+    peer.hello(HelloRequest::default()).await.unwrap();
     let mut join = async |address: &str| -> Result<JoinReply, Status> {
         let request = JoinRequest {
             node: 4711,
@@ -316,7 +316,7 @@ async fn connections_of_a_revoked_certificate_end_within_seconds() {
     tokio::time::timeout(REVOKED_WITHIN, ended).await.unwrap();
     let channel = |config| tls::connect(&control.address.to_string(), config).unwrap();
     let mut peer = PeerClient::new(channel(lost));
-    peer.hello(HelloRequest {}).await.unwrap_err();
+    peer.hello(HelloRequest::default()).await.unwrap_err();
     let mut peer = PeerClient::new(channel(kept));
-    peer.hello(HelloRequest {}).await.unwrap();
+    peer.hello(HelloRequest::default()).await.unwrap();
 }

@@ -339,6 +339,8 @@ mod tests {
             site: Some("google".into()),
             moves: 0,
             pool: None,
+            absences: 0,
+            awaits_host: false,
         }
     }
 }

@@ -352,8 +352,13 @@ mod tests {
             words: Suspensions::default(),
             forces: Forces::default(),
             waits: GetWaitsReply {
-                senders: vec![SenderWaits { sender, waits }],
+                senders: vec![SenderWaits {
+                    sender,
+                    waits,
+                    ..SenderWaits::default()
+                }],
                 broken_tls: vec![broken_tls],
+                ..GetWaitsReply::default()
             },
             owners: BTreeMap::from([(Slot(3), ("s1".to_owned(), None))]),
             shared: ["a1 google", "a1", "news"]

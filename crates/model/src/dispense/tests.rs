@@ -673,8 +673,11 @@ fn mail_is_ready_while_only_its_session_is_missing() {
     assert_eq!(ready(&world, 60_000), Some(NOW));
     let (site, slot) = (mail.domain().to_string(), mail.slot());
     world.dispenser.open_site(&site, slot);
-    world.dispenser.set_blocked(NOW, &site, slot, Some(until));
-    assert_eq!(ready(&world, 59_999), None, "its hosts are silent");
+    let queue = world.dispenser.queues.values().next().unwrap().queue;
+    let away = crate::spool::Away { since: NOW, until };
+    world.dispenser.awaits(&queue, taken[0], Some(away));
+    assert_eq!(ready(&world, 60_000), None, "its hosts are silent");
+    world.dispenser.site_answers(&site, slot);
     assert_eq!(ready(&world, 60_000), Some(NOW));
     let elsewhere = Dispenser::load(&world.rows, [SessionId(7)].into());
     assert_eq!(

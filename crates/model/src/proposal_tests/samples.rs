@@ -271,6 +271,9 @@ fn whole() -> Meta {
         )],
         policy: vec![("ip/a".into(), "kind: ip".into())],
         warmups: vec![(target(), row)],
+        forces: Vec::new(),
+        suspensions: Vec::new(),
+        ips: vec![("a".into(), Epoch(2))],
     })
 }
 
@@ -421,6 +424,7 @@ fn result(group: GroupId, verdict: Verdict, number: u32) -> Command {
         retry_after: DurationMs::from_secs(300),
         dsn: (verdict == Verdict::Failed).then(|| accept(group, 3)),
         delay_notified: false,
+        away_for: None,
     }))
 }
 
@@ -446,6 +450,8 @@ fn imports(group: GroupId) -> Vec<Command> {
         site: Some("google".into()),
         moves: 1,
         pool: Some("main".into()),
+        absences: 1,
+        awaits_host: false,
     };
     let event = Event {
         seq: 4,
