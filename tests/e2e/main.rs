@@ -6,6 +6,7 @@ mod backup;
 mod clients;
 mod cluster;
 mod cluster_tls;
+mod corpus;
 mod corruption;
 mod delivery;
 mod disk;
