@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The address on which the sink of `here.test` stands: the sender's own domain, where reports go.
 const HERE: u8 = 2;
 
-struct World {
+pub struct World {
     dns: FakeDns,
     /// Name servers that are asked before that one.
     dns_before: Vec<SocketAddr>,
@@ -51,7 +51,7 @@ fn address(last: u8) -> IpAddr {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let local = |port| SocketAddr::new(address(1), port);
         let port = free_port().unwrap();
         let dns = FakeDns::start(local(0)).await.unwrap();
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    fn sink_config(&self, last: u8) -> SinkConfig {
+    pub fn sink_config(&self, last: u8) -> SinkConfig {
         SinkConfig::at(SocketAddr::new(address(last), self.port))
     }
 
@@ -80,13 +80,23 @@ impl World {
         self.sink_of(self.sink_config(last), domain).await
     }
 
-    async fn sink_of(&self, config: SinkConfig, domain: &str) -> Sink {
+    pub async fn sink_of(&self, config: SinkConfig, domain: &str) -> Sink {
         self.dns.domain(domain, config.address.ip());
         Sink::start(config).await.unwrap()
     }
 
+    /// Where clients hand in.
+    pub fn smtp(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    /// Where reports arrive.
+    pub fn here(&self) -> &Sink {
+        &self.here
+    }
+
     /// Starts the node. `delivery` are lines of `[delivery]`, `more` are further sections.
-    async fn start(&mut self, delivery: &str, more: &str) {
+    pub async fn start(&mut self, delivery: &str, more: &str) {
         let http = SocketAddr::new(address(1), free_port().unwrap());
         let servers = self.dns_before.iter().copied().chain([self.dns.address()]);
         let servers: Vec<String> = servers.map(|server| format!("\"{server}\"")).collect();

@@ -9,6 +9,7 @@ mod clients;
 mod cluster;
 mod cluster_tls;
 mod config_check;
+mod corpus;
 mod corruption;
 mod delivery;
 mod disk;

@@ -1,6 +1,7 @@
 //! A node with its sink, as the tests over real processes start them.
 
 pub mod apart;
+pub mod corpus;
 pub mod fleet;
 pub mod operator;
 pub mod replays;

@@ -190,8 +190,8 @@ impl Place {
             Some(entity) => self.convert_entity(&entity, is_7bit, out),
             None => Err(NotConvertible::Malformed),
         };
-        if result.is_err() && is_7bit {
-            // Whatever it is, it needs nothing.
+        if result == Err(NotConvertible::Signed) && is_7bit {
+            // It stays as it is, and needs nothing.
             out.truncate(converted);
             out.extend_from_slice(bytes);
             return Ok(());
@@ -240,7 +240,9 @@ impl Place {
         let parts = Parts::split(entity.body, boundary).ok_or(NotConvertible::Malformed)?;
         // What stands around the parts is nobody's content, and has no encoding.
         let around = parts.preamble.is_ascii() && parts.rest.is_ascii();
-        if !around || !labels.is_identity() {
+        // Of a part that nothing closes, readers differ on where it ends and whether they decode it.
+        let is_closed = !parts.rest.is_empty();
+        if !around || !is_closed || !labels.is_identity() {
             return Err(NotConvertible::Malformed);
         }
         self.write_fields(entity, labels, None, out);
@@ -264,10 +266,6 @@ impl Place {
             place.convert(part, out)?;
         }
         out.extend_from_slice(parts.rest);
-        if parts.rest.is_empty() {
-            // Many readers decode no part that nothing closes.
-            out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-        }
         Ok(())
     }
 
