@@ -82,6 +82,8 @@ fn task(declares_utf8: bool) -> Assigned {
             site: None,
             moves: 0,
             pool: None,
+            absences: 0,
+            awaits_host: false,
         },
         body: None,
     }
