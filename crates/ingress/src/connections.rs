@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::network::{client_of, network_of};
@@ -39,6 +40,7 @@ struct Entry {
     useful_at: Instant,
     may_send: bool,
     taken_back: CancellationToken,
+    turns: Arc<Semaphore>,
 }
 
 /// A place that is given back when it is dropped.
@@ -48,6 +50,12 @@ pub struct Place {
     /// None before the client is known.
     of: Option<(IpNet, u64)>,
     taken_back: CancellationToken,
+    turns: Arc<Semaphore>,
+}
+
+fn turns() -> Arc<Semaphore> {
+    let processors = std::thread::available_parallelism();
+    Arc::new(Semaphore::new(processors.map_or(1, usize::from)))
 }
 
 /// Three quarters: what no client and no network passes, whatever else is configured.
@@ -76,7 +84,7 @@ impl Connections {
             return None;
         }
         open.total += 1;
-        Some(self.place(None, CancellationToken::new()))
+        Some(self.place(None, CancellationToken::new(), turns()))
     }
 
     /// A place for a connection of this client. Whether it may send without a login is told.
@@ -94,15 +102,21 @@ impl Connections {
         }
         open.total += 1;
         let taken_back = CancellationToken::new();
-        let id = open.insert(client, may_send, now, taken_back.clone());
-        Some(self.place(Some((client, id)), taken_back))
+        let (id, turns) = open.insert(client, may_send, now, taken_back.clone());
+        Some(self.place(Some((client, id)), taken_back, turns))
     }
 
-    fn place(self: &Arc<Self>, of: Option<(IpNet, u64)>, taken_back: CancellationToken) -> Place {
+    fn place(
+        self: &Arc<Self>,
+        of: Option<(IpNet, u64)>,
+        taken_back: CancellationToken,
+        turns: Arc<Semaphore>,
+    ) -> Place {
         Place {
             connections: self.clone(),
             of,
             taken_back,
+            turns,
         }
     }
 
@@ -125,19 +139,20 @@ impl Open {
         may_send: bool,
         now: Instant,
         taken_back: CancellationToken,
-    ) -> u64 {
+    ) -> (u64, Arc<Semaphore>) {
         self.last += 1;
+        let entries = self.clients.entry(client).or_default();
+        let others = entries.values().next().map(|other| other.turns.clone());
+        let turns = others.unwrap_or_else(turns);
         let entry = Entry {
             useful_at: now,
             may_send,
             taken_back,
+            turns: turns.clone(),
         };
-        self.clients
-            .entry(client)
-            .or_default()
-            .insert(self.last, entry);
+        entries.insert(self.last, entry);
         *self.networks.entry(network_of(client)).or_default() += 1;
-        self.last
+        (self.last, turns)
     }
 
     /// Takes the place of the connection that has been of no use for longest, of the client that has the most of them here;
@@ -209,8 +224,8 @@ impl Place {
         if fits.is_none() {
             return false;
         }
-        let id = open.insert(client, may_send, now, self.taken_back.clone());
-        self.of = Some((client, id));
+        let (id, turns) = open.insert(client, may_send, now, self.taken_back.clone());
+        (self.of, self.turns) = (Some((client, id)), turns);
         true
     }
 
@@ -233,6 +248,12 @@ impl Place {
         if let Some(entry) = entries.and_then(|entries| entries.get_mut(&id)) {
             change(entry);
         }
+    }
+
+    /// Whose turn it is among the sessions of one client: as many work at a time as there are processors, so a client with
+    /// hundreds of them takes no more of the process than one with a few.
+    pub fn turns(&self) -> &Semaphore {
+        &self.turns
     }
 
     /// Cancelled when somebody else has the place.

@@ -10,6 +10,7 @@ use skein_smtp::reply::Reply;
 use skein_smtp::server::{Config as Dialogue, Event, ServerSession, Step};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use crate::config::{Listener, ListenerKind, TlsMode};
@@ -56,6 +57,8 @@ pub struct Session<'s> {
     out: Vec<u8>,
     /// For what the buffers take up.
     buffers: Share,
+    /// While it works.
+    turn: Option<SemaphorePermit<'s>>,
 }
 
 enum End {
@@ -115,6 +118,7 @@ impl<'s> Session<'s> {
             waits: Waits::new(&config.limits, config.body_rate_min),
             out: Vec::new(),
             buffers: ground.holder.nothing(),
+            turn: None,
             ground,
         };
         if implicit {
@@ -165,7 +169,13 @@ impl<'s> Session<'s> {
 
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
         loop {
-            match self.dialogue.step(&mut self.out) {
+            if self.turn.is_none() {
+                self.turn = self.ground.place.turns().acquire().await.ok();
+            }
+            let step = self.dialogue.step(&mut self.out);
+            // Whatever is waited for, others of this client may work meanwhile.
+            self.turn = None;
+            match step {
                 Step::Write => self.flush(stream).await?,
                 Step::NeedInput => {
                     self.flush(stream).await?;
@@ -233,10 +243,15 @@ impl<'s> Session<'s> {
         if doing != Doing::Commands {
             holder.moved(count);
         }
+        if count == 0 {
+            return Ok(false);
+        }
         self.dialogue.feed_owned(octets);
-        // A client that always has more to say takes turns with the others.
+        // Only those whose turn it is stand in line for the processor, so a client with hundreds of busy sessions does not
+        // make the others wait for all of them.
+        self.turn = self.ground.place.turns().acquire().await.ok();
         tokio::task::yield_now().await;
-        Ok(count > 0)
+        Ok(true)
     }
 
     /// Returns when the client has to go: something of it is needed by others, or a drain began so long ago.

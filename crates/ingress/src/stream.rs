@@ -16,7 +16,7 @@ pub const COMMAND_READ_BYTES: usize = 4 << 10;
 pub const BODY_READ_BYTES: usize = 32 << 10;
 /// A connection that is closed is read on for so long and so much, so that its client sees the last reply.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1 << 20;
+const LINGER_BYTES_MAX: usize = 128 << 10;
 
 thread_local! {
     /// Where octets are read to, one for each thread: a session that waits has no buffer.

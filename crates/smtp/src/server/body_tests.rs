@@ -81,11 +81,12 @@ proptest! {
         prop_assert_eq!(&data, &bdat);
         prop_assert_eq!(&data, &outcome(config(), &by_data(&body), 10_000));
         prop_assert_eq!(&bdat, &outcome(config(), &by_bdat(&body, &[]), 10_000));
-        if let Ok(stored) = data {
-            let text = String::from_utf8_lossy(&stored).replace("\r\n", "");
-            prop_assert!(!text.contains(['\r', '\n']), "{:?}", text);
-        } else {
-            prop_assert!(matches!(data.unwrap_err().as_str(), "550" | "552"));
+        match data {
+            Ok(stored) => {
+                let text = String::from_utf8_lossy(&stored).replace("\r\n", "");
+                prop_assert!(!text.contains(['\r', '\n']), "{:?}", text);
+            }
+            Err(code) => prop_assert!(matches!(code.as_str(), "550" | "552")),
         }
     }
 }
