@@ -44,10 +44,12 @@ impl Flusher {
     }
 
     pub fn after_flush(&self, done: impl FnOnce() + Send + 'static) {
-        self.queue
-            .lock()
-            .send(Box::new(done))
-            .expect("the flusher runs as long as this sender lives");
+        if self.queue.lock().send(Box::new(done)).is_err() {
+            // The flusher has panicked, and ends the process: it says why.
+            loop {
+                std::thread::park();
+            }
+        }
     }
 }
 

@@ -39,6 +39,7 @@ const SLOW: [&str; 9] = [
     "Join",
 ];
 const SLOW_ONE_IN: usize = 40;
+const DEAD_AFTER: Duration = Duration::from_secs(20);
 
 fn protos() -> Protos {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
@@ -148,6 +149,29 @@ impl Target {
         Ok(())
     }
 
+    /// Completes when a group has not been ready for so long that no election and no queue of calls explains it.
+    async fn is_dead(&self) -> String {
+        let mut alive = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let answer = http_get(self.bench.http, "/readyz").await;
+            let why = match answer {
+                Ok((200, _)) => String::new(),
+                Ok((_, text)) if text.contains("drained") || text.contains("session") => {
+                    String::new()
+                }
+                Ok((_, text)) => text,
+                Err(error) => error.to_string(),
+            };
+            if why.is_empty() {
+                alive = tokio::time::Instant::now();
+            }
+            if alive.elapsed() > DEAD_AFTER {
+                return why;
+            }
+        }
+    }
+
     /// Takes back what the calls may have ordered with good right.
     async fn set_right(&self, truth: &Truth) -> Result<()> {
         let ask = |args: &[&str]| skein_tests::operator::try_skeinctl(self.bench.admin, args);
@@ -234,9 +258,10 @@ async fn any_calls_leave_all_groups_alive() {
     let mut target = Target::start().await.unwrap();
     let truth = target.truth().await.unwrap();
     let begun = std::time::Instant::now();
-    let counts = call_at_random(&target, &protos, &truth, CALLS)
-        .await
-        .unwrap();
+    let counts = tokio::select! {
+        counts = call_at_random(&target, &protos, &truth, CALLS) => counts.unwrap(),
+        why = target.is_dead() => panic!("no group comes back: {why}"),
+    };
     let made: usize = counts.values().flat_map(BTreeMap::values).sum();
     for (path, codes) in &counts {
         println!("{path}: {codes:?}");
