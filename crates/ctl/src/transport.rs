@@ -5,6 +5,7 @@
 //! of their own.
 
 use std::error::Error as _;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -180,10 +181,13 @@ async fn look(target: &Target) -> Found {
     let connected = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(&*addresses)).await;
     let mut stream = match connected {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            return Found::Refused;
+        Ok(Err(error)) => {
+            return match error.kind() {
+                ErrorKind::ConnectionRefused => Found::Refused,
+                ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Found::Closes,
+                _ => Found::Unreachable(error.to_string()),
+            };
         }
-        Ok(Err(error)) => return Found::Unreachable(error.to_string()),
         Err(_) => {
             let within = CONNECT_WITHIN.as_secs();
             return Found::Unreachable(format!("no connection within {within} s"));

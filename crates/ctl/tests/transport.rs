@@ -373,9 +373,12 @@ async fn a_restore_that_is_cut_short_says_how_to_go_on() {
 async fn output_that_nobody_reads_ends_it_quietly() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(file.path(), "kind: tenant\nname: shop\n").unwrap();
+    let path = file.path().display().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_skeinctl"));
     let output = command
-        .args(["provider", "lint", "/dev/null"])
+        .args(["provider", "lint", &path])
         .stdout(writer)
         .stderr(std::process::Stdio::piped())
         .spawn()

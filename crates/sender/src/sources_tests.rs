@@ -152,7 +152,7 @@ async fn a_pool_without_a_usable_ip_says_why() {
     let none = sources.choose(&policy, &exits, "none", "there.test", &hosts(), FREE);
     let none = none.unwrap_err();
     for part in [
-        "six (2001:db8::1) cannot reach",
+        "six (2001:db8::1) is not of the family",
         "off (127.0.0.3) is suspended",
         "1 more",
     ] {

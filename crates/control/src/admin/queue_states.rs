@@ -282,8 +282,8 @@ mod tests {
     /// All that there may be at once, strongest first: each is what shows when nothing before it is so.
     #[test]
     fn a_queue_says_what_decides_about_it() {
-        let later = (UnixMs(20_000), task(1));
-        let due = (UnixMs(1), task(0));
+        let later = (UnixMs(20_000), task(1, 20_000));
+        let due = (UnixMs(1), task(0, 1));
         let mut states = calm();
         let mut look = |change: &dyn Fn(&mut States), head: &(UnixMs, TaskRow)| {
             change(&mut states);
@@ -326,13 +326,13 @@ mod tests {
         assert_eq!(look(&given_up, &later), ("bounced", Some(99_000)));
     }
 
-    fn task(attempts: u32) -> TaskRow {
+    fn task(attempts: u32, due: u64) -> TaskRow {
         TaskRow {
             domain: Domain::new("b.test"),
             slot: Slot(3),
             recipients: Vec::new(),
             attempts,
-            due: UnixMs(1),
+            due: UnixMs(due),
             created: UnixMs(1),
             last_reply: None,
             delay_notified: false,

@@ -149,3 +149,101 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
         rows.put(removed_key(*node), Vec::new());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, Response, apply, placements};
+    use super::*;
+    use crate::automation::{Action, Match, Rule, Rules, ScopeKind, Selector, Told};
+    use crate::rows::MemoryRows;
+    use crate::time::DurationMs;
+    use crate::warmup::Order;
+
+    const NOW: UnixMs = UnixMs(1_700_000_000_000);
+    const HOUR: DurationMs = DurationMs::from_secs(3600);
+    const SESSION: SessionId = SessionId(7);
+
+    fn say(rows: &mut MemoryRows, command: &Command) {
+        assert_eq!(apply(rows, NOW, command), Response::Done);
+    }
+
+    fn suspend(campaign: &str) -> Command {
+        Command::Automation(Box::new(automation::Command::Suspend {
+            selector: Selector {
+                campaign: Some(campaign.to_owned()),
+                ..Selector::default()
+            },
+            lasts: HOUR,
+            order: Order {
+                who: "ann".to_owned(),
+                why: "wrong list".to_owned(),
+            },
+            gives_up: false,
+        }))
+    }
+
+    /// A cluster in which much is held back, a rule is in force and a source IP is in use.
+    fn lost(suspensions: usize) -> MemoryRows {
+        let mut rows = MemoryRows::default();
+        let open = Command::OpenSession {
+            session: SESSION,
+            sender: "s1".to_owned(),
+            order: 1,
+        };
+        say(&mut rows, &open);
+        for n in 0..suspensions {
+            say(&mut rows, &suspend(&format!("c{n}")));
+        }
+        let rule = Rule {
+            threshold: 1,
+            window: HOUR,
+            action: Action::Suspend,
+            scope: ScopeKind::Tenant,
+            lasts: HOUR,
+        };
+        let rules = Rules::from([("yahoo".to_owned(), vec![rule])]);
+        say(&mut rows, &Command::SetRules(rules));
+        let matched = Match {
+            provider: "yahoo".to_owned(),
+            rule: 0,
+            ip: [192, 0, 2, 1].into(),
+            site: "yahoo".to_owned(),
+            tenant: "shop".to_owned(),
+            pool: "main".to_owned(),
+            reply: "421 4.7.0 [TSS04] deferred".to_owned(),
+        };
+        let tell = Command::TellReplies {
+            session: SESSION,
+            batch: 1,
+            told: vec![Told { matched, count: 1 }],
+        };
+        say(&mut rows, &tell);
+        let moves = vec![("a1".to_owned(), SESSION)];
+        say(&mut rows, &Command::MoveIps(moves));
+        rows
+    }
+
+    #[test]
+    fn what_is_in_force_comes_in_parts_that_may_come_again() {
+        for count in [0, 1, HELD_AT_ONCE, HELD_AT_ONCE + 1, 1000] {
+            let before = lost(count);
+            let mut import = Import::default();
+            for (key, value) in &before.0 {
+                import.add(key, value);
+            }
+            let parts = import.in_parts();
+            let mut rows = MemoryRows::default();
+            for part in parts.iter().chain(&parts) {
+                assert!(codec::encode(part).len() < 512 << 10);
+                say(&mut rows, &Command::Import(part.clone()));
+            }
+            assert_eq!(
+                automation::suspensions(&rows),
+                automation::suspensions(&before)
+            );
+            assert_eq!(automation::forces(&rows), automation::forces(&before));
+            let (now, then) = (placements(&rows)["a1"], placements(&before)["a1"]);
+            assert!(now.epoch > then.epoch && now.session == SessionId::NONE);
+        }
+    }
+}

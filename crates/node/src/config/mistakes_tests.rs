@@ -326,7 +326,7 @@ fn what_has_no_effect_or_another_one_is_warned_of_with_key_and_line() {
     check(
         &warned(&no_users),
         &no_users,
-        &["line 4: smtp.listener[1].kind", "no [[smtp.user]]"],
+        &["line 7: smtp.listener[1].kind", "no [[smtp.user]]"],
     );
     let unused = format!("{TLS}[[smtp.listener]]\naddress = \"0.0.0.0:25\"\ntls = \"none\"\n");
     check(

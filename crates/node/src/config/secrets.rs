@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_has_no_passwords_unless_they_are_asked_for() {
-        let text = "[[smtp.user]]\nname = \"u\"\npassword = \"hunter2\"\n\
+        let text = "[smtp.tls]\ncertificate = \"c\"\nkey = \"k\"\n[[smtp.user]]\nname = \"u\"\npassword = \"hunter2\"\n\
                     [[delivery.route]]\ndomains = [\"*\"]\nhosts = [\"h\"]\nuser = \"u\"\npassword = \"hunter3\"\n";
         let config = Config::parse(text).unwrap();
         let shown = config.to_toml(false).unwrap();
