@@ -285,7 +285,8 @@ impl Control {
         }
         let spread = members.clone().spread(self.sessions.clone());
         skein_runtime::task("leaders", spread);
-        skein_runtime::task("peers", members.clone().look_for_peers());
+        // It ends when the cluster is made.
+        tokio::spawn(members.clone().look_for_peers());
         let founding = async {
             if let Err(error) = self.found().await {
                 tracing::error!(%error, "the cluster cannot be made");
