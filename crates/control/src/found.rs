@@ -33,7 +33,8 @@ const FAREWELL_WITHIN: Duration = Duration::from_millis(500);
 
 impl Members {
     fn is_founded(&self) -> bool {
-        self.config.address.is_empty() || meta::nodes(&self.meta).contains_key(&self.node)
+        let is_alone = self.config.address.is_empty() || self.config.peers.is_empty();
+        is_alone || meta::nodes(&self.meta).contains_key(&self.node)
     }
 
     /// Before anybody can ask: a node that is to make or join a cluster, and has not yet, says so.
