@@ -24,7 +24,6 @@ enum Kind {
     Silent,
     EhloWithoutReading,
     EnvelopesHeld,
-    SlowData,
     EndlessBdat,
     HalfHandshakes,
     HeadersWithoutEnd,
@@ -80,18 +79,6 @@ async fn attack(kind: Kind, stream: &mut TcpStream, nth: usize) -> std::io::Resu
                     .map(|n| format!("RCPT TO:<{}{hundred}.{n}@d.test>\r\n", "x".repeat(60)))
                     .collect();
                 say(stream, &recipients).await?;
-            }
-        }
-        Kind::SlowData => {
-            say(stream, &format!("{envelope}DATA\r\n")).await?;
-            say(
-                stream,
-                &format!("Subject: x\r\n\r\n{}", "x".repeat(250_000)),
-            )
-            .await?;
-            loop {
-                stream.write_all(b"x").await?;
-                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
         Kind::EndlessBdat => {
@@ -229,7 +216,6 @@ survives! {
     silent_connections: Silent,
     replies_that_nobody_reads: EhloWithoutReading,
     envelopes_that_are_held: EnvelopesHeld,
-    bodies_that_drip: SlowData,
     chunks_without_end: EndlessBdat,
     handshakes_half_way: HalfHandshakes,
     headers_without_end: HeadersWithoutEnd,

@@ -74,6 +74,8 @@ use crate::standing::{Misfit, Standing};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Calls at a time on one connection of an operator: `skeinctl` has one or two, and each that never ends holds memory.
+const ADMIN_STREAMS_MAX: u32 = 32;
 const MEET_AGAIN: Duration = Duration::from_millis(300);
 /// A group's core that takes longer to say how it is waits for a disk that does not answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -383,6 +385,7 @@ impl Control {
         Server::builder()
             .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
             .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
+            .max_concurrent_streams(ADMIN_STREAMS_MAX)
             .layer(access::Access)
             .add_service(AdminServer::new(admin))
             .add_service(backup.server())

@@ -260,7 +260,7 @@ fn process_at(number: u64, place: &str, from: Option<SocketAddr>) -> Process {
     let place: String = place.chars().take(PLACE_CHARS_MAX).collect();
     let place = match from {
         Some(from) => format!("{} ({place})", from.ip()),
-        None => format!("the control node's own process ({place})"),
+        None => place,
     };
     Process { number, place }
 }
@@ -322,7 +322,10 @@ impl Sessions for SessionsService {
             place,
         } = request.into_inner();
         let process = process_at(process, &place, from);
-        let address = from.map_or_else(|| "this node".to_owned(), |at| at.to_string());
+        let address = match process.place.as_str() {
+            "" => "this node".to_owned(),
+            place => place.to_owned(),
+        };
         if sender.is_empty() {
             return Err(Status::invalid_argument(
                 "sender: a session needs the sender's name",

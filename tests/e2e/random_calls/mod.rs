@@ -176,6 +176,7 @@ impl Target {
     async fn set_right(&self, truth: &Truth) -> Result<()> {
         let ask = |args: &[&str]| skein_tests::operator::try_skeinctl(self.bench.admin, args);
         ask(&["node", "resume", &truth.sender])?;
+        ask(&["resume", "--all"])?;
         let admin = channel(&self.bench.admin.to_string())?;
         let path = "/skein.v1.Admin/ListSuspensions";
         let listed = raw::call(admin.clone(), path, vec![Bytes::new()]).await?;

@@ -134,6 +134,7 @@ impl Smtp {
                 user.name
             );
             check_tenant(&format!("{key}.tenant"), &user.tenant)?;
+            user.password()?;
         }
         let any_tls = self.listeners.iter().any(|one| self.offers_tls(one));
         ensure!(
