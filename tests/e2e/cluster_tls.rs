@@ -261,7 +261,11 @@ async fn strangers_are_refused_and_certificates_are_replaced_while_mail_flows() 
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.contains(advice), "{said}");
     }
+    // A node's certificate is good at either port, and does not manage.
     let output = cluster.skeinctl(&member);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("skein://role/operator"), "{said}");
+    let output = cluster.skeinctl(&first.pems("operator"));
     assert!(output.status.success(), "{output:?}");
 
     // Another CA takes over: first everybody trusts both, then everybody shows the new certificates.

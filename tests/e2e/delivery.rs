@@ -1,10 +1,13 @@
 //! What the sender does with hosts of all kinds: a node, a name server, and sinks on loopback addresses.
 
+mod away;
 mod blocked;
 mod connections;
 mod explain;
 mod hosts;
 mod limits;
+mod loops;
+mod name_servers;
 mod reports;
 mod routes;
 mod sites;
@@ -29,8 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The address on which the sink of `here.test` stands: the sender's own domain, where reports go.
 const HERE: u8 = 2;
 
-struct World {
+pub struct World {
     dns: FakeDns,
+    /// Name servers that are asked before that one.
+    dns_before: Vec<SocketAddr>,
     /// Of all sinks.
     port: u16,
     smtp: SocketAddr,
@@ -46,7 +51,7 @@ fn address(last: u8) -> IpAddr {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let local = |port| SocketAddr::new(address(1), port);
         let port = free_port().unwrap();
         let dns = FakeDns::start(local(0)).await.unwrap();
@@ -56,6 +61,7 @@ impl World {
         dns.domain("here.test", address(HERE));
         Self {
             dns,
+            dns_before: Vec::new(),
             port,
             smtp: local(free_port().unwrap()),
             admin: local(free_port().unwrap()),
@@ -65,7 +71,7 @@ impl World {
         }
     }
 
-    fn sink_config(&self, last: u8) -> SinkConfig {
+    pub fn sink_config(&self, last: u8) -> SinkConfig {
         SinkConfig::at(SocketAddr::new(address(last), self.port))
     }
 
@@ -74,21 +80,33 @@ impl World {
         self.sink_of(self.sink_config(last), domain).await
     }
 
-    async fn sink_of(&self, config: SinkConfig, domain: &str) -> Sink {
+    pub async fn sink_of(&self, config: SinkConfig, domain: &str) -> Sink {
         self.dns.domain(domain, config.address.ip());
         Sink::start(config).await.unwrap()
     }
 
+    /// Where clients hand in.
+    pub fn smtp(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    /// Where reports arrive.
+    pub fn here(&self) -> &Sink {
+        &self.here
+    }
+
     /// Starts the node. `delivery` are lines of `[delivery]`, `more` are further sections.
-    async fn start(&mut self, delivery: &str, more: &str) {
+    pub async fn start(&mut self, delivery: &str, more: &str) {
         let http = SocketAddr::new(address(1), free_port().unwrap());
+        let servers = self.dns_before.iter().copied().chain([self.dns.address()]);
+        let servers: Vec<String> = servers.map(|server| format!("\"{server}\"")).collect();
         let config = format!(
             r#"
             data_dir = "{data}"
             events.path = "{events}"
             http.listen = "{http}"
             admin.listen = "{admin}"
-            dns.servers = ["{dns}"]
+            dns.servers = [{dns}]
             [smtp]
             hostname = "mx.skein.test"
             [[smtp.listener]]
@@ -102,7 +120,7 @@ impl World {
             data = self.folder.path().join("data").display(),
             events = self.folder.path().join("events.jsonl").display(),
             admin = self.admin,
-            dns = self.dns.address(),
+            dns = servers.join(", "),
             smtp = self.smtp,
             port = self.port,
         );

@@ -1,25 +1,38 @@
 //! A node as its users see it: real sockets, real disk.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod automation;
 mod backup;
+mod broken;
 mod clients;
 mod cluster;
 mod cluster_tls;
+mod config_check;
+mod corpus;
 mod corruption;
 mod delivery;
 mod disk;
+mod doctor;
 mod drain;
 mod egress;
 mod fan;
+mod guessing;
+mod hostile;
 mod journal;
 mod lease;
+mod names;
 mod overload;
 mod policy;
 mod postfix;
 mod priority;
+mod random_calls;
+mod readme;
 mod replicas;
+mod shutdown;
+mod smuggling;
 mod spanned;
+mod standing;
 mod suspend;
 mod warmup;
 

@@ -27,13 +27,13 @@ const LIMITS: &str = "
 ";
 
 /// The most that a process had resident while this lives.
-struct Watched {
+pub(crate) struct Watched {
     peak: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
 impl Watched {
-    fn new(pid: u32) -> Self {
+    pub(crate) fn new(pid: u32) -> Self {
         let (peak, stop) = (
             Arc::new(AtomicU64::new(0)),
             Arc::new(AtomicBool::new(false)),
@@ -48,7 +48,7 @@ impl Watched {
         Self { peak, stop }
     }
 
-    fn peak(&self) -> u64 {
+    pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
 }

@@ -163,6 +163,27 @@ async fn an_ip_is_shown_where_its_address_is_and_missed_where_it_is_not() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_shown_to_whoever_asks_for_them_and_stars_are_none() {
+    let bench = Bench::new().await.unwrap();
+    let _node = bench.start().await.unwrap();
+    let ip = "kind: ip\nname: far\nbind: 192.0.2.1\nehlo: far.example.test\n\
+              proxy: {socks5: 'p.example.test:1080', user: u, password: hunter2}\n";
+    skein_tests::operator::apply(bench.admin, bench.data().parent().unwrap(), ip).unwrap();
+    let shown = skeinctl(&bench, &["policy", "get"]);
+    assert!(
+        shown.contains("***") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    // Nobody loses a password by applying what was printed.
+    let again = skein_tests::operator::apply(bench.admin, bench.data().parent().unwrap(), &shown);
+    let refused = again.unwrap_err().to_string();
+    assert!(refused.contains("stands for a password"), "{refused}");
+    let shown = skeinctl(&bench, &["policy", "get", "--secrets"]);
+    assert!(shown.contains("hunter2"), "{shown}");
+    skein_tests::operator::apply(bench.admin, bench.data().parent().unwrap(), &shown).unwrap();
+}
+
 async fn offer(fleet: &Fleet, prefix: &str, count: usize) {
     let targets = fleet.senders.iter().map(|sender| sender.smtp).collect();
     let injector = Injector::new(InjectorConfig::to_all(targets));

@@ -16,6 +16,8 @@ pub struct Apart {
     pub sink: Sink,
     pub smtp: SocketAddr,
     pub admin: SocketAddr,
+    /// Where the control node listens to senders.
+    pub peer: SocketAddr,
     control_http: SocketAddr,
     sender_http: SocketAddr,
     folder: TempDir,
@@ -29,11 +31,12 @@ impl Apart {
             sink,
             smtp: loopback()?,
             admin: loopback()?,
+            peer: loopback()?,
             control_http: loopback()?,
             sender_http: loopback()?,
             folder: TempDir::new()?,
         };
-        let peer = loopback()?;
+        let peer = apart.peer;
         let folder = apart.folder.path().display();
         let control = format!(
             r#"

@@ -55,7 +55,7 @@ impl Fleet {
         };
         let (control, senders) = (members('c', plan.control)?, members('s', plan.senders)?);
         let tls = match plan.has_certificates {
-            true => files::certificates(folder.path())?,
+            true => files::certificates(folder.path(), &plan.tls)?,
             false => String::new(),
         };
         let mut fleet = Self {

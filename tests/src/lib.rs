@@ -1,6 +1,7 @@
 //! A node with its sink, as the tests over real processes start them.
 
 pub mod apart;
+pub mod corpus;
 pub mod fleet;
 pub mod operator;
 pub mod replays;
@@ -43,6 +44,8 @@ pub fn loopback() -> Result<SocketAddr> {
 #[derive(Debug, Default)]
 pub struct Extra {
     pub smtp: String,
+    /// Instead of all of loopback: an array.
+    pub relay_networks: Option<String>,
     /// Instead of the sink.
     pub smarthost: Option<SocketAddr>,
     pub delivery: String,
@@ -111,7 +114,7 @@ impl Bench {
             data_dir = "{data}"
             [smtp]
             hostname = "mx.skein.test"
-            relay_networks = ["127.0.0.0/8"]
+            relay_networks = {relay_networks}
             {more}
             [[smtp.listener]]
             address = "{smtp}"
@@ -127,6 +130,10 @@ impl Bench {
             cap = "1s"
             {sections}
             "#,
+            relay_networks = extra
+                .relay_networks
+                .as_deref()
+                .unwrap_or("[\"127.0.0.0/8\"]"),
             more = extra.smtp,
             delivery = extra.delivery,
             sections = extra.sections,
@@ -145,7 +152,8 @@ impl Bench {
         self.folder.path().join("data")
     }
 
-    fn config(&self) -> PathBuf {
+    /// Where its file is.
+    pub fn config(&self) -> PathBuf {
         self.folder.path().join("skein.toml")
     }
 

@@ -1,19 +1,31 @@
 //! Ways to reach a server: over TCP, or within the process.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::internal::{HelloReply, HelloRequest};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::http;
+use tonic::service::Routes;
 pub use tonic::transport::Channel;
-use tonic::transport::server::Router;
+use tonic::transport::server::{Connected, Router};
 use tonic::transport::{Endpoint, Uri};
+use tower::{Layer, Service};
+
+use crate::access::Caller;
+use crate::tls::Seldom;
 
 /// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
 const IN_PROCESS_BUFFER: usize = 1 << 20;
@@ -36,6 +48,7 @@ pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
 pub struct Channels {
     connect: Connect,
     open: Arc<Mutex<HashMap<String, Channel>>>,
+    refused: Arc<Seldom>,
 }
 
 impl std::fmt::Debug for Channels {
@@ -49,6 +62,7 @@ impl Channels {
         Self {
             connect,
             open: Arc::default(),
+            refused: Arc::default(),
         }
     }
 
@@ -61,27 +75,45 @@ impl Channels {
 
     /// What the node at this address says of itself, if it answers at once.
     pub async fn hello(&self, address: &str) -> Option<HelloReply> {
-        self.try_hello(address).await.ok()
+        self.ask_hello(address, HelloRequest::default()).await.ok()
     }
 
-    /// The same, or why it does not answer.
-    pub(crate) async fn try_hello(&self, address: &str) -> Result<HelloReply, String> {
+    /// The same.
+    ///
+    /// # Errors
+    /// Why it does not answer, in a few words such as `connection refused`.
+    pub async fn ask_hello(
+        &self,
+        address: &str,
+        request: HelloRequest,
+    ) -> Result<HelloReply, String> {
         let mut client = PeerClient::new(self.get(address));
-        match tokio::time::timeout(HELLO_WITHIN, client.hello(HelloRequest {})).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(innermost(&status)),
-            Err(_) => Err(format!("no answer within {} s", HELLO_WITHIN.as_secs())),
+        let reply = tokio::time::timeout(HELLO_WITHIN, client.hello(request)).await;
+        let reply = reply.map_err(|_| format!("no answer within {} s", HELLO_WITHIN.as_secs()))?;
+        if let Err(status) = &reply
+            && status.code() == Code::PermissionDenied
+            && let Some(more) = self.refused.pass(Instant::now())
+        {
+            let why = status.message();
+            tracing::error!(address, why, more, "a control node refuses this one");
         }
+        reply
+            .map(tonic::Response::into_inner)
+            .map_err(|status| cause(&status))
     }
 }
 
-/// The cause that lies deepest: it names the fault, and what is around it that there was one.
-fn innermost(status: &tonic::Status) -> String {
-    let mut cause = std::error::Error::source(status);
-    while let Some(next) = cause.and_then(std::error::Error::source) {
-        cause = Some(next);
+/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: who reads it wants
+/// to know whether a host refuses, is silent, or shows another certificate.
+fn cause(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        text = error.to_string();
+        next = error.source();
     }
-    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_lowercase()
 }
 
 pub(crate) fn tune(endpoint: Endpoint) -> Endpoint {
@@ -102,10 +134,80 @@ pub fn connect(address: String) -> Result<Channel, tonic::transport::Error> {
     Ok(tune(Endpoint::from_shared(address)?).connect_lazy())
 }
 
+/// A channel on which every call fails, for this reason.
+pub fn unreachable(reason: String) -> Channel {
+    let reason: Arc<str> = reason.into();
+    tune(Endpoint::from_static("http://unreachable")).connect_with_connector_lazy(
+        tower::service_fn(move |_: Uri| {
+            let reason = reason.clone();
+            async move { Err::<TokioIo<DuplexStream>, _>(std::io::Error::other(&*reason)) }
+        }),
+    )
+}
+
+/// The server's end within the process.
+struct Pipe(DuplexStream);
+
+impl Connected for Pipe {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        Caller::Own
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 /// Serves `router` to the returned channel alone, with the protocol that other nodes speak, but without a socket.
-pub fn in_process(router: Router) -> Channel {
-    let (to_server, connections) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(4);
-    tokio::spawn(async move {
+pub fn in_process<L>(router: Router<L>) -> Channel
+where
+    L: Layer<Routes> + Send + 'static,
+    L::Service: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    <L::Service as Service<http::Request<Body>>>::Future: Send,
+{
+    let (to_server, connections) = mpsc::channel::<Result<Pipe, std::io::Error>>(4);
+    skein_runtime::task("in-process-server", async move {
         if let Err(error) = router
             .serve_with_incoming(ReceiverStream::new(connections))
             .await
@@ -119,7 +221,7 @@ pub fn in_process(router: Router) -> Channel {
             async move {
                 let (ours, theirs) = tokio::io::duplex(IN_PROCESS_BUFFER);
                 to_server
-                    .send(Ok(theirs))
+                    .send(Ok(Pipe(theirs)))
                     .await
                     .map_err(|_| std::io::Error::other("the in-process server has ended"))?;
                 Ok::<_, std::io::Error>(TokioIo::new(ours))

@@ -10,9 +10,10 @@ use skein_model::disk::Room;
 use skein_model::meta::Fans;
 use skein_model::{GroupId, NodeId};
 use skein_wire::convert;
-use skein_wire::internal::{GroupView, HelloReply};
+use skein_wire::internal::{GroupView, HelloReply, HelloRequest};
 use tokio::sync::{Notify, watch};
 
+use crate::broken_tls::KnownBrokenTls;
 use crate::channel::{Channel, Channels, Connect};
 use crate::forces::KnownForces;
 
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     policy: watch::Sender<Arc<PolicyTexts>>,
     policy_in_use: watch::Sender<Option<u64>>,
     pub(crate) forces: watch::Sender<Arc<KnownForces>>,
+    pub(crate) broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
 }
 
 /// The cluster's policy as its authors wrote it.
@@ -104,9 +106,10 @@ impl Cluster {
             policy: watch::Sender::default(),
             policy_in_use: watch::Sender::default(),
             forces: watch::Sender::default(),
+            broken_tls: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
-        tokio::spawn(look(shared.clone(), told));
+        skein_runtime::task("cluster-look", look(shared.clone(), told));
         Self { shared, view }
     }
 
@@ -229,7 +232,7 @@ async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
     loop {
         let hellos = known
             .iter()
-            .map(|address| shared.channels.try_hello(address));
+            .map(|address| shared.channels.ask_hello(address, HelloRequest::default()));
         let answers = join_all(hellos).await;
         let asked = known.iter().cloned().zip(&answers);
         *shared.asked.lock() = asked

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use skein_model::meta::Fans;
+use skein_model::meta::{Fans, Process};
 use skein_model::{DurationMs, Epoch, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
@@ -29,6 +29,7 @@ const POLICY_MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Keeper {
     pub sessions: Sessions,
     pub sender: String,
+    pub process: Process,
     pub told: watch::Sender<Session>,
     pub lease: Lease,
     pub tell: Arc<Tell>,
@@ -85,6 +86,8 @@ impl Keeper {
         let request = OpenSessionRequest {
             sender: self.sender.clone(),
             order: self.next_order(),
+            process: self.process.number,
+            place: self.process.place.clone(),
         };
         let sent_at = since_boot();
         let opening =
@@ -152,6 +155,7 @@ impl Keeper {
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
                     self.tell_fans(reply.fans);
+                    self.sessions.cluster.set_broken_tls(reply.broken_tls);
                     self.read_policy(reply.policy_version).await;
                     self.read_forces(reply.forces_version).await;
                     if self.told.borrow().drained != reply.drained {
@@ -201,6 +205,9 @@ impl Keeper {
             placements_version: self.placed.borrow().version,
             released_ips: self.tell.released_ips.lock().clone(),
             wide_version: self.limits.wide_version(),
+            process: self.process.number,
+            place: self.process.place.clone(),
+            broken_tls_version: self.sessions.cluster.broken_tls_version(),
             policy_version: None,
         }
     }

@@ -1,6 +1,8 @@
 //! Typed gRPC clients with deadlines and retries.
 
+pub mod access;
 mod body;
+mod broken_tls;
 mod channel;
 mod cluster;
 mod facts;
@@ -9,6 +11,7 @@ mod ingest;
 mod ingest_stream;
 mod keeper;
 mod limits;
+pub mod ports;
 mod replies;
 mod sessions;
 pub mod tls;
@@ -16,16 +19,19 @@ mod warmup;
 mod work;
 mod work_frames;
 
+pub use broken_tls::KnownBrokenTls;
 pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
-    connect, in_process,
+    connect, in_process, unreachable,
 };
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use forces::KnownForces;
 pub use ingest::{Spool, Spools, Upload};
 pub use limits::{LimitKeeper, NoLimits, Reports};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions, since_boot};
-pub use skein_wire::internal::{IpCheck, IpFault, PlacedIp, Wait};
+pub use skein_wire::internal::{
+    CertificateEnd, Connects, IpCheck, IpFault, NameServer, PlacedIp, Probed, SenderHealth, Wait,
+};
 pub use warmup::GroupTime;
 pub use work::{Assigned, Reporter, Work};
 

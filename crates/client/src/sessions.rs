@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use skein_model::broken_tls::Broken;
+use skein_model::meta::Process;
 use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, lease};
+use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, TellIpChecksRequest,
-    TellWaitsRequest, Wait,
+    CloseSessionRequest, HeldIp, IpCheck, NodeAddresses, PlacedIp, SenderHealth,
+    TellIpChecksRequest, TellWaitsRequest, Wait,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -135,8 +138,14 @@ impl Sessions {
         Self { cluster }
     }
 
-    /// Registers the sender of this name, again and again if need be, until the result is closed or dropped.
-    pub fn keep(&self, sender: &str, limits: Arc<dyn LimitKeeper>) -> KeptSession {
+    /// Registers the sender of this name, again and again if need be, until the result is closed or dropped. Another process
+    /// that lives and has the name keeps it.
+    pub fn keep(
+        &self,
+        sender: &str,
+        process: Process,
+        limits: Arc<dyn LimitKeeper>,
+    ) -> KeptSession {
         let (told, session) = watch::channel(Session::default());
         let (lease, stop) = (Lease::default(), CancellationToken::new());
         let tell = Arc::new(Tell::default());
@@ -144,6 +153,7 @@ impl Sessions {
         let keeper = Keeper {
             sessions: self.clone(),
             sender: sender.to_owned(),
+            process,
             told,
             lease: lease.clone(),
             tell: tell.clone(),
@@ -153,7 +163,7 @@ impl Sessions {
         };
         let reporting = limits::report(self.clone(), session.clone(), limits);
         let stopped = stop.clone();
-        tokio::spawn(async move {
+        skein_runtime::task("session", async move {
             tokio::select! {
                 () = keeper.run() => {}
                 () = reporting => {}
@@ -239,17 +249,30 @@ impl KeptSession {
         }
     }
 
-    /// What tasks wait for that are here.
+    /// What tasks wait for that are here, how the sender is, and what hosts the leader does not know the TLS of to be broken.
+    /// Returns hosts that the sender is to try to connect to.
     ///
     /// # Errors
     /// There is no session, or the leader does not answer.
-    pub async fn tell_waits(&self, waits: Vec<Wait>) -> Result<(), SpoolError> {
+    pub async fn tell_waits(
+        &self,
+        waits: Vec<Wait>,
+        health: SenderHealth,
+        broken_tls: &[(SocketAddr, Broken)],
+    ) -> Result<Vec<String>, SpoolError> {
         let session = self.id()?.0;
-        let request = TellWaitsRequest { session, waits };
+        let broken_tls = broken_tls.iter();
+        let broken_tls = broken_tls.map(|(address, one)| convert::broken_tls_told(*address, one));
+        let request = TellWaitsRequest {
+            session,
+            waits,
+            health: Some(health),
+            broken_tls: broken_tls.collect(),
+        };
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_waits(request).await };
-        self.sessions.call("telling of waits", telling).await?;
-        Ok(())
+        let reply = self.sessions.call("telling of waits", telling).await?;
+        Ok(reply.probes)
     }
 
     /// How this node found the source IPs that it has, in place of what it told before in this session.

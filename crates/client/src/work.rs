@@ -98,7 +98,7 @@ impl Spool {
             opened,
             settled: told,
         };
-        tokio::spawn(worker.run());
+        skein_runtime::task("work", worker.run());
         Work {
             tasks: received,
             reporter: Reporter { shared, open },
@@ -177,8 +177,8 @@ impl Reporter {
         result
     }
 
-    /// Tasks of a site, as they are filed, need only come one by one for so long; none: they may come as ever. A hint,
-    /// which is lost with the stream.
+    /// Hosts of a site, as its tasks are filed, give no connection for so long; none: they do again. A hint, which is lost with
+    /// the stream: reports say the same.
     pub fn blocked(&self, site: &str, slot: Slot, lasts: Duration) {
         let site = BlockedSite {
             site: site.to_owned(),

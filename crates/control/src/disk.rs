@@ -25,16 +25,14 @@ pub async fn watch(disk: Arc<Disk>) {
     let mut before = disk.status().room;
     loop {
         let look = disk.clone();
-        let look = tokio::task::spawn_blocking(move || look.look());
-        match look.await {
-            Ok(Ok(status)) => {
+        match skein_runtime::blocking(move || look.look()).await {
+            Ok(status) => {
                 if status.room != before {
                     tell(status.room, status.used_percent);
                 }
                 before = status.room;
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the disk cannot be looked at"),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            Err(error) => tracing::warn!(%error, "the disk cannot be looked at"),
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -79,9 +77,7 @@ impl Relief {
                 forget(spool, room).await;
             }
             let store = self.store.clone();
-            tokio::task::spawn_blocking(move || store.relieve())
-                .await
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            skein_runtime::blocking(move || store.relieve()).await;
         }
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use skein_model::GroupId;
 use skein_wire::internal::ProposeRequest;
 use skein_wire::internal::peer_client::PeerClient;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use crate::raft::{Group, ProposeError};
+use crate::raft::Group;
 
 /// An election takes up to 3 s; who asks is told after that.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -26,31 +26,37 @@ impl Forward {
     /// Commits a command, which is idempotent, and returns the state machine's reply.
     ///
     /// # Errors
-    /// The group had no leader that could commit it.
+    /// It is no command that is forwarded to this group, or the group had no leader that could commit it.
     pub async fn propose(&self, id: GroupId, command: Vec<u8>) -> Result<Vec<u8>, Status> {
         let group = self
             .groups
             .get(&id)
             .ok_or_else(|| Status::not_found(format!("no group {id} is here")))?;
+        let checked = group.check_forwarded(&command);
+        checked.map_err(|error| error.status())?;
         let until = Instant::now() + WITHIN;
         loop {
-            let error = match self.try_propose(group, command.clone()).await {
+            let status = match self.try_propose(group, command.clone()).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => error,
+                // No other leader would take it.
+                Err(status) if status.code() == Code::InvalidArgument => return Err(status),
+                Err(status) => status,
             };
             if Instant::now() > until {
+                let error = status.message();
                 return Err(Status::unavailable(format!("group {id}: {error}")));
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 
-    async fn try_propose(&self, group: &Group, command: Vec<u8>) -> Result<Vec<u8>, String> {
+    async fn try_propose(&self, group: &Group, command: Vec<u8>) -> Result<Vec<u8>, Status> {
         if group.is_leader() {
             let proposed = group.propose(command).await;
-            return proposed.map_err(|error: ProposeError| error.to_string());
+            return proposed.map_err(|error| error.status());
         }
-        let address = group.leader_address().ok_or("the group has no leader")?;
+        let address = group.leader_address();
+        let address = address.ok_or_else(|| Status::unavailable("the group has no leader"))?;
         let request = ProposeRequest {
             group: group.id().0.into(),
             command: command.into(),
@@ -59,8 +65,8 @@ impl Forward {
         let proposed = tokio::time::timeout(WITHIN, leader.propose(request)).await;
         match proposed {
             Ok(Ok(reply)) => Ok(reply.into_inner().reply.to_vec()),
-            Ok(Err(status)) => Err(status.message().to_owned()),
-            Err(_) => Err("its leader does not answer".to_owned()),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(Status::unavailable("its leader does not answer")),
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use skein_client::Channels;
 use skein_model::spool::query;
-use skein_model::{GroupId, NodeId, SessionId, Slot, meta};
+use skein_model::{Epoch, GroupId, NodeId, SessionId, Slot, meta};
 use skein_store::{Bodies, Disk, Hooks, Machine, Reader, SpoolMachine, Store};
 
 use crate::StartError;
-use crate::raft::{Group, Network};
+use crate::raft::{Commands, Group, Network};
 use crate::spool::bodies::BodiesNeeded;
 use crate::spool::pace::Pace;
 use crate::spool::{self, Dispatch};
@@ -39,6 +39,17 @@ impl SpoolGroup {
         meta::session(&self.meta, session).is_some()
     }
 
+    /// Whether the meta group gave these slots to the session, or has given them on since, as far as this node knows. An
+    /// epoch that nobody gave would shut the slot's real owner out for good.
+    pub fn were_given(&self, session: SessionId, slots: &[(Slot, Epoch)]) -> bool {
+        let given = meta::assignments(&self.meta);
+        slots.iter().all(|(slot, epoch)| {
+            given.get(slot).is_some_and(|held| {
+                held.epoch > *epoch || (held.epoch == *epoch && held.session == session)
+            })
+        })
+    }
+
     /// Sessions that may hold tasks: those that are registered, and those that own slots here.
     fn sessions(&self) -> BTreeSet<SessionId> {
         let registered = meta::sessions(&self.meta).into_keys();
@@ -58,6 +69,7 @@ pub(crate) async fn start_group<M: Machine>(
     hooks: Hooks<M::Effect>,
 ) -> Result<Arc<Group>, StartError> {
     let failed = |reason: String| StartError::Raft { group, reason };
+    let commands = Commands::of(group, machine, store.skipped(group));
     let (log, machine) = store
         .group(group, machine, hooks)
         .map_err(|error| failed(error.to_string()))?;
@@ -65,7 +77,8 @@ pub(crate) async fn start_group<M: Machine>(
         group,
         peers: peers.clone(),
     };
-    Ok(Arc::new(Group::start(node, network, log, machine).await?))
+    let group = Group::start(node, network, log, machine, commands).await?;
+    Ok(Arc::new(group))
 }
 
 pub(crate) async fn start_spool(
@@ -99,10 +112,10 @@ pub(crate) async fn start_spool(
         disk: store.disk().clone(),
         meta,
     };
-    tokio::spawn(follow_leadership(spool.clone()));
+    skein_runtime::task("leadership", follow_leadership(spool.clone()));
     let disk = store.disk().clone();
     let pull = spool::bodies::pull(spool.clone(), needed, peers.clone(), disk, pace.clone());
-    tokio::spawn(pull);
+    skein_runtime::task("body-pull", pull);
     Ok(spool)
 }
 

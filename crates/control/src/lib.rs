@@ -1,10 +1,13 @@
 //! The control function of a node: its Raft groups, the sessions of senders, dispensing, and the admin API.
 
+mod access;
 mod admin;
 mod automation;
 mod automation_events;
 mod backup;
+mod broken_tls;
 mod clock;
+mod contested;
 mod disk;
 mod events;
 mod fans;
@@ -18,11 +21,15 @@ mod limits;
 mod members;
 mod node_id;
 mod out;
+mod own_health;
 mod peer_service;
 mod raft;
+mod reopened;
 mod replies;
+mod sender_health;
 mod sessions;
 mod spool;
+mod standing;
 mod survey;
 mod waits;
 mod warmup;
@@ -34,13 +41,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use access::Router;
 pub use automation_events::AutomationEvents;
 pub use clock::now;
 pub use events::EventReader;
 use futures::future::BoxFuture;
 pub use gauges::Gauge;
 pub use out::Out;
+pub use own_health::{CertificateEnds, OwnHealth};
 use skein_client::{Channels, Connect, Spools};
+use skein_model::doctor::group_name;
 use skein_model::{GroupId, NodeId, meta};
 pub use skein_store::Options as StoreOptions;
 use skein_store::{Hooks, MetaMachine, Reader, Store};
@@ -49,7 +59,7 @@ use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::watch;
-use tonic::transport::server::{Router, Server};
+use tonic::transport::server::Server;
 
 use crate::disk::Relief;
 use crate::forward::Forward;
@@ -60,10 +70,15 @@ use crate::raft::Group;
 use crate::sessions::SessionsService;
 use crate::spool::SpoolService;
 use crate::spool::pace::Pace;
+use crate::standing::{Misfit, Standing};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Calls at a time on one connection of an operator: `skeinctl` has one or two, and each that never ends holds memory.
+const ADMIN_STREAMS_MAX: u32 = 32;
 const MEET_AGAIN: Duration = Duration::from_millis(300);
+/// A group's core that takes longer to say how it is waits for a disk that does not answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub struct Config {
@@ -110,16 +125,17 @@ impl std::fmt::Debug for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("opening the data directory")]
-    NodeId(#[source] std::io::Error),
+    #[error("data_dir: opening {}", dir.display())]
+    NodeId {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
     #[error("opening the store")]
     Store(#[from] skein_store::OpenError),
     #[error(transparent)]
     Out(#[from] Out),
-    #[error(
-        "cluster.spool_groups is {given}, and this cluster was made with {made}; set it to that"
-    )]
-    OtherGroups { given: u16, made: u16 },
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     #[error("starting Raft group {group}: {reason}")]
     Raft { group: GroupId, reason: String },
 }
@@ -137,6 +153,7 @@ pub struct Control {
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
+    own_health: Arc<OwnHealth>,
 }
 
 impl std::fmt::Debug for Control {
@@ -154,7 +171,11 @@ impl Control {
     /// # Errors
     /// The data directory cannot be used, or its content cannot be trusted.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let node = node_id::load_or_create(&config.data_dir).map_err(StartError::NodeId)?;
+        let node = node_id::load_or_create(&config.data_dir);
+        let node = node.map_err(|source| StartError::NodeId {
+            dir: config.data_dir.clone(),
+            source,
+        })?;
         if let Some(out) = Out::of(&config.data_dir) {
             return Err(out.into());
         }
@@ -162,17 +183,16 @@ impl Control {
         let store = tokio::task::spawn_blocking(move || Store::open(&dir, options))
             .await
             .expect("opening the store does not panic")?;
-        tokio::spawn(clock::follow());
-        tokio::spawn(disk::watch(store.disk().clone()));
+        skein_runtime::task("clock", clock::follow());
+        skein_runtime::task("disk-watch", disk::watch(store.disk().clone()));
         let peers = Channels::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
-        let (given, made) = (config.spool_groups, meta::cluster(&meta_reader));
-        if let Some(made) = made
-            .map(|row| row.spool_groups)
-            .filter(|made| *made != given)
-        {
-            return Err(StartError::OtherGroups { given, made });
-        }
+        let founded = meta::cluster(&meta_reader).map(|row| row.spool_groups);
+        let standing = Standing {
+            members: store.members(GroupId::META)?,
+            spool_groups: founded.unwrap_or_else(|| store.spool_groups()),
+        };
+        standing.check(node, &config)?;
         let (applied, meta_applied) = watch::channel(());
         let hooks = Hooks {
             on_effects: Arc::new(move |_: Vec<()>| {
@@ -197,13 +217,16 @@ impl Control {
             meta_applied.clone(),
             dispatches.collect(),
         );
-        tokio::spawn(weights);
-        tokio::spawn(words::pass_time(meta.clone(), meta_reader.clone()));
-        tokio::spawn(warmup::keep_plans(meta.clone(), meta_reader.clone()));
-        tokio::spawn(automation::keep_rules(meta.clone(), meta_reader.clone()));
+        skein_runtime::task("words", weights);
+        let pass_time = words::pass_time(meta.clone(), meta_reader.clone());
+        skein_runtime::task("pass-time", pass_time);
+        let keep_plans = warmup::keep_plans(meta.clone(), meta_reader.clone());
+        skein_runtime::task("warmup-plans", keep_plans);
+        let keep_rules = automation::keep_rules(meta.clone(), meta_reader.clone());
+        skein_runtime::task("automation-rules", keep_rules);
         let readers = spools.values().map(|spool| spool.reader.clone());
         let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());
-        tokio::spawn(fans);
+        skein_runtime::task("fans", fans);
         let control = Self {
             sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied.clone()),
             meta_applied,
@@ -216,7 +239,9 @@ impl Control {
             spools: Arc::new(spools),
             peers,
             is_stopping: Arc::default(),
+            own_health: Arc::default(),
         };
+        control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
             control
                 .initialize(BTreeMap::from([(node, control.config.address.clone())]))
@@ -233,7 +258,7 @@ impl Control {
             spools: control.spools.clone(),
             members: control.members(),
         };
-        tokio::spawn(relief.run());
+        skein_runtime::task("disk-relief", relief.run());
         Ok(control)
     }
 
@@ -257,9 +282,13 @@ impl Control {
     pub async fn take_part(&self) -> Out {
         let members = self.members();
         for group in self.groups.values() {
-            tokio::spawn(members.clone().reconcile(group.clone()));
+            let reconcile = members.clone().reconcile(group.clone());
+            skein_runtime::task("members", reconcile);
         }
-        tokio::spawn(members.clone().spread(self.sessions.clone()));
+        let spread = members.clone().spread(self.sessions.clone());
+        skein_runtime::task("leaders", spread);
+        // It ends when the cluster is made.
+        tokio::spawn(members.clone().look_for_peers());
         let founding = async {
             if let Err(error) = self.found().await {
                 tracing::error!(%error, "the cluster cannot be made");
@@ -307,6 +336,7 @@ impl Control {
             .initial_connection_window_size(skein_client::CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
             .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
+            .layer(access::Access)
             .add_service(spool)
             .add_service(peer)
             .add_service(SessionsServer::new(self.sessions.clone()))
@@ -328,6 +358,7 @@ impl Control {
             spools: self.spools.clone(),
             is_stopping: self.is_stopping.clone(),
             disk: self.store.disk().clone(),
+            own_health: self.own_health.clone(),
         }
     }
 
@@ -352,6 +383,10 @@ impl Control {
             spools,
         };
         Server::builder()
+            .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
+            .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
+            .max_concurrent_streams(ADMIN_STREAMS_MAX)
+            .layer(access::Access)
             .add_service(AdminServer::new(admin))
             .add_service(backup.server())
     }
@@ -377,13 +412,42 @@ impl Control {
         )
     }
 
-    pub fn is_ready(&self) -> bool {
-        self.groups.values().all(|group| group.has_leader())
+    /// Why this node must be started again, if it must: a group does nothing any more. The process is about to end then.
+    pub fn broken(&self) -> Option<String> {
+        self.groups.iter().find_map(|(id, group)| {
+            let failure = group.failure()?;
+            Some(format!("{} has failed: {failure}", group_name(*id)))
+        })
+    }
+
+    /// The first group that cannot be relied on here, and why.
+    pub async fn not_ready(&self) -> Option<String> {
+        if let Some(broken) = self.broken() {
+            return Some(broken);
+        }
+        if let Some(founding) = self.own_health.founding() {
+            return Some(founding.text());
+        }
+        for (id, group) in self.groups.iter() {
+            let unready = tokio::time::timeout(ANSWER_WITHIN, group.not_ready()).await;
+            let unready = unready.unwrap_or_else(|_| Some("does not answer".to_owned()));
+            if let Some(why) = unready {
+                return Some(format!("of {}, this node {why}", group_name(*id)));
+            }
+        }
+        None
+    }
+
+    /// Where this process says what it knows of itself.
+    pub fn own_health(&self) -> Arc<OwnHealth> {
+        self.own_health.clone()
     }
 
     /// Stops the groups; what is committed is on disk already.
     pub async fn shutdown(&self) {
+        skein_runtime::stopping();
         self.is_stopping.store(true, Ordering::Release);
+        self.members().say_farewell().await;
         self.members().hand_over_all().await;
         for group in self.groups.values() {
             group.shutdown().await;

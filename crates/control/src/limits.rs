@@ -51,8 +51,8 @@ impl Limits {
             clock: Arc::default(),
             queue,
         };
-        tokio::spawn(limits.clone().gather(waiting));
-        tokio::spawn(limits.clone().tend());
+        skein_runtime::task("limit-reports", limits.clone().gather(waiting));
+        skein_runtime::task("limits", limits.clone().tend());
         limits
     }
 
@@ -180,8 +180,7 @@ impl Limits {
         let at = self.at().await?;
         let reader = self.reader.clone();
         // With many limits this reads tens of megabytes.
-        let due = tokio::task::spawn_blocking(move || limits::due(&reader, at)).await;
-        let limits: Vec<LimitId> = due.map_err(|error| Status::internal(error.to_string()))?;
+        let limits: Vec<LimitId> = skein_runtime::blocking(move || limits::due(&reader, at)).await;
         let at = self.at().await?;
         propose(&self.meta, Command::TendLimits { at, limits }).await?;
         Ok(())

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use skein_model::meta::{self, ClusterRow, Command, Member};
-use skein_model::{GroupId, NodeId, codec};
+use skein_model::{GroupId, HostPort, NodeId, codec};
 use skein_store::{Disk, Reader};
 use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::internal::{JoinReply, JoinRequest};
 
 use crate::forward::Forward;
 use crate::raft::Group;
-use crate::{Config, SpoolGroup};
+use crate::{Config, OwnHealth, SpoolGroup};
 
 const LOOK: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -31,6 +31,7 @@ pub struct Members {
     pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     pub is_stopping: Arc<AtomicBool>,
     pub disk: Arc<Disk>,
+    pub own_health: Arc<OwnHealth>,
 }
 
 impl Members {
@@ -58,6 +59,7 @@ impl Members {
             }
             if !is_member && !refused.is_empty() && refused != told {
                 tracing::warn!(reason = refused, "this node is no member yet");
+                self.own_health.set_refused(&refused);
                 told = refused;
             }
             match is_member {
@@ -76,6 +78,27 @@ impl Members {
             if !wanted.is_empty() && !wanted.contains_key(&self.node) {
                 return;
             }
+        }
+    }
+
+    /// Whether who answers at the address of a join is the node that joins. An address is somebody's who is called there, and
+    /// nobody's word but its own gives it to another.
+    ///
+    /// # Errors
+    /// Somebody else answers there, or nobody does.
+    pub async fn verify(&self, join: &meta::Join) -> Result<(), String> {
+        let parsed = join.address.parse::<HostPort>();
+        let address = parsed.map_err(|error| format!("address: {error}"))?;
+        if join.address == self.config.address && join.node == self.node {
+            return Ok(());
+        }
+        match self.forward.peers.hello(address.as_str()).await {
+            Some(hello) if hello.node == join.node.0 => Ok(()),
+            Some(hello) => Err(format!(
+                "address: node {:016x} answers at {address}, and this was said by {:016x}",
+                hello.node, join.node.0
+            )),
+            None => Err(format!("address: no node answers at {address}")),
         }
     }
 

@@ -16,8 +16,9 @@ use skein_wire::internal::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access;
 use crate::members::Members;
-use crate::raft::{Group, ProposeError, convert};
+use crate::raft::{Group, Implausible, convert};
 use crate::sessions::SessionsService;
 
 pub struct PeerService {
@@ -55,10 +56,20 @@ fn bad(error: &convert::BadPeer) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
+/// A node that says what no member says is looked into by people.
+fn implausible(group: GroupId, error: &Implausible) -> Status {
+    tracing::warn!(%group, %error, "another node's call is refused");
+    Status::invalid_argument(error.to_string())
+}
+
 #[tonic::async_trait]
 impl Peer for PeerService {
-    async fn hello(&self, _request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
-        Ok(Response::new(self.members.hello()))
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let request = request.into_inner();
+        if request.stopping_node != 0 {
+            self.members.note_stop(NodeId(request.stopping_node));
+        }
+        Ok(Response::new(self.members.hello(request.in_detail)))
     }
 
     async fn propose(
@@ -67,12 +78,16 @@ impl Peer for PeerService {
     ) -> Result<Response<ProposeReply>, Status> {
         let request = request.into_inner();
         let group = self.group(request.group)?;
+        let checked = group.check_forwarded(&request.command);
+        checked.map_err(|error| error.status())?;
+        if group.id() == GroupId::META
+            && let Ok(meta::Command::Join(join)) = codec::decode(&request.command)
+        {
+            let verified = self.members.verify(&join).await;
+            verified.map_err(Status::failed_precondition)?;
+        }
         let proposed = group.propose(request.command.to_vec()).await;
-        let reply = proposed.map_err(|error| match error {
-            ProposeError::NotLeader => Status::failed_precondition(error.to_string()),
-            ProposeError::Unknown(_) => Status::unavailable(error.to_string()),
-        })?;
-        let reply = reply.into();
+        let reply = proposed.map_err(|error| error.status())?.into();
         Ok(Response::new(ProposeReply { reply }))
     }
 
@@ -86,8 +101,15 @@ impl Peer for PeerService {
             version: request.version,
             spool_groups,
         };
+        access::check_address(&join.address)?;
         if meta::is_as_told(&self.members.meta, &join) {
             return Ok(Response::new(JoinReply::default()));
+        }
+        if let Err(refused) = self.members.verify(&join).await {
+            return Ok(Response::new(JoinReply {
+                refused,
+                removed: false,
+            }));
         }
         let command = codec::encode(&meta::Command::Join(join));
         let reply = self.members.forward.propose(GroupId::META, command).await?;
@@ -130,9 +152,10 @@ impl Peer for PeerService {
 
     async fn get_waits(
         &self,
-        _request: Request<GetWaitsRequest>,
+        request: Request<GetWaitsRequest>,
     ) -> Result<Response<GetWaitsReply>, Status> {
-        Ok(Response::new(self.sessions.waits()))
+        let probe = request.into_inner().probe;
+        Ok(Response::new(self.sessions.waits(&probe)))
     }
 
     async fn append(
@@ -142,6 +165,8 @@ impl Peer for PeerService {
         let request = request.into_inner();
         let group = self.group_at(request.group, request.target)?;
         let request = convert::read_append(request).map_err(|error| bad(&error))?;
+        let checked = group.check_append(&request);
+        checked.map_err(|error| implausible(group.id(), &error))?;
         let reply = group
             .raft()
             .append_entries(request)
@@ -154,6 +179,8 @@ impl Peer for PeerService {
         let request = request.into_inner();
         let group = self.group_at(request.group, request.target)?;
         let request = convert::read_vote_request(request).map_err(|error| bad(&error))?;
+        let checked = group.check_vote(&request.vote);
+        checked.map_err(|error| implausible(group.id(), &error))?;
         let reply = group
             .raft()
             .vote(request)
@@ -175,6 +202,8 @@ impl Peer for PeerService {
         let group = self.group_at(head.group, head.target)?;
         let vote = convert::read_vote(head.vote).map_err(|error| bad(&error))?;
         let meta = meta(&head)?;
+        let checked = group.check_snapshot(&vote, &meta);
+        checked.map_err(|error| implausible(group.id(), &error))?;
         let disk = |error: std::io::Error| Status::resource_exhausted(error.to_string());
         let id = GroupId(u16::try_from(head.group).unwrap_or_default());
         let mut incoming = self.store.incoming_snapshot(id).map_err(disk)?;
@@ -191,10 +220,8 @@ impl Peer for PeerService {
                 }
             }
         };
-        let received = tokio::task::spawn_blocking(move || incoming.finish(count))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-            .map_err(disk)?;
+        let received = skein_runtime::blocking(move || incoming.finish(count)).await;
+        let received = received.map_err(disk)?;
         let snapshot = Box::new(SnapshotSource::Received(received));
         let reply = group
             .raft()

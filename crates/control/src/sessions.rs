@@ -1,6 +1,7 @@
 //! Sessions of senders: kept in the meta group, kept alive by its leader.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use skein_model::automation;
 use skein_model::lease::{GRACE, LEASE};
-use skein_model::meta::{self, Command, Leases, StillHeld};
+use skein_model::meta::{self, Command, Leases, Process, StillHeld};
 use skein_model::{Epoch, GroupId, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::convert;
@@ -24,9 +25,13 @@ use skein_wire::internal::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::broken_tls::BrokenTlsMemory;
+use crate::clock;
+use crate::contested::ContestedNames;
 use crate::ips;
 use crate::limits::Limits;
-use crate::raft::Group;
+use crate::raft::{Group, ProposeError};
+use crate::reopened::Openings;
 use crate::replies;
 use crate::waits::SenderWaits;
 use crate::warmup;
@@ -34,6 +39,8 @@ use crate::warmup;
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(500);
+/// Of where a process says that it runs: a host's name, a number and a path.
+const PLACE_CHARS_MAX: usize = 300;
 
 #[derive(Clone)]
 pub struct SessionsService {
@@ -44,8 +51,11 @@ pub struct SessionsService {
     /// What the leases are counted from.
     started: Instant,
     waits: SenderWaits,
+    contested: ContestedNames,
+    broken_tls: BrokenTlsMemory,
     /// The policy that each session goes by, as it last said.
     policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
+    openings: Openings,
     limits: Limits,
 }
 
@@ -59,14 +69,15 @@ impl SessionsService {
             leases: Arc::default(),
             started: Instant::now(),
             waits: SenderWaits::default(),
+            contested: ContestedNames::default(),
+            broken_tls: BrokenTlsMemory::default(),
             policies: Arc::default(),
+            openings: Openings::default(),
         };
-        tokio::spawn(look_after(service.clone()));
-        tokio::spawn(ips::look_after(
-            service.meta.clone(),
-            service.reader.clone(),
-            service.applied.clone(),
-        ));
+        skein_runtime::task("sessions", look_after(service.clone()));
+        let (meta, reader) = (service.meta.clone(), service.reader.clone());
+        let look_after_ips = ips::look_after(meta, reader, service.applied.clone());
+        skein_runtime::task("source-ips", look_after_ips);
         service
     }
 
@@ -125,17 +136,49 @@ impl SessionsService {
         Ok(())
     }
 
-    /// What tasks wait for that are at senders, and which policy these go by, if this node leads the meta group.
-    pub fn waits(&self) -> GetWaitsReply {
+    /// What senders said of late, if this node leads the meta group. They are to try to connect to `probe` from now on, if
+    /// it names a host.
+    pub fn waits(&self, probe: &str) -> GetWaitsReply {
+        if !probe.is_empty() {
+            self.waits.ask_probe(probe);
+        }
+        GetWaitsReply {
+            senders: self.waits.all(),
+            contested: self.contested.all(),
+            broken_tls: self.broken_tls.all(clock::now()),
+            policies: self.policies(),
+            reopened: self.openings.recent(Instant::now()),
+        }
+    }
+
+    /// Whether a process may register under a name: not while another one lives that has.
+    fn check_name(&self, sender: &str, process: &Process) -> Result<(), Status> {
+        let sessions = meta::sessions(&self.reader).into_iter();
+        let mut held = sessions.filter(|(_, row)| row.sender == sender);
+        let Some((session, _)) = held.next() else {
+            return Ok(());
+        };
+        let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
+        let mut leases = self.leases.lock();
+        let Some(holder) = leases.holder(now, term, session, process.number) else {
+            return Ok(());
+        };
+        self.contested
+            .refused(sender, &holder.place, &process.place);
+        Err(Status::already_exists(format!(
+            "sender: the name {sender} is in use from {}, and this process is at {}; set cluster.name to another one for \
+             each sender",
+            holder.place, process.place
+        )))
+    }
+
+    fn policies(&self) -> Vec<SessionPolicy> {
         let policies = self.policies.lock();
         let policies = policies.iter().map(|(session, version)| SessionPolicy {
             session: session.0,
             version: *version,
         });
-        GetWaitsReply {
-            senders: self.waits.all(),
-            policies: policies.collect(),
-        }
+        policies.collect()
     }
 
     fn note_policy(&self, session: SessionId, version: Option<u64>) {
@@ -212,10 +255,23 @@ impl SessionsService {
     }
 }
 
+/// A process as it says of itself, and as it is seen from here.
+fn process_at(number: u64, place: &str, from: Option<SocketAddr>) -> Process {
+    let place: String = place.chars().take(PLACE_CHARS_MAX).collect();
+    let place = match from {
+        Some(from) => format!("{} ({place})", from.ip()),
+        None => place,
+    };
+    Process { number, place }
+}
+
 /// Commits a command of the meta group, if this node leads it.
 pub(crate) async fn propose(meta: &Group, command: Command) -> Result<meta::Response, Status> {
     let reply = meta.propose(codec::encode(&command)).await;
-    let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
+    let reply = reply.map_err(|error| match error {
+        ProposeError::Invalid(_) => error.status(),
+        _ => Status::unavailable(error.to_string()),
+    })?;
     codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
 }
 
@@ -258,12 +314,26 @@ impl Sessions for SessionsService {
         &self,
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
-        let OpenSessionRequest { sender, order } = request.into_inner();
+        let from = request.remote_addr();
+        let OpenSessionRequest {
+            sender,
+            order,
+            process,
+            place,
+        } = request.into_inner();
+        let process = process_at(process, &place, from);
+        let address = match process.place.as_str() {
+            "" => "this node".to_owned(),
+            place => place.to_owned(),
+        };
         if sender.is_empty() {
             return Err(Status::invalid_argument(
                 "sender: a session needs the sender's name",
             ));
         }
+        self.openings.asked(Instant::now(), &sender, &address);
+        self.check_name(&sender, &process)?;
+        let name = sender.clone();
         let session = SessionId(rand::random::<u64>().max(1));
         let open = Command::OpenSession {
             session,
@@ -273,8 +343,10 @@ impl Sessions for SessionsService {
         if let meta::Response::Refused(refusal) = self.propose(open).await? {
             return Err(Status::failed_precondition(refusal.to_string()));
         }
+        self.openings.opened(&name, &address);
         // A session that is new is not being ended.
         let _ = self.heard_from(session, None);
+        self.leases.lock().is_of(session, process);
         Ok(Response::new(OpenSessionReply {
             session: session.0,
             // Before the wide sites, see there.
@@ -288,6 +360,7 @@ impl Sessions for SessionsService {
         &self,
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatReply>, Status> {
+        let from = request.remote_addr();
         let request = request.into_inner();
         let session = SessionId(request.session);
         // Confirmed by a majority: one that was cut off must not keep a session that another leader ends.
@@ -305,6 +378,8 @@ impl Sessions for SessionsService {
         if !self.heard_from(session, Some(unreachable.collect())) {
             return Ok(Response::new(HeartbeatReply::default()));
         }
+        let process = process_at(request.process, &request.place, from);
+        self.leases.lock().is_of(session, process);
         if request.retiring && !row.retiring {
             self.propose(Command::Retire(session)).await?;
         }
@@ -329,6 +404,9 @@ impl Sessions for SessionsService {
             placements: has_moved.then(|| ips::placements(&self.reader)),
             forces_version: automation::forces_version(&self.reader),
             wide_sites: wide,
+            broken_tls: self
+                .broken_tls
+                .since(request.broken_tls_version, clock::now()),
         }))
     }
 
@@ -380,8 +458,9 @@ impl Sessions for SessionsService {
         let request = request.into_inner();
         let row = meta::session(&self.reader, SessionId(request.session));
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
-        self.waits.tell(row.sender, request.waits);
-        Ok(Response::new(TellWaitsReply {}))
+        self.broken_tls.tell(request.broken_tls, clock::now())?;
+        let probes = self.waits.tell(row.sender, request.waits, request.health);
+        Ok(Response::new(TellWaitsReply { probes }))
     }
 
     async fn tell_replies(

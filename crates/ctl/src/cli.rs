@@ -1,8 +1,10 @@
 //! The command line, and the way to the server.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use skein_policy::Span;
 use skein_wire::v1::admin_client::AdminClient;
 use tonic::Status;
 use tonic::body::Body;
@@ -47,7 +49,7 @@ enum Command {
         command: cluster::Command,
     },
     /// Look for what is wrong, and say what to do. Ends with status 1 if something is.
-    Doctor,
+    Doctor(doctor::Doctor),
     /// Queues: the tasks of one domain, tenant and pool.
     Queue {
         #[command(subcommand)]
@@ -121,6 +123,12 @@ enum Command {
     },
 }
 
+/// A span of time, in the words that policy and configuration files have for it too.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let Span(span) = text.parse()?;
+    Ok(span.into())
+}
+
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     transport::Target::parse(&cli.server.server).map_err(anyhow::Error::msg)?;
     let channel = connect::channel(&cli.server)?;
@@ -155,7 +163,7 @@ async fn run_one(
     match command {
         Command::Status => status::run(admin, json).await.map(done),
         Command::Cluster { command } => cluster::run(admin, command, json).await,
-        Command::Doctor => doctor::run(admin, json).await,
+        Command::Doctor(doctor) => doctor::run(admin, doctor, json).await,
         Command::Queue { command } => queue::run(admin, command, json).await.map(done),
         Command::Node { command } => node::run(admin, command, json).await.map(done),
         Command::Slot { command } => slot::run(admin, command, json).await.map(done),

@@ -12,7 +12,7 @@ use crate::{node, show};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// How the cluster does: its nodes, who leads what, how far replicas are behind. Ends with status 1 if it is degraded.
+    /// How the cluster does: its nodes, who leads what, how far replicas are behind. Ends with status 1 if it is not healthy.
     Status,
     /// Let a control node join that comes from this address.
     Add {
@@ -57,23 +57,24 @@ pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<E
     }
 }
 
-/// Ends with 1 when the verdict is not that all is well.
+/// Ends with 1 unless the cluster is healthy.
 async fn status(mut admin: Admin, json: bool) -> anyhow::Result<ExitCode> {
     let cluster = admin.get_cluster(GetClusterRequest {}).await?.into_inner();
     match json {
         true => show::json(&cluster)?,
-        false => print(&cluster),
+        false => print_status(&cluster),
     }
-    Ok(match cluster.verdict.starts_with("healthy") {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(match cluster.verdict.as_str() {
+        "healthy" => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
 }
 
-fn print(cluster: &Cluster) {
-    let of = match cluster.cluster_id.as_str() {
-        "" => "A node that is alone".to_owned(),
-        id => format!("Cluster {id}"),
+fn print_status(cluster: &Cluster) {
+    let of = match (cluster.cluster_id.as_str(), cluster.missing.is_empty()) {
+        ("", true) => "A node that is alone".to_owned(),
+        ("", false) => "No cluster yet".to_owned(),
+        (id, _) => format!("Cluster {id}"),
     };
     println!("{of}, as node {} sees it", cluster.asked_node_id);
     println!("{}", cluster.verdict);
@@ -94,6 +95,10 @@ fn print(cluster: &Cluster) {
     show::print(&table);
     println!();
     node::print_senders(cluster.senders.clone());
+    if !cluster.missing.is_empty() {
+        println!();
+        println!("Missing: {}", cluster.missing.join(", "));
+    }
     print_invited(cluster);
 }
 

@@ -81,7 +81,7 @@ pub fn channel(to: &Server) -> anyhow::Result<Channel> {
     };
     let config = tls::client_config(roots, own)?;
     let address = address.trim_end_matches('/');
-    tls::connect(address, move || config.clone()).with_context(shape)
+    tls::connect(address, config).with_context(shape)
 }
 
 fn read(option: &str, path: &Path) -> anyhow::Result<Vec<u8>> {

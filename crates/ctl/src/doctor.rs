@@ -2,14 +2,26 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use skein_wire::v1::{Check, ExamineRequest, Finding};
 
 use crate::cli::Admin;
 use crate::show;
 
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Have every sender try to connect to this host, at port 25 unless another one is named: a host of yours that takes
+    /// mail.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    port_25: Option<String>,
+}
+
 /// Ends with 1 when there is a problem; notes alone are no reason to worry.
-pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<ExitCode> {
-    let examined = admin.examine(ExamineRequest {}).await?.into_inner();
+pub async fn run(mut admin: Admin, doctor: Doctor, json: bool) -> anyhow::Result<ExitCode> {
+    let request = ExamineRequest {
+        port_25: doctor.port_25.unwrap_or_default(),
+    };
+    let examined = admin.examine(request).await?.into_inner();
     let problems = count(&examined.checks, "problem");
     if json {
         show::json(&examined)?;
@@ -46,6 +58,7 @@ fn print(checks: &[Check]) {
     let mut table = show::table(&["CHECK", "RESULT", ""]);
     for check in checks {
         let result = match count(std::slice::from_ref(check), "problem") {
+            0 if check.unknown => "unknown",
             0 if check.findings.is_empty() => "ok",
             0 => "note",
             _ => "PROBLEM",

@@ -54,6 +54,9 @@ pub enum Command {
         /// Also providers that are built in.
         #[arg(long)]
         built_in: bool,
+        /// With passwords.
+        #[arg(long)]
+        secrets: bool,
     },
     /// Take resources out, each as kind/name.
     Delete {
@@ -101,6 +104,12 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
             let is_yaml =
                 |file: &PathBuf| file.extension().is_some_and(|e| e == "yaml" || e == "yml");
             files.retain(is_yaml);
+            if files.is_empty() {
+                bail!(
+                    "{}: there is no .yaml or .yml file in this folder",
+                    path.display()
+                );
+            }
         }
         for file in files {
             let text = std::fs::read_to_string(&file);
@@ -111,8 +120,22 @@ fn read(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(texts)
 }
 
+/// Comments and empty documents alone: a mistake in the name of the file, or in a pipe before.
+fn nothing(texts: &BTreeMap<String, String>) -> String {
+    let names: Vec<&str> = texts.keys().map(String::as_str).collect();
+    format!("there is no resource in {}", names.join(", "))
+}
+
 pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result<()> {
-    let sources = read(&apply.files)?.into_iter();
+    let texts = read(&apply.files)?;
+    let sources: Vec<Source<'_>> = texts
+        .iter()
+        .map(|(name, text)| Source { name, text })
+        .collect();
+    if Policy::names(&sources).is_ok_and(|names| names.is_empty()) {
+        bail!("{}", nothing(&texts));
+    }
+    let sources = texts.into_iter();
     let request = ApplyPolicyRequest {
         sources: sources
             .map(|(name, text)| PolicySource { name, text })
@@ -213,11 +236,13 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             kind,
             name,
             built_in,
+            secrets,
         } => {
             let request = ListPolicyRequest {
                 kind: kind.unwrap_or_default(),
                 name: name.unwrap_or_default(),
                 built_in,
+                secrets,
             };
             get(admin, request, json).await
         }
@@ -281,12 +306,20 @@ fn lint(files: &[PathBuf]) -> anyhow::Result<()> {
     match Policy::parse(&sources) {
         Ok(_) => {
             let resources = Policy::names(&sources).map_or(0, |names| names.len());
+            if resources == 0 {
+                bail!("{}", nothing(&texts));
+            }
             println!("{resources} resources, and nothing is wrong with any.");
             Ok(())
         }
         Err(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            bail!("{} faults:\n{}", lines.len(), lines.join("\n"))
+            let faults = if lines.len() == 1 {
+                "1 fault".to_owned()
+            } else {
+                format!("{} faults", lines.len())
+            };
+            bail!("{faults}:\n{}", lines.join("\n"))
         }
     }
 }

@@ -48,7 +48,7 @@ pub enum Command {
         #[command(flatten)]
         mail: Selector,
         /// Such as 90m or 2days; at most 30 days.
-        #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+        #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = crate::cli::duration)]
         lasts: Duration,
         /// Is told to who sent it.
         #[arg(long, default_value = "", hide_default_value = true)]

@@ -9,7 +9,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use skein_client::tls::{self, Certificates, Tls};
+use skein_client::access::RoleRule;
+use skein_client::ports::{self, Guard};
+use skein_client::tls::{self, Certificates, Protocol, Revoked, Tls};
 use skein_wire::backup_file::FileWriter;
 use skein_wire::internal::backup_part::Part;
 use skein_wire::internal::{BackupBody, BackupEnd, BackupHead, BackupPart};
@@ -115,10 +117,13 @@ async fn secure(ca: &Ca, until: i32) -> SocketAddr {
     let certificates = Certificates {
         roots: tls::roots(ca.pem().as_bytes()).unwrap(),
         own: tls::identity(chain, tls::key(key.as_bytes()).unwrap()).unwrap(),
+        revoked: Revoked::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let incoming = tls::accept(listener, Tls::new(&certificates).unwrap());
+    let tls = Tls::new(&certificates, RoleRule::Any).unwrap();
+    let guard = Guard::Tls(tls, Protocol::Grpc);
+    let incoming = ports::accept(listener, guard, ports::Limits::default());
     let routes = tonic::service::Routes::default();
     tokio::spawn(async move {
         let served = Server::builder().add_routes(routes);
@@ -369,9 +374,12 @@ async fn a_restore_that_is_cut_short_says_how_to_go_on() {
 async fn output_that_nobody_reads_ends_it_quietly() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(file.path(), "kind: tenant\nname: shop\n").unwrap();
+    let path = file.path().display().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_skeinctl"));
     let output = command
-        .args(["provider", "lint", "/dev/null"])
+        .args(["provider", "lint", &path])
         .stdout(writer)
         .stderr(std::process::Stdio::piped())
         .spawn()

@@ -1,14 +1,17 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::own::OwnAddresses;
 
 /// How the resolver asks, and which answers it refuses.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Name servers, asked over UDP and, for truncated answers, TCP. Empty means `/etc/resolv.conf`.
+    /// Name servers in the order in which they are asked, over UDP and, for truncated answers, TCP. Empty means
+    /// `/etc/resolv.conf`.
     pub servers: Vec<SocketAddr>,
-    /// How long one try of one query may take.
+    /// How long one server may take for one query.
     pub timeout: Duration,
-    /// Tries per query.
+    /// Rounds over all servers for one query, which takes at most so many times `timeout`.
     pub attempts: usize,
     /// Plans kept, each a few hundred bytes.
     pub cache_entries: u64,
@@ -22,8 +25,11 @@ pub struct Config {
     /// Our own host name: an MX list is cut at the preference where it appears (RFC 5321 5.1).
     /// Empty means that no name is ours.
     pub own_hostname: String,
-    /// Addresses on which we receive mail ourselves; an MX list is cut there too.
-    pub own_addresses: Vec<IpAddr>,
+    /// Where we receive mail ourselves; an MX list is cut there too. What is known later is told by
+    /// [`crate::Resolver::set_own_addresses`].
+    pub own_addresses: OwnAddresses,
+    /// The port of MX hosts: 25 but in tests.
+    pub port: u16,
     /// Whether AAAA records are asked for.
     pub use_ipv6: bool,
 }
@@ -39,7 +45,8 @@ impl Default for Config {
             concurrent_lookups: 512,
             allow_private: false,
             own_hostname: String::new(),
-            own_addresses: Vec::new(),
+            own_addresses: OwnAddresses::default(),
+            port: 25,
             use_ipv6: true,
         }
     }

@@ -78,10 +78,11 @@ impl ResolveError {
         )
     }
 
-    pub(crate) fn looping(domain: &str) -> Self {
+    /// `host` is the mail host that is ourselves.
+    pub(crate) fn looping(domain: &str, host: &str) -> Self {
         Self::permanent(
             (5, 4, 6),
-            format!("mail for {domain} loops back to this host"),
+            format!("mail for {domain} loops back to this host, which is its mail host {host}"),
         )
     }
 

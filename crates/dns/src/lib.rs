@@ -4,17 +4,25 @@
 //! in `plan`, `site` and `order`; [`Resolver`] asks the questions and keeps the answers.
 
 mod address;
+mod answer;
 mod config;
 mod error;
+mod failover;
 mod lookup;
 mod name;
 mod order;
+mod own;
 mod plan;
+mod probe;
+mod question;
 mod resolver;
+mod servers;
 mod site;
 
 pub use config::Config;
 pub use error::{ResolveError, SetupError};
 pub use order::{order, order_addresses};
+pub use own::OwnAddresses;
 pub use plan::{HOST_ADDRESSES_MAX, HOSTS_MAX, Host, Plan, PlanKind};
+pub use probe::probe;
 pub use resolver::Resolver;

@@ -1,26 +1,24 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::Resolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::system_conf::read_system_conf;
 
 use crate::config::Config;
 use crate::error::SetupError;
+use crate::failover::Failover;
 use crate::name;
 use crate::plan::{AddressAnswer, MxAnswer};
-
-/// Queries in flight on one connection to a name server; hickory's default of 32 starves an MTA.
-const ACTIVE_REQUESTS_MAX: usize = 1024;
 
 /// The questions, asked through hickory, with answers in this crate's words.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
-    resolver: TokioResolver,
+    resolver: Resolver<Failover>,
     use_ipv6: bool,
 }
 
@@ -35,26 +33,29 @@ enum Absence {
 
 impl Asker {
     pub(crate) fn new(config: &Config) -> Result<Self, SetupError> {
-        let mut builder = if config.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(SetupError::SystemConfig)?
-        } else {
-            let servers = config.servers.iter().map(|server| {
-                let mut entry = NameServerConfig::udp_and_tcp(server.ip());
-                for connection in &mut entry.connections {
-                    connection.port = server.port();
-                }
-                entry
-            });
-            TokioResolver::builder_with_config(
-                ResolverConfig::from_name_servers(servers.collect()),
-                TokioRuntimeProvider::default(),
-            )
+        let (system, options, servers) = match config.servers.is_empty() {
+            true => {
+                let (system, options) = read_system_conf().map_err(SetupError::SystemConfig)?;
+                let servers = system.name_servers().iter().map(address).collect();
+                (system, options, servers)
+            }
+            false => {
+                let none = ResolverConfig::from_name_servers(Vec::new());
+                (none, ResolverOpts::default(), config.servers.clone())
+            }
         };
+        let (domain, search, _) = system.into_parts();
+        // Hickory sees one server, whose address nobody uses.
+        let all = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let all = ResolverConfig::from_parts(domain, search, vec![all]);
+        let failover = Failover::new(distinct(servers), config.timeout, config.attempts);
+        let mut builder = Resolver::builder_with_config(all, failover);
+        *builder.options_mut() = options;
         let options = builder.options_mut();
         options.timeout = config.timeout;
-        options.attempts = config.attempts;
+        // What is asked again, and of whom, is decided below hickory.
+        options.attempts = 0;
         options.cache_size = config.record_cache_entries;
-        options.max_active_requests = ACTIVE_REQUESTS_MAX;
         options.positive_max_ttl = Some(crate::resolver::LIFE_MAX);
         options.negative_max_ttl = Some(crate::resolver::NEGATIVE_LIFE_MAX);
         let resolver = builder.build().map_err(SetupError::Build)?;
@@ -126,16 +127,36 @@ impl Asker {
         (answer, until)
     }
 
-    /// The first PTR record of an address.
-    pub(crate) async fn ptr(&self, ip: IpAddr) -> Option<String> {
-        let lookup = self.resolver.reverse_lookup(ip).await.ok()?;
-        lookup
+    /// The first PTR record of an address, if it has one; an error text if the name servers did not say.
+    pub(crate) async fn ptr(&self, ip: IpAddr) -> Result<Option<String>, String> {
+        match self.resolver.reverse_lookup(ip).await {
+            Ok(lookup) => Ok(lookup
+                .answers()
+                .iter()
+                .find_map(|record| match &record.data {
+                    RData::PTR(ptr) => Some(name::text(&ptr.0)),
+                    _ => None,
+                })),
+            Err(error) => match absence(&error) {
+                Absence::NoDomain(_) | Absence::NoRecords(_) => Ok(None),
+                Absence::Failed(why) => Err(why),
+            },
+        }
+    }
+
+    /// The data of the records of any type, as text.
+    #[cfg(test)]
+    pub(crate) async fn raw(
+        &self,
+        name: Name,
+        kind: hickory_resolver::proto::rr::RecordType,
+    ) -> Option<String> {
+        let lookup = self.resolver.lookup(name, kind).await.ok()?;
+        let data = lookup
             .answers()
             .iter()
-            .find_map(|record| match &record.data {
-                RData::PTR(ptr) => Some(name::text(&ptr.0)),
-                _ => None,
-            })
+            .map(|record| record.data.to_string());
+        Some(data.collect::<Vec<_>>().join(" "))
     }
 
     pub(crate) fn forget_all(&self) {
@@ -171,9 +192,24 @@ fn absence(error: &NetError) -> Absence {
         NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
             ResponseCode::NXDomain => Absence::NoDomain(none.negative_ttl),
             ResponseCode::NoError => Absence::NoRecords(none.negative_ttl),
-            code => Absence::Failed(code.to_string()),
+            code => Absence::Failed(format!("the answer has code {}", u16::from(code))),
         },
-        NetError::Dns(DnsError::ResponseCode(code)) => Absence::Failed(code.to_string()),
-        other => Absence::Failed(other.to_string()),
+        NetError::Msg(why) => Absence::Failed(why.clone()),
+        other => {
+            tracing::debug!(error = %other, "an answer cannot be used");
+            Absence::Failed("the answer cannot be used".into())
+        }
     }
+}
+
+fn address(server: &NameServerConfig) -> SocketAddr {
+    let port = server.connections.first().map(|connection| connection.port);
+    SocketAddr::new(server.ip, port.unwrap_or(crate::failover::DNS_PORT))
+}
+
+/// A server that is named twice is one, and has one standing.
+fn distinct(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut seen = std::collections::BTreeSet::new();
+    let servers = servers.into_iter();
+    servers.filter(|server| seen.insert(*server)).collect()
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 use crate::address::is_public;
 use crate::config::Config;
 use crate::error::ResolveError;
+use crate::own::OwnAddresses;
 use crate::site::site;
 
 /// Hosts of a plan. The largest honest MX sets have about ten; each host costs two queries.
@@ -76,7 +77,7 @@ pub(crate) fn targets(
     };
     let records = match answer {
         MxAnswer::NoDomain => return Err(ResolveError::no_domain(domain)),
-        MxAnswer::NoRecords if ours(domain) => return Err(ResolveError::looping(domain)),
+        MxAnswer::NoRecords if ours(domain) => return Err(ResolveError::looping(domain, domain)),
         MxAnswer::NoRecords => return Ok((PlanKind::Implicit, vec![(0, domain.to_owned())])),
         MxAnswer::Records(records) => records,
     };
@@ -91,14 +92,11 @@ pub(crate) fn targets(
     hosts.sort();
     let mut seen = std::collections::BTreeSet::new();
     hosts.retain(|(_, exchange)| seen.insert(exchange.clone()));
-    if let Some(own) = hosts
-        .iter()
-        .find(|(_, exchange)| ours(exchange))
-        .map(|(preference, _)| *preference)
-    {
+    let own = hosts.iter().find(|(_, exchange)| ours(exchange)).cloned();
+    if let Some((own, exchange)) = own {
         hosts.retain(|(preference, _)| *preference < own);
         if hosts.is_empty() {
-            return Err(ResolveError::looping(domain));
+            return Err(ResolveError::looping(domain, &exchange));
         }
     }
     hosts.truncate(HOSTS_MAX);
@@ -113,11 +111,12 @@ pub(crate) fn hosts(
     domain: &str,
     answers: Vec<(u16, String, AddressAnswer)>,
     config: &Config,
+    own: &OwnAddresses,
 ) -> Result<(Vec<Host>, bool), ResolveError> {
     let mut usable = Vec::new();
     let mut failed: Option<String> = None;
     let mut dropped_private = false;
-    let mut own_preference: Option<u16> = None;
+    let mut ours: Option<(u16, String)> = None;
     for (preference, name, answer) in answers {
         let mut addrs = match answer {
             AddressAnswer::Addresses(addrs) => addrs,
@@ -127,8 +126,11 @@ pub(crate) fn hosts(
                 continue;
             }
         };
-        if addrs.iter().any(|ip| config.own_addresses.contains(ip)) {
-            own_preference = Some(own_preference.map_or(preference, |own| own.min(preference)));
+        if let Some(ip) = addrs.iter().find(|ip| own.is_ours(**ip, config.port)) {
+            let is_first = ours.as_ref().is_none_or(|(own, _)| preference < *own);
+            if is_first {
+                ours = Some((preference, format!("{name} [{ip}]")));
+            }
             continue;
         }
         let before = addrs.len();
@@ -143,13 +145,13 @@ pub(crate) fn hosts(
             });
         }
     }
-    if let Some(own) = own_preference {
-        usable.retain(|host| host.preference < own);
+    if let Some((own, _)) = &ours {
+        usable.retain(|host| host.preference < *own);
     }
-    match (usable.is_empty(), failed, own_preference) {
+    match (usable.is_empty(), failed, ours) {
         (false, failed, _) => Ok((usable, failed.is_some())),
         (true, Some(why), _) => Err(ResolveError::unanswered(domain, &why)),
-        (true, None, Some(_)) => Err(ResolveError::looping(domain)),
+        (true, None, Some((_, host))) => Err(ResolveError::looping(domain, &host)),
         (true, None, None) if dropped_private => Err(ResolveError::no_address(
             domain,
             "its hosts have only private addresses",
@@ -166,10 +168,11 @@ pub(crate) fn literal(
     domain: &str,
     ip: IpAddr,
     config: &Config,
+    own: &OwnAddresses,
     expires_at: Instant,
 ) -> Result<Plan, ResolveError> {
     let answer = (0, ip.to_string(), AddressAnswer::Addresses(vec![ip]));
-    let (hosts, _) = hosts(domain, vec![answer], config)?;
+    let (hosts, _) = hosts(domain, vec![answer], config, own)?;
     Ok(assemble(domain, PlanKind::Literal, hosts, expires_at))
 }
 

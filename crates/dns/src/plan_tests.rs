@@ -8,7 +8,10 @@ type HostsRow = (Vec<(u16, AddressAnswer)>, Result<(usize, bool), Code>);
 fn config() -> Config {
     Config {
         own_hostname: "mx.us.test".into(),
-        own_addresses: vec!["198.51.100.25".parse().unwrap()],
+        own_addresses: OwnAddresses {
+            listeners: vec!["198.51.100.25:25".parse().unwrap()],
+            ..OwnAddresses::default()
+        },
         ..Config::default()
     }
 }
@@ -112,7 +115,7 @@ fn address_answers_become_hosts_or_reasons() {
             .cloned()
             .map(|(p, a)| (p, format!("h{p}.test"), a))
             .collect();
-        let got = hosts("d.test", named, &config());
+        let got = hosts("d.test", named, &config(), &config().own_addresses);
         let got = got
             .map(|(hosts, short)| (hosts.len(), short))
             .map_err(|e| e.enhanced());
@@ -128,7 +131,7 @@ fn private_addresses_pass_when_allowed_and_are_bounded() {
     };
     let many: Vec<IpAddr> = (0..100).map(|n| IpAddr::from([10, 0, 0, n])).collect();
     let answer = (10, "h.test".to_owned(), AddressAnswer::Addresses(many));
-    let (hosts, _) = hosts("d.test", vec![answer], &config).unwrap();
+    let (hosts, _) = hosts("d.test", vec![answer], &config, &OwnAddresses::default()).unwrap();
     assert_eq!(hosts[0].addrs.len(), HOST_ADDRESSES_MAX);
 }
 
@@ -141,7 +144,13 @@ fn literals_obey_the_same_address_rules() {
     ];
     for (ip, expected) in rows {
         let domain = format!("[{ip}]");
-        let got = literal(&domain, ip.parse().unwrap(), &config(), Instant::now());
+        let got = literal(
+            &domain,
+            ip.parse().unwrap(),
+            &config(),
+            &config().own_addresses,
+            Instant::now(),
+        );
         let got = got
             .as_ref()
             .map(|plan| plan.site.as_str())

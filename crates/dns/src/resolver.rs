@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use futures::future::join_all;
 use hickory_resolver::proto::rr::Name;
 use moka::Expiry;
 use moka::future::Cache;
+use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
@@ -14,7 +15,9 @@ use crate::config::Config;
 use crate::error::{ResolveError, SetupError};
 use crate::lookup::{Asker, earlier};
 use crate::name::{self, Destination};
+use crate::own::OwnAddresses;
 use crate::plan::{self, AddressAnswer, Plan};
+use crate::probe;
 
 /// A zone with a TTL of zero must not cost a lookup per message.
 const LIFE_MIN: Duration = Duration::from_secs(10);
@@ -26,6 +29,8 @@ pub(crate) const NEGATIVE_LIFE_MAX: Duration = Duration::from_secs(300);
 const FAILURE_LIFE: Duration = Duration::from_secs(5);
 /// A PTR name is decoration in a trace header; a session does not wait longer for it.
 const PTR_WAIT_MAX: Duration = Duration::from_secs(2);
+/// What is told of a lookup that took too long as a whole.
+const TOO_LATE: &str = "the name servers took too long";
 
 /// Finds out where mail goes. Cheap to clone; clones share their caches.
 #[derive(Clone)]
@@ -38,13 +43,25 @@ struct Inner {
     asker: Asker,
     plans: Cache<String, Entry>,
     turns: Semaphore,
+    own: RwLock<Own>,
+}
+
+/// What is ours, and how often that has changed: a plan holds for the addresses that it was made with.
+struct Own {
+    addresses: Arc<OwnAddresses>,
+    version: u64,
 }
 
 #[derive(Clone)]
 struct Entry {
     result: Result<Arc<Plan>, ResolveError>,
     life: Duration,
+    /// The version of our own addresses.
+    version: u64,
 }
+
+/// A plan or the reason why there is none, and how long that is kept.
+type Found = (Result<Arc<Plan>, ResolveError>, Duration);
 
 struct LifeOfEntry;
 
@@ -74,14 +91,33 @@ impl Resolver {
             .expire_after(LifeOfEntry)
             .build();
         let turns = Semaphore::new(config.concurrent_lookups.clamp(1, Semaphore::MAX_PERMITS));
+        let own = RwLock::new(Own {
+            addresses: Arc::new(config.own_addresses.clone()),
+            version: 0,
+        });
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 asker,
                 plans,
                 turns,
+                own,
             }),
         })
+    }
+
+    /// From now on these are ours. Plans that were made with others are made anew.
+    pub fn set_own_addresses(&self, addresses: OwnAddresses) {
+        let mut own = self.inner.own.write();
+        if *own.addresses != addresses {
+            own.addresses = Arc::new(addresses);
+            own.version += 1;
+        }
+    }
+
+    /// What is known to be ours.
+    pub fn own_addresses(&self) -> Arc<OwnAddresses> {
+        self.inner.own().0
     }
 
     /// Where mail for `domain` (or an address literal such as `[192.0.2.1]`) goes.
@@ -96,12 +132,18 @@ impl Resolver {
         match name::parse(&domain)? {
             Destination::Literal(ip) => {
                 let expires_at = Instant::now() + LIFE_MAX;
-                plan::literal(&domain, ip, &self.inner.config, expires_at).map(Arc::new)
+                let (own, _) = self.inner.own();
+                plan::literal(&domain, ip, &self.inner.config, &own, expires_at).map(Arc::new)
             }
-            Destination::Domain(fqdn) => {
-                let resolving = self.inner.resolve(domain.clone(), fqdn);
-                self.inner.plans.get_with(domain, resolving).await.result
-            }
+            Destination::Domain(fqdn) => loop {
+                let (_, version) = self.inner.own();
+                let resolving = self.inner.resolve(domain.clone(), fqdn.clone());
+                let entry = self.inner.plans.get_with(domain.clone(), resolving).await;
+                if entry.version >= version {
+                    return entry.result;
+                }
+                self.inner.plans.invalidate(&domain).await;
+            },
         }
     }
 
@@ -131,16 +173,32 @@ impl Resolver {
             }
             Ok(AddressAnswer::None) => Err(ResolveError::no_address(host, "it has no address")),
             Ok(AddressAnswer::Failed(why)) => Err(ResolveError::unanswered(host, &why)),
-            Err(_) => Err(ResolveError::unanswered(host, "request timed out")),
+            Err(_) => Err(ResolveError::unanswered(host, TOO_LATE)),
         }
     }
 
     /// The name of an address by its PTR record, not confirmed by a forward lookup; `None` after 2 s.
     pub async fn ptr(&self, ip: IpAddr) -> Option<String> {
-        tokio::time::timeout(PTR_WAIT_MAX, self.inner.asker.ptr(ip))
-            .await
-            .ok()
-            .flatten()
+        let asked = tokio::time::timeout(PTR_WAIT_MAX, self.pointer(ip)).await;
+        asked.ok()?.ok().flatten()
+    }
+
+    /// The name of an address by its PTR record, not confirmed by a forward lookup; `None` if it has none.
+    ///
+    /// # Errors
+    /// 4.4.3 if the name servers did not say.
+    pub async fn pointer(&self, ip: IpAddr) -> Result<Option<String>, ResolveError> {
+        let asked = tokio::time::timeout(self.inner.lookup_wait_max(), self.inner.asker.ptr(ip));
+        let unanswered = |why: &str| ResolveError::unanswered(&ip.to_string(), why);
+        match asked.await {
+            Ok(answer) => answer.map_err(|why| unanswered(&why)),
+            Err(_) => Err(unanswered(TOO_LATE)),
+        }
+    }
+
+    /// The name servers that are asked, for [`probe`](crate::probe()).
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        probe::servers(&self.inner.config.servers)
     }
 
     /// Drops what is known about a domain, and with it all cached responses, since the domain's
@@ -152,15 +210,24 @@ impl Resolver {
 }
 
 impl Inner {
+    fn own(&self) -> (Arc<OwnAddresses>, u64) {
+        let own = self.own.read();
+        (own.addresses.clone(), own.version)
+    }
+
     async fn resolve(&self, domain: String, fqdn: Name) -> Entry {
-        let entry =
-            match tokio::time::timeout(self.lookup_wait_max(), self.lookup(&domain, fqdn)).await {
-                Ok(entry) => entry,
-                Err(_) => Entry {
-                    result: Err(ResolveError::unanswered(&domain, "request timed out")),
-                    life: FAILURE_LIFE,
-                },
-            };
+        let (own, version) = self.own();
+        let lookup = self.lookup(&domain, fqdn, &own);
+        let found = tokio::time::timeout(self.lookup_wait_max(), lookup).await;
+        let (result, life) = found.unwrap_or_else(|_| {
+            let late = ResolveError::unanswered(&domain, TOO_LATE);
+            (Err(late), FAILURE_LIFE)
+        });
+        let entry = Entry {
+            result,
+            life,
+            version,
+        };
         debug!(domain, result = ?entry.result, life_seconds = entry.life.as_secs(), "mx plan resolved");
         entry
     }
@@ -171,17 +238,12 @@ impl Inner {
         self.config.timeout * tries * 4
     }
 
-    async fn lookup(&self, domain: &str, fqdn: Name) -> Entry {
+    async fn lookup(&self, domain: &str, fqdn: Name, own: &OwnAddresses) -> Found {
         let turn = self.turns.acquire().await;
         let _turn = turn.expect("the semaphore is never closed");
         let (answer, mx_until) = match self.asker.mx(fqdn).await {
             Ok(answer) => answer,
-            Err(why) => {
-                return Entry {
-                    result: Err(ResolveError::unanswered(domain, &why)),
-                    life: FAILURE_LIFE,
-                };
-            }
+            Err(why) => return (Err(ResolveError::unanswered(domain, &why)), FAILURE_LIFE),
         };
         let (kind, targets) = match plan::targets(domain, answer, &self.config) {
             Ok(targets) => targets,
@@ -192,7 +254,7 @@ impl Inner {
             .iter()
             .fold(mx_until, |until, (_, end)| earlier(until, *end));
         let answers = asked.into_iter().map(|(answer, _)| answer).collect();
-        match plan::hosts(domain, answers, &self.config) {
+        match plan::hosts(domain, answers, &self.config, own) {
             Ok((hosts, some_failed)) => {
                 let life = if some_failed {
                     LIFE_MIN
@@ -200,10 +262,7 @@ impl Inner {
                     life(until, LIFE_MAX)
                 };
                 let plan = plan::assemble(domain, kind, hosts, Instant::now() + life);
-                Entry {
-                    result: Ok(Arc::new(plan)),
-                    life,
-                }
+                (Ok(Arc::new(plan)), life)
             }
             Err(error) => failure(error, until),
         }
@@ -222,16 +281,13 @@ impl Inner {
     }
 }
 
-fn failure(error: ResolveError, until: Option<Instant>) -> Entry {
+fn failure(error: ResolveError, until: Option<Instant>) -> Found {
     let life = if error.is_permanent() {
         life(until, NEGATIVE_LIFE_MAX)
     } else {
         FAILURE_LIFE
     };
-    Entry {
-        result: Err(error),
-        life,
-    }
+    (Err(error), life)
 }
 
 /// A negative answer without a SOA record carries no lifetime: the shortest one then.
@@ -241,4 +297,16 @@ fn life(until: Option<Instant>, max: Duration) -> Duration {
             until.saturating_duration_since(Instant::now())
         })
         .clamp(LIFE_MIN, max)
+}
+
+#[cfg(test)]
+impl Resolver {
+    /// The data of the records of any type, as text.
+    pub(crate) async fn raw(
+        &self,
+        name: Name,
+        kind: hickory_resolver::proto::rr::RecordType,
+    ) -> Option<String> {
+        self.inner.asker.raw(name, kind).await
+    }
 }

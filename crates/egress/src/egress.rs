@@ -27,6 +27,7 @@ use crate::outgoing::Outgoing;
 use crate::protocol::{ERROR, RETRY_AFTER_SECONDS, SOURCE};
 use crate::request::{CONNECT_MAX, Request};
 use crate::table::{Placements, Refused};
+use crate::target::{Targets, is_here};
 use crate::tunnel::{End, tunnel};
 use crate::via::ViaError;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub tunnels_max: u32,
     /// Longer than any timeout of an SMTP client (RFC 5321 4.5.3.2: 10 min), so that it is not us who give up.
     pub idle_max: Duration,
+    /// Of other nodes; what this node's own sender connects to is its own matter.
+    pub targets: Targets,
 }
 
 impl Default for Config {
@@ -52,6 +55,7 @@ impl Default for Config {
         Self {
             tunnels_max: 20_000,
             idle_max: Duration::from_secs(15 * 60),
+            targets: Targets::default(),
         }
     }
 }
@@ -62,6 +66,7 @@ pub struct Egress {
     held: Arc<Held>,
     streams: Arc<Semaphore>,
     idle_max: Duration,
+    targets: Arc<Targets>,
 }
 
 enum Failure {
@@ -89,6 +94,7 @@ impl Egress {
             held: Held::new(config.tunnels_max, metrics),
             streams: Arc::new(Semaphore::new(streams as usize)),
             idle_max: config.idle_max,
+            targets: Arc::new(config.targets.clone()),
         }
     }
 
@@ -143,9 +149,10 @@ impl Egress {
         self.held.closed(ip, epoch).await;
     }
 
-    /// Serves a stream of a sender, which the caller has authenticated, until its tunnel has ended. Dropping the future
-    /// ends the tunnel.
-    pub async fn serve<S: Io + 'static>(&self, stream: S) {
+    /// Serves a stream until its tunnel has ended; dropping the future ends it. `sender` says whether a sender of the
+    /// cluster is at its other side, or why not: who is none hears that, and nothing else.
+    pub async fn serve<S: Io + 'static>(&self, stream: S, sender: Result<(), String>) {
+        let sender = sender.map_err(Refused::Caller);
         let Ok(_stream) = self.streams.try_acquire() else {
             self.held.metrics().count_refused("full");
             return;
@@ -158,7 +165,7 @@ impl Egress {
             .keep_alive(false)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(|request| self.answer(request, &ready)),
+                service_fn(|request| self.answer(request, &sender, &ready)),
             )
             .with_upgrades();
         match timeout(ANSWER_MAX, connection).await {
@@ -178,11 +185,15 @@ impl Egress {
     async fn answer(
         &self,
         mut request: http::Request<Incoming>,
+        sender: &Result<(), Refused>,
         ready: &Ready,
     ) -> Result<Answer, Infallible> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, _) = request.into_parts();
-        let opened = self.open_tunnel(&head).await;
+        let opened = match sender {
+            Ok(()) => self.open_tunnel(&head).await,
+            Err(refused) => Err(Failure::Refused(refused.clone())),
+        };
         Ok(match opened {
             Ok(tunnel) => {
                 let source = source(&tunnel);
@@ -205,6 +216,9 @@ impl Egress {
 
     async fn open_tunnel(&self, head: &http::request::Parts) -> Result<Outgoing, Failure> {
         let request = Request::read(head).map_err(Failure::Refused)?;
+        let target = request.target;
+        let checked = self.targets.check(target, is_here);
+        checked.map_err(|why| Failure::Refused(Refused::Target { target, why }))?;
         self.dial(&request).await
     }
 

@@ -13,6 +13,7 @@ mod outgoing;
 mod protocol;
 mod request;
 mod table;
+mod target;
 mod tunnel;
 pub mod via;
 pub mod words;
@@ -24,6 +25,7 @@ pub use open::{Open, OpenTunnels};
 pub use outgoing::Outgoing;
 pub use request::Request;
 pub use table::{Admitted, Placement, Placements, Refused, State, admit};
+pub use target::Targets;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

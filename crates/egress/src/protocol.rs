@@ -24,7 +24,7 @@ impl Refused {
             Self::Malformed(_) | Self::Family { .. } => StatusCode::BAD_REQUEST,
             Self::NotHeld { .. } => StatusCode::NOT_FOUND,
             Self::Stale { .. } | Self::Ahead { .. } | Self::Leaving { .. } => StatusCode::CONFLICT,
-            Self::Suspended { .. } => StatusCode::FORBIDDEN,
+            Self::Suspended { .. } | Self::Target { .. } | Self::Caller(_) => StatusCode::FORBIDDEN,
             Self::Cap { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -41,6 +41,8 @@ impl Refused {
             Self::Suspended { .. } => "suspended",
             Self::Leaving { .. } => "leaving",
             Self::Cap { .. } => "cap",
+            Self::Target { .. } => "target",
+            Self::Caller(_) => "role",
             Self::Full(_) => "full",
         }
     }

@@ -62,6 +62,15 @@ pub enum Refused {
     Family { bind: IpAddr, target: IpAddr },
     #[error("{ip} has {cap} connections, and may have no more")]
     Cap { ip: String, cap: u32 },
+    /// What only this node can reach, or the cluster itself.
+    #[error("{target} {why}: nobody connects to it through this node")]
+    Target {
+        target: SocketAddr,
+        why: &'static str,
+    },
+    /// Whoever asks is no sender of the cluster.
+    #[error("{0}")]
+    Caller(String),
     /// So many tunnels, or no sockets left.
     #[error("this node is full: {0}")]
     Full(String),

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use skein_smtp::server::Limits;
@@ -28,6 +29,8 @@ pub struct Config {
     pub memory_bytes: usize,
     /// Bytes of a body in a second, on the whole; a slower client is cut off. 0 waits for all.
     pub body_rate_min: u64,
+    /// How long a body that is under way may go on after a drain began.
+    pub shutdown_grace: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +72,11 @@ impl fmt::Debug for User {
 impl Config {
     pub fn may_relay(&self, client: IpAddr) -> bool {
         contains(&self.relay_networks, client)
+    }
+
+    /// Whose mail somebody may send from here; none for strangers.
+    pub fn tenant_of(&self, user: Option<&str>, client: IpAddr) -> Option<&str> {
+        (user.is_some() || self.may_relay(client)).then(|| self.tenant(user))
     }
 
     /// Whose mail it is that this user hands in, or that a relay does.

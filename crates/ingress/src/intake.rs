@@ -10,20 +10,21 @@ use skein_model::mail::Client;
 use skein_model::spool::Accept;
 use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
 use skein_policy::DEFAULT_POOL;
-use skein_smtp::address::Address;
+use skein_smtp::address::{Address, ascii_name};
 use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
-use skein_smtp::secret::Secret;
 
 use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
-use crate::memory::Share;
+use crate::memory::{Holder, Share};
 use crate::server::Shared;
 use crate::sites::Lookups;
 use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
+/// What is gathered takes up twice its length at most: a vector that grows has room for so much.
+const PENDING_COST: usize = 2;
 /// What a recipient takes in memory beside its address and in the command that is made of it, at most.
 const RECIPIENT_BYTES: usize = 512;
 
@@ -35,17 +36,22 @@ pub struct Peer {
 }
 
 pub struct Intake<'s> {
-    shared: &'s Shared,
-    address: IpAddr,
+    pub(crate) shared: &'s Shared,
+    holder: &'s Holder,
+    pub(crate) address: IpAddr,
     kind: ListenerKind,
     tls: Option<(String, String)>,
-    mail: MailFrom,
+    /// A transaction was begun and nothing of it was let go.
+    is_begun: bool,
+    pub(crate) mail: MailFrom,
     /// Where the message goes; chosen at MAIL, when a client can still be told to come again.
     spool: Option<Spool>,
     recipients: Vec<(Domain, Recipient)>,
     sites: Lookups,
     /// For the recipients.
     share: Option<Share>,
+    /// It was waited for memory in vain; the other recipients of the transaction are answered at once.
+    is_short: bool,
     body: Option<Body>,
 }
 
@@ -77,17 +83,25 @@ fn now() -> UnixMs {
 }
 
 impl<'s> Intake<'s> {
-    pub fn new(shared: &'s Shared, address: IpAddr, kind: ListenerKind) -> Self {
+    pub fn new(
+        shared: &'s Shared,
+        holder: &'s Holder,
+        address: IpAddr,
+        kind: ListenerKind,
+    ) -> Self {
         Self {
             shared,
+            holder,
             address,
             kind,
             tls: None,
+            is_begun: false,
             mail: MailFrom::default(),
             spool: None,
             recipients: Vec::new(),
             sites: Lookups::new(shared.site_of.clone()),
             share: None,
+            is_short: false,
             body: None,
         }
     }
@@ -96,18 +110,9 @@ impl<'s> Intake<'s> {
         self.tls = Some((version.to_owned(), cipher.to_owned()));
     }
 
-    pub fn login(&self, user: &str, password: &Secret) -> Option<Reply> {
-        let known = self
-            .shared
-            .config
-            .users
-            .iter()
-            .find(|known| known.name == user);
-        let right = known.is_some_and(|known| password.matches(known.password.as_bytes()));
-        (!right).then(|| Reply::new(535, (5, 7, 8), "User or password is wrong"))
-    }
-
-    pub async fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
+    pub async fn mail(&mut self, mail: MailFrom, user: Option<&str>) -> Option<Reply> {
+        self.reset();
+        (self.is_begun, self.is_short) = (true, false);
         self.spool = match self.shared.spools.pick(rand::random()).await {
             Ok(spool) => Some(spool),
             Err(error) => {
@@ -115,23 +120,29 @@ impl<'s> Intake<'s> {
                 return Some(refusal(&error));
             }
         };
-        self.share = self.shared.memory.take(RECIPIENT_BYTES).await;
+        let tenant = self.shared.config.tenant_of(user, self.address);
+        self.holder.set_tenant(tenant.map(Into::into));
+        self.share = self.holder.take(RECIPIENT_BYTES).await;
         if self.share.is_none() {
             return Some(no_memory());
         }
         self.mail = mail;
-        self.recipients.clear();
-        self.sites = Lookups::new(self.shared.site_of.clone());
         None
     }
 
-    pub fn rcpt(&mut self, rcpt: RcptTo, user: Option<&str>) -> Option<Reply> {
+    /// Lets go of the transaction.
+    pub fn reset(&mut self) {
+        if std::mem::take(&mut self.is_begun) {
+            (self.body, self.share) = (None, None);
+            self.recipients = Vec::new();
+            self.sites = Lookups::new(self.shared.site_of.clone());
+            self.mail = MailFrom::default();
+        }
+    }
+
+    pub async fn rcpt(&mut self, rcpt: RcptTo, user: Option<&str>) -> Option<Reply> {
         if user.is_none() && !self.shared.config.may_relay(self.address) {
-            return Some(Reply::new(
-                550,
-                (5, 7, 1),
-                "Relaying is not allowed for you",
-            ));
+            return Some(self.refuse_relaying().await);
         }
         let address = match rcpt.to {
             RcptPath::Address(address) => address,
@@ -158,9 +169,16 @@ impl<'s> Intake<'s> {
         };
         let orcpt_bytes = recipient.orcpt.as_ref().map_or(0, String::len);
         let bytes = 2 * (recipient.address.len() + orcpt_bytes) + RECIPIENT_BYTES;
-        match (&mut self.share, self.shared.memory.try_take(bytes)) {
+        let more = match self.is_short {
+            true => self.holder.try_take(bytes),
+            false => self.holder.take(bytes).await,
+        };
+        match (&mut self.share, more) {
             (Some(share), Some(more)) => share.add(more),
-            _ => return Some(no_memory()),
+            _ => {
+                self.is_short = true;
+                return Some(no_memory());
+            }
         }
         let domain = Domain::new(&address.routing_domain());
         self.sites.begin(&domain);
@@ -188,7 +206,7 @@ impl<'s> Intake<'s> {
             at,
             scan: HeaderScan::new(),
             pending: Vec::new(),
-            share: self.shared.memory.nothing(),
+            share: self.holder.nothing(),
             headers_done: false,
             priority: None,
             campaign: None,
@@ -207,6 +225,9 @@ impl<'s> Intake<'s> {
         let Some(mut body) = self.body.take() else {
             return;
         };
+        if body.headers_done && body.pending.len() + bytes.len() > PIECE_BYTES {
+            self.hand_over(&mut body).await;
+        }
         if body.refused.is_none() {
             self.take_share(&mut body, bytes.len()).await;
         }
@@ -223,21 +244,21 @@ impl<'s> Intake<'s> {
         if body.refused.is_some() {
             // The rest of it is read and dropped.
             body.pending = Vec::new();
-            body.share = self.shared.memory.nothing();
+            body.share = self.holder.nothing();
         }
         self.body = Some(body);
     }
 
     /// Waits until the process has room for this many bytes more. Meanwhile nothing is read from the client.
     async fn take_share(&self, body: &mut Body, bytes: usize) {
-        let memory = &self.shared.memory;
-        let mut more = memory.try_take(bytes);
+        let bytes = bytes.saturating_mul(PENDING_COST);
+        let mut more = self.holder.try_take(bytes);
         if more.is_none() {
             if body.headers_done {
                 // What this body holds itself must not be what it waits for.
                 self.hand_over(body).await;
             }
-            more = memory.take(bytes).await;
+            more = self.holder.take(bytes).await;
         }
         match more {
             Some(more) => body.share.add(more),
@@ -254,6 +275,7 @@ impl<'s> Intake<'s> {
                 body.refused = Some(refusal(&error));
             }
         }
+        body.share.shrink_to(body.pending.len() * PENDING_COST);
     }
 
     /// Once the headers are complete, puts ours in front.
@@ -315,12 +337,16 @@ impl<'s> Intake<'s> {
     fn headers(&self, body: &Body, summary: HeaderSummary) -> String {
         let id = body.upload.id().to_string();
         let single = match self.recipients.as_slice() {
-            [(_, one)] => Some(one.address.as_str()),
+            [(_, one)] => one
+                .address
+                .parse()
+                .ok()
+                .and_then(|one: Address| one.to_ascii()),
             _ => None,
         };
         let peer = &body.peer;
         let mut headers = trace::received_header(&ReceivedFields {
-            from_helo: &peer.helo,
+            from_helo: &ascii_name(&peer.helo),
             from_ip: self.address,
             from_rdns: None,
             by: &self.shared.config.hostname,
@@ -335,7 +361,7 @@ impl<'s> Intake<'s> {
                 .as_ref()
                 .map(|(version, cipher)| (version.as_str(), cipher.as_str())),
             id: &id,
-            for_recipient: single,
+            for_recipient: single.as_ref().map(Address::as_str),
             at_ms: body.at.0,
         });
         let is_submission = self.kind == ListenerKind::Submission || peer.user.is_some();
@@ -388,7 +414,9 @@ impl<'s> Intake<'s> {
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
         let tenant = self.shared.config.tenant(body.peer.user.as_deref());
-        let client = Client::new(body.peer.helo, self.address, body.peer.user.clone());
+        // What it is called in events and on screens is what it is called in the message.
+        let name = trace::client_name(&ascii_name(&body.peer.helo));
+        let client = Client::new(name, self.address, body.peer.user.clone());
         let envelope = Envelope {
             client: Some(client),
             // The message's own header was written by whoever knows it best.

@@ -2,15 +2,22 @@
 
 mod config;
 mod connections;
+mod drain;
 mod envelope;
+mod guessing;
 mod intake;
+mod login;
 mod memory;
 mod metrics;
+mod network;
 mod pace;
 mod proxy;
 mod server;
 mod session;
+mod shares;
 mod sites;
+mod stream;
+mod waits;
 mod wishes;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};

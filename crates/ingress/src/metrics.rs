@@ -12,6 +12,9 @@ pub struct Metrics {
     pub accepted_bytes: Counter,
     pub refused: Counter,
     pub refused_at_mail: Counter,
+    pub logins_failed: Counter,
+    pub logins_locked: Counter,
+    pub relaying_refused: Counter,
 }
 
 impl Metrics {
@@ -46,6 +49,21 @@ impl Metrics {
             "skein_messages_refused_at_mail",
             "MAIL commands refused because no spool group could take mail: no leader, or no room on disk",
             metrics.refused_at_mail.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_logins_failed",
+            "Logins with a wrong user or password",
+            metrics.logins_failed.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_logins_locked",
+            "Logins that were not looked at, because the client or the user had failed too often",
+            metrics.logins_locked.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_relaying_refused",
+            "Recipients refused because the client may not send",
+            metrics.relaying_refused.clone(),
         );
         metrics
     }

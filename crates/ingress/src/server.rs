@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use skein_client::Spools;
@@ -16,15 +17,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Listener, TlsMode};
-use crate::connections::Connections;
+use crate::connections::{Connections, Place};
+use crate::drain::Drain;
+use crate::guessing::Guesses;
 use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
+use crate::network::client_of;
 use crate::proxy;
-use crate::session::{self, Session};
+use crate::session::{self, Ground, Session};
+use crate::shares::Account;
 use crate::sites::SiteOf;
 
-/// Open transactions may finish within this time after a drain began.
-const DRAIN: Duration = Duration::from_secs(30);
+/// Sessions end by themselves when the grace of a drain is over; who has not by then is left.
+const DRAIN_END: Duration = Duration::from_secs(2);
 const TOO_MANY: &str = "421 4.3.2 Too many connections, try again later\r\n";
 const CLOSED: &str = "421 4.3.2 This node takes no mail now, try another or come again\r\n";
 
@@ -51,14 +56,17 @@ pub struct Shared {
     pub memory: Memory,
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
-    pub drain: CancellationToken,
+    pub guesses: Mutex<Guesses>,
+    /// What the time of guesses counts from.
+    pub began: Instant,
+    pub drain: Drain,
     /// An operator took the node out of service; unlike a drain, this may end.
     pub closed: Arc<AtomicBool>,
 }
 
 impl Shared {
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire) || self.drain.is_cancelled()
+        self.closed.load(Ordering::Acquire) || self.drain.has_begun()
     }
 }
 
@@ -112,7 +120,9 @@ impl Server {
             metrics,
             tls: tls.map(TlsAcceptor::from),
             connections,
-            drain: CancellationToken::new(),
+            guesses: Mutex::default(),
+            began: Instant::now(),
+            drain: Drain::default(),
             closed,
         };
         Ok(Self {
@@ -134,17 +144,18 @@ impl Server {
         for (socket, listener) in self.listeners {
             let (shared, shutdown, tracker) =
                 (self.shared.clone(), shutdown.clone(), sessions.clone());
-            sessions.spawn(async move {
+            sessions.spawn(skein_runtime::watched("smtp-listener", async move {
                 tokio::select! {
                     () = accept(&shared, &socket, &listener, &tracker) => {}
                     () = shutdown.cancelled() => {}
                 }
-            });
+            }));
         }
         shutdown.cancelled().await;
-        self.shared.drain.cancel();
+        self.shared.drain.begin();
         sessions.close();
-        if tokio::time::timeout(DRAIN, sessions.wait()).await.is_err() {
+        let grace = self.shared.config.shutdown_grace + DRAIN_END;
+        if tokio::time::timeout(grace, sessions.wait()).await.is_err() {
             tracing::warn!("some clients did not finish their message in time; they keep it");
         }
     }
@@ -175,31 +186,71 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
         session::refuse(stream, CLOSED).await;
         return;
     }
-    let Some(mut place) = shared.connections.enter() else {
-        session::refuse(stream, TOO_MANY).await;
-        return;
+    let entered = match shared.config.is_proxy(peer.ip()) {
+        true => enter_by_proxy(&shared, &mut stream, peer).await,
+        false => shared
+            .connections
+            .enter_as(
+                peer.ip(),
+                shared.config.may_relay(peer.ip()),
+                Instant::now(),
+            )
+            .map(|place| (place, peer))
+            .ok_or(Refused::TooMany),
     };
-    let peer = if shared.config.is_proxy(peer.ip()) {
-        match proxy::read_header(&mut stream).await {
-            Ok(client) => client.unwrap_or(peer),
-            Err(error) => {
-                tracing::warn!(proxy = %peer, %error, "a connection is closed");
-                return;
-            }
+    let (place, peer) = match entered {
+        Ok(entered) => entered,
+        Err(Refused::TooMany) => {
+            session::refuse(stream, TOO_MANY).await;
+            return;
         }
-    } else {
-        peer
+        Err(Refused::BadProxy(error)) => {
+            tracing::warn!(proxy = %peer, %error, "a connection is closed");
+            return;
+        }
     };
-    if !place.belongs_to(peer.ip()) {
-        session::refuse(stream, TOO_MANY).await;
-        return;
-    }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
     }
+    let holder = shared.memory.open(Account {
+        tenant: None,
+        client: client_of(peer.ip()),
+    });
+    let ground = Ground {
+        shared: &shared,
+        place: &place,
+        holder: &holder,
+    };
     shared.metrics.connections.inc();
-    if let Err(error) = Session::run(&shared, &listener, stream, peer).await {
+    if let Err(error) = Session::run(ground, &listener, stream, peer).await {
         tracing::debug!(%peer, %error, "a session ended early");
     }
     shared.metrics.connections.dec();
+}
+
+enum Refused {
+    TooMany,
+    BadProxy(std::io::Error),
+}
+
+/// A place for whoever the proxy speaks for.
+async fn enter_by_proxy(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    proxy: SocketAddr,
+) -> Result<(Place, SocketAddr), Refused> {
+    let mut place = shared.connections.enter().ok_or(Refused::TooMany)?;
+    let client = tokio::select! {
+        client = proxy::read_header(stream) => client.map_err(Refused::BadProxy)?,
+        () = shared.drain.begun() => return Err(Refused::TooMany),
+    };
+    let client = client.unwrap_or(proxy);
+    match place.belongs_to(
+        client.ip(),
+        shared.config.may_relay(client.ip()),
+        Instant::now(),
+    ) {
+        true => Ok((place, client)),
+        false => Err(Refused::TooMany),
+    }
 }

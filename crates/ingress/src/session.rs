@@ -3,22 +3,37 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use skein_smtp::receive::LineEnds;
+use skein_smtp::line_ends::LineEnds;
 use skein_smtp::reply::Reply;
 use skein_smtp::server::{Config as Dialogue, Event, ServerSession, Step};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use crate::config::{Listener, ListenerKind, TlsMode};
+use crate::connections::Place;
 use crate::intake::{Intake, Peer};
-use crate::pace::Pace;
+use crate::memory::{Holder, Share};
 use crate::server::Shared;
+use crate::stream::{self, BODY_READ_BYTES, COMMAND_READ_BYTES};
+use crate::waits::{Doing, Waits};
 
-/// One read; a message of usual size comes in a few of them.
-const READ_BYTES: usize = 32 << 10;
+/// A client that takes nothing of a reply for so long does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The last words to a client that has to go are not waited for any longer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A client that begins a TLS handshake does so at once, and takes a few round trips for it.
+const HANDSHAKE_BEGIN: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(15);
+/// Within an envelope, a client may come to its body this long after a drain began.
+const DRAIN_ENVELOPE: Duration = Duration::from_secs(3);
+/// Buffers up to this size are part of what a connection costs, and bounded by their number.
+const FREE_BYTES: usize = 4 << 10;
+/// What TLS holds of replies that the client does not read.
+const TLS_BYTES_MAX: usize = 16 << 10;
 
 /// Says why and closes.
 pub async fn refuse(mut stream: TcpStream, line: &str) {
@@ -26,14 +41,24 @@ pub async fn refuse(mut stream: TcpStream, line: &str) {
     let _ = stream.write_all(line.as_bytes()).await;
 }
 
+/// What a connection is given by its server.
+pub struct Ground<'s> {
+    pub shared: &'s Shared,
+    pub place: &'s Place,
+    pub holder: &'s Holder,
+}
+
 pub struct Session<'s> {
     dialogue: ServerSession,
     intake: Intake<'s>,
-    shared: &'s Shared,
+    ground: Ground<'s>,
+    began: Instant,
+    waits: Waits,
     out: Vec<u8>,
-    read: Vec<u8>,
-    /// Since when a body comes, and how fast.
-    body: Option<(Instant, Pace)>,
+    /// For what the buffers take up.
+    buffers: Share,
+    /// While it works.
+    turn: Option<SemaphorePermit<'s>>,
 }
 
 enum End {
@@ -41,14 +66,38 @@ enum End {
     StartTls,
 }
 
+/// Why a session is ended by this side.
+#[derive(Debug, Clone, Copy)]
+enum Leave {
+    TookTooLong,
+    Draining,
+    PlaceTakenBack,
+    MemoryTakenBack,
+}
+
+impl Leave {
+    fn reply(self) -> Reply {
+        let (code, text) = match self {
+            Self::TookTooLong => ((4, 4, 2), "You took too long"),
+            Self::Draining => ((4, 3, 2), "Shutting down, try again soon"),
+            Self::PlaceTakenBack => ((4, 3, 2), "Others need the connection, try again later"),
+            Self::MemoryTakenBack => {
+                let text = "Too much mail is on its way in, try again later";
+                ((4, 3, 1), text)
+            }
+        };
+        Reply::new(421, code, text)
+    }
+}
+
 impl<'s> Session<'s> {
     pub async fn run(
-        shared: &'s Shared,
+        ground: Ground<'s>,
         listener: &Listener,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> io::Result<()> {
-        let config = &shared.config;
+        let config = &ground.shared.config;
         let dialogue = Dialogue {
             hostname: config.hostname.clone(),
             starttls: listener.tls == TlsMode::StartTls,
@@ -64,11 +113,13 @@ impl<'s> Session<'s> {
         let implicit = listener.tls == TlsMode::Implicit;
         let mut session = Self {
             dialogue: ServerSession::new(Arc::new(dialogue), implicit),
-            intake: Intake::new(shared, peer.ip(), listener.kind),
-            shared,
+            intake: Intake::new(ground.shared, ground.holder, peer.ip(), listener.kind),
+            began: Instant::now(),
+            waits: Waits::new(&config.limits, config.body_rate_min),
             out: Vec::new(),
-            read: vec![0; READ_BYTES],
-            body: None,
+            buffers: ground.holder.nothing(),
+            turn: None,
+            ground,
         };
         if implicit {
             return session.over_tls(stream, true).await;
@@ -76,19 +127,27 @@ impl<'s> Session<'s> {
         let mut stream = stream;
         session.dialogue.greeting(&mut session.out);
         match session.talk(&mut stream).await? {
-            End::Closed => Ok(()),
+            End::Closed => {
+                session.close(&mut stream).await;
+                Ok(())
+            }
             End::StartTls => session.over_tls(stream, false).await,
         }
     }
 
     async fn over_tls(&mut self, stream: TcpStream, greet: bool) -> io::Result<()> {
-        let acceptor = self
-            .shared
-            .tls
-            .as_ref()
-            .expect("bind refuses TLS listeners without a certificate");
-        let limit = self.dialogue.timeout();
-        let mut stream = timeout(limit, acceptor.accept(stream)).await??;
+        let acceptor = self.ground.shared.tls.as_ref();
+        let acceptor = acceptor.expect("bind refuses TLS listeners without a certificate");
+        let handshake = async {
+            let mut first = [0];
+            timeout(HANDSHAKE_BEGIN, stream.peek(&mut first)).await??;
+            timeout(HANDSHAKE, acceptor.accept(stream)).await?
+        };
+        let mut stream = tokio::select! {
+            shaken = handshake => shaken?,
+            _ = self.has_to_leave(Duration::ZERO) => return Ok(()),
+        };
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BYTES_MAX));
         let connection = stream.get_ref().1;
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -104,12 +163,20 @@ impl<'s> Session<'s> {
             self.dialogue.greeting(&mut self.out);
         }
         self.talk(&mut stream).await?;
-        stream.shutdown().await
+        self.close(&mut stream).await;
+        Ok(())
     }
 
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
         loop {
-            match self.dialogue.step(&mut self.out) {
+            if self.turn.is_none() {
+                self.turn = self.ground.place.turns().acquire().await.ok();
+            }
+            let step = self.dialogue.step(&mut self.out);
+            // Whatever is waited for, others of this client may work meanwhile.
+            self.turn = None;
+            match step {
+                Step::Write => self.flush(stream).await?,
                 Step::NeedInput => {
                     self.flush(stream).await?;
                     if !self.receive(stream).await? {
@@ -129,52 +196,156 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Reads once; false when the client is gone or took too long.
+    /// Reads once; false when the client is gone or has to go.
     async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
     ) -> io::Result<bool> {
-        let mut limit = self.dialogue.timeout();
-        if let Some((began, pace)) = &self.body {
-            limit = pace.wait(began.elapsed(), limit, self.shared.config.body_rate_min);
+        if !self.dialogue.in_transaction() {
+            // Nothing is kept of a transaction that is over.
+            self.intake.reset();
         }
-        let idle = !self.dialogue.in_transaction();
-        let count = tokio::select! {
-            read = timeout(limit, stream.read(&mut self.read)) => match read {
-                Ok(count) => count?,
-                Err(_) => {
-                    Reply::new(421, (4, 4, 2), "You took too long").write(&mut self.out);
-                    self.flush(stream).await?;
-                    return Ok(false);
-                }
-            },
-            () = self.shared.drain.cancelled(), if idle => {
-                Reply::new(421, (4, 3, 2), "Shutting down, try again soon").write(&mut self.out);
-                self.flush(stream).await?;
-                return Ok(false);
-            }
-        };
-        if self.shared.is_closed() {
+        if !self.pay_for_buffers().await {
+            return self.leave(stream, Leave::MemoryTakenBack).await;
+        }
+        if self.ground.shared.is_closed() {
             self.dialogue.shutdown();
         }
-        self.dialogue.feed(&self.read[..count]);
-        Ok(count > 0)
+        let (doing, bytes_max) = match (self.dialogue.in_body(), self.dialogue.in_transaction()) {
+            (true, _) => (Doing::Body, BODY_READ_BYTES),
+            (false, true) => (Doing::Envelope, COMMAND_READ_BYTES),
+            (false, false) => (Doing::Commands, COMMAND_READ_BYTES),
+        };
+        let limit = self.waits.next(doing, self.began.elapsed());
+        let drain_allowance = match doing {
+            Doing::Body if self.dialogue.takes_body() => self.ground.shared.config.shutdown_grace,
+            Doing::Envelope => DRAIN_ENVELOPE,
+            Doing::Body | Doing::Commands => Duration::ZERO,
+        };
+        let (holder, asked_at) = (self.ground.holder, Instant::now());
+        holder.waits_for_client(true);
+        let read = stream::read(stream, bytes_max);
+        let octets = tokio::select! {
+            // A client that always has something to say must not be heard for ever.
+            biased;
+            leave = self.has_to_leave(drain_allowance) => Err(leave),
+            read = timeout(limit, read) => match read {
+                Ok(read) => Ok(read?),
+                Err(_) => Err(Leave::TookTooLong),
+            },
+        };
+        let octets = match octets {
+            Ok(octets) => octets,
+            Err(leave) => return self.leave(stream, leave).await,
+        };
+        let count = octets.len();
+        self.waits.received(count, asked_at.elapsed());
+        if doing != Doing::Commands {
+            holder.moved(count);
+        }
+        if count == 0 {
+            return Ok(false);
+        }
+        self.dialogue.feed_owned(octets);
+        // Only those whose turn it is stand in line for the processor, so a client with hundreds of busy sessions does not
+        // make the others wait for all of them.
+        self.turn = self.ground.place.turns().acquire().await.ok();
+        tokio::task::yield_now().await;
+        Ok(true)
+    }
+
+    /// Returns when the client has to go: something of it is needed by others, or a drain began so long ago.
+    async fn has_to_leave(&self, drain_allowance: Duration) -> Leave {
+        let Ground {
+            shared,
+            place,
+            holder,
+        } = &self.ground;
+        tokio::select! {
+            () = shared.drain.for_longer_than(drain_allowance) => Leave::Draining,
+            () = place.taken_back().cancelled() => Leave::PlaceTakenBack,
+            () = holder.taken_back().cancelled() => Leave::MemoryTakenBack,
+        }
+    }
+
+    async fn leave<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        leave: Leave,
+    ) -> io::Result<bool> {
+        // First of all it lets go of what it holds.
+        self.intake.reset();
+        leave.reply().write(&mut self.out);
+        let last_words = async {
+            stream.write_all(&self.out).await?;
+            stream.flush().await
+        };
+        timeout(LAST_WORDS, last_words).await??;
+        Ok(false)
+    }
+
+    /// Takes a share for what the buffers hold beyond the usual; false when there is none.
+    async fn pay_for_buffers(&mut self) -> bool {
+        let held = self.dialogue.held_bytes() + self.out.capacity();
+        let wanted = held.saturating_sub(FREE_BYTES);
+        let has = self.buffers.bytes();
+        if wanted <= has {
+            self.buffers.shrink_to(wanted);
+            return true;
+        }
+        match self.ground.holder.take(wanted - has).await {
+            Some(more) => {
+                self.buffers.add(more);
+                true
+            }
+            None => false,
+        }
     }
 
     async fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
-        if !self.out.is_empty() {
-            timeout(self.dialogue.timeout(), stream.write_all(&self.out)).await??;
-            stream.flush().await?;
-            self.out.clear();
+        if self.out.is_empty() {
+            return Ok(());
         }
+        if !self.pay_for_buffers().await {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.ground.holder.waits_for_client(true);
+        let writing = stream::write(stream, &self.out, WRITE_TIMEOUT);
+        tokio::select! {
+            written = writing => written?,
+            _ = self.has_to_leave(DRAIN_ENVELOPE) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+        if self.out.capacity() > FREE_BYTES {
+            self.out = Vec::new();
+        }
+        self.out.clear();
         Ok(())
     }
 
+    /// Lets the client read the last reply: what it still sends would reset the connection.
+    async fn close<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) {
+        self.intake.reset();
+        tokio::select! {
+            () = stream::linger(stream) => {}
+            _ = self.has_to_leave(Duration::ZERO) => {}
+        }
+    }
+
     async fn on_event(&mut self, event: Event) {
+        if matches!(event, Event::Body(_) | Event::BodyEnd) {
+            // What it holds comes back by itself.
+            self.ground.holder.waits_for_client(false);
+        }
         let decision = match event {
-            Event::Auth { user, password } => self.intake.login(&user, &password),
-            Event::Mail(mail) => self.intake.mail(mail).await,
-            Event::Rcpt(rcpt) => self.intake.rcpt(rcpt, self.dialogue.user()),
+            Event::Auth { user, password } => {
+                let refused = self.intake.login(&user, &password).await;
+                if refused.is_none() {
+                    self.ground.place.may_send();
+                }
+                refused
+            }
+            Event::Mail(mail) => self.intake.mail(mail, self.dialogue.user()).await,
+            Event::Rcpt(rcpt) => self.intake.rcpt(rcpt, self.dialogue.user()).await,
             Event::BodyStart => {
                 let peer = Peer {
                     helo: self.dialogue.helo().to_owned(),
@@ -184,23 +355,20 @@ impl<'s> Session<'s> {
                 self.intake.start_body(peer).await
             }
             Event::Body(bytes) => {
-                self.body
-                    .get_or_insert_with(|| (Instant::now(), Pace::default()));
-                if let Some((_, pace)) = &mut self.body {
-                    pace.add(bytes.len());
-                }
                 self.intake.body(bytes).await;
                 return;
             }
             Event::BodyAborted => {
-                self.body = None;
-                self.shared.metrics.refused.inc();
+                self.ground.shared.metrics.refused.inc();
                 self.intake.abort();
                 return;
             }
             Event::BodyEnd => {
-                self.body = None;
-                Some(self.intake.finish().await)
+                let reply = self.intake.finish().await;
+                if reply.is_positive() {
+                    self.ground.place.was_useful(Instant::now());
+                }
+                Some(reply)
             }
             Event::StartTls => return,
         };

@@ -190,8 +190,8 @@ impl Place {
             Some(entity) => self.convert_entity(&entity, is_7bit, out),
             None => Err(NotConvertible::Malformed),
         };
-        if result.is_err() && is_7bit {
-            // Whatever it is, it needs nothing.
+        if result == Err(NotConvertible::Signed) && is_7bit {
+            // It stays as it is, and needs nothing.
             out.truncate(converted);
             out.extend_from_slice(bytes);
             return Ok(());
@@ -236,11 +236,13 @@ impl Place {
         out: &mut Vec<u8>,
     ) -> Result<(), NotConvertible> {
         let boundary = labels.media.boundary.as_deref();
-        let split = boundary.and_then(|boundary| Parts::split(entity.body, boundary));
-        let parts = split.ok_or(NotConvertible::Malformed)?;
+        let boundary = boundary.ok_or(NotConvertible::Malformed)?;
+        let parts = Parts::split(entity.body, boundary).ok_or(NotConvertible::Malformed)?;
         // What stands around the parts is nobody's content, and has no encoding.
         let around = parts.preamble.is_ascii() && parts.rest.is_ascii();
-        if !around || !labels.is_identity() {
+        // Of a part that nothing closes, readers differ on where it ends and whether they decode it.
+        let is_closed = !parts.rest.is_empty();
+        if !around || !is_closed || !labels.is_identity() {
             return Err(NotConvertible::Malformed);
         }
         self.write_fields(entity, labels, None, out);
@@ -258,7 +260,7 @@ impl Place {
                 default: default.clone(),
                 depth: self.depth + 1,
                 is_message: false,
-                closes_line: parts.rest.is_empty() && number + 1 == parts.parts.len(),
+                closes_line: false,
                 signatures: self.signatures,
             };
             place.convert(part, out)?;

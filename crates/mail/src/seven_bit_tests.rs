@@ -60,6 +60,11 @@ fn each_kind_of_message_has_its_form() {
                 "Content-Type: message/rfc822\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: 7bit\r\n\r\nContent-Type: text/plain; charset=latin1\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nein gr=C3=BCner Baum\r\n",
             ),
         ),
+        // Nothing closes the last part.
+        (
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nein gr\u{fc}ner Baum\r\n",
+            Err(NotConvertible::Malformed),
+        ),
         ("Subject: \u{fc}\r\n\r\nx\r\n", Err(NotConvertible::Header)),
         (
             "Subject: x\r\n\r\n\u{fc}\n",

@@ -1,16 +1,19 @@
 //! Whether a site takes connections, as one sender sees it from one source IP.
 //!
-//! A site whose hosts give no session several times in a row is left alone for a time that doubles, then asked by one
-//! connection. When it answers, connections grow from one, each success allowing as many again: who has waited for an
+//! A site whose hosts give no session several times in a row is left alone for a time that grows with how long it has been
+//! away, then asked by one connection. When it answers, connections grow from one, each success allowing as many again: who has waited for an
 //! hour does not come all at once.
 
 use crate::time::DurationMs;
 
 /// Hosts are busy or restarted for a moment without anything being wrong.
 const FAILURES: u32 = 3;
-/// The first pause; the next ones are twice as long each.
-const PAUSE: DurationMs = DurationMs::from_secs(15);
-/// As long as a task waits after its first attempt: a site that is back is noticed by then.
+/// All mail of the site waits for it to be asked, so a site that is back is noticed after a part of the time that it was
+/// away: seconds after a restart, some more after an hour. One that stays away is asked some forty times on the way to the
+/// longest pause, by one connection each.
+const PAUSES_OF_ABSENCE: u64 = 8;
+const PAUSE_MIN: DurationMs = DurationMs::from_secs(5);
+/// Sites that are away for days are many, and few come back.
 const PAUSE_MAX: DurationMs = DurationMs::from_secs(300);
 /// More connections than a sender opens to one site.
 const UNLIMITED: u32 = 1 << 16;
@@ -19,6 +22,8 @@ const UNLIMITED: u32 = 1 << 16;
 pub struct Health {
     /// In a row.
     failures: u32,
+    /// The first of them.
+    since: Option<DurationMs>,
     blocked_until: Option<DurationMs>,
     /// Connections that it may have at once.
     connections: u32,
@@ -28,6 +33,7 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             failures: 0,
+            since: None,
             blocked_until: None,
             connections: UNLIMITED,
         }
@@ -43,8 +49,12 @@ impl Health {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        let over = self.failures.checked_sub(FAILURES)?;
-        let pause = PAUSE.0.saturating_mul(1 << over.min(16)).min(PAUSE_MAX.0);
+        let since = *self.since.get_or_insert(now);
+        if self.failures < FAILURES {
+            return None;
+        }
+        let away = now.0.saturating_sub(since.0);
+        let pause = (away / PAUSES_OF_ABSENCE).clamp(PAUSE_MIN.0, PAUSE_MAX.0);
         let pause = pause - chance % (pause / 10);
         let until = DurationMs(now.0 + pause);
         self.blocked_until = Some(until);
@@ -55,6 +65,7 @@ impl Health {
     /// The site took or refused something. Tells whether it was thought to do neither.
     pub fn works(&mut self) -> bool {
         self.failures = 0;
+        self.since = None;
         self.connections = self.connections.saturating_mul(2).min(UNLIMITED);
         self.blocked_until.take().is_some()
     }
@@ -94,13 +105,24 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn a_site_is_asked_again_after_an_eighth_of_the_time_that_it_is_away() {
         let (mut health, mut now) = (Health::default(), 0);
-        let pauses: Vec<u64> = (0..7).map(|_| block(&mut health, &mut now)).collect();
-        let expected = [15, 30, 60, 120, 240, 300, 300].map(|seconds| seconds * 1000);
-        assert_eq!(pauses, expected);
-        assert!(!health.is_blocked(DurationMs(now)));
-        assert!(health.is_blocked(DurationMs(now - 1)));
+        let (mut pauses, mut asked) = (Vec::new(), 0);
+        while now < 24 * 3_600_000 {
+            let began = now;
+            let pause = block(&mut health, &mut now);
+            pauses.push((began, pause));
+            asked += u32::from(now < 3_600_000);
+            assert!(!health.is_blocked(DurationMs(now)));
+            assert!(health.is_blocked(DurationMs(now - 1)));
+        }
+        for (away, pause) in &pauses {
+            assert!((5_000..=300_000).contains(pause), "{pause}");
+            assert!(*pause <= (away / 8 + 1).max(5_000), "{pause} after {away}");
+        }
+        assert_eq!(pauses[..3], [(0, 5_000), (5_002, 5_000), (10_002, 5_000)]);
+        assert_eq!(pauses.last().map(|(_, pause)| *pause), Some(300_000));
+        assert!((30..60).contains(&asked), "{asked} times in the first hour");
     }
 
     #[test]

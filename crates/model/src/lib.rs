@@ -6,6 +6,7 @@
 
 pub mod absence;
 pub mod automation;
+pub mod broken_tls;
 pub mod disk;
 pub mod dispense;
 pub mod doctor;
@@ -14,6 +15,7 @@ pub mod followed;
 pub mod health;
 pub mod held;
 pub mod history;
+mod host_port;
 pub mod id;
 pub mod lease;
 pub mod mail;
@@ -21,6 +23,7 @@ pub mod meta;
 pub mod nearest;
 pub mod preflight;
 pub mod priority;
+pub mod proposal;
 pub mod queue;
 pub mod retry;
 pub mod rows;
@@ -29,6 +32,7 @@ pub mod throttle;
 pub mod time;
 pub mod warmup;
 
+pub use host_port::{HostPort, NotAHostPort};
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
 pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
 pub use nearest::nearest;
@@ -65,3 +69,6 @@ pub mod codec {
         })
     }
 }
+
+#[cfg(test)]
+mod proposal_tests;

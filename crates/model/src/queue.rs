@@ -29,6 +29,16 @@ impl TenantKey {
     }
 }
 
+/// Stands for a pool's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolKey(pub u64);
+
+impl PoolKey {
+    pub fn of(pool: &str) -> Self {
+        Self(hash([pool.as_bytes()]))
+    }
+}
+
 /// Stands for all queues of one site, slot and priority: they share the site's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteKey(pub u64);
@@ -56,6 +66,7 @@ pub struct Queue {
     pub priority: Priority,
     pub tenant: TenantKey,
     pub site: SiteKey,
+    pub pool: PoolKey,
 }
 
 /// What tells one queue from another.
@@ -100,6 +111,7 @@ impl Queue {
             priority,
             tenant: TenantKey::of(tenant),
             site: SiteKey::of(name, priority, slot),
+            pool: PoolKey::of(pool),
         }
     }
 }

@@ -4,14 +4,23 @@ mod certificates;
 mod cluster;
 mod delivery;
 mod egress;
+mod founders;
+mod hint;
+mod log;
+mod paths;
 mod place;
+mod ports;
+mod secrets;
+mod smtp;
 mod storage;
+mod unused;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -19,14 +28,13 @@ pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
 pub use cluster::Cluster;
 pub use delivery::Delivery;
 pub use egress::Egress;
+pub use log::{Log, LogFormat};
 pub use storage::Storage;
 
 /// Each is asked about every source IP.
 const DNSBL_ZONES_MAX: usize = 16;
 /// A name of 253 bytes, less an IPv6 address by half bytes.
 const DNSBL_ZONE_BYTES_MAX: usize = 253 - 64;
-/// Room for a few messages while their headers are not complete.
-const MEMORY_BYTES_MIN: usize = 1 << 20;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -80,17 +88,19 @@ impl Role {
 pub struct Smtp {
     pub hostname: String,
     /// Clients from here may send anywhere without a login.
+    #[serde(with = "values::networks")]
     pub relay_networks: Vec<IpNet>,
     /// The tenant whose mail that is.
     pub relay_tenant: String,
     /// Proxies: each connection from here begins with a PROXY header, version 1 or 2, that names the client.
+    #[serde(with = "values::networks")]
     pub proxy_networks: Vec<IpNet>,
     pub bare_newlines: BareNewlines,
     pub tls: Tls,
     pub limits: Limits,
-    #[serde(rename = "listener")]
+    #[serde(rename = "listener", with = "values::tables")]
     pub listeners: Vec<Listener>,
-    #[serde(rename = "user")]
+    #[serde(rename = "user", with = "values::tables")]
     pub users: Vec<User>,
 }
 
@@ -113,6 +123,7 @@ pub struct Tls {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    #[serde(with = "values::size")]
     pub message_bytes: u64,
     pub recipients: usize,
     pub connections: usize,
@@ -122,21 +133,28 @@ pub struct Limits {
     /// Refused commands.
     pub errors_per_connection: u32,
     /// A command line; RFC 5321 asks for 512 and its extensions for more.
+    #[serde(with = "values::size")]
     pub line_bytes: usize,
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "values::span")]
     pub command_timeout: Duration,
     /// Silence within a body.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "values::span")]
     pub body_timeout: Duration,
     /// Bytes of a body in a second, on the whole, after `body_timeout`; 0 waits for the slowest.
+    #[serde(with = "values::size")]
     pub body_rate_min: u64,
     /// Messages on their way in take at most this much memory; clients are held back, then told to come again.
+    #[serde(with = "values::size")]
     pub memory_bytes: usize,
+    /// At SIGTERM, messages whose body is on its way may still come in for so long.
+    #[serde(with = "values::span")]
+    pub shutdown_grace: Duration,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
+    #[serde(with = "values::address")]
     pub address: SocketAddr,
     #[serde(default)]
     pub kind: Kind,
@@ -165,14 +183,35 @@ pub enum ListenerTls {
     Implicit,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     pub name: String,
-    pub password: String,
+    pub password: Option<String>,
+    /// A file that holds nothing but the password, instead of it.
+    pub password_file: Option<PathBuf>,
     /// Whose mail it is that this user hands in.
     #[serde(default = "default_tenant")]
     pub tenant: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl User {
+    /// # Errors
+    /// None is given, or it cannot be read.
+    pub fn password(&self) -> anyhow::Result<String> {
+        let found = secrets::password(self.password.as_ref(), self.password_file.as_ref());
+        let found = found.and_then(|found| found.context("password: is missing"));
+        found.with_context(|| format!("smtp.user: {}", self.name))
+    }
 }
 
 fn default_tenant() -> String {
@@ -182,6 +221,7 @@ fn default_tenant() -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
+    #[serde(with = "values::address")]
     pub listen: SocketAddr,
 }
 
@@ -189,6 +229,7 @@ pub struct Listen {
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
     /// Instead of the system's.
+    #[serde(with = "values::addresses")]
     pub servers: Vec<SocketAddr>,
     /// Lists such as `zen.spamhaus.org` in which the public addresses of source IPs are looked up, every ten minutes; what
     /// is found is shown by `skeinctl ip list` and keeps nothing from being sent.
@@ -200,23 +241,6 @@ pub struct Dns {
 pub struct Events {
     /// The event log as JSON lines; `events.jsonl` in the data directory unless set.
     pub path: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// A tracing filter: `info`, `debug`, `skein_sender=debug,info`. What repeats is written once a second at most, after
-    /// the first 30 lines.
-    pub level: String,
-    pub format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
 }
 
 impl Default for Config {
@@ -294,6 +318,7 @@ impl Default for Limits {
             body_rate_min: 100,
             // A quarter of a second of mail at 500 MB/s, and a pod of 512 MiB has room for the rest of the process.
             memory_bytes: 128 << 20,
+            shutdown_grace: Duration::from_secs(30),
         }
     }
 }
@@ -302,6 +327,14 @@ impl Dns {
     fn check(&self) -> anyhow::Result<()> {
         if self.dnsbl_zones.len() > DNSBL_ZONES_MAX {
             bail!("dns.dnsbl_zones: at most {DNSBL_ZONES_MAX}");
+        }
+        for (nth, server) in (1..).zip(&self.servers) {
+            if server.port() == 0 || server.ip().is_unspecified() {
+                bail!("dns.servers[{nth}]: {server} is no server, such as 10.0.0.53:53");
+            }
+            if self.servers[..nth - 1].contains(server) {
+                bail!("dns.servers[{nth}]: {server} is there already; name each server once");
+            }
         }
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let bad = self.dnsbl_zones.iter().find(|zone| {
@@ -314,30 +347,31 @@ impl Dns {
     }
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: "info".into(),
-            format: LogFormat::Text,
-        }
-    }
-}
-
 impl Config {
     /// Reads and checks a file; without one, the defaults.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        Self::read(path).map(|(config, _)| config)
+    }
+
+    /// The same, with what works and is not what was meant, most likely.
+    pub fn read(path: Option<&Path>) -> anyhow::Result<(Self, Vec<String>)> {
         let Some(path) = path else {
-            return Ok(Self::default());
+            return Ok((Self::default(), Vec::new()));
         };
         let text =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+        let read = Self::parse(&text).map(|config| {
+            let warnings = config.warnings(&text);
+            (config, warnings)
+        });
+        read.with_context(|| format!("in {}", path.display()))
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self =
+            toml::from_str(text).map_err(|error| anyhow!("{}", hint::explained(&error)))?;
         let found = config.check();
-        found.map_err(|error| match place::line_of(text, &error.to_string()) {
+        found.map_err(|error| match place::line_of(text, &format!("{error:#}")) {
             Some(line) => error.context(format!("line {line}")),
             None => error,
         })?;
@@ -345,62 +379,58 @@ impl Config {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let smtp = &self.smtp;
-        if smtp.hostname.is_empty()
-            || smtp
-                .hostname
-                .contains(|c: char| c.is_whitespace() || c.is_control())
-        {
-            bail!("smtp.hostname: {:?} is not a host name", smtp.hostname);
-        }
-        let limits = &smtp.limits;
-        if limits.line_bytes < 512 {
-            bail!("smtp.limits.line_bytes: RFC 5321 asks for at least 512");
-        }
-        if limits.recipients < 100 {
-            bail!("smtp.limits.recipients: RFC 5321 asks for at least 100");
-        }
-        if limits.command_timeout.is_zero() || limits.body_timeout.is_zero() {
-            bail!("smtp.limits: command_timeout and body_timeout must be above zero");
-        }
-        if limits.memory_bytes < MEMORY_BYTES_MIN {
-            bail!("smtp.limits.memory_bytes: at least {MEMORY_BYTES_MIN}");
-        }
-        if smtp.tls.certificate.is_some() != smtp.tls.key.is_some() {
-            bail!("smtp.tls: certificate and key belong together");
-        }
-        for listener in &smtp.listeners {
-            let needs_tls = matches!(listener.tls, ListenerTls::Starttls | ListenerTls::Implicit);
-            if needs_tls && smtp.tls.certificate.is_none() {
-                bail!(
-                    "smtp.listener {}: tls needs smtp.tls.certificate and smtp.tls.key",
-                    listener.address
-                );
-            }
-        }
-        let of_users = smtp.users.iter().map(|user| &user.tenant);
-        for tenant in of_users.chain([&smtp.relay_tenant]) {
-            if !skein_model::meta::is_tenant_name(tenant) {
-                bail!(
-                    "smtp: {tenant:?} is no tenant's name; use up to 64 letters, digits, dots, - and _"
-                );
-            }
-        }
+        self.smtp_check()?;
         self.cluster.check(self.role)?;
+        self.cluster.check_peers(self.role)?;
         self.egress.check(self.role, &self.cluster)?;
+        self.check_ports()?;
         self.dns.check()?;
         self.storage.check()?;
+        self.log.check()?;
         if self.role.controls() {
             self.admin_certificates()?;
         }
         self.delivery.check()
     }
 
-    pub fn to_toml(&self) -> anyhow::Result<String> {
-        Ok(toml::to_string_pretty(self)?)
+    /// What nobody uses at the role need not work.
+    fn smtp_check(&self) -> anyhow::Result<()> {
+        match self.role.sends() {
+            true => self.smtp.check(),
+            false => self.smtp.check_hostname(),
+        }
+    }
+
+    /// Each with its line, where the file has one for it.
+    fn warnings(&self, text: &str) -> Vec<String> {
+        let keys = place::keys(text);
+        let mut found = unused::unused(self, &keys);
+        found.extend(self.cluster.warnings(self.role));
+        if self.role.sends() {
+            found.extend(self.smtp.warnings(&keys));
+            found.extend(self.delivery.warnings());
+        }
+        let placed = found
+            .into_iter()
+            .map(|warning| match place::line_of(text, &warning) {
+                Some(line) => format!("line {line}: {warning}"),
+                None => warning,
+            });
+        placed.collect()
+    }
+
+    /// With "***" for passwords, unless they are asked for.
+    pub fn to_toml(&self, with_secrets: bool) -> anyhow::Result<String> {
+        let mut shown = self.clone();
+        if !with_secrets {
+            secrets::mask(&mut shown);
+        }
+        Ok(toml::to_string_pretty(&shown)?)
     }
 }
 
+#[cfg(test)]
+mod mistakes_tests;
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -432,7 +462,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read() {
-        let printed = Config::default().to_toml().unwrap();
+        let printed = Config::default().to_toml(false).unwrap();
         Config::parse(&printed).unwrap();
     }
 
@@ -455,11 +485,11 @@ mod tests {
             ),
             (
                 "[delivery.retry]\nfirst = \"5h\"",
-                &["delivery.retry", "first"],
+                &["line 2: delivery.retry.first", "cap"],
             ),
             (
                 "[storage]\nsoft_mark = 95",
-                &["storage", "soft_mark below hard_mark"],
+                &["line 2: storage.soft_mark", "below hard_mark"],
             ),
             ("role = \"sendr\"", &["role", "line 1"]),
             ("role = \"sender\"", &["cluster.peers", "role"]),

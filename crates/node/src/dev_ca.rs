@@ -1,27 +1,52 @@
 //! `skein dev-ca`: a CA in a folder, for trying things out and for small clusters.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use clap::Args;
 use jiff::{ToSpan, Zoned};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{ServerName, UnixTime};
-use skein_client::tls::{self, Certificates};
+use skein_client::access::Role;
+use skein_client::tls::{self, Certificates, Revoked};
 
 const CA_NAME: &str = "Skein development CA";
 const CA_YEARS: i16 = 10;
 const HOST_YEARS: i16 = 2;
+const OPERATOR_BYTES_MAX: usize = 64;
 /// For `skeinctl` on the machine itself and through a forwarded port.
 const ALSO_NAMED: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-pub fn run(folder: &Path, hosts: &[String]) -> anyhow::Result<()> {
-    let made = make(folder, hosts)?;
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// Where the files go.
+    folder: PathBuf,
+    /// What other nodes call this one: a host name or an IP address. May be given several times.
+    #[arg(
+        long = "host",
+        value_name = "NAME_OR_IP",
+        required_unless_present = "operators"
+    )]
+    hosts: Vec<String>,
+    /// What the hosts are: control, sender, egress, operator; several with commas between. All that a node may be, unless
+    /// set: the less a sender's certificate may do, the less is lost with it.
+    #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_values_t = Role::OF_NODES)]
+    roles: Vec<Role>,
+    /// Somebody who manages the cluster with skeinctl. May be given several times. A new CA comes with one for "operator",
+    /// unless others are named.
+    #[arg(long = "operator", value_name = "NAME")]
+    operators: Vec<String>,
+}
+
+pub fn run(wanted: &Wanted) -> anyhow::Result<()> {
+    let made = make(wanted)?;
     if made.new_ca {
         println!(
             "A new CA is in {}; who has {} can join the cluster, so keep it away from the nodes.",
@@ -29,20 +54,28 @@ pub fn run(folder: &Path, hosts: &[String]) -> anyhow::Result<()> {
             made.ca_key.display()
         );
     }
-    println!(
-        "Each host needs {} and its own two files:",
-        made.ca.display()
-    );
+    if !made.hosts.is_empty() {
+        println!(
+            "Each host needs {} and its own two files:",
+            made.ca.display()
+        );
+    }
     for files in &made.hosts {
         println!(
             "\n# {}\n[cluster.tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}",
-            files.host, made.ca, files.certificate, files.key
+            files.name, made.ca, files.certificate, files.key
         );
     }
-    if let Some(files) = made.hosts.first() {
+    for files in &made.operators {
         println!(
-            "\nAny of them serves skeinctl too:\nexport SKEINCTL_CA={:?} SKEINCTL_CERT={:?} SKEINCTL_KEY={:?}",
-            made.ca, files.certificate, files.key
+            "\nWith this, skeinctl manages the cluster as {}:\nexport SKEINCTL_CA={:?} SKEINCTL_CERT={:?} SKEINCTL_KEY={:?}",
+            files.name, made.ca, files.certificate, files.key
+        );
+    }
+    if made.operators.is_empty() {
+        println!(
+            "\nskeinctl needs a certificate of an operator: skein dev-ca {:?} --operator NAME",
+            wanted.folder
         );
     }
     Ok(())
@@ -52,57 +85,91 @@ struct Made {
     new_ca: bool,
     ca: PathBuf,
     ca_key: PathBuf,
-    hosts: Vec<HostFiles>,
+    hosts: Vec<Files>,
+    operators: Vec<Files>,
 }
 
-struct HostFiles {
-    host: String,
+/// What belongs to a host or an operator.
+struct Files {
+    name: String,
     certificate: PathBuf,
     key: PathBuf,
 }
 
+impl Files {
+    fn of(folder: &Path, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            certificate: folder.join(format!("{name}.pem")),
+            key: folder.join(format!("{name}-key.pem")),
+        }
+    }
+}
+
+/// Names go into file names, and into lists of who did what.
+fn check_operator(name: &str) -> anyhow::Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    let is_name = !name.is_empty()
+        && name.len() <= OPERATOR_BYTES_MAX
+        && !name.starts_with(['.', '-'])
+        && name.chars().all(is_plain);
+    ensure!(
+        is_name,
+        "--operator {name:?}: use up to {OPERATOR_BYTES_MAX} letters, digits, - _ . and @"
+    );
+    Ok(())
+}
+
 /// Writes all files, or none where one of them exists.
-fn make(folder: &Path, hosts: &[String]) -> anyhow::Result<Made> {
-    for host in hosts {
+fn make(wanted: &Wanted) -> anyhow::Result<Made> {
+    for host in &wanted.hosts {
         ensure!(
             ServerName::try_from(host.as_str()).is_ok(),
             "--host {host:?} is not a host name or an IP address"
         );
     }
+    let folder = &wanted.folder;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let folder = folder.canonicalize()?;
     let (ca_path, ca_key) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
-    let files: Vec<HostFiles> = hosts
-        .iter()
-        .map(|host| HostFiles {
-            host: host.clone(),
-            certificate: folder.join(format!("{host}.pem")),
-            key: folder.join(format!("{host}-key.pem")),
-        })
-        .collect();
-    for path in files
-        .iter()
-        .flat_map(|files| [&files.certificate, &files.key])
-    {
-        if path.exists() {
-            bail!("{} exists; move it away to replace it", path.display());
+    let new_ca = !ca_path.exists() && !ca_key.exists();
+    let mut operators = wanted.operators.clone();
+    if new_ca && operators.is_empty() {
+        operators.push(Role::Operator.name().to_owned());
+    }
+    for name in &operators {
+        check_operator(name)?;
+    }
+    let files = |names: &[String]| -> Vec<Files> {
+        let files = names.iter().map(|name| Files::of(&folder, name));
+        files.collect()
+    };
+    let (hosts, operators) = (files(&wanted.hosts), files(&operators));
+    let mut paths = BTreeSet::from([&ca_path, &ca_key]);
+    for files in hosts.iter().chain(&operators) {
+        for path in [&files.certificate, &files.key] {
+            if path.exists() {
+                bail!("{} exists; move it away to replace it", path.display());
+            }
+            ensure!(paths.insert(path), "{} would be two files", path.display());
         }
     }
-    let new_ca = !ca_path.exists() && !ca_key.exists();
     let ca = match new_ca {
         true => Ca::new(&ca_path, &ca_key)?,
         false => Ca::read(&ca_path, &ca_key)?,
     };
-    for files in &files {
-        let (certificate, key) = ca.issue(&files.host)?;
-        write(&files.certificate, &certificate.pem(), 0o644)?;
-        write(&files.key, &key.serialize_pem(), 0o600)?;
+    for files in &hosts {
+        ca.write(files, Some(&files.name), &wanted.roles)?;
+    }
+    for files in &operators {
+        ca.write(files, None, &[Role::Operator])?;
     }
     Ok(Made {
         new_ca,
         ca: ca_path,
         ca_key,
-        hosts: files,
+        hosts,
+        operators,
     })
 }
 
@@ -133,17 +200,35 @@ impl Ca {
         })
     }
 
-    fn issue(&self, host: &str) -> anyhow::Result<(Certificate, KeyPair)> {
-        let mut names = vec![host.to_owned()];
-        names.extend(ALSO_NAMED.map(str::to_owned));
-        names.dedup();
-        let mut params = params(names, host, HOST_YEARS)?;
+    fn write(&self, files: &Files, host: Option<&str>, roles: &[Role]) -> anyhow::Result<()> {
+        let (certificate, key) = self.issue(&files.name, host, roles)?;
+        write(&files.certificate, &certificate.pem(), 0o644)?;
+        write(&files.key, &key.serialize_pem(), 0o600)
+    }
+
+    /// Of a host others are clients; an operator is a client only.
+    fn issue(
+        &self,
+        name: &str,
+        host: Option<&str>,
+        roles: &[Role],
+    ) -> anyhow::Result<(Certificate, KeyPair)> {
+        let mut names: Vec<String> = Vec::new();
+        let mut usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if let Some(host) = host {
+            names.push(host.to_owned());
+            let further = ALSO_NAMED.iter().filter(|further| **further != host);
+            names.extend(further.map(|name| (*name).to_owned()));
+            usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        let mut params = params(names, name, HOST_YEARS)?;
+        for role in roles.iter().collect::<BTreeSet<_>>() {
+            let uri = SanType::URI(role.uri().try_into()?);
+            params.subject_alt_names.push(uri);
+        }
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = usages;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         // A CA that something else made has another name, which only shows here.
@@ -151,9 +236,10 @@ impl Ca {
         let checked = Certificates {
             roots: tls::roots(self.pem.as_bytes()).context("ca.pem")?,
             own: tls::identity(chain, tls::key(key.serialize_pem().as_bytes())?)?,
+            revoked: Revoked::default(),
         };
         checked
-            .check(Some(host), UnixTime::now())
+            .check(host, UnixTime::now())
             .context("ca.pem and ca-key.pem are not a CA that `skein dev-ca` made")?;
         Ok((certificate, key))
     }
@@ -195,8 +281,74 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::os::unix::fs::PermissionsExt;
 
+    use skein_client::access::{Holder, RoleRule};
+
     use super::*;
     use crate::config::{PemFile, PemFiles, ShownTo};
+
+    fn wanted(folder: &Path, hosts: &[&str], operators: &[&str]) -> Wanted {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Wanted {
+            folder: folder.to_owned(),
+            hosts: owned(hosts),
+            roles: Role::OF_NODES.to_vec(),
+            operators: owned(operators),
+        }
+    }
+
+    fn made(folder: &Path, hosts: &[&str]) -> anyhow::Result<Made> {
+        make(&wanted(folder, hosts, &[]))
+    }
+
+    fn holder(files: &Files) -> Holder {
+        let pem = fs::read(&files.certificate).unwrap();
+        Holder::of(&tls::own_chain(&pem).unwrap()[0]).unwrap()
+    }
+
+    #[test]
+    fn certificates_say_what_their_holders_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |roles: &[Role]| Some(roles.iter().copied().collect::<BTreeSet<_>>());
+        let first = made(folder.path(), &["a.test"]).unwrap();
+        assert_eq!(holder(&first.hosts[0]).roles, of(&Role::OF_NODES));
+        let operator = holder(&first.operators[0]);
+        assert_eq!(
+            (operator.name.as_str(), operator.roles.clone()),
+            ("operator", of(&[Role::Operator]))
+        );
+        assert!(!operator.is_host("localhost") && holder(&first.hosts[0]).is_host("localhost"));
+
+        let mut further = wanted(folder.path(), &["s.test"], &["ann", "bob@x.test"]);
+        further.roles = vec![Role::Sender];
+        let further = make(&further).unwrap();
+        assert_eq!(holder(&further.hosts[0]).roles, of(&[Role::Sender]));
+        let names: Vec<String> = further
+            .operators
+            .iter()
+            .map(|files| holder(files).name)
+            .collect();
+        assert_eq!(names, ["ann", "bob@x.test"]);
+        assert!(
+            made(folder.path(), &["t.test"])
+                .unwrap()
+                .operators
+                .is_empty()
+        );
+
+        for operators in [
+            &["ca"][..],
+            &["a b"],
+            &["../x"],
+            &[""],
+            &["u.test"],
+            &["x", "x"],
+            &[".x"],
+        ] {
+            let refused = make(&wanted(folder.path(), &["u.test"], operators));
+            assert!(refused.is_err(), "{operators:?}");
+        }
+        assert!(!folder.path().join("u.test.pem").exists());
+    }
 
     fn pem_files(made: &Made, ca: &Path, reached_as: &str) -> PemFiles {
         let file = |path: &Path| PemFile {
@@ -211,6 +363,8 @@ mod tests {
             shown_to: ShownTo::Nodes {
                 host: Some(reached_as.into()),
             },
+            revoked: None,
+            roles: RoleRule::Required,
         }
     }
 
@@ -218,7 +372,7 @@ mod tests {
     fn its_certificates_are_good_for_their_hosts_and_its_keys_are_private() {
         let folder = tempfile::tempdir().unwrap();
         for host in ["10.0.0.1", "fd00::1", "mail-1.skein.test"] {
-            let made = make(folder.path(), &[host.to_owned()]).unwrap();
+            let made = made(folder.path(), &[host]).unwrap();
             for reached_as in [host, "127.0.0.1", "localhost"] {
                 crate::tls::load(&pem_files(&made, &made.ca, reached_as)).unwrap();
             }
@@ -238,27 +392,28 @@ mod tests {
     #[test]
     fn nothing_is_overwritten_and_a_second_call_uses_the_first_ones_ca() {
         let folder = tempfile::tempdir().unwrap();
-        let host = |name: &str| [name.to_owned()];
-        assert!(make(folder.path(), &host("a.test")).unwrap().new_ca);
+        assert!(made(folder.path(), &["a.test"]).unwrap().new_ca);
         let kept = fs::read(folder.path().join("a.test.pem")).unwrap();
-        assert!(!make(folder.path(), &host("b.test")).unwrap().new_ca);
+        assert!(!made(folder.path(), &["b.test"]).unwrap().new_ca);
 
-        let both = ["c.test".to_owned(), "a.test".to_owned()];
-        let error = make(folder.path(), &both).err().unwrap().to_string();
+        let error = made(folder.path(), &["c.test", "a.test"])
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("a.test.pem exists"), "{error}");
         assert!(!folder.path().join("c.test.pem").exists());
         assert_eq!(fs::read(folder.path().join("a.test.pem")).unwrap(), kept);
-        assert!(make(folder.path(), &host("../x")).is_err());
+        assert!(made(folder.path(), &["../x"]).is_err());
     }
 
     #[test]
     fn a_ca_of_another_kind_is_refused() {
         let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        make(folder.path(), &["a.test".to_owned()]).unwrap();
-        make(elsewhere.path(), &["a.test".to_owned()]).unwrap();
+        made(folder.path(), &["a.test"]).unwrap();
+        made(elsewhere.path(), &["a.test"]).unwrap();
         let key = "ca-key.pem";
         fs::copy(elsewhere.path().join(key), folder.path().join(key)).unwrap();
-        let error = make(folder.path(), &["b.test".to_owned()]).err().unwrap();
+        let error = made(folder.path(), &["b.test"]).err().unwrap();
         assert!(error.to_string().contains("skein dev-ca"), "{error:#}");
     }
 }

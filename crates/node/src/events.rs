@@ -3,13 +3,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use skein_control::EventReader;
+use skein_control::{EventReader, OwnHealth};
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Reply, UnixMs};
+
+use crate::escape;
 
 /// The file is turned over at this size, or at a hundredth of a small disk; four old ones are kept.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -22,14 +25,17 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Sink {
     path: PathBuf,
     file_bytes_max: u64,
+    /// Where it says that it fails.
+    own_health: Arc<OwnHealth>,
 }
 
 impl Sink {
-    pub fn new(path: PathBuf, disk_bytes: u64) -> Self {
+    pub fn new(path: PathBuf, disk_bytes: u64, own_health: Arc<OwnHealth>) -> Self {
         let file_bytes_max = FILE_BYTES_MAX.min(disk_bytes / DISK_PARTS);
         Self {
             path,
             file_bytes_max,
+            own_health,
         }
     }
 
@@ -42,14 +48,21 @@ impl Sink {
     }
 
     /// Writes whole lines, however long that takes.
-    pub async fn write_lines(&self, mut lines: Vec<u8>) {
+    pub async fn write_lines(&self, lines: Vec<u8>) {
+        let mut lines = escape::json_lines(lines);
         loop {
             let (sink, bytes) = (self.clone(), lines.clone());
             let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
             match written {
-                Ok(Ok(())) => break,
+                Ok(Ok(())) => {
+                    self.own_health.set_events_fault(None);
+                    break;
+                }
                 Ok(Err(error)) => {
-                    tracing::error!(path = %self.path.display(), %error, "events cannot be written")
+                    let path = self.path.display();
+                    tracing::error!(%path, %error, "events cannot be written");
+                    let fault = format!("{path}: {error}");
+                    self.own_health.set_events_fault(Some(fault));
                 }
                 Err(error) => tracing::error!(%error, "writing events panicked"),
             }

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 /// `SKEIN_KILL_AT=NAME:COUNT` sends SIGKILL to this process when it passes the failpoint for the `COUNT`th time;
 /// `SKEIN_FAIL_AT=NAME:COUNT` lets the call fail that the failpoint stands for, that time and no other.
+/// `SKEIN_PANIC_AT=NAME` lets the permanent task of this name panic when it begins.
 pub fn arm() -> anyhow::Result<()> {
     if let Some((name, count)) = setting("SKEIN_KILL_AT")? {
         let left = AtomicU64::new(count);
@@ -16,6 +17,9 @@ pub fn arm() -> anyhow::Result<()> {
         };
         fail::cfg_callback(name, kill_in_time)
             .map_err(|reason| anyhow::anyhow!("SKEIN_KILL_AT: {reason}"))?;
+    }
+    if let Ok(name) = std::env::var("SKEIN_PANIC_AT") {
+        skein_runtime::plant_panic(name);
     }
     if let Some((name, count)) = setting("SKEIN_FAIL_AT")? {
         let passes = count.saturating_sub(1);

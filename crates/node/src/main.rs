@@ -4,12 +4,14 @@ mod automation_events;
 mod cli;
 mod config;
 mod dev_ca;
+mod escape;
 mod events;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod http;
 mod links;
 mod open_files;
+mod own_files;
 mod policy;
 mod serve;
 mod telemetry;
@@ -26,9 +28,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
-        cli::Command::Serve { config } => serve::run(config.as_deref()),
+        cli::Command::Serve {
+            config,
+            skip_entries,
+        } => serve::run(config.as_deref(), &skip_entries),
         cli::Command::Config { command } => cli::config(&command),
-        cli::Command::DevCa { folder, hosts } => dev_ca::run(&folder, &hosts),
+        cli::Command::DevCa(wanted) => dev_ca::run(&wanted),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub fn follow(cluster: &Cluster) -> watch::Receiver<Arc<Policy>> {
     let (told, policy) = watch::channel(Policy::built_in());
     let mut texts = cluster.policy();
-    tokio::spawn(async move {
+    skein_runtime::task("policy", async move {
         loop {
             let now = texts.borrow_and_update().clone();
             match read(&now) {

@@ -3,28 +3,39 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use skein_client::ports::Limits;
+use skein_client::tls::Protocol;
 use skein_client::{Cluster, Spools};
 use skein_control::{Control, FindMx, MxHosts};
-use skein_dns::Resolver;
-use skein_egress::Egress;
+use skein_dns::{OwnAddresses, Resolver};
+use skein_egress::{Egress, Targets};
 use skein_sender::{Exits, Sender, Sites};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::SkipEntry;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
-use crate::{automation_events, events, links, open_files, policy, telemetry, tls};
+use crate::{automation_events, events, links, open_files, own_files, policy, telemetry, tls};
 
-pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
+/// How long what still blocks a thread is waited for after everything was drained.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
+    let (config, warnings) = Config::read(path)?;
     telemetry::start(&config.log)?;
-    open_files::raise_limit();
+    for warning in warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    let limits = Limits::of(open_files::raise_limit());
+    own_files::keep_private();
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm()?;
     rustls::crypto::aws_lc_rs::default_provider()
@@ -33,29 +44,43 @@ pub fn run(path: Option<&Path>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config))
+    let served = runtime.block_on(serve(config, limits, skip_entries));
+    // A look-up or a read of a file that hangs must not keep the process.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    served
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = config.role.name(),
         "starting"
     );
+    claim_folders(&config)?;
     let stop = on_signal()?;
     let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
     let follower = Follower::new(&mut registry);
-    let ports = tls::Ports::load(&config, &follower)?;
+    let ports = tls::Ports::load(&config, &follower, limits)?;
     let control = match config.role.controls() {
-        true => Some(ControlPart::start(&config, &ports, &stop).await?),
+        true => Some(ControlPart::start(&config, skip_entries, &ports, &stop).await?),
         false => None,
     };
+    if let Some(part) = &control {
+        part.control.own_health().set_certificates(follower.ends());
+    }
     let sending = match config.role.sends() {
         true => {
             let certificate = tls::smtp(&config, &follower)?;
             let cluster = cluster(&config, &ports, control.as_ref());
-            Some(SendingPart::start(&config, cluster, certificate, &ports, &mut registry).await?)
+            // A node of both functions tells of its certificates once.
+            let ends = control.is_none().then(|| follower.ends());
+            let part = SendingPart::start(&config, cluster, certificate, &ports, &mut registry);
+            let part = part.await?;
+            if let Some(ends) = ends {
+                part.health.set_certificates(ends);
+            }
+            Some(part)
         }
         false => None,
     };
@@ -66,10 +91,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         sending.as_ref(),
         draining.clone(),
     );
-    tokio::spawn(axum::serve(web, http::router(Arc::new(health))).into_future());
+    skein_runtime::task(
+        "http-server",
+        http::serve(web, http::router(Arc::new(health))),
+    );
+    skein_runtime::running();
     tracing::info!(http = %config.http.listen, "ready to be asked");
 
     stop.cancelled().await;
+    skein_runtime::stopping();
     tracing::info!("draining");
     draining.store(true, Ordering::Release);
     if let Some(sending) = sending {
@@ -92,6 +122,7 @@ struct ControlPart {
 impl ControlPart {
     async fn start(
         config: &Config,
+        skip_entries: &[SkipEntry],
         ports: &tls::Ports,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -104,33 +135,39 @@ impl ControlPart {
         };
         let to_nodes = links::connect(ports.cluster.clone());
         let find_mx = find_mx(Arc::new(Resolver::new(dns_config(config)).context("dns")?));
-        let control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
+        let mut control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
+        let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
+        control_config.store.skip_entries = skip_entries.collect();
         let control = Arc::new(Control::start(control_config).await?);
         let channel = skein_client::in_process(control.internal_router());
         if let Some(internal) = internal {
             tracing::info!(address = %internal.local_addr()?, "other nodes");
-            links::serve(control.internal_router(), internal, ports.cluster.clone());
+            let guard = ports.for_nodes(Protocol::Grpc);
+            links::serve(control.internal_router(), internal, guard, ports.limits);
             let (control, stop) = (control.clone(), stop.clone());
-            tokio::spawn(async move {
+            skein_runtime::task("membership", async move {
                 let reason = control.take_part().await;
                 tracing::error!(%reason, "stopping");
                 stop.cancel();
+                std::future::pending().await
             });
         }
         let part = Self { control, channel };
         let control = &part.control;
         tracing::info!(address = %admin.local_addr()?, "admin");
         let spools = Spools::new(cluster(config, ports, Some(&part)));
-        links::serve(control.admin_router(spools), admin, ports.admin.clone());
+        let guard = ports.for_operators();
+        links::serve(control.admin_router(spools), admin, guard, ports.limits);
         let path = config.events.path.clone();
         let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
-            let sink = events::Sink::new(path.clone(), control.disk_bytes());
-            tokio::spawn(sink.write(reader));
+            let sink = events::Sink::new(path.clone(), control.disk_bytes(), control.own_health());
+            skein_runtime::task("event-sink", sink.write(reader));
         }
-        let sink = events::Sink::new(path, control.disk_bytes());
+        let sink = events::Sink::new(path, control.disk_bytes(), control.own_health());
         let automation = control.automation_events();
-        tokio::spawn(automation_events::write(sink, automation));
+        let write = automation_events::write(sink, automation);
+        skein_runtime::task("automation-sink", write);
         Ok(part)
     }
 }
@@ -139,6 +176,7 @@ impl ControlPart {
 struct SendingPart {
     working: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
+    health: Arc<skein_sender::Health>,
     intake: JoinHandle<()>,
     delivery: JoinHandle<()>,
     stop_intake: CancellationToken,
@@ -166,7 +204,7 @@ impl SendingPart {
             registry,
         )
         .context("delivery.tls_ca")?;
-        let ingress_config = ingress_config(config, certificate.is_some());
+        let ingress_config = ingress_config(config, certificate.is_some())?;
         let drained = sender.drained();
         let ingress = skein_ingress::Server::bind(
             ingress_config,
@@ -186,8 +224,15 @@ impl SendingPart {
         Ok(Self {
             working: sender.working(),
             drained,
-            intake: tokio::spawn(ingress.run(stop_intake.clone())),
-            delivery: tokio::spawn(sender.run(stop_delivery.clone())),
+            health: sender.health(),
+            intake: tokio::spawn(skein_runtime::watched(
+                "smtp-intake",
+                ingress.run(stop_intake.clone()),
+            )),
+            delivery: tokio::spawn(skein_runtime::watched(
+                "delivery",
+                sender.run(stop_delivery.clone()),
+            )),
             stop_intake,
             stop_delivery,
         })
@@ -208,14 +253,38 @@ async fn exits(
     registry: &mut Registry,
 ) -> anyhow::Result<Arc<Exits>> {
     let metrics = skein_egress::Metrics::register(registry);
-    let egress = Egress::new(&skein_egress::Config::default(), metrics);
+    let egress_config = skein_egress::Config {
+        targets: targets(config),
+        ..skein_egress::Config::default()
+    };
+    let egress = Egress::new(&egress_config, metrics);
     if let Some(address) = config.egress.listen {
         let listener = listen(address, "egress.listen").await?;
         tracing::info!(%address, "egress");
-        links::serve_egress(egress.clone(), listener, ports.cluster.clone());
+        // A tunnel that is open has its place until it ends; how many there are the egress decides.
+        let limits = Limits {
+            open: usize::MAX,
+            ..ports.limits
+        };
+        let guard = ports.for_nodes(Protocol::Tunnel);
+        links::serve_egress(egress.clone(), listener, guard, limits);
     }
     let to_others = links::to_egress(ports.cluster.clone());
     Ok(Exits::new(egress, config.egress.advertised(), to_others))
+}
+
+/// Where other nodes do not come to through this one.
+fn targets(config: &Config) -> Targets {
+    let (cluster, admin, http) = (&config.cluster, &config.admin, &config.http);
+    let own = [cluster.listen, config.egress.listen, Some(http.listen)];
+    let admin = config.role.controls().then_some(admin.listen);
+    let own = own.into_iter().chain([admin]).flatten();
+    let nodes = cluster.peers.iter().filter_map(|peer| peer.parse().ok());
+    Targets {
+        allow_local: config.delivery.allow_private_addresses,
+        own_ports: own.map(|address| address.port()).collect(),
+        nodes: nodes.collect(),
+    }
 }
 
 /// How intake finds the site of a domain.
@@ -256,19 +325,38 @@ fn sender_config(config: &Config) -> anyhow::Result<skein_sender::Config> {
     let scratch_dir = config.delivery.scratch_dir.clone();
     let scratch_dir = scratch_dir.unwrap_or_else(|| config.data_dir.join("scratch"));
     sender.dnsbl_zones = config.dns.dnsbl_zones.clone();
+    sender.own_addresses = own_addresses(config);
     sender.scratch_dir = (!scratch_dir.as_os_str().is_empty()).then_some(scratch_dir);
     Ok(sender)
 }
 
-/// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once.
+/// Before anything is written.
+fn claim_folders(config: &Config) -> anyhow::Result<()> {
+    let scratch_dir = &config.delivery.scratch_dir;
+    if config.role.controls() || scratch_dir.is_none() {
+        own_files::claim(&config.data_dir).context("data_dir")?;
+    }
+    Ok(())
+}
+
+/// Cancelled at the first SIGTERM or SIGINT; the second ends the process at once. SIGHUP ends nothing: it comes from
+/// terminals that are closed and from log rotation, and files of certificates are followed without it.
 fn on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (
+    let (mut terminate, mut interrupt, mut hang_up) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
     );
+    skein_runtime::task("hang-ups", async move {
+        while hang_up.recv().await.is_some() {
+            tracing::info!(
+                "SIGHUP is ignored: changed certificates are read by themselves, the rest of the configuration at a start"
+            );
+        }
+    });
     let token = stop.clone();
-    tokio::spawn(async move {
+    skein_runtime::task("signals", async move {
         for nth in 0.. {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -335,23 +423,31 @@ fn health(
     let control = control.map(|part| part.control.clone());
     let working = sending.map(|part| part.working.clone());
     let drained = sending.map(|part| part.drained.clone());
-    let holds =
-        |flag: &Option<Arc<AtomicBool>>| flag.as_ref().map(|flag| flag.load(Ordering::Acquire));
-    let state = control.clone();
+    let (state, checked) = (control.clone(), control.clone());
     Health {
         registry,
+        broken: Box::new(move || checked.as_ref().and_then(|control| control.broken())),
         not_ready: Box::new(move || {
-            if draining.load(Ordering::Acquire) {
-                Some("draining")
-            } else if control.as_ref().is_some_and(|control| !control.is_ready()) {
-                Some("a Raft group has no leader")
-            } else if holds(&working) == Some(false) {
-                Some("the sender has no session")
-            } else if holds(&drained) == Some(true) {
-                Some("drained by an operator")
-            } else {
-                None
-            }
+            let (control, draining) = (control.clone(), draining.clone());
+            let (working, drained) = (working.clone(), drained.clone());
+            Box::pin(async move {
+                let holds = |flag: &Option<Arc<AtomicBool>>| {
+                    flag.as_ref().map(|flag| flag.load(Ordering::Acquire))
+                };
+                if draining.load(Ordering::Acquire) {
+                    return Some("draining".to_owned());
+                }
+                if let Some(control) = control
+                    && let Some(why) = control.not_ready().await
+                {
+                    return Some(why);
+                }
+                match (holds(&working), holds(&drained)) {
+                    (Some(false), _) => Some("the sender has no session".to_owned()),
+                    (_, Some(true)) => Some("drained by an operator".to_owned()),
+                    _ => None,
+                }
+            })
         }),
         gauges: Box::new(move || {
             let gauges = state.as_ref().map(|control| control.gauges());
@@ -365,12 +461,31 @@ fn dns_config(config: &Config) -> skein_dns::Config {
         servers: config.dns.servers.clone(),
         allow_private: config.delivery.allow_private_addresses,
         own_hostname: config.smtp.hostname.clone(),
-        own_addresses: config.delivery.own_addresses.clone(),
+        own_addresses: own_addresses(config),
+        port: config.delivery.port,
         ..skein_dns::Config::default()
     }
 }
 
-fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Config {
+/// What the configuration says of where mail comes back to us.
+fn own_addresses(config: &Config) -> OwnAddresses {
+    let listeners = match config.role.sends() {
+        true => config
+            .smtp
+            .listeners
+            .iter()
+            .map(|one| one.address)
+            .collect(),
+        false => Vec::new(),
+    };
+    OwnAddresses {
+        named: config.delivery.own_addresses.iter().copied().collect(),
+        listeners,
+        ..OwnAddresses::default()
+    }
+}
+
+fn ingress_config(config: &Config, has_certificate: bool) -> anyhow::Result<skein_ingress::Config> {
     let smtp = &config.smtp;
     let listeners = smtp
         .listeners
@@ -389,18 +504,20 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
             },
         })
         .collect();
-    let users = smtp.users.iter().map(|user| skein_ingress::User {
-        name: user.name.clone(),
-        password: user.password.clone(),
-        tenant: user.tenant.clone(),
+    let users = smtp.users.iter().map(|user| {
+        Ok(skein_ingress::User {
+            name: user.name.clone(),
+            password: user.password()?,
+            tenant: user.tenant.clone(),
+        })
     });
-    skein_ingress::Config {
+    Ok(skein_ingress::Config {
         hostname: smtp.hostname.clone(),
         relay_networks: smtp.relay_networks.clone(),
         relay_tenant: smtp.relay_tenant.clone(),
         proxy_networks: smtp.proxy_networks.clone(),
         listeners,
-        users: users.collect(),
+        users: users.collect::<anyhow::Result<_>>()?,
         recipients_per_task: config.delivery.recipients_per_transaction,
         fix_bare_newlines: smtp.bare_newlines == BareNewlines::Fix,
         limits: skein_ingress::Limits {
@@ -418,5 +535,6 @@ fn ingress_config(config: &Config, has_certificate: bool) -> skein_ingress::Conf
         connections_per_client_max: smtp.limits.connections_per_client,
         memory_bytes: smtp.limits.memory_bytes,
         body_rate_min: smtp.limits.body_rate_min,
-    }
+        shutdown_grace: smtp.limits.shutdown_grace,
+    })
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use self::limit::Limited;
 use crate::config::{Log, LogFormat};
+use crate::escape::LogLine;
 
 pub fn start(log: &Log) -> anyhow::Result<()> {
     // openraft logs every step of its engine at info, which is for its own developers.
@@ -21,8 +22,8 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     // Colours are for people: a file or a collector would keep them as they are.
     let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(has_colours);
+        .with_ansi(has_colours)
+        .with_writer(move || LogLine { has_colours });
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -5,7 +5,8 @@ mod files;
 mod follow;
 mod smtp;
 
-use skein_client::tls::{Certificates, Tls, TlsError};
+use skein_client::ports::{Guard, Limits};
+use skein_client::tls::{Protocol, Tls, TlsError};
 
 use jiff::Timestamp;
 
@@ -54,20 +55,46 @@ pub fn check(config: &Config) -> anyhow::Result<Found> {
 /// What protects the ports between nodes and for people; none where they talk in plain text.
 pub struct Ports {
     pub cluster: Option<Tls>,
-    pub admin: Option<Tls>,
+    admin: Option<Tls>,
+    /// What the other side must show where there are no certificates.
+    plain_cluster: Guard,
+    plain_admin: Guard,
+    pub limits: Limits,
 }
 
 impl Ports {
     /// Reads the certificates, and follows their files from here on.
-    pub fn load(config: &Config, follower: &Follower) -> anyhow::Result<Self> {
+    pub fn load(config: &Config, follower: &Follower, limits: Limits) -> anyhow::Result<Self> {
         let admin = match config.role.controls() {
             true => config.admin_certificates()?,
             false => None,
         };
+        let plain = |is_open| match is_open {
+            true => Guard::Anybody,
+            false => Guard::LocalUsers,
+        };
         Ok(Self {
             cluster: mutual(config.cluster_certificates(), follower)?,
             admin: mutual(admin, follower)?,
+            plain_cluster: plain(config.cluster.plaintext),
+            plain_admin: plain(config.admin.plaintext),
+            limits,
         })
+    }
+
+    /// Of ports where other nodes connect.
+    pub fn for_nodes(&self, protocol: Protocol) -> Guard {
+        match &self.cluster {
+            Some(tls) => Guard::Tls(tls.clone(), protocol),
+            None => self.plain_cluster.clone(),
+        }
+    }
+
+    pub fn for_operators(&self) -> Guard {
+        match &self.admin {
+            Some(tls) => Guard::Tls(tls.clone(), Protocol::Grpc),
+            None => self.plain_admin.clone(),
+        }
     }
 }
 
@@ -76,17 +103,10 @@ fn mutual(files: Option<PemFiles>, follower: &Follower) -> anyhow::Result<Option
         return Ok(None);
     };
     let loaded = load(&files)?;
-    let tls = Tls::new(&certificates(&loaded))?;
+    let tls = Tls::new(&loaded.certificates(), files.roles)?;
     let shared = tls.clone();
     let apply =
-        move |loaded: &Loaded| -> Result<(), TlsError> { shared.replace(&certificates(loaded)) };
+        move |loaded: &Loaded| -> Result<(), TlsError> { shared.replace(&loaded.certificates()) };
     follower.follow(files, loaded, apply);
     Ok(Some(tls))
-}
-
-fn certificates(loaded: &Loaded) -> Certificates {
-    Certificates {
-        roots: loaded.roots.clone(),
-        own: loaded.own.clone(),
-    }
 }

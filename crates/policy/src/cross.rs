@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::built_in;
 use crate::draft::Draft;
 use crate::ip::{Ip, Proxy};
+use crate::nearest::did_you_mean;
 use crate::place::{At, Kind, Place};
 use crate::read::{Reader, problem};
 use crate::route::DEFAULT_POOL;
 use crate::warmup::Target;
 
 impl Draft {
-    /// `built_in`: the names of providers that are there without a resource.
-    pub(crate) fn check_names(&mut self, built_in: &BTreeSet<Arc<str>>) {
+    /// `providers`: the names of providers that are there without a resource.
+    pub(crate) fn check_names(&mut self, providers: &BTreeSet<Arc<str>>) {
         self.check_pools();
         self.check_routes();
-        self.check_warmups(built_in);
+        self.check_warmups(providers);
         self.check_overflow_ends();
         self.check_addresses();
         self.check_warmed_once();
@@ -30,7 +32,9 @@ impl Draft {
     fn need(&mut self, kind: Kind, named: &At<String>) {
         let name = &named.value;
         if !self.may_have(kind, name) {
-            let message = format!("there is no {kind} {name:?}: add it, or name another");
+            let of_kind = self.declared.keys().filter(|(other, _)| *other == kind);
+            let meant = did_you_mean(name, of_kind.map(|(_, name)| &**name));
+            let message = format!("there is no {kind} {name:?}: add it, or name another{meant}");
             self.problems.push(problem(&named.origin, message));
         }
     }
@@ -66,7 +70,7 @@ impl Draft {
         }
     }
 
-    fn check_warmups(&mut self, built_in: &BTreeSet<Arc<str>>) {
+    fn check_warmups(&mut self, providers: &BTreeSet<Arc<str>>) {
         let warmups: Vec<_> = self
             .warmups
             .values()
@@ -79,8 +83,10 @@ impl Draft {
             }
             for share in &warmup.shares {
                 let name = share.provider.as_str();
-                if !built_in.contains(name) && !self.may_have(Kind::Provider, name) {
-                    let message = format!("there is no provider {name:?}: add it, or name another");
+                if !providers.contains(name) && !self.may_have(Kind::Provider, name) {
+                    let meant = built_in::meant(name);
+                    let message =
+                        format!("there is no provider {name:?}: add it, or name another{meant}");
                     self.problems.push(problem(&share.origin, message));
                 }
             }

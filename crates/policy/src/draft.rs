@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::ip::Ip;
 use crate::names::resource_name;
+use crate::nearest::did_you_mean;
 use crate::place::{Kind, Place, Problem};
 use crate::pool::Pool;
 use crate::provider::ProviderGiven;
@@ -101,6 +102,9 @@ impl Draft {
 
     fn resource(&mut self, source: &Arc<str>, root: &Node) {
         let line = root.line;
+        if let Some((line, key)) = manifest_key(root) {
+            return self.note(source, line, format!("{key}: {FLAT}"));
+        }
         let Some(kind) = self.kind(source, root) else {
             return;
         };
@@ -129,8 +133,10 @@ impl Draft {
         let kinds = Kind::ALL.map(Kind::name).join(", ");
         let found = word(root, "kind").and_then(|(line, text)| {
             Kind::of(&text).ok_or_else(|| {
+                let meant = did_you_mean(&text, Kind::ALL.map(Kind::name));
                 let text = crate::read::shown(&text);
-                (line, format!("there is no \"{text}\": there are {kinds}"))
+                let message = format!("there is no \"{text}\": there are {kinds}{meant}");
+                (line, message)
             })
         });
         found
@@ -215,6 +221,20 @@ fn finish<T>(reader: &mut Reader, keys: Keys<'_>, value: Option<T>, into: &mut R
     let place = reader.place.clone();
     let value = Arc::new(value);
     into.insert(Arc::clone(&reader.name), Placed { place, value });
+}
+
+/// What those are told who write manifests of Kubernetes.
+const FLAT: &str = "is a key of Kubernetes manifests, which resources are not: they are flat, without apiVersion, metadata \
+                    and spec, such as \"kind: pool\", \"name: news\", \"members: [{ip: a1}]\", each on a line";
+
+/// Where a document is written as a manifest of Kubernetes.
+fn manifest_key(root: &Node) -> Option<(u32, &str)> {
+    let Value::Map(entries) = &root.value else {
+        return None;
+    };
+    let of_manifests = |key: &str| matches!(key, "apiVersion" | "metadata" | "spec");
+    let found = entries.iter().find(|entry| of_manifests(&entry.key))?;
+    Some((found.line, &found.key))
 }
 
 /// The single value of a key of a document, with its line, or what is wrong at which line.

@@ -90,6 +90,17 @@ impl Ip {
         })
     }
 
+    pub(crate) fn masked(&self) -> Self {
+        let mut masked = self.clone();
+        if let Some(Proxy::Socks5 {
+            login: Some(login), ..
+        }) = &mut masked.proxy
+        {
+            MASK.clone_into(&mut login.password);
+        }
+        masked
+    }
+
     pub(crate) fn write(&self, map: Map) -> Map {
         let public = (self.public != self.bind).then_some(self.public);
         let proxy = Map::default();
@@ -125,12 +136,24 @@ fn address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// What stands for a password where others may read along.
+pub const MASK: &str = "***";
+
+fn password_part(text: &str) -> Result<String, String> {
+    match text == MASK {
+        true => Err(
+            "is what stands for a password in what was printed: give the password itself".into(),
+        ),
+        false => login_part(text),
+    }
+}
+
 fn read_proxy(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Proxy> {
     let mut keys = keys.map(reader, "proxy")?;
     let socks5 = keys.value(reader, "socks5", server);
     let haproxy = keys.value(reader, "haproxy", server);
     let user = keys.value(reader, "user", login_part);
-    let password = keys.value(reader, "password", login_part);
+    let password = keys.value(reader, "password", password_part);
     let (line, path) = (keys.line, keys.path(""));
     let path = path.trim_end_matches('.');
     let has_login = (user.is_some(), password.is_some());

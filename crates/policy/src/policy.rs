@@ -256,6 +256,18 @@ impl Policy {
         Some(map.text())
     }
 
+    /// A resource as [`Policy::get`] has it, with [`MASK`] for its passwords.
+    pub fn masked(&self, kind: Kind, name: &str) -> Option<String> {
+        match kind {
+            Kind::Ip => {
+                let ip = self.ips.get(name)?.value.masked();
+                Some(ip.write(Map::of(kind, name)).text())
+            }
+            // No other kind has any.
+            _ => self.get(kind, name),
+        }
+    }
+
     /// Where each resource stands, by kind and name.
     pub fn resources(&self) -> impl Iterator<Item = (Kind, &Arc<str>, &Place)> {
         let of = |kind| move |(name, place)| (kind, name, place);
@@ -297,15 +309,21 @@ fn merge(built_in: &Resources<ProviderGiven>, draft: &mut Draft) -> Merged {
         let mut reader = Reader::new(Kind::Provider, name, placed.place.clone());
         let base = built_in.get(name).filter(|_| given.extends.is_some());
         if let Some(origin) = given.extends.as_ref().filter(|_| base.is_none()) {
-            let message =
-                "there is no built-in provider of this name: leave it out, and say everything here";
+            let meant = crate::built_in::meant(name);
+            let message = format!(
+                "there is no built-in provider of this name: take the name of one{meant}, or leave extends out, and say \
+                 everything here"
+            );
             reader.fault(origin.place.line, &origin.key, message);
         }
         let whole = match base {
             Some(base) => given.over(&base.value),
             None => given.as_ref().clone(),
         };
-        whole.check(&mut reader);
+        // What a provider would have from one that is not there, nobody can say.
+        if base.is_some() || given.extends.is_none() {
+            whole.check(&mut reader);
+        }
         rules += whole.automation.len();
         if rules > RULES_IN_ALL_MAX {
             let message = format!(

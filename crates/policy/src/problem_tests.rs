@@ -62,6 +62,58 @@ fn documents_must_be_resources() {
 }
 
 #[test]
+fn who_knows_other_files_is_told_how_these_look() {
+    for (text, line, words) in [
+        (
+            "apiVersion: v1\nkind: Pool\nmetadata:\n  name: news\nspec:\n  members: []\n",
+            1,
+            "apiVersion: is a key of Kubernetes manifests, which resources are not: they are flat",
+        ),
+        ("kind: pool\nmetadata: {name: news}\n", 2, "\"name: news\""),
+        ("kind: Pool\nname: news\n", 1, "(did you mean pool?)"),
+        ("kind: tenent\nname: a\n", 1, "(did you mean tenant?)"),
+        (
+            "kind: tenant\nname: a\nlimit: {connections: 1}\n",
+            3,
+            "is no known key: there are limits (did you mean limits?)",
+        ),
+        (
+            "kind: provider\nname: gmail\nextends: true\nper_ip: {connections: 3}\n",
+            3,
+            "take the name of one (did you mean google?), or leave extends out",
+        ),
+        (
+            "kind: provider\nname: gogle\nextends: true\n",
+            3,
+            "(did you mean google?)",
+        ),
+        (
+            "kind: provider\nname: hotmail.com\nextends: true\n",
+            3,
+            "(did you mean outlook?)",
+        ),
+        (
+            "kind: provider\nname: acme\nextends: true\n",
+            3,
+            "take the name of one, or leave extends out",
+        ),
+        (
+            "kind: route\nname: r\ntenant: t\nsender_domain: *.acme.example\npool: default\n",
+            4,
+            "in quotes, because of the character that it begins with: \"*.acme.example\"",
+        ),
+        (
+            "kind: ip\nname: mail-1\nbind: 10.0.0.1\npublic: 192.0.2.1\nehlo: a.test\n---\nkind: pool\nname: p\n\
+             members: [{ip: mail_1}]\n",
+            9,
+            "there is no ip \"mail_1\": add it, or name another (did you mean mail-1?)",
+        ),
+    ] {
+        check(text, line, words);
+    }
+}
+
+#[test]
 fn what_could_not_be_read_is_missed_nowhere() {
     let pool = "kind: pool\nname: p\nmembers: [{ip: a}]\n---\n";
     check(&format!("{pool}kind: ip\nname: [\n"), 6, "not YAML");

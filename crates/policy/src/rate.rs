@@ -1,11 +1,15 @@
-//! Rates as text: `100/min`, `10/5min`, `10000/day burst 500`.
+//! Rates as text: `100/min`, `10/5min`, `10000/day burst 500`, with the units of [`Span`](crate::Span).
 
 use std::fmt;
 use std::str::FromStr;
 
 use skein_model::DurationMs;
 
-const UNITS: [(&str, u64); 4] = [("day", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+use crate::span;
+
+const SECOND_MS: u64 = 1000;
+/// Units that a rate is written in, in seconds.
+const WRITTEN: [(&str, u64); 4] = [("day", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
 /// More than all mail that is sent in a day; products of two counts still fit into 128 bits.
 pub const COUNT_MAX: u64 = 1_000_000_000_000;
 /// A month: longer than any quota that receivers are known to have.
@@ -39,30 +43,30 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let shape = || {
+            format!(
+                "\"{}\" is no rate: write it as 20/s, 100/min, 10/5min, 1000/h or 10000/day burst 500",
+                crate::read::shown(text)
+            )
+        };
         let (rate, burst) = match text.split_once(" burst ") {
             Some((rate, burst)) => (rate, Some(burst)),
             None => (text, None),
         };
-        let shape = || {
-            format!(
-                "{text:?} is no rate: write it as 20/s, 100/min, 10/5min, 1000/h or 10000/day burst 500"
-            )
-        };
         let (count, period) = rate.split_once('/').ok_or_else(shape)?;
         let count = number(count).ok_or_else(shape)?;
-        let unit = period.trim_start_matches(|c: char| c.is_ascii_digit());
-        let times = match &period[..period.len() - unit.len()] {
+        let period = period.trim();
+        let name = period.trim_start_matches(|c: char| c.is_ascii_digit());
+        let times = match &period[..period.len() - name.len()] {
             "" => 1,
             digits => number(digits).ok_or_else(shape)?,
         };
-        let (_, unit) = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or_else(shape)?;
+        let unit = span::unit(name.trim_start()).filter(|ms| *ms >= SECOND_MS);
+        let unit = unit.ok_or_else(shape)? / SECOND_MS;
         let burst = burst
             .map(|burst| number(burst).ok_or_else(shape))
             .transpose()?;
-        let seconds = times.saturating_mul(*unit);
+        let seconds = times.saturating_mul(unit);
         check(count, seconds, burst)?;
         let per = DurationMs::from_secs(seconds);
         Ok(Self { count, per, burst })
@@ -70,6 +74,7 @@ impl FromStr for Rate {
 }
 
 fn number(text: &str) -> Option<u64> {
+    let text = text.trim();
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
@@ -98,7 +103,7 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.per.0 / 1000;
         let fits = |(_, unit): &&(&str, u64)| seconds > 0 && seconds.is_multiple_of(*unit);
-        let (name, unit) = UNITS.iter().find(fits).unwrap_or(&("s", 1));
+        let (name, unit) = WRITTEN.iter().find(fits).unwrap_or(&("s", 1));
         match seconds / unit {
             1 => write!(f, "{}/{name}", self.count)?,
             times => write!(f, "{}/{times}{name}", self.count)?,
@@ -130,6 +135,14 @@ mod tests {
             ("10/300s", rate(10, 300, None), "10/5min"),
             ("10/90s", rate(10, 90, None), "10/90s"),
             ("1/24h", rate(1, 86_400, None), "1/day"),
+            ("20/sec", rate(20, 1, None), "20/s"),
+            ("20 / s", rate(20, 1, None), "20/s"),
+            ("10/minute", rate(10, 60, None), "10/min"),
+            ("10/m", rate(10, 60, None), "10/min"),
+            ("10/5 minutes", rate(10, 300, None), "10/5min"),
+            ("1000/hour", rate(1000, 3600, None), "1000/h"),
+            ("1000/d", rate(1000, 86_400, None), "1000/day"),
+            ("7/week", rate(7, 604_800, None), "7/7day"),
             (
                 "10000/day burst 500",
                 rate(10_000, 86_400, Some(500)),
@@ -149,8 +162,10 @@ mod tests {
             ("20", "no rate"),
             ("20/", "no rate"),
             ("/s", "no rate"),
-            ("20/sec", "no rate"),
-            ("20 / s", "no rate"),
+            ("20/ms", "no rate"),
+            ("20/s s", "no rate"),
+            ("20/fortnight", "no rate"),
+            ("20 per s", "no rate"),
             ("-1/s", "no rate"),
             ("+1/s", "no rate"),
             ("1.5/s", "no rate"),

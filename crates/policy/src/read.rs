@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::nearest::did_you_mean;
 use crate::place::{At, Kind, Origin, Place, Problem};
 use crate::yaml::{Entry, Node, Value};
 
@@ -238,13 +239,11 @@ impl<'a> Keys<'a> {
             let mut known = self.asked.clone();
             known.dedup();
             known.retain(|key| !matches!(*key, "kind" | "name"));
+            let meant = did_you_mean(&entry.key, known.iter().copied());
             let known = known.join(", ");
             let key = self.path(&shown(&entry.key));
-            reader.fault(
-                entry.line,
-                &key,
-                format!("is no known key: there are {known}"),
-            );
+            let message = format!("is no known key: there are {known}{meant}");
+            reader.fault(entry.line, &key, message);
         }
     }
 }

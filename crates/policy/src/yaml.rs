@@ -48,6 +48,7 @@ pub(crate) struct Fault {
 
 /// The documents of a text one by one, up to the first that cannot be read. Empty ones are left out.
 pub(crate) struct Documents<'a> {
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     builder: Builder,
     has_failed: bool,
@@ -63,6 +64,7 @@ impl<'a> Documents<'a> {
             block_nesting_limit: DEPTH_MAX,
         };
         Self {
+            text,
             parser: Parser::new_from_str_with_options(text, options),
             builder: Builder {
                 bytes_max,
@@ -75,9 +77,18 @@ impl<'a> Documents<'a> {
     /// The next document that is not empty, if the text goes on.
     fn read(&mut self) -> Result<Option<Node>, Fault> {
         while let Some(next) = self.parser.next_event() {
-            let (event, span) = next.map_err(|error| Fault {
-                line: line_number(error.marker().line()),
-                message: format!("not YAML: {}", error.kind()),
+            let (event, span) = next.map_err(|error| {
+                let line = line_number(error.marker().line());
+                match to_quote(self.text, line) {
+                    Some(value) => Fault {
+                        line,
+                        message: needs_quotes(value),
+                    },
+                    None => Fault {
+                        line,
+                        message: format!("not YAML: {}", error.kind()),
+                    },
+                }
             })?;
             if let Some(root) = self.builder.event(event, span)? {
                 return Ok(Some(root));
@@ -98,6 +109,28 @@ impl Iterator for Documents<'_> {
         self.has_failed = matches!(next, Some(Err(_)));
         next
     }
+}
+
+/// Characters with which a value begins that is no plain text.
+const BEGINS_NO_TEXT: [char; 6] = ['*', '&', '%', '@', '`', '!'];
+
+/// The first value of a line that stands without quotes and begins with a character that YAML takes for something else.
+fn to_quote(text: &str, line: u32) -> Option<&str> {
+    let line = text.lines().nth(line as usize - 1)?;
+    let after = |(at, _): (usize, &str)| &line[at + 1..];
+    let begun = line
+        .match_indices([':', '-', '[', ',', '{'])
+        .map(after)
+        .map(str::trim_start);
+    let mut values = begun.filter(|value| value.starts_with(BEGINS_NO_TEXT));
+    let value = values.next()?;
+    let end = value.find([',', ']', '}', '#']).unwrap_or(value.len());
+    Some(value[..end].trim_end())
+}
+
+fn needs_quotes(value: &str) -> String {
+    let value = crate::read::shown(value);
+    format!("{value} must be in quotes, because of the character that it begins with: \"{value}\"")
 }
 
 fn line_number(line: usize) -> u32 {
@@ -152,7 +185,7 @@ impl Builder {
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
                 return Err(fault(
                     line,
-                    "aliases are not supported: write the value out",
+                    "aliases are not supported: write the value out, or put a text that begins with * into quotes",
                 ));
             }
             _ => {}
@@ -236,7 +269,7 @@ fn refuse_properties(line: u32, anchor: usize, has_tag: bool) -> Result<(), Faul
     if anchor != 0 {
         return Err(fault(
             line,
-            "anchors are not supported: write the value out",
+            "anchors are not supported: write the value out, or put a text that begins with & into quotes",
         ));
     }
     if has_tag {
@@ -301,7 +334,20 @@ mod tests {
         let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
         for (text, line, words) in [
             ("a: 1\nb: &x 2\n", 2, "anchors"),
-            ("a: 1\nb: *x\n", 2, "not YAML"),
+            ("a: 1\nb: *x\n", 2, "\"*x\""),
+            (
+                "a: 1\nb: *.acme.example\n",
+                2,
+                "in quotes, because of the character that it begins with: \"*.acme.example\"",
+            ),
+            (
+                "a: 1\nb: [x.example, *.acme.example]\n",
+                2,
+                "\"*.acme.example\"",
+            ),
+            ("a:\n  - b\n  - *.acme.example\n", 3, "\"*.acme.example\""),
+            ("a: 1\nb: @acme\n", 2, "\"@acme\""),
+            ("a: 1\nb: %acme # c\n", 2, "\"%acme\""),
             ("a: 1\n\nb: !!str 2\n", 3, "tags"),
             ("a: 1\n[b]: 2\n", 2, "key"),
             ("a: 1\n b: 2\n", 2, "not YAML"),

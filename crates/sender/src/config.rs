@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use skein_dns::OwnAddresses;
 use skein_model::retry::RetryPolicy;
 
 use crate::rule::Rules;
@@ -17,6 +18,8 @@ pub struct Config {
     pub routes: Rules,
     /// Port of MX hosts; 25 but in tests.
     pub port: u16,
+    /// Where this node takes mail, as far as its configuration says.
+    pub own_addresses: OwnAddresses,
     pub retry: RetryPolicy,
     /// Trusted beside the authorities that browsers trust.
     pub tls_roots: Vec<CertificateDer<'static>>,
@@ -41,6 +44,7 @@ impl Default for Config {
             hostname: "localhost".into(),
             routes: Rules::default(),
             port: 25,
+            own_addresses: OwnAddresses::default(),
             retry: RetryPolicy::default(),
             tls_roots: Vec::new(),
             connections_max: 20,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use skein_egress::dial;
@@ -21,6 +22,13 @@ use crate::rule::HopPolicy;
 use crate::session::{Session, SessionError, Stream};
 use crate::tls::TlsConnectors;
 use crate::wire::Wire;
+use crate::words;
+
+/// A handshake costs both sides milliseconds and two round trips: a host that has not ended it by then does not, and another
+/// way is open to most mail. A command may take five minutes, in which nothing would go there.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The replies to STARTTLS, and the first one under TLS, of a host that answered EHLO in the clear a moment ago.
+const FIRST_REPLY: Duration = Duration::from_secs(30);
 
 /// A host that may take the mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +55,10 @@ pub struct NoSession {
 pub enum Cause {
     /// The network, or what the host says to everybody.
     Host,
-    /// TLS was begun and failed.
+    /// TLS was begun, or refused for good, and no reply came under it.
     TlsFailed,
+    /// The host says that it gives no TLS at this moment.
+    TlsNotNow,
     /// TLS is needed and not offered.
     NoTls,
     /// The source IP cannot be used, whatever the host: its node, its proxy, or where it is.
@@ -74,7 +84,17 @@ pub enum SourceAddress<'a> {
     Pool(&'a Arc<Ip>, &'a Arc<Exits>),
 }
 
+/// RFC 3463: no answer from the host.
+const NO_ANSWER: (u8, u16, u16) = (4, 4, 1);
+
 impl NoSession {
+    /// Whether there was not even a connection.
+    pub fn is_unreachable(&self) -> bool {
+        self.cause == Cause::Host
+            && self.reply.host.is_none()
+            && self.reply.enhanced == Some(NO_ANSWER)
+    }
+
     fn weather(host: &Host, doing: &str, error: &SessionError) -> Self {
         let text = format!("{doing} {host}: {error}");
         Self::ours(Cause::Host, (4, 4, 2), text)
@@ -94,6 +114,11 @@ impl NoSession {
         }
     }
 
+    /// Whether the host may be better off without TLS.
+    pub fn is_of_tls(&self) -> bool {
+        matches!(self.cause, Cause::TlsFailed | Cause::TlsNotNow)
+    }
+
     /// Says that the proxy may be at fault, where it does not tell.
     fn through_a_proxy(mut self) -> Self {
         if self.reply.host.is_none() {
@@ -108,6 +133,18 @@ impl NoSession {
     fn tls(host: &Host, error: &dyn std::fmt::Display) -> Self {
         let text = format!("TLS with {host}: {error}");
         Self::ours(Cause::TlsFailed, (4, 7, 5), text)
+    }
+
+    fn no_starttls(host: &Host, reply: &Reply) -> Self {
+        let error = format!("STARTTLS was answered with {reply}");
+        let cause = match reply.is_permanent() {
+            true => Cause::TlsFailed,
+            false => Cause::TlsNotNow,
+        };
+        Self {
+            cause,
+            ..Self::tls(host, &error)
+        }
     }
 }
 
@@ -148,11 +185,11 @@ impl Connecting<'_> {
         let (hop, host) = (self.hop, self.host);
         if hop.policy.implicit_tls {
             let (session, description) = self.encrypt(wire, tls).await?;
-            return self.greet(session, source, Some(description), true).await;
+            return self.greet(session, source, description, true).await;
         }
         let mut session = Session::new(wire);
-        self.read_greeting(&mut session).await?;
-        let capabilities = greet(hop, host, &mut session).await?;
+        self.read_greeting(&mut session, Under::Clear).await?;
+        let capabilities = greet(hop, host, &mut session, Under::Clear).await?;
         if tls == TlsPolicy::Disable || (!capabilities.starttls && tls != TlsPolicy::Require) {
             let stream: Box<dyn Stream> = Box::new(session.into_stream());
             let session = Session::new(stream);
@@ -162,57 +199,62 @@ impl Connecting<'_> {
             let text = format!("{host} does not offer STARTTLS, which is required here");
             return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
         }
-        let reply = session.command("STARTTLS\r\n", hop.timeouts.command).await;
+        let limit = hop.timeouts.command.min(FIRST_REPLY);
+        let reply = session.command("STARTTLS\r\n", limit).await;
         let reply = reply.map_err(|error| NoSession::tls(host, &error))?;
         if !reply.is_positive() {
-            return Err(NoSession::tls(
-                host,
-                &format!("STARTTLS was answered with {reply}"),
-            ));
+            return Err(NoSession::no_starttls(host, &reply));
         }
         let (session, description) = self.encrypt(session.into_stream(), tls).await?;
-        self.greet(session, source, Some(description), false).await
+        self.greet(session, source, description, false).await
     }
 
     /// Shakes hands, whatever the bytes go over.
     async fn encrypt(&self, wire: Wire, policy: TlsPolicy) -> Result<(Session, String), NoSession> {
         let host = self.host;
-        let limit = self.hop.timeouts.command;
+        let limit = self.hop.timeouts.command.min(HANDSHAKE);
         let name = ServerName::try_from(tls_name(host));
-        let name = name.map_err(|error| NoSession::tls(host, &error))?;
+        let name = name.map_err(|_| NoSession::tls(host, &words::BAD_NAME))?;
         let shaken = timeout(limit, self.tls.of(policy).connect(name, wire)).await;
         let stream = shaken
             .map_err(|_| NoSession::tls(host, &SessionError::Timeout(limit)))?
-            .map_err(|error| NoSession::tls(host, &error))?;
+            .map_err(|error| NoSession::tls(host, &words::of_tls(&error)))?;
         let description = describe(stream.get_ref().1);
         let stream: Box<dyn Stream> = Box::new(stream);
         Ok((Session::new(stream), description))
     }
 
-    async fn read_greeting<S: Stream>(&self, session: &mut Session<S>) -> Result<(), NoSession> {
+    async fn read_greeting<S: Stream>(
+        &self,
+        session: &mut Session<S>,
+        under: Under,
+    ) -> Result<(), NoSession> {
         let greeting = session
             .reply(self.hop.timeouts.command)
             .await
-            .map_err(|e| NoSession::weather(self.host, "greeting of", &e))?;
+            .map_err(|e| under.lost(self.host, "greeting of", &e))?;
         match greeting.is_positive() {
             true => Ok(()),
             false => Err(NoSession::refused(self.host, &greeting)),
         }
     }
 
-    /// What follows a handshake.
+    /// What follows a handshake. A client's handshake has ended before the server has seen its last part, so that the host
+    /// can do TLS is known from its first reply only (RFC 8446 4.4.4, 6.2).
     async fn greet(
         &self,
         mut session: Session,
         source: Option<String>,
-        tls: Option<String>,
+        tls: String,
         greeting_is_due: bool,
     ) -> Result<Connection, NoSession> {
+        let mut under = Under::NewTls;
         if greeting_is_due {
-            self.read_greeting(&mut session).await?;
+            self.read_greeting(&mut session, under).await?;
+            under = Under::Tls;
         }
-        let capabilities = greet(self.hop, self.host, &mut session).await?;
-        self.log_in(session, source, tls, capabilities).await
+        let capabilities = greet(self.hop, self.host, &mut session, under).await?;
+        self.log_in(session, source, Some(tls), capabilities).await
     }
 
     async fn log_in(
@@ -255,9 +297,10 @@ async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
     let limit = hop.timeouts.connect;
     match hop.from {
         SourceAddress::Node(source) => {
+            let source = source.filter(|source| can_reach(*source, host.address));
             let stream = dial(source, address, limit).await.map_err(|error| {
                 let text = format!("connecting to {host}: {error}");
-                NoSession::ours(Cause::Host, (4, 4, 1), text)
+                NoSession::ours(Cause::Host, NO_ANSWER, text)
             })?;
             let source = stream.local_addr().map(|address| address.ip().to_string());
             Ok(Opened {
@@ -274,11 +317,16 @@ async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
     }
 }
 
+/// Whether a source is of the family of a target. From one that is not, nothing is reached: the system chooses another.
+fn can_reach(source: IpAddr, target: IpAddr) -> bool {
+    source.is_ipv4() == target.is_ipv4()
+}
+
 /// Only what is said of the host counts against it. What a proxy does not explain is no reason to leave the IP alone.
 fn no_way(ip: &Ip, host: &Host, error: &ViaError) -> NoSession {
     let ViaError::Way { fault, .. } = error else {
         let text = format!("connecting to {host} from ip {}: {error}", ip.name);
-        return NoSession::ours(Cause::Host, (4, 4, 1), text);
+        return NoSession::ours(Cause::Host, NO_ANSWER, text);
     };
     let cause = match fault {
         WayFault::Stale | WayFault::Ahead | WayFault::NotHeld | WayFault::Cap | WayFault::Full => {
@@ -290,19 +338,46 @@ fn no_way(ip: &Ip, host: &Host, error: &ViaError) -> NoSession {
     NoSession::ours(cause, (4, 4, 0), text)
 }
 
+/// What a dialogue goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Clear,
+    /// No reply has come under it.
+    NewTls,
+    Tls,
+}
+
+impl Under {
+    /// A reply did not come.
+    fn lost(self, host: &Host, doing: &str, error: &SessionError) -> NoSession {
+        match self {
+            Self::NewTls => {
+                let text = format!("after the handshake, {doing} the host: {error}");
+                NoSession::tls(host, &text)
+            }
+            Self::Clear | Self::Tls => NoSession::weather(host, doing, error),
+        }
+    }
+}
+
 /// EHLO, or HELO for hosts that do not know it (RFC 5321 3.2).
 async fn greet<S: Stream>(
     hop: &Hop<'_>,
     host: &Host,
     session: &mut Session<S>,
+    under: Under,
 ) -> Result<Capabilities, NoSession> {
     let limit = hop.timeouts.command;
     let doing = "EHLO to";
     let ehlo = format!("EHLO {}\r\n", hop.ehlo);
+    let first = match under {
+        Under::NewTls => limit.min(FIRST_REPLY),
+        Under::Clear | Under::Tls => limit,
+    };
     let reply = session
-        .command(&ehlo, limit)
+        .command(&ehlo, first)
         .await
-        .map_err(|e| NoSession::weather(host, doing, &e))?;
+        .map_err(|e| under.lost(host, doing, &e))?;
     if reply.is_positive() {
         return Ok(Capabilities::parse(&reply));
     }
@@ -342,5 +417,24 @@ fn describe(connection: &rustls::ClientConnection) -> String {
     {
         Some(cipher) => format!("{version} {cipher}"),
         None => version.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_source_reaches_its_own_family() {
+        for (source, target, expected) in [
+            ("192.0.2.1", "192.0.2.9", true),
+            ("192.0.2.1", "2001:db8::9", false),
+            ("2001:db8::1", "2001:db8::9", true),
+            ("2001:db8::1", "192.0.2.9", false),
+        ] {
+            let reached = can_reach(source.parse().unwrap(), target.parse().unwrap());
+            assert_eq!(reached, expected, "{source} to {target}");
+        }
     }
 }

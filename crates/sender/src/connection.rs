@@ -12,13 +12,14 @@ use skein_smtp::client::{
     Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
 };
 use skein_smtp::reply::Reply;
-use skein_smtp::stuff::Stuffer;
+use skein_smtp::stuff::{BareLineEnd, BodyWriter, Framing};
 use skein_smtp::verdict::Stage;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Timeouts;
 use crate::connect::Host;
+use crate::outgoing::KeptBack;
 use crate::session::{Session, SessionError};
 use crate::slots::Claim;
 use crate::stays::Leave;
@@ -81,6 +82,8 @@ pub struct Content<'a> {
     pub lease: &'a Lease,
     /// Gives the transaction up unless its final dot is sent.
     pub claim: &'a Claim,
+    /// The bytes that go out in place of those that are stored.
+    pub rewritten: Option<Bytes>,
 }
 
 impl Content<'_> {
@@ -142,17 +145,11 @@ impl Connection {
         content: Content<'_>,
         reporter: &Reporter,
     ) -> TransactionOutcome {
-        self.transactions += 1;
         let mut transaction = match Transaction::new(&self.capabilities, message) {
             Ok(transaction) => transaction,
-            Err(refused) => {
-                return unsendable(
-                    &refused.to_reply(),
-                    refused_verdict(),
-                    message.recipients.len(),
-                );
-            }
+            Err(refused) => return self.keep_back(&refused.into(), message.recipients.len()),
         };
+        self.transactions += 1;
         if let Err(error) = self
             .run(timeouts, &mut transaction, content, reporter)
             .await
@@ -211,13 +208,12 @@ impl Connection {
                     let reply = halt.or(reply).await?;
                     transaction.on_reply(reply);
                 }
-                next @ (Next::SendBodyData | Next::SendBodyBdat) => {
+                Next::SendBody(framing) => {
                     let content = content.take().expect("a transaction sends its body once");
-                    let stuffed = next == Next::SendBodyData;
-                    let (stuffer, last) =
-                        halt.or(self.send_body(timeouts, &content, stuffed)).await?;
+                    let (writer, last) =
+                        halt.or(self.send_body(timeouts, &content, framing)).await?;
                     fail_point!("sender-before-dot");
-                    self.finish(stuffer, &last);
+                    self.finish(writer, &last)?;
                     let may_end = || content.may_end(reporter);
                     let ended = halt.or(only_while(may_end, self.flush(timeouts))).await;
                     if let Err(error @ (SessionError::Stopped | SessionError::NotNow(_))) = ended {
@@ -239,33 +235,42 @@ impl Connection {
         &mut self,
         timeouts: &Timeouts,
         content: &Content<'_>,
-        stuffed: bool,
-    ) -> Result<(Option<Stuffer>, Bytes), SessionError> {
-        let mut stuffer = stuffed.then(Stuffer::new);
+        framing: Framing,
+    ) -> Result<(BodyWriter, Bytes), SessionError> {
+        let mut writer = BodyWriter::new(framing);
         let mut held = Bytes::new();
         let mut source = Source::open(content).await?;
         while let Some(data) = source.next().await? {
             let data = std::mem::replace(&mut held, data);
-            self.put(stuffer.as_mut(), &data);
+            writer.push(&data, &mut self.out)?;
             if self.out.len() >= WRITE_BYTES {
                 self.flush(timeouts).await?;
             }
         }
-        Ok((stuffer, held))
+        Ok((writer, held))
     }
 
     /// Ends the body with its last bytes, and the final dot where there is one.
-    fn finish(&mut self, mut stuffer: Option<Stuffer>, last: &[u8]) {
-        self.put(stuffer.as_mut(), last);
-        if let Some(stuffer) = stuffer {
-            stuffer.finish(&mut self.out);
-        }
+    fn finish(&mut self, mut writer: BodyWriter, last: &[u8]) -> Result<(), BareLineEnd> {
+        writer.push(last, &mut self.out)?;
+        writer.finish(&mut self.out)
     }
 
-    fn put(&mut self, stuffer: Option<&mut Stuffer>, data: &[u8]) {
-        match stuffer {
-            Some(stuffer) => stuffer.push(data, &mut self.out),
-            None => self.out.extend_from_slice(data),
+    /// The outcome of a message that goes nowhere from here, without a word to the host.
+    pub fn keep_back(&mut self, reason: &KeptBack, recipients: usize) -> TransactionOutcome {
+        self.transactions += 1;
+        let one = RecipientOutcome {
+            verdict: reason.verdict(),
+            reply: reason.reply(),
+            stage: Stage::Mail,
+            from_peer: false,
+        };
+        TransactionOutcome {
+            recipients: vec![one; recipients],
+            needs_reset: self.needs_reset,
+            connection_usable: true,
+            dot_sent: false,
+            is_ambiguous: false,
         }
     }
 
@@ -330,7 +335,7 @@ impl Connection {
 }
 
 enum Source {
-    Held(Option<Bytes>),
+    Held(Bytes),
     Streamed(
         Box<
             dyn tokio_stream::Stream<Item = Result<Bytes, skein_client::SpoolError>> + Send + Unpin,
@@ -340,51 +345,26 @@ enum Source {
 
 impl Source {
     async fn open(content: &Content<'_>) -> Result<Self, SessionError> {
-        match &content.task.body {
-            Some(body) => Ok(Self::Held(Some(body.clone()))),
-            None => {
-                let id = content.task.id.message;
-                let parts = content.spool.read_body(id, 0).await.map_err(unreadable)?;
-                Ok(Self::Streamed(Box::new(parts)))
-            }
+        let held = content.rewritten.as_ref().or(content.task.body.as_ref());
+        if let Some(body) = held {
+            return Ok(Self::Held(body.clone()));
         }
+        let id = content.task.id.message;
+        let parts = content.spool.read_body(id, 0).await;
+        let parts = parts.map_err(SessionError::Unreadable)?;
+        Ok(Self::Streamed(Box::new(parts)))
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SessionError> {
         match self {
-            Self::Held(body) => Ok(body.take()),
-            Self::Streamed(parts) => parts.next().await.transpose().map_err(unreadable),
+            Self::Held(rest) => {
+                let piece = rest.split_to(rest.len().min(WRITE_BYTES));
+                Ok(Some(piece).filter(|piece| !piece.is_empty()))
+            }
+            Self::Streamed(parts) => {
+                let next = parts.next().await.transpose();
+                next.map_err(SessionError::Unreadable)
+            }
         }
-    }
-}
-
-fn unreadable(error: skein_client::SpoolError) -> SessionError {
-    SessionError::Io(std::io::Error::other(format!(
-        "our copy of the message cannot be read: {error}"
-    )))
-}
-
-fn refused_verdict() -> skein_smtp::verdict::Verdict {
-    skein_smtp::verdict::Verdict::Failed(skein_smtp::verdict::Scope::Message)
-}
-
-/// The outcome of a message that the host could only take with a loss.
-fn unsendable(
-    reply: &Reply,
-    verdict: skein_smtp::verdict::Verdict,
-    recipients: usize,
-) -> TransactionOutcome {
-    let one = RecipientOutcome {
-        verdict,
-        reply: reply.clone(),
-        stage: Stage::Mail,
-        from_peer: false,
-    };
-    TransactionOutcome {
-        recipients: vec![one; recipients],
-        needs_reset: false,
-        connection_usable: true,
-        dot_sent: false,
-        is_ambiguous: false,
     }
 }

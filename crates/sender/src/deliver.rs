@@ -1,31 +1,35 @@
 //! What all deliveries of a sender share, and the end of each: its report.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::{Bytes, BytesMut};
 use fail::fail_point;
 use skein_client::{Assigned, Cluster, Lease, Reporter, Spool, SpoolError};
 use skein_dns::Resolver;
+use skein_mail::content::{Content, ContentScan};
 use skein_mail::dsn::Action;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{Priority, Reply, Slot, TaskId, UnixMs};
 use skein_policy::Policy;
 use skein_smtp::client::{Capabilities, OutgoingMessage};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::broken_tls::BrokenTls;
 use crate::budgets::{Budgets, Spend};
 use crate::config::Config;
 use crate::dsn;
 use crate::exits::Exits;
 use crate::forces::{ForcesHere, Word};
 use crate::gates::{Ask, LocalGates};
+use crate::health::Health;
 use crate::journal::{Fact, Journal, Key};
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
-use crate::outgoing::{self, outgoing};
+use crate::outgoing::{KeptBack, REWRITTEN_BYTES_MAX, Rewrite, outgoing};
 use crate::reactions::Reactions;
 use crate::recovery::Recovered;
 use crate::route::Route;
@@ -56,7 +60,9 @@ pub struct Context {
     pub cluster: Cluster,
     pub budgets: Arc<Budgets>,
     pub metrics: Metrics,
+    pub health: Arc<Health>,
     pub tls: TlsConnectors,
+    pub broken_tls: BrokenTls,
     /// No transaction starts after this.
     pub drain: CancellationToken,
     /// Reports on their way; bounded by the window.
@@ -64,6 +70,7 @@ pub struct Context {
     pub journal: Journal,
     /// From the journal of the process before this one.
     pub recovered: Recovered,
+    pub rewrites: Rewrites,
 }
 
 /// The clock of this machine, which may be wrong, and may be set: for what is only shown, and before the first
@@ -86,6 +93,44 @@ pub struct Job {
     pub held: Held,
     /// Of the budget of an IP that is warming up.
     pub spend: Option<Spend>,
+    /// What its octets are, once they were looked at.
+    pub content: OnceLock<Content>,
+    /// A connection ended at it, which says something about the message only when the next one does, too.
+    pub was_cut: bool,
+}
+
+/// A message for one host.
+pub struct Prepared {
+    pub message: OutgoingMessage,
+    /// The bytes that go out in place of those that are stored.
+    pub rewritten: Option<Bytes>,
+    /// The memory that they take.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The memory for messages that are written anew for a host. Others wait for it.
+#[derive(Clone)]
+pub struct Rewrites(Arc<Semaphore>);
+
+impl Rewrites {
+    /// Three of the largest at a time, of which each is there twice.
+    const BYTES: u64 = REWRITTEN_BYTES_MAX * 6;
+    /// What permits are counted in.
+    const UNIT: u64 = 64 << 10;
+
+    pub fn new() -> Self {
+        let units = usize::try_from(Self::BYTES / Self::UNIT).unwrap_or(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Room for a message of this size and its new form; none once nobody gives any.
+    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let units = (bytes * 2)
+            .div_ceil(Self::UNIT)
+            .min(Self::BYTES / Self::UNIT);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        self.0.clone().acquire_many_owned(units).await.ok()
+    }
 }
 
 impl Job {
@@ -198,9 +243,21 @@ impl Context {
         }
         let context = self.clone();
         self.reports.spawn(async move {
-            context
-                .send_report(job, report, attempt.passes_dsn, at)
-                .await;
+            let Attempt {
+                site,
+                passes_dsn,
+                away_from,
+                ..
+            } = attempt;
+            let reporter = job.reporter.clone();
+            let filed = (job.filed_under().to_owned(), job.task.task.slot);
+            context.send_report(job, report, passes_dsn, at).await;
+            if let Some(ip) = away_from
+                && !context.sources.health.is_away(&site, &ip)
+            {
+                // It came back meanwhile, and the group may have heard of that before the report.
+                reporter.blocked(&filed.0, filed.1, Duration::ZERO);
+            }
         });
     }
 
@@ -310,14 +367,31 @@ impl Context {
         }
     }
 
-    /// The message as its transaction with a host of these capabilities needs it.
-    pub async fn outgoing(&self, job: &Job, capabilities: &Capabilities) -> OutgoingMessage {
-        let prefer_bdat = capabilities.chunking && !job.ends_in_crlf().await;
-        let mut message = outgoing(&job.task, prefer_bdat);
-        if outgoing::lacks_extension(&message, capabilities) && job.is_ascii().await {
-            outgoing::without_extensions(&mut message, capabilities);
+    /// The message as its transaction with a host of these capabilities needs it, with its bytes if those that are stored
+    /// are not what goes out.
+    pub async fn outgoing(
+        &self,
+        job: &Job,
+        capabilities: &Capabilities,
+    ) -> Result<Prepared, KeptBack> {
+        let mut content = job.content().await.map_err(KeptBack::Unreadable)?;
+        let is_utf8 = job.task.message.envelope.smtputf8;
+        let rewrite = Rewrite::of(&content, is_utf8, capabilities)?;
+        let mut rewritten = None;
+        let mut room = None;
+        if rewrite.is_needed() {
+            rewrite.admits(content.bytes)?;
+            room = self.rewrites.take(content.bytes).await;
+            let stored = job.bytes().await.map_err(KeptBack::Unreadable)?;
+            let made = rewrite.apply(&stored)?;
+            content = Content::of(&made);
+            rewritten = Some(Bytes::from(made));
         }
-        message
+        Ok(Prepared {
+            message: outgoing(&job.task, &content, capabilities),
+            rewritten,
+            _room: room,
+        })
     }
 }
 
@@ -337,40 +411,36 @@ impl Job {
         self.task.message.envelope.priority
     }
 
-    /// Whether no octet of the body has its eighth bit set.
-    async fn is_ascii(&self) -> bool {
-        let task = &self.task;
-        if let Some(body) = &task.body {
-            return body.is_ascii();
+    /// What its octets are. Those of a small message came with it; others are read once for it.
+    async fn content(&self) -> Result<Content, SpoolError> {
+        if let Some(known) = self.content.get() {
+            return Ok(*known);
         }
-        let Ok(mut parts) = self.spool.read_body(task.id.message, 0).await else {
-            return false;
-        };
-        while let Some(part) = parts.next().await {
-            if !part.is_ok_and(|part| part.is_ascii()) {
-                return false;
+        let content = match &self.task.body {
+            Some(body) => Content::of(body),
+            None => {
+                let mut scan = ContentScan::default();
+                let mut parts = self.spool.read_body(self.task.id.message, 0).await?;
+                while let Some(part) = parts.next().await {
+                    scan.push(&part?);
+                }
+                scan.finish()
             }
-        }
-        true
+        };
+        Ok(*self.content.get_or_init(|| content))
     }
 
-    /// A body that does not end a line keeps its last bytes only with BDAT.
-    async fn ends_in_crlf(&self) -> bool {
-        let task = &self.task;
-        let bytes = task.message.body.bytes;
-        if let Some(body) = &task.body {
-            return body.is_empty() || body.ends_with(b"\r\n");
+    /// All of its bytes, of which there are no more than may be rewritten.
+    async fn bytes(&self) -> Result<Bytes, SpoolError> {
+        if let Some(body) = &self.task.body {
+            return Ok(body.clone());
         }
-        match self
-            .spool
-            .read_body(task.id.message, bytes.saturating_sub(2))
-            .await
-        {
-            Ok(mut parts) => match parts.next().await {
-                Some(Ok(tail)) => tail.ends_with(b"\r\n"),
-                _ => true,
-            },
-            Err(_) => true,
+        let mut whole = BytesMut::new();
+        let id = self.task.id.message;
+        let mut parts = self.spool.read_part(id, 0, REWRITTEN_BYTES_MAX).await?;
+        while let Some(part) = parts.next().await {
+            whole.extend_from_slice(&part?);
         }
+        Ok(whole.freeze())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use skein_model::DurationMs;
 use skein_model::spool::Verdict;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -137,8 +138,9 @@ impl Destinations {
             made: AtomicU64::new(0),
         });
         let follow = Arc::downgrade(&destinations);
-        tokio::spawn(hold::follow_forces(Arc::downgrade(&destinations)));
-        tokio::spawn(async move {
+        let follow_forces = hold::follow_forces(Arc::downgrade(&destinations));
+        skein_runtime::task("forces", follow_forces);
+        skein_runtime::task("routes", async move {
             while policy.changed().await.is_ok() {
                 let Some(destinations) = follow.upgrade() else {
                     return;
@@ -195,12 +197,16 @@ impl Destinations {
         let source = match source {
             Ok(source) => source,
             Err(none) => {
-                if let Some((ip, left)) = none.blocked {
-                    sources.health.tell(&route.site, &ip, &job, left);
+                let (away_from, left) = none.blocked.unzip();
+                if let (Some(ip), Some(left)) = (&away_from, left) {
+                    sources.health.tell(&route.site, ip, &job, left);
                 }
                 let attempt = Attempt {
                     site: route.site,
                     retry_within: none.retry_within,
+                    // Zero would say that it is not left alone.
+                    away_for: left.map(|left| DurationMs::from(left).max(DurationMs(1))),
+                    away_from,
                     ..Attempt::default()
                 };
                 context.settle_all(job, attempt, Verdict::Deferred, &none.reply);

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::sites::Sites;
 
 /// A failure DSN returns a whole message up to this size when RET=FULL asks for it, else its headers.
-const RETURNED_BYTES_MAX: usize = 256 << 10;
+const RETURNED_BYTES_MAX: u64 = 256 << 10;
 const RECIPIENTS_PER_TASK: usize = 100;
 
 /// What a DSN is to say about each recipient; empty when none is due.
@@ -69,9 +69,10 @@ pub async fn make(
     let mut upload = spool.begin(now, rand::random())?;
     let id = upload.id();
     let envelope = &task.message.envelope;
+    let recipient = return_recipient(&envelope.return_path)?;
     let dsn = Dsn {
         host: config.hostname.clone(),
-        to: envelope.return_path.clone(),
+        to: recipient.1.address.clone(),
         message_id: skein_mail::trace::message_id(&id.to_string(), &config.hostname),
         at_ms: now.0,
         reporting_mta: config.hostname.clone(),
@@ -86,23 +87,18 @@ pub async fn make(
         boundary_seed: id.entropy(),
     };
     let bytes = dsn.build();
-    let is_8bit = skein_mail::header::has_8bit(&bytes);
     for part in Bytes::from(bytes).chunks(256 << 10) {
         upload.write(Bytes::copy_from_slice(part)).await?;
     }
     let body = upload.finish().await?;
-    let recipient = return_recipient(&envelope.return_path)?;
     let site = sites.soon(recipient.0.as_str()).await;
     let sites = site.map(|site| (recipient.0.clone(), site));
     Ok(Accept {
         id,
         envelope: Envelope {
             return_path: String::new(),
-            body_type: if is_8bit {
-                BodyType::EightBit
-            } else {
-                BodyType::SevenBit
-            },
+            // A report is 7bit data, so that every host takes it.
+            body_type: BodyType::SevenBit,
             smtputf8: dsn.needs_smtputf8(),
             require_tls: false,
             ret: None,
@@ -126,6 +122,7 @@ pub async fn make(
     })
 }
 
+/// The address that reports go to, in the form that most hosts take: A-labels, where its local part is ASCII.
 fn return_recipient(return_path: &str) -> Result<(Domain, Recipient), SpoolError> {
     let address = Address::parse(return_path, true).map_err(|error| {
         SpoolError::Refused(format!("the return path {return_path:?}: {error}"))
@@ -136,8 +133,9 @@ fn return_recipient(return_path: &str) -> Result<(Domain, Recipient), SpoolError
         delay: false,
         given: true,
     };
+    let ascii = address.to_ascii();
     let recipient = Recipient {
-        address: return_path.to_owned(),
+        address: ascii.as_ref().unwrap_or(&address).to_string(),
         notify,
         orcpt: None,
     };
@@ -196,12 +194,11 @@ async fn beginning(spool: &Spool, task: &Assigned) -> Result<Bytes, SpoolError> 
         return Ok(body.clone());
     }
     let mut head = BytesMut::new();
-    let mut parts = spool.read_body(task.id.message, 0).await?;
-    while head.len() < RETURNED_BYTES_MAX {
-        match parts.next().await {
-            Some(part) => head.extend_from_slice(&part?),
-            None => break,
-        }
+    let mut parts = spool
+        .read_part(task.id.message, 0, RETURNED_BYTES_MAX)
+        .await?;
+    while let Some(part) = parts.next().await {
+        head.extend_from_slice(&part?);
     }
     Ok(head.freeze())
 }

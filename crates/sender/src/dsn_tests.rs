@@ -233,7 +233,9 @@ fn the_whole_message_is_returned_only_when_asked_for_and_safe() {
 fn a_report_goes_to_the_return_path_and_asks_for_no_report() {
     let (domain, recipient) = return_recipient("a@b\u{fc}cher.test").unwrap();
     assert_eq!(domain.as_str(), "xn--bcher-kva.test");
-    assert_eq!(recipient.address, "a@b\u{fc}cher.test");
+    assert_eq!(recipient.address, "a@xn--bcher-kva.test");
+    let (_, recipient) = return_recipient("\u{fc}@b.test").unwrap();
+    assert_eq!(recipient.address, "\u{fc}@b.test", "it has no other form");
     assert_eq!(recipient.notify, NEVER);
     assert!(return_recipient("nonsense").is_err());
 }

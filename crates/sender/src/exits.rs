@@ -360,7 +360,7 @@ impl Exits {
         let connected = tokio::time::timeout(NODE_WITHIN, (self.connect)(egress.clone())).await;
         let stream = connected
             .map_err(|_| unreachable(&"no answer"))?
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| unreachable(&skein_egress::words::of_io(&error)))?;
         let (ip, epoch) = stay.key().clone();
         let way = Way::Node { stream, ip, epoch };
         let (stream, source) = via::connect(way, target, limit).await?;

@@ -43,21 +43,34 @@ fn way<'a>(site: &'a str, tenant: &'a str) -> Way<'a> {
 
 /// What is in force after one reply of mail from the IP.
 fn in_force(action: Action, scope: ScopeKind) -> ForcesHere {
+    let hour = DurationMs::from_secs(3600);
+    of_address([192, 0, 2, 1].into(), action, scope, hour, DurationMs(0))
+}
+
+/// What is in force, or climbs back, so long after one reply of mail from an address.
+fn of_address(
+    ip: IpAddr,
+    action: Action,
+    scope: ScopeKind,
+    lasts: DurationMs,
+    ago: DurationMs,
+) -> ForcesHere {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = UnixMs(u64::try_from(since.unwrap().as_millis()).unwrap());
+    let now = u64::try_from(since.unwrap().as_millis()).unwrap();
+    let now = UnixMs(now - ago.0);
     let mut rows = MemoryRows::default();
     let rule = Rule {
         threshold: 1,
         window: DurationMs::from_secs(60),
         action,
         scope,
-        lasts: DurationMs::from_secs(3600),
+        lasts,
     };
     automation::set_rules(&mut rows, &Rules::from([("there".to_owned(), vec![rule])]));
     let matched = Match {
         provider: "there".to_owned(),
         rule: 0,
-        ip: [192, 0, 2, 1].into(),
+        ip,
         site: "there".to_owned(),
         tenant: "shop".to_owned(),
         pool: "main".to_owned(),
@@ -136,4 +149,58 @@ fn lowered_limits_take_the_place_of_those_that_count_the_same() {
     let other = slow.lowered(usual.clone(), &policy, way("there", "other"));
     assert_eq!(other.message, usual.message);
     assert_eq!(other.label, "");
+}
+
+/// The climb of an own address went to 20 connections, whatever policy says, because nobody else has a part in its limits.
+#[test]
+fn what_climbs_back_ends_at_what_policy_says_from_any_address() {
+    let policy = policy();
+    let own = Way {
+        ip: "",
+        ..way("there", "shop")
+    };
+    let of_pool = (way("there", "shop"), IpAddr::from([192, 0, 2, 1]));
+    for (way, address) in [(own, OWN_ADDRESS), of_pool] {
+        let usual = Arc::new(Terms::of(&policy, way));
+        assert_eq!(usual.connections_max(), Some(10), "{way:?}");
+        let rate = usual.lowest_message_rate().map(|rate| rate.count);
+        assert_eq!(rate, Some(100), "{way:?}");
+        // Ten seconds in force, and then ten steps of a second.
+        let climb = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10];
+        for (second, expected) in (0..).zip(climb) {
+            // In the middle of the second, so that it does not matter how fast the test is.
+            let ago = DurationMs(10_500 + second * 1000);
+            let lasts = DurationMs::from_secs(10);
+            let forces = of_address(address, Action::Suspend, ScopeKind::IpSite, lasts, ago);
+            let lowered = forces.lowered(usual.clone(), &policy, way);
+            assert_eq!(
+                lowered.connections_max(),
+                Some(expected),
+                "{way:?} {second}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_limit_is_never_raised() {
+    let policy = policy();
+    for ip in ["", "a1"] {
+        let way = Way {
+            ip,
+            ..way("there", "shop")
+        };
+        let usual = Terms::of(&policy, way);
+        let id = LimitId {
+            scope: throttle::Scope::SiteFromIp,
+            key: format!("{ip} there").into(),
+            counts: Counted::Connections,
+            nth: 0,
+        };
+        for (to, expected) in [(1, 1), (9, 9), (10, 10), (11, 10), (1000, 10)] {
+            let mut terms = usual.clone();
+            terms.connect.lower(id.clone(), Wide::Connections(to));
+            assert_eq!(terms.connections_max(), Some(expected), "{ip:?} to {to}");
+        }
+    }
 }

@@ -2,24 +2,28 @@
 
 mod addresses;
 mod auth;
+mod broken_tls;
 mod budgets;
 mod config;
 mod connect;
 mod connection;
+mod connects;
 mod deliver;
 mod destination;
 mod dsn;
 mod exits;
 mod forces;
 mod gates;
+mod health;
 mod hold;
 mod journal;
 mod metrics;
 mod open;
 mod outcome;
-mod outgoing;
+pub mod outgoing;
 mod placed;
 mod preflight;
+mod process;
 mod purse;
 mod reactions;
 mod recovery;
@@ -43,9 +47,11 @@ mod waiting;
 mod waits;
 mod ways;
 mod wire;
+mod words;
 
 pub use config::{Config, Timeouts, TlsPolicy};
 pub use exits::{ConnectTo, Exits};
+pub use health::Health;
 pub use rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
     RouteRule, Rules,

@@ -36,6 +36,8 @@ pub struct Serving<'a> {
     pub pool: &'a str,
     pub terms: &'a Terms,
     pub hop: Hop<'a>,
+    /// What tasks hear when there is no host to be tried.
+    pub no_host: Reply,
     /// The tokens of the connection.
     pub token: Option<Token>,
     /// The first task was not in the slot of its site.
@@ -64,7 +66,7 @@ impl Destinations {
         hosts: &mut (impl Iterator<Item = &'a Host> + Send),
     ) -> Result<Connection, NoConnection> {
         let context = &self.context;
-        let mut last = Reply::ours((4, 4, 1), "the destination has no address");
+        let mut last = serving.no_host.clone();
         let mut lacks_tls = serving.route.requires_tls;
         for host in hosts {
             if context.drain.is_cancelled() || !self.may_connect(serving).await {
@@ -118,23 +120,36 @@ impl Destinations {
         Err(NoConnection::Hosts(Verdict::Deferred, last))
     }
 
-    /// A host with which TLS fails is asked again, in the clear, if that is allowed. None: there is no place for a
-    /// connection any more.
+    /// A host with which TLS fails is asked again, in the clear, if that is allowed, and is not asked for TLS by such mail for
+    /// a while. None: there is no place for a connection any more.
     async fn connect(
         &self,
         serving: &mut Serving<'_>,
         host: &Host,
     ) -> Option<Result<Connection, NoSession>> {
         let policy = serving.hop.policy;
+        let may_fall_back = policy.may_fall_back();
+        let (context, now) = (&self.context, self.context.forces.now());
+        if may_fall_back && context.broken_tls.is_known(host, now) {
+            return self.try_connect(serving, TlsPolicy::Disable, host).await;
+        }
         let failure = match self.try_connect(serving, policy.tls, host).await? {
-            Err(failure) if failure.cause == Cause::TlsFailed && policy.may_fall_back() => failure,
+            Err(failure) if failure.is_of_tls() && may_fall_back => failure,
             result => return Some(result),
         };
         if !self.may_connect(serving).await {
             return Some(Err(failure));
         }
         tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
-        self.try_connect(serving, TlsPolicy::Disable, host).await
+        let connected = self.try_connect(serving, TlsPolicy::Disable, host).await?;
+        if connected.is_ok() && failure.cause == Cause::TlsFailed {
+            // A host that is gone altogether says nothing about its TLS.
+            let site = &serving.route.site;
+            context
+                .broken_tls
+                .learn(host, site, &failure.reply.text, now);
+        }
+        Some(connected)
     }
 
     async fn try_connect(
@@ -150,10 +165,24 @@ impl Destinations {
             }
         };
         tokio::select! {
-            connected = connect(&serving.hop, &self.context.tls, policy, host) => Some(connected),
+            connected = connect(&serving.hop, &self.context.tls, policy, host) => {
+                self.note(&serving.route.site, host, &connected);
+                Some(connected)
+            }
             () = to_end => None,
             () = serving.stop.cancelled() => None,
         }
+    }
+
+    /// Remembers whether there was a connection, whatever came of it. What is wrong with the source says nothing.
+    fn note(&self, site: &str, host: &Host, connected: &Result<Connection, NoSession>) {
+        let result = match connected {
+            Err(failure) if matches!(failure.cause, Cause::Source | Cause::SourceBusy) => return,
+            Err(failure) if failure.is_unreachable() => Err(failure.reply.text.as_str()),
+            _ => Ok(()),
+        };
+        let connects = &self.context.health.connects;
+        connects.note(Instant::now(), site, host.address, result);
     }
 
     /// Each connection but the first takes tokens of its own.

@@ -6,7 +6,7 @@ use skein_model::retry::{Next, RetryPolicy};
 use skein_model::spool::{Outcome, Report, Verdict};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
-use skein_smtp::verdict::{Scope, is_too_many_recipients};
+use skein_smtp::verdict::{Scope, Stage, is_too_many_recipients};
 
 use crate::connect::Host;
 
@@ -40,14 +40,28 @@ pub struct Attempt {
     pub rest_at_once: bool,
     /// What keeps the message from going may be over by then.
     pub retry_within: Option<DurationMs>,
+    /// Nobody was met, and the destination is left alone for so long; zero: it is not yet.
+    pub away_for: Option<DurationMs>,
+    /// The IP from which it is left alone.
+    pub away_from: Option<String>,
 }
 
+/// How a transaction calls its end where no host said anything.
+const CUT: (u8, u16, u16) = (4, 4, 2);
+/// What met nobody once comes again soon, and later each time: its destination was restarted perhaps, or is one of a site
+/// that lives otherwise.
+const SOON: DurationMs = DurationMs::from_secs(1);
+
 /// Whether another host of the destination may take what this one did not. Nothing was decided about any recipient:
-/// the connection ended before the final dot, or the host lacks an extension that the message needs.
-pub fn may_go_elsewhere(outcome: &TransactionOutcome) -> bool {
+/// the connection ended before the final dot, the host lacks an extension that the message needs, or, where more hosts are
+/// left to ask, it takes nothing from this return path now (RFC 5321 5.1).
+pub fn may_go_elsewhere(outcome: &TransactionOutcome, has_more_hosts: bool) -> bool {
     use skein_smtp::verdict::Verdict::{Deferred, Failed};
     let undecided = |recipient: &RecipientOutcome| match recipient.verdict {
         Deferred(Scope::Connection) => true,
+        Deferred(Scope::Message) => {
+            has_more_hosts && recipient.from_peer && recipient.stage == Stage::Mail
+        }
         Failed(Scope::Message) => !recipient.from_peer,
         _ => false,
     };
@@ -92,6 +106,13 @@ pub fn verdicts(host: &Host, outcomes: &[RecipientOutcome]) -> Vec<(Verdict, Rep
         .collect()
 }
 
+/// Whether the connection ended before anything was decided, and no host said why.
+pub fn is_cut(verdicts: &[(Verdict, Reply)]) -> bool {
+    let is_ours = |reply: &Reply| reply.host.is_none() && reply.enhanced == Some(CUT);
+    let mut all = verdicts.iter();
+    all.all(|(verdict, reply)| *verdict == Verdict::Deferred && is_ours(reply))
+}
+
 /// The report of an attempt: recipients that are too old expire, the others wait.
 pub fn report(
     policy: &RetryPolicy,
@@ -101,7 +122,7 @@ pub fn report(
     now: UnixMs,
 ) -> Report {
     let number = task.task.attempts + 1;
-    let next = policy.after(task.id, number, task.task.created, now);
+    let next = next(policy, task, attempt.away_for, now);
     let retry_after = match next {
         Next::RetryAfter(wait) if !attempt.rest_at_once => {
             attempt.retry_within.map_or(wait, |within| within.min(wait))
@@ -145,6 +166,33 @@ pub fn report(
         retry_after,
         dsn: None,
         delay_notified: false,
+        away_for: attempt.away_for,
+    }
+}
+
+/// When a task is tried again. Of the attempts, those count that met a host. One that waits for its destination is looked at
+/// meanwhile as rarely as any other task of its age, so that it expires and its sender hears of the delay.
+fn next(policy: &RetryPolicy, task: &Assigned, away_for: Option<DurationMs>, now: UnixMs) -> Next {
+    let row = &task.task;
+    let after = |attempt: u32| policy.after(task.id, attempt, row.created, now);
+    match away_for {
+        None => after((row.attempts + 1).saturating_sub(row.absences).max(1)),
+        Some(DurationMs(0)) => {
+            let soon = RetryPolicy {
+                first: SOON.min(policy.first),
+                ..policy.clone()
+            };
+            match (
+                soon.after(task.id, row.absences + 1, row.created, now),
+                after(row.attempts + 1),
+            ) {
+                (Next::RetryAfter(soon), Next::RetryAfter(usual)) => {
+                    Next::RetryAfter(soon.min(usual))
+                }
+                _ => Next::Expired,
+            }
+        }
+        Some(_) => after(row.attempts + 1),
     }
 }
 

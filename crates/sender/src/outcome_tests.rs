@@ -92,10 +92,31 @@ fn another_host_is_tried_when_nothing_was_decided() {
         Heard::plain(451, "later"),
         true,
     );
+    let at_mail = |verdict| RecipientOutcome {
+        stage: Stage::Mail,
+        ..of(verdict, Heard::plain(450, "not now"), true)
+    };
     let refused = |from_peer| {
         let verdict = Decision::Failed(Scope::Message);
         of(verdict, Heard::plain(550, "no"), from_peer)
     };
+    // A host that takes no mail of this sender now has said nothing about the recipients.
+    for (verdict, has_more_hosts, expected) in [
+        (Decision::Deferred(Scope::Message), true, true),
+        (Decision::Deferred(Scope::Message), false, false),
+        (Decision::Failed(Scope::Message), true, false),
+    ] {
+        let outcome = transaction(vec![at_mail(verdict)], false);
+        assert_eq!(
+            may_go_elsewhere(&outcome, has_more_hosts),
+            expected,
+            "{outcome:?}"
+        );
+    }
+    assert!(!may_go_elsewhere(
+        &transaction(vec![later.clone()], false),
+        true
+    ));
     for (outcome, expected) in [
         (transaction(vec![gone(), gone()], false), true),
         (transaction(vec![gone()], true), false),
@@ -105,7 +126,7 @@ fn another_host_is_tried_when_nothing_was_decided() {
         (transaction(vec![refused(false)], false), true),
         (transaction(vec![refused(true)], false), false),
     ] {
-        assert_eq!(may_go_elsewhere(&outcome), expected, "{outcome:?}");
+        assert_eq!(may_go_elsewhere(&outcome, false), expected, "{outcome:?}");
     }
 }
 
@@ -195,4 +216,48 @@ fn a_retried_task_reports_the_recipients_that_are_left() {
     let report = report(&policy, &task, &Attempt::default(), verdicts, UnixMs(1));
     let numbers: Vec<_> = report.outcomes.iter().map(|one| one.recipient).collect();
     assert_eq!((numbers, report.facts.number), (vec![1, 2], 5));
+}
+
+#[test]
+fn attempts_that_met_nobody_neither_lengthen_the_next_wait_nor_hold_up_what_goes_by_age() {
+    let policy = RetryPolicy::default();
+    let minutes = |attempts: u32, absences: u32, away_for: Option<u64>, at: u64| {
+        let mut task = task(&["b@there.test"]);
+        (task.task.attempts, task.task.absences) = (attempts, absences);
+        let attempt = Attempt {
+            away_for: away_for.map(DurationMs),
+            ..Attempt::default()
+        };
+        let verdicts = vec![(Verdict::Deferred, skein_model::Reply::ours((4, 4, 1), "x"))];
+        let report = report(&policy, &task, &attempt, verdicts, UnixMs(at));
+        assert_eq!(report.facts.number, attempts + 1);
+        assert_eq!(report.away_for, attempt.away_for);
+        match report.outcomes[0].verdict {
+            Verdict::Expired => None,
+            _ => Some(report.retry_after.0 as f64 / 60_000.0),
+        }
+    };
+    let near = |found: Option<f64>, expected: f64| {
+        let found = found.unwrap();
+        assert!(
+            (found / expected - 1.0).abs() <= 0.1,
+            "{found} and not {expected}"
+        );
+    };
+    near(minutes(0, 0, None, 1), 5.0);
+    near(minutes(7, 7, None, 1), 5.0);
+    near(minutes(9, 7, None, 1), 20.0);
+    // Rows of an earlier version may say anything.
+    near(minutes(2, 7, None, 1), 5.0);
+    // One that waits for its destination is looked at as rarely as others of its age.
+    near(minutes(3, 3, Some(5_000), 1), 40.0);
+    // Nobody was met, and the destination is not left alone yet.
+    near(minutes(0, 0, Some(0), 1), 1.0 / 60.0);
+    near(minutes(3, 3, Some(0), 1), 8.0 / 60.0);
+    near(minutes(40, 40, Some(0), 1), 240.0);
+    let old = policy.max_age.0;
+    for away_for in [None, Some(0), Some(5_000)] {
+        assert_eq!(minutes(3, 3, away_for, old), None);
+        assert!(minutes(3, 3, away_for, old - 1000).unwrap() <= 1.0 / 60.0);
+    }
 }

@@ -104,9 +104,10 @@ fn is_due(known: &BTreeMap<String, Known>, ip: &Arc<Ip>) -> bool {
 }
 
 async fn look(resolver: &Resolver, zones: &[String], ip: Arc<Ip>) -> (Arc<Ip>, Vec<Fault>) {
-    let ptr = match resolver.ptr(ip.public).await {
-        Some(name) => Answer::Is(name),
-        None => Answer::None,
+    let ptr = match resolver.pointer(ip.public).await {
+        Ok(Some(name)) => Answer::Is(name),
+        Ok(None) => Answer::None,
+        Err(error) => Answer::Unknown(reason(&error)),
     };
     let forward = match &ptr {
         Answer::Is(name) => addresses(resolver, name).await,

@@ -88,12 +88,20 @@ async fn named_hosts(
     seed: u64,
 ) -> Result<Vec<Host>, Reply> {
     let answers = join_all(names.iter().map(|host| resolver.addresses(&host.name))).await;
+    let own = resolver.own_addresses();
     let mut hosts = Vec::new();
     let mut failure = Reply::ours((4, 4, 4), "the route has no host");
     for (host, answer) in names.iter().zip(answers) {
         match answer {
             Ok(addresses) => {
-                let ordered = skein_dns::order_addresses(&addresses, seed);
+                let (ours, others): (Vec<_>, Vec<_>) = addresses
+                    .into_iter()
+                    .partition(|address| own.is_listener(*address, host.port));
+                if !ours.is_empty() {
+                    let text = format!("route to {host}: it leads back to this host");
+                    failure = Reply::ours((4, 4, 6), text);
+                }
+                let ordered = skein_dns::order_addresses(&others, seed);
                 hosts.extend(ordered.into_iter().map(|address| Host {
                     name: host.name.clone(),
                     address,

@@ -156,3 +156,59 @@ async fn an_attempt_tries_a_bounded_number_of_addresses() {
     .unwrap();
     assert_eq!(route.hosts.len(), HOSTS_TRIED);
 }
+
+#[tokio::test]
+async fn mail_that_leads_back_to_us_fails_at_the_first_look_and_follows_what_is_ours() {
+    let (dns, resolver) = name_server().await;
+    dns.mx("there.test", 10, "other-name.test");
+    dns.mx("there.test", 20, "backup.test");
+    dns.host("other-name.test", address(7));
+    dns.host("backup.test", address(8));
+    let own = |listeners: &[SocketAddr]| skein_dns::OwnAddresses {
+        listeners: listeners.to_vec(),
+        ..skein_dns::OwnAddresses::default()
+    };
+    let task = task(&["b@there.test"]);
+    let (config, policy) = (Config::default(), Policy::built_in());
+    let another_port = SocketAddr::new(address(7), 26);
+    resolver.set_own_addresses(own(&[another_port]));
+    let route = find(&config, &resolver, &policy, &task).await.unwrap();
+    assert_eq!(route.hosts.len(), 2, "another service of the same machine");
+
+    resolver.set_own_addresses(own(&[SocketAddr::new(address(7), 25)]));
+    let (verdict, reply) = find(&config, &resolver, &policy, &task).await.unwrap_err();
+    assert_eq!(verdict, Verdict::Failed);
+    assert_eq!(
+        reply.enhanced,
+        Some((5, 4, 6)),
+        "the backup is worse than we are"
+    );
+    assert!(
+        reply.text.contains("other-name.test [127.0.0.7]"),
+        "{reply}"
+    );
+
+    resolver.set_own_addresses(own(&[SocketAddr::new(address(8), 25)]));
+    let route = find(&config, &resolver, &policy, &task).await.unwrap();
+    assert_eq!(shown(&route), ["other-name.test [127.0.0.7]:25"]);
+}
+
+#[tokio::test]
+async fn a_route_that_leads_back_to_us_waits_for_whoever_made_it() {
+    let (dns, resolver) = name_server().await;
+    dns.host("relay.test", address(4));
+    resolver.set_own_addresses(skein_dns::OwnAddresses {
+        listeners: vec![SocketAddr::new(address(4), 27)],
+        ..skein_dns::OwnAddresses::default()
+    });
+    let task = task(&["b@there.test"]);
+    let policy = Policy::built_in();
+    let config = with_route(&["relay.test:27"]);
+    let (verdict, reply) = find(&config, &resolver, &policy, &task).await.unwrap_err();
+    assert_eq!(verdict, Verdict::Deferred);
+    assert_eq!(reply.enhanced, Some((4, 4, 6)));
+    assert!(reply.text.contains("leads back"), "{reply}");
+    let config = with_route(&["relay.test:27", "relay.test:28"]);
+    let route = find(&config, &resolver, &policy, &task).await.unwrap();
+    assert_eq!(shown(&route), ["relay.test [127.0.0.4]:28"]);
+}

@@ -261,6 +261,13 @@ impl Rules {
         }
     }
 
+    /// Whether some mail goes to the MX hosts of its domain: all but what has named hosts.
+    pub fn follow_mx(&self) -> bool {
+        let all = self.all.map(|number| &self.rules[number]);
+        all.is_none_or(|rule| rule.hosts.is_empty())
+            || self.rules.iter().any(|rule| rule.hosts.is_empty())
+    }
+
     fn number(&self, domain: &str) -> Option<usize> {
         if let Some(number) = self.exact.get(domain) {
             return Some(*number);

@@ -2,33 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use skein_client::{Cluster, KeptSession, Lease, Sessions, Spool, Spools, Work};
+use skein_client::{Cluster, KeptSession, Lease, PlacedIps, Sessions, Spool, Spools, Work};
 use skein_dns::Resolver;
 use skein_model::spool::Verdict;
 use skein_model::{GroupId, Reply};
 use skein_policy::{BUILT_IN_NAME, Policy};
+use skein_runtime::watched;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::addresses;
+use crate::broken_tls::BrokenTls;
 use crate::config::Config;
-use crate::deliver::{Context, Held, Job};
+use crate::deliver::{Context, Held, Job, Rewrites};
 use crate::destination::Destinations;
 use crate::exits::Exits;
 use crate::forces::ForcesHere;
 use crate::gates::LocalGates;
+use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
 use crate::preflight;
+use crate::process;
 use crate::recovery::{self, Recovered};
 use crate::route;
 use crate::sites::{self, Sites};
@@ -81,6 +85,13 @@ impl Sender {
             Some(dir) => Journal::open(dir),
             None => (Journal::none(), Vec::new()),
         };
+        let known = addresses::own(
+            &config.own_addresses,
+            addresses::interfaces(),
+            &policy.borrow(),
+            &PlacedIps::default(),
+        );
+        resolver.set_own_addresses(known);
         let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
         let context = Arc::new(Context {
             config,
@@ -96,11 +107,14 @@ impl Sender {
             cluster: spools.cluster().clone(),
             budgets: Arc::default(),
             metrics: Metrics::register(registry),
+            health: Arc::default(),
             tls,
+            broken_tls: BrokenTls::new(spools.cluster().broken_tls()),
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
             journal,
             recovered: Recovered::new(facts),
+            rewrites: Rewrites::new(),
         });
         Ok(Self {
             context,
@@ -113,6 +127,11 @@ impl Sender {
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
         self.context.sites.clone()
+    }
+
+    /// What this sender says of itself to whoever asks the cluster.
+    pub fn health(&self) -> Arc<Health> {
+        self.context.health.clone()
     }
 
     /// Tells whether tasks can arrive at this moment.
@@ -135,7 +154,9 @@ impl Sender {
         let destinations = Destinations::new(self.context.clone());
         let sessions = Sessions::new(self.spools.cluster().clone());
         let gates = self.context.gates.clone();
-        let session = Arc::new(sessions.keep(&self.context.config.name, gates));
+        let config = &self.context.config;
+        let process = process::of(config.scratch_dir.as_deref(), &self.context.journal);
+        let session = Arc::new(sessions.keep(&config.name, process, gates));
         self.context.gates.set_lease(session.lease.clone());
         let slots = Arc::new(Slots::new(self.context.drain.clone()));
         self.context.gates.set_slots(slots.clone());
@@ -144,18 +165,43 @@ impl Sender {
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
         // What ends before the IPs are let go of, and what goes on until the session is closed.
         let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
-        of_session.spawn(follow);
-        of_session.spawn(self.context.gates.clone().follow_lease());
+        of_session.spawn(watched("slots", follow));
+        of_session.spawn(watched("lease", self.context.gates.clone().follow_lease()));
         let (policy, exits) = (&self.context.policy, &self.context.exits);
-        of_ips.spawn(exits.clone().follow(policy.clone(), session.clone()));
+        of_ips.spawn(watched(
+            "exits",
+            exits.clone().follow(policy.clone(), session.clone()),
+        ));
         let zones = self.context.config.dnsbl_zones.clone();
         let resolver = self.context.resolver.clone();
+        let own = self.context.config.own_addresses.clone();
+        let (policy_now, placed) = (policy.clone(), session.clone());
+        of_session.spawn(addresses::follow_own(
+            resolver.clone(),
+            own,
+            policy_now,
+            placed,
+        ));
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
-        of_ips.spawn(checks);
-        of_session.spawn(waits::tell(Arc::downgrade(&destinations), session.clone()));
-        of_session.spawn(self.context.reactions.clone().tell(session.clone()));
+        of_ips.spawn(watched("ip-checks", checks));
+        of_session.spawn(watched(
+            "waits",
+            waits::tell(Arc::downgrade(&destinations), session.clone()),
+        ));
+        of_session.spawn(watched(
+            "reactions",
+            self.context.reactions.clone().tell(session.clone()),
+        ));
+        let health = self.context.health.clone();
+        of_session.spawn(watched(
+            "name-servers",
+            health.ask_name_servers(self.context.resolver.clone()),
+        ));
         let budgets = self.context.budgets.clone();
-        of_session.spawn(budgets.ask(session.clone(), Arc::downgrade(&destinations)));
+        of_session.spawn(watched(
+            "warmup-budgets",
+            budgets.ask(session.clone(), Arc::downgrade(&destinations)),
+        ));
         tokio::select! {
             () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
@@ -163,7 +209,10 @@ impl Sender {
         // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
         let egress = self.context.exits.advertised().map(str::to_owned);
         let policy = self.context.policy.clone();
-        of_ips.spawn(addresses::tell(policy, session.clone(), egress));
+        of_ips.spawn(watched(
+            "addresses",
+            addresses::tell(policy, session.clone(), egress),
+        ));
         let mut reporters = BTreeMap::new();
         let mut works = JoinSet::new();
         let mut cluster = self.spools.cluster().clone();
@@ -181,7 +230,7 @@ impl Sender {
                         lease: session.lease.clone(),
                         slots: slots.clone(),
                     };
-                    works.spawn(take.tasks(work));
+                    works.spawn(watched("take-tasks", take.tasks(work)));
                 }
             }
             let unreachable = reporters.iter().filter(|(_, reporter)| !reporter.is_open());
@@ -281,6 +330,8 @@ impl Take {
                     claim: self.slots.claim(task.task.slot, task.epoch),
                     held: Held::new(self.context.clone(), reporter.clone(), &task),
                     spend: None,
+                    content: OnceLock::new(),
+                    was_cut: false,
                     task,
                     reporter,
                     spool: self.spool.clone(),

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_model::throttle::TURN;
+use skein_model::{DurationMs, Reply};
 use skein_smtp::client::TransactionOutcome;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ use crate::terms::Terms;
 
 /// A task after a transaction that did not settle it here.
 struct Unsettled {
+    /// The host ended the session, or gave none that can be used: else it answered, and is well.
+    has_ended: bool,
     job: Job,
     attempt: Attempt,
     verdicts: Vec<(Verdict, Reply)>,
@@ -45,6 +47,13 @@ async fn may_finish(job: &Job, seat: Option<&Token>) -> bool {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     true
+}
+
+/// What a connection begins with.
+struct Begun {
+    first: Option<(Job, Token)>,
+    /// What this host does not take may be tried with another one.
+    has_more_hosts: bool,
 }
 
 /// What follows a transaction.
@@ -79,6 +88,8 @@ impl Destinations {
         let (tenant, pool) = whose.unwrap_or_default();
         let timeouts = terms.timeouts(&config.timeouts);
         let policy = terms.hop(&route.policy, route.has_rule);
+        let own = config.source_address;
+        let no_host = source.passes_over(&route.hosts, own);
         let from = match &source.0 {
             Some(ip) => SourceAddress::Pool(ip, &context.exits),
             None => SourceAddress::Node(config.source_address),
@@ -95,12 +106,16 @@ impl Destinations {
                 policy: &policy,
                 timeouts: &timeouts,
             },
+            no_host: no_host
+                .unwrap_or_else(|| Reply::ours((4, 4, 1), "the destination has no address")),
             is_elsewhere: token.is_elsewhere,
             token: Some(token),
             is_fresh: true,
             stop,
         };
-        let mut hosts = route.hosts.iter().filter(|host| source.fits(host));
+        let fitting = route.hosts.iter().filter(|host| source.fits(host, own));
+        // A closure in what is kept over the whole of this life would be one for a single lifetime, and so not `Send`.
+        let mut hosts = fitting.collect::<Vec<_>>().into_iter();
         let opened = self.open(&mut serving, &mut hosts).await;
         destination.state.lock().ready -= 1;
         let mut connection = match opened {
@@ -119,9 +134,11 @@ impl Destinations {
         let mut first = None;
         loop {
             context.metrics.connections.inc();
-            let unsettled = self
-                .use_up(destination, &serving, connection, first.take())
-                .await;
+            let begun = Begun {
+                first: first.take(),
+                has_more_hosts: hosts.len() > 0,
+            };
+            let unsettled = self.use_up(destination, &serving, connection, begun).await;
             context.metrics.connections.dec();
             let Some(unsettled) = unsettled else {
                 return;
@@ -140,13 +157,20 @@ impl Destinations {
             };
             let (Some(next), Some(token)) = (next, token) else {
                 let Unsettled {
-                    job,
+                    has_ended,
+                    mut job,
                     attempt,
                     verdicts,
                 } = *unsettled;
+                if !job.was_cut && outcome::is_cut(&verdicts) {
+                    // The host may be gone: whoever connects next finds out.
+                    job.was_cut = true;
+                    destination.state.lock().put_back(job);
+                    return;
+                }
                 // What this node could not do, such as to read the message, says nothing about the host.
                 let ended = verdicts.first().map(|(_, reply)| reply.clone());
-                let ended = ended.filter(|reply| reply.host.is_some());
+                let ended = ended.filter(|reply| has_ended && reply.host.is_some());
                 let site = attempt.site.clone();
                 context.settle(job, attempt, verdicts);
                 if let Some(reply) = ended
@@ -168,7 +192,7 @@ impl Destinations {
         destination: &Arc<Destination>,
         serving: &Serving<'_>,
         mut connection: Connection,
-        mut first: Option<(Job, Token)>,
+        mut begun: Begun,
     ) -> Option<Box<Unsettled>> {
         let own = self.context.config.messages_per_connection_max;
         let given = serving.terms.messages_per_connection;
@@ -192,7 +216,7 @@ impl Destinations {
             if seat.is_some_and(is_to_go) {
                 break;
             }
-            let next = match first.take() {
+            let next = match begun.first.take() {
                 Some(next) => Some(next),
                 None => {
                     let leaves = connection.to_end();
@@ -206,11 +230,17 @@ impl Destinations {
                         .await
                 }
             };
-            let Some((job, token)) = next else {
+            let Some(next) = next else {
                 break;
             };
             let after = self
-                .attempt(destination, serving, &mut connection, job, token)
+                .attempt(
+                    destination,
+                    serving,
+                    &mut connection,
+                    next,
+                    begun.has_more_hosts,
+                )
                 .await;
             match after {
                 After::Next => {}
@@ -286,8 +316,8 @@ impl Destinations {
         destination: &Arc<Destination>,
         serving: &Serving<'_>,
         connection: &mut Connection,
-        mut job: Job,
-        token: Token,
+        (mut job, token): (Job, Token),
+        has_more_hosts: bool,
     ) -> After {
         let context = &self.context;
         if job.spend.as_ref().is_some_and(Spend::is_over) {
@@ -306,29 +336,37 @@ impl Destinations {
         }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
-        let message = tokio::select! {
-            message = context.outgoing(&job, &connection.capabilities) => message,
+        let prepared = tokio::select! {
+            prepared = context.outgoing(&job, &connection.capabilities) => prepared,
             () = job.claim.stop.cancelled() => {
                 token.cancel();
                 return After::Next;
             }
         };
-        let content = Content {
-            spool: &job.spool,
-            task: &job.task,
-            lease: &job.lease,
-            claim: &job.claim,
+        let outcome = match prepared {
+            Ok(prepared) => {
+                let content = Content {
+                    spool: &job.spool,
+                    task: &job.task,
+                    lease: &job.lease,
+                    claim: &job.claim,
+                    rewritten: prepared.rewritten.clone(),
+                };
+                let timeouts = serving.hop.timeouts;
+                connection
+                    .transact(timeouts, &prepared.message, content, &job.reporter)
+                    .await
+            }
+            Err(reason) => connection.keep_back(&reason, job.task.task.recipients.len()),
         };
-        let outcome = connection
-            .transact(serving.hop.timeouts, &message, content, &job.reporter)
-            .await;
         token.ended();
         self.heard(destination, &job, &outcome);
         if connection.gave_up || (job.is_stopped() && !outcome.dot_sent) {
             // Not begun as far as anybody can tell; the group hands it out again.
             return After::Close;
         }
-        let is_elsewhere = outcome::may_go_elsewhere(&outcome) && job.reporter.is_open();
+        let is_elsewhere =
+            outcome::may_go_elsewhere(&outcome, has_more_hosts) && job.reporter.is_open();
         let usable = outcome.connection_usable;
         self.learn(destination, &outcome);
         if is_elsewhere && is_reused && !usable {
@@ -337,7 +375,7 @@ impl Destinations {
             return After::Close;
         }
         let unsettled = self.result(destination, connection, job, &outcome, began);
-        if is_elsewhere {
+        if is_elsewhere && (has_more_hosts || !usable) {
             return After::Elsewhere(Box::new(unsettled));
         }
         context.settle(unsettled.job, unsettled.attempt, unsettled.verdicts);
@@ -377,9 +415,10 @@ impl Destinations {
             duration: began.elapsed().into(),
             passes_dsn: connection.capabilities.dsn,
             rest_at_once: outcome::rest_may_follow_at_once(&outcome.recipients),
-            retry_within: None,
+            ..Attempt::default()
         };
         Unsettled {
+            has_ended: !outcome.connection_usable,
             job,
             attempt,
             verdicts: verdicts(&connection.host, &outcome.recipients),
@@ -389,7 +428,7 @@ impl Destinations {
     /// A host that took or refused something is well, whatever it was.
     fn learn(self: &Arc<Self>, destination: &Arc<Destination>, outcome: &TransactionOutcome) {
         let health = &self.context.sources.health;
-        let has_ended = !outcome.connection_usable && outcome::may_go_elsewhere(outcome);
+        let has_ended = !outcome.connection_usable && outcome::may_go_elsewhere(outcome, false);
         if has_ended || health.is_all_well() {
             return;
         }
@@ -404,7 +443,7 @@ impl Destinations {
 
     /// No host gave a session: what waits here ends with the reason, unless other connections remain.
     fn give_up_waiting(
-        &self,
+        self: &Arc<Self>,
         destination: &Destination,
         route: &Route,
         verdict: Verdict,
@@ -422,14 +461,24 @@ impl Destinations {
             }
             state.waiting.drain().collect()
         };
-        let health = &self.context.sources.health;
-        if verdict == Verdict::Deferred {
-            health.failed(&route.site, destination.state.lock().source.name(), reply);
+        let is_away = verdict == Verdict::Deferred;
+        if is_away {
+            let health = &self.context.sources.health;
+            let source = destination.state.lock().source.clone();
+            health.failed(&route.site, source.name(), reply);
+            if health.blocked(&route.site, source.name()).is_some() {
+                // They go from another IP, or wait for the site.
+                for job in jobs.into_iter().filter(|job| !job.is_stopped()) {
+                    self.push(route.clone(), job);
+                }
+                return;
+            }
         }
         for job in jobs {
             let attempt = Attempt {
                 site: route.site.clone(),
                 duration: began.elapsed().into(),
+                away_for: is_away.then_some(DurationMs(0)),
                 ..Attempt::default()
             };
             self.context.settle_all(job, attempt, verdict, reply);

@@ -4,8 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use skein_smtp::reply::{Reply, ReplyReceiver};
+use skein_smtp::stuff::BareLineEnd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
+
+use crate::words;
 
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -17,8 +20,14 @@ pub enum SessionError {
     /// Nothing is wrong with host or message.
     #[error("{0}")]
     NotNow(&'static str),
-    #[error("{0}")]
+    #[error("{}", words::of_tls(.0))]
     Io(#[from] io::Error),
+    /// Our copy of the message, which says nothing about the host.
+    #[error("our copy of the message cannot be read")]
+    Unreadable(#[source] skein_client::SpoolError),
+    /// What is stored may not be sent as it is (RFC 5321 2.3.8).
+    #[error("our copy of the message: {0}")]
+    BareLineEnd(#[from] BareLineEnd),
     #[error("the host closed the connection")]
     Closed,
     #[error("no answer within {} s", .0.as_secs())]

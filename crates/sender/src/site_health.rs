@@ -15,7 +15,7 @@ use crate::told::Told;
 const ENTRIES_MAX: usize = 16_384;
 
 /// A site that is left alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
     pub left: Duration,
     /// What its hosts said last.
@@ -75,6 +75,13 @@ impl SiteHealth {
         Some(Blocked { left, reply })
     }
 
+    /// Whether a site gave an IP no connection the last time, several times in a row.
+    pub fn is_away(&self, site: &str, ip: &str) -> bool {
+        let entries = self.entries.lock();
+        let entry = entries.get(&key(site, ip));
+        entry.is_some_and(|entry| entry.health.blocked_until().is_some())
+    }
+
     /// Sites that are left alone now.
     pub fn waits(&self) -> Vec<Wait> {
         let (entries, now) = (self.entries.lock(), self.now());
@@ -85,7 +92,10 @@ impl SiteHealth {
             Some(Wait {
                 site: site.to_owned(),
                 ip: ip.to_owned(),
-                text: format!("its hosts give no connection: {}", entry.last.as_ref()?),
+                text: format!(
+                    "its hosts give no connection, and are asked again then: {}",
+                    entry.last.as_ref()?
+                ),
                 for_ms: until.0.saturating_sub(now.0),
                 ..Wait::default()
             })
@@ -168,7 +178,8 @@ mod tests {
         assert_eq!(failures.collect::<Vec<_>>(), [false, false, true]);
         let blocked = health.blocked("a.test", "one").expect("three failures");
         assert_eq!(blocked.reply, reply);
-        assert!(blocked.left > Duration::from_secs(10));
+        assert!(blocked.left > Duration::from_secs(4));
+        assert!(health.is_away("a.test", "one") && !health.is_away("a.test", "two"));
         assert_eq!(health.connections_max("a.test", "one"), 1);
         for (site, ip) in [("a.test", "two"), ("b.test", "one"), ("a.test", "")] {
             assert!(health.blocked(site, ip).is_none());

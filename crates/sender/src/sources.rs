@@ -19,7 +19,7 @@ use crate::exits::Exits;
 use crate::forces::Stopped;
 use crate::placed::{Missing, Standing, Unreached};
 use crate::purse::Open;
-use crate::site_health::SiteHealth;
+use crate::site_health::{Blocked, SiteHealth};
 
 /// How long it is known whether the node has an address.
 const KNOWN: Duration = Duration::from_secs(10);
@@ -53,10 +53,25 @@ impl Source {
         self.0.as_ref().map_or(&config.hostname, |ip| &ip.ehlo)
     }
 
-    /// Whether a host can be reached from here.
-    pub fn fits(&self, host: &Host) -> bool {
-        let ip = self.0.as_ref();
-        ip.is_none_or(|ip| ip.bind.is_ipv4() == host.address.is_ipv4())
+    /// The address that is bound; none: the system chooses. `own` is that of the node's configuration.
+    fn bind(&self, own: Option<IpAddr>) -> Option<IpAddr> {
+        self.0.as_ref().map(|ip| ip.bind).or(own)
+    }
+
+    /// Whether a host can be reached from here: an address of the other family cannot be bound for it.
+    pub fn fits(&self, host: &Host, own: Option<IpAddr>) -> bool {
+        let bind = self.bind(own);
+        bind.is_none_or(|bind| bind.is_ipv4() == host.address.is_ipv4())
+    }
+
+    /// Why hosts are passed over, if none fits.
+    pub fn passes_over(&self, hosts: &[Host], own: Option<IpAddr>) -> Option<Reply> {
+        let (first, bind) = (hosts.first()?, self.bind(own)?);
+        if hosts.iter().any(|host| self.fits(host, own)) {
+            return None;
+        }
+        let text = format!("{first} is not reached from {bind}, an address of the other family");
+        Some(Reply::ours((4, 4, 1), text).bounded())
     }
 }
 
@@ -77,7 +92,8 @@ pub struct NoSource {
     pub reply: Reply,
     /// Trying again makes sense by then; none: when its turn comes.
     pub retry_within: Option<DurationMs>,
-    /// The IP that the site's hosts give no connection, and for how long it leaves them alone.
+    /// The IP that the site's hosts give no connection, and for how long it leaves them alone, or another IP is to be looked
+    /// for.
     pub blocked: Option<(String, Duration)>,
 }
 
@@ -90,7 +106,7 @@ enum Unusable {
     Absent,
     Resting(Duration),
     /// The site gives it no connection.
-    Blocked(Duration),
+    Blocked(Blocked),
     /// By a rule.
     Stopped(Stopped),
     /// Its budget is used up until then, if that is known.
@@ -133,7 +149,9 @@ impl fmt::Display for Unusable {
         match self {
             Self::Suspended => f.write_str("is suspended"),
             Self::Missing(missing) => missing.why.fmt(f),
-            Self::OtherFamily => f.write_str("cannot reach the hosts' addresses"),
+            Self::OtherFamily => f.write_str(
+                "is not of the family of the hosts' addresses, so it reaches none of them",
+            ),
             Self::Absent => f.write_str("is not an address of the node that it is at"),
             Self::Stopped(stopped) => f.write_str(&stopped.text),
             Self::Warming(Some(next)) => {
@@ -143,10 +161,10 @@ impl fmt::Display for Unusable {
             Self::Warming(None) => f.write_str("is warming up and has no budget"),
             Self::NotStarted => f.write_str("is to be warmed up, which nobody has started"),
             Self::Resting(left) => write!(f, "could not be used; again in {} s", left.as_secs()),
-            Self::Blocked(left) => {
+            Self::Blocked(Blocked { left, reply }) => {
                 write!(
                     f,
-                    "gets no connection from the site; again in {} s",
+                    "gets no connection from the site; again in {} s; the last time: {reply}",
                     left.as_secs()
                 )
             }
@@ -212,7 +230,7 @@ impl Sources {
         let turn = state.turn(pool, site);
         let health = |ip: &Ip| {
             let blocked = self.health.blocked(site, &ip.name);
-            blocked.map_or(Ok(()), |blocked| Err(Unusable::Blocked(blocked.left)))
+            blocked.map_or(Ok(()), |blocked| Err(Unusable::Blocked(blocked)))
         };
         let allowed =
             |ip: &Ip| stopped(Some(ip)).map_or(Ok(()), |stopped| Err(Unusable::Stopped(stopped)));
@@ -402,10 +420,15 @@ fn pick(
         return Ok(Source(Some(ip.clone())));
     }
     let within = reasons.iter().filter_map(|(_, reason)| reason.again(now));
-    let within = within.min().unwrap_or(LOOK_AGAIN);
-    let blocked = reasons.iter().find_map(|(ip, reason)| match reason {
-        Unusable::Blocked(left) => Some((ip.name.to_string(), *left)),
+    let within = within.min();
+    let blocked = reasons.iter().filter_map(|(ip, reason)| match reason {
+        Unusable::Blocked(blocked) => Some((ip, blocked.left)),
         _ => None,
+    });
+    let blocked = blocked.min_by_key(|(_, left)| *left);
+    let blocked = blocked.map(|(ip, left)| {
+        let left = within.map_or(left, |within| left.min(within));
+        (ip.name.to_string(), left)
     });
     let named: Vec<String> = reasons
         .iter()
@@ -418,7 +441,7 @@ fn pick(
     };
     let named = named.join(", ");
     let text = format!("no IP of pool {} can be used: {named}{more}", pool.name);
-    let mut none = no_source(text, within);
+    let mut none = no_source(text, within.unwrap_or(LOOK_AGAIN));
     if blocked.is_some() {
         (none.retry_within, none.blocked) = (None, blocked);
     }

@@ -6,6 +6,35 @@ use skein_policy::Source as Text;
 
 use super::*;
 
+#[test]
+fn an_address_is_bound_for_hosts_of_its_family_only() {
+    let host = |address: &str| Host {
+        name: "mx.there.test".into(),
+        address: address.parse().unwrap(),
+        port: 25,
+    };
+    let (four, six) = (host("192.0.2.9"), host("2001:db8::9"));
+    let own = Source::default();
+    for (bind, fits_four, fits_six) in [
+        (None, true, true),
+        (Some("192.0.2.1"), true, false),
+        (Some("0.0.0.0"), true, false),
+        (Some("2001:db8::1"), false, true),
+    ] {
+        let bind = bind.map(|bind| bind.parse().unwrap());
+        let fits = (own.fits(&four, bind), own.fits(&six, bind));
+        assert_eq!(fits, (fits_four, fits_six), "{bind:?}");
+        for (host, fits) in [(&four, fits_four), (&six, fits_six)] {
+            let hosts = std::slice::from_ref(host);
+            let reason = own.passes_over(hosts, bind).map(|reply| reply.text);
+            assert_eq!(reason.is_none(), fits);
+            let names = |text: String| text.contains(&host.to_string());
+            assert!(reason.is_none_or(names));
+        }
+        assert_eq!(own.passes_over(&[four.clone(), six.clone()], bind), None);
+    }
+}
+
 const POLICY: &str = "
 kind: ip
 name: a1
@@ -123,7 +152,7 @@ async fn a_pool_without_a_usable_ip_says_why() {
     let none = sources.choose(&policy, &exits, "none", "there.test", &hosts(), FREE);
     let none = none.unwrap_err();
     for part in [
-        "six (2001:db8::1) cannot reach",
+        "six (2001:db8::1) is not of the family",
         "off (127.0.0.3) is suspended",
         "1 more",
     ] {

@@ -43,7 +43,7 @@ pub struct Wants {
 }
 
 impl Wants {
-    /// A limit is lower for a while, or there is one for a while.
+    /// A limit is lower for a while, or there is one for a while. It is never higher than what policy says.
     pub fn lower(&mut self, id: LimitId, lowered: Wide) {
         let shared = Limit::Wide {
             limit: lowered,
@@ -60,6 +60,9 @@ impl Wants {
             self.wide.push(want(shared));
             return;
         };
+        if given(self.wide[at].limit).is_some_and(|given| is_lower(given, lowered)) {
+            return;
+        }
         for known in [&mut self.alone[at], &mut self.wide[at]] {
             known.limit = match known.limit {
                 Limit::Wide { is_by_owner, .. } => Limit::Wide {
@@ -108,12 +111,10 @@ impl Wants {
         Cow::Owned(wants.collect())
     }
 
-    /// All limits, whoever keeps them.
+    /// All limits, whoever keeps them: those of a node's own address are nobody else's.
     fn given(&self) -> impl Iterator<Item = (&LimitId, Wide)> {
-        self.wide.iter().filter_map(|want| match want.limit {
-            Limit::Wide { limit, .. } => Some((&want.id, limit)),
-            _ => None,
-        })
+        let wants = self.wide.iter();
+        wants.filter_map(|want| Some((&want.id, given(want.limit)?)))
     }
 
     /// Limits that are the site's owner's unless the site is shared.
@@ -121,6 +122,29 @@ impl Wants {
         let both = self.alone.iter().zip(&self.wide);
         both.filter(|(alone, wide)| alone.limit != wide.limit)
             .map(|(_, wide)| &wide.id)
+    }
+}
+
+/// A limit as policy has it.
+fn given(limit: Limit) -> Option<Wide> {
+    match limit {
+        Limit::Wide { limit, .. } => Some(limit),
+        Limit::Concurrency(count) => Some(Wide::Connections(count)),
+        Limit::Rate(rate) => Some(Wide::Rate(rate)),
+        Limit::Granted => None,
+    }
+}
+
+/// Whether what is given lets less through than the other limit, which counts the same.
+fn is_lower(given: Wide, other: Wide) -> bool {
+    pace(given) < pace(other)
+}
+
+/// Connections, or events in a thousand seconds.
+fn pace(limit: Wide) -> u128 {
+    match limit {
+        Wide::Connections(count) => count.into(),
+        Wide::Rate(rate) => u128::from(rate.count) * 1_000_000 / u128::from(rate.per.0.max(1)),
     }
 }
 
@@ -188,8 +212,7 @@ impl Terms {
             Wide::Rate(rate) if id.counts == Counted::Messages => Some(rate),
             _ => None,
         });
-        let pace = |rate: &Rate| u128::from(rate.count) * 1_000_000 / u128::from(rate.per.0.max(1));
-        rates.min_by_key(pace)
+        rates.min_by_key(|rate| pace(Wide::Rate(*rate)))
     }
 
     /// Sets tasks apart that have limits of their own.

@@ -49,6 +49,8 @@ pub fn task(recipients: &[&str]) -> Assigned {
             site: None,
             moves: 0,
             pool: None,
+            absences: 0,
+            awaits_host: false,
         },
         body: Some(body),
     }

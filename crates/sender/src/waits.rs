@@ -1,4 +1,4 @@
-//! What this sender's tasks wait for: told to the leader, so that any node can explain it.
+//! How this sender is, and what its tasks wait for: told to the leader, so that any node can explain it.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ const TOLD_MAX: usize = 128;
 
 /// Tells for as long as the session is kept.
 pub async fn tell(destinations: Weak<Destinations>, session: Arc<KeptSession>) {
-    let mut has_told = false;
     loop {
         tokio::time::sleep(TELL).await;
         let Some(destinations) = destinations.upgrade() else {
             return;
         };
-        let waits = all(&destinations);
-        if waits.is_empty() && !has_told {
-            continue;
-        }
-        let is_empty = waits.is_empty();
-        match session.tell_waits(waits).await {
-            Ok(()) => has_told = !is_empty,
+        let context = &destinations.context;
+        let health = context.health.told(context.config.routes.follow_mx());
+        let broken_tls = context.broken_tls.news(context.forces.now());
+        match session
+            .tell_waits(all(&destinations), health, &broken_tls)
+            .await
+        {
+            Ok(probes) => context.health.probe(&context.resolver, probes),
             Err(error) => tracing::debug!(%error, "what tasks wait for is not told"),
         }
     }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use skein_egress::Outgoing;
+use skein_egress::words::OurWords;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -42,7 +43,7 @@ impl Through {
 }
 
 fn has_left() -> io::Error {
-    io::Error::other("the source IP has moved")
+    OurWords("the source IP has moved").into()
 }
 
 impl AsyncRead for Through {

@@ -5,11 +5,11 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// RFC 5321 section 4.5.3.1.1, octets.
-pub const LOCAL_PART_MAX: usize = 64;
-/// RFC 5321 section 4.5.3.1.2, octets. The total limit is nearly always met first.
+/// RFC 5321 section 4.5.3.1.2, octets. The total limit is always met first.
 pub const DOMAIN_MAX: usize = 255;
-/// A path has 256 octets with its brackets (RFC 5321 section 4.5.3.1.3).
+/// A path has 256 octets with its brackets (RFC 5321 section 4.5.3.1.3). A local part may take up what the domain leaves:
+/// bounce and list addresses with encoded recipients pass the 64 octets of section 4.5.3.1.1, which are what everybody has
+/// to support and not what anybody may refuse.
 pub const ADDRESS_MAX: usize = 254;
 /// A DNS label (RFC 1035 section 2.3.4).
 const LABEL_MAX: usize = 63;
@@ -55,9 +55,6 @@ impl Address {
         let at = local_part_end(text.as_bytes())?;
         if text.as_bytes().get(at) != Some(&b'@') {
             return Err(AddressError::NoDomain);
-        }
-        if at > LOCAL_PART_MAX {
-            return Err(AddressError::TooLong);
         }
         check_domain(&text[at + 1..])?;
         Ok(Self {
@@ -294,6 +291,15 @@ pub(crate) fn check_domain(domain: &str) -> Result<(), AddressError> {
         return Err(AddressError::Domain);
     }
     check_ascii_name(&ascii)
+}
+
+/// A host name with A-labels, if it is one; else as it is.
+pub fn ascii_name(name: &str) -> Cow<'_, str> {
+    let is_international = !name.is_ascii() && check_domain(name).is_ok();
+    match is_international.then(|| idna::domain_to_ascii(name)) {
+        Some(Ok(ascii)) => Cow::Owned(ascii),
+        _ => Cow::Borrowed(name),
+    }
 }
 
 /// Letters, digits, hyphens inside a label; underscores too, because real host names have them.

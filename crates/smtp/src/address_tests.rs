@@ -27,9 +27,20 @@ fn addresses_are_taken_or_refused_for_a_reason() {
         Address::parse("\u{fc}@b.test", false).unwrap_err(),
         AddressError::NeedsSmtpUtf8
     );
-    let long = format!("{}@b.test", "x".repeat(65));
-    assert_eq!(
-        Address::parse(&long, true).unwrap_err(),
-        AddressError::TooLong
-    );
+}
+
+#[test]
+fn a_local_part_may_be_as_long_as_the_path_lets_it() {
+    for (local, taken) in [(64, true), (65, true), (247, true), (248, false)] {
+        let text = format!("{}@b.test", "x".repeat(local));
+        let parsed = Address::parse(&text, true);
+        let expected = match taken {
+            true => Ok(text.as_str()),
+            false => Err(AddressError::TooLong),
+        };
+        assert_eq!(
+            parsed.as_ref().map(Address::as_str).map_err(|e| *e),
+            expected
+        );
+    }
 }

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod client;
 pub mod command;
+pub mod line_ends;
 pub mod receive;
 pub mod reply;
 pub mod secret;

@@ -1,49 +1,43 @@
-//! Taking bytes apart: command lines and message bodies, strictly by CRLF.
+//! Taking bytes apart: command lines and the bodies of DATA, strictly by CRLF.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter};
 
-/// What becomes of a CR or LF that is not part of a CRLF.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LineEnds {
-    /// The message is refused. Hosts that take such an end of line for a real one could be made to see a second
-    /// message in this one ("SMTP smuggling").
-    #[default]
-    Refuse,
-    /// It becomes CRLF.
-    Fix,
-}
-
-/// The next command line in `input`, without its CRLF.
+/// The next line in the input of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
-    /// No CRLF yet.
+    /// It has not ended yet, and may become a good one.
     Incomplete,
-    /// Length without CRLF.
+    /// Its length without CRLF.
     Complete(usize),
-    /// Too long, or ended by LF alone; this many bytes are to be dropped.
-    Bad(usize),
+    /// It ends with LF alone; its length with that.
+    BareLf(usize),
+    /// It is longer than it may be, whether or not its end is there.
+    TooLong,
 }
 
-/// Finds the end of a command line of at most `max` bytes.
+/// Finds the end of a line of at most `max` octets.
 pub fn find_line(input: &[u8], max: usize) -> Line {
-    match memchr(b'\n', input) {
-        Some(lf) if lf > 0 && input[lf - 1] == b'\r' && lf < max + 1 => Line::Complete(lf - 1),
-        Some(lf) => Line::Bad(lf + 1),
-        None if input.len() > max => Line::Bad(input.len()),
+    // A line of the greatest length has a CRLF behind it.
+    match memchr(b'\n', &input[..input.len().min(max + 2)]) {
+        Some(lf) if lf > 0 && input[lf - 1] == b'\r' => Line::Complete(lf - 1),
+        Some(lf) if lf > max => Line::TooLong,
+        Some(lf) => Line::BareLf(lf + 1),
+        None if input.len() > max + 1 => Line::TooLong,
         None => Line::Incomplete,
     }
 }
 
-/// The body of DATA: its end is CRLF.CRLF and nothing else; leading dots are taken off (RFC 5321 4.5.2).
-#[derive(Debug, Clone)]
+/// The body of DATA as octets: its end is CRLF.CRLF and nothing else, and leading dots are taken off (RFC 5321 4.5.2). A
+/// bare CR or LF passes as it is and begins no line, so a dot behind it cannot end the body; what becomes of it is decided
+/// by [`crate::line_ends::LineEndGate`].
+#[derive(Debug, Clone, Default)]
 pub struct DataReceiver {
     state: State,
-    ends: LineEnds,
-    bad_ends: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
+    #[default]
     LineStart,
     /// A dot at the start of a line.
     Dot,
@@ -54,67 +48,55 @@ enum State {
 }
 
 impl DataReceiver {
-    pub fn new(ends: LineEnds) -> Self {
-        Self {
-            state: State::LineStart,
-            ends,
-            bad_ends: false,
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Whether a bare CR or LF came that is not to be fixed.
-    pub fn has_bad_line_ends(&self) -> bool {
-        self.bad_ends
-    }
-
-    /// A bare CR or LF never begins a line, even when it is fixed: a dot behind it must not end the message.
-    fn bare(&mut self, out: &mut Vec<u8>) {
-        match self.ends {
-            LineEnds::Refuse => self.bad_ends = true,
-            LineEnds::Fix => out.extend_from_slice(b"\r\n"),
-        }
-    }
-
-    /// Takes bytes up to the end of the body; returns how many, and whether that was the end.
+    /// Takes octets up to the end of the body; returns how many, and whether that was the end.
     pub fn ingest(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, bool) {
         let mut at = 0;
-        while at < input.len() {
-            let byte = input[at];
-            match (self.state, byte) {
-                (State::LineStart, b'.') => self.state = State::Dot,
-                (State::Dot, b'\r') => self.state = State::DotCr,
+        while let Some(&octet) = input.get(at) {
+            match (self.state, octet) {
+                (State::LineStart, b'.') => {
+                    self.state = State::Dot;
+                    at += 1;
+                }
+                (State::Dot, b'\r') => {
+                    self.state = State::DotCr;
+                    at += 1;
+                }
                 (State::DotCr, b'\n') => return (at + 1, true),
                 (State::DotCr, _) => {
-                    // The dot was stuffed, and the CR stands alone.
-                    self.bare(out);
-                    self.state = State::InLine;
-                    continue;
-                }
-                (State::Cr, b'\n') => {
-                    out.extend_from_slice(b"\r\n");
-                    self.state = State::LineStart;
-                }
-                (State::Cr, _) => {
-                    self.bare(out);
-                    self.state = State::InLine;
-                    continue;
-                }
-                (_, b'\r') => self.state = State::Cr,
-                (_, b'\n') => {
-                    self.bare(out);
-                    self.state = State::InLine;
+                    // The dot was stuffed, and the CR is part of the line.
+                    out.push(b'\r');
+                    self.state = State::Cr;
                 }
                 _ => {
-                    let run = memchr2(b'\r', b'\n', &input[at..]).unwrap_or(input.len() - at);
-                    out.extend_from_slice(&input[at..at + run]);
-                    self.state = State::InLine;
-                    at += run;
-                    continue;
+                    let (count, state) = self.undotted(&input[at..]);
+                    out.extend_from_slice(&input[at..at + count]);
+                    self.state = state;
+                    at += count;
                 }
             }
-            at += 1;
         }
         (at, false)
+    }
+
+    /// How many octets pass as they are: up to a line that begins with a dot, or may.
+    fn undotted(&self, rest: &[u8]) -> (usize, State) {
+        for lf in memchr_iter(b'\n', rest) {
+            let ends_line = match lf.checked_sub(1) {
+                Some(before) => rest[before] == b'\r',
+                None => self.state == State::Cr,
+            };
+            if ends_line && matches!(rest.get(lf + 1), None | Some(b'.')) {
+                return (lf + 1, State::LineStart);
+            }
+        }
+        match rest.last() {
+            Some(b'\r') => (rest.len(), State::Cr),
+            _ => (rest.len(), State::InLine),
+        }
     }
 }
 
@@ -122,23 +104,22 @@ impl DataReceiver {
 mod tests {
     use super::*;
 
-    fn whole(input: &[u8], ends: LineEnds) -> (Vec<u8>, usize, bool, bool) {
-        let mut receiver = DataReceiver::new(ends);
-        let mut out = Vec::new();
-        let (used, done) = receiver.ingest(input, &mut out);
-        (out, used, done, receiver.has_bad_line_ends())
-    }
-
-    fn by_byte(input: &[u8], ends: LineEnds) -> (Vec<u8>, usize, bool, bool) {
-        let mut receiver = DataReceiver::new(ends);
-        let mut out = Vec::new();
-        for (at, byte) in input.iter().enumerate() {
-            let (_, done) = receiver.ingest(&[*byte], &mut out);
-            if done {
-                return (out, at + 1, true, receiver.has_bad_line_ends());
+    /// Body, octets used, and whether that was the end.
+    fn check(input: &[u8], body: &[u8], end: Option<usize>) {
+        for size in 1..=input.len() {
+            let mut receiver = DataReceiver::new();
+            let (mut out, mut used, mut done) = (Vec::new(), 0, false);
+            for piece in input.chunks(size) {
+                let (taken, ended) = receiver.ingest(piece, &mut out);
+                used += taken;
+                done = ended;
+                if ended {
+                    break;
+                }
             }
+            let got = (out.as_slice(), done.then_some(used));
+            assert_eq!(got, (body, end), "{input:?} in pieces of {size}");
         }
-        (out, input.len(), false, receiver.has_bad_line_ends())
     }
 
     #[test]
@@ -150,51 +131,47 @@ mod tests {
             (b"..a\r\n...\r\n.\r\n", b".a\r\n..\r\n"),
             (b"\r\n.\r\n", b"\r\n"),
             (b".a\r\n.\r\n", b"a\r\n"),
+            (b"a\r\nb\r\n\r\n.\r\n", b"a\r\nb\r\n\r\n"),
         ] {
-            let expected = (body.to_vec(), input.len(), true, false);
-            assert_eq!(whole(input, LineEnds::Refuse), expected, "{input:?}");
-            assert_eq!(by_byte(input, LineEnds::Refuse), expected, "{input:?}");
+            check(input, body, Some(input.len()));
+            check(&[input, b"NOOP\r\n"].concat(), body, Some(input.len()));
         }
     }
 
     #[test]
-    fn nothing_else_ends_a_body() {
-        for smuggled in [
-            "\n.\n",
-            "\n.\r\n",
-            "\r.\r",
-            "\r\n.\n",
-            "\r\n.\r",
-            "\r.\r\n",
-            "\n.\r",
-            "\r\n.\r\r\n",
-            "\r\n\0.\r\n",
-            ".\n",
+    fn nothing_else_ends_a_body_and_what_is_bare_stays_to_be_seen() {
+        for (smuggled, passed) in [
+            ("\n.\n", "\n.\n"),
+            ("\n.\r\n", "\n.\r\n"),
+            ("\r.\r", "\r.\r"),
+            ("\r\n.\n", "\r\n\n"),
+            ("\r\n.\r", "\r\n\r"),
+            ("\r.\r\n", "\r.\r\n"),
+            ("\n.\r", "\n.\r"),
+            ("\r\n.\r\r\n", "\r\n\r\r\n"),
+            ("\r\n\0.\r\n", "\r\n\0.\r\n"),
+            (".\n", ".\n"),
         ] {
             let input = format!("a{smuggled}MAIL FROM:<x@y>\r\n");
-            for ends in [LineEnds::Refuse, LineEnds::Fix] {
-                let result = whole(input.as_bytes(), ends);
-                assert!(!result.2, "{smuggled:?} ended the body");
-                assert_eq!(result, by_byte(input.as_bytes(), ends), "{smuggled:?}");
-                if ends == LineEnds::Refuse && !smuggled.contains('\0') {
-                    assert!(result.3, "{smuggled:?} was not noticed");
-                }
-            }
+            let body = format!("a{passed}MAIL FROM:<x@y>\r\n");
+            check(input.as_bytes(), body.as_bytes(), None);
         }
-    }
-
-    #[test]
-    fn fixed_bodies_have_no_bare_line_end_left() {
-        let (out, _, done, _) = whole(b"a\nb\rc\r\n.\r\n", LineEnds::Fix);
-        assert_eq!((out.as_slice(), done), (&b"a\r\nb\r\nc\r\n"[..], true));
     }
 
     #[test]
     fn lines_end_with_crlf_alone() {
-        assert_eq!(find_line(b"NOOP\r\nQ", 10), Line::Complete(4));
-        assert_eq!(find_line(b"NOOP\nQUIT\r\n", 10), Line::Bad(5));
-        assert_eq!(find_line(b"NOOP", 10), Line::Incomplete);
-        assert_eq!(find_line(b"NOOPNOOPNOOP", 10), Line::Bad(12));
-        assert_eq!(find_line(b"NOOPNOOPNOOP\r\n", 10), Line::Bad(14));
+        for (input, max, expected) in [
+            (&b"NOOP\r\nQ"[..], 10, Line::Complete(4)),
+            (b"NOOP\r\n", 4, Line::Complete(4)),
+            (b"NOOP\nQUIT\r\n", 10, Line::BareLf(5)),
+            (b"\n", 10, Line::BareLf(1)),
+            (b"NOOP", 4, Line::Incomplete),
+            (b"NOOP\r", 4, Line::Incomplete),
+            (b"NOOPNOOPNOOP", 10, Line::TooLong),
+            (b"NOOPNOOPNOOP\r\n", 10, Line::TooLong),
+            (b"NOOPN\r\n", 4, Line::TooLong),
+        ] {
+            assert_eq!(find_line(input, max), expected, "{input:?}");
+        }
     }
 }

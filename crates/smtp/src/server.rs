@@ -6,14 +6,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use memchr::memchr;
 
 use crate::address::ReversePath;
-use crate::command::{Command, CommandError, MailFrom, RcptTo};
-use crate::receive::{DataReceiver, Line, LineEnds, find_line};
+use crate::command::{Command, CommandError, MailFrom, RcptPath, RcptTo};
+use crate::line_ends::LineEnds;
+use crate::receive::{Line, find_line};
 use crate::reply::Reply;
 use crate::secret::Secret;
+
+mod auth;
+mod body;
+mod greet;
+mod limits;
+
+use body::Incoming;
+pub use limits::Limits;
+
+/// Replies are written before more is done, from this many octets on: a client that does not read them gets no more
+/// work done, and holds no more memory.
+const OUT_BYTES_MAX: usize = 16 << 10;
+/// A command line that is too long is read to its end up to this length, so that the session can go on after its 500.
+const LONG_LINE_BYTES_MAX: usize = 64 << 10;
+/// Input that waits for more is at most a line. What a burst needed beyond that is given back.
+const SPARE_BYTES_MAX: usize = 4 << 10;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,46 +44,11 @@ pub struct Config {
     pub limits: Limits,
 }
 
-#[derive(Debug, Clone)]
-pub struct Limits {
-    pub message_bytes: u64,
-    pub recipients: usize,
-    pub messages: u32,
-    /// Commands of one session, so that nobody holds a connection with NOOPs.
-    pub commands: u32,
-    /// Refused commands of one session.
-    pub errors: u32,
-    /// A command line; RFC 5321 asks for 512 and the extensions for more.
-    pub line_bytes: usize,
-    /// A line of AUTH (RFC 4954 4).
-    pub auth_line_bytes: usize,
-    pub auth_failures: u32,
-    /// How long a client may take for its next command (RFC 5321 4.5.3.2.7).
-    pub command_timeout: Duration,
-    /// How long it may be silent within a body (RFC 5321 4.5.3.2.5).
-    pub body_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_bytes: 64 << 20,
-            recipients: 1000,
-            messages: 10_000,
-            commands: 100_000,
-            errors: 20,
-            line_bytes: 2048,
-            auth_line_bytes: 12_288,
-            auth_failures: 3,
-            command_timeout: Duration::from_secs(300),
-            body_timeout: Duration::from_secs(180),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub enum Step {
     NeedInput,
+    /// Write `out`, empty it, and go on.
+    Write,
     Event(Event),
     /// Write `out` and close.
     Close,
@@ -98,9 +79,26 @@ enum Mode {
     Command,
     AuthPlain,
     AuthUser,
-    AuthPassword { user: String },
+    AuthPassword {
+        user: String,
+    },
+    /// The rest of a line that is too long.
+    LongLine {
+        dropped: usize,
+        refusal: Reply,
+    },
     Data,
-    Bdat { left: u64, last: bool },
+    Bdat {
+        left: u64,
+        last: bool,
+    },
+    /// A chunk that fits nowhere.
+    Skip {
+        left: u64,
+        dropped: u64,
+    },
+    /// All of a body was handed over.
+    BodyDone,
     Waiting(Question),
     Tls,
     Closed,
@@ -129,15 +127,13 @@ pub struct ServerSession {
     used: usize,
     mail: Option<MailFrom>,
     recipients: usize,
-    data: DataReceiver,
-    body_bytes: u64,
-    /// BDAT chunks came before the last one.
-    in_bdat: bool,
-    /// The rest of the body is dropped, and this is the reply at its end.
-    refused: Option<Reply>,
+    body: Option<Incoming>,
     messages: u32,
     commands: u32,
+    /// Commands that carry no mail, since the latest accepted message.
+    idle_commands: u32,
     errors: u32,
+    deferrals: u32,
     auth_failures: u32,
     draining: bool,
 }
@@ -149,7 +145,6 @@ fn reply(code: u16, enhanced: (u8, u16, u16), text: &str) -> Reply {
 impl ServerSession {
     /// `tls` is true on a port with implicit TLS.
     pub fn new(config: Arc<Config>, tls: bool) -> Self {
-        let data = DataReceiver::new(config.line_ends);
         Self {
             config,
             tls,
@@ -162,13 +157,12 @@ impl ServerSession {
             used: 0,
             mail: None,
             recipients: 0,
-            data,
-            body_bytes: 0,
-            in_bdat: false,
-            refused: None,
+            body: None,
             messages: 0,
             commands: 0,
+            idle_commands: 0,
             errors: 0,
+            deferrals: 0,
             auth_failures: 0,
             draining: false,
         }
@@ -180,9 +174,31 @@ impl ServerSession {
 
     /// Takes bytes that were read. The shell feeds only after `NeedInput`, so this holds one read and one line.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.forget_used();
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// As [`ServerSession::feed`], without a copy if nothing is left of what was read before.
+    pub fn feed_owned(&mut self, bytes: Vec<u8>) {
+        self.forget_used();
+        if self.input.is_empty() {
+            self.input = bytes;
+        } else {
+            self.input.extend_from_slice(&bytes);
+        }
+    }
+
+    fn forget_used(&mut self) {
         self.input.drain(..self.used);
         self.used = 0;
-        self.input.extend_from_slice(bytes);
+        if self.input.capacity() - self.input.len() > SPARE_BYTES_MAX {
+            self.input.shrink_to_fit();
+        }
+    }
+
+    /// Memory that what was read takes up.
+    pub fn held_bytes(&self) -> usize {
+        self.input.capacity()
     }
 
     pub fn helo(&self) -> &str {
@@ -204,7 +220,7 @@ impl ServerSession {
     /// How long the shell waits for what comes next.
     pub fn timeout(&self) -> Duration {
         match self.mode {
-            Mode::Data | Mode::Bdat { .. } => self.config.limits.body_timeout,
+            Mode::Data | Mode::Bdat { .. } | Mode::Skip { .. } => self.config.limits.body_timeout,
             _ => self.config.limits.command_timeout,
         }
     }
@@ -224,18 +240,10 @@ impl ServerSession {
         self.tls = true;
         self.helo = None;
         self.user = None;
-        self.end_transaction();
-        self.input.clear();
+        self.forget_transaction();
+        self.input = Vec::new();
         self.used = 0;
         self.mode = Mode::Command;
-    }
-
-    fn end_transaction(&mut self) {
-        self.mail = None;
-        self.recipients = 0;
-        self.body_bytes = 0;
-        self.in_bdat = false;
-        self.refused = None;
     }
 
     fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Step {
@@ -244,20 +252,35 @@ impl ServerSession {
         Step::Close
     }
 
-    /// Goes on as far as the input reaches.
+    /// Goes on as far as the input reaches, or until there are enough replies to be written.
     pub fn step(&mut self, out: &mut Vec<u8>) -> Step {
         loop {
+            if out.len() > OUT_BYTES_MAX {
+                return Step::Write;
+            }
             let step = match &self.mode {
                 Mode::Closed => return Step::Close,
                 Mode::Waiting(_) | Mode::Tls => return Step::NeedInput,
                 Mode::Data => self.step_data(out),
+                Mode::BodyDone => Some(self.body_done()),
                 Mode::Bdat { left, last } => {
                     let (left, last) = (*left, *last);
                     self.step_bdat(left, last, out)
                 }
+                Mode::Skip { left, dropped } => {
+                    let (left, dropped) = (*left, *dropped);
+                    self.step_skip(left, dropped, out)
+                }
+                Mode::LongLine { dropped, .. } => {
+                    let dropped = *dropped;
+                    self.step_long_line(dropped, out)
+                }
                 _ => self.step_line(out),
             };
             if let Some(step) = step {
+                if matches!(step, Step::NeedInput) {
+                    self.forget_used();
+                }
                 return step;
             }
         }
@@ -272,32 +295,76 @@ impl ServerSession {
             limits.auth_line_bytes
         };
         let rest = &self.input[self.used..];
-        let length = match find_line(rest, max) {
-            Line::Incomplete => return Some(Step::NeedInput),
-            Line::Complete(length) => length,
-            Line::Bad(length) => {
-                self.used += length;
-                let text = "The line is too long or does not end with CRLF";
-                return Some(self.close(&reply(500, (5, 5, 2), text), out));
+        match find_line(rest, max) {
+            Line::Incomplete => Some(Step::NeedInput),
+            Line::Complete(length) => {
+                let line = rest[..length].to_vec();
+                self.used += length + 2;
+                if is_command {
+                    self.command(&line, out)
+                } else {
+                    self.auth_line(&line, out)
+                }
             }
-        };
-        let line = rest[..length].to_vec();
-        self.used += length + 2;
-        if is_command {
-            self.command(&line, out)
-        } else {
-            self.auth_line(&line, out)
+            Line::BareLf(length) => {
+                self.used += length;
+                self.mode = Mode::Command;
+                self.refuse(&reply(500, (5, 5, 2), "Lines must end with CRLF"), out)
+            }
+            Line::TooLong => {
+                let code = if is_command { (5, 5, 2) } else { (5, 5, 6) };
+                let text = format!("The line is longer than {max} octets");
+                self.mode = Mode::LongLine {
+                    dropped: 0,
+                    refusal: reply(500, code, &text),
+                };
+                None
+            }
         }
+    }
+
+    /// Drops the line up to its end, wherever CR stands, and refuses it then.
+    fn step_long_line(&mut self, dropped: usize, out: &mut Vec<u8>) -> Option<Step> {
+        let rest = &self.input[self.used..];
+        let end = memchr(b'\n', rest);
+        let count = end.map_or(rest.len(), |lf| lf + 1);
+        self.used += count;
+        let dropped = dropped + count;
+        let Mode::LongLine { refusal, .. } = std::mem::replace(&mut self.mode, Mode::Command)
+        else {
+            return None;
+        };
+        if dropped > LONG_LINE_BYTES_MAX {
+            return Some(self.close(&refusal, out));
+        }
+        if end.is_some() {
+            return self.refuse(&refusal, out);
+        }
+        self.mode = Mode::LongLine { dropped, refusal };
+        Some(Step::NeedInput)
     }
 
     /// Refuses a command; too many refusals end the session.
     fn refuse(&mut self, reason: &Reply, out: &mut Vec<u8>) -> Option<Step> {
-        self.errors += 1;
-        if self.errors > self.config.limits.errors {
+        self.count_refusal(reason);
+        if self.has_too_many_refusals() {
             return Some(self.close(&reply(421, (4, 7, 0), "Too many errors"), out));
         }
         reason.write(out);
         None
+    }
+
+    fn count_refusal(&mut self, reason: &Reply) {
+        if reason.is_permanent() {
+            self.errors += 1;
+        } else if reason.is_temporary() {
+            self.deferrals += 1;
+        }
+    }
+
+    fn has_too_many_refusals(&self) -> bool {
+        let limits = &self.config.limits;
+        self.errors > limits.errors || self.deferrals > limits.deferrals
     }
 
     fn command(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<Step> {
@@ -309,9 +376,34 @@ impl ServerSession {
             return Some(self.close(&reply(421, (4, 3, 2), "Shutting down, try again soon"), out));
         }
         match Command::parse(line) {
+            Ok(command) if self.is_one_too_many(&command) => {
+                let text = "Too many commands without a message";
+                Some(self.close(&reply(421, (4, 7, 0), text), out))
+            }
             Ok(command) => self.run(command, out),
             Err(CommandError(reason)) => self.refuse(&reason, out),
         }
+    }
+
+    /// Counts commands that carry no mail, and beyond their limit as errors, whatever the reply.
+    fn is_one_too_many(&mut self, command: &Command) -> bool {
+        let carries_mail = matches!(
+            command,
+            Command::Rcpt(_)
+                | Command::Data
+                | Command::Bdat { .. }
+                | Command::Quit
+                | Command::Auth { .. }
+                | Command::StartTls
+        );
+        if carries_mail {
+            return false;
+        }
+        self.idle_commands += 1;
+        if self.idle_commands > self.config.limits.idle_commands {
+            self.errors += 1;
+        }
+        self.has_too_many_refusals()
     }
 
     fn run(&mut self, command: Command, out: &mut Vec<u8>) -> Option<Step> {
@@ -323,10 +415,9 @@ impl ServerSession {
             Command::Data => self.start_data(out),
             Command::Bdat { bytes, last } => self.start_bdat(bytes, last),
             Command::Rset => {
-                let aborted = self.in_bdat;
-                self.end_transaction();
+                let aborted = self.end_transaction();
                 reply(250, (2, 0, 0), "OK").write(out);
-                aborted.then_some(Step::Event(Event::BodyAborted))
+                aborted
             }
             Command::Noop => done(reply(250, (2, 0, 0), "OK"), out),
             Command::Quit => Some(self.close(&reply(221, (2, 0, 0), "Bye"), out)),
@@ -341,52 +432,8 @@ impl ServerSession {
         }
     }
 
-    fn greet(&mut self, name: String, esmtp: bool, out: &mut Vec<u8>) -> Option<Step> {
-        let aborted = self.in_bdat;
-        self.end_transaction();
-        self.helo = Some(name);
-        self.esmtp = esmtp;
-        if esmtp {
-            Reply::plain(250, self.keywords().join("\n")).write(out);
-        } else {
-            Reply::plain(250, self.config.hostname.clone()).write(out);
-        }
-        aborted.then_some(Step::Event(Event::BodyAborted))
-    }
-
-    fn keywords(&self) -> Vec<String> {
-        let limits = &self.config.limits;
-        let mut lines = vec![
-            self.config.hostname.clone(),
-            "PIPELINING".into(),
-            format!("SIZE {}", limits.message_bytes),
-            "8BITMIME".into(),
-            "SMTPUTF8".into(),
-            "ENHANCEDSTATUSCODES".into(),
-            "CHUNKING".into(),
-            "DSN".into(),
-            "MT-PRIORITY".into(),
-            format!(
-                "LIMITS RCPTMAX={} MAILMAX={}",
-                limits.recipients, limits.messages
-            ),
-        ];
-        if self.tls {
-            lines.push("REQUIRETLS".into());
-        } else if self.config.starttls {
-            lines.push("STARTTLS".into());
-        }
-        if self.may_auth() {
-            lines.push("AUTH PLAIN LOGIN".into());
-        }
-        lines
-    }
-
-    fn may_auth(&self) -> bool {
-        self.config.auth && self.tls && self.user.is_none()
-    }
-
     fn mail(&mut self, mail: MailFrom, out: &mut Vec<u8>) -> Option<Step> {
+        self.leave_refused_body();
         let limits = &self.config.limits;
         let is_too_big = mail.size.is_some_and(|size| size > limits.message_bytes);
         let refusal = if self.helo.is_none() {
@@ -422,9 +469,8 @@ impl ServerSession {
         let Some(mail) = &self.mail else {
             return self.refuse(&reply(503, (5, 5, 1), "Say MAIL first"), out);
         };
-        let needs_utf8 =
-            matches!(&rcpt.to, crate::command::RcptPath::Address(address) if !address.is_ascii());
-        if self.in_bdat {
+        let needs_utf8 = matches!(&rcpt.to, RcptPath::Address(address) if !address.is_ascii());
+        if self.is_between_chunks() {
             return self.refuse(&reply(503, (5, 5, 1), "The body has begun"), out);
         }
         if needs_utf8 && !mail.smtputf8 {
@@ -434,209 +480,14 @@ impl ServerSession {
             );
         }
         if self.recipients >= self.config.limits.recipients {
-            reply(452, (4, 5, 3), "Too many recipients").write(out);
-            return None;
+            return self.refuse(&reply(452, (4, 5, 3), "Too many recipients"), out);
         }
         self.mode = Mode::Waiting(Question::Rcpt);
         Some(Step::Event(Event::Rcpt(rcpt)))
     }
 
-    fn start_data(&mut self, out: &mut Vec<u8>) -> Option<Step> {
-        if self.in_bdat || self.mail.is_none() {
-            return self.refuse(&reply(503, (5, 5, 1), "DATA does not fit here"), out);
-        }
-        if self.recipients == 0 {
-            return self.refuse(&reply(554, (5, 5, 1), "No valid recipients"), out);
-        }
-        self.mode = Mode::Waiting(Question::DataStart);
-        Some(Step::Event(Event::BodyStart))
-    }
-
-    fn start_bdat(&mut self, bytes: u64, last: bool) -> Option<Step> {
-        if self.mail.is_none() || self.recipients == 0 {
-            // The chunk comes whatever we say (RFC 3030 2), so it is read and dropped.
-            self.refused = Some(reply(503, (5, 5, 1), "BDAT does not fit here"));
-            self.mode = Mode::Bdat { left: bytes, last };
-            return None;
-        }
-        if self.in_bdat {
-            self.mode = Mode::Bdat { left: bytes, last };
-            return None;
-        }
-        self.in_bdat = true;
-        self.mode = Mode::Waiting(Question::BdatStart { bytes, last });
-        Some(Step::Event(Event::BodyStart))
-    }
-
-    fn start_tls(&mut self, out: &mut Vec<u8>) -> Option<Step> {
-        if self.tls || !self.config.starttls {
-            return self.refuse(&reply(502, (5, 5, 1), "STARTTLS is not offered now"), out);
-        }
-        if self.used < self.input.len() {
-            // Commands sent before the handshake were not protected by it; who put them there is unknown.
-            return Some(self.close(
-                &reply(554, (5, 5, 1), "Nothing may follow STARTTLS in the clear"),
-                out,
-            ));
-        }
-        reply(220, (2, 0, 0), "Go ahead").write(out);
-        self.mode = Mode::Tls;
-        Some(Step::Event(Event::StartTls))
-    }
-
-    fn auth(
-        &mut self,
-        mechanism: &str,
-        initial: Option<String>,
-        out: &mut Vec<u8>,
-    ) -> Option<Step> {
-        if self.mail.is_some() || self.user.is_some() {
-            return self.refuse(&reply(503, (5, 5, 1), "AUTH does not fit here"), out);
-        }
-        if self.config.auth && !self.tls {
-            return self.refuse(&reply(538, (5, 7, 11), "Encrypt the connection first"), out);
-        }
-        if !self.may_auth() {
-            return self.refuse(&reply(502, (5, 5, 1), "AUTH is not offered here"), out);
-        }
-        self.mode = match mechanism {
-            "PLAIN" => Mode::AuthPlain,
-            "LOGIN" => Mode::AuthUser,
-            _ => return self.refuse(&reply(504, (5, 5, 4), "Mechanism not known"), out),
-        };
-        match initial {
-            Some(initial) => self.auth_line(initial.as_bytes(), out),
-            None => {
-                self.challenge(out);
-                None
-            }
-        }
-    }
-
-    fn challenge(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(match self.mode {
-            Mode::AuthUser => b"334 VXNlcm5hbWU6\r\n",
-            Mode::AuthPassword { .. } => b"334 UGFzc3dvcmQ6\r\n",
-            _ => b"334 \r\n",
-        });
-    }
-
-    fn auth_line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<Step> {
-        let mode = std::mem::replace(&mut self.mode, Mode::Command);
-        if line == b"*" {
-            return self.refuse(&reply(501, (5, 7, 0), "Login cancelled"), out);
-        }
-        let text = if line == b"=" { b"" } else { line };
-        let Ok(decoded) = STANDARD.decode(text) else {
-            return self.refuse(&reply(501, (5, 5, 2), "That is no base64"), out);
-        };
-        match mode {
-            Mode::AuthUser => {
-                let Ok(user) = String::from_utf8(decoded) else {
-                    return self.refuse(&reply(501, (5, 5, 2), "The user name is not UTF-8"), out);
-                };
-                self.mode = Mode::AuthPassword { user };
-                self.challenge(out);
-                None
-            }
-            Mode::AuthPassword { user } => Some(self.ask_auth(user, decoded)),
-            _ => {
-                // authzid NUL authcid NUL passwd (RFC 4616); acting for somebody else is not offered.
-                let mut parts = decoded.splitn(3, |byte| *byte == 0);
-                let parts = (parts.next(), parts.next(), parts.next());
-                let (Some(_), Some(user), Some(password)) = parts else {
-                    return self.refuse(&reply(501, (5, 5, 2), "That is no PLAIN response"), out);
-                };
-                let Ok(user) = String::from_utf8(user.to_vec()) else {
-                    return self.refuse(&reply(501, (5, 5, 2), "The user name is not UTF-8"), out);
-                };
-                Some(self.ask_auth(user, password.to_vec()))
-            }
-        }
-    }
-
-    fn ask_auth(&mut self, user: String, password: Vec<u8>) -> Step {
-        self.pending_user.clone_from(&user);
-        self.mode = Mode::Waiting(Question::Auth);
-        Step::Event(Event::Auth {
-            user,
-            password: Secret::new(password),
-        })
-    }
-
-    fn step_data(&mut self, out: &mut Vec<u8>) -> Option<Step> {
-        let rest = &self.input[self.used..];
-        if rest.is_empty() {
-            return Some(Step::NeedInput);
-        }
-        let mut body = Vec::with_capacity(rest.len());
-        let (used, done) = self.data.ingest(rest, &mut body);
-        self.used += used;
-        if self.data.has_bad_line_ends() && self.refused.is_none() {
-            let text = "The message has a CR or LF that is not part of a CRLF";
-            self.refused = Some(reply(550, (5, 6, 11), text));
-        }
-        self.body_part(body, done, out)
-    }
-
-    fn step_bdat(&mut self, left: u64, last: bool, out: &mut Vec<u8>) -> Option<Step> {
-        let rest = &self.input[self.used..];
-        let take = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        if take == 0 && left > 0 {
-            return Some(Step::NeedInput);
-        }
-        let body = rest[..take].to_vec();
-        self.used += take;
-        let left = left - take as u64;
-        self.mode = Mode::Bdat { left, last };
-        if left > 0 || last {
-            return self.body_part(body, left == 0, out);
-        }
-        // The chunk is complete, and others follow.
-        self.mode = Mode::Command;
-        if let Some(refusal) = &self.refused {
-            refusal.write(out);
-            return None;
-        }
-        self.body_bytes += take as u64;
-        if self.body_bytes > self.config.limits.message_bytes {
-            let refusal = too_big();
-            refusal.write(out);
-            self.refused = Some(refusal);
-            return Some(Step::Event(Event::BodyAborted));
-        }
-        reply(250, (2, 0, 0), "Chunk received").write(out);
-        (!body.is_empty()).then_some(Step::Event(Event::Body(body)))
-    }
-
-    fn body_part(&mut self, body: Vec<u8>, done: bool, out: &mut Vec<u8>) -> Option<Step> {
-        self.body_bytes += body.len() as u64;
-        if self.body_bytes > self.config.limits.message_bytes && self.refused.is_none() {
-            self.refused = Some(too_big());
-        }
-        if done {
-            if let Some(refusal) = self.refused.take() {
-                refusal.write(out);
-                self.errors += 1;
-                self.mode = Mode::Command;
-                self.end_transaction();
-                return Some(Step::Event(Event::BodyAborted));
-            }
-            self.mode = Mode::Waiting(Question::BodyEnd);
-            if body.is_empty() {
-                return Some(Step::Event(Event::BodyEnd));
-            }
-            // The end is told by the next step, after these bytes.
-            self.mode = Mode::Bdat {
-                left: 0,
-                last: true,
-            };
-            return Some(Step::Event(Event::Body(body)));
-        }
-        (self.refused.is_none() && !body.is_empty()).then_some(Step::Event(Event::Body(body)))
-    }
-
-    /// Decides what the last event asked: `None` agrees, a reply refuses. For `BodyEnd` the reply is sent as it is.
+    /// Decides what the last event asked: `None` agrees, a reply refuses. For `BodyEnd` the reply is sent as it is. A
+    /// refusal with 421 ends the session.
     pub fn answer(&mut self, decision: Option<Reply>, out: &mut Vec<u8>) {
         let Mode::Waiting(question) = std::mem::replace(&mut self.mode, Mode::Command) else {
             panic!("an answer was given while nothing was asked");
@@ -646,63 +497,62 @@ impl ServerSession {
                 self.user = Some(std::mem::take(&mut self.pending_user));
                 reply(235, (2, 7, 0), "Logged in").write(out);
             }
-            (Question::Auth, Some(refusal)) => {
-                self.auth_failures += 1;
-                refusal.write(out);
-                if self.auth_failures >= self.config.limits.auth_failures {
-                    reply(421, (4, 7, 0), "Too many failed logins").write(out);
-                    self.mode = Mode::Closed;
-                }
+            (Question::Auth, Some(refusal)) if refusal.code != 421 => {
+                self.auth_failed(&refusal, out);
             }
             (Question::Mail, None) => reply(250, (2, 1, 0), "OK").write(out),
-            (Question::Mail, Some(refusal)) => {
-                self.end_transaction();
-                refusal.write(out);
-            }
             (Question::Rcpt, None) => {
                 self.recipients += 1;
                 reply(250, (2, 1, 5), "OK").write(out);
             }
-            (Question::Rcpt, Some(refusal)) => {
-                self.errors += 1;
-                refusal.write(out);
-            }
             (Question::DataStart, None) => {
-                self.data = DataReceiver::new(self.config.line_ends);
+                self.begin_body(None);
                 self.mode = Mode::Data;
                 out.extend_from_slice(b"354 End with CRLF.CRLF\r\n");
             }
-            (Question::DataStart, Some(refusal)) => {
-                self.end_transaction();
-                refusal.write(out);
-            }
             (Question::BdatStart { bytes, last }, decision) => {
-                self.refused = decision;
+                // The chunk comes all the same, and the refusal is told behind it.
+                if let Some(refusal) = &decision {
+                    self.count_refusal(refusal);
+                }
+                self.begin_body(decision);
                 self.mode = Mode::Bdat { left: bytes, last };
             }
             (Question::BodyEnd, decision) => {
-                self.end_transaction();
+                self.forget_transaction();
                 self.messages += 1;
-                decision
-                    .unwrap_or_else(|| reply(250, (2, 0, 0), "OK"))
-                    .write(out);
+                let answer = decision.unwrap_or_else(|| reply(250, (2, 0, 0), "OK"));
+                if answer.is_positive() {
+                    self.idle_commands = 0;
+                    answer.write(out);
+                } else {
+                    self.refuse_asked(&answer, out);
+                }
+            }
+            (Question::Rcpt | Question::Auth, Some(refusal)) => self.refuse_asked(&refusal, out),
+            (Question::Mail | Question::DataStart, Some(refusal)) => {
+                self.forget_transaction();
+                self.refuse_asked(&refusal, out);
             }
         }
     }
 
-    /// The sender and parameters of the open transaction.
-    pub fn transaction(&self) -> Option<&MailFrom> {
-        self.mail.as_ref()
+    /// What the shell refused counts as what the dialogue refuses itself.
+    fn refuse_asked(&mut self, refusal: &Reply, out: &mut Vec<u8>) {
+        self.count_refusal(refusal);
+        refusal.write(out);
+        if refusal.code == 421 {
+            self.mode = Mode::Closed;
+        } else if self.has_too_many_refusals() {
+            reply(421, (4, 7, 0), "Too many errors").write(out);
+            self.mode = Mode::Closed;
+        }
     }
 }
 
 fn done(reply: Reply, out: &mut Vec<u8>) -> Option<Step> {
     reply.write(out);
     None
-}
-
-fn too_big() -> Reply {
-    reply(552, (5, 3, 4), "The message is larger than the limit")
 }
 
 /// The return path as text; empty when it is null.
@@ -712,5 +562,9 @@ pub fn return_path(path: &ReversePath) -> String {
         .unwrap_or_default()
 }
 
+#[cfg(test)]
+mod body_tests;
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod tests;

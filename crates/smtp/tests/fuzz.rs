@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bolero::check;
 use skein_smtp::address::Address;
 use skein_smtp::command::{Command, RcptPath};
-use skein_smtp::receive::{DataReceiver, LineEnds};
+use skein_smtp::line_ends::{LineEndGate, LineEnds};
+use skein_smtp::receive::DataReceiver;
 use skein_smtp::reply::{Reply, ReplyReceiver};
 use skein_smtp::server::{Config, Event, Limits, ServerSession, Step};
-use skein_smtp::stuff::Stuffer;
+use skein_smtp::stuff::{BodyWriter, Framing};
 
 /// Words that random bytes would hardly ever form.
 const WORDS: [&[u8]; 24] = [
@@ -168,15 +169,19 @@ fn replies() {
     });
 }
 
-/// The body as received, how many bytes it took, whether it ended, and whether a bare CR or LF was noticed.
+/// The body as received, how many bytes it took, whether it ended, and whether a bare CR or LF refuses it.
 fn receive(bytes: &[u8], size: usize, ends: LineEnds) -> (Vec<u8>, usize, bool, bool) {
-    let mut receiver = DataReceiver::new(ends);
-    let (mut body, mut used) = (Vec::new(), 0);
+    let mut receiver = DataReceiver::new();
+    let mut gate = LineEndGate::new(ends);
+    let (mut body, mut used, mut done, mut refused) = (Vec::new(), 0, false, false);
     for piece in bytes.chunks(size) {
-        let (taken, done) = receiver.ingest(piece, &mut body);
+        let mut octets = Vec::new();
+        let (taken, is_end) = receiver.ingest(piece, &mut octets);
         used += taken;
-        if done {
-            return (body, used, true, receiver.has_bad_line_ends());
+        refused |= gate.push(octets, &mut body).is_err();
+        if is_end {
+            done = true;
+            break;
         }
         assert_eq!(
             taken,
@@ -184,7 +189,10 @@ fn receive(bytes: &[u8], size: usize, ends: LineEnds) -> (Vec<u8>, usize, bool, 
             "bytes were left though the body goes on"
         );
     }
-    (body, used, false, receiver.has_bad_line_ends())
+    refused |= gate.finish(&mut body).is_err();
+    let text = String::from_utf8_lossy(&body).replace("\r\n", "");
+    assert!(!text.contains(['\r', '\n']), "a bare CR or LF was left");
+    (body, used, done, refused)
 }
 
 #[test]
@@ -200,7 +208,7 @@ fn data() {
                 receive(bytes, 1, ends),
                 "the split changed the result"
             );
-            let (body, used, done, _) = &result;
+            let (_, used, done, _) = &result;
             let end = bytes.windows(5).position(|five| five == b"\r\n.\r\n");
             let expected = match end {
                 _ if bytes.starts_with(b".\r\n") => Some(3),
@@ -212,24 +220,19 @@ fn data() {
                 expected,
                 "only CRLF.CRLF ends a body"
             );
-            if ends == LineEnds::Fix {
-                let text = String::from_utf8_lossy(body).replace("\r\n", "");
-                assert!(!text.contains(['\r', '\n']), "a bare CR or LF was left");
-            }
         }
         // What we send is what a receiver like ours gets.
-        let mut stuffer = Stuffer::new();
+        let mut writer = BodyWriter::new(Framing::Dotted);
         let mut wire = Vec::new();
-        for piece in bytes.chunks(size) {
-            stuffer.push(piece, &mut wire);
-        }
-        stuffer.finish(&mut wire);
+        let mut written = bytes
+            .chunks(size)
+            .try_for_each(|piece| writer.push(piece, &mut wire));
+        written = written.and(writer.finish(&mut wire));
         let (body, used, done, bare) = receive(&wire, size, LineEnds::Refuse);
-        if !bare {
-            assert!(
-                done && used == wire.len(),
-                "the body ended early or not at all"
-            );
+        assert!(!bare, "a bare CR or LF was written");
+        assert_eq!(done, written.is_ok(), "the body ended early or not at all");
+        if done {
+            assert_eq!(used, wire.len(), "the body ended early");
             assert_eq!(&body[..bytes.len()], bytes);
             assert!(matches!(&body[bytes.len()..], b"" | b"\r\n"));
         }
@@ -252,12 +255,17 @@ fn converse(input: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
     };
     let mut session = ServerSession::new(Arc::new(config), true);
     let (mut out, mut body, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    let mut written = Vec::new();
     for piece in input.chunks(size) {
         session.feed(piece);
         loop {
             match session.step(&mut out) {
                 Step::NeedInput => break,
-                Step::Close => return (out, bodies),
+                Step::Write => written.append(&mut out),
+                Step::Close => {
+                    written.append(&mut out);
+                    return (written, bodies);
+                }
                 Step::Event(Event::Body(bytes)) => body.extend(bytes),
                 Step::Event(Event::BodyAborted) => body.clear(),
                 Step::Event(Event::StartTls) => panic!("STARTTLS was accepted under TLS"),
@@ -270,7 +278,8 @@ fn converse(input: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
             }
         }
     }
-    (out, bodies)
+    written.append(&mut out);
+    (written, bodies)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One RocksDB for all groups of a node: one WAL, so one fsync serves them all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,14 +9,15 @@ use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompactionStyle,
     DBCompressionType, DBRecoveryMode,
 };
-use skein_model::GroupId;
 use skein_model::disk::Policy;
+use skein_model::{GroupId, NodeId};
 
 use crate::bodies::Bodies;
 use crate::disk::Disk;
 use crate::flusher::{Flusher, Mark};
 use crate::log::LogStore;
-use crate::machine::{Hooks, Machine, StateMachine};
+use crate::machine::{self, Hooks, StateMachine};
+use crate::machines::Machine;
 use crate::reader::Reader;
 use crate::snapshot::Incoming;
 
@@ -33,6 +35,8 @@ pub struct Options {
     pub segment_bytes: Option<u64>,
     /// Of RocksDB's write-ahead log before it is cut by writing what is in memory into files.
     pub wal_bytes: Option<u64>,
+    /// Entries of the log of which only what can be applied is applied.
+    pub skip_entries: BTreeSet<(GroupId, u64)>,
 }
 
 /// What the options come to on a disk of some size.
@@ -120,6 +124,7 @@ pub struct Store {
     snapshots: PathBuf,
     disk: Arc<Disk>,
     sizes: Sizes,
+    skip_entries: BTreeSet<(GroupId, u64)>,
 }
 
 impl Store {
@@ -157,6 +162,7 @@ impl Store {
             snapshots: dir.join("snapshots"),
             disk,
             sizes,
+            skip_entries: options.skip_entries,
         }))
     }
 
@@ -205,8 +211,34 @@ impl Store {
     ) -> Result<(LogStore, StateMachine<M>), openraft::StorageError<u64>> {
         let log = LogStore::new(self.db.clone(), self.flusher.clone(), group);
         let folder = self.snapshots.clone();
-        let machine = StateMachine::new(self.db.clone(), group, machine, hooks, folder)?;
+        let skipped = self.skipped(group);
+        let machine = StateMachine::new(self.db.clone(), group, machine, hooks, skipped, folder)?;
         Ok((log, machine))
+    }
+
+    /// The members of a group with their addresses, as of the last entry that was applied; none before the first.
+    ///
+    /// # Errors
+    /// What is stored of them cannot be read.
+    pub fn members(&self, group: GroupId) -> Result<BTreeMap<NodeId, String>, OpenError> {
+        let members = machine::members(&self.db, group);
+        members.map_err(|error| OpenError::Damaged {
+            path: self.snapshots.clone(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Spool groups that have been begun here: numbered from 1, without a gap.
+    pub fn spool_groups(&self) -> u16 {
+        let begun = |id: &u16| machine::is_begun(&self.db, GroupId(*id));
+        let count = (1..=u16::MAX).take_while(begun).count();
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// Entries of a group's log of which only what can be applied is applied.
+    pub fn skipped(&self, group: GroupId) -> BTreeSet<u64> {
+        let skipped = self.skip_entries.iter().filter(|(of, _)| *of == group);
+        skipped.map(|(_, index)| *index).collect()
     }
 
     /// A place for a group's snapshot that a leader sends.

@@ -31,9 +31,12 @@ impl std::fmt::Debug for Flusher {
 impl Flusher {
     pub fn start(db: Arc<DB>, mark: Mark) -> Self {
         let (queue, waiting) = channel();
-        std::thread::Builder::new()
-            .name("wal-flush".into())
-            .spawn(move || run(&db, &waiting, mark))
+        // It ends when nobody has a use for the store any more.
+        let flush = move || {
+            run(&db, &waiting, mark);
+            true
+        };
+        skein_runtime::thread("wal-flush", flush)
             .expect("a thread can be started when the process starts");
         Self {
             queue: Mutex::new(queue),
@@ -41,10 +44,12 @@ impl Flusher {
     }
 
     pub fn after_flush(&self, done: impl FnOnce() + Send + 'static) {
-        self.queue
-            .lock()
-            .send(Box::new(done))
-            .expect("the flusher runs as long as this sender lives");
+        if self.queue.lock().send(Box::new(done)).is_err() {
+            // The flusher has panicked, and ends the process: it says why.
+            loop {
+                std::thread::park();
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The state machine of one group: a batch of commands becomes one write to RocksDB.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,81 +14,18 @@ use openraft::{
     StorageError, StoredMembership,
 };
 use rocksdb::{DB, WriteBatch, WriteOptions};
-use skein_model::rows::Rows;
-use skein_model::{GroupId, UnixMs, codec, meta, spool};
+use skein_model::{GroupId, NodeId, codec};
 
 use crate::db::{RAFT, STATE, column};
+use crate::entries::{self, CannotApply};
 use crate::log::{StoredLogId, failed};
+use crate::machines::Machine;
 use crate::overlay::Overlay;
 use crate::reader::Reader;
 use crate::snapshot::{Incoming, Received, View};
-use crate::types::{BatchReply, SnapshotSource, TypeConfig};
+use crate::types::{Batch, BatchReply, SnapshotSource, TypeConfig};
 
 type Failure = StorageError<u64>;
-
-/// What the commands of a group mean.
-pub trait Machine: Send + Sync + 'static {
-    type Effect: Send;
-
-    /// Applies one encoded command and returns its encoded reply.
-    fn apply<R: Rows>(
-        &self,
-        rows: &mut R,
-        at: UnixMs,
-        command: &[u8],
-        effects: &mut Vec<Self::Effect>,
-    ) -> Vec<u8>;
-}
-
-/// Messages and tasks.
-#[derive(Debug, Clone, Copy)]
-pub struct SpoolMachine;
-
-/// Sessions and slots.
-#[derive(Debug, Clone, Copy)]
-pub struct MetaMachine;
-
-/// A command of a later version must stop this node: passing over it would make its state differ from the others'.
-fn decode<T: for<'b> Decode<'b, ()>>(command: &[u8]) -> T {
-    match codec::decode(command) {
-        Ok(command) => command,
-        Err(error) => panic!(
-            "this version cannot read a committed command ({error}); run the newer version again"
-        ),
-    }
-}
-
-impl Machine for SpoolMachine {
-    type Effect = spool::Effect;
-
-    fn apply<R: Rows>(
-        &self,
-        rows: &mut R,
-        at: UnixMs,
-        command: &[u8],
-        effects: &mut Vec<spool::Effect>,
-    ) -> Vec<u8> {
-        let applied = spool::apply(rows, at, &decode(command));
-        effects.extend(applied.effects);
-        codec::encode(&applied.response)
-    }
-}
-
-impl Machine for MetaMachine {
-    /// Something was applied.
-    type Effect = ();
-
-    fn apply<R: Rows>(
-        &self,
-        rows: &mut R,
-        at: UnixMs,
-        command: &[u8],
-        effects: &mut Vec<()>,
-    ) -> Vec<u8> {
-        effects.push(());
-        codec::encode(&meta::apply(rows, at, &decode(command)))
-    }
-}
 
 #[derive(Encode, Decode)]
 struct StoredApplied {
@@ -122,6 +61,31 @@ fn decode_applied(row: Option<Vec<u8>>) -> Result<(Option<LogId<u64>>, Membershi
     Ok((stored.last.map(LogId::from), membership))
 }
 
+fn applied_key(group: GroupId) -> [u8; 3] {
+    let [high, low] = group.0.to_be_bytes();
+    [high, low, b'a']
+}
+
+/// The members of a group with their addresses, as of the last entry that was applied.
+pub(crate) fn members(
+    db: &DB,
+    group: GroupId,
+) -> Result<BTreeMap<NodeId, String>, StorageError<u64>> {
+    let row = db
+        .get_cf(column(db, RAFT), applied_key(group))
+        .map_err(|e| failed(ErrorSubject::StateMachine, ErrorVerb::Read, e))?;
+    let (_, membership) = decode_applied(row)?;
+    let nodes = membership.nodes();
+    Ok(nodes
+        .map(|(id, node)| (NodeId(*id), node.addr.clone()))
+        .collect())
+}
+
+/// Whether anything of a group was ever applied here.
+pub(crate) fn is_begun(db: &DB, group: GroupId) -> bool {
+    matches!(db.get_cf(column(db, RAFT), applied_key(group)), Ok(Some(_)))
+}
+
 /// What is called after the rows of a group changed.
 pub struct Hooks<E> {
     pub on_effects: Arc<dyn Fn(Vec<E>) + Send + Sync>,
@@ -148,7 +112,9 @@ pub struct StateMachine<M: Machine> {
     db: Arc<DB>,
     group: [u8; 2],
     reader: Reader,
-    machine: Arc<M>,
+    machine: M,
+    /// Entries that operators had this replica pass over.
+    skipped: Arc<BTreeSet<u64>>,
     on_effects: Arc<dyn Fn(Vec<M::Effect>) + Send + Sync>,
     on_installed: Arc<dyn Fn() + Send + Sync>,
     /// Where received snapshots are gathered.
@@ -167,7 +133,8 @@ impl<M: Machine> Clone for StateMachine<M> {
             db: self.db.clone(),
             group: self.group,
             reader: self.reader.clone(),
-            machine: self.machine.clone(),
+            machine: self.machine,
+            skipped: self.skipped.clone(),
             on_effects: self.on_effects.clone(),
             on_installed: self.on_installed.clone(),
             folder: self.folder.clone(),
@@ -183,6 +150,7 @@ impl<M: Machine> StateMachine<M> {
         group: GroupId,
         machine: M,
         hooks: Hooks<M::Effect>,
+        skipped: BTreeSet<u64>,
         folder: PathBuf,
     ) -> Result<Self, Failure> {
         let reader = Reader::new(db.clone(), group);
@@ -190,7 +158,8 @@ impl<M: Machine> StateMachine<M> {
             db,
             group: group.0.to_be_bytes(),
             reader,
-            machine: Arc::new(machine),
+            machine,
+            skipped: Arc::new(skipped),
             on_effects: hooks.on_effects,
             on_installed: hooks.on_installed,
             folder,
@@ -200,7 +169,7 @@ impl<M: Machine> StateMachine<M> {
     }
 
     fn applied_key(&self) -> [u8; 3] {
-        [self.group[0], self.group[1], b'a']
+        applied_key(GroupId(u16::from_be_bytes(self.group)))
     }
 
     fn installing_key(&self) -> [u8; 3] {
@@ -248,12 +217,8 @@ impl<M: Machine> StateMachine<M> {
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(batch) => {
-                    for command in &batch.commands {
-                        let reply =
-                            self.machine
-                                .apply(&mut rows, UnixMs(batch.at), command, &mut effects);
-                        answer.replies.push(reply);
-                    }
+                    let applied = self.apply_batch(entry.log_id, &mut rows, &batch, &mut effects);
+                    answer = applied.map_err(|error| error.at(entry.log_id))?;
                 }
                 EntryPayload::Membership(new) => {
                     membership = Membership::new(Some(entry.log_id), new)
@@ -270,6 +235,41 @@ impl<M: Machine> StateMachine<M> {
             (self.on_effects)(effects);
         }
         Ok(answers)
+    }
+
+    fn apply_batch(
+        &self,
+        id: LogId<u64>,
+        rows: &mut Overlay<'_>,
+        batch: &Batch,
+        effects: &mut Vec<M::Effect>,
+    ) -> Result<BatchReply, CannotApply> {
+        let (group, index) = (u16::from_be_bytes(self.group), id.index);
+        if !self.skipped.contains(&index) {
+            let applied = entries::apply(self.machine, rows, batch, effects);
+            return applied.map_err(|reason| CannotApply {
+                group,
+                index,
+                reason,
+            });
+        }
+        let (answer, passed_over) = entries::apply_what_can_be(self.machine, rows, batch, effects);
+        for reason in &passed_over {
+            tracing::error!(
+                group,
+                index,
+                reason,
+                "a command is passed over, as --skip-entry says"
+            );
+        }
+        if passed_over.is_empty() {
+            tracing::warn!(
+                group,
+                index,
+                "all of the entry can be applied: --skip-entry is not needed for it"
+            );
+        }
+        Ok(answer)
     }
 
     /// The rows and the position that they stand for, as of one moment.
@@ -372,6 +372,22 @@ impl<M: Machine> StateMachine<M> {
     }
 }
 
+/// A panic here would end openraft's worker without a word, and the group with it.
+async fn on_a_thread<T: Send + 'static>(
+    group: [u8; 2],
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let work = move || {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let (group, why) = (u16::from_be_bytes(group), skein_runtime::said(&*panic));
+            skein_runtime::end(format_args!(
+                "the state machine of Raft group {group} has failed: {why}"
+            ))
+        })
+    };
+    skein_runtime::blocking(work).await
+}
+
 impl<M: Machine> RaftSnapshotBuilder<TypeConfig> for StateMachine<M> {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, Failure> {
         self.snapshot()
@@ -393,9 +409,7 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateMachine<M> {
         let entries: Vec<_> = entries.into_iter().collect();
         let machine = self.clone();
         // A batch may take milliseconds, and RocksDB may stall a write; the runtime's threads must not wait for it.
-        tokio::task::spawn_blocking(move || machine.apply_all(entries.into_iter()))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        on_a_thread(self.group, move || machine.apply_all(entries.into_iter())).await
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {
@@ -412,9 +426,7 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateMachine<M> {
         snapshot: Box<SnapshotSource>,
     ) -> Result<(), Failure> {
         let (machine, meta) = (self.clone(), meta.clone());
-        tokio::task::spawn_blocking(move || machine.install(&meta, &snapshot))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        on_a_thread(self.group, move || machine.install(&meta, &snapshot)).await?;
         (self.on_installed)();
         Ok(())
     }

@@ -17,6 +17,12 @@ pub struct Overlay<'r> {
     pub checksum: Checksum,
 }
 
+/// See [`Overlay::save`].
+pub struct Saved {
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    checksum: Checksum,
+}
+
 impl<'r> Overlay<'r> {
     pub fn new(below: &'r Reader) -> Self {
         Self {
@@ -24,6 +30,19 @@ impl<'r> Overlay<'r> {
             changes: BTreeMap::new(),
             checksum: Checksum::read(below),
         }
+    }
+
+    /// What the commands so far have come to.
+    pub fn save(&self) -> Saved {
+        Saved {
+            changes: self.changes.clone(),
+            checksum: self.checksum.clone(),
+        }
+    }
+
+    pub fn restore(&mut self, saved: Saved) {
+        self.changes = saved.changes;
+        self.checksum = saved.checksum;
     }
 
     pub fn write_to(mut self, batch: &mut WriteBatch, db: &DB) {

@@ -29,6 +29,9 @@ const PORT_TRIES: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     ServFail,
+    Refused,
+    NotImp,
+    FormErr,
     NxDomain,
     /// The query is swallowed.
     NoAnswer,
@@ -42,6 +45,8 @@ pub enum Fault {
 struct Table {
     records: HashMap<String, Vec<RData>>,
     faults: HashMap<String, Fault>,
+    /// Of all names.
+    broken: Option<Fault>,
     wildcard: Vec<IpAddr>,
     asked: HashMap<String, u64>,
     ttl: u32,
@@ -139,6 +144,11 @@ impl FakeDns {
         };
     }
 
+    /// Sets or, with `None`, ends a fault of the whole server, whatever is asked.
+    pub fn break_down(&self, fault: Option<Fault>) {
+        self.table.lock().broken = fault;
+    }
+
     /// Removes all records and faults of a name.
     pub fn remove(&self, name: &str) {
         let mut table = self.table.lock();
@@ -210,8 +220,11 @@ impl Table {
         let mut answers = Vec::new();
         for _ in 0..CNAMES_MAX {
             let name_key = key(&name.to_ascii());
-            match self.faults.get(&name_key) {
+            match self.fault(&name_key) {
                 Some(Fault::ServFail) => return Answer::Code(ResponseCode::ServFail),
+                Some(Fault::Refused) => return Answer::Code(ResponseCode::Refused),
+                Some(Fault::NotImp) => return Answer::Code(ResponseCode::NotImp),
+                Some(Fault::FormErr) => return Answer::Code(ResponseCode::FormErr),
                 Some(Fault::NxDomain) => return Answer::Code(ResponseCode::NXDomain),
                 Some(Fault::NoAnswer) => return Answer::Silence,
                 Some(Fault::NullMx) if kind == RecordType::MX => {
@@ -238,9 +251,13 @@ impl Table {
         Answer::Code(ResponseCode::ServFail)
     }
 
+    fn fault(&self, name: &str) -> Option<Fault> {
+        self.broken.or_else(|| self.faults.get(name).copied())
+    }
+
     fn delay(&self, asked: &Name) -> Duration {
-        match self.faults.get(&key(&asked.to_ascii())) {
-            Some(Fault::Delay(delay)) => *delay,
+        match self.fault(&key(&asked.to_ascii())) {
+            Some(Fault::Delay(delay)) => delay,
             _ => Duration::ZERO,
         }
     }

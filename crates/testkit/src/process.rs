@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub log: PathBuf,
     /// Where `/readyz` is served.
     pub http: SocketAddr,
+    /// A test plants a panic. Any other node that has one fails its test, when it is dropped.
+    pub may_panic: bool,
 }
 
 impl NodeConfig {
@@ -59,9 +61,13 @@ impl NodeConfig {
             env: Vec::new(),
             log: config.with_extension("log"),
             http,
+            may_panic: false,
         }
     }
 }
+
+/// What the standard library writes of every panic.
+const PANIC: &str = "panicked at";
 
 /// A running node. It is killed when dropped, by its own process id.
 #[derive(Debug)]
@@ -145,6 +151,20 @@ impl Node {
         self.signal(Signal::TERM)
     }
 
+    /// SIGHUP.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn hang_up(&mut self) -> Result<(), ProcessError> {
+        self.signal(Signal::HUP)
+    }
+
+    /// All of the log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(&self.config.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// SIGSTOP: nothing of the process runs until [`Node::go_on`].
     ///
     /// # Errors
@@ -205,6 +225,15 @@ impl Node {
         Ok(kilobytes * 1024)
     }
 
+    /// The first panic that the log tells of, and what follows it.
+    pub fn panic_in_log(&self) -> Option<String> {
+        let log = std::fs::read(&self.config.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let at = log.find(PANIC)?;
+        let line = log[..at].rfind('\n').map_or(0, |end| end + 1);
+        Some(log[line..].lines().take(4).collect::<Vec<_>>().join("\n"))
+    }
+
     /// The last 4 KiB of the log.
     pub fn log_end(&self) -> String {
         let log = std::fs::read(&self.config.log).unwrap_or_default();
@@ -217,6 +246,15 @@ impl Drop for Node {
         // It may have ended already; there is nobody to tell either way.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.config.may_panic || std::thread::panicking() {
+            return;
+        }
+        if let Some(panic) = self.panic_in_log() {
+            panic!(
+                "a node panicked, see {}:\n{panic}",
+                self.config.log.display()
+            );
+        }
     }
 }
 

@@ -5,23 +5,35 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// A server with a fresh self-signed certificate for the given names, and that certificate as PEM.
-pub(crate) fn acceptor(names: Vec<String>) -> (TlsAcceptor, String) {
+/// A server with a fresh self-signed certificate for the given names, and that certificate as PEM. It may want one of its
+/// clients that its own has signed, which none has.
+pub(crate) fn acceptor(names: Vec<String>, wants_certificate: bool) -> (TlsAcceptor, String) {
     let certified = rcgen::generate_simple_self_signed(names).expect("a test names valid hosts");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
         certified.signing_key.serialize_der(),
     ));
-    let config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .expect("the provider supports the default versions")
-        .with_no_client_auth()
+        .expect("the provider supports the default versions");
+    let builder = match wants_certificate {
+        true => {
+            let mut roots = RootCertStore::empty();
+            let root = roots.add(certified.cert.der().clone());
+            root.expect("a fresh certificate can be read");
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
+            builder.with_client_cert_verifier(verifier.build().expect("there is a root"))
+        }
+        false => builder.with_no_client_auth(),
+    };
+    let config = builder
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .expect("a fresh certificate fits its key");
     (TlsAcceptor::from(Arc::new(config)), certified.cert.pem())

@@ -1,10 +1,13 @@
 //! Between protobuf fields and the model's types.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
+use skein_model::broken_tls::Broken;
 use skein_model::codec::{self, CorruptRow};
 use skein_model::disk::Room;
 use skein_model::event::{AttemptFacts, Event, EventKind};
-use skein_model::{Epoch, MessageId, Slot, TaskId};
+use skein_model::{Epoch, MessageId, Slot, TaskId, UnixMs};
 
 use crate::internal::{self, DiskRoom, OwnedSlot};
 use crate::v1::HistoryEntry;
@@ -16,6 +19,8 @@ pub enum BadMessage {
     MessageId(usize),
     #[error("slot {0} is not below 1024")]
     Slot(u32),
+    #[error("{0:?} is not an address and a port")]
+    Address(String),
     #[error(transparent)]
     Row(#[from] CorruptRow),
 }
@@ -58,6 +63,28 @@ pub fn owned_slots<'s>(slots: impl IntoIterator<Item = &'s (Slot, Epoch)>) -> Ve
 
 pub fn row<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, BadMessage> {
     Ok(codec::decode(bytes)?)
+}
+
+pub fn broken_tls(told: internal::BrokenTls) -> Result<(SocketAddr, Broken), BadMessage> {
+    let address = told.address.parse::<SocketAddr>();
+    let address = address.map_err(|_| BadMessage::Address(told.address))?;
+    let broken = Broken {
+        host: told.host,
+        site: told.site,
+        reason: told.reason,
+        until: UnixMs(told.until_ms),
+    };
+    Ok((address, broken))
+}
+
+pub fn broken_tls_told(address: SocketAddr, broken: &Broken) -> internal::BrokenTls {
+    internal::BrokenTls {
+        address: address.to_string(),
+        host: broken.host.clone(),
+        site: broken.site.clone(),
+        reason: broken.reason.clone(),
+        until_ms: broken.until.0,
+    }
 }
 
 pub fn disk_room(room: Room) -> DiskRoom {

@@ -11,6 +11,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("policy", 1),
     ("wire", 1),
     ("dns", 1),
+    ("runtime", 1),
     ("store", 2),
     ("client", 2),
     ("egress", 2),

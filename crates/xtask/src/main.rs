@@ -2,18 +2,20 @@
 
 mod arrows;
 mod bench;
+mod repeat;
 mod run;
 mod setup;
 
 use std::process::ExitCode;
 
+use repeat::Repeat;
 use run::{Result, cargo, target_dir};
 
 const USAGE: &str = "cargo xtask COMMAND
 
   setup    install what the build and the tests need (Debian), or name it (elsewhere)
   demo     build a release, start a node with sinks around it, and watch mail flow; `demo --cluster`: three and three nodes, two are killed
-  test     build everything and run every test
+  test     build everything and run every test; `test --repeat N NAME [--busy]`: one end-to-end test N times, beside two busy loops if wanted
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
   bench    measure a release build; without a name it lists what it can measure
   arrows   check that crates depend only on lower ones
@@ -65,6 +67,7 @@ fn demo(rest: &[String]) -> Result {
 
 /// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
 fn test(rest: &[String]) -> Result {
+    let repeat = Repeat::of(rest)?;
     setup::run()?;
     arrows::check()?;
     cargo(&[&["build", "--all-targets"], WHAT].concat(), &[])?;
@@ -74,6 +77,9 @@ fn test(rest: &[String]) -> Result {
         ("SKEIN_BIN", path("skein")),
         ("SKEINCTL_BIN", path("skeinctl")),
     ];
+    if let Some(repeat) = repeat {
+        return repeat.run(&env);
+    }
     let mut args = vec!["test"];
     args.extend(WHAT);
     args.extend(rest.iter().map(String::as_str));

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skein_testkit::load::Probe;
-use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig};
+use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig, most_at_once};
+use skein_testkit::unix_ms;
 
 use super::{World, accepted, address, hand_in, taken, wait_for};
 
@@ -70,8 +71,12 @@ async fn send_many(world: &World, count: usize) {
     senders.join_all().await;
 }
 
+/// The kernel notes arrivals in ticks of up to 10 ms, and two that are compared are each a tick off.
+const TICKS: u64 = 20;
+
 /// The most events within any span of this many milliseconds.
 fn most_within(mut at_ms: Vec<u64>, span: u64) -> usize {
+    let span = span - TICKS;
     at_ms.sort_unstable();
     let within = |first: &u64| {
         at_ms
@@ -130,14 +135,10 @@ async fn a_provider_gets_no_more_connections_than_it_wants() {
         (sink.open() == 0).then_some(())
     })
     .await;
-    let before = sink.connections();
+    let (before, from_ms) = (sink.connections(), unix_ms());
     send_many(&world, 60).await;
-    let mut most = 0;
-    wait_for("60 messages", || {
-        most = most.max(sink.open());
-        (accepted(&sink).len() >= 60).then_some(())
-    })
-    .await;
+    taken(&sink, 60).await;
+    let (most, _) = most_at_once(&sink.visits(), from_ms..u64::MAX);
     assert_eq!((most, sink.connections() - before), (2, 2));
 }
 
@@ -198,14 +199,37 @@ async fn a_rate_of_messages_is_kept_and_used() {
     let figures = "per_ip: {connections: 5, message_rate: 50/s}\nmessages_per_connection: 1000";
     let policy = format!("{IPS}{}{}", pool("{ip: a1}"), provider(figures));
     apply(&world, &sink, &policy, "a1.here.test").await;
+    // From MAIL to the final dot of each message.
+    let lasted = Arc::new(Mutex::new((BTreeMap::new(), Vec::new())));
+    let notes = lasted.clone();
+    sink.set_script(move |moment| {
+        let (begun, took) = &mut *notes.lock().unwrap();
+        match moment.phase {
+            Phase::Mail => {
+                begun.insert(moment.connection, moment.arrived);
+            }
+            Phase::Dot => took.extend(
+                begun
+                    .remove(&moment.connection)
+                    .map(|mail| moment.arrived.duration_since(mail)),
+            ),
+            _ => {}
+        }
+        Act::Accept
+    });
     send_many(&world, 700).await;
     let records = taken(&sink, 700).await;
     let mut times: Vec<u64> = records.iter().map(|record| record.at_ms).collect();
     times.sort_unstable();
     assert!(most_within(times.clone(), 1000) <= 50);
-    // Ten seconds with a backlog all the time.
+    // Ten seconds with a backlog all the time. A token counts until a second after the reply, and each connection has ten of
+    // fifty messages, one after another: on a machine on which these take long, a second is that much longer.
     let took = times[649] - times[149];
-    assert!(took <= 10_526, "500 messages took {took} ms");
+    let (_, lasted) = &*lasted.lock().unwrap();
+    let mean = lasted.iter().sum::<Duration>() / u32::try_from(lasted.len()).unwrap();
+    let slow = u64::try_from((mean * 10 * 10 * 2).as_millis()).unwrap();
+    println!("500 messages took {took} ms, one {mean:?}");
+    assert!(took <= 10_526 + slow, "{took} ms, one {mean:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +244,7 @@ async fn a_rate_of_connections_is_kept_and_each_takes_only_so_many_messages() {
     let (times, start) = (began.clone(), std::time::Instant::now());
     sink.set_script(move |moment| {
         if moment.phase == Phase::Connect {
-            let at = start.elapsed().as_millis();
+            let at = moment.arrived.duration_since(start).as_millis();
             times.lock().unwrap().push(u64::try_from(at).unwrap());
         }
         Act::Accept
@@ -229,7 +253,7 @@ async fn a_rate_of_connections_is_kept_and_each_takes_only_so_many_messages() {
     let records = taken(&sink, 20).await;
     let times = began.lock().unwrap().clone();
     assert!(times.len() >= 9, "{times:?}");
-    assert!(most_within(times.clone(), 1990) <= 3, "{times:?}");
+    assert!(most_within(times.clone(), 2000) <= 3, "{times:?}");
     assert!(times.last().unwrap() < &15_000, "{times:?}");
     assert!(records.iter().all(|record| record.index < 2));
 }

@@ -205,6 +205,47 @@ async fn nobody_is_told_about_reports_or_against_their_wish() {
     assert_eq!(accepted(&world.here).len(), 0);
 }
 
+/// Nobody would hear of a report that a host could not take: it has the null return path.
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_about_any_mail_reach_hosts_without_extensions() {
+    let mut world = World::new().await;
+    let mut config = world.sink_config(3);
+    config.extensions = Extensions {
+        eight_bit_mime: false,
+        smtp_utf8: false,
+        chunking: false,
+        ..Extensions::default()
+    };
+    let back = world.sink_of(config, "xn--bcher-kva.test").await;
+    let bad = world.sink_config(4).script(|moment| match moment.phase {
+        Phase::Rcpt => Act::reply(550, "5.1.1 kein Gr\u{fc}n hier"),
+        _ => Act::Accept,
+    });
+    let _bad = world.sink_of(bad, "there.test").await;
+    world.start("", "").await;
+    let mail = "MAIL FROM:<a@b\u{fc}cher.test> BODY=8BITMIME SMTPUTF8 RET=FULL";
+    let messages = [
+        "Subject: gr\u{fc}n\r\n\r\nplain\r\n",
+        "Subject: x\r\n\r\nein gr\u{fc}ner Baum\r\n",
+    ];
+    for message in messages {
+        world.hand_in(mail, &["\u{fc}@there.test"], message).await;
+    }
+    for record in taken(&back, messages.len()).await {
+        let text = String::from_utf8(record.message.clone()).unwrap();
+        assert!(text.is_ascii(), "{text}");
+        assert_eq!(recipients(&record), ["a@xn--bcher-kva.test"]);
+        assert_has(
+            &text,
+            &[
+                "To: <a@xn--bcher-kva.test>\r\n",
+                "Final-Recipient: utf-8; \\x{FC}@there.test\r\n",
+                "Diagnostic-Code: smtp; 550 5.1.1 kein =?utf-8?B?",
+            ],
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_that_needs_what_a_host_lacks_fails_clearly() {
     let mut world = World::new().await;
@@ -224,7 +265,7 @@ async fn mail_that_needs_what_a_host_lacks_fails_clearly() {
         (
             eight,
             "b@old.test",
-            "Subject: x\r\n\r\ngr\u{fc}n\r\n",
+            "DKIM-Signature: v=1\r\n\r\ngr\u{fc}n\r\n",
             "5.6.3",
         ),
         (
@@ -249,6 +290,15 @@ async fn mail_that_needs_what_a_host_lacks_fails_clearly() {
             .await;
     }
     taken(&old, 2).await;
+    // A body that nobody signed has another form.
+    let converted = "Subject: x\r\n\r\nein gr\u{fc}ner Baum\r\n";
+    world.hand_in(utf8, &["b@old.test"], converted).await;
+    let records = taken(&old, 3).await;
+    let text = String::from_utf8(records[2].message.clone()).unwrap();
+    assert_has(
+        &text,
+        &["Content-Transfer-Encoding: quoted-printable\r\n\r\nein gr=C3=BCner Baum\r\n"],
+    );
     wait_for("four reports", || {
         (accepted(&world.here).len() == 4).then_some(())
     })

@@ -80,6 +80,160 @@ async fn where_tls_breaks_mail_goes_in_the_clear_unless_tls_is_required() {
     }
 }
 
+/// What may go wrong between EHLO in the clear and the first reply under TLS: when, what, and whether the host is to be
+/// remembered for it.
+fn faults() -> Vec<(&'static str, Phase, Act, bool)> {
+    let alert = vec![21, 3, 3, 0, 2, 2, 40];
+    vec![
+        (
+            "refused now",
+            Phase::StartTls,
+            Act::reply(454, "4.7.0 no TLS now"),
+            false,
+        ),
+        (
+            "refused",
+            Phase::StartTls,
+            Act::reply(554, "5.7.3 no TLS here"),
+            true,
+        ),
+        ("closed at STARTTLS", Phase::StartTls, Act::Drop, true),
+        ("reset at STARTTLS", Phase::StartTls, Act::Reset, true),
+        ("silent at STARTTLS", Phase::StartTls, Act::Tarpit, true),
+        (
+            "closed before the handshake",
+            Phase::Handshake,
+            Act::Drop,
+            true,
+        ),
+        (
+            "reset before the handshake",
+            Phase::Handshake,
+            Act::Reset,
+            true,
+        ),
+        (
+            "silent in the handshake",
+            Phase::Handshake,
+            Act::Tarpit,
+            true,
+        ),
+        (
+            "clear text in the handshake",
+            Phase::Handshake,
+            Act::reply(454, "4.7.0 oops"),
+            true,
+        ),
+        (
+            "an alert in the handshake",
+            Phase::Handshake,
+            Act::Raw(alert),
+            true,
+        ),
+        (
+            "noise in the handshake",
+            Phase::Handshake,
+            Act::Raw(vec![0xff; 600]),
+            true,
+        ),
+        ("closed after the handshake", Phase::Ehlo, Act::Drop, true),
+        ("reset after the handshake", Phase::Ehlo, Act::Reset, true),
+        ("silent after the handshake", Phase::Ehlo, Act::Tarpit, true),
+        (
+            "noise after the handshake",
+            Phase::Ehlo,
+            Act::Raw(vec![b'x'; 600]),
+            true,
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_keeps_the_first_reply_under_tls_away_mail_that_may_goes_in_the_clear() {
+    let mut world = World::new().await;
+    let mut sinks = Vec::new();
+    let mut strict = Vec::new();
+    let mut add = async |name: &'static str, is_remembered: bool, config: SinkConfig| {
+        let last = 20 + sinks.len();
+        let sink = world.sink_of(config, &format!("broken{last}.test")).await;
+        let address = sink.address().ip();
+        world.dns.domain(&format!("strict{last}.test"), address);
+        strict.push(format!("\"strict{last}.test\""));
+        sinks.push((name, last, is_remembered, sink));
+    };
+    let mut last = 20;
+    for (name, phase, act, is_remembered) in faults() {
+        let config = world.sink_config(last).script(move |moment| {
+            let is_here = moment.phase == phase && (phase != Phase::Ehlo || moment.tls);
+            if is_here { act.clone() } else { Act::Accept }
+        });
+        add(name, is_remembered, config).await;
+        last += 1;
+    }
+    let mut config = world.sink_config(last);
+    config.wants_certificate = true;
+    add(
+        "an alert after the handshake: it wants a certificate",
+        true,
+        config,
+    )
+    .await;
+
+    let route = format!(
+        "[[delivery.route]]\ndomains = [{}]\ntls = \"require\"\n",
+        strict.join(", ")
+    );
+    world.start("", &route).await;
+    // Nobody waits for five minutes here.
+    let quick = "kind: provider\nname: default\nextends: true\ntimeouts: {command: 4s}\n";
+    world.apply(quick);
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let mut ids = Vec::new();
+    for (_, last, _, _) in &sinks {
+        let strict = world.send(&[&format!("b@strict{last}.test")]).await;
+        let lax = world.send(&[&format!("b@broken{last}.test")]).await;
+        ids.push((strict, lax));
+    }
+    for ((name, _, _, sink), (strict, lax)) in sinks.iter().zip(&ids) {
+        let deferred = world.event(strict, "deferred").await;
+        assert_eq!(deferred["enhanced"], "4.7.5", "{name}: {deferred}");
+        let delivered = world.event(lax, "delivered").await;
+        assert_eq!(delivered["attempt"], 1, "{name}");
+        let taken = taken(sink, 1).await;
+        assert!(!taken[0].tls, "{name}");
+        println!("{name}: {}", deferred["reply"]);
+    }
+    // What is remembered costs no second try, and is shown with its end.
+    for (name, last, is_remembered, sink) in &sinks {
+        let domain = format!("broken{last}.test");
+        if *is_remembered {
+            let site = format!("mx.{domain}");
+            let explained = world.explained(&["site", &site], "does not work").await;
+            assert_has(&explained, &["in 59m"]);
+        }
+        let before = sink.connections();
+        world.send(&[&format!("c@{domain}")]).await;
+        assert!(!taken(sink, 2).await[1].tls, "{name}");
+        let tries = sink.connections() - before;
+        // A connection that is still open takes it as well.
+        let most = if *is_remembered { 1 } else { 2 };
+        assert!(tries <= most, "{name}: {tries} connections");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_never_ends_does_not_hold_mail_up_for_minutes() {
+    let mut world = World::new().await;
+    let config = world.sink_config(3).script(|moment| match moment.phase {
+        Phase::Handshake => Act::Tarpit,
+        _ => Act::Accept,
+    });
+    let sink = world.sink_of(config, "there.test").await;
+    world.start("", "").await;
+    world.send(&["b@there.test"]).await;
+    assert!(!taken(&sink, 1).await[0].tls);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn required_tls_needs_a_certificate_for_the_hosts_name() {
     let mut world = World::new().await;

@@ -10,18 +10,27 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(5);
+/// The kernel notes arrivals in ticks of up to 10 ms.
+const TICKS: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+struct Socket {
+    inode: u64,
+    /// When it was first seen.
+    since: Instant,
+    owner: String,
+}
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// By the address of the connection's side that is not the sink's: since when it is whose. The kernel gives a port again.
-    owners: BTreeMap<SocketAddr, Vec<(Instant, String)>>,
+    /// By the address of the connection's side that is not the sink's: its sockets, one after another. The kernel gives a
+    /// port again.
+    owners: BTreeMap<SocketAddr, Vec<Socket>>,
     /// Nodes that had sockets of one address at the same time.
     at_once: BTreeMap<Ipv4Addr, BTreeSet<String>>,
     looks: u64,
     /// Connections at the latest look.
     now: usize,
-    /// The most that were there at one look, of each address.
-    most: BTreeMap<Ipv4Addr, usize>,
 }
 
 /// Looks as long as it lives.
@@ -57,24 +66,18 @@ impl Sockets {
         self.pids.lock().unwrap().remove(name);
     }
 
-    /// The node that a connection was of at a time.
-    pub fn owner(&self, peer: SocketAddr, at: Instant) -> Option<String> {
+    /// The node that a connection was of which stood since then.
+    pub fn owner(&self, peer: SocketAddr, stood_since: Instant) -> Option<String> {
         let seen = self.seen.lock().unwrap();
-        let owners = seen.owners.get(&peer)?;
-        // One is seen a little after its first command may have been heard.
-        let then = owners.iter().rev().find(|(since, _)| *since <= at);
-        then.or(owners.first()).map(|(_, owner)| owner.clone())
+        let sockets = seen.owners.get(&peer)?;
+        // A socket is seen when it stands, and the next one of its port after that.
+        let next = sockets.iter().find(|one| one.since + TICKS >= stood_since);
+        next.or(sockets.last()).map(|one| one.owner.clone())
     }
 
     /// Connections that a node has at this moment.
     pub fn now(&self) -> usize {
         self.seen.lock().unwrap().now
-    }
-
-    /// The most connections that an address had at once, over all nodes.
-    pub fn most(&self, address: Ipv4Addr) -> usize {
-        let seen = self.seen.lock().unwrap();
-        seen.most.get(&address).copied().unwrap_or(0)
     }
 
     pub fn looks(&self) -> u64 {
@@ -109,7 +112,6 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
     let mut seen = seen.lock().unwrap();
     seen.looks += 1;
     let mut now = 0;
-    let mut counts: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (Some(local), Some(remote)) = (address(fields[1]), address(fields[2])) else {
@@ -125,11 +127,14 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
         };
         now += 1;
         let owned = seen.owners.entry(local).or_default();
-        if owned.last().is_none_or(|(_, last)| last != *owner) {
-            owned.push((Instant::now(), (*owner).clone()));
+        if owned.last().is_none_or(|last| last.inode != inode) {
+            owned.push(Socket {
+                inode,
+                since: Instant::now(),
+                owner: (*owner).clone(),
+            });
         }
         if let SocketAddr::V4(local) = local {
-            *counts.entry(*local.ip()).or_default() += 1;
             by_address
                 .entry(*local.ip())
                 .or_default()
@@ -137,10 +142,6 @@ fn look(sink: SocketAddr, pids: &BTreeMap<String, u32>, seen: &Mutex<Seen>) {
         }
     }
     seen.now = now;
-    for (address, count) in counts {
-        let most = seen.most.entry(address).or_default();
-        *most = count.max(*most);
-    }
     for (address, nodes) in by_address {
         if nodes.len() > 1 {
             seen.at_once.entry(address).or_default().extend(nodes);

@@ -22,7 +22,9 @@ pub const NO_LIMITS: &str =
 /// A command that the sink was given, or a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Heard {
+    /// When it arrived, as the kernel noted it.
     pub at: Instant,
+    pub connection: u64,
     pub peer: SocketAddr,
     pub phase: Phase,
 }
@@ -50,7 +52,8 @@ impl Stage {
         let sink = SinkConfig::at(address).script(move |moment| {
             if moment.phase != Phase::AfterDot {
                 notes.lock().unwrap().push(Heard {
-                    at: Instant::now(),
+                    at: moment.arrived,
+                    connection: moment.connection,
                     peer: moment.peer,
                     phase: moment.phase,
                 });

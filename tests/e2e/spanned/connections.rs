@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{BIG, Watch, World, by_sender};
+use super::{BIG, World, by_sender, most_connections};
 
 /// By tenant: each sender took in the mail of two.
 fn tenants(world: &World) -> BTreeMap<String, usize> {
@@ -23,7 +23,6 @@ async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
     let figures = format!("{BIG}total: {{connections: 2}}\n");
     world.apply(&figures).await;
     world.each_message_takes(Duration::from_millis(100));
-    let watch = Watch::over(&world.sink);
     let relayed = world.offer(&world.all_senders(), "m", 75).await;
     for sender in world.all_senders() {
         world.offer_as_user(sender, "there.test", 75).await;
@@ -75,10 +74,11 @@ async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
     );
     world.each_message_takes(Duration::from_millis(1));
     world.arrive(all, Duration::from_secs(40)).await;
-    println!("the most connections at once: {}", watch.most());
+    let most = most_connections(&world.sink);
+    println!("the most connections at once: {most}");
     let tenants = tenants(&world);
     println!("by tenant: {tenants:?}");
-    assert_eq!(watch.most(), 2);
+    assert_eq!(most, 2);
     assert_eq!(tenants.len(), 12);
     assert!(tenants.values().all(|count| *count >= 75), "{tenants:?}");
 }

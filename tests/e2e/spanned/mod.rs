@@ -9,11 +9,10 @@ mod scopes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Probe};
-use skein_testkit::sink::{Act, Phase, Record, Sink};
+use skein_testkit::sink::{Act, Phase, Record, Sink, most_at_once};
 use skein_tests::fleet::{Fleet, Plan};
 use tempfile::TempDir;
 
@@ -177,8 +176,12 @@ fn times(records: &[Arc<Record>]) -> Vec<u64> {
     times
 }
 
+/// The kernel notes arrivals in ticks of up to 10 ms, and two that are compared are each a tick off.
+const TICKS: u64 = 20;
+
 /// The most events within any span of this many milliseconds.
 fn most_within(times: &[u64], span: u64) -> usize {
+    let span = span - TICKS;
     let within = |(nth, first): (usize, &u64)| {
         let later = times[nth..].iter();
         later.take_while(|at| **at < first + span).count()
@@ -186,35 +189,7 @@ fn most_within(times: &[u64], span: u64) -> usize {
     times.iter().enumerate().map(within).max().unwrap_or(0)
 }
 
-/// The most connections that the host has seen at once.
-struct Watch {
-    most: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Watch {
-    fn over(sink: &Arc<Sink>) -> Self {
-        let watch = Self {
-            most: Arc::default(),
-            stop: Arc::default(),
-        };
-        let (sink, most, stop) = (sink.clone(), watch.most.clone(), watch.stop.clone());
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                most.fetch_max(sink.open(), Ordering::Relaxed);
-                std::thread::sleep(Duration::from_micros(500));
-            }
-        });
-        watch
-    }
-
-    fn most(&self) -> u64 {
-        self.most.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
+/// The most connections that stood at the host at once, by the times of its kernel.
+fn most_connections(sink: &Sink) -> usize {
+    most_at_once(&sink.visits(), 0..u64::MAX).0
 }

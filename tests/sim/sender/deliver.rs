@@ -270,6 +270,8 @@ impl Sender {
             Next::RetryAfter(wait) => Some(wait),
             Next::Expired => None,
         };
+        let met_nobody = codes.iter().all(|code| *code == 4) && sim.rng.in_thousand(300);
+        let away_for = met_nobody.then(|| DurationMs(sim.rng.range(0, 3_000)));
         let outcomes = row.recipients.iter().zip(codes);
         let outcomes = outcomes.map(|((recipient, _), code)| Outcome {
             recipient: *recipient,
@@ -279,7 +281,11 @@ impl Sender {
                 (4, None) => Verdict::Expired,
                 _ => Verdict::Failed,
             },
-            reply: Reply::ours((*code as u8, 0, 0), ""),
+            reply: Reply {
+                // Hosts answer some; those that are met by nobody are left alone for a while.
+                host: (away_for.is_none() && *code != 4).then(|| "host".to_owned()),
+                ..Reply::ours((*code as u8, 0, 0), "")
+            },
         });
         let report = Report {
             task,
@@ -299,6 +305,7 @@ impl Sender {
             retry_after: retry_after.unwrap_or_default(),
             dsn: None,
             delay_notified: false,
+            away_for,
         };
         let attempts = row.attempts;
         self.report(sim, report, attempts);

@@ -8,12 +8,12 @@ use super::{Fleet, Member};
 use crate::{dev_ca, loopback};
 
 /// A section with certificates that are good for any node on this machine.
-pub fn certificates(folder: &Path) -> Result<String> {
+pub fn certificates(folder: &Path, further: &str) -> Result<String> {
     let place = folder.join("ca");
     dev_ca(&place, &["node.test".to_owned()])?;
     let file = |name: &str| place.join(name);
     Ok(format!(
-        "[cluster.tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n",
+        "[cluster.tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n{further}\n",
         file("ca.pem"),
         file("node.test.pem"),
         file("node.test-key.pem")
@@ -52,6 +52,7 @@ impl Fleet {
             {tls}
             [admin]
             listen = "{admin}"
+            {operators}
             [http]
             listen = "{http}"
             "#,
@@ -62,6 +63,11 @@ impl Fleet {
             groups = groups.map_or_else(String::new, |count| format!("spool_groups = {count}")),
             tls = self.tls,
             admin = member.admin,
+            operators = if self.plan.has_operators {
+                "[admin.tls]"
+            } else {
+                ""
+            },
             http = member.http,
         )
     }

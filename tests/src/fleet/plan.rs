@@ -11,6 +11,10 @@ pub struct Plan {
     pub spool_groups: Option<u16>,
     /// Whether nodes have certificates of `skein dev-ca` for each other.
     pub has_certificates: bool,
+    /// Further lines within `[cluster.tls]`.
+    pub tls: String,
+    /// Whether the admin ports take certificates too.
+    pub has_operators: bool,
     /// Takes all mail. Without it senders ask the name server for hosts, and send for each other.
     pub smarthost: Option<SocketAddr>,
     /// Lines of each sender's file, before any section.
@@ -29,6 +33,8 @@ impl Default for Plan {
             first: None,
             spool_groups: None,
             has_certificates: false,
+            tls: String::new(),
+            has_operators: false,
             smarthost: None,
             top: String::new(),
             smtp: String::new(),

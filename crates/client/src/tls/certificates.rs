@@ -11,6 +11,8 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
+use super::revoked::Revoked;
+
 /// After every date that a certificate can name.
 const END_OF_TIME: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX >> 1));
 
@@ -35,6 +37,14 @@ pub enum TlsError {
     Refused(#[source] rustls::Error),
     #[error("{0:?} is not a host name or an IP address")]
     NotAHost(String),
+    #[error("holds a certificate that cannot be read: {0}")]
+    Unreadable(String),
+    #[error(
+        "line {line} is no serial number: write hexadecimal digits, as `openssl x509 -noout -serial` prints them"
+    )]
+    NotASerial { line: usize },
+    #[error("names more than {0} certificates; it is time for another CA")]
+    TooManySerials(usize),
     #[error("the TLS library refuses")]
     Unusable(#[source] rustls::Error),
 }
@@ -44,6 +54,8 @@ pub enum TlsError {
 pub struct Certificates {
     pub roots: Arc<RootCertStore>,
     pub own: Arc<CertifiedKey>,
+    /// Of the others'.
+    pub revoked: Revoked,
 }
 
 pub(super) fn provider() -> Arc<CryptoProvider> {

@@ -17,10 +17,13 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::{Service, ServiceExt};
 
-use super::ALPN;
 use super::certificates::{TlsError, is_other_ca, provider};
+use super::revoked::Watched;
 use super::seldom::Seldom;
+use super::{Protocol, Tls};
+use crate::access::{Caller, Holder, Role};
 use crate::channel::tune;
+use crate::ports::{Guarded, Line};
 
 /// Our servers speak as soon as they have accepted a certificate; of a proxy between us this need not be true.
 const SPEAKS_WITHIN: Duration = Duration::from_secs(1);
@@ -33,6 +36,14 @@ pub fn client_config(
     roots: Arc<RootCertStore>,
     own: Option<Arc<CertifiedKey>>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    config_for(roots, own, Protocol::Grpc)
+}
+
+pub(super) fn config_for(
+    roots: Arc<RootCertStore>,
+    own: Option<Arc<CertifiedKey>>,
+    protocol: Protocol,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Unusable)?
@@ -44,19 +55,90 @@ pub fn client_config(
         }
         None => config.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![protocol.alpn().to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
-/// A TLS channel to `host:port` that connects when it is first used and again when it breaks, with what `config` gives
-/// at that moment.
+/// A TLS channel to `host:port` that connects when it is first used and again when it breaks. What is shown there is not
+/// looked at for roles: it is for people, who know whom they ask.
 ///
 /// # Errors
 /// The address is not like `host:port`.
 pub fn connect(
     address: &str,
-    config: impl Fn() -> Arc<ClientConfig> + Send + Sync + 'static,
+    config: Arc<ClientConfig>,
+) -> Result<Channel, tonic::transport::Error> {
+    channel(address, move || (config.clone(), None))
+}
+
+impl Tls {
+    /// A channel to a control node, with the certificates of the moment when it connects.
+    ///
+    /// # Errors
+    /// The address is not like `host:port`.
+    pub fn channel(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
+        let tls = self.clone();
+        channel(address, move || {
+            (tls.client(Protocol::Grpc), Some(tls.clone()))
+        })
+    }
+
+    /// Whether the server that showed this certificate is what it must be, and nobody has revoked it.
+    pub(super) fn admit(
+        &self,
+        stream: &TlsStream<TcpStream>,
+        role: Role,
+    ) -> Result<Server, ConnectError> {
+        let shown = stream.get_ref().1.peer_certificates();
+        let shown = shown.and_then(|chain| chain.first());
+        let shown = shown.ok_or_else(|| ConnectError::Tls("the server shows nothing".into()))?;
+        let holder = Holder::of(shown).map_err(|error| ConnectError::Tls(error.to_string()))?;
+        let line = Arc::new(Line::new(Instant::now()));
+        let watched = self.watch(&holder.serial, line.clone()).ok_or_else(|| {
+            ConnectError::Tls(format!(
+                "the server's certificate {} is revoked",
+                holder.serial
+            ))
+        })?;
+        Caller::Holder(Arc::new(holder), self.role_rule())
+            .is_any(&[role])
+            .map_err(|denied| ConnectError::Tls(denied.to_string()))?;
+        Ok(Server {
+            line,
+            _watched: Some(watched),
+        })
+    }
+}
+
+/// What ends the connection to a server.
+#[derive(Debug)]
+pub struct Server {
+    line: Arc<Line>,
+    _watched: Option<Watched>,
+}
+
+impl Server {
+    /// Only the server itself.
+    fn unwatched() -> Self {
+        Self {
+            line: Arc::new(Line::new(Instant::now())),
+            _watched: None,
+        }
+    }
+}
+
+impl AsRef<Line> for Server {
+    fn as_ref(&self) -> &Line {
+        &self.line
+    }
+}
+
+type Ask = (Arc<ClientConfig>, Option<Tls>);
+
+fn channel(
+    address: &str,
+    ask: impl Fn() -> Ask + Send + Sync + 'static,
 ) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let origin = Endpoint::from_shared(format!("https://{address}"))?;
@@ -65,10 +147,17 @@ pub fn connect(
     tcp.set_nodelay(true);
     let failed = Arc::new(Seldom::default());
     let connector = tower::service_fn(move |uri: Uri| {
-        let (tcp, config, failed) = (tcp.clone(), config(), failed.clone());
+        let (tcp, (config, tls), failed) = (tcp.clone(), ask(), failed.clone());
         async move {
             let address = uri.authority().map(ToString::to_string).unwrap_or_default();
             let connected = handshake(tcp, uri, config).await;
+            let connected = connected.and_then(|stream| {
+                let server = match tls {
+                    Some(tls) => tls.admit(&stream, Role::Control)?,
+                    None => Server::unwatched(),
+                };
+                Ok(Guarded::new(stream, server))
+            });
             if let Err(ConnectError::Tls(error)) = &connected
                 && let Some(more) = failed.pass(Instant::now())
             {

@@ -9,13 +9,13 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Lets one line through at a time, and counts those that it held back.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     state: Mutex<(Option<Instant>, u64)>,
 }
 
 impl Seldom {
     /// How many lines were held back since the last one that passed, if this one passes.
-    pub(super) fn pass(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
         let (last, held) = &mut *state;
         if last.is_some_and(|last| now < last + EVERY) {

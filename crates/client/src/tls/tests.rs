@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::connect::handshake;
 use super::*;
+use crate::ports::{Guard, Limits, accept};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
@@ -34,19 +35,25 @@ fn certificates(trusted: &str, (certificate, private): &(String, String)) -> Cer
     Certificates {
         roots: roots(trusted.as_bytes()).unwrap(),
         own: identity(chain, key(private.as_bytes()).unwrap()).unwrap(),
+        revoked: Revoked::default(),
     }
 }
 
 fn tls(trusted: &str, ca: &Ca) -> Tls {
-    Tls::new(&certificates(trusted, &pems(ca, "127.0.0.1", 4000))).unwrap()
+    Tls::new(
+        &certificates(trusted, &pems(ca, "127.0.0.1", 4000)),
+        RoleRule::Required,
+    )
+    .unwrap()
 }
 
 /// A server that says a word to whoever is accepted and then echoes.
 async fn serve(tls: Tls) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let guard = Guard::Tls(tls, Protocol::Grpc);
     tokio::spawn(
-        accept(listener, tls).for_each_concurrent(None, |stream| async {
+        accept(listener, guard, Limits::default()).for_each_concurrent(None, |stream| async {
             let mut stream = stream.unwrap();
             stream.write_all(b"word").await.unwrap();
             let (mut from, mut to) = tokio::io::split(stream);
@@ -79,7 +86,11 @@ async fn only_certificates_of_the_ca_are_accepted_and_the_reason_is_said() {
     let trusting_ours = roots(ours.pem().as_bytes()).unwrap();
     let expired = certificates(&ours.pem(), &pems(&ours, "127.0.0.1", 2001));
     for (host, client, expected) in [
-        ("127.0.0.1", tls(&ours.pem(), &ours).client(), None),
+        (
+            "127.0.0.1",
+            tls(&ours.pem(), &ours).client(Protocol::Grpc),
+            None,
+        ),
         (
             "127.0.0.1",
             client_config(trusting_ours, None).unwrap(),
@@ -87,22 +98,24 @@ async fn only_certificates_of_the_ca_are_accepted_and_the_reason_is_said() {
         ),
         (
             "127.0.0.1",
-            tls(&ours.pem(), &other).client(),
+            tls(&ours.pem(), &other).client(Protocol::Grpc),
             Some("refuses our certificate"),
         ),
         (
             "127.0.0.1",
-            Tls::new(&expired).unwrap().client(),
+            Tls::new(&expired, RoleRule::Required)
+                .unwrap()
+                .client(Protocol::Grpc),
             Some("refuses our certificate"),
         ),
         (
             "127.0.0.1",
-            tls(&other.pem(), &ours).client(),
+            tls(&other.pem(), &ours).client(Protocol::Grpc),
             Some("another CA"),
         ),
         (
             "localhost",
-            tls(&ours.pem(), &ours).client(),
+            tls(&ours.pem(), &ours).client(Protocol::Grpc),
             Some("not valid for name \"localhost\""),
         ),
     ] {
@@ -124,7 +137,12 @@ async fn a_server_without_tls_is_named_as_such() {
         stream.write_all(b"220 hello\r\n").await.unwrap();
         stream.read_to_end(&mut Vec::new()).await
     });
-    let result = knock(port, "127.0.0.1", tls(&ours.pem(), &ours).client()).await;
+    let result = knock(
+        port,
+        "127.0.0.1",
+        tls(&ours.pem(), &ours).client(Protocol::Grpc),
+    )
+    .await;
     let error = result.unwrap_err();
     assert!(error.contains("does not speak TLS"), "{error}");
 }
@@ -136,12 +154,16 @@ async fn new_connections_take_new_certificates_and_open_ones_go_on() {
     let server = tls(&old.pem(), &old);
     let client = tls(&old.pem(), &old);
     let port = serve(server.clone()).await;
-    let mut open = knock(port, "127.0.0.1", client.client()).await.unwrap();
+    let mut open = knock(port, "127.0.0.1", client.client(Protocol::Grpc))
+        .await
+        .unwrap();
 
     // A new key of the same CA.
     let renewed = certificates(&old.pem(), &pems(&old, "127.0.0.1", 4000));
     server.replace(&renewed).unwrap();
-    let second = knock(port, "127.0.0.1", client.client()).await.unwrap();
+    let second = knock(port, "127.0.0.1", client.client(Protocol::Grpc))
+        .await
+        .unwrap();
     assert_ne!(shown(&open), shown(&second));
     assert_eq!(shown(&second), renewed.own.cert[0].as_ref());
 
@@ -152,13 +174,17 @@ async fn new_connections_take_new_certificates_and_open_ones_go_on() {
     server
         .replace(&certificates(&bundle, &pems(&new, "127.0.0.1", 4000)))
         .unwrap();
-    knock(port, "127.0.0.1", client.client()).await.unwrap();
+    knock(port, "127.0.0.1", client.client(Protocol::Grpc))
+        .await
+        .unwrap();
 
     // The old one is gone.
     server
         .replace(&certificates(&new.pem(), &pems(&new, "127.0.0.1", 4000)))
         .unwrap();
-    let refused = knock(port, "127.0.0.1", client.client()).await.unwrap_err();
+    let refused = knock(port, "127.0.0.1", client.client(Protocol::Grpc))
+        .await
+        .unwrap_err();
     assert!(refused.contains("refuses our certificate"), "{refused}");
 
     open.write_all(b"still here").await.unwrap();

@@ -1,61 +1,28 @@
 //! Connections between nodes that carry somebody's bytes: HTTP/1.1, one request for each.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsConnector, client, server};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::Uri;
-use tonic::transport::server::TcpIncoming;
 use tower::{Service, ServiceExt};
 
-use super::Tls;
-use super::accept::accept_with;
-use super::connect::in_words;
+use super::connect::{Server, in_words};
+use super::{Protocol, Tls};
+use crate::access::Role;
+use crate::ports::Guarded;
 
-/// So that no client of gRPC takes this port for another.
-const ALPN: &[u8] = b"http/1.1";
 /// A machine that vanished is noticed within about a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TRIES: u32 = 3;
 
-pub(super) fn server_config(config: &ServerConfig) -> Arc<ServerConfig> {
-    let mut config = config.clone();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Arc::new(config)
-}
-
-pub(super) fn client_config(config: &ClientConfig) -> Arc<ClientConfig> {
-    let mut config = config.clone();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Arc::new(config)
-}
-
-/// What another node sends and is sent, with certificates or in plain text.
-pub type Accepted = Either<server::TlsStream<TcpStream>, TcpStream>;
-pub type Connected = Either<client::TlsStream<TcpStream>, TcpStream>;
-
-/// Connections of other nodes. With TLS: of those that have shown a certificate of the authorities.
-pub fn accept(listener: TcpListener, tls: Option<Tls>) -> BoxStream<'static, io::Result<Accepted>> {
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(KEEPALIVE))
-        .with_keepalive_interval(Some(KEEPALIVE))
-        .with_keepalive_retries(Some(KEEPALIVE_TRIES));
-    match tls {
-        Some(tls) => accept_with(incoming, move || tls.now.read().tunnel_server.clone())
-            .map_ok(Either::Left)
-            .boxed(),
-        None => incoming.map_ok(Either::Right).boxed(),
-    }
-}
+/// To another node, with certificates or in plain text.
+pub type Connected = Either<Guarded<TlsStream<TcpStream>, Server>, TcpStream>;
 
 /// Connects to `host:port` of another node. A server that refuses our certificate says so with the first bytes that are
 /// read.
@@ -78,8 +45,9 @@ pub async fn connect(address: &str, tls: Option<&Tls>) -> io::Result<Connected> 
     let Some(tls) = tls else {
         return Ok(Either::Right(stream));
     };
-    let connector = TlsConnector::from(tls.now.read().tunnel_client.clone());
+    let connector = TlsConnector::from(tls.client(Protocol::Tunnel));
     let connected = connector.connect(name, stream).await;
     let stream = connected.map_err(|error| io::Error::other(in_words(&error)))?;
-    Ok(Either::Left(stream))
+    let server = tls.admit(&stream, Role::Egress).map_err(io::Error::other)?;
+    Ok(Either::Left(Guarded::new(stream, server)))
 }

@@ -14,6 +14,7 @@ use skein_wire::v1::{
 use tonic::Status;
 
 use super::{AdminService, PAGE_MAX};
+use crate::access;
 
 impl AdminService {
     pub(super) fn automation(&self, request: &ListAutomationRequest) -> ListAutomationResponse {
@@ -35,9 +36,10 @@ impl AdminService {
         let all = all.iter().map(|(at, _)| at.clone());
         let found: Vec<RuleAt> = all.filter(|at| which.covers(&at.scope)).collect();
         let order = Order {
-            who: request.who,
+            who: access::caller(),
             why: request.why,
-        };
+        }
+        .bounded();
         let mut lifted = 0;
         for at in found {
             let order = order.clone();

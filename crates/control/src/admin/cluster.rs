@@ -1,116 +1,51 @@
 //! The cluster as a whole: how it does, and who belongs to it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skein_client::Channel;
-use skein_model::doctor::{self, Facts, GroupFacts, SenderFacts};
-use skein_model::spool::query;
-use skein_model::{GroupId, NodeId, Slot, UnixMs, meta};
-use skein_store::Reader;
+use skein_model::doctor::{self, Facts, GroupFacts};
+use skein_model::{GroupId, HostPort, NodeId, meta};
 use skein_wire::internal::peer_client::PeerClient;
-use skein_wire::internal::{
-    EndSenderRequest, GetWaitsReply, GetWaitsRequest, MoveLeaderRequest, SenderWaits,
-};
+use skein_wire::internal::{EndSenderRequest, MoveLeaderRequest};
 use skein_wire::v1::{
-    AddNodeResponse, Check, Cluster, ClusterNode, ExamineResponse, Finding, MoveLeaderResponse,
-    NodeGroup, RemoveNodeResponse,
+    AddNodeResponse, Cluster, ClusterNode, MoveLeaderResponse, NodeGroup, RemoveNodeResponse,
 };
 use tonic::{Code, Status};
 
-use super::{AdminService, PAGE_MAX};
+use super::AdminService;
 
-/// Between two looks at a cluster in which something is wrong: longer than an election.
-const LOOK_AGAIN: Duration = Duration::from_secs(4);
-/// Queues that are looked at for the oldest due task.
-const QUEUES_MAX: usize = 10_000;
 /// A hand-over takes up to 7 s.
 const MOVED_WITHIN: Duration = Duration::from_secs(10);
-/// An explanation without them is better than none.
-const WAITS_WITHIN: Duration = Duration::from_secs(2);
 const MOVE_TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 impl AdminService {
-    /// What the control nodes say, and what this node's replicas hold.
-    async fn facts(&self) -> Facts {
-        let mut facts = self.members.survey().await;
-        facts.stale = self.stale().await;
-        facts.invited = meta::invited(&self.meta);
-        (facts.unplaced_ips, facts.ip_faults) = self.ip_facts();
-        let senders = self.senders();
-        for group in facts.groups.values_mut() {
-            for session in &mut group.waits_for {
-                let known = senders.iter().find(|sender| sender.session == *session);
-                if let Some(sender) = known {
-                    session.clone_from(&sender.name);
-                }
-            }
-        }
-        facts.senders = senders
-            .into_iter()
-            .map(|sender| SenderFacts {
-                has_session: !sender.session.is_empty(),
-                is_fit: sender.state != "unfit",
-                is_drained: matches!(sender.state.as_str(), "drained" | "absent"),
-                slots: sender.slots,
-                name: sender.name,
-            })
-            .collect();
-        let (meta, now) = (self.meta.clone(), facts.now);
-        let readers: BTreeMap<GroupId, Reader> = self
-            .spools
-            .iter()
-            .map(|(id, spool)| (*id, spool.reader.clone()))
-            .collect();
-        let looked = tokio::task::spawn_blocking(move || {
-            look_at_rows(&mut facts, &meta, &readers, now);
-            facts
-        });
-        looked
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-    }
-
     pub(super) async fn cluster(&self) -> Cluster {
         let facts = self.facts().await;
         let checks = doctor::examine(&facts);
         let cluster = meta::cluster(&self.meta);
+        let founding = facts.founding.clone().unwrap_or_default();
+        let missing = founding.missing.into_iter();
         Cluster {
+            missing: missing
+                .map(|peer| format!("{} ({})", peer.address, peer.why))
+                .collect(),
             cluster_id: cluster
                 .map(|row| format!("{:016x}", row.id))
                 .unwrap_or_default(),
             verdict: doctor::verdict(&checks),
             nodes: nodes(&facts),
-            senders: self.senders(),
+            senders: self.senders().await,
             invited: facts.invited.into_iter().collect(),
             asked_node_id: super::nodes::node_id(self.node.0),
         }
     }
 
-    /// What is wrong at two looks, if anything is at the first.
-    pub(super) async fn examination(&self) -> ExamineResponse {
-        let mut checks = doctor::examine(&self.facts().await);
-        if checks.iter().any(|check| !check.findings.is_empty()) {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            checks = doctor::lasting(&checks, doctor::examine(&self.facts().await));
-        }
-        ExamineResponse {
-            verdict: doctor::verdict(&checks),
-            checks: checks.into_iter().map(check).collect(),
-        }
-    }
-
     pub(super) async fn add(&self, address: &str) -> Result<AddNodeResponse, Status> {
-        let is_address = address
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if !is_address {
-            return Err(Status::invalid_argument(format!(
-                "address: {address:?} is not like host:port"
-            )));
-        }
-        let cluster = meta::cluster(&self.meta).ok_or_else(alone)?;
+        let parsed = address.parse::<HostPort>();
+        parsed.map_err(|error| Status::invalid_argument(format!("address: {error}")))?;
+        let cluster = meta::cluster(&self.meta).filter(|_| !self.config.address.is_empty());
+        let cluster = cluster.ok_or_else(alone)?;
         match self
             .commit_meta(&meta::Command::Invite(address.to_owned()))
             .await?
@@ -222,31 +157,11 @@ impl AdminService {
     }
 
     /// For what only the leader of the meta group knows.
-    fn meta_leader(&self) -> Result<PeerClient<Channel>, Status> {
+    pub(super) fn meta_leader(&self) -> Result<PeerClient<Channel>, Status> {
         let leader = self.forward.groups[&GroupId::META].leader_address();
         let leader = leader
             .ok_or_else(|| Status::unavailable("the meta group has no leader now; try again"))?;
         Ok(PeerClient::new(self.forward.peers.get(&leader)))
-    }
-
-    /// What tasks wait for that are at senders.
-    pub(super) async fn sender_waits(&self) -> Vec<SenderWaits> {
-        self.told_by_senders().await.senders
-    }
-
-    /// What only the leader of the meta group has heard from senders. While nobody leads, nobody knows.
-    pub(super) async fn told_by_senders(&self) -> GetWaitsReply {
-        if self.forward.groups[&GroupId::META].is_leader() {
-            return self.sessions.waits();
-        }
-        let Ok(mut leader) = self.meta_leader() else {
-            return GetWaitsReply::default();
-        };
-        let asked = leader.get_waits(GetWaitsRequest {});
-        match tokio::time::timeout(WAITS_WITHIN, asked).await {
-            Ok(Ok(answer)) => answer.into_inner(),
-            _ => GetWaitsReply::default(),
-        }
     }
 
     pub(super) async fn end_sender(&self, name: String, is_dead: bool) -> Result<u64, Status> {
@@ -265,7 +180,9 @@ impl AdminService {
 
 fn alone() -> Status {
     Status::failed_precondition(
-        "this node belongs to no cluster yet: one is made by control nodes whose cluster.peers name one another",
+        "this node is alone or belongs to no cluster yet, and nobody can join it: a cluster is made by control nodes that start \
+         with empty data directories and whose cluster.peers name one another; mail is brought over with `skeinctl backup \
+         create` and `skeinctl backup restore`",
     )
 }
 
@@ -281,56 +198,6 @@ fn node_named(facts: &Facts, name: &str) -> Result<NodeId, Status> {
             "node: no control node has the id or address {name:?}; list them with `skeinctl cluster status`"
         ))
     })
-}
-
-/// What every replica holds: slots, due tasks, events.
-fn look_at_rows(
-    facts: &mut Facts,
-    meta: &Reader,
-    readers: &BTreeMap<GroupId, Reader>,
-    now: UnixMs,
-) {
-    let sessions = meta::sessions(meta);
-    let assigned = meta::assignments(meta);
-    let owned = assigned
-        .iter()
-        .filter(|(_, held)| sessions.contains_key(&held.session));
-    facts.slots_without_owner = u64::from(Slot::COUNT) - owned.clone().count() as u64;
-    for (id, rows) in readers {
-        let Some(group) = facts.groups.get_mut(id) else {
-            continue;
-        };
-        let is_unopened = |slot: Slot, held: &meta::Assignment| {
-            query::slot(rows, slot).is_none_or(|row| row.epoch < held.epoch)
-        };
-        let settled = owned.clone().filter(|(_, held)| held.moving_to.is_none());
-        group.slots_unopened = settled
-            .filter(|(slot, held)| is_unopened(**slot, held))
-            .count() as u64;
-        let state = query::state(rows);
-        group.events_waiting = state.next_seq.saturating_sub(state.first_seq);
-        group.oldest_due = oldest_due(rows, now);
-    }
-}
-
-fn oldest_due(rows: &Reader, now: UnixMs) -> Option<UnixMs> {
-    let (mut oldest, mut after, mut looked) = (None::<UnixMs>, None, 0);
-    while looked < QUEUES_MAX {
-        let page = query::queues(rows, after, PAGE_MAX);
-        let Some((last, _)) = page.last() else {
-            break;
-        };
-        after = Some(*last);
-        looked += page.len();
-        for (queue, _) in &page {
-            let first = query::due(rows, *queue, UnixMs(0), now, 1);
-            oldest = oldest
-                .into_iter()
-                .chain(first.first().map(|(due, _)| *due))
-                .min();
-        }
-    }
-    oldest
 }
 
 fn nodes(facts: &Facts) -> Vec<ClusterNode> {
@@ -391,22 +258,5 @@ fn part(id: GroupId, group: &GroupFacts, node: NodeId) -> NodeGroup {
             .replicas
             .get(&node)
             .map_or(0, |replica| replica.bodies_missing),
-    }
-}
-
-fn check(check: doctor::Check) -> Check {
-    let findings = check.findings.into_iter().map(|finding| Finding {
-        level: match finding.level {
-            doctor::Level::Note => "note".into(),
-            doctor::Level::Problem => "problem".into(),
-        },
-        subject: finding.subject,
-        what: finding.what,
-        todo: finding.todo,
-    });
-    Check {
-        name: check.name.into(),
-        meaning: check.meaning.into(),
-        findings: findings.collect(),
     }
 }

@@ -21,7 +21,7 @@ impl AdminService {
             Status::invalid_argument("about: name a message, a queue, a site or an IP")
         })?;
         let now = crate::clock::now();
-        let causes = Causes::new(&self.meta, now, self.sender_waits().await);
+        let causes = Causes::new(&self.meta, now, self.heard_from_senders("").await);
         match about {
             About::Message(id) => self.explain_message(&causes, &id),
             About::Queue(name) => self.explain_queues(&causes, &name),
@@ -40,7 +40,7 @@ impl AdminService {
         let parts = tasks.map(|(task, row)| {
             let queue = query::queue(rows, row.queue(&message.envelope).id);
             let shown = summary(task, &row);
-            let last = retry(row.due, row.attempts, &shown.last_reply, now);
+            let last = retry(&row, &shown.last_reply, now);
             let queue = queue.map(|queue| causes.of_queue(&queue));
             let reasons = last.into_iter().chain(queue.into_iter().flatten());
             explained(shown.recipients.join(", "), reasons.collect())
@@ -58,9 +58,9 @@ impl AdminService {
         let now = crate::clock::now();
         let parts = self.named_queues(name)?.into_iter().map(|(id, row)| {
             let head = self.head(id);
-            let last = head.and_then(|(due, task)| {
+            let last = head.and_then(|(_, task)| {
                 let reply = task.last_reply.as_ref().map(ToString::to_string);
-                retry(due, task.attempts, &reply.unwrap_or_default(), now)
+                retry(&task, &reply.unwrap_or_default(), now)
             });
             let subject = format!(
                 "{id}: {} tasks of tenant {} to {} through pool {}, {}",

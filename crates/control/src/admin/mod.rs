@@ -2,6 +2,7 @@
 
 mod automation;
 mod cluster;
+mod doctor;
 mod explain;
 mod explain_waits;
 mod ips;
@@ -44,6 +45,7 @@ use skein_wire::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use crate::access;
 use crate::forward::Forward;
 use crate::members::Members;
 use crate::sessions::SessionsService;
@@ -151,9 +153,15 @@ impl Admin for AdminService {
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
         let id = message_id(&request.into_inner().id)?;
+        if !self.spools.contains_key(&id.group()) {
+            return Err(Status::not_found(format!(
+                "id: there is no message {id}: its group {} is none of this cluster; is the id mistyped?",
+                id.group()
+            )));
+        }
         let command = Command::Delete {
             message: id,
-            by: "admin".into(),
+            by: access::caller(),
         };
         match self.commit(id.group(), &command).await? {
             SpoolResponse::Count(recipients) => {
@@ -194,7 +202,7 @@ impl Admin for AdminService {
     ) -> Result<Response<ListNodesResponse>, Status> {
         let nodes = ListNodesResponse {
             control_nodes: self.control_nodes().await,
-            senders: self.senders_with_policy().await,
+            senders: self.senders().await,
             policy_version: meta::policy_version(&self.meta),
         };
         Ok(self.answer(nodes).await)
@@ -244,9 +252,10 @@ impl Admin for AdminService {
 
     async fn examine(
         &self,
-        _request: Request<ExamineRequest>,
+        request: Request<ExamineRequest>,
     ) -> Result<Response<ExamineResponse>, Status> {
-        Ok(self.answer(self.examination().await).await)
+        let examined = self.examination(&request.into_inner().port_25).await?;
+        Ok(self.answer(examined).await)
     }
 
     async fn add_node(

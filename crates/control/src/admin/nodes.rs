@@ -1,6 +1,6 @@
 //! Nodes, slots and groups, as operators see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use skein_model::spool::query;
@@ -52,20 +52,12 @@ impl AdminService {
         (hello.node == node).then_some((hello.version, hello.policy_version))
     }
 
-    /// With the policy that each goes by.
-    pub(super) async fn senders_with_policy(&self) -> Vec<SenderNode> {
-        let told = self.told_by_senders().await.policies.into_iter();
-        let told: BTreeMap<String, u64> = told
-            .map(|one| (node_id(one.session), one.version))
-            .collect();
-        let mut senders = self.senders();
-        for sender in &mut senders {
-            sender.policy_version = told.get(&sender.session).copied();
-        }
-        senders
-    }
-
-    pub(super) fn senders(&self) -> Vec<SenderNode> {
+    pub(super) async fn senders(&self) -> Vec<SenderNode> {
+        let heard = self.heard_from_senders("").await;
+        let contested = heard.contested.into_iter().map(|name| name.sender);
+        let contested: BTreeSet<String> = contested.collect();
+        let policies = heard.policies.into_iter();
+        let policies: BTreeMap<u64, u64> = policies.map(|one| (one.session, one.version)).collect();
         let assigned = meta::assignments(&self.meta);
         let mut drained = meta::drained(&self.meta);
         let mut senders = Vec::new();
@@ -76,6 +68,7 @@ impl AdminService {
                 (true, _, _) => "drained",
                 (_, true, _) => "stopping",
                 (_, _, false) => "unfit",
+                _ if contested.contains(&row.sender) => "contested",
                 _ => "active",
             };
             senders.push(SenderNode {
@@ -85,7 +78,7 @@ impl AdminService {
                 slots: mine.count() as u64,
                 leaving: leaving.count() as u64,
                 state: state.into(),
-                policy_version: None,
+                policy_version: policies.get(&id.0).copied(),
             });
         }
         senders.extend(drained.into_iter().map(|name| SenderNode {

@@ -73,7 +73,10 @@ impl AdminService {
             Some(Resource {
                 kind: kind.to_string(),
                 name: name.to_string(),
-                text: policy.get(kind, name)?,
+                text: match request.secrets {
+                    true => policy.get(kind, name)?,
+                    false => policy.masked(kind, name)?,
+                },
                 built_in,
             })
         });

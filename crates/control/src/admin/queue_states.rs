@@ -76,7 +76,7 @@ impl AdminService {
             by_hand: automation::suspensions(&self.meta),
             by_rules: Suspensions::default().with(by_rules),
             owners: owners.collect(),
-            waits: waits(self.sender_waits().await),
+            waits: waits(self.heard_from_senders("").await.senders),
             ..States::default()
         };
         for ip in self.source_ips()? {
@@ -165,8 +165,11 @@ impl States {
     fn of_time(&self, head: Option<&(UnixMs, TaskRow)>) -> Option<State> {
         let (due, task) = head?;
         let reply = task.last_reply.as_ref().map(ToString::to_string);
-        let waits = retry(*due, task.attempts, &reply.unwrap_or_default(), self.now)?;
-        Some(State::new("retry", waits.text, Some(*due)))
+        let waits = retry(task, &reply.unwrap_or_default(), self.now)?;
+        Some(match task.awaits_host {
+            true => State::new("blocked", waits.text, None),
+            false => State::new("retry", waits.text, Some(*due)),
+        })
     }
 
     /// A site gives no connection when it gives none to any IP of the pool.
@@ -279,8 +282,8 @@ mod tests {
     /// All that there may be at once, strongest first: each is what shows when nothing before it is so.
     #[test]
     fn a_queue_says_what_decides_about_it() {
-        let later = (UnixMs(20_000), task(1));
-        let due = (UnixMs(1), task(0));
+        let later = (UnixMs(20_000), task(1, 20_000));
+        let due = (UnixMs(1), task(0, 1));
         let mut states = calm();
         let mut look = |change: &dyn Fn(&mut States), head: &(UnixMs, TaskRow)| {
             change(&mut states);
@@ -323,19 +326,21 @@ mod tests {
         assert_eq!(look(&given_up, &later), ("bounced", Some(99_000)));
     }
 
-    fn task(attempts: u32) -> TaskRow {
+    fn task(attempts: u32, due: u64) -> TaskRow {
         TaskRow {
             domain: Domain::new("b.test"),
             slot: Slot(3),
             recipients: Vec::new(),
             attempts,
-            due: UnixMs(1),
+            due: UnixMs(due),
             created: UnixMs(1),
             last_reply: None,
             delay_notified: false,
             site: Some("google".into()),
             moves: 0,
             pool: None,
+            absences: 0,
+            awaits_host: false,
         }
     }
 }

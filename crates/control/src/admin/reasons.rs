@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use skein_model::automation::{
     self, Force, Forces, Phase, Scope, Suspension, Suspensions, TaskFacts,
 };
-use skein_model::spool::QueueRow;
+use skein_model::spool::{QueueRow, TaskRow};
 use skein_model::throttle::{self as limits, Counted, LimitId};
 use skein_model::{SessionId, Slot, UnixMs, meta, warmup};
 use skein_store::Reader;
-use skein_wire::internal::{SenderWaits, Wait};
+use skein_wire::internal::{GetWaitsReply, Wait};
 use skein_wire::v1::Reason;
 
 /// Rules on IPs and waits of one site that are named; more of the same kind say nothing new.
@@ -23,7 +23,7 @@ pub struct Causes {
     now: UnixMs,
     words: Suspensions,
     forces: Forces,
-    waits: Vec<SenderWaits>,
+    waits: GetWaitsReply,
     /// Of each slot: who has it, and who is to get it.
     owners: BTreeMap<Slot, (String, Option<String>)>,
     /// Limits that senders share, with who has which part.
@@ -41,7 +41,7 @@ fn reason(kind: &str, text: String, until: Option<UnixMs>) -> Reason {
 }
 
 impl Causes {
-    pub fn new(rows: &Reader, now: UnixMs, waits: Vec<SenderWaits>) -> Self {
+    pub fn new(rows: &Reader, now: UnixMs, waits: GetWaitsReply) -> Self {
         let sessions = meta::sessions(rows);
         let name = |id: SessionId| sessions.get(&id).map(|row| row.sender.clone());
         let assigned = meta::assignments(rows).into_iter();
@@ -71,6 +71,7 @@ impl Causes {
             let is_theirs = wait.pool.is_empty() || (&*wait.tenant, &*wait.pool) == pool;
             wait.site == facts.site && is_theirs
         }));
+        reasons.extend(self.of_tls(facts.site));
         reasons.extend(self.of_shared(|id| match id.scope {
             limits::Scope::Tenant => &*id.key == facts.tenant,
             limits::Scope::Pool => &*id.key == facts.pool,
@@ -90,6 +91,7 @@ impl Causes {
         }
         reasons.extend(self.of_rules(site, None));
         reasons.extend(self.of_senders(|wait| wait.site == site));
+        reasons.extend(self.of_tls(site));
         reasons.extend(self.of_shared(|id| id.site() == Some(site)));
         reasons
     }
@@ -163,6 +165,19 @@ impl Causes {
         Some(reason("rule", text, Some(force.until)))
     }
 
+    /// Hosts of a site that are not asked for TLS now.
+    fn of_tls(&self, site: &str) -> Vec<Reason> {
+        let of_site = self.waits.broken_tls.iter().filter(|one| one.site == site);
+        let reasons = of_site.map(|one| {
+            let text = format!(
+                "TLS with {} [{}] does not work, so mail that may go in the clear does: {}",
+                one.host, one.address, one.reason
+            );
+            reason("tls", text, Some(UnixMs(one.until_ms)))
+        });
+        reasons.take(NAMED_MAX).collect()
+    }
+
     fn of_shared(&self, concerns: impl Fn(&LimitId) -> bool) -> Vec<Reason> {
         let concerned = self.shared.iter().filter(|(id, _)| concerns(id));
         let reasons = concerned.map(|(_, text)| reason("shared", text.clone(), None));
@@ -170,7 +185,7 @@ impl Causes {
     }
 
     fn of_senders(&self, concerns: impl Fn(&Wait) -> bool) -> Vec<Reason> {
-        let all = self.waits.iter().flat_map(|one| {
+        let all = self.waits.senders.iter().flat_map(|one| {
             let waits = one.waits.iter();
             waits.map(|wait| (&one.sender, wait))
         });
@@ -258,7 +273,16 @@ fn no_owner(slot: Slot) -> Reason {
 }
 
 /// When the next task is due, and what its last attempt came to.
-pub fn retry(due: UnixMs, attempts: u32, last_reply: &str, now: UnixMs) -> Option<Reason> {
+pub fn retry(row: &TaskRow, last_reply: &str, now: UnixMs) -> Option<Reason> {
+    let (due, attempts) = (row.due, row.attempts);
+    if row.awaits_host {
+        let text = format!(
+            "it goes out as soon as a host of its destination gives a connection; {} of {attempts} attempts met none, the \
+             last one: {last_reply}",
+            row.absences
+        );
+        return Some(reason("away", text, None));
+    }
     if due <= now {
         return None;
     }
@@ -278,6 +302,8 @@ pub fn nothing() -> Reason {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use skein_wire::internal::{BrokenTls, SenderWaits};
+
     use super::*;
 
     fn limit(key: &str) -> LimitId {
@@ -314,11 +340,26 @@ mod tests {
             },
         ];
         let sender = "s1".to_owned();
+        let broken_tls = BrokenTls {
+            address: "192.0.2.9:25".into(),
+            host: "mx.apple.test".into(),
+            site: "apple".into(),
+            reason: "no common version".into(),
+            until_ms: 9_000,
+        };
         Causes {
             now: UnixMs(1_000),
             words: Suspensions::default(),
             forces: Forces::default(),
-            waits: vec![SenderWaits { sender, waits }],
+            waits: GetWaitsReply {
+                senders: vec![SenderWaits {
+                    sender,
+                    waits,
+                    ..SenderWaits::default()
+                }],
+                broken_tls: vec![broken_tls],
+                ..GetWaitsReply::default()
+            },
             owners: BTreeMap::from([(Slot(3), ("s1".to_owned(), None))]),
             shared: ["a1 google", "a1", "news"]
                 .map(|key| (limit(key), "in parts".to_owned()))
@@ -354,7 +395,10 @@ mod tests {
         );
         assert_eq!(kinds(&google), ["limit", "shared", "shared"]);
         assert_eq!(kinds(&yahoo), ["blocked", "shared"]);
-        assert_eq!(kinds(&apple), ["slot", "shared"]);
+        assert_eq!(kinds(&apple), ["slot", "tls", "shared"]);
+        let tls = causes.of_site("apple", &[Slot(3)]).remove(1);
+        assert_eq!(tls.until_ms, 9_000);
+        assert!(tls.text.contains("mx.apple.test") && tls.text.contains("no common version"));
         let limit = causes.of_queue(&queue("google", Slot(3))).remove(0);
         assert_eq!(limit.until_ms, 6_000);
         let said = "at s1, from a1: a limit lets nothing begin; 7 tasks wait there";
@@ -365,9 +409,31 @@ mod tests {
 
     #[test]
     fn a_task_that_is_due_waits_for_no_time() {
-        assert_eq!(retry(UnixMs(5), 1, "no", UnixMs(5)), None);
-        let later = retry(UnixMs(9), 2, "451 later", UnixMs(5)).unwrap();
+        let task = |due, attempts, awaits_host| TaskRow {
+            domain: skein_model::Domain::new("b.test"),
+            slot: Slot(3),
+            recipients: Vec::new(),
+            attempts,
+            due: UnixMs(due),
+            created: UnixMs(0),
+            last_reply: None,
+            delay_notified: false,
+            site: None,
+            moves: 0,
+            pool: None,
+            absences: 1,
+            awaits_host,
+        };
+        assert_eq!(retry(&task(5, 1, false), "no", UnixMs(5)), None);
+        let later = retry(&task(9, 2, false), "451 later", UnixMs(5)).unwrap();
         assert_eq!(later.until_ms, 9);
         assert_eq!(later.text, "2 attempts so far, the last one: 451 later");
+        let away = retry(&task(9, 2, true), "4.4.1 refused", UnixMs(5)).unwrap();
+        assert_eq!((away.kind.as_str(), away.until_ms), ("away", 0));
+        assert!(
+            away.text.contains("1 of 2 attempts met none"),
+            "{}",
+            away.text
+        );
     }
 }

@@ -8,6 +8,7 @@ use tonic::Status;
 
 use super::AdminService;
 use super::selection::{read_selector, write_selector};
+use crate::access;
 
 impl AdminService {
     pub(super) async fn hold_back(
@@ -35,7 +36,7 @@ impl AdminService {
         let command = Command::Suspend {
             selector: selector.clone(),
             lasts,
-            order: order(request.who, request.why),
+            order: order(request.why),
             gives_up: request.gives_up,
         };
         self.say(command).await?;
@@ -52,7 +53,7 @@ impl AdminService {
         let selector = read_selector(request.selector)?;
         let command = Command::Resume {
             selector: selector.clone(),
-            order: order(request.who, request.why),
+            order: order(request.why),
         };
         self.say(command).await?;
         let met = self.met(|row| selector.covers(&row.facts()));
@@ -125,6 +126,7 @@ impl AdminService {
     }
 }
 
-fn order(who: String, why: String) -> Order {
+fn order(why: String) -> Order {
+    let who = access::caller();
     Order { who, why }.bounded()
 }

@@ -11,6 +11,7 @@ use skein_wire::v1::{
 use tonic::Status;
 
 use super::AdminService;
+use crate::access;
 
 /// An IP at a provider, as policy has it.
 struct Planned {
@@ -121,9 +122,10 @@ fn planned(policy: &Policy, ips: &[String], providers: &[String]) -> Result<Vec<
 fn order(request: &ChangeWarmupsRequest, one: &Planned) -> Result<Command, Status> {
     let target = one.target.clone();
     let order = Order {
-        who: request.who.clone(),
+        who: access::caller(),
         why: request.why.clone(),
-    };
+    }
+    .bounded();
     let stages = u32::from(one.plan.stages());
     let stage = || match request.stage {
         0 => Ok(0),

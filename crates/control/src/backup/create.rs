@@ -160,9 +160,7 @@ async fn send_group(
     let mut after = None;
     loop {
         let (read, from) = (view.clone(), after);
-        let page = tokio::task::spawn_blocking(move || page(&read, from))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let page = skein_runtime::blocking(move || page(&read, from)).await;
         let Some(last) = page.last() else {
             return Ok(());
         };

@@ -1,17 +1,26 @@
 //! A Raft group of this node, behind the few things that the rest needs of it.
 
+mod commands;
 pub mod convert;
 mod hand_over;
 mod network;
+mod plausible;
 mod proposer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use commands::Commands;
 pub use network::Network;
+use openraft::error::Fatal;
+use openraft::raft::AppendEntriesRequest;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
-use openraft::{BasicNode, ChangeMembers, Raft, ServerState, SnapshotPolicy};
+use openraft::{
+    BasicNode, ChangeMembers, Raft, RaftMetrics, ServerState, SnapshotMeta, SnapshotPolicy, Vote,
+};
+pub use plausible::Implausible;
+use plausible::Known;
 pub use proposer::ProposeError;
 use proposer::Proposer;
 use skein_model::meta::Step;
@@ -19,6 +28,7 @@ use skein_model::{GroupId, NodeId, meta};
 use skein_store::TypeConfig;
 use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::GroupStatus;
+use tokio::sync::watch;
 
 use crate::StartError;
 
@@ -26,6 +36,9 @@ use crate::StartError;
 const ELECTION_MAX_MS: u64 = 1300;
 /// Entries that a member may lack and still count as up to date: those of about one heartbeat.
 pub const NEARLY: u64 = 100;
+/// Entries that are appended and not applied on a node that is up to date, on its way to the disk: some of those that
+/// arrive within a second.
+const BEHIND: u64 = 1000;
 /// Entries that stay when the log is purged for room: what a member lacks that was away for a few seconds.
 const KEPT_ENTRIES: u64 = 200;
 /// A change waits for what is being replicated; one that takes longer is looked at again.
@@ -38,6 +51,7 @@ pub struct Group {
     node: NodeId,
     raft: Raft<TypeConfig>,
     proposer: Proposer,
+    commands: Commands,
     /// Changes of members and of the leader, one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -48,6 +62,7 @@ impl Group {
         network: Network,
         log: L,
         machine: S,
+        commands: Commands,
     ) -> Result<Self, StartError>
     where
         L: RaftLogStorage<TypeConfig>,
@@ -61,12 +76,14 @@ impl Group {
         let raft = Raft::new(node.0, Arc::new(config), network, log, machine)
             .await
             .map_err(|error| failed(error.to_string()))?;
+        skein_runtime::task("raft-watch", watch_core(id, raft.metrics()));
         let proposer = Proposer::start(raft.clone());
         Ok(Self {
             id,
             node,
             raft,
             proposer,
+            commands,
             changing: tokio::sync::Mutex::default(),
         })
     }
@@ -184,14 +201,86 @@ impl Group {
                 .collect(),
             log_end: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |id| id.index),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             // What this group keeps beside its rows is not known here.
             ..GroupView::default()
         }
     }
 
     /// Returns the reply of the state machine after the command is committed and applied.
+    ///
+    /// # Errors
+    /// The command is not one of this group, or not known to be committed.
     pub async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, ProposeError> {
+        self.commands.check(&command)?;
         self.proposer.propose(command).await
+    }
+
+    /// Whether another node may have a command proposed here, or this node one elsewhere.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check_forwarded(&self, command: &[u8]) -> Result<(), ProposeError> {
+        Ok(self.commands.check_forwarded(command)?)
+    }
+
+    /// Whether another node may lead the group by this vote.
+    ///
+    /// # Errors
+    /// No member says this.
+    pub fn check_vote(&self, vote: &Vote<u64>) -> Result<(), Implausible> {
+        self.known().check_vote(vote)
+    }
+
+    /// # Errors
+    /// No leader says this.
+    pub fn check_append(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> Result<(), Implausible> {
+        self.known().check_append(request, &self.commands)
+    }
+
+    /// # Errors
+    /// No leader sends such a snapshot.
+    pub fn check_snapshot(
+        &self,
+        vote: &Vote<u64>,
+        meta: &SnapshotMeta<u64, BasicNode>,
+    ) -> Result<(), Implausible> {
+        self.check_vote(vote)?;
+        let last = meta.last_log_id.ok_or(Implausible::Order)?;
+        if last.leader_id.term > vote.leader_id().term || last.index > plausible::INDEX_MAX {
+            return Err(Implausible::Order);
+        }
+        match plausible::can_elect(meta.last_membership.membership()) {
+            true => Ok(()),
+            false => Err(Implausible::Members(last.index)),
+        }
+    }
+
+    fn known(&self) -> Known {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let mut others = membership.nodes().filter(|(id, _)| **id != self.node.0);
+        let is_member = membership.get_node(&self.node.0).is_some();
+        Known {
+            node: self.node.0,
+            term: metrics.current_term,
+            is_alone: is_member && others.next().is_none(),
+            applied: metrics.last_applied,
+        }
+    }
+
+    /// Why the group does nothing any more, if that is so. The process is about to end then.
+    pub fn failure(&self) -> Option<String> {
+        failure(&self.raft.metrics().borrow())
     }
 
     /// The members as the leader sees them, ready as far as the log goes; none if this node does not lead.
@@ -291,8 +380,16 @@ impl Group {
         Some(format!("{who} for {} s", silent.as_secs()))
     }
 
-    pub fn has_leader(&self) -> bool {
-        self.raft.metrics().borrow().current_leader.is_some()
+    /// Why this node should not be relied on for the group, if it should not.
+    pub async fn not_ready(&self) -> Option<String> {
+        if let Some(why) = self.out_of_touch().await {
+            return Some(why);
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let applied = metrics.last_applied.map_or(0, |id| id.index);
+        let lacks = metrics.last_log_index.unwrap_or(0).saturating_sub(applied);
+        (lacks > BEHIND).then(|| format!("has {lacks} entries yet to apply"))
     }
 
     pub fn status(&self) -> GroupStatus {
@@ -318,6 +415,26 @@ impl Group {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.id, %error, "a Raft group did not stop cleanly");
         }
+    }
+}
+
+fn failure(metrics: &RaftMetrics<u64, BasicNode>) -> Option<String> {
+    match &metrics.running_state {
+        Ok(()) | Err(Fatal::Stopped) => None,
+        Err(fatal) => Some(fatal.to_string()),
+    }
+}
+
+/// Ends the process when the group's core does: nothing is committed or applied any more, and nobody else would notice.
+async fn watch_core(id: GroupId, mut metrics: watch::Receiver<RaftMetrics<u64, BasicNode>>) {
+    let is_over = |now: &RaftMetrics<u64, BasicNode>| now.running_state.is_err();
+    // What follows a core that is gone without a word is the same.
+    let _ = metrics.wait_for(is_over).await;
+    let state = metrics.borrow().running_state.clone();
+    match state {
+        // By this node itself, which stops; or it is gone, and the process must not go on without it.
+        Err(Fatal::Stopped) | Ok(()) => {}
+        Err(fatal) => skein_runtime::end(format_args!("Raft group {id} has failed: {fatal}")),
     }
 }
 

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::{Raft, ServerState};
+use skein_model::proposal::Invalid;
 use skein_store::{Batch, TypeConfig};
 use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
 
 use crate::clock;
 
@@ -30,6 +32,21 @@ pub enum ProposeError {
     NotLeader,
     #[error("the result is not known: {0}")]
     Unknown(String),
+    /// It never will be committed by any node.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+impl ProposeError {
+    /// As other nodes and people hear of it.
+    pub fn status(&self) -> Status {
+        let text = self.to_string();
+        match self {
+            Self::NotLeader => Status::failed_precondition(text),
+            Self::Unknown(_) => Status::unavailable(text),
+            Self::Invalid(_) => Status::invalid_argument(text),
+        }
+    }
 }
 
 struct Proposal {
@@ -50,7 +67,8 @@ impl Proposer {
         let (queue, proposals) = mpsc::channel(QUEUED);
         let paused = Arc::<AtomicBool>::default();
         let writing = Arc::<tokio::sync::Mutex<()>>::default();
-        tokio::spawn(run(raft, proposals, paused.clone(), writing.clone()));
+        let run = run(raft, proposals, paused.clone(), writing.clone());
+        skein_runtime::task("proposer", run);
         Self {
             queue,
             paused,
@@ -107,6 +125,7 @@ async fn run(
             commands.push(next.command);
             waiting.push(next.reply);
         }
+        plant_bad_command(&mut commands);
         match write(&raft, commands).await {
             Ok(replies) => {
                 for (reply, waiter) in replies.into_iter().zip(waiting) {
@@ -121,6 +140,13 @@ async fn run(
             }
         }
     }
+}
+
+/// For tests of what becomes of a command that is committed and cannot be applied, as an older version could commit one.
+fn plant_bad_command(commands: &mut Vec<Vec<u8>>) {
+    fail::fail_point!("control-bad-command", |_| commands.push(vec![0xff]));
+    // Without failpoints nothing is planted.
+    let _ = commands;
 }
 
 async fn write(

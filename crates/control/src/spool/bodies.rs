@@ -59,7 +59,7 @@ impl Missing {
     }
 }
 
-fn info(body: &BodyRef) -> BodyInfo {
+pub fn info(body: &BodyRef) -> BodyInfo {
     BodyInfo {
         bytes: body.bytes,
         crc32c: body.crc32c,
@@ -181,9 +181,7 @@ pub async fn pull(
         let asked = needed.looked_through.load(Ordering::Acquire) != replaced;
         if asked || looked.is_none_or(|at| at.elapsed() > LOOK_THROUGH) {
             let (of, found) = (group.clone(), needed.clone());
-            let look = tokio::task::spawn_blocking(move || look_through(&of, &found));
-            look.await
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            skein_runtime::blocking(move || look_through(&of, &found)).await;
             looked = Some(Instant::now());
             needed.looked_through.store(replaced, Ordering::Release);
         }

@@ -117,6 +117,13 @@ impl Dispatch {
         dispenser.as_ref().map_or(0, Dispenser::in_flight)
     }
 
+    /// When the first task came due that nothing holds back and that no sender has; looked for while none is out.
+    pub fn ready_since(&self) -> Option<UnixMs> {
+        let dispenser = self.dispenser.lock();
+        let dispenser = dispenser.as_ref().filter(|one| one.in_flight() == 0)?;
+        dispenser.ready_since(&self.reader, clock::now())
+    }
+
     /// Another node leads, or nobody.
     pub fn follow(&self) {
         *self.dispenser.lock() = None;
@@ -131,12 +138,10 @@ impl Dispatch {
         horizon.forget_before(elapsed, clock::now(), group_now, keep)
     }
 
-    /// Hosts of a site give no connection for so long; none: they do again.
-    pub fn set_blocked(&self, site: &str, slot: Slot, lasts: DurationMs) {
-        let now = clock::now();
-        let until = (lasts.0 > 0).then(|| now + lasts);
+    /// Hosts of a site answer again.
+    pub fn site_answers(&self, site: &str, slot: Slot) {
         if let Some(dispenser) = self.dispenser.lock().as_mut() {
-            dispenser.set_blocked(now, site, slot, until);
+            dispenser.site_answers(site, slot);
         }
         self.changed.notify_waiters();
     }
@@ -163,6 +168,8 @@ impl Dispatch {
                 }
                 Effect::Due { .. }
                 | Effect::Moved { .. }
+                | Effect::Awaits { .. }
+                | Effect::Answered { .. }
                 | Effect::Ended { .. }
                 | Effect::SlotsOpened => {}
             }

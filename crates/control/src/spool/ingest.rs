@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skein_model::disk::Room;
-use skein_model::spool::{Accept, Command};
+use skein_model::spool::{Accept, Command, query};
 use skein_model::{GroupId, MessageId, NodeId, codec, is_site_name};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::bodies::info;
 use crate::groups::SpoolGroup;
 
 /// Answers that wait for the stream. One intake has one question open, so this bounds nothing that intakes do not.
@@ -175,6 +176,15 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
     if group.disk.status().room == Room::Hard {
         let text = "the leader's disk is filled up to its hard mark";
         return ingest_result::Result::Problem(convert::problem(Kind::Full, text));
+    }
+    // Of its own acknowledgement this node is sure.
+    let (own, body) = (group.node, &accept.body);
+    let is_here = group.bodies.info(accept.id) == Some(info(body));
+    // One that comes again may be about a message that is done with.
+    let is_known = query::message(&group.reader, accept.id).is_some();
+    if body.acks.contains(&own) && !is_here && !is_known {
+        let text = "the body is not on the disk of this node, which is said to have it";
+        return ingest_result::Result::Problem(convert::problem(Kind::Refused, text));
     }
     if !accept.body.is_on_majority_of(&group.group.voters()) {
         let text = "the body is not fsynced on a majority of the group's voters";

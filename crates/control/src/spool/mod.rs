@@ -145,6 +145,7 @@ async fn commit(group: &SpoolGroup, command: Vec<u8>) -> Result<(), Problem> {
         .map_err(|error| match error {
             ProposeError::NotLeader => convert::problem(Kind::Unavailable, error.to_string()),
             ProposeError::Unknown(_) => convert::problem(Kind::Unknown, error.to_string()),
+            ProposeError::Invalid(_) => convert::problem(Kind::Refused, error.to_string()),
         })?;
     match codec::decode(&reply) {
         Ok(SpoolResponse::Done | SpoolResponse::Count(_)) => Ok(()),
@@ -160,7 +161,7 @@ async fn commit(group: &SpoolGroup, command: Vec<u8>) -> Result<(), Problem> {
 /// A body comes before its message, and in a restore its id is old: so one is removed that had no message twice.
 pub fn sweep_orphans(bodies: Bodies, readers: BTreeMap<GroupId, Reader>) {
     let readers = Arc::new(readers);
-    tokio::spawn(async move {
+    skein_runtime::task("orphans", async move {
         let mut before = HashSet::new();
         loop {
             let found = Arc::new(Mutex::new(HashSet::new()));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use skein_model::spool::{Command, OpenSlots};
-use skein_model::{DurationMs, GroupId, SessionId, Slot, absence, codec};
+use skein_model::{DurationMs, Epoch, GroupId, SessionId, Slot, absence, codec};
 use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{OpenWork, OwnedSlot, WorkReply, WorkRequest, work_request::Request};
@@ -25,9 +25,7 @@ const WINDOW_MAX: u32 = 16_384;
 /// A timer that is not woken by a change looks again after this long; it only covers a clock that was set.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const FRAME_RESULTS: usize = 256;
-/// A sender that is gone must not leave a site blocked.
-const BLOCKED_MAX: DurationMs = DurationMs::from_secs(600);
-/// Nor a queue closed for longer than the longest window of a limit.
+/// A sender that is gone must not leave a queue closed for longer than the longest window of a limit.
 const CLOSED_MAX: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// For a sender to read what is before the last word of a stream.
 const LAST_WORD: Duration = Duration::from_secs(5);
@@ -35,6 +33,9 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 type Frames = mpsc::Sender<Result<WorkReply, Status>>;
 
 const LOOK_FOR_SESSION: Duration = Duration::from_millis(100);
+/// What the meta group has committed is applied here with the next heartbeat of its leader, or after an election.
+const GIVEN_WITHIN: Duration = Duration::from_secs(4);
+const LOOK_FOR_SLOTS: Duration = Duration::from_millis(20);
 
 struct WorkStream {
     group: SpoolGroup,
@@ -214,6 +215,12 @@ async fn open_slots(
 ) -> Result<OwnedSlots, Status> {
     let slots = convert::slots(slots)
         .map_err(|error| Status::invalid_argument(format!("slots: {error}")))?;
+    let given = until_given(group, session, &slots);
+    if tokio::time::timeout(GIVEN_WITHIN, given).await.is_err() {
+        return Err(Status::failed_precondition(format!(
+            "slots: not all of them were given to session {session}, as far as this node knows"
+        )));
+    }
     let owned = OwnedSlots::new(&slots);
     let command = Command::OpenSlots(OpenSlots { session, slots });
     super::commit(group, codec::encode(&command))
@@ -228,6 +235,13 @@ async fn open_slots(
         ));
     }
     Ok(owned)
+}
+
+/// This node may hear of an assignment later than its owner does.
+async fn until_given(group: &SpoolGroup, session: SessionId, slots: &[(Slot, Epoch)]) {
+    while !group.were_given(session, slots) {
+        tokio::time::sleep(LOOK_FOR_SLOTS).await;
+    }
 }
 
 async fn dispense(stream: &WorkStream, frames: &Frames) {
@@ -318,10 +332,9 @@ async fn receive_reports(
                 continue;
             }
             Some(Request::Blocked(site)) => {
-                let (slot, lasts) = (u16::try_from(site.slot), DurationMs(site.for_ms));
-                if let Ok(slot) = slot {
-                    let dispatch = &stream.group.dispatch;
-                    dispatch.set_blocked(&site.site, Slot(slot), lasts.min(BLOCKED_MAX));
+                // That a site is away comes with the reports of its tasks; senders say it here for older groups.
+                if let (Ok(slot), 0) = (u16::try_from(site.slot), site.for_ms) {
+                    stream.group.dispatch.site_answers(&site.site, Slot(slot));
                 }
                 continue;
             }

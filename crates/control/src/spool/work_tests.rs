@@ -9,7 +9,7 @@ use skein_model::mail::{BodyRef, BodyType};
 use skein_model::spool::{Accept, Command, NewTask, Outcome, Refile, Report, TaskRow, Verdict};
 use skein_model::{
     Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, Notify, Priority, QueueId, Recipient,
-    Reply, SessionId, Slot, TaskId, codec,
+    Reply, SessionId, Slot, TaskId, codec, meta,
 };
 use skein_wire::convert;
 use skein_wire::internal::spool_client::SpoolClient;
@@ -28,7 +28,8 @@ const SLOT: Slot = Slot(9);
 const SESSION: SessionId = SessionId(7);
 const OTHER: SessionId = SessionId(8);
 const TASK: TaskId = TaskId {
-    message: MessageId([1; 16]),
+    // Of GROUP.
+    message: MessageId([1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
     number: 0,
 };
 /// On a busy machine.
@@ -49,6 +50,40 @@ pub async fn alone(dir: &std::path::Path) -> Control {
         find_mx: Arc::new(|_| unreachable!("nobody asks for MX hosts")),
     };
     Control::start(config).await.unwrap()
+}
+
+/// Gives the slot to a session under this epoch, unless it was given on since.
+async fn give_slot(control: &Control, session: SessionId, epoch: Epoch) {
+    let held = |control: &Control| meta::assignments(&control.meta_reader).get(&SLOT).copied();
+    if held(control).is_some_and(|held| held.epoch > epoch) {
+        return;
+    }
+    let propose = async |command: meta::Command| {
+        let command = codec::encode(&command);
+        let proposed = control.groups[&GroupId::META].propose(command).await;
+        proposed.unwrap();
+    };
+    for other in meta::sessions(&control.meta_reader).into_keys() {
+        if other != session {
+            propose(meta::Command::CloseSession(other)).await;
+        }
+    }
+    propose(meta::Command::OpenSession {
+        session,
+        sender: format!("s{session}"),
+        order: 1,
+    })
+    .await;
+    if held(control).is_none_or(|held| held.epoch < epoch) {
+        let epochs = vec![(SLOT, Epoch(epoch.0 - 1))];
+        let import = meta::Import {
+            epochs,
+            ..meta::Import::default()
+        };
+        propose(meta::Command::Import(import)).await;
+    }
+    let held = held(control).unwrap();
+    assert_eq!((held.session, held.epoch), (session, epoch));
 }
 
 /// One task, whose body nobody has.
@@ -111,6 +146,7 @@ fn deferred(session: SessionId, epoch: Epoch) -> Bytes {
         retry_after: DurationMs::from_secs(60),
         dsn: None,
         delay_notified: false,
+        away_for: None,
     };
     codec::encode(&report).into()
 }
@@ -128,6 +164,7 @@ impl Sender {
         epoch: Epoch,
         held: &[TaskId],
     ) -> Result<Self, Status> {
+        give_slot(control, session, epoch).await;
         let held = held.iter().map(|task| TaskRef {
             message_id: convert::message_id_bytes(task.message),
             number: task.number,

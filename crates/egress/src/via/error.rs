@@ -23,7 +23,7 @@ pub enum WayFault {
     Unreachable,
     /// The proxy wants a login, or another one.
     Login,
-    /// The proxy's rules forbid it.
+    /// The rules of the proxy or egress node forbid it.
     Forbidden,
     /// What came is not what is spoken here, or the other side says that of us.
     Protocol,
@@ -81,6 +81,7 @@ impl From<Refused> for ViaError {
             Refused::Ahead { .. } => WayFault::Ahead,
             Refused::Suspended { .. } => WayFault::Suspended,
             Refused::Family { .. } => WayFault::Family,
+            Refused::Target { .. } | Refused::Caller(_) => WayFault::Forbidden,
             Refused::Cap { .. } => WayFault::Cap,
             Refused::Full(_) => WayFault::Full,
         };

@@ -126,6 +126,7 @@ pub(super) fn judge(status: StatusCode, word: &str, text: &str) -> ViaError {
         ("bind", _) => WayFault::Bind,
         ("family", _) => WayFault::Family,
         ("ahead", _) => WayFault::Ahead,
+        ("target" | "role", _) => WayFault::Forbidden,
         (_, StatusCode::NOT_FOUND) => WayFault::NotHeld,
         (_, StatusCode::CONFLICT) => WayFault::Stale,
         (_, StatusCode::FORBIDDEN) => WayFault::Suspended,

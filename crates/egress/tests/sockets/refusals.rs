@@ -3,7 +3,7 @@ use std::sync::Arc;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use skein_egress::via::{self, TargetFault, ViaError, Way, WayFault};
-use skein_egress::{Config, Egress, Metrics, State};
+use skein_egress::{Config, Egress, Metrics, State, Targets};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -43,6 +43,48 @@ async fn a_sender_hears_what_is_wrong_with_its_way() {
         assert_eq!(fault(&error), Ok(expected), "{name} {epoch}: {error}");
     }
     assert_eq!(node.tunnels(), 0);
+}
+
+#[tokio::test]
+async fn nobody_connects_through_a_node_to_what_only_it_can_reach() {
+    let (_listener, target) = listen("127.0.0.1").await;
+    let own_ports = Config {
+        targets: Targets {
+            own_ports: [target.port()].into(),
+            ..near().targets
+        },
+        ..near()
+    };
+    for (config, may) in [
+        (near(), true),
+        (own_ports, false),
+        (Config::default(), false),
+    ] {
+        let node = Node::start_with(&config, &[("two", placement("127.0.0.2", 5))]).await;
+        let connected = node.connect("two", 5, target).await;
+        assert_eq!(connected.is_ok(), may, "{config:?}");
+        if let Err(error) = connected {
+            assert_eq!(fault(&error), Ok(WayFault::Forbidden), "{error}");
+            assert!(error.to_string().contains("through this node"), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_no_sender_hears_only_that() {
+    let egress = Egress::new(&near(), Metrics::default());
+    egress.set(placements(&[("two", placement("127.0.0.2", 5))]));
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    tokio::spawn(async move { egress.serve(theirs, Err("no role".into())).await });
+    let way = Way::Node {
+        stream: Box::new(ours),
+        ip: "two".into(),
+        epoch: 5,
+    };
+    let (_listener, target) = listen("127.0.0.1").await;
+    let error = via::connect(way, target, LIMIT).await.err().unwrap();
+    assert_eq!(fault(&error), Ok(WayFault::Forbidden), "{error}");
+    assert!(error.to_string().contains("no role"), "{error}");
 }
 
 #[tokio::test]
@@ -91,7 +133,7 @@ async fn an_ip_has_no_more_connections_than_its_cap_and_a_node_no_more_than_its_
     two.connections_max = Some(2);
     let config = Config {
         tunnels_max: 3,
-        ..Config::default()
+        ..near()
     };
     let named = [("two", two), ("three", placement("127.0.0.3", 1))];
     let node = Node::start_with(&config, &named).await;
@@ -175,7 +217,7 @@ async fn requests_that_are_wrong_are_answered_and_end() {
 async fn what_is_counted_has_few_names() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let egress = Egress::new(&Config::default(), metrics.clone());
+    let egress = Egress::new(&near(), metrics.clone());
     let text = || {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -187,7 +229,7 @@ async fn what_is_counted_has_few_names() {
     let ask = async |name: &str, epoch, target| {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let serving = egress.clone();
-        tokio::spawn(async move { serving.serve(theirs).await });
+        tokio::spawn(async move { serving.serve(theirs, Ok(())).await });
         let way = Way::Node {
             stream: Box::new(ours),
             ip: name.into(),

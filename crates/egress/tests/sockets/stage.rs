@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use skein_egress::via::{self, ViaError, Way};
-use skein_egress::{Config, Egress, Metrics, Placement, Placements, State, Stream};
+use skein_egress::{Config, Egress, Metrics, Placement, Placements, State, Stream, Targets};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -33,6 +33,17 @@ pub fn placements(named: &[(&str, Placement)]) -> Placements {
         .collect()
 }
 
+/// Of a node whose targets are on this machine, as all are here.
+pub fn near() -> Config {
+    Config {
+        targets: Targets {
+            allow_local: true,
+            ..Targets::default()
+        },
+        ..Config::default()
+    }
+}
+
 /// An egress node that accepts connections.
 pub struct Node {
     pub egress: Egress,
@@ -41,7 +52,7 @@ pub struct Node {
 
 impl Node {
     pub async fn start(named: &[(&str, Placement)]) -> Self {
-        Self::start_with(&Config::default(), named).await
+        Self::start_with(&near(), named).await
     }
 
     pub async fn start_with(config: &Config, named: &[(&str, Placement)]) -> Self {
@@ -53,7 +64,7 @@ impl Node {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let serving = serving.clone();
-                tokio::spawn(async move { serving.serve(stream).await });
+                tokio::spawn(async move { serving.serve(stream, Ok(())).await });
             }
         });
         Self { egress, address }

@@ -7,7 +7,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use skein_egress::via::{self, Way};
-use skein_egress::{Config, Egress, Metrics, Stream};
+use skein_egress::{Egress, Metrics, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -39,7 +39,7 @@ async fn connect_to(egress: &Egress) -> Stream {
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let stream = TlsAcceptor::from(server).accept(stream).await.unwrap();
-        serving.serve(stream).await;
+        serving.serve(stream, Ok(())).await;
     });
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("node.test").unwrap();
@@ -49,7 +49,7 @@ async fn connect_to(egress: &Egress) -> Stream {
 
 #[tokio::test]
 async fn over_tls_a_cut_is_told_from_an_end() {
-    let egress = Egress::new(&Config::default(), Metrics::default());
+    let egress = Egress::new(&near(), Metrics::default());
     let (listener, target) = listen("127.0.0.1").await;
     for is_cut in [false, true] {
         egress.set(placements(&[("two", placement("127.0.0.2", 1))]));

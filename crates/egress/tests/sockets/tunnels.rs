@@ -161,7 +161,7 @@ async fn many_tunnels_at_a_time_carry_their_own_bytes_both_ways() {
 async fn a_tunnel_without_bytes_ends_on_both_sides() {
     let config = Config {
         idle_max: Duration::from_millis(200),
-        ..Config::default()
+        ..near()
     };
     let node = Node::start_with(&config, &[("two", placement("127.0.0.2", 1))]).await;
     let (listener, target) = listen("127.0.0.1").await;

@@ -7,7 +7,9 @@
 //! bulk; of these, from all queues in turn. What a take costs grows with the tasks that it gives, and hardly with the
 //! number of queues.
 
+mod away;
 mod outstanding;
+mod ready;
 mod ring;
 mod sessions;
 mod sites;
@@ -17,12 +19,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::automation::Suspensions;
 use crate::id::{QueueId, SessionId, Slot, TaskId};
-use crate::priority::Priority;
 use crate::queue::{Queue, SiteKey};
 use crate::rows::ReadRows;
 use crate::spool::{Effect, query};
 use crate::time::UnixMs;
 
+use away::{Absences, Early, Pass};
 use outstanding::{Out, Outstanding};
 pub use sites::WINDOW_MAX;
 use sites::{Places, Room, Sites};
@@ -46,6 +48,9 @@ struct Head {
     wait: Wait,
     /// A limit lets none of its tasks go before.
     closed_until: UnixMs,
+    /// Of the tasks that wait for their destination to answer, every one before this that is still in the rows is out at a
+    /// sender; none: so are all.
+    awaiting: Option<TaskId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +75,21 @@ struct Wanted {
     window: usize,
 }
 
+/// What was found for a queue's turn, of which this many tasks go out at most.
+#[derive(Debug)]
+struct Given {
+    /// None: those that wait for their destination are not looked for.
+    early: Option<Early>,
+    found: Vec<Place>,
+    most: usize,
+}
+
 #[derive(Debug, Default)]
 pub struct Dispenser {
     queues: HashMap<QueueId, Head>,
     turns: Turns,
     sites: Sites,
+    absences: Absences,
     timers: BTreeSet<(UnixMs, QueueId)>,
     out: Outstanding,
     /// Sessions that may hold tasks of an earlier leader and have not said which.
@@ -95,7 +110,9 @@ impl Dispenser {
             ..Self::default()
         };
         query::each_queue(rows, |_, row| {
-            dispenser.enter(&row.queue(), (UnixMs(0), FIRST));
+            let queue = row.queue();
+            dispenser.enter(&queue, (UnixMs(0), FIRST));
+            dispenser.may_await(queue.id);
         });
         dispenser
     }
@@ -117,21 +134,6 @@ impl Dispenser {
             if let Some(Wait::Until(due)) = self.queues.get(&id).map(|head| head.wait) {
                 self.timers.remove(&(due, id));
                 self.ready(id);
-            }
-        }
-    }
-
-    /// Hosts of a site, of tasks that are filed under this name in this slot, give no connection until then; none: they do
-    /// again. Its tasks go out one by one meanwhile. A new leader hears of it when it is so again.
-    pub fn set_blocked(&mut self, now: UnixMs, site: &str, slot: Slot, until: Option<UnixMs>) {
-        for priority in Priority::ALL {
-            let site = SiteKey::of(site, priority, slot);
-            match until {
-                Some(until) => self.sites.block(site, now, until),
-                None => {
-                    self.sites.unblock(site);
-                    self.unpark(site);
-                }
             }
         }
     }
@@ -172,6 +174,8 @@ impl Dispenser {
                 self.enter(queue, (*due, *task));
             }
             Effect::Moved { queue, due, task } => self.moved(queue, *due, *task),
+            Effect::Awaits { queue, task, away } => self.awaits(queue, *task, *away),
+            Effect::Answered { queue } => self.answered(queue.way()),
             Effect::Ended { task, .. } => self.returned(*task),
             Effect::BodyNeeded { .. }
             | Effect::BodyFree { .. }
@@ -223,6 +227,7 @@ impl Dispenser {
         self.wake(now);
         for slot in self.turns.own(session, owns) {
             self.open_slot(slot);
+            self.ask_now(slot);
         }
         while taken.len() < most {
             let Some(turn) = self.turns.next(session) else {
@@ -242,7 +247,7 @@ impl Dispenser {
     /// When the next queue that now waits comes due; none if a queue is due already or none waits.
     pub fn next_due(&self) -> Option<UnixMs> {
         let queue = self.timers.first().map(|(due, _)| *due);
-        queue.into_iter().chain(self.sites.next_touch()).min()
+        queue.into_iter().chain(self.absences.next_tick()).min()
     }
 
     fn wake(&mut self, now: UnixMs) {
@@ -250,9 +255,7 @@ impl Dispenser {
             self.timers.remove(&(due, id));
             self.ready(id);
         }
-        while let Some(site) = self.sites.touch(now) {
-            self.unpark(site);
-        }
+        self.ask_those_away(now);
     }
 
     /// A queue may have due tasks that may go out.
@@ -284,6 +287,7 @@ impl Dispenser {
             self.suspended.insert(id);
             return self.unpark(queue.site);
         }
+        let (way, pass) = (queue.way(), self.absences.pass(queue.way(), now));
         let weight = self.turns.weight(queue.tenant);
         let own = head.in_flight;
         let places = Places {
@@ -291,10 +295,20 @@ impl Dispenser {
             window: wanted.window,
         };
         let next = match self.sites.room(queue.site, now, weight, own, places) {
+            _ if pass == Pass::None => {
+                self.absences.park(way, id);
+                Wait::Room
+            }
             Room::Tasks(room) => {
-                let most = wanted.most.min(room);
-                let found = self.find(rows, now, id, cursor, most);
-                self.give(session, queue, now, found, most, taken)
+                let (most, waits_too) = match pass {
+                    Pass::One { asks } => (1, asks),
+                    Pass::All | Pass::None => (wanted.most.min(room), true),
+                };
+                let from = head.awaiting.filter(|_| waits_too);
+                let early = from.map(|from| self.find_awaiting(rows, id, from, most));
+                let found = self.find(rows, now, id, cursor, most, early.as_ref());
+                let given = Given { early, found, most };
+                self.give(session, queue, now, given, taken)
             }
             Room::OwnShareUsed => Wait::Returns,
             Room::Full => {
@@ -306,24 +320,31 @@ impl Dispenser {
             self.pause(id, next);
         }
         self.unpark(queue.site);
+        let parked = self.absences.unpark(way, now);
+        parked.into_iter().for_each(|turn| self.has_turn(turn));
     }
 
-    /// The first tasks of a queue that are not out: the due ones that are wanted, and one more, which tells when the
-    /// queue is due again.
+    /// The first tasks of a queue that are neither out nor going out early: the due ones that are wanted, and one more, which
+    /// tells when the queue is due again.
     fn find(
         &self,
         rows: &(impl ReadRows + ?Sized),
         now: UnixMs,
         id: QueueId,
         cursor: Place,
-        wanted: usize,
+        most: usize,
+        early: Option<&Early>,
     ) -> Vec<Place> {
+        let early = early.map_or(&[][..], |early| &early.tasks);
+        let wanted = most - early.len();
         let mut found = Vec::with_capacity(wanted + 1);
         query::scan_due(rows, id, cursor, &mut |due, task| {
-            // Tasks that are out may stand behind a cursor that was set back; there are few.
-            if self.out.get(task).is_none() {
-                found.push((due, task));
+            // Tasks that are out may stand behind a cursor that was set back, or wait for their destination and not be due;
+            // there are few.
+            if self.out.get(task).is_some() || early.contains(&(due, task)) {
+                return true;
             }
+            found.push((due, task));
             due <= now && found.len() <= wanted
         });
         found
@@ -335,13 +356,25 @@ impl Dispenser {
         session: SessionId,
         queue: Queue,
         now: UnixMs,
-        found: Vec<Place>,
-        wanted: usize,
+        Given { early, found, most }: Given,
         taken: &mut Vec<TaskId>,
     ) -> Wait {
         let head = self.queues.get_mut(&queue.id);
         let head = head.expect("only known queues have turns");
         let mut wait = Wait::Idle;
+        let (has_looked, early) = (early.is_some(), early.unwrap_or_default());
+        for (due, task) in &early.tasks {
+            let out = Out {
+                session,
+                queue,
+                due: *due,
+                awaits_host: true,
+            };
+            self.out.insert(*task, out);
+            taken.push(*task);
+        }
+        let asks = early.tasks.len();
+        let wanted = most - asks;
         let mut given = 0;
         for (due, task) in found {
             head.cursor = (due, task);
@@ -359,14 +392,23 @@ impl Dispenser {
                 session,
                 queue,
                 due,
+                awaits_host: false,
             };
             self.out.insert(task, out);
             taken.push(task);
         }
+        if has_looked {
+            head.awaiting = early.rest;
+            match early.rest {
+                Some(_) => wait = Wait::Turn,
+                None => self.absences.leave(queue.way(), queue.id),
+            }
+        }
+        given += asks;
         head.in_flight += given;
         self.sites.went_out(queue.site, given);
         if given > 0 {
-            self.sites.took_turn(queue.site, now);
+            self.absences.took_turn(queue.way(), now, asks > 0);
         }
         wait
     }
@@ -395,6 +437,7 @@ impl Dispenser {
     fn forget(&mut self, id: QueueId) {
         self.suspended.remove(&id);
         if let Some(head) = self.queues.remove(&id) {
+            self.absences.leave(head.queue.way(), id);
             self.not_closed(id, head.queue.slot);
             let weight = self.turns.weight(head.queue.tenant);
             self.sites.remove_weight(head.queue.site, weight);
@@ -433,6 +476,7 @@ impl Dispenser {
             in_flight: 0,
             wait: Wait::Idle,
             closed_until: UnixMs(0),
+            awaiting: None,
         });
         head.cursor = head.cursor.min(place);
         match head.wait {

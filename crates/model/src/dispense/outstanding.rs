@@ -12,6 +12,8 @@ pub struct Out {
     pub session: SessionId,
     pub queue: Queue,
     pub due: UnixMs,
+    /// It went out before that, because it waits for its destination.
+    pub awaits_host: bool,
 }
 
 /// One entry for each task that is out, and how many of them each session has.

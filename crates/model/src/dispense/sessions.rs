@@ -59,11 +59,11 @@ impl Dispenser {
         };
         let queue = task.queue(&message.envelope);
         self.enter(&queue, (task.due, id));
-        let due = task.due;
         let out = Out {
             session,
             queue,
-            due,
+            due: task.due,
+            awaits_host: task.awaits_host,
         };
         self.put_out(id, out);
     }
@@ -73,7 +73,7 @@ impl Dispenser {
         self.absent.remove(&session);
         for (task, out) in self.out.of(session) {
             self.returned(task);
-            self.enter(&out.queue, (out.due, task));
+            self.waits_again(task, &out);
         }
         self.turns.session_gone(session);
     }
@@ -83,7 +83,7 @@ impl Dispenser {
         let out = self.out.get(task);
         if let Some(out) = out.filter(|out| out.session == session) {
             self.returned(task);
-            self.enter(&out.queue, (out.due, task));
+            self.waits_again(task, &out);
         }
     }
 

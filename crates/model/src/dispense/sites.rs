@@ -1,6 +1,6 @@
 //! How much of each site may be out at once, and whose share of that is used up.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::id::QueueId;
 use crate::queue::SiteKey;
@@ -19,16 +19,11 @@ const FAST: DurationMs = DurationMs::from_secs(1);
 const SLOW: DurationMs = DurationMs::from_secs(4);
 /// A site that is nearly alone may fill most of a sender's window; a hundred that are equal hold a hundredth each.
 const LEAVES: usize = 5;
-/// Between two tasks of a site whose hosts give no connection. They are not to reach a host, but have to hear of it: some
-/// expire, and of some the sender is to be told that they are late. Of a million, each is looked at within days.
-const TOUCH: DurationMs = DurationMs(200);
 
 /// The sites of all queues that have open tasks.
 #[derive(Debug, Default)]
 pub struct Sites {
     known: HashMap<SiteKey, Site>,
-    /// When the next task of a blocked site may go out.
-    touches: BTreeSet<(UnixMs, SiteKey)>,
 }
 
 #[derive(Debug)]
@@ -39,9 +34,6 @@ struct Site {
     window: Window,
     /// What it may have out beside what others had out when that was last asked for.
     allowed: usize,
-    blocked: Option<Blocked>,
-    /// The entry among the touches that counts.
-    touch_at: Option<UnixMs>,
     /// Queues that found the site full, in the order in which they came.
     parked: VecDeque<QueueId>,
 }
@@ -58,8 +50,6 @@ impl Default for Site {
                 since: UnixMs(0),
             },
             allowed: usize::MAX,
-            blocked: None,
-            touch_at: None,
             parked: VecDeque::new(),
         }
     }
@@ -92,13 +82,6 @@ impl Window {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Blocked {
-    until: UnixMs,
-    /// A task may go out now.
-    is_open: bool,
-}
-
 /// What a session has out, of all that it may.
 #[derive(Debug, Clone, Copy)]
 pub struct Places {
@@ -112,7 +95,7 @@ pub enum Room {
     Tasks(usize),
     /// Nothing, until one of its own tasks comes back.
     OwnShareUsed,
-    /// Nothing, until any task of the site comes back, or its next moment comes.
+    /// Nothing, until any task of the site comes back.
     Full,
 }
 
@@ -122,7 +105,7 @@ impl Site {
     }
 
     fn has_room(&self) -> bool {
-        self.in_flight < self.most() && self.blocked.is_none_or(|blocked| blocked.is_open)
+        self.in_flight < self.most()
     }
 
     fn is_unused(&self) -> bool {
@@ -169,7 +152,6 @@ impl Sites {
             return Room::Tasks(WINDOW_FIRST);
         };
         site.window.follow(now);
-        site.blocked = site.blocked.filter(|blocked| now < blocked.until);
         let others = places.held.saturating_sub(site.in_flight);
         let rest = places.window.saturating_sub(others);
         site.allowed = (rest - (rest / LEAVES).min(others)).max(1);
@@ -182,12 +164,10 @@ impl Sites {
         let own = share(most).saturating_sub(in_flight);
         let free = most.saturating_sub(site.in_flight);
         site.window.was_full |= site.in_flight >= size || in_flight >= share(size);
-        match (own, free, site.blocked) {
-            (_, _, Some(blocked)) if !blocked.is_open => Room::Full,
-            (0, _, _) => Room::OwnShareUsed,
-            (_, 0, _) => Room::Full,
-            (_, _, Some(_)) => Room::Tasks(1),
-            (own, free, None) => Room::Tasks(own.min(free)),
+        match (own, free) {
+            (0, _) => Room::OwnShareUsed,
+            (_, 0) => Room::Full,
+            (own, free) => Room::Tasks(own.min(free)),
         }
     }
 
@@ -199,20 +179,6 @@ impl Sites {
         self.known.entry(site).or_default().in_flight += tasks;
     }
 
-    /// A task of the site was handed out. If it is blocked, the next one goes later.
-    pub fn took_turn(&mut self, site: SiteKey, now: UnixMs) {
-        if let Some(known) = self.known.get_mut(&site)
-            && let Some(blocked) = &mut known.blocked
-        {
-            blocked.is_open = false;
-            if known.touch_at.is_none() {
-                let at = now + TOUCH;
-                known.touch_at = Some(at);
-                self.touches.insert((at, site));
-            }
-        }
-    }
-
     pub fn came_back(&mut self, site: SiteKey) {
         if let Some(known) = self.known.get_mut(&site) {
             known.in_flight = known.in_flight.saturating_sub(1);
@@ -221,47 +187,6 @@ impl Sites {
                 self.known.remove(&site);
             }
         }
-    }
-
-    /// Hosts of a site give no connection until then: its tasks go out one by one. Nothing is kept of a site that has no
-    /// queue.
-    pub fn block(&mut self, site: SiteKey, now: UnixMs, until: UnixMs) {
-        if let Some(known) = self.known.get_mut(&site) {
-            let is_open = known.blocked.is_some_and(|blocked| blocked.is_open);
-            known.blocked = Some(Blocked { until, is_open });
-            if !is_open {
-                self.took_turn(site, now);
-            }
-        }
-    }
-
-    /// The site takes connections.
-    pub fn unblock(&mut self, site: SiteKey) {
-        if let Some(known) = self.known.get_mut(&site) {
-            known.blocked = None;
-        }
-    }
-
-    /// The next blocked site of which a task may go out again.
-    pub fn touch(&mut self, now: UnixMs) -> Option<SiteKey> {
-        let (due, site) = self.touches.first().copied()?;
-        if due > now {
-            return None;
-        }
-        self.touches.remove(&(due, site));
-        if let Some(known) = self.known.get_mut(&site)
-            && known.touch_at == Some(due)
-        {
-            known.touch_at = None;
-            if let Some(blocked) = &mut known.blocked {
-                blocked.is_open = true;
-            }
-        }
-        Some(site)
-    }
-
-    pub fn next_touch(&self) -> Option<UnixMs> {
-        self.touches.first().map(|(due, _)| *due)
     }
 
     /// A parked queue that may have turns again, because there is room.
@@ -335,42 +260,5 @@ mod tests {
             sites.came_back(SITE);
         }
         assert_eq!(sites.known[&SITE].window.size, WINDOW_FIRST);
-    }
-
-    #[test]
-    fn tasks_of_a_blocked_site_go_out_one_by_one_until_it_opens() {
-        let mut sites = Sites::default();
-        sites.add_weight(SITE, 1);
-        sites.block(SITE, UnixMs(0), UnixMs(10_000));
-        sites.park(SITE, QueueId(1));
-        assert_eq!(sites.unpark(SITE), None);
-        let mut out = 0;
-        for at in 0..10_000 {
-            while sites.touch(UnixMs(at)).is_some() {}
-            if room(&mut sites, at) == Room::Tasks(1) {
-                sites.went_out(SITE, 1);
-                sites.took_turn(SITE, UnixMs(at));
-                sites.came_back(SITE);
-                out += 1;
-            }
-        }
-        assert_eq!(out, 10_000 / TOUCH.0 - 1);
-        assert_eq!(room(&mut sites, 10_000), Room::Tasks(WINDOW_FIRST));
-        sites.block(SITE, UnixMs(10_000), UnixMs(20_000));
-        assert_eq!(room(&mut sites, 10_001), Room::Full);
-        sites.unblock(SITE);
-        assert_eq!(room(&mut sites, 10_001), Room::Tasks(WINDOW_FIRST));
-        assert_eq!(sites.unpark(SITE), Some(QueueId(1)));
-    }
-
-    #[test]
-    fn a_blocked_site_without_mail_leaves_nothing_behind() {
-        let mut sites = Sites::default();
-        sites.block(SITE, UnixMs(0), UnixMs(10_000));
-        sites.add_weight(SITE, 1);
-        sites.block(SITE, UnixMs(0), UnixMs(10_000));
-        sites.remove_weight(SITE, 1);
-        assert_eq!(sites.touch(UnixMs(500)), Some(SITE));
-        assert!(sites.known.is_empty() && sites.next_touch().is_none());
     }
 }

@@ -628,6 +628,14 @@ fn what_operators_hold_back_waits_until_they_let_go() {
     assert_eq!(take(dispenser, NOW.0), 1, "the other tenant's");
     assert_eq!(dispenser.next_due(), Some(UnixMs(NOW.0 + 500)));
     assert_eq!(take(dispenser, NOW.0 + 499), 0);
+    let held = dispenser.ready_since(&world.rows, UnixMs(NOW.0 + 499));
+    assert_eq!(held, None);
+    let fresh = |at: u64| {
+        let mut fresh = Dispenser::load(&world.rows, BTreeSet::new());
+        fresh.set_suspensions(automation::suspensions(&meta));
+        fresh.ready_since(&world.rows, UnixMs(at))
+    };
+    assert_eq!(fresh(NOW.0), Some(NOW), "the other tenant's");
     let resume = automation::Command::Resume { selector, order };
     let mut resumed = meta.clone();
     automation::apply(&mut resumed, NOW, &Rules::new(), &resume);
@@ -637,4 +645,44 @@ fn what_operators_hold_back_waits_until_they_let_go() {
     early.set_suspensions(automation::suspensions(&resumed));
     assert_eq!(take(&mut early, NOW.0), 1, "an operator let it go");
     assert_eq!(take(dispenser, NOW.0 + 500), 1, "its time is over");
+}
+
+#[test]
+fn mail_is_ready_while_only_its_session_is_missing() {
+    let mut world = World::default();
+    let mail = Mail {
+        tenant: 0,
+        domain: 0,
+        priority: Priority::Bulk,
+        nth: 0,
+    };
+    let ready = |world: &World, later: u64| {
+        let at = NOW + DurationMs(later);
+        world.dispenser.ready_since(&world.rows, at)
+    };
+    assert_eq!(ready(&world, 0), None);
+    world.accept(mail);
+    assert_eq!(ready(&world, 90_000), Some(NOW), "nobody asks for it");
+    let taken = world.take(0, 1, 10);
+    assert_eq!(ready(&world, 90_000), None, "a sender has it");
+    let until = NOW + DurationMs(60_000);
+    world.dispenser.postpone(SessionId(1), taken[0], until);
+    assert_eq!(ready(&world, 59_999), None, "a limit holds it back");
+    assert_eq!(world.take(0, 1, 10), []);
+    assert_eq!(ready(&world, 59_999), None);
+    assert_eq!(ready(&world, 60_000), Some(NOW));
+    let (site, slot) = (mail.domain().to_string(), mail.slot());
+    world.dispenser.open_site(&site, slot);
+    let queue = world.dispenser.queues.values().next().unwrap().queue;
+    let away = crate::spool::Away { since: NOW, until };
+    world.dispenser.awaits(&queue, taken[0], Some(away));
+    assert_eq!(ready(&world, 60_000), None, "its hosts are silent");
+    world.dispenser.site_answers(&site, slot);
+    assert_eq!(ready(&world, 60_000), Some(NOW));
+    let elsewhere = Dispenser::load(&world.rows, [SessionId(7)].into());
+    assert_eq!(
+        elsewhere.ready_since(&world.rows, until),
+        None,
+        "another check tells of the absent"
+    );
 }

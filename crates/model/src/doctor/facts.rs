@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::disk::Room;
 use crate::id::{GroupId, NodeId};
 use crate::meta::Leading;
-use crate::time::UnixMs;
+use crate::time::{DurationMs, UnixMs};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -22,6 +22,12 @@ pub struct Facts {
     pub senders: Vec<SenderFacts>,
     /// Slots that no living session owns.
     pub slots_without_owner: u64,
+    /// Set before there is a cluster, on a node that is to make or join one.
+    pub founding: Option<Founding>,
+    /// The asked node belongs to no cluster, and is not to.
+    pub is_alone: bool,
+    /// Senders that asked for sessions of late.
+    pub reopened: Vec<Reopened>,
     /// Source IPs that policy has and no node.
     pub unplaced_ips: Vec<String>,
     /// What was found wrong with source IPs, with their names.
@@ -33,6 +39,95 @@ pub struct NodeFacts {
     pub address: String,
     /// None when it did not answer, or another node has its address.
     pub answer: Option<Answer>,
+    /// Why there is no answer.
+    pub silence: String,
+    /// Since it said that it was about to stop, if nothing was heard of it since.
+    pub stopped_for: Option<DurationMs>,
+}
+
+/// What keeps a cluster from being made or joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Founding {
+    /// Of `cluster.peers`.
+    pub missing: Vec<MissingPeer>,
+    /// Why those that answer do not take the node in; empty if they do not say.
+    pub refused: String,
+}
+
+impl Founding {
+    /// `waits for 10.0.0.2:7000, 10.0.0.3:7000 (connection refused)`.
+    pub fn text(&self) -> String {
+        let mut by_why = BTreeMap::<&str, Vec<&str>>::new();
+        for peer in &self.missing {
+            by_why.entry(&peer.why).or_default().push(&peer.address);
+        }
+        let parts = by_why
+            .into_iter()
+            .map(|(why, addresses)| format!("{} ({why})", addresses.join(", ")));
+        let parts: Vec<String> = parts.collect();
+        match (parts.is_empty(), self.refused.as_str()) {
+            (false, _) => format!("waits for {}", parts.join("; ")),
+            (true, "") => "waits for the cluster to be made".to_owned(),
+            (true, why) => format!("waits to be taken in: {why}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MissingPeer {
+    pub address: String,
+    /// Such as `connection refused`.
+    pub why: String,
+}
+
+/// How often processes of one name asked for a session within the latest minute.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reopened {
+    pub name: String,
+    pub times: u32,
+    /// Where they were asked from, that of the session's holder among them.
+    pub addresses: Vec<String>,
+}
+
+/// When a certificate ends that a node shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateEnd {
+    /// The key of the configuration that names it.
+    pub setting: String,
+    pub path: String,
+    pub at: UnixMs,
+}
+
+/// A name server, as a sender last found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameServer {
+    pub address: String,
+    pub fault: Option<String>,
+}
+
+/// What became of a sender's attempts to connect to other hosts, of late.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connects {
+    /// How far back this goes.
+    pub minutes: u32,
+    /// Addresses that were tried, and those of them that gave a connection.
+    pub hosts: u32,
+    pub connected: u32,
+    pub sites: u32,
+    /// What the latest attempt came to that failed.
+    pub last_fault: String,
+}
+
+/// What a sender says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SenderHealth {
+    /// Its clock less that of the node that asked.
+    pub clock_ahead_ms: i64,
+    pub name_servers: Vec<NameServer>,
+    /// Some mail follows MX records.
+    pub needs_dns: bool,
+    pub connects: Connects,
+    pub certificates: Vec<CertificateEnd>,
 }
 
 /// What a control node says of itself.
@@ -46,6 +141,11 @@ pub struct Answer {
     /// None from a version that does not tell.
     pub room: Option<Room>,
     pub disk_used_percent: u32,
+    /// Percent beyond which it takes no new mail; 0 from a version that does not tell.
+    pub disk_soft_mark: u32,
+    /// Why it cannot write events.
+    pub events_fault: Option<String>,
+    pub certificates: Vec<CertificateEnd>,
 }
 
 /// A Raft group, as its leader sees it where one is known.
@@ -61,8 +161,8 @@ pub struct GroupFacts {
     pub waits_for: Vec<String>,
     /// Tasks that are out at senders.
     pub in_flight: u64,
-    /// When the first task came due of all that are not done.
-    pub oldest_due: Option<UnixMs>,
+    /// When the first task came due of those that nothing holds back and no sender has. Looked for while none is out.
+    pub ready_since: Option<UnixMs>,
     /// Slots whose owner has not opened them here.
     pub slots_unopened: u64,
     /// Events that no sink has taken.
@@ -96,6 +196,8 @@ pub struct Replica {
     /// Messages whose bytes it should have and has not.
     pub bodies_missing: u64,
     pub mark: Option<Mark>,
+    /// Why nothing of the group runs on its node any more.
+    pub stopped: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,6 +208,8 @@ pub struct SenderFacts {
     pub is_fit: bool,
     pub is_drained: bool,
     pub slots: u64,
+    /// None if nothing was heard of late.
+    pub health: Option<SenderHealth>,
 }
 
 impl GroupFacts {
@@ -147,12 +251,44 @@ impl GroupFacts {
         self.voters.iter().filter(answers).count()
     }
 
+    pub fn silent_voters(&self) -> Vec<NodeId> {
+        let voters = self.voters.iter().copied();
+        voters
+            .filter(|node| !self.replicas.contains_key(node))
+            .collect()
+    }
+
     pub fn majority(&self) -> usize {
         self.voters.len() / 2 + 1
     }
 }
 
+/// A node that has said that it stops is expected back within this time: a restart with the store of a busy node opened.
+const RESTART_MAX: DurationMs = DurationMs::from_secs(60);
+
 impl Facts {
+    /// Whether a node that does not answer has said that it stops, not long ago.
+    pub fn is_restarting(&self, node: NodeId) -> bool {
+        let known = self.nodes.get(&node);
+        known.is_some_and(|facts| facts.stopped_for.is_some_and(|since| since <= RESTART_MAX))
+    }
+
+    /// Whether there are senders, and an operator has taken all of them out of service.
+    pub fn is_all_drained(&self) -> bool {
+        let mut working = self.senders.iter().filter(|sender| sender.has_session);
+        let mut is_any = false;
+        working.all(|sender| {
+            is_any = true;
+            sender.is_drained
+        }) && is_any
+    }
+
+    /// Senders that said of late how they are.
+    pub fn senders_heard(&self) -> impl Iterator<Item = (&str, &SenderHealth)> {
+        let senders = self.senders.iter();
+        senders.filter_map(|sender| Some((sender.name.as_str(), sender.health.as_ref()?)))
+    }
+
     /// Where a node is reached, or its id for one that has no address.
     pub fn node_name(&self, node: NodeId) -> String {
         let known = self.nodes.get(&node).map(|facts| facts.address.clone());

@@ -4,7 +4,10 @@ mod checks;
 mod facts;
 
 pub use checks::examine;
-pub use facts::{Answer, Facts, GroupFacts, Mark, NodeFacts, Replica, SenderFacts, group_name};
+pub use facts::{
+    Answer, CertificateEnd, Connects, Facts, Founding, GroupFacts, Mark, MissingPeer, NameServer,
+    NodeFacts, Reopened, Replica, SenderFacts, SenderHealth, group_name,
+};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +34,8 @@ pub struct Check {
     pub name: &'static str,
     /// What holds when nothing was found.
     pub meaning: &'static str,
+    /// Whether anybody can say at this moment.
+    pub is_known: bool,
     pub findings: Vec<Finding>,
 }
 
@@ -68,5 +73,7 @@ pub fn verdict(checks: &[Check]) -> String {
     }
 }
 
+#[cfg(test)]
+mod faults_tests;
 #[cfg(test)]
 mod tests;

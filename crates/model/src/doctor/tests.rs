@@ -3,9 +3,9 @@ use crate::disk::Room;
 use crate::id::{GroupId, NodeId};
 use crate::time::UnixMs;
 
-const NOW: UnixMs = UnixMs(1_000_000);
+pub(super) const NOW: UnixMs = UnixMs(1_000_000_000);
 
-fn nodes(ids: &[u64]) -> std::collections::BTreeSet<NodeId> {
+pub(super) fn nodes(ids: &[u64]) -> std::collections::BTreeSet<NodeId> {
     ids.iter().copied().map(NodeId).collect()
 }
 
@@ -18,15 +18,26 @@ fn mark(index: u64, crc32c: u32) -> Option<Mark> {
     })
 }
 
+pub(super) fn name_server(address: &str, fault: Option<&str>) -> NameServer {
+    NameServer {
+        address: address.into(),
+        fault: fault.map(str::to_owned),
+    }
+}
+
 /// Three nodes that lead a group each, and two senders.
-fn healthy() -> Facts {
+pub(super) fn healthy() -> Facts {
     let node = |id: u64| {
         let facts = NodeFacts {
             address: format!("n{id}:7000"),
             answer: Some(Answer {
                 version: "1".into(),
+                room: Some(Room::Enough),
+                disk_used_percent: 30,
+                disk_soft_mark: 80,
                 ..Answer::default()
             }),
+            ..NodeFacts::default()
         };
         (NodeId(id), facts)
     };
@@ -35,6 +46,7 @@ fn healthy() -> Facts {
         applied: 5000,
         bodies_missing: 0,
         mark: mark(4000, 7),
+        stopped: None,
     };
     let group = |number: u16| {
         let facts = GroupFacts {
@@ -52,6 +64,18 @@ fn healthy() -> Facts {
         is_fit: true,
         is_drained: false,
         slots: 512,
+        health: Some(SenderHealth {
+            name_servers: vec![name_server("10.0.0.53:53", None)],
+            needs_dns: true,
+            connects: Connects {
+                minutes: 10,
+                hosts: 40,
+                connected: 38,
+                sites: 30,
+                last_fault: "connecting to mx.b.test [192.0.2.9]:25: timed out".into(),
+            },
+            ..SenderHealth::default()
+        }),
     };
     Facts {
         now: NOW,
@@ -62,12 +86,12 @@ fn healthy() -> Facts {
     }
 }
 
-fn group(facts: &mut Facts, number: u16) -> &mut GroupFacts {
+pub(super) fn group(facts: &mut Facts, number: u16) -> &mut GroupFacts {
     facts.groups.get_mut(&GroupId(number)).expect("it is there")
 }
 
 /// The node's process is gone.
-fn silence(facts: &mut Facts, id: u64) {
+pub(super) fn silence(facts: &mut Facts, id: u64) {
     facts
         .nodes
         .get_mut(&NodeId(id))
@@ -170,12 +194,12 @@ fn each_fault_is_found_by_its_check() {
             &[("due", Problem)],
         ),
         (
-            |f| group(f, 1).oldest_due = Some(UnixMs(NOW.0 - 61_000)),
+            |f| group(f, 1).ready_since = Some(UnixMs(NOW.0 - 61_000)),
             &[("due", Problem)],
         ),
         (
             |f| {
-                group(f, 1).oldest_due = Some(UnixMs(NOW.0 - 61_000));
+                group(f, 1).ready_since = Some(UnixMs(NOW.0 - 61_000));
                 group(f, 1).in_flight = 1;
             },
             &[],

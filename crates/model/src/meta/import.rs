@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::fan::{self, Fan};
 use super::ips::{self, Placement};
-use super::members::removed_key;
+use super::members::{self, removed_key};
 use super::policy;
 use super::state::{Assignment, drained_key, give, slot_key};
 use super::tenants;
@@ -143,7 +143,9 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
     for (target, row) in &imported.warmups {
         warmup::restore(rows, target, row);
     }
-    for node in &imported.removed {
+    // What is a node of this cluster was none of the other.
+    let nodes = members::nodes(rows);
+    for node in imported.removed.iter().filter(|id| !nodes.contains_key(id)) {
         rows.put(removed_key(*node), Vec::new());
     }
 }

@@ -246,7 +246,7 @@ pub(super) fn raise_epoch<R: Rows>(rows: &mut R, name: &str, epoch: Epoch) {
 fn given(held: Placement, to: SessionId) -> Placement {
     Placement {
         session: to,
-        epoch: Epoch(held.epoch.0 + 1),
+        epoch: Epoch(held.epoch.0.saturating_add(1)),
         moving_to: None,
     }
 }

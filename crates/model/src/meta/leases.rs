@@ -20,6 +20,15 @@ const SURELY_ALIVE: DurationMs = DurationMs(5500);
 /// A heartbeat, and what one may take.
 const MISSED: DurationMs = DurationMs(HEARTBEAT.0 + 1000);
 
+/// A process that has a session, or wants one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The same for one that follows another in its place.
+    pub number: u64,
+    /// Where it runs, for people.
+    pub place: String,
+}
+
 /// Why a session is not ended; with how long nothing was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StillHeld {
@@ -47,6 +56,7 @@ struct Heard {
     unreachable: Option<BTreeSet<GroupId>>,
     /// When that changed.
     since: DurationMs,
+    process: Option<Process>,
 }
 
 impl Heard {
@@ -55,6 +65,7 @@ impl Heard {
             at: now,
             unreachable: None,
             since: now,
+            process: None,
         }
     }
 }
@@ -88,6 +99,30 @@ impl Leases {
             heard.since = now;
         }
         true
+    }
+
+    /// A session says which process has it.
+    pub fn is_of(&mut self, session: SessionId, process: Process) {
+        if let Some(heard) = self.heard.get_mut(&session) {
+            heard.process = Some(process);
+        }
+    }
+
+    /// Who has this session, if that is surely alive and another process than the one that asks. Two senders of one name
+    /// would take it from each other for ever. One that has been silent for long is dead, or soon will be taken for it.
+    pub fn holder(
+        &mut self,
+        now: DurationMs,
+        term: u64,
+        session: SessionId,
+        number: u64,
+    ) -> Option<Process> {
+        self.enter(term);
+        let heard = self.heard.get(&session)?;
+        let is_alive = now.0.saturating_sub(heard.at.0) <= SURELY_ALIVE.0;
+        let process = heard.process.as_ref().filter(|_| is_alive)?;
+        let are_known = process.number != 0 && number != 0;
+        (are_known && process.number != number).then(|| process.clone())
     }
 
     /// Whether a sender has missed a heartbeat. If it is dead, its slots would wait for another whole lease under a new

@@ -29,7 +29,7 @@ use super::state::{scan_names, sessions};
 use crate::codec;
 use crate::id::{Epoch, SessionId};
 use crate::rows::{ReadRows, Rows, load, read};
-use crate::throttle::{Counted, LimitAnswer, LimitId, LimitReport, Scope};
+use crate::throttle::{Counted, LimitAnswer, LimitId, LimitReport, PER_MAX, Said, Scope, Wide};
 use crate::time::{DurationMs, UnixMs};
 
 /// As many as one sender keeps; about 1 kB each, 3 kB at most. Beyond, what a new limit is on waits.
@@ -42,6 +42,8 @@ const KEY_BYTES_MAX: usize = 600;
 pub(super) const STAYS_WIDE: DurationMs = DurationMs::from_secs(60);
 /// Limits that are looked after in one command.
 const TEND_MAX: usize = 256;
+/// Of what a limit counts, and of what a session says of it: sums over all sessions stay far from the end of the integers.
+const REPORTED_MAX: u64 = 1 << 40;
 
 pub(super) const HEAD: &[u8] = b"0";
 const LIMIT: &[u8] = b"1";
@@ -215,7 +217,26 @@ pub fn check(report: &LimitReport) -> Result<(), &'static str> {
     if !LimitRow::is_answer_to(report) {
         return Err("a limit over a long window is reported by a purse, any other by a share");
     }
-    Ok(())
+    if let Wide::Rate(rate) = report.limit
+        && !(DurationMs(1)..=PER_MAX).contains(&rate.per)
+    {
+        return Err("the window of a rate is up to one day");
+    }
+    let said = match report.said {
+        Said::Share(share) => [share.counted, 0, 0, 0, 0],
+        Said::Purse(purse) => [
+            purse.ended,
+            purse.returned,
+            purse.hand,
+            purse.seen,
+            purse.wants,
+        ],
+    };
+    let kept = [report.limit.count(), report.before.ended, report.before.out];
+    match said.iter().chain(&kept).all(|n| *n <= REPORTED_MAX) {
+        true => Ok(()),
+        false => Err("a number of a limit is out of all bounds"),
+    }
 }
 
 /// What a session would be answered if nothing that is kept changes by it; none: its report is to be committed.

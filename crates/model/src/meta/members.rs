@@ -44,7 +44,9 @@ pub struct Join {
 
 const CLUSTER: &[u8] = b"c";
 /// Each more makes every commit wait for one more disk, and five survive the loss of two.
-const NODES_MAX: usize = 5;
+pub(super) const NODES_MAX: usize = 5;
+/// Each has its own log, snapshots and leader; more make batches small and nothing faster.
+pub const SPOOL_GROUPS_MAX: u16 = 64;
 
 fn node_key(id: NodeId) -> Vec<u8> {
     [b"g".as_slice(), &id.0.to_be_bytes()].concat()

@@ -1,6 +1,7 @@
 //! The meta group: its control nodes, sender sessions and the slots they own.
 
 mod assign;
+mod check;
 mod command;
 mod fan;
 mod import;
@@ -19,17 +20,18 @@ mod tenants;
 mod warmups;
 
 pub use assign::{assign, unfit};
+pub use check::read_proposed;
 pub use command::{Command, Refusal, Response};
 pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
 pub use import::Import;
 pub use ip_checks::{FAULTS_BYTES_MAX, IpCheck, ip_checks};
 pub use ips::{Addresses, Placement, Wanted, addresses, place, placements, placements_version};
 pub use leaders::{Leading, Move};
-pub use leases::{Leases, StillHeld};
+pub use leases::{Leases, Process, StillHeld};
 pub use limit_row::{LimitRow, Part};
 pub use members::{
-    CannotRemove, ClusterRow, Join, Member, NodeRow, Step, cluster, invited, is_as_told,
-    may_remove, next_step, nodes, was_removed,
+    CannotRemove, ClusterRow, Join, Member, NodeRow, SPOOL_GROUPS_MAX, Step, cluster, invited,
+    is_as_told, may_remove, next_step, nodes, was_removed,
 };
 pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
 pub use state::{

@@ -319,7 +319,7 @@ fn move_slot<R: Rows>(rows: &mut R, slot: Slot, to: SessionId) -> Result<(), Ref
 pub(super) fn give<R: Rows>(rows: &mut R, slot: Slot, epoch: Epoch, session: SessionId) {
     let next = Assignment {
         session,
-        epoch: Epoch(epoch.0 + 1),
+        epoch: Epoch(epoch.0.saturating_add(1)),
         moving_to: None,
     };
     put(rows, slot, next);

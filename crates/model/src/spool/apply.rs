@@ -27,6 +27,15 @@ pub enum Effect {
         due: UnixMs,
         task: TaskId,
     },
+    /// A task is due as soon as its destination answers, whatever was said of its due time just before.
+    Awaits {
+        queue: Queue,
+        task: TaskId,
+        /// What its sender says of the destination, if that is news.
+        away: Option<Away>,
+    },
+    /// A host of the destination answered a task of this queue.
+    Answered { queue: Queue },
     /// A task is done with.
     Ended { queue: QueueId, task: TaskId },
     /// A message was taken: replicas that are not among those which have its bytes need them too.
@@ -37,6 +46,14 @@ pub enum Effect {
     SlotsOpened,
     /// There are events up to, not including, this number.
     EventsUntil(u64),
+}
+
+/// A destination gives no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    pub since: UnixMs,
+    /// It is asked again then.
+    pub until: UnixMs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,9 +131,7 @@ pub(super) fn take_over<R: Rows>(
         finished_at: None,
     };
     state.put_message(accept.id, &message);
-    state.row.open_messages += 1;
-    state.row.open_tasks += u64::from(message.open_tasks);
-    state.row.open_body_bytes += message.body.bytes;
+    state.opened(&message);
     effects.push(Effect::BodyNeeded {
         message: accept.id,
         body: accept.body.clone(),
@@ -138,6 +153,8 @@ pub(super) fn take_over<R: Rows>(
             site: new.site.clone(),
             moves: 0,
             pool: None,
+            absences: 0,
+            awaits_host: false,
         };
         add_task(state, &message, id, &row, effects);
     }
@@ -172,6 +189,11 @@ pub(super) fn add_task<R: Rows>(
         due: row.due,
         task: id,
     });
+    effects.extend(row.awaits_host.then_some(Effect::Awaits {
+        queue,
+        task: id,
+        away: None,
+    }));
 }
 
 /// Writes a task that waits in the queue which its row says.
@@ -183,7 +205,7 @@ pub(super) fn file<R: Rows>(
 ) -> Queue {
     let queue = queue_of(message, row);
     state.put_task(id, row);
-    state.add_due(queue.id, row.due, id);
+    state.add_due(queue.id, id, row);
     state.queue_gains(queue.id, || QueueRow {
         domain: row.domain.clone(),
         tenant: message.envelope.tenant.clone(),
@@ -262,7 +284,7 @@ pub(super) fn end_task<R: Rows>(
     effects: &mut Vec<Effect>,
 ) {
     let queue = queue_of(message, row).id;
-    state.delete_due(queue, row.due, id);
+    state.delete_due(queue, id, row);
     state.delete_task(id);
     state.queue_loses(queue);
     effects.push(Effect::Ended { queue, task: id });
@@ -281,7 +303,7 @@ fn flush<R: Rows>(state: &mut State<'_, R>, scope: &FlushScope, effects: &mut Ve
     let tasks: Vec<TaskId> = match scope {
         FlushScope::Message(id) => state.tasks_of(*id),
         FlushScope::Queue(queue) => {
-            let after_now = UnixMs(now.0 + 1);
+            let after_now = UnixMs(now.0.saturating_add(1));
             let waiting = state.due_before(*queue, UnixMs(u64::MAX), FLUSH_MAX, after_now);
             waiting.into_iter().map(|(_, task)| task).collect()
         }
@@ -295,9 +317,9 @@ fn flush<R: Rows>(state: &mut State<'_, R>, scope: &FlushScope, effects: &mut Ve
             continue;
         }
         let queue = queue_of(&message, &row);
-        state.delete_due(queue.id, row.due, id);
+        state.delete_due(queue.id, id, &row);
         row.due = now;
-        state.add_due(queue.id, now, id);
+        state.add_due(queue.id, id, &row);
         state.put_task(id, &row);
         effects.push(Effect::Due {
             queue,

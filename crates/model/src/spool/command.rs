@@ -146,6 +146,11 @@ pub struct Report {
     /// The DSN tells of a delay, so none is due again.
     #[n(7)]
     pub delay_notified: bool,
+    /// The destination gave no connection, and is asked again after so long: until it answers, the task waits for that, and
+    /// for nothing of its own. Zero: nobody was met this time, which is no reason yet to leave the destination alone. None:
+    /// a host was met, or it is our own fault.
+    #[n(8)]
+    pub away_for: Option<DurationMs>,
 }
 
 /// Files a task under another site: its sender found that it belongs there. It counts no attempt.

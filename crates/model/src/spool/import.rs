@@ -136,9 +136,7 @@ fn take<R: Rows>(state: &mut State<'_, R>, message: &ImportedMessage, effects: &
         state.put_finished(row.finished_at.unwrap_or(state.row.now), message.id);
         return;
     }
-    state.row.open_messages += 1;
-    state.row.open_tasks += u64::from(row.open_tasks);
-    state.row.open_body_bytes += row.body.bytes;
+    state.opened(&row);
     effects.push(Effect::BodyNeeded {
         message: message.id,
         body: row.body.clone(),

@@ -1,6 +1,7 @@
 //! A spool group: the messages it holds, their tasks, and how commands change them.
 
 mod apply;
+mod check;
 mod command;
 mod import;
 pub mod query;
@@ -9,7 +10,8 @@ mod report;
 mod rows;
 mod state;
 
-pub use apply::{Applied, Effect, apply};
+pub use apply::{Applied, Away, Effect, apply};
+pub use check::read_proposed;
 pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,
     Verdict,

@@ -98,6 +98,24 @@ pub fn scan_due(
     });
 }
 
+/// Up to `limit` tasks of a queue that wait for their destination, from one on, without those that are to be passed over.
+pub fn awaiting(
+    rows: &(impl ReadRows + ?Sized),
+    queue: QueueId,
+    from: TaskId,
+    limit: usize,
+    pass_over: impl Fn(TaskId) -> bool,
+) -> Vec<TaskId> {
+    let mut found = Vec::new();
+    let start = key::awaiting(queue, from);
+    rows.scan(&key::awaiting_of(queue), &start, &mut |row_key, _| {
+        let task = key::read_awaiting(row_key);
+        found.extend(task.filter(|task| !pass_over(*task)));
+        found.len() < limit
+    });
+    found
+}
+
 /// Whether a task is open and this attempt at it is not counted: it was given back, or refused because the slot is
 /// another's.
 pub fn is_before_attempt(rows: &(impl ReadRows + ?Sized), id: TaskId, attempt: u32) -> bool {

@@ -87,7 +87,7 @@ fn change_queue<R: Rows>(
         .message(id.message)
         .expect("a task's message outlives it");
     let left = queue_of(&message, before).id;
-    state.delete_due(left, before.due, id);
+    state.delete_due(left, id, before);
     state.queue_loses(left);
     let queue = file(state, &message, id, after);
     effects.push(Effect::Moved {
@@ -95,4 +95,9 @@ fn change_queue<R: Rows>(
         due: after.due,
         task: id,
     });
+    effects.extend(after.awaits_host.then_some(Effect::Awaits {
+        queue,
+        task: id,
+        away: None,
+    }));
 }

@@ -1,6 +1,6 @@
 //! Recording what an attempt came to. Actions are fenced, facts are not.
 
-use super::apply::{Effect, end_task, queue_of, take_over};
+use super::apply::{Away, Effect, end_task, queue_of, take_over};
 use super::command::{Outcome, Refusal, Report, Verdict};
 use super::rows::{MessageRow, TaskRow};
 use super::state::State;
@@ -8,6 +8,10 @@ use crate::event::EventKind;
 use crate::id::MessageId;
 use crate::mail::Recipient;
 use crate::rows::Rows;
+use crate::time::DurationMs;
+
+/// A sender that is gone must not leave a destination alone; its pauses are half as long at most.
+const AWAY_MAX: DurationMs = DurationMs::from_secs(600);
 
 /// Records the outcomes that are news.
 ///
@@ -70,6 +74,11 @@ pub(super) fn record<R: Rows>(
             event_kind(report, outcome, recipient, due, dsn),
         );
     }
+    let is_answer = |outcome: &Outcome| outcome.reply.host.is_some();
+    if may_act && report.away_for.is_none() && report.outcomes.iter().any(is_answer) {
+        let queue = queue_of(&message, &task);
+        effects.push(Effect::Answered { queue });
+    }
     if task.recipients.is_empty() {
         end_task(state, report.task, &task, &mut message, effects);
     } else {
@@ -89,7 +98,7 @@ fn keep<R: Rows>(
 ) {
     if may_defer {
         let queue = queue_of(message, task);
-        state.delete_due(queue.id, task.due, report.task);
+        state.delete_due(queue.id, report.task, task);
         task.attempts = report.facts.number;
         task.due = state.now() + report.retry_after;
         task.delay_notified |= report.delay_notified;
@@ -101,12 +110,24 @@ fn keep<R: Rows>(
         task.last_reply = deferral
             .map(|outcome| outcome.reply.clone())
             .or(task.last_reply.take());
-        state.add_due(queue.id, task.due, report.task);
+        let away_for = report.away_for.map(|given| given.min(AWAY_MAX));
+        task.absences += u32::from(away_for.is_some());
+        task.awaits_host = away_for.is_some_and(|given| given.0 > 0);
+        state.add_due(queue.id, report.task, task);
         effects.push(Effect::Due {
             queue,
             due: task.due,
             task: report.task,
         });
+        if let Some(given) = away_for.filter(|_| task.awaits_host) {
+            let since = state.now();
+            let until = since + given;
+            effects.push(Effect::Awaits {
+                queue,
+                task: report.task,
+                away: Some(Away { since, until }),
+            });
+        }
     }
     state.put_task(report.task, task);
 }

@@ -5,6 +5,7 @@
 //! | `m` message | [`MessageRow`] |
 //! | `t` message, number | [`TaskRow`] |
 //! | `d` queue, due, message, number | nothing: the order in which a queue's tasks come due |
+//! | `w` queue, message, number | nothing: tasks of a queue that are due as soon as their destination answers |
 //! | `q` queue | [`QueueRow`] |
 //! | `s` slot | [`SlotRow`] |
 //! | `h` message, seq | [`crate::event::Event`] |
@@ -66,6 +67,14 @@ pub struct TaskRow {
     /// An operator had it go through this pool; none: through the message's own.
     #[n(10)]
     pub pool: Option<String>,
+    /// Attempts that met no host. They say nothing about the message, so its next wait is not longer for them.
+    #[n(11)]
+    #[cbor(default)]
+    pub absences: u32,
+    /// It met no host the last time: it is due as soon as its destination answers, and at `due` whether it does or not.
+    #[n(12)]
+    #[cbor(default)]
+    pub awaits_host: bool,
 }
 
 impl TaskRow {
@@ -233,6 +242,21 @@ pub mod key {
         join(b'd', &[&queue.0.to_be_bytes()])
     }
 
+    pub fn awaiting(queue: QueueId, task: TaskId) -> Vec<u8> {
+        join(
+            b'w',
+            &[
+                &queue.0.to_be_bytes(),
+                &task.message.0,
+                &task.number.to_be_bytes(),
+            ],
+        )
+    }
+
+    pub fn awaiting_of(queue: QueueId) -> Vec<u8> {
+        join(b'w', &[&queue.0.to_be_bytes()])
+    }
+
     pub fn queue(id: QueueId) -> Vec<u8> {
         join(b'q', &[&id.0.to_be_bytes()])
     }
@@ -270,6 +294,14 @@ pub mod key {
             number: u32::from_be_bytes(number(key, 33)?),
         };
         Some((due, task))
+    }
+
+    /// Task of a `w` key.
+    pub fn read_awaiting(key: &[u8]) -> Option<TaskId> {
+        Some(TaskId {
+            message: MessageId(number(key, 9)?),
+            number: u32::from_be_bytes(number(key, 25)?),
+        })
     }
 
     pub fn read_queue(key: &[u8]) -> Option<QueueId> {

@@ -55,12 +55,20 @@ impl<'r, R: Rows> State<'r, R> {
         self.rows.delete(key::task(id));
     }
 
-    pub fn add_due(&mut self, queue: QueueId, due: UnixMs, task: TaskId) {
-        self.rows.put(key::due(queue, due, task), Vec::new());
+    /// Gives a task its place in line, and one among those that wait for their destination if it does.
+    pub fn add_due(&mut self, queue: QueueId, task: TaskId, row: &TaskRow) {
+        self.rows.put(key::due(queue, row.due, task), Vec::new());
+        if row.awaits_host {
+            self.rows.put(key::awaiting(queue, task), Vec::new());
+        }
     }
 
-    pub fn delete_due(&mut self, queue: QueueId, due: UnixMs, task: TaskId) {
-        self.rows.delete(key::due(queue, due, task));
+    /// Takes a task out of line, where it is as its row still says.
+    pub fn delete_due(&mut self, queue: QueueId, task: TaskId, row: &TaskRow) {
+        self.rows.delete(key::due(queue, row.due, task));
+        if row.awaits_host {
+            self.rows.delete(key::awaiting(queue, task));
+        }
     }
 
     pub fn slot(&self, slot: Slot) -> Option<SlotRow> {
@@ -74,7 +82,7 @@ impl<'r, R: Rows> State<'r, R> {
     /// Counts a task into its queue; the queue's row exists while it has tasks.
     pub fn queue_gains(&mut self, id: QueueId, empty: impl FnOnce() -> QueueRow) {
         let mut row: QueueRow = load(self.rows, &key::queue(id)).unwrap_or_else(empty);
-        row.tasks += 1;
+        row.tasks = row.tasks.saturating_add(1);
         self.save(key::queue(id), &row);
     }
 
@@ -82,7 +90,7 @@ impl<'r, R: Rows> State<'r, R> {
         let Some(mut row) = load::<QueueRow>(self.rows, &key::queue(id)) else {
             return;
         };
-        row.tasks -= 1;
+        row.tasks = row.tasks.saturating_sub(1);
         if row.tasks == 0 {
             self.rows.delete(key::queue(id));
         } else {
@@ -99,7 +107,7 @@ impl<'r, R: Rows> State<'r, R> {
             tenant: row.envelope.tenant.clone(),
             kind,
         };
-        self.row.next_seq += 1;
+        self.row.next_seq = self.row.next_seq.saturating_add(1);
         self.put_event(event.seq, message);
         self.put_history(message, &event);
     }
@@ -125,14 +133,22 @@ impl<'r, R: Rows> State<'r, R> {
         self.save(key::IMPORT.to_vec(), &row);
     }
 
+    /// Counts a message that has open tasks.
+    pub fn opened(&mut self, row: &MessageRow) {
+        let tasks = u64::from(row.open_tasks);
+        self.row.open_messages = self.row.open_messages.saturating_add(1);
+        self.row.open_tasks = self.row.open_tasks.saturating_add(tasks);
+        self.row.open_body_bytes = self.row.open_body_bytes.saturating_add(row.body.bytes);
+    }
+
     /// Writes the message back after one of its tasks ended; true when that was the last.
     pub fn task_ended(&mut self, id: MessageId, row: &mut MessageRow) -> bool {
-        row.open_tasks -= 1;
-        self.row.open_tasks -= 1;
+        row.open_tasks = row.open_tasks.saturating_sub(1);
+        self.row.open_tasks = self.row.open_tasks.saturating_sub(1);
         let finished = row.open_tasks == 0;
         if finished {
             row.finished_at = Some(self.row.now);
-            self.row.open_messages -= 1;
+            self.row.open_messages = self.row.open_messages.saturating_sub(1);
             self.row.open_body_bytes = self.row.open_body_bytes.saturating_sub(row.body.bytes);
             self.put_finished(self.row.now, id);
         }
@@ -164,7 +180,7 @@ impl<'r, R: Rows> State<'r, R> {
         let limit = limit as usize;
         let events_end = events_before
             .min(self.row.next_seq)
-            .min(self.row.first_seq + limit as u64);
+            .min(self.row.first_seq.saturating_add(limit as u64));
         let mut removed = events_end.saturating_sub(self.row.first_seq);
         for seq in self.row.first_seq..events_end {
             self.rows.delete(key::event(seq));

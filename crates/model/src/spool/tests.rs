@@ -15,7 +15,7 @@ use crate::{
 };
 use crate::{Priority, QueueId, SessionId, Slot, TaskId, UnixMs};
 
-pub(super) const OWNER: SessionId = SessionId(1);
+pub(crate) const OWNER: SessionId = SessionId(1);
 
 pub(crate) fn envelope() -> Envelope {
     Envelope {
@@ -34,7 +34,7 @@ pub(crate) fn envelope() -> Envelope {
     }
 }
 
-pub(super) fn accept(n: u64, recipients: usize) -> Accept {
+pub(crate) fn accept(n: u64, recipients: usize) -> Accept {
     let all = (0..recipients).map(|r| {
         let address = format!("u{r}@d{}.test", r % 3);
         (
@@ -59,7 +59,7 @@ pub(super) fn accept(n: u64, recipients: usize) -> Accept {
     }
 }
 
-pub(super) fn report(
+pub(crate) fn report(
     rows: &MemoryRows,
     task: TaskId,
     session: SessionId,
@@ -91,10 +91,11 @@ pub(super) fn report(
         retry_after: DurationMs(1000),
         dsn: None,
         delay_notified: false,
+        away_for: None,
     })
 }
 
-pub(super) fn open_all(rows: &mut MemoryRows) {
+pub(crate) fn open_all(rows: &mut MemoryRows) {
     let slots = Slot::all().map(|slot| (slot, Epoch(1))).collect();
     apply(
         rows,

@@ -179,7 +179,7 @@ fn start<R: Rows>(
 fn replan(row: &mut Row, plan: &Plan, order: &Order) -> Result<(), Refusal> {
     plan.check().map_err(Refusal::BadPlan)?;
     row.plan = plan.clone();
-    row.stage = row.stage.min(plan.stages() - 1);
+    row.stage = row.stage.min(plan.stages().saturating_sub(1));
     // The day may be longer or shorter now.
     row.roll(row.now);
     row.spread = None;

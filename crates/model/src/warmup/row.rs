@@ -291,7 +291,7 @@ impl Row {
 
     fn advance(&mut self, why: String) {
         self.held_days = 0;
-        if self.stage + 1 < self.plan.stages() {
+        if self.stage.saturating_add(1) < self.plan.stages() {
             self.stage += 1;
             return self.note(What::Advanced, None, why);
         }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
+use skein_client::access::RoleRule;
 
 use super::{Config, Tls, loopback};
 
-/// PEM files of a node. Whoever has a certificate of this CA is a node of the cluster.
+/// PEM files of a node. What the holder of a certificate of this CA may do is what the certificate says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterTls {
@@ -16,12 +17,38 @@ pub struct ClusterTls {
     pub ca: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// What certificates may do that name no role.
+    #[serde(default)]
+    pub roles: Roles,
+    /// Serial numbers of certificates that count no more, one in each line.
+    pub revoked: Option<PathBuf>,
+}
+
+/// About certificates without a role (`skein://role/...` among their names).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Roles {
+    /// They are refused.
+    #[default]
+    Required,
+    /// They may do everything; those that name roles are held to them all the same.
+    Any,
+}
+
+impl Roles {
+    fn rule(self) -> RoleRule {
+        match self {
+            Self::Required => RoleRule::Required,
+            Self::Any => RoleRule::Any,
+        }
+    }
 }
 
 /// Where people and their tools ask.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
+    #[serde(with = "super::values::address")]
     pub listen: SocketAddr,
     /// Neither encryption nor certificates, on whatever address.
     pub plaintext: bool,
@@ -44,8 +71,10 @@ impl Default for Admin {
 pub struct AdminTls {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// Whoever has a certificate of this CA manages the cluster.
+    /// Whose certificates of operators are taken.
     pub client_ca: Option<PathBuf>,
+    pub roles: Option<Roles>,
+    pub revoked: Option<PathBuf>,
 }
 
 /// A file, and the key of the configuration that names it.
@@ -72,6 +101,9 @@ pub struct PemFiles {
     /// Who may connect; without one, everybody.
     pub ca: Option<PemFile>,
     pub shown_to: ShownTo,
+    /// Of others, at this port and where this node connects.
+    pub revoked: Option<PemFile>,
+    pub roles: RoleRule,
 }
 
 /// Who must accept the certificate.
@@ -101,6 +133,8 @@ impl Config {
             shown_to: ShownTo::Nodes {
                 host: host.filter(|host| !host.is_empty()),
             },
+            revoked: revoked_nodes(tls),
+            roles: tls.roles.rule(),
         })
     }
 
@@ -148,6 +182,15 @@ impl Config {
             key,
             ca: Some(ca),
             shown_to: ShownTo::Clients,
+            revoked: match &given.revoked {
+                Some(path) => Some(PemFile::new("admin.tls.revoked", path)),
+                None => cluster.and_then(revoked_nodes),
+            },
+            roles: given
+                .roles
+                .or(cluster.map(|tls| tls.roles))
+                .unwrap_or_default()
+                .rule(),
         }))
     }
 
@@ -160,8 +203,15 @@ impl Config {
             key: PemFile::new("smtp.tls.key", key.as_deref()?),
             ca: None,
             shown_to: ShownTo::Clients,
+            revoked: None,
+            roles: RoleRule::default(),
         })
     }
+}
+
+fn revoked_nodes(tls: &ClusterTls) -> Option<PemFile> {
+    let path = tls.revoked.as_deref()?;
+    Some(PemFile::new("cluster.tls.revoked", path))
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.

@@ -7,16 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Role;
 use super::certificates::{ClusterTls, is_loopback};
+use skein_model::HostPort;
+use skein_model::meta::SPOOL_GROUPS_MAX;
 
 /// Spool groups of a new cluster: enough that every node leads one, few enough that batches stay large.
 const SPOOL_GROUPS: u16 = 4;
-const SPOOL_GROUPS_MAX: u16 = 64;
 
 /// A node without `listen` and `peers` is alone: it needs no other and none can reach it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Where a control node listens to other nodes.
+    #[serde(with = "super::values::optional_address")]
     pub listen: Option<SocketAddr>,
     /// `host:port` at which other nodes reach this one; `listen` unless set.
     pub address: Option<String>,
@@ -127,11 +129,6 @@ impl Cluster {
 }
 
 pub fn check_address(address: &str) -> anyhow::Result<()> {
-    let is_valid = address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if !is_valid {
-        bail!("{address:?} is not like host:port");
-    }
+    address.parse::<HostPort>()?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use skein_model::retry::RetryPolicy;
 use skein_sender::{
     DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost, RouteRule, Rules, Secret, TlsPolicy,
 };
+
+use super::secrets;
 
 /// Longest user name or password in bytes; tokens of some providers have several hundred.
 const LOGIN_BYTES_MAX: usize = 1024;
@@ -25,8 +27,9 @@ pub struct Delivery {
     pub port: u16,
     /// Whether MX records may lead to loopback and private addresses.
     pub allow_private_addresses: bool,
-    /// Addresses at which this system takes mail, such as those of a load balancer: mail whose MX hosts lead back
-    /// here bounces instead of going round.
+    /// Addresses at which this system takes mail and which it does not know by itself, such as those of a load balancer:
+    /// mail whose MX hosts lead back here bounces instead of going round. It knows its listeners, and at their ports the
+    /// source IPs of the policy and the nodes that connect out for others.
     pub own_addresses: Vec<IpAddr>,
     pub tls: DeliveryTls,
     /// PEM file with certificates that are trusted beside the public authorities.
@@ -43,7 +46,7 @@ pub struct Delivery {
     /// machine or the pod.
     pub scratch_dir: Option<PathBuf>,
     pub retry: Retry,
-    #[serde(rename = "route")]
+    #[serde(rename = "route", with = "super::values::tables")]
     pub routes: Vec<Route>,
 }
 
@@ -87,6 +90,9 @@ pub struct Route {
     pub user: Option<String>,
     #[serde(default)]
     pub password: Option<String>,
+    /// A file that holds nothing but the password, instead of it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
     /// Log in although the connection is not encrypted.
     #[serde(default)]
     pub allow_plaintext_auth: bool,
@@ -104,13 +110,13 @@ impl std::fmt::Debug for Route {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "super::values::span")]
     pub first: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "super::values::span")]
     pub cap: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "super::values::span")]
     pub max_age: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "super::values::span")]
     pub delay_notice: Duration,
 }
 
@@ -150,15 +156,26 @@ impl Default for Retry {
 impl Delivery {
     pub fn check(&self) -> anyhow::Result<()> {
         if self.retry.first.is_zero() || self.retry.cap < self.retry.first {
-            bail!("delivery.retry: first must be above zero and at most cap");
+            bail!(
+                "delivery.retry.first: must be above zero and at most cap, such as first = \"5m\", cap = \"4h\""
+            );
+        }
+        if self.retry.max_age.is_zero() {
+            bail!(
+                "delivery.retry.max_age: must be above zero, such as \"5d\", or no mail is tried"
+            );
+        }
+        if self.port == 0 {
+            bail!("delivery.port: from 1 to 65535; hosts take mail at 25");
         }
         if self.window == 0 || self.window > 16_384 {
             bail!("delivery.window: must be from 1 to 16384");
         }
-        if self.connections_per_destination == 0 || self.messages_per_connection == 0 {
-            bail!(
-                "delivery: connections_per_destination and messages_per_connection must be above zero"
-            );
+        if self.connections_per_destination == 0 {
+            bail!("delivery.connections_per_destination: must be above zero");
+        }
+        if self.messages_per_connection == 0 {
+            bail!("delivery.messages_per_connection: must be above zero");
         }
         if self.recipients_per_transaction == 0 {
             bail!("delivery.recipients_per_transaction: must be above zero");
@@ -167,11 +184,32 @@ impl Delivery {
         Ok(())
     }
 
+    /// What works, and is not what was meant, most likely.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.retry.max_age <= self.retry.first {
+            found.push(
+                "delivery.retry.max_age: is not above first, so mail that is deferred once is given up".to_owned(),
+            );
+        }
+        if self.retry.delay_notice >= self.retry.max_age {
+            found.push(
+                "delivery.retry.delay_notice: is not below max_age, so nobody hears that mail is late".to_owned(),
+            );
+        }
+        found
+    }
+
+    /// Reads what the section names.
+    pub fn check_files(&self) -> anyhow::Result<()> {
+        self.sender("localhost").map(|_| ())
+    }
+
     /// The sender's configuration. `hostname` is what it says at EHLO and in DSNs.
     pub fn sender(&self, hostname: &str) -> anyhow::Result<skein_sender::Config> {
         let tls_roots = match &self.tls_ca {
             Some(path) => read_certificates(path)
-                .with_context(|| format!("delivery.tls_ca {}", path.display()))?,
+                .with_context(|| format!("delivery.tls_ca: {}", path.display()))?,
             None => Vec::new(),
         };
         Ok(skein_sender::Config {
@@ -196,10 +234,14 @@ impl Delivery {
 
     fn rules(&self) -> anyhow::Result<Rules> {
         let mut rules = Vec::new();
-        for route in &self.routes {
+        for (nth, route) in (1..).zip(&self.routes) {
             let name = route.domains.first().map_or("", String::as_str);
             let rule = self.rule(route);
-            rules.push(rule.with_context(|| format!("delivery.route {name:?}"))?);
+            // The error begins with the key.
+            let rule = rule.map_err(|error| {
+                anyhow!("delivery.route[{nth}].{error:#} (in the route for {name:?})")
+            });
+            rules.push(rule?);
         }
         if let Some(smarthost) = &self.smarthost {
             let is_there = |rule: &RouteRule| rule.domains.contains(&DomainPattern::All);
@@ -266,10 +308,12 @@ impl Delivery {
 }
 
 fn login(route: &Route) -> anyhow::Result<Option<Login>> {
-    let (user, password) = match (&route.user, &route.password) {
+    let password = secrets::password(route.password.as_ref(), route.password_file.as_ref())?;
+    let (user, password) = match (&route.user, &password) {
         (None, None) => return Ok(None),
         (Some(user), Some(password)) => (user, password),
-        _ => bail!("user and password belong together"),
+        (Some(_), None) => bail!("user: user and password belong together"),
+        (None, Some(_)) => bail!("password: user and password belong together"),
     };
     for (key, text) in [("user", user), ("password", password)] {
         ensure!(!text.is_empty(), "{key}: is empty");
@@ -366,7 +410,7 @@ mod tests {
         for (text, parts) in [
             (
                 route("hosts = [\"a:b\"]"),
-                &["\"a.test\"", "hosts", "a:b"][..],
+                &["delivery.route[1].hosts", "\"a.test\"", "a:b"][..],
             ),
             (route("host = \"a\""), &["host"]),
             (route("user = \"u\""), &["user and password"]),
@@ -386,7 +430,7 @@ mod tests {
             (route("tls = \"maybe\""), &["tls", "maybe"]),
             (
                 "[[route]]\ndomains = [\"a b\"]".into(),
-                &["delivery.route", "domains", "a b"],
+                &["delivery.route[1].domains", "a b"],
             ),
             ("[[route]]\ndomains = []".into(), &["domains"]),
             (

@@ -13,6 +13,7 @@ use super::cluster::{Cluster, check_address};
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
     /// Where other nodes connect to go out through the source IPs of this one. Without it only this node uses them.
+    #[serde(with = "super::values::optional_address")]
     pub listen: Option<SocketAddr>,
     /// `host:port` at which other nodes reach that; `listen` unless set.
     pub address: Option<String>,

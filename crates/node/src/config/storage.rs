@@ -17,15 +17,25 @@ pub struct Storage {
     /// Percent beyond which nothing is taken but results.
     pub hard_mark: u8,
     /// A file that is given up when the disk is nearly full; a twentieth of the disk, from 8 to 256 MiB, unless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "super::values::optional_size"
+    )]
     pub ballast_bytes: Option<u64>,
     /// Of a file of bodies; a 64th of the disk, from 4 to 64 MiB, unless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "super::values::optional_size"
+    )]
     pub segment_bytes: Option<u64>,
     /// Of the write-ahead log; a 16th of the disk, from 16 to 512 MiB, unless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        with = "super::values::optional_size"
+    )]
     pub wal_bytes: Option<u64>,
     /// For bodies that this node lacks, as after it was away.
+    #[serde(with = "super::values::size")]
     pub pull_bytes_per_second: u64,
 }
 
@@ -47,16 +57,18 @@ impl Default for Storage {
 impl Storage {
     pub fn check(&self) -> anyhow::Result<()> {
         if !(1..self.hard_mark).contains(&self.soft_mark) || self.hard_mark > 99 {
-            bail!("storage: marks are percents, soft_mark below hard_mark and hard_mark below 100");
+            bail!(
+                "storage.soft_mark: marks are percents, soft_mark below hard_mark and hard_mark below 100"
+            );
         }
         if self
             .segment_bytes
             .is_some_and(|size| size < SEGMENT_BYTES_MIN)
         {
-            bail!("storage.segment_bytes: at least {SEGMENT_BYTES_MIN}");
+            bail!("storage.segment_bytes: at least {SEGMENT_BYTES_MIN}, such as 64MiB");
         }
         if self.wal_bytes.is_some_and(|size| size < WAL_BYTES_MIN) {
-            bail!("storage.wal_bytes: at least {WAL_BYTES_MIN}");
+            bail!("storage.wal_bytes: at least {WAL_BYTES_MIN}, such as 64MiB");
         }
         if self.pull_bytes_per_second == 0 {
             bail!("storage.pull_bytes_per_second: must be above zero");
@@ -73,6 +85,7 @@ impl Storage {
             },
             segment_bytes: self.segment_bytes,
             wal_bytes: self.wal_bytes,
+            ..skein_control::StoreOptions::default()
         }
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::UnixTime;
 use rustls::sign::CertifiedKey;
-use skein_client::tls::{self, Certificates};
+use skein_client::tls::{self, Certificates, Revoked};
 
 use super::Expiry;
 use crate::config::{PemFile, PemFiles, ShownTo};
@@ -18,6 +18,7 @@ pub struct Contents {
     certificate: Vec<u8>,
     key: Vec<u8>,
     ca: Option<Vec<u8>>,
+    revoked: Option<Vec<u8>>,
 }
 
 /// Files that were read, and found good.
@@ -27,6 +28,17 @@ pub struct Loaded {
     /// Empty where everybody may connect.
     pub roots: Arc<RootCertStore>,
     pub expires: Option<Expiry>,
+    pub revoked: Revoked,
+}
+
+impl Loaded {
+    pub fn certificates(&self) -> Certificates {
+        Certificates {
+            roots: self.roots.clone(),
+            own: self.own.clone(),
+            revoked: self.revoked.clone(),
+        }
+    }
 }
 
 pub fn load(files: &PemFiles) -> anyhow::Result<Loaded> {
@@ -38,6 +50,7 @@ pub fn read(files: &PemFiles) -> anyhow::Result<Contents> {
         certificate: read_one(&files.certificate)?,
         key: read_one(&files.key)?,
         ca: files.ca.as_ref().map(read_one).transpose()?,
+        revoked: files.revoked.as_ref().map(read_one).transpose()?,
     })
 }
 
@@ -65,6 +78,10 @@ pub fn parse(files: &PemFiles, contents: Contents) -> anyhow::Result<Loaded> {
         (Some(file), Some(pem)) => tls::roots(pem).with_context(|| name(file))?,
         _ => Arc::new(RootCertStore::empty()),
     };
+    let revoked = match (&files.revoked, &contents.revoked) {
+        (Some(file), Some(text)) => Revoked::read(text).with_context(|| name(file))?,
+        _ => Revoked::default(),
+    };
     let expires = Expiry::of(&own.cert);
     if let Some(expires) = expires
         && expires.is_past(Timestamp::now())
@@ -75,6 +92,7 @@ pub fn parse(files: &PemFiles, contents: Contents) -> anyhow::Result<Loaded> {
         let certificates = Certificates {
             roots: roots.clone(),
             own: own.clone(),
+            revoked: Revoked::default(),
         };
         let checked = certificates.check(host.as_deref(), UnixTime::now());
         checked.with_context(|| name(&files.certificate))?;
@@ -84,6 +102,7 @@ pub fn parse(files: &PemFiles, contents: Contents) -> anyhow::Result<Loaded> {
         own,
         roots,
         expires,
+        revoked,
     })
 }
 
@@ -94,6 +113,7 @@ impl Contents {
             certificate: name.into(),
             key: Vec::new(),
             ca: None,
+            revoked: None,
         }
     }
 }

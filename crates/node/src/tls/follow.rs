@@ -1,13 +1,17 @@
 //! Files of certificates that change while the node runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use skein_client::CertificateEnd;
 use skein_client::tls::TlsError;
+use skein_control::CertificateEnds;
 use tokio::time::Instant;
 
 use super::Expiry;
@@ -50,7 +54,12 @@ impl Changes {
 /// Looks after the files of all ports.
 pub struct Follower {
     expires: Family<[(&'static str, &'static str); 1], Gauge>,
+    ends: Ends,
 }
+
+/// When the certificate of each port ends.
+#[derive(Clone, Default)]
+struct Ends(Arc<Mutex<BTreeMap<&'static str, CertificateEnd>>>);
 
 impl Follower {
     pub fn new(registry: &mut Registry) -> Self {
@@ -60,7 +69,19 @@ impl Follower {
             "When the certificate of a port expires, in seconds since 1970",
             expires.clone(),
         );
-        Self { expires }
+        let ends = Ends::default();
+        Self { expires, ends }
+    }
+
+    /// Says when the certificates in use end.
+    pub fn ends(&self) -> CertificateEnds {
+        let ends = self.ends.clone();
+        Arc::new(move || {
+            let mut ends: Vec<CertificateEnd> = ends.0.lock().values().cloned().collect();
+            // Ports may share files.
+            ends.dedup();
+            ends
+        })
     }
 
     /// Hands good changes of the files to `apply`, as long as the process runs.
@@ -71,20 +92,25 @@ impl Follower {
         apply: impl Fn(&Loaded) -> Result<(), TlsError> + Send + 'static,
     ) {
         let gauge = self.expires.get_or_create(&[("port", files.port)]).clone();
-        tokio::spawn(follow(Arc::new(files), loaded, gauge, apply));
+        let told = Told {
+            gauge,
+            ends: self.ends.clone(),
+        };
+        let follow = follow(Arc::new(files), loaded, told, apply);
+        skein_runtime::task("certificates", follow);
     }
 }
 
 async fn follow(
     files: Arc<PemFiles>,
     loaded: Loaded,
-    gauge: Gauge,
+    told: Told,
     apply: impl Fn(&Loaded) -> Result<(), TlsError>,
 ) {
     let port = files.port;
     let mut expires = loaded.expires;
     let mut changes = Changes::new(loaded.contents);
-    note(&files, expires, &gauge);
+    told.note(&files, expires);
     let mut noted = Instant::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -97,7 +123,7 @@ async fn follow(
             Some(Ok(new)) => {
                 tracing::info!(port, "new connections use the new certificates");
                 expires = new;
-                note(&files, expires, &gauge);
+                told.note(&files, expires);
             }
             Some(Err(error)) => tracing::error!(
                 port,
@@ -108,7 +134,7 @@ async fn follow(
         }
         if noted.elapsed() > REMIND_EVERY {
             noted = Instant::now();
-            note(&files, expires, &gauge);
+            told.note(&files, expires);
         }
     }
 }
@@ -123,14 +149,29 @@ fn renew(
     Ok(loaded.expires)
 }
 
-fn note(files: &PemFiles, expires: Option<Expiry>, gauge: &Gauge) {
-    let Some(expires) = expires else {
-        return;
-    };
-    gauge.set(expires.seconds());
-    if expires.is_soon(Timestamp::now()) {
-        let certificate = files.certificate.path.display();
-        tracing::warn!(port = files.port, %certificate, %expires, "the certificate ends soon, renew it");
+/// Where the end of a certificate is told.
+struct Told {
+    gauge: Gauge,
+    ends: Ends,
+}
+
+impl Told {
+    fn note(&self, files: &PemFiles, expires: Option<Expiry>) {
+        let Some(expires) = expires else {
+            return;
+        };
+        let (setting, path) = (files.certificate.setting, files.certificate.path.display());
+        let seconds = u64::try_from(expires.seconds()).unwrap_or(0);
+        let end = CertificateEnd {
+            setting: setting.to_owned(),
+            path: path.to_string(),
+            at_ms: seconds.saturating_mul(1000),
+        };
+        self.ends.0.lock().insert(files.port, end);
+        self.gauge.set(expires.seconds());
+        if expires.is_soon(Timestamp::now()) {
+            tracing::warn!(port = files.port, certificate = %path, %expires, "the certificate ends soon, renew it");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use skein_model::codec;
@@ -154,7 +155,9 @@ impl Files {
     fn next_file(&mut self) -> io::Result<()> {
         self.last += 1;
         let path = self.dir.join(format!("{:012}.{SUFFIX}", self.last));
-        let mut file = File::options().append(true).create_new(true).open(&path)?;
+        let mut options = File::options();
+        let options = options.append(true).create_new(true).mode(0o600);
+        let mut file = options.open(&path)?;
         let bytes: Vec<u8> = self.open.values().flatten().copied().collect();
         if let Err(error) = file.write_all(&bytes) {
             // What it would say is also in the files before it.

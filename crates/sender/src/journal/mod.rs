@@ -101,6 +101,11 @@ struct Kept {
 }
 
 impl Journal {
+    /// Whether this process has the scratch space to itself.
+    pub fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A process without scratch space.
     pub fn none() -> Self {
         Self(None)

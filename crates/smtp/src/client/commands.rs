@@ -49,7 +49,7 @@ pub(super) fn rcpt(
         return Err(CannotSend::new((5, 1, 3), text));
     }
     if !recipient.address.is_ascii() && !caps.smtputf8 {
-        return Err(no_smtputf8("recipient address"));
+        return Err(CannotSend::no_smtputf8("recipient address"));
     }
     let mut line = format!("RCPT TO:<{}>", recipient.address);
     if caps.dsn {
@@ -72,10 +72,10 @@ fn check_message(caps: &Capabilities, message: &OutgoingMessage) -> Result<(), C
         return Err(CannotSend::new((5, 1, 7), text));
     }
     if message.needs_smtputf8 && !caps.smtputf8 {
-        return Err(no_smtputf8("header"));
+        return Err(CannotSend::no_smtputf8("header"));
     }
     if !message.reverse_path.is_ascii() && !caps.smtputf8 {
-        return Err(no_smtputf8("return path"));
+        return Err(CannotSend::no_smtputf8("return path"));
     }
     if message.is_8bit && !caps.eight_bit_mime {
         let text = "message has 8-bit content and the host does not offer 8BITMIME";
@@ -91,11 +91,6 @@ fn check_message(caps: &Capabilities, message: &OutgoingMessage) -> Result<(), C
         return Err(CannotSend::new((5, 7, 30), text));
     }
     Ok(())
-}
-
-fn no_smtputf8(what: &str) -> CannotSend {
-    let text = format!("{what} has UTF-8 characters and the host does not offer SMTPUTF8");
-    CannotSend::new((5, 6, 7), text)
 }
 
 fn needs_smtputf8(caps: &Capabilities, message: &OutgoingMessage) -> bool {

@@ -41,8 +41,8 @@ pub struct OutgoingMessage {
     pub ret: Option<ReturnContent>,
     /// ENVID, decoded.
     pub envid: Option<String>,
-    /// Use BDAT where the peer takes it. For bodies that DATA does not carry unchanged: lines above 998 octets,
-    /// no line end at the end, bare CR or LF.
+    /// Use BDAT where the peer takes it. For bodies that DATA does not carry unchanged: lines above 998 octets, no line end
+    /// at the end.
     pub prefer_bdat: bool,
 }
 
@@ -57,11 +57,18 @@ pub struct CannotSend {
 }
 
 impl CannotSend {
-    pub(super) fn new(enhanced: (u8, u16, u16), text: impl Into<String>) -> Self {
+    /// With the status and the words of the report.
+    pub fn new(enhanced: (u8, u16, u16), text: impl Into<String>) -> Self {
         Self {
             enhanced: enhanced.into(),
             text: text.into(),
         }
+    }
+
+    /// For something that needs SMTPUTF8 at a host without it.
+    pub fn no_smtputf8(what: &str) -> Self {
+        let text = format!("{what} has UTF-8 characters and the host does not offer SMTPUTF8");
+        Self::new((5, 6, 7), text)
     }
 
     /// The refusal in the form of a reply, as if the peer had sent it.

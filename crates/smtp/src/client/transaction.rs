@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::{CannotSend, Capabilities, OutgoingMessage, commands};
 use crate::reply::Reply;
+use crate::stuff::Framing;
 use crate::verdict::{Scope, Stage, Verdict};
 
 /// Commands in flight to a peer with PIPELINING. Their replies (about 6 KiB) fit in any receive window, so neither
@@ -16,10 +17,9 @@ const IN_FLIGHT_MAX: usize = 100;
 pub enum Next {
     /// Read one reply, with the timeout of the stage, and give it to `on_reply`.
     NeedReply(Stage),
-    /// Write the body through a [`Stuffer`](crate::stuff::Stuffer), calling `final_dot` once all of its `finish` may be written.
-    SendBodyData,
-    /// Write the body unchanged, exactly `body_bytes`, calling `final_dot` once all of its last octets may be written.
-    SendBodyBdat,
+    /// Write the body of exactly `body_bytes` through a [`BodyWriter`](crate::stuff::BodyWriter) of this framing, calling
+    /// `final_dot` once all of it and of the writer's `finish` may be written.
+    SendBody(Framing),
     /// The outcome is known.
     Done,
 }
@@ -188,8 +188,8 @@ impl Transaction {
         }
         match (self.phase, self.awaited.front()) {
             (Phase::Done, _) | (_, None) => Next::Done,
-            (Phase::BodySending, _) if self.use_bdat => Next::SendBodyBdat,
-            (Phase::BodySending, _) => Next::SendBodyData,
+            (Phase::BodySending, _) if self.use_bdat => Next::SendBody(Framing::Counted),
+            (Phase::BodySending, _) => Next::SendBody(Framing::Dotted),
             (_, Some(awaited)) => Next::NeedReply(awaited.stage()),
         }
     }
@@ -214,7 +214,8 @@ impl Transaction {
         };
         let stage = awaited.stage();
         let verdict = Verdict::of(stage, &reply);
-        if verdict.and_then(Verdict::scope) == Some(Scope::Connection) {
+        let is_about_session = verdict.and_then(Verdict::scope) == Some(Scope::Connection);
+        if is_about_session && !self.follows_from_refusals(awaited, &reply) {
             self.give_up(&reply, stage, true);
             return;
         }
@@ -290,6 +291,15 @@ impl Transaction {
                 Phase::Done
             };
         }
+    }
+
+    /// Whether a refusal says no more than that what came before it was refused: with pipelining, commands that need it
+    /// were on their way, and "503 need MAIL" or "503 no recipients" is what they get (RFC 2920 section 3.1).
+    fn follows_from_refusals(&self, awaited: Awaited, reply: &Reply) -> bool {
+        let nobody_is_accepted =
+            matches!(awaited, Awaited::Data | Awaited::LoneDot) && self.accepted == 0;
+        let is_refusal = reply.is_temporary() || reply.is_permanent();
+        is_refusal && reply.code != 421 && (self.mail_refused || nobody_is_accepted)
     }
 
     fn rcpt_awaited(&self) -> bool {

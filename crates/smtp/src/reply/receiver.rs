@@ -17,7 +17,7 @@ const EXCERPT: usize = 120;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// A line that does not start with a code from 200 to 599 followed by space, hyphen or its end.
-    #[error("peer sent a line that is not a reply: {0:?}")]
+    #[error("peer sent a line that is not a reply: \"{0}\"")]
     Malformed(String),
     /// A line above 4096 octets.
     #[error("peer sent a reply line of more than {LINE_MAX} octets")]
@@ -176,5 +176,7 @@ fn split_enhanced(code: u16, text: &str) -> (Option<Enhanced>, &str) {
 
 fn malformed(line: &[u8]) -> ReplyError {
     let excerpt = &line[..line.len().min(EXCERPT)];
-    ReplyError::Malformed(String::from_utf8_lossy(excerpt).into_owned())
+    let printable = |c: char| if c.is_control() { '?' } else { c };
+    let text = String::from_utf8_lossy(excerpt);
+    ReplyError::Malformed(text.chars().map(printable).collect())
 }

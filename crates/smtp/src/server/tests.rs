@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         hostname: "mx.test".into(),
         starttls: true,
@@ -18,14 +18,21 @@ fn config() -> Config {
 }
 
 /// Says everything, agrees to everything, and returns codes of the replies and the bodies that came whole.
-fn talk_with(config: Config, tls: bool, input: &[u8], chunk: usize) -> (Vec<String>, Vec<Vec<u8>>) {
+pub(super) fn talk_with(
+    config: Config,
+    tls: bool,
+    input: &[u8],
+    chunk: usize,
+) -> (Vec<String>, Vec<Vec<u8>>) {
     let mut session = ServerSession::new(Arc::new(config), tls);
     let (mut out, mut body, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    let mut written = Vec::new();
     'input: for piece in input.chunks(chunk) {
         session.feed(piece);
         loop {
             match session.step(&mut out) {
                 Step::NeedInput => break,
+                Step::Write => written.append(&mut out),
                 Step::Close => break 'input,
                 Step::Event(Event::Body(bytes)) => body.extend(bytes),
                 Step::Event(Event::BodyAborted) => body.clear(),
@@ -42,7 +49,8 @@ fn talk_with(config: Config, tls: bool, input: &[u8], chunk: usize) -> (Vec<Stri
             }
         }
     }
-    let text = String::from_utf8_lossy(&out).into_owned();
+    written.append(&mut out);
+    let text = String::from_utf8_lossy(&written).into_owned();
     let last_lines = text
         .lines()
         .filter(|line| line.as_bytes().get(3) != Some(&b'-'));
@@ -52,7 +60,13 @@ fn talk_with(config: Config, tls: bool, input: &[u8], chunk: usize) -> (Vec<Stri
     )
 }
 
-fn check(config: fn() -> Config, tls: bool, input: &str, codes: &[&str], bodies: &[&str]) {
+pub(super) fn check(
+    config: fn() -> Config,
+    tls: bool,
+    input: &str,
+    codes: &[&str],
+    bodies: &[&str],
+) {
     for chunk in [1, 2, 7, 10_000] {
         if chunk < 10_000 && input.contains("STARTTLS\r\nNOOP") {
             continue;
@@ -64,7 +78,7 @@ fn check(config: fn() -> Config, tls: bool, input: &str, codes: &[&str], bodies:
     }
 }
 
-const OPEN: &str = "EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n";
+pub(super) const OPEN: &str = "EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n";
 
 #[test]
 fn messages_come_through() {
@@ -84,13 +98,13 @@ fn messages_come_through() {
         &["250", "250", "250", "354", "250", "250"],
         &[""],
     );
-    let bdat = format!("{OPEN}BDAT 3\r\nab\nBDAT 2 LAST\r\ncdBDAT 0 LAST\r\n");
+    let bdat = format!("{OPEN}BDAT 4\r\nab\r\nBDAT 2 LAST\r\ncdBDAT 0 LAST\r\n");
     check(
         config,
         false,
         &bdat,
         &["250", "250", "250", "250", "250", "503"],
-        &["ab\ncd"],
+        &["ab\r\ncd"],
     );
     let last = format!("{OPEN}BDAT 2\r\nabBDAT 0 LAST\r\nNOOP\r\n");
     check(
@@ -185,6 +199,10 @@ fn logins_need_tls_and_the_right_password() {
         ),
         ("EHLO c\r\nAUTH PLAIN !\r\n", &["250", "501"]),
         ("EHLO c\r\nAUTH CRAM-MD5\r\n", &["250", "504"]),
+        // u NUL u NUL p: who names himself acts for himself.
+        ("EHLO c\r\nAUTH PLAIN dQB1AHA=\r\n", &["250", "235"]),
+        // x NUL u NUL p: the right password of u does not make anybody x (RFC 4616 2).
+        ("EHLO c\r\nAUTH PLAIN eAB1AHA=\r\n", &["250", "535"]),
     ] {
         check(config, true, input, codes, &[]);
     }

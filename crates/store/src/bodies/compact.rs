@@ -23,25 +23,23 @@ pub fn start(
     segments: Arc<Segments>,
     index: Arc<Index>,
 ) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("body-compact".into())
-        .spawn(move || {
-            // Segments that cannot be emptied, because something in them is damaged: tried once in a process's life.
-            let mut stuck = HashSet::new();
-            loop {
-                std::thread::sleep(LOOK);
-                let Some(jobs) = jobs.upgrade() else {
-                    return;
-                };
-                if let Some(number) = segments.sparse(&stuck)
-                    && let Err(error) = empty(number, &jobs, &segments, &index)
-                {
-                    tracing::warn!(segment = number, %error, "a body segment cannot be compacted");
-                    stuck.insert(number);
-                }
+    skein_runtime::thread("body-compact", move || {
+        // Segments that cannot be emptied, because something in them is damaged: tried once in a process's life.
+        let mut stuck = HashSet::new();
+        loop {
+            std::thread::sleep(LOOK);
+            let Some(jobs) = jobs.upgrade() else {
+                // Nobody has a use for bodies any more.
+                return true;
+            };
+            if let Some(number) = segments.sparse(&stuck)
+                && let Err(error) = empty(number, &jobs, &segments, &index)
+            {
+                tracing::warn!(segment = number, %error, "a body segment cannot be compacted");
+                stuck.insert(number);
             }
-        })?;
-    Ok(())
+        }
+    })
 }
 
 /// Has the writer copy what is in use of a segment, which goes when the last copy is in the index.

@@ -95,9 +95,11 @@ impl Bodies {
         let segments = Arc::new(Segments::open(dir, segment_bytes, disk, live)?);
         let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
         let writer = Writer::new(segments.clone(), index.clone());
-        std::thread::Builder::new()
-            .name("body-writer".into())
-            .spawn(move || writer.run(queue))?;
+        // It ends when nobody has a use for bodies any more.
+        skein_runtime::thread("body-writer", move || {
+            writer.run(queue);
+            true
+        })?;
         compact::start(jobs.downgrade(), segments.clone(), index.clone())?;
         Ok(Self {
             jobs,
@@ -145,9 +147,7 @@ impl Bodies {
             return self.read_now(id, of, offset, max);
         }
         let bodies = self.clone();
-        tokio::task::spawn_blocking(move || bodies.read_now(id, of, offset, max))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        skein_runtime::blocking(move || bodies.read_now(id, of, offset, max)).await
     }
 
     fn read_now(
@@ -181,7 +181,7 @@ impl Bodies {
         let mut begins = 0;
         for part in &body.parts {
             let ends = begins + u64::from(part.bytes);
-            let wanted_until = offset + max as u64;
+            let wanted_until = offset.saturating_add(max as u64);
             if ends > offset && begins < wanted_until {
                 let data = self.segments.read(part)?;
                 let from = offset.saturating_sub(begins) as usize;
@@ -250,7 +250,7 @@ impl Bodies {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         let before = u64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(0);
-        tokio::task::spawn_blocking(move || {
+        skein_runtime::blocking(move || {
             let orphans: Vec<MessageId> = bodies
                 .index
                 .ids()
@@ -262,7 +262,6 @@ impl Bodies {
             orphans.len()
         })
         .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }
 

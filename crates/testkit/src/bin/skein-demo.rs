@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use skein_testkit::demo::{
-    DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, node_config, rows, view,
+    DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, inbox, node_config, rows, view,
 };
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::oracle::{Verdict, judge};
@@ -32,12 +32,15 @@ const REDRAW_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug, Parser)]
 #[command(about = "Starts a node with a fake outside world and shows what it does")]
 struct Args {
+    /// Only take mail at this address, and print what arrives: the rest of the world, for a node that is tried out.
+    #[arg(long, value_name = "IP:PORT", exclusive = true)]
+    sink: Option<SocketAddr>,
     /// The node's binary.
-    #[arg(long)]
-    skein: PathBuf,
+    #[arg(long, required_unless_present = "sink")]
+    skein: Option<PathBuf>,
     /// The admin tool's binary.
-    #[arg(long)]
-    skeinctl: PathBuf,
+    #[arg(long, required_unless_present = "sink")]
+    skeinctl: Option<PathBuf>,
     /// Three control nodes and three senders, of which some are killed.
     #[arg(long, conflicts_with = "keep_running")]
     cluster: bool,
@@ -49,9 +52,13 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let shown = match args.cluster {
-        true => cluster::run(&args.skein, &args.skeinctl, SINK_PORT).await,
-        false => run(args).await,
+    let shown = match (args.sink, &args.skein, &args.skeinctl) {
+        (Some(address), _, _) => inbox::run(address).await.map(|()| true),
+        (None, Some(skein), Some(skeinctl)) if args.cluster => {
+            cluster::run(skein, skeinctl, SINK_PORT).await
+        }
+        (None, Some(skein), Some(skeinctl)) => run(skein, skeinctl, args.keep_running).await,
+        (None, _, _) => Err(anyhow::anyhow!("--skein and --skeinctl name the binaries")),
     };
     match shown {
         Ok(true) => ExitCode::SUCCESS,
@@ -64,7 +71,7 @@ async fn main() -> ExitCode {
 }
 
 /// Whether the oracle is content.
-async fn run(args: Args) -> Result<bool> {
+async fn run(skein: &Path, skeinctl: &Path, keep_running: bool) -> Result<bool> {
     let dir = tempfile::Builder::new()
         .prefix("skein-demo-")
         .tempdir()
@@ -87,28 +94,28 @@ async fn run(args: Args) -> Result<bool> {
         DOMAINS.len() + 1,
         world.port
     );
-    let mut node = Node::start(NodeConfig::serve(&args.skein, &config, http))?;
+    let mut node = Node::start(NodeConfig::serve(skein, &config, http))?;
     node.ready(READY_WITHIN).await?;
 
     let mut screen = Screen::default();
     let ledger = Arc::new(Ledger::default());
     let injected = inject(&mut world, smtp, &ledger, &mut screen).await?;
     let verdict = settle(&mut world, &injected, &ledger, &mut screen).await?;
-    show_status(&args.skeinctl, admin);
+    show_status(skeinctl, admin);
     let clean = summarise(&injected, &verdict, &mut node);
     if !clean {
         println!("\nend of the node's log:\n{}", node.log_end());
     }
-    let skeinctl = format!("{} --server http://{admin}", args.skeinctl.display());
+    let skeinctl = format!("{} --server http://{admin}", skeinctl.display());
     println!(
         "\nto try next{}:\n  {skeinctl} status\n  {skeinctl} queue list\n  curl http://{http}/metrics",
-        if args.keep_running {
+        if keep_running {
             ""
         } else {
             " (with --keep-running)"
         }
     );
-    if args.keep_running {
+    if keep_running {
         println!("\nleft running; stop with Ctrl-C");
         tokio::signal::ctrl_c()
             .await

@@ -19,6 +19,8 @@ use crate::process::{Node, NodeConfig, ProcessError};
 
 /// A busy machine takes this long at most to start a node.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What the operator is called in its certificate.
+const OPERATOR: &str = "operator";
 /// A drain waits up to 120 s for replies to final dots; sinks take less than one.
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -105,7 +107,8 @@ impl Nodes {
     fn make_certificates(&self) -> Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("dev-ca").arg(self.certificates());
-        for host in Host::nodes().chain([Host::Clients]) {
+        command.args(["--operator", OPERATOR]);
+        for host in Host::nodes() {
             let address = self.net.addresses.of(host).to_string();
             command.args(["--host", &address]);
         }
@@ -125,11 +128,15 @@ impl Nodes {
 
     /// What a host shows to others, and what it believes.
     pub fn identity(&self, host: Host) -> Identity {
-        let (folder, address) = (self.certificates(), self.net.addresses.of(host));
+        let folder = self.certificates();
+        let name = match host {
+            Host::Clients => OPERATOR.to_owned(),
+            node => self.net.addresses.of(node).to_string(),
+        };
         Identity {
             ca: folder.join("ca.pem"),
-            certificate: folder.join(format!("{address}.pem")),
-            key: folder.join(format!("{address}-key.pem")),
+            certificate: folder.join(format!("{name}.pem")),
+            key: folder.join(format!("{name}-key.pem")),
         }
     }
 

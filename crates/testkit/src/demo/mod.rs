@@ -1,6 +1,7 @@
 //! The demonstrations: a node, or a cluster, between injectors and a dozen domains, judged by the oracle.
 
 pub mod cluster;
+pub mod inbox;
 mod screen;
 mod table;
 mod world;

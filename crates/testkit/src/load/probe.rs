@@ -1,10 +1,10 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// A reply line may be long in a test; RFC 5321 allows 512 bytes.
@@ -68,6 +68,24 @@ impl Probe {
     /// The connection fails or takes longer than 30 s.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = timeout(WAIT_DEFAULT, TcpStream::connect(address)).await??;
+        Self::over(stream)
+    }
+
+    /// Connects from this address, without reading the banner.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the connection fails or takes longer than 30 s.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = match source {
+            IpAddr::V4(_) => TcpSocket::new_v4()?,
+            IpAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.bind(SocketAddr::new(source, 0))?;
+        let stream = timeout(WAIT_DEFAULT, socket.connect(address)).await??;
+        Self::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
         Ok(Self {

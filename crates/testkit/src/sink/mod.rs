@@ -1,5 +1,6 @@
 //! A scriptable SMTP server that records everything it is sent.
 
+mod arrivals;
 mod auth;
 mod kept;
 mod record;
@@ -25,10 +26,13 @@ pub use kept::Tail;
 pub use record::{Record, RecordRecipient, read_jsonl};
 pub use script::{Act, Moment, Occurrences, Phase, Script, accept_all};
 pub use text::path_address;
-pub use visit::Visit;
+pub use visit::{Visit, most_at_once};
 
+use arrivals::Arrivals;
 use record::Book;
 use visit::Visits;
+
+use crate::unix_ms;
 
 /// What the sink announces after EHLO and enforces.
 #[derive(Debug, Clone)]
@@ -69,6 +73,8 @@ pub struct SinkConfig {
     pub extensions: Extensions,
     /// TLS from the first byte instead of STARTTLS.
     pub implicit_tls: bool,
+    /// Clients must show a certificate, which the sink then knows nobody of. In TLS 1.3 they hear of it after their handshake.
+    pub wants_certificate: bool,
     /// Name and password of AUTH PLAIN and LOGIN; with them MAIL needs a login first.
     pub login: Option<(String, String)>,
     pub script: Script,
@@ -89,6 +95,7 @@ impl SinkConfig {
             hostname: "sink.skein.test".to_owned(),
             extensions: Extensions::default(),
             implicit_tls: false,
+            wants_certificate: false,
             login: None,
             script: accept_all(),
             jsonl: None,
@@ -153,7 +160,8 @@ impl Sink {
         let listener = TcpListener::bind(config.address).await?;
         let address = listener.local_addr()?;
         let wants_tls = config.extensions.starttls || config.implicit_tls;
-        let tls = wants_tls.then(|| crate::tls::acceptor(vec![config.hostname.clone()]));
+        let names = || vec![config.hostname.clone()];
+        let tls = wants_tls.then(|| crate::tls::acceptor(names(), config.wants_certificate));
         let (tls, certificate) = tls.unzip();
         let shared = Arc::new(Shared {
             script: RwLock::new(Arc::clone(&config.script)),
@@ -243,17 +251,19 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Rece
         };
         let shared = Arc::clone(&shared);
         let mut stopped = stopped.clone();
-        let visit = shared.visits.begin(peer);
+        // It may have waited to be accepted.
+        let stands_for = Arrivals::of(&stream).since_anything();
+        let visit = shared.visits.begin(peer, stands_for);
         tokio::spawn(async move {
             let id = shared.connections.fetch_add(1, Ordering::Relaxed);
             shared.open.fetch_add(1, Ordering::Relaxed);
-            tokio::select! {
+            let ended_ms = tokio::select! {
                 // A peer that goes away in the middle is an ordinary event for a sink.
-                _ = session::serve(stream, peer, id, &shared) => {}
-                _ = stopped.changed() => {}
-            }
+                ended_ms = session::serve(stream, peer, id, &shared) => ended_ms,
+                _ = stopped.changed() => unix_ms(),
+            };
             shared.open.fetch_sub(1, Ordering::Relaxed);
-            shared.visits.end(visit);
+            shared.visits.end(visit, ended_ms);
             drop(slot);
         });
     }

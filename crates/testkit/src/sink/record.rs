@@ -16,7 +16,7 @@ use super::kept::Tail;
 /// One MAIL transaction as the sink saw it, also when it was refused or broke off.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// When it ended, in milliseconds since the Unix epoch.
+    /// When its last bytes arrived, in milliseconds since the Unix epoch, as the kernel of the sink noted it.
     pub at_ms: u64,
     /// Counts up from 0 for each sink.
     pub connection: u64,

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -13,6 +13,9 @@ pub enum Phase {
     Ehlo,
     /// At STARTTLS, before the 220.
     StartTls,
+    /// After that 220: the client shakes hands now. A negative reply comes in its place, and
+    /// the session goes on in the clear.
+    Handshake,
     Mail,
     Rcpt,
     /// At DATA, or at the first BDAT chunk.
@@ -42,6 +45,8 @@ pub enum Act {
     Tarpit,
     /// Sends the positive reply, then closes the connection.
     AcceptThenDrop,
+    /// Sends these bytes instead, then closes the connection.
+    Raw(Vec<u8>),
 }
 
 impl Act {
@@ -54,6 +59,8 @@ impl Act {
 #[derive(Debug)]
 pub struct Moment<'a> {
     pub phase: Phase,
+    /// When the bytes arrived that this is about, or the connection, as the kernel noted it. The sink may look later.
+    pub arrived: Instant,
     pub connection: u64,
     pub peer: SocketAddr,
     pub local: SocketAddr,

@@ -1,15 +1,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::arrivals::Arrivals;
 use super::kept::Kept;
 use super::record::{Record, RecordRecipient};
 use super::script::{Act, Moment, Phase};
 use super::stream::{Stream, nothing};
+use super::visit::before_now;
 use super::{Shared, text};
+use crate::unix_ms;
 
 /// A command line with parameters; a sink is more patient than RFC 5321's 512 bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -39,6 +43,9 @@ pub(super) struct Session<'a> {
     /// Who has logged in.
     pub(super) user: Option<String>,
     pub(super) open: Option<Transaction>,
+    arrivals: Arrivals,
+    /// When the other side said that it goes, or went without a word.
+    ended_ms: Option<u64>,
 }
 
 /// What the script's decision came to.
@@ -55,14 +62,28 @@ pub(super) fn ended() -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }
 
-/// One connection from banner to end.
+/// One connection from banner to end. Returns when it ended, in milliseconds since the Unix epoch.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     id: u64,
     shared: &Arc<Shared>,
+) -> u64 {
+    let mut ended_ms = None;
+    // A peer that goes away in the middle is an ordinary event for a sink.
+    let _ = converse(stream, peer, id, shared, &mut ended_ms).await;
+    ended_ms.unwrap_or_else(unix_ms)
+}
+
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    id: u64,
+    shared: &Arc<Shared>,
+    ended_ms: &mut Option<u64>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let arrivals = Arrivals::of(&stream);
     let local = stream.local_addr()?;
     let implicit = shared.config.implicit_tls;
     let io: Box<dyn Stream> = match (&shared.tls, implicit) {
@@ -81,8 +102,14 @@ pub(super) async fn serve(
         transactions: 0,
         user: None,
         open: None,
+        arrivals,
+        ended_ms: None,
     };
     let result = session.run().await;
+    if result.is_err() {
+        session.went();
+    }
+    *ended_ms = session.ended_ms;
     let flushed = session.flush().await;
     session.close_transaction()?;
     if result.is_ok() && flushed.is_ok() {
@@ -103,13 +130,21 @@ impl Session<'_> {
             if self.io.buffer().is_empty() {
                 self.flush().await?;
             }
-            let Some(line) = self.line().await? else {
-                return Ok(());
+            let line = self.line().await;
+            let Ok(Some(line)) = line else {
+                self.went();
+                return line.map(|_| ());
             };
             if !self.command(&line).await? {
                 return Ok(());
             }
         }
+    }
+
+    /// The other side is gone, since its last segment came.
+    fn went(&mut self) {
+        let since = self.arrivals.since_anything();
+        self.ended_ms.get_or_insert_with(|| before_now(since));
     }
 
     /// Whether the session goes on.
@@ -134,6 +169,7 @@ impl Session<'_> {
             "NOOP" => self.say("250 2.0.0 ok"),
             "VRFY" => self.say("252 2.1.5 send some mail"),
             "QUIT" => {
+                self.ended_ms = Some(before_now(self.arrivals.since_bytes()));
                 self.decide(Phase::Quit, line, "", "221 2.0.0 bye").await?;
                 return Ok(false);
             }
@@ -204,8 +240,14 @@ impl Session<'_> {
         of: &Transaction,
     ) -> io::Result<Decision> {
         let script = Arc::clone(&self.shared.script.read());
+        let ago = match phase {
+            Phase::Connect => self.arrivals.since_anything(),
+            _ => self.arrivals.since_bytes(),
+        };
+        let now = Instant::now();
         let act = script(&Moment {
             phase,
+            arrived: now.checked_sub(ago).unwrap_or(now),
             connection: self.id,
             peer: self.peer,
             local: self.local,
@@ -251,6 +293,11 @@ impl Session<'_> {
             Act::Tarpit => {
                 self.flush().await?;
                 tokio::io::copy(&mut self.io, &mut tokio::io::sink()).await?;
+                self.went();
+                Ok(Decision::End(0))
+            }
+            Act::Raw(bytes) => {
+                self.out.extend_from_slice(&bytes);
                 Ok(Decision::End(0))
             }
             Act::AcceptThenDrop => {
@@ -274,6 +321,10 @@ impl Session<'_> {
         if !self.io.buffer().is_empty() {
             // Plaintext behind STARTTLS must never be taken as if it came under TLS.
             return Err(ended());
+        }
+        let decision = self.decide(Phase::Handshake, line, "", "").await?;
+        if !matches!(decision, Decision::Accepted) {
+            return Ok(decision);
         }
         let plain = std::mem::replace(&mut self.io, BufReader::new(nothing())).into_inner();
         let tls = self.shared.tls.as_ref().ok_or_else(ended)?;
@@ -340,7 +391,7 @@ impl Session<'_> {
         let return_path = text::path_address(&open.mail).unwrap_or_default();
         let kept = Kept::of(message, return_path, self.shared.config.keep_messages);
         self.shared.book.write(Record {
-            at_ms: crate::unix_ms(),
+            at_ms: before_now(self.arrivals.since_bytes()),
             connection: self.id,
             index: self.transactions,
             peer: self.peer,

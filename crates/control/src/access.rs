@@ -1,0 +1,207 @@
+//! Which calls are whose: the one place that decides, for every service of a control node and every call of it.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use skein_client::access::{Caller, Denied, Role};
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::{Code, Status};
+use tower::layer::util::{Identity, Stack};
+use tower::{Layer, Service};
+
+/// The services of a port, each call of which is looked at first.
+pub type Router = tonic::transport::server::Router<Stack<Access, Identity>>;
+
+const NODES: &[Role] = &[Role::Control, Role::Sender];
+const CONTROL: &[Role] = &[Role::Control];
+const OPERATORS: &[Role] = &[Role::Operator];
+
+/// Who may make a call; none for one that is not known.
+fn roles(service: &str, method: &str) -> Option<&'static [Role]> {
+    match (service, method) {
+        // A sender finds the leaders by it.
+        ("skein.internal.v1.Peer", "Hello") => Some(NODES),
+        ("skein.internal.v1.Peer", _) => Some(CONTROL),
+        // Control nodes fetch bodies from one another, and restore backups as senders hand mail in.
+        ("skein.internal.v1.Sessions" | "skein.internal.v1.Spool", _) => Some(NODES),
+        ("skein.v1.Admin" | "skein.internal.v1.Backup", _) => Some(OPERATORS),
+        _ => None,
+    }
+}
+
+/// What an operator only looks at.
+fn only_reads(method: &str) -> bool {
+    let reading = ["Get", "List", "Explain", "Examine"];
+    reading.iter().any(|word| method.starts_with(word))
+}
+
+tokio::task_local! {
+    static CALLER: Caller;
+}
+
+/// The name of who makes the call that this task answers: what changes are recorded under, whatever the request says.
+pub fn caller() -> String {
+    let named = CALLER.try_with(ToString::to_string);
+    named.unwrap_or_else(|_| Caller::Own.to_string())
+}
+
+/// A node speaks for the hosts of its own certificate only.
+///
+/// # Errors
+/// The certificate of the caller does not name the host of `host:port`.
+pub fn check_address(address: &str) -> Result<(), Status> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let checked = CALLER.try_with(|caller| caller.is_host(host));
+    let denied = |denied: Denied| Status::permission_denied(format!("address: {denied}"));
+    checked.unwrap_or(Ok(())).map_err(denied)
+}
+
+/// Puts [`roles`] before the services of a port.
+#[derive(Debug, Clone, Copy)]
+pub struct Access;
+
+impl<S> Layer<S> for Access {
+    type Service = Checked<S>;
+
+    fn layer(&self, services: S) -> Checked<S> {
+        Checked(services)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Checked<S>(S);
+
+impl<S> Service<Request<Body>> for Checked<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        // Every port of ours says who calls; a connection of which nobody does may do nothing.
+        let caller = request.extensions().get::<Caller>().cloned();
+        let (caller, is_noted) = match decide(&path, caller.as_ref()) {
+            Ok((caller, is_noted)) => (caller.clone(), is_noted),
+            Err(status) => {
+                let who = caller.map(|caller| caller.to_string());
+                let why = status.message();
+                tracing::warn!(call = path, who, why, "a call is refused");
+                return ready(Ok(status.into_http())).boxed();
+            }
+        };
+        let answer = CALLER.scope(caller.clone(), self.0.call(request));
+        match is_noted {
+            false => answer.boxed(),
+            true => async move {
+                let Ok(response) = answer.await;
+                // What was streamed has its result behind it.
+                let result = Status::from_header_map(response.headers());
+                let result = result.map_or(Code::Ok, |status| status.code());
+                tracing::info!(who = %caller, call = path, ?result, "an operator's call");
+                Ok(response)
+            }
+            .boxed(),
+        }
+    }
+}
+
+/// Who makes the call, and whether it is noted down.
+fn decide<'c>(path: &str, caller: Option<&'c Caller>) -> Result<(&'c Caller, bool), Status> {
+    let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    let allowed = named.and_then(|(service, method)| Some((roles(service, method)?, method)));
+    let Some((allowed, method)) = allowed else {
+        return Err(Status::unimplemented(format!(
+            "there is no call {path} here"
+        )));
+    };
+    let Some(caller) = caller else {
+        return Err(Status::unauthenticated("it is not known who calls"));
+    };
+    let denied = |denied: Denied| Status::permission_denied(denied.to_string());
+    caller.is_any(allowed).map_err(denied)?;
+    Ok((caller, allowed == OPERATORS && !only_reads(method)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// Every call of the interface, as `package.Service` and method.
+    fn calls() -> Vec<(String, String)> {
+        let protos = [
+            include_str!("../../../proto/skein/v1/admin.proto"),
+            include_str!("../../../proto/skein/internal/v1/peer.proto"),
+            include_str!("../../../proto/skein/internal/v1/sessions.proto"),
+            include_str!("../../../proto/skein/internal/v1/spool.proto"),
+            include_str!("../../../proto/skein/internal/v1/backup.proto"),
+        ];
+        let mut calls = Vec::new();
+        for proto in protos {
+            let (mut package, mut service) = (String::new(), String::new());
+            for line in proto.lines() {
+                let mut words = line
+                    .split([' ', ';', '(', '{'])
+                    .filter(|word| !word.is_empty());
+                match (words.next(), words.next()) {
+                    (Some("package"), Some(name)) => package = name.to_owned(),
+                    (Some("service"), Some(name)) => service = format!("{package}.{name}"),
+                    (Some("rpc"), Some(name)) => calls.push((service.clone(), name.to_owned())),
+                    _ => {}
+                }
+            }
+        }
+        calls
+    }
+
+    #[test]
+    fn every_call_belongs_to_somebody_and_nodes_do_not_manage() {
+        let calls = calls();
+        assert!(calls.len() >= 48, "{calls:?}");
+        for (service, method) in calls {
+            let allowed = roles(&service, &method).unwrap_or_else(|| panic!("{service}/{method}"));
+            let is_operators = allowed.contains(&Role::Operator);
+            let is_public = !service.contains(".internal.") || service.ends_with(".Backup");
+            assert_eq!(is_operators, is_public, "{service}/{method}");
+            assert_eq!(
+                allowed.len() == 1,
+                is_public || allowed == CONTROL,
+                "{service}/{method}"
+            );
+            let is_senders = allowed.contains(&Role::Sender);
+            let sends = service.ends_with(".Sessions") || service.ends_with(".Spool");
+            assert_eq!(is_senders, sends || method == "Hello", "{service}/{method}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let own = Some(&Caller::Own);
+        for (path, caller, code) in [
+            ("/skein.v1.Admin/Suspend", own, Code::Ok),
+            ("/skein.v1.Admin/Suspend", None, Code::Unauthenticated),
+            ("/skein.v1.Other/Suspend", own, Code::Unimplemented),
+            ("skein.v1.Admin/Suspend", own, Code::Unimplemented),
+            ("/skein.v1.Admin", own, Code::Unimplemented),
+            ("/", own, Code::Unimplemented),
+        ] {
+            let decided = decide(path, caller).map_or_else(|status| status.code(), |_| Code::Ok);
+            assert_eq!(decided, code, "{path}");
+        }
+        assert!(decide("/skein.v1.Admin/Suspend", own).unwrap().1);
+        assert!(!decide("/skein.v1.Admin/ListNodes", own).unwrap().1);
+        assert!(decide("/skein.internal.v1.Backup/Create", own).unwrap().1);
+    }
+}

@@ -1,0 +1,195 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::network::client_of;
+
+fn client(n: u32) -> IpNet {
+    client_of(std::net::Ipv4Addr::from(0x0a00_0000 + n).into())
+}
+
+const fn s(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// A wrong password; whether it was looked at, and when its answer came.
+fn guess(guesses: &mut Guesses, user: &str, from: IpNet, now: Duration) -> Option<Duration> {
+    match guesses.login(user, from, now) {
+        Decision::Try(login, after) => {
+            guesses.failed(&login, now + after);
+            Some(after)
+        }
+        Decision::Locked(_) => None,
+    }
+}
+
+/// The right one.
+fn comes_in(guesses: &mut Guesses, user: &str, from: IpNet, now: Duration) -> bool {
+    match guesses.login(user, from, now) {
+        Decision::Try(login, _) => {
+            guesses.succeeded(login, now);
+            true
+        }
+        Decision::Locked(_) => false,
+    }
+}
+
+#[test]
+fn each_failure_makes_the_next_answer_later_and_then_there_is_none() {
+    let mut guesses = Guesses::default();
+    let mut now = s(0);
+    let mut waits = Vec::new();
+    while let Some(after) = guess(&mut guesses, "ann", client(1), now) {
+        waits.push(after.as_millis());
+        now += after;
+    }
+    assert_eq!(waits, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000]);
+    assert!(
+        !comes_in(&mut guesses, "ann", client(1), now),
+        "not even with the right one"
+    );
+    assert!(
+        comes_in(&mut guesses, "ann", client(1), now + LOCK),
+        "the lock ends"
+    );
+}
+
+#[test]
+fn who_types_wrong_now_and_then_is_not_locked_out() {
+    let mut guesses = Guesses::default();
+    for day in 0..30 {
+        for _ in 0..FREE {
+            assert_eq!(
+                guess(&mut guesses, "ann", client(1), s(day * 86_400)),
+                Some(s(0))
+            );
+        }
+        assert!(comes_in(
+            &mut guesses,
+            "ann",
+            client(1),
+            s(day * 86_400 + 1)
+        ));
+    }
+}
+
+#[test]
+fn an_account_that_strangers_guess_at_stays_open_where_it_is_used() {
+    let mut guesses = Guesses::default();
+    assert!(comes_in(&mut guesses, "ann", client(1), s(0)));
+    // From everywhere, also from its own network at other accounts.
+    for n in 0..5_000 {
+        guess(&mut guesses, "ann", client(100 + n), s(1));
+        guess(&mut guesses, &format!("user{n}"), client(1), s(1));
+    }
+    assert_eq!(
+        guess(&mut guesses, "ann", client(9), s(2)),
+        None,
+        "the account is locked"
+    );
+    assert_eq!(
+        guess(&mut guesses, "bob", client(1), s(2)),
+        None,
+        "the network is"
+    );
+    assert!(comes_in(&mut guesses, "ann", client(1), s(2)));
+    // There it can be guessed at no faster than anywhere.
+    let looked_at = (0..100).filter(|_| guess(&mut guesses, "ann", client(1), s(3)).is_some());
+    assert!(looked_at.count() <= 10);
+}
+
+#[test]
+fn relaying_is_slowed_down_and_locked_too() {
+    let mut guesses = Guesses::default();
+    let (mut now, mut tried) = (s(0), 0);
+    while let Decision::Try((), after) = guesses.relaying(client(1), now) {
+        now += after;
+        tried += 1;
+    }
+    // Some are forgotten while it waits.
+    assert!((USER_FAILURES_MAX..USER_FAILURES_MAX + 4).contains(&tried));
+    assert_eq!(guesses.relaying(client(2), now), Decision::Try((), s(0)));
+}
+
+#[test]
+fn tables_are_bounded_and_keep_who_fails_most() {
+    let mut guesses = Guesses::default();
+    assert!(comes_in(&mut guesses, "ann", client(1), s(0)));
+    let mut now = s(0);
+    while let Some(after) = guess(&mut guesses, "bob", client(2), now) {
+        now += after;
+    }
+    let locked = now;
+    for n in 0..30_000 {
+        guess(&mut guesses, &format!("user{n}"), client(100 + n), locked);
+        guesses.relaying(client(100 + n), locked);
+    }
+    assert!(guesses.clients.entries.len() <= ENTRIES_MAX);
+    assert!(guesses.users.entries.len() <= ENTRIES_MAX);
+    assert!(guesses.relaying.entries.len() <= ENTRIES_MAX);
+    assert_eq!(guess(&mut guesses, "bob", client(2), locked), None);
+    for n in 0..15_000 {
+        assert!(comes_in(
+            &mut guesses,
+            "carl",
+            client(100_000 + n),
+            locked + s(3600)
+        ));
+    }
+    assert!(guesses.known.entries.len() <= ENTRIES_MAX);
+    let newest = ("carl".to_owned(), client(100_000 + 14_999));
+    assert!(guesses.known.entries.contains_key(&newest));
+}
+
+proptest! {
+    #[test]
+    fn nobody_has_more_guesses_than_one_after_the_other(
+        steps in prop::collection::vec((0u64..3_000, 1u32..9, 0usize..3), 1..200),
+    ) {
+        // Steps of so many ms, in which so many try at once, with one of three accounts.
+        let mut guesses = Guesses::default();
+        let (mut now, mut answered) = (Duration::ZERO, Vec::new());
+        for (wait, at_once, user) in steps {
+            now += Duration::from_millis(wait);
+            for _ in 0..at_once {
+                if let Some(after) = guess(&mut guesses, ["a", "b", "c"][user], client(1), now) {
+                    answered.push(now + after);
+                }
+            }
+        }
+        answered.sort();
+        for (n, from) in answered.iter().enumerate() {
+            let within = |span: u64| answered[n..].iter().filter(|at| **at < *from + s(span)).count();
+            prop_assert!(within(10) <= 9, "{:?}", answered);
+            prop_assert!(within(60) <= 14, "{:?}", answered);
+            prop_assert!(within(3600) <= 80, "{:?}", answered);
+        }
+    }
+
+    #[test]
+    fn no_strangers_lock_out_who_was_there_before(
+        steps in prop::collection::vec((0u64..60_000, 2u32..6, 0usize..3), 0..300),
+    ) {
+        let mut guesses = Guesses::default();
+        prop_assert!(comes_in(&mut guesses, "a", client(1), Duration::ZERO));
+        let mut now = Duration::ZERO;
+        for (wait, from, user) in steps {
+            now += Duration::from_millis(wait);
+            guess(&mut guesses, ["a", "b", "c"][user], client(from), now);
+        }
+        let known = guesses.login("a", client(1), now);
+        prop_assert!(matches!(known, Decision::Try(_, after) if after.is_zero()));
+    }
+}
+
+#[test]
+fn a_counter_forgets_a_failure_in_a_minute() {
+    let mut counter = Counter {
+        failures: 5,
+        ..Counter::default()
+    };
+    for (at, left) in [(59, 5), (60, 4), (119, 4), (180, 2), (10_000, 0)] {
+        counter.forget(s(at));
+        assert_eq!(counter.failures, left, "{at}");
+    }
+    assert!(counter.at >= s(10_000));
+}

@@ -1,0 +1,73 @@
+//! Logins, and strangers who want mail relayed: answered late, and then not at all.
+
+use std::time::Duration;
+
+use skein_smtp::reply::Reply;
+use skein_smtp::secret::Secret;
+
+use crate::guessing::Decision;
+use crate::intake::Intake;
+use crate::network::client_of;
+
+impl Intake<'_> {
+    pub async fn login(&self, user: &str, password: &Secret) -> Option<Reply> {
+        let shared = self.shared;
+        let client = client_of(self.address);
+        let now = || shared.began.elapsed();
+        let decision = shared.guesses.lock().login(user, client, now());
+        let (login, after) = match decision {
+            Decision::Try(login, after) => (login, after),
+            Decision::Locked(left) => {
+                shared.metrics.logins_locked.inc();
+                tracing::warn!(client = %self.address, ?user, for_s = left.as_secs(), "a login is locked out");
+                return Some(locked_out(left));
+            }
+        };
+        self.pause(after).await;
+        let known = shared.config.users.iter().find(|known| known.name == user);
+        if known.is_some_and(|known| password.matches(known.password.as_bytes())) {
+            shared.guesses.lock().succeeded(login, now());
+            return None;
+        }
+        let (failures, locked) = shared.guesses.lock().failed(&login, now());
+        shared.metrics.logins_failed.inc();
+        let locked_s = locked.map(|locked| locked.as_secs());
+        tracing::warn!(client = %self.address, ?user, failures, locked_s, "a login failed");
+        Some(Reply::new(535, (5, 7, 8), "User or password is wrong"))
+    }
+
+    /// A guess is answered late, but nobody waits for that when the process is to end.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.shared.drain.begun() => {}
+        }
+    }
+
+    /// What a stranger is told that wants mail relayed.
+    pub async fn refuse_relaying(&self) -> Reply {
+        let shared = self.shared;
+        let client = client_of(self.address);
+        let now = shared.began.elapsed();
+        let decision = shared.guesses.lock().relaying(client, now);
+        shared.metrics.relaying_refused.inc();
+        tracing::warn!(client = %self.address, sender = %self.mail.path, "relaying is refused");
+        match decision {
+            Decision::Try((), after) => {
+                self.pause(after).await;
+                Reply::new(550, (5, 7, 1), "Relaying is not allowed for you")
+            }
+            Decision::Locked(_) => {
+                let text = "Relaying is not allowed for you, and you have tried too often";
+                Reply::new(421, (4, 7, 0), text)
+            }
+        }
+    }
+}
+
+/// What a client is told that has failed too often.
+fn locked_out(left: Duration) -> Reply {
+    let minutes = left.as_secs().div_ceil(60).max(1);
+    let text = format!("Too many failed logins, try again in {minutes} min");
+    Reply::new(454, (4, 7, 0), text)
+}

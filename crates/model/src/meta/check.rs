@@ -1,0 +1,233 @@
+//! What may be proposed to the meta group.
+
+use super::command::Command;
+use super::import::Import;
+use super::ips::Addresses;
+use super::limits;
+use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
+use crate::HostPort;
+use crate::automation::{self, Rules};
+use crate::id::{NodeId, SessionId};
+use crate::proposal::{self, Invalid};
+
+/// Of an address that is taken back: an older version let others in than are let in here.
+const ADDRESS_BYTES_MAX: usize = 1024;
+/// What is said once a second, and orders of operators; beyond, a command would be applied for long.
+const ORDERS_MAX: usize = 10_000;
+
+/// Reads a command that is to be proposed.
+///
+/// # Errors
+/// The group could not apply it, or it says what cannot be.
+pub fn read_proposed(command: &[u8]) -> Result<Command, Invalid> {
+    let command = proposal::read(command)?;
+    check(&command)?;
+    Ok(command)
+}
+
+impl Command {
+    /// Whether any control node may ask the leader to propose it: what operators order, and what nodes say of themselves.
+    /// Everything else comes over a service of the leader's own, which knows who asks and what it is based on.
+    pub fn is_forwarded(&self) -> bool {
+        match self {
+            Self::SetDrained { .. }
+            | Self::MoveSlot { .. }
+            | Self::Join(_)
+            | Self::Invite(_)
+            | Self::Withdraw(_)
+            | Self::RemoveNode(_)
+            | Self::SetWeight { .. }
+            | Self::SetFan { .. }
+            | Self::SetPolicy { .. }
+            | Self::Warmup(_)
+            | Self::Import(_) => true,
+            Self::Automation(command) => matches!(
+                **command,
+                automation::Command::Suspend { .. }
+                    | automation::Command::Resume { .. }
+                    | automation::Command::Lift { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn check(command: &Command) -> Result<(), Invalid> {
+    match command {
+        Command::OpenSession {
+            session: id,
+            sender,
+            ..
+        } => {
+            session(*id)?;
+            proposal::name("sender", sender)
+        }
+        Command::CloseSession(id) | Command::Retire(id) => session(*id),
+        Command::SetFit { session: id, .. } => session(*id),
+        Command::Release { session: id, slots } => {
+            session(*id)?;
+            proposal::slots(slots)
+        }
+        Command::SetDrained { sender, .. } => proposal::name("sender", sender),
+        Command::MoveSlot { slot, to } => {
+            session(*to)?;
+            proposal::slot(*slot)
+        }
+        Command::Found { cluster, nodes } => check_founding(cluster.spool_groups, nodes),
+        Command::Join(join) => check_join(join),
+        Command::Invite(text) => address(text),
+        Command::Withdraw(text) => proposal::text("address", text, 1..=ADDRESS_BYTES_MAX),
+        Command::RemoveNode(id) => node(*id),
+        Command::SetWeight { tenant, .. } => proposal::name("tenant", tenant),
+        Command::SetFan { site, .. } => proposal::name("site", site),
+        // Texts, whose sizes `apply` looks at together.
+        Command::SetPolicy { put, delete, .. } => {
+            let keys = put.iter().map(|(key, _)| key).chain(delete);
+            keys.into_iter()
+                .try_for_each(|key| proposal::name("resource", key))
+        }
+        Command::Automation(command) => check_automation(command),
+        Command::Import(import) => check_import(import),
+        Command::SetAddresses {
+            session: id,
+            addresses,
+        } => {
+            session(*id)?;
+            check_addresses(addresses)
+        }
+        Command::MoveIps(moves) => moves
+            .iter()
+            .try_for_each(|(ip, _)| proposal::name("ip", ip)),
+        Command::ReleaseIps { session: id, ips } => {
+            session(*id)?;
+            ips.iter().try_for_each(|(ip, epoch)| {
+                proposal::name("ip", ip)?;
+                proposal::number("epoch", epoch.0)
+            })
+        }
+        Command::SetRules(rules) => check_rules(rules),
+        Command::TellReplies {
+            session: id, batch, ..
+        }
+        | Command::GrantWarmup {
+            session: id, batch, ..
+        } => {
+            session(*id)?;
+            proposal::number("batch", *batch)
+        }
+        Command::SetIpChecks {
+            session: id,
+            checks,
+        } => {
+            session(*id)?;
+            checks.iter().try_for_each(|(ip, check)| {
+                proposal::name("ip", ip)?;
+                proposal::time("at", check.at)
+            })
+        }
+        Command::ReportLimits { at, told } => {
+            proposal::time("at", *at)?;
+            let mut reports = told.iter().flat_map(|told| &told.reports);
+            reports.try_for_each(|report| {
+                limits::check(report).map_err(|why| Invalid::field("reports", why))
+            })
+        }
+        Command::TendLimits { at, .. } => proposal::time("at", *at),
+        Command::Warmup(orders) if orders.len() > ORDERS_MAX => {
+            Err(Invalid::field("orders", "are too many for one command"))
+        }
+        // Each is refused by itself.
+        Command::Warmup(_) => Ok(()),
+    }
+}
+
+fn session(id: SessionId) -> Result<(), Invalid> {
+    match id == SessionId::NONE {
+        true => Err(Invalid::field("session", "stands for no session")),
+        false => Ok(()),
+    }
+}
+
+fn node(id: NodeId) -> Result<(), Invalid> {
+    match id.0 {
+        0 => Err(Invalid::field("node", "stands for no node")),
+        _ => Ok(()),
+    }
+}
+
+fn address(text: &str) -> Result<(), Invalid> {
+    let parsed = text.parse::<HostPort>();
+    parsed
+        .map(|_| ())
+        .map_err(|error| Invalid::field("address", error))
+}
+
+fn spool_groups(groups: u16) -> Result<(), Invalid> {
+    match (1..=SPOOL_GROUPS_MAX).contains(&groups) {
+        true => Ok(()),
+        false => Err(Invalid::field(
+            "spool_groups",
+            format!("from 1 to {SPOOL_GROUPS_MAX}"),
+        )),
+    }
+}
+
+fn check_founding(groups: u16, nodes: &[(NodeId, String)]) -> Result<(), Invalid> {
+    spool_groups(groups)?;
+    if !(1..=NODES_MAX).contains(&nodes.len()) {
+        return Err(Invalid::field("nodes", format!("from 1 to {NODES_MAX}")));
+    }
+    nodes.iter().try_for_each(|(id, at)| {
+        node(*id)?;
+        address(at)
+    })
+}
+
+fn check_join(join: &Join) -> Result<(), Invalid> {
+    node(join.node)?;
+    address(&join.address)?;
+    proposal::text("version", &join.version, ..=64)?;
+    spool_groups(join.spool_groups)
+}
+
+fn check_addresses(addresses: &Addresses) -> Result<(), Invalid> {
+    match &addresses.egress {
+        None => Ok(()),
+        Some(egress) => egress
+            .parse::<HostPort>()
+            .map(|_| ())
+            .map_err(|error| Invalid::field("egress", error)),
+    }
+}
+
+fn check_automation(command: &automation::Command) -> Result<(), Invalid> {
+    match command {
+        automation::Command::Lift { at, order: _ } => proposal::name("provider", &at.provider),
+        // Selectors and times are refused by `apply`, and what operators say is cut there.
+        _ => Ok(()),
+    }
+}
+
+fn check_rules(rules: &Rules) -> Result<(), Invalid> {
+    for (provider, rules) in rules {
+        proposal::name("provider", provider)?;
+        for rule in rules {
+            rule.check()
+                .map_err(|error| Invalid::field("rules", error))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_import(import: &Import) -> Result<(), Invalid> {
+    proposal::slots(&import.epochs)?;
+    import
+        .drained
+        .iter()
+        .try_for_each(|sender| proposal::name("drained", sender))?;
+    import.removed.iter().try_for_each(|id| node(*id))?;
+    import
+        .warmups
+        .iter()
+        .try_for_each(|(target, _)| proposal::name("provider", &target.provider))
+}

@@ -1,0 +1,533 @@
+//! Every command of both machines as the product makes it, once or more.
+
+use std::collections::BTreeMap;
+
+use minicbor::Encode;
+
+use crate::automation::{
+    self, Action, Match, Rate as Slow, Rule, RuleAt, ScopeKind, Selector, Told,
+};
+use crate::event::{AttemptFacts, Event, EventKind};
+use crate::mail::{BodyRef, Client};
+use crate::meta::{
+    Addresses, ClusterRow, Command as Meta, Fan, Import as Whole, IpCheck, Join, limits,
+};
+use crate::preflight::{Check, Fault};
+use crate::spool::tests::envelope;
+use crate::spool::{
+    Accept, Command, FlushScope, Import, ImportStep, ImportedMessage, MessageRow, NewTask,
+    OpenSlots, Outcome, Refile, Report, StateRow, TaskRow, Verdict,
+};
+use crate::throttle::{
+    Before, Counted, LimitId, LimitReport, PurseReport, Rate, Said, Scope, ShareReport, Wide,
+};
+use crate::warmup::{self, Ask, Counts, Order, Phase, Plan, Row, Target};
+use crate::{
+    Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, NodeId, Notify, QueueId, Recipient,
+    Reply, SessionId, Slot, TaskId, UnixMs, codec,
+};
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+const A: SessionId = SessionId(7);
+const B: SessionId = SessionId(8);
+
+fn encoded<T: Encode<()>>(commands: Vec<T>) -> Vec<Vec<u8>> {
+    commands.iter().map(codec::encode).collect()
+}
+
+fn order() -> Order {
+    Order {
+        who: "ann".into(),
+        why: "a reason".into(),
+    }
+}
+
+fn target() -> Target {
+    Target {
+        ip: [192, 0, 2, 1].into(),
+        provider: "google".into(),
+    }
+}
+
+fn open(session: SessionId, sender: &str, order: u64) -> Meta {
+    Meta::OpenSession {
+        session,
+        sender: sender.into(),
+        order,
+    }
+}
+
+fn report(scope: Scope, key: &str, limit: Wide, said: Said) -> LimitReport {
+    LimitReport {
+        id: LimitId {
+            scope,
+            key: key.into(),
+            counts: Counted::Messages,
+            nth: 0,
+        },
+        limit,
+        policy: 1,
+        said,
+        is_last: false,
+        is_by_owner: scope == Scope::Site,
+        before: Before { ended: 3, out: 1 },
+    }
+}
+
+fn limits_told(session: SessionId, number: u64) -> Meta {
+    let share = Said::Share(ShareReport {
+        seen: 0,
+        counted: 2,
+        wants: 5,
+    });
+    let purse = Said::Purse(PurseReport {
+        purse: 1,
+        ended: 1,
+        returned: 0,
+        hand: 1,
+        seen: 2,
+        wants: 9,
+    });
+    let long = Wide::Rate(Rate {
+        count: 100,
+        per: DurationMs::from_secs(3600),
+        burst: Some(3),
+    });
+    let told = limits::SessionReports {
+        session,
+        number,
+        wide: 1,
+        reports: vec![
+            report(Scope::Tenant, "acme", Wide::Connections(4), share),
+            report(Scope::Site, "google", Wide::Connections(4), share),
+            report(Scope::Site, "google", long, purse),
+            report(Scope::Provider, "google", long, purse),
+        ],
+        alone: vec![limits::KeptAlone {
+            site: "google".into(),
+            epoch: Epoch(1),
+            others_gone: Some(DurationMs(5)),
+        }],
+    };
+    Meta::ReportLimits {
+        at: UnixMs(1_000 * number),
+        told: vec![told],
+    }
+}
+
+fn rules() -> automation::Rules {
+    let rule = |action| Rule {
+        threshold: 1,
+        window: DurationMs::from_secs(3600),
+        action,
+        scope: ScopeKind::IpSite,
+        lasts: DurationMs::from_secs(600),
+    };
+    let per = DurationMs::from_secs(60);
+    let actions = [
+        Action::Suspend,
+        Action::Rate(Slow { count: 10, per }),
+        Action::Connections(2),
+        Action::Bounce,
+        Action::RestIp,
+    ];
+    [("google".to_owned(), actions.map(rule).to_vec())].into()
+}
+
+fn told(rule: u16) -> Vec<Told> {
+    let matched = Match {
+        provider: "google".into(),
+        rule,
+        ip: [192, 0, 2, 1].into(),
+        site: "google".into(),
+        tenant: "acme".into(),
+        pool: "main".into(),
+        reply: "421 4.7.28 later".into(),
+    };
+    vec![Told { matched, count: 3 }]
+}
+
+fn operators() -> Vec<Meta> {
+    let selector = Selector {
+        campaign: Some("big".into()),
+        ..Selector::default()
+    };
+    let orders = [
+        automation::Command::Suspend {
+            selector: selector.clone(),
+            lasts: DurationMs::from_secs(60),
+            order: order(),
+            gives_up: false,
+        },
+        automation::Command::Resume {
+            selector,
+            order: order(),
+        },
+        automation::Command::Lift {
+            at: RuleAt {
+                scope: automation::Scope::IpSite {
+                    ip: [192, 0, 2, 1].into(),
+                    site: "google".into(),
+                },
+                provider: "google".into(),
+                rule: 0,
+            },
+            order: order(),
+        },
+        automation::Command::Tick,
+        automation::Command::Taken(3),
+        automation::Command::Told(told(1)),
+    ];
+    let said = orders.map(|order| Meta::Automation(Box::new(order)));
+    said.into_iter().collect()
+}
+
+fn warmups() -> Vec<Meta> {
+    let one = |order| Meta::Warmup(vec![order]);
+    let start = warmup::Command::Start {
+        target: target(),
+        plan: Plan::standard(10),
+        stage: 0,
+        order: order(),
+    };
+    let ask = Ask {
+        target: target(),
+        want: 5,
+        reports: vec![warmup::Report {
+            day: warmup::Day(NOW.0 / 86_400_000),
+            delivered: 1,
+            deferred: 1,
+            bounced: 0,
+        }],
+    };
+    vec![
+        one(start),
+        one(warmup::Command::Replan {
+            target: target(),
+            plan: Plan::standard(20),
+            order: order(),
+        }),
+        one(warmup::Command::Skip {
+            target: target(),
+            stage: 3,
+            order: order(),
+        }),
+        Meta::GrantWarmup {
+            session: A,
+            batch: 1,
+            asks: vec![ask],
+        },
+    ]
+}
+
+fn members() -> Vec<Meta> {
+    let at = |host: &str| format!("{host}.example:7000");
+    vec![
+        Meta::Found {
+            cluster: ClusterRow {
+                id: 1,
+                spool_groups: 4,
+            },
+            nodes: vec![(NodeId(1), at("a")), (NodeId(2), at("b"))],
+        },
+        Meta::Invite(at("c")),
+        Meta::Withdraw(at("c")),
+        Meta::Join(Join {
+            node: NodeId(3),
+            address: at("c"),
+            version: "0.1.0".into(),
+            spool_groups: 4,
+        }),
+        Meta::RemoveNode(NodeId(2)),
+    ]
+}
+
+fn whole() -> Meta {
+    let plan = Plan::standard(10);
+    let row = Row {
+        day: plan.calendar.day(NOW),
+        plan,
+        phase: Phase::Running,
+        stage: 2,
+        counts: Counts::default(),
+        spread: None,
+        held_days: 0,
+        active: None,
+        judged: None,
+        changes: Default::default(),
+        now: NOW,
+    };
+    Meta::Import(Whole {
+        epochs: vec![(Slot(3), Epoch(5))],
+        drained: vec!["old".into()],
+        removed: vec![NodeId(9)],
+        weights: vec![("acme".into(), 3)],
+        fans: vec![(
+            "google".into(),
+            Fan {
+                slots: 4,
+                is_policy: true,
+            },
+        )],
+        policy: vec![("ip/a".into(), "kind: ip".into())],
+        warmups: vec![(target(), row)],
+        forces: Vec::new(),
+        suspensions: Vec::new(),
+        ips: vec![("a".into(), Epoch(2))],
+    })
+}
+
+pub fn meta() -> Vec<Vec<u8>> {
+    let addresses = Addresses {
+        local: [[192, 0, 2, 1].into()].into(),
+        egress: Some("10.0.0.1:7003".into()),
+    };
+    let check = IpCheck {
+        at: NOW,
+        faults: vec![Fault {
+            check: Check::Ptr,
+            text: "no name".into(),
+        }],
+    };
+    let rest = [
+        open(A, "s1", 1),
+        open(B, "s2", 1),
+        open(SessionId(9), "s1", 2),
+        Meta::CloseSession(B),
+        Meta::Release {
+            session: A,
+            slots: vec![(Slot(1), Epoch(1)), (Slot(2), Epoch(2))],
+        },
+        Meta::SetFit {
+            session: A,
+            fit: false,
+        },
+        Meta::Retire(A),
+        Meta::SetDrained {
+            sender: "s1".into(),
+            drained: true,
+        },
+        Meta::MoveSlot {
+            slot: Slot(1),
+            to: B,
+        },
+        Meta::SetWeight {
+            tenant: "acme".into(),
+            weight: 3,
+        },
+        Meta::SetFan {
+            site: "google".into(),
+            fan: Some(Fan {
+                slots: 8,
+                is_policy: false,
+            }),
+        },
+        Meta::SetPolicy {
+            base: None,
+            put: vec![("ip/a".into(), "kind: ip".into())],
+            delete: vec!["ip/b".into()],
+        },
+        Meta::SetAddresses {
+            session: A,
+            addresses,
+        },
+        Meta::MoveIps(vec![("a".into(), A), ("b".into(), B)]),
+        Meta::ReleaseIps {
+            session: A,
+            ips: vec![("a".into(), Epoch(1))],
+        },
+        Meta::SetRules(rules()),
+        Meta::TellReplies {
+            session: A,
+            batch: 1,
+            told: told(0),
+        },
+        Meta::SetIpChecks {
+            session: A,
+            checks: [("a".to_owned(), check)].into(),
+        },
+        limits_told(A, 1),
+        limits_told(A, 2),
+        limits_told(B, 1),
+        Meta::TendLimits {
+            at: UnixMs(9_000),
+            limits: vec![LimitId {
+                scope: Scope::Site,
+                key: "google".into(),
+                counts: Counted::Messages,
+                nth: 0,
+            }],
+        },
+        whole(),
+    ];
+    let all = [members(), operators(), warmups(), rest.into()];
+    encoded(all.into_iter().flatten().collect())
+}
+
+fn accept(group: GroupId, n: u64) -> Accept {
+    let recipient = |name: &str| {
+        let recipient = Recipient {
+            address: format!("{name}@d.test"),
+            notify: Notify::default(),
+            orcpt: Some(format!("rfc822;{name}@d.test")),
+        };
+        (Domain::new("d.test"), recipient)
+    };
+    let client = Client::new("c.test".into(), [192, 0, 2, 9].into(), Some("shop".into()));
+    let all = ["a", "b", "c"].map(recipient);
+    Accept {
+        id: MessageId::new(UnixMs(n), group, n),
+        envelope: Envelope {
+            client: Some(client),
+            envid: Some("e1".into()),
+            campaign: Some("big".into()),
+            ..envelope()
+        },
+        body: BodyRef {
+            bytes: 10,
+            crc32c: 1,
+            acks: vec![NodeId(1)],
+        },
+        tasks: NewTask::plan(all, 2, &BTreeMap::new(), |site| Slot::of(site, 0)),
+        about: None,
+    }
+}
+
+fn task(group: GroupId) -> TaskId {
+    TaskId {
+        message: accept(group, 1).id,
+        number: 0,
+    }
+}
+
+fn result(group: GroupId, verdict: Verdict, number: u32) -> Command {
+    let outcome = |recipient| Outcome {
+        recipient,
+        verdict,
+        reply: Reply::ours((4, 0, 0), "later"),
+    };
+    Command::Report(Box::new(Report {
+        task: task(group),
+        session: A,
+        epoch: Epoch(1),
+        facts: AttemptFacts {
+            number,
+            queue: QueueId(1),
+            domain: Domain::new("d.test"),
+            site: "d.test".into(),
+            source: Some("192.0.2.1".into()),
+            peer: Some("mx.d.test [192.0.2.2]".into()),
+            tls: None,
+            duration: DurationMs(5),
+        },
+        outcomes: vec![outcome(0), outcome(1)],
+        retry_after: DurationMs::from_secs(300),
+        dsn: (verdict == Verdict::Failed).then(|| accept(group, 3)),
+        delay_notified: false,
+        away_for: None,
+    }))
+}
+
+fn imports(group: GroupId) -> Vec<Command> {
+    let taken = accept(group, 5);
+    let row = MessageRow {
+        envelope: taken.envelope.clone(),
+        body: taken.body.clone(),
+        accepted_at: NOW,
+        open_tasks: 1,
+        finished_at: None,
+    };
+    let first = &taken.tasks[0];
+    let open = TaskRow {
+        domain: first.domain.clone(),
+        slot: first.slot,
+        recipients: (0..).zip(first.recipients.iter().cloned()).collect(),
+        attempts: 2,
+        due: NOW,
+        created: NOW,
+        last_reply: Some(Reply::ours((4, 0, 0), "later")),
+        delay_notified: false,
+        site: Some("google".into()),
+        moves: 1,
+        pool: Some("main".into()),
+        absences: 1,
+        awaits_host: false,
+    };
+    let event = Event {
+        seq: 4,
+        at: NOW,
+        message: taken.id,
+        sender: "a@b.test".into(),
+        tenant: "acme".into(),
+        kind: EventKind::Deleted {
+            recipient: "a@d.test".into(),
+            by: "ann".into(),
+        },
+    };
+    let message = ImportedMessage {
+        id: taken.id,
+        row,
+        tasks: vec![(0, open)],
+        history: vec![event],
+    };
+    let begin = ImportStep::Begin {
+        state: StateRow {
+            now: NOW,
+            next_seq: 9,
+            open_messages: 1,
+            open_tasks: 1,
+            open_body_bytes: 10,
+            first_seq: 3,
+        },
+        slots: vec![(Slot(3), Epoch(4))],
+    };
+    let steps = [
+        begin,
+        ImportStep::Events(vec![(4, taken.id)]),
+        ImportStep::Messages(vec![message]),
+        ImportStep::End,
+    ];
+    let import = |step| Command::Import(Box::new(Import { backup: 77, step }));
+    steps.into_iter().map(import).collect()
+}
+
+pub fn spool(group: GroupId) -> Vec<Vec<u8>> {
+    let own = task(group);
+    let queue = QueueId(1);
+    let mut commands = imports(group);
+    commands.extend([
+        Command::Accept(Box::new(accept(group, 1))),
+        Command::Accept(Box::new(accept(group, 2))),
+        result(group, Verdict::Deferred, 1),
+        result(group, Verdict::Delivered, 2),
+        result(group, Verdict::Failed, 2),
+        Command::OpenSlots(OpenSlots {
+            session: A,
+            slots: Slot::all().map(|slot| (slot, Epoch(1))).collect(),
+        }),
+        Command::Delete {
+            message: own.message,
+            by: "ann".into(),
+        },
+        Command::Flush(FlushScope::Queue(queue)),
+        Command::Flush(FlushScope::Message(own.message)),
+        Command::Trim {
+            events_before: 3,
+            finished_before: NOW,
+            limit: 1000,
+        },
+        Command::Refile(Box::new(Refile {
+            task: own,
+            session: A,
+            epoch: Epoch(1),
+            site: Some("google".into()),
+            slot: Slot(7),
+            moves: 0,
+        })),
+        Command::MoveTasks {
+            queue,
+            pool: "other".into(),
+        },
+    ]);
+    encoded(commands)
+}

@@ -1,0 +1,112 @@
+//! What somebody may have meant whose file cannot be read.
+
+use skein_policy::nearest;
+
+use super::{Config, place};
+
+/// Keys that have no default, and so are not among those of the default configuration.
+const WITHOUT_DEFAULT: [&str; 25] = [
+    "admin.tls",
+    "admin.tls.certificate",
+    "admin.tls.client_ca",
+    "admin.tls.key",
+    "cluster.address",
+    "cluster.bootstrap_expect",
+    "cluster.listen",
+    "cluster.name",
+    "cluster.spool_groups",
+    "cluster.tls",
+    "cluster.tls.ca",
+    "cluster.tls.certificate",
+    "cluster.tls.key",
+    "delivery.scratch_dir",
+    "delivery.smarthost",
+    "delivery.source_address",
+    "delivery.tls_ca",
+    "egress.address",
+    "egress.listen",
+    "events.path",
+    "smtp.tls.certificate",
+    "smtp.tls.key",
+    "smtp.user.name",
+    "smtp.user.password",
+    "smtp.user.tenant",
+];
+
+/// What the TOML reader says, with the name that is nearest to one that it does not know.
+pub fn explained(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let text = text.trim_end();
+    match meant(error.message()) {
+        Some(hint) => format!("{text}\n{hint}"),
+        None => text.to_owned(),
+    }
+}
+
+/// Of `unknown field \`hostnam\`, expected one of \`hostname\`, ...`.
+fn meant(message: &str) -> Option<String> {
+    let is_key = message.starts_with("unknown field");
+    if !is_key && !message.starts_with("unknown variant") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let written = quoted.next()?;
+    if let Some(name) = nearest(written, quoted) {
+        return Some(format!("did you mean `{name}`?"));
+    }
+    let elsewhere = is_key
+        .then(|| elsewhere(written))
+        .filter(|keys| !keys.is_empty())?;
+    Some(format!("`{written}` is a key of {}", elsewhere.join(", ")))
+}
+
+/// The sections that have such a key.
+fn elsewhere(written: &str) -> Vec<String> {
+    let defaults = Config::default().to_toml(true).unwrap_or_default();
+    let mut keys = place::keys(&defaults);
+    keys.extend(WITHOUT_DEFAULT.map(str::to_owned));
+    let sections = keys.iter().filter_map(|key| {
+        let (section, name) = key.rsplit_once('.')?;
+        (name == written).then(|| format!("[{section}]"))
+    });
+    let mut sections: Vec<String> = sections.collect();
+    sections.sort();
+    sections.dedup();
+    sections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_and_keys_in_the_wrong_section_are_told() {
+        for (text, hint) in [
+            ("[smtp]\nhostnam = \"x\"", "did you mean `hostname`?"),
+            ("[smpt]\nhostname = \"x\"", "did you mean `smtp`?"),
+            ("role = \"sendr\"", "did you mean `sender`?"),
+            (
+                "[smtp]\nsmarthost = \"x\"",
+                "`smarthost` is a key of [delivery]",
+            ),
+            (
+                "[delivery]\nlisten = \"x\"",
+                "`listen` is a key of [admin], [cluster], [egress], [http]",
+            ),
+            (
+                "[[smtp.listener]]\nadress = \"x\"",
+                "did you mean `address`?",
+            ),
+            (
+                "[delivery.retry]\nmax-age = \"5d\"",
+                "did you mean `max_age`?",
+            ),
+        ] {
+            let error = toml::from_str::<Config>(text).expect_err(text);
+            let said = explained(&error);
+            assert!(said.ends_with(hint), "{text}: {said}");
+        }
+        let error = toml::from_str::<Config>("[smtp]\nnonsense = 1").expect_err("no such key");
+        assert!(!explained(&error).contains("did you mean"));
+    }
+}

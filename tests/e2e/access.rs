@@ -1,0 +1,5 @@
+//! Who may do what: certificates and their roles, local users, and strangers who take up room.
+
+mod local;
+mod roles;
+mod strangers;
