@@ -1,7 +1,6 @@
 //! A process that has broken its invariants ends, and says why.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -78,7 +77,7 @@ async fn a_node_with_an_entry_that_it_cannot_apply_ends_and_can_be_started_witho
 /// The names of all permanent tasks, as the sources have them.
 fn permanent_tasks() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let crates = skein_tests::manifest_dir().join("../crates");
     let mut folders = vec![crates];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

@@ -217,7 +217,7 @@ async fn faults_of_a_cluster_are_named_and_what_is_held_is_none() {
     names(
         admin,
         &[],
-        &["sender s1 asked for a session", "from process "],
+        &["sender s1 asked for a session", "from 127.0.0.1 (process "],
     )
     .await;
     drop(twin);

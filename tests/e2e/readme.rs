@@ -24,7 +24,7 @@ struct Block {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    skein_tests::manifest_dir()
         .join("..")
         .canonicalize()
         .unwrap()
@@ -114,7 +114,9 @@ impl Places {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hosts = ["10.0.0.1", "10.0.0.4", "mx.example.com"];
-        dev_ca(&folder.path().join("etc"), &hosts.map(str::to_owned)).unwrap();
+        let etc = folder.path().join("etc");
+        dev_ca(&etc, &hosts.map(str::to_owned)).unwrap();
+        std::fs::write(etc.join("shop.password"), "correct horse battery\n").unwrap();
         Self { folder }
     }
 

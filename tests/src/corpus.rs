@@ -24,7 +24,7 @@ pub fn collected() -> Result<Vec<Sample>> {
     find(&mail_parser()?.join("resources"), &mut files)?;
     let parser = files.len();
     ensure!(parser >= 100, "mail-parser has {parser} messages");
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let own = crate::manifest_dir().join("corpus");
     find(&own, &mut files)?;
     ensure!(
         files.len() >= parser + 20,
@@ -67,7 +67,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn mail_parser() -> Result<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let asked = |program: &str, args: &[&str]| -> Result<Vec<u8>> {
-        let folder = env!("CARGO_MANIFEST_DIR");
+        let folder = crate::manifest_dir();
         let output = Command::new(program)
             .args(args)
             .current_dir(folder)

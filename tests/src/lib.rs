@@ -32,6 +32,12 @@ fn binary(variable: &str) -> Result<PathBuf> {
     Ok(path.into())
 }
 
+/// The folder `tests` of the checkout whose tests run, which need not be the one that they were compiled in.
+pub fn manifest_dir() -> PathBuf {
+    let told = std::env::var_os("CARGO_MANIFEST_DIR");
+    told.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
 /// An address with a port that is free.
 ///
 /// # Errors

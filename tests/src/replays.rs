@@ -1,7 +1,6 @@
 //! Replies that providers give, each with what must follow: one file of `tests/replays` for each provider.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -42,7 +41,7 @@ impl Replied {
 /// # Errors
 /// One cannot be read.
 pub fn all() -> Result<BTreeMap<String, Replay>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("replays");
+    let folder = crate::manifest_dir().join("replays");
     let mut replays = BTreeMap::new();
     for entry in std::fs::read_dir(&folder)? {
         let path = entry?.path();

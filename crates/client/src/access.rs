@@ -8,7 +8,7 @@ mod holder;
 mod local;
 mod role;
 
-pub use caller::{Caller, Denied};
+pub use caller::{Caller, Denied, Peer};
 pub use holder::{Holder, Serial};
 pub use local::{Ends, LocalUser, LookUp, users_at};
 pub use role::{BadRole, Role, RoleRule};

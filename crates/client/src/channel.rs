@@ -24,7 +24,7 @@ use tonic::transport::server::{Connected, Router};
 use tonic::transport::{Endpoint, Uri};
 use tower::{Layer, Service};
 
-use crate::access::Caller;
+use crate::access::{Caller, Peer};
 use crate::tls::Seldom;
 
 /// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
@@ -149,10 +149,13 @@ pub fn unreachable(reason: String) -> Channel {
 struct Pipe(DuplexStream);
 
 impl Connected for Pipe {
-    type ConnectInfo = Caller;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> Caller {
-        Caller::Own
+    fn connect_info(&self) -> Peer {
+        Peer {
+            caller: Caller::Own,
+            address: None,
+        }
     }
 }
 

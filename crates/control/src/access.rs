@@ -1,11 +1,12 @@
 //! Which calls are whose: the one place that decides, for every service of a control node and every call of it.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use skein_client::access::{Caller, Denied, Role};
+use skein_client::access::{Caller, Denied, Peer, Role};
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
@@ -46,6 +47,11 @@ tokio::task_local! {
 pub fn caller() -> String {
     let named = CALLER.try_with(ToString::to_string);
     named.unwrap_or_else(|_| Caller::Own.to_string())
+}
+
+/// Where a call comes from; nothing within the process.
+pub fn address<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
+    request.extensions().get::<Peer>()?.address
 }
 
 /// A node speaks for the hosts of its own certificate only.
@@ -91,7 +97,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
         // Every port of ours says who calls; a connection of which nobody does may do nothing.
-        let caller = request.extensions().get::<Caller>().cloned();
+        let peer = request.extensions().get::<Peer>();
+        let caller = peer.map(|peer| peer.caller.clone());
         let (caller, is_noted) = match decide(&path, caller.as_ref()) {
             Ok((caller, is_noted)) => (caller.clone(), is_noted),
             Err(status) => {

@@ -25,6 +25,7 @@ use skein_wire::internal::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::access;
 use crate::broken_tls::BrokenTlsMemory;
 use crate::clock;
 use crate::contested::ContestedNames;
@@ -314,7 +315,7 @@ impl Sessions for SessionsService {
         &self,
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
-        let from = request.remote_addr();
+        let from = access::address(&request);
         let OpenSessionRequest {
             sender,
             order,
@@ -360,7 +361,7 @@ impl Sessions for SessionsService {
         &self,
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatReply>, Status> {
-        let from = request.remote_addr();
+        let from = access::address(&request);
         let request = request.into_inner();
         let session = SessionId(request.session);
         // Confirmed by a majority: one that was cut off must not keep a session that another leader ends.

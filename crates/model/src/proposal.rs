@@ -12,8 +12,11 @@ use crate::time::{DurationMs, UnixMs};
 /// Of one command: policy has 2 MiB, a backup's meta group some more. An append of one entry, which has up to 1 MiB of
 /// commands before its last one, stays well below the 16 MiB of a call between nodes.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
-/// Epochs and numbers of events grow one by one: at a million a second, this is reached after eight years.
-pub const NUMBER_MAX: u64 = 1 << 48;
+/// Epochs and numbers of events grow one by one: at a million a second, this is reached after 36,000 years.
+pub const NUMBER_MAX: u64 = 1 << 60;
+/// Those that a backup brings are what a group goes on from, and must leave it room. At a million a second, this is reached
+/// after eight years.
+pub const IMPORTED_NUMBER_MAX: u64 = 1 << 48;
 /// The end of the year 9999.
 const TIME_MAX: UnixMs = UnixMs(253_402_300_799_999);
 /// No retry waits longer than this: no message is kept for so long.
@@ -85,17 +88,33 @@ pub(crate) fn slot(slot: Slot) -> Result<(), Invalid> {
 }
 
 pub(crate) fn slots(slots: &[(Slot, Epoch)]) -> Result<(), Invalid> {
+    slots_up_to(slots, NUMBER_MAX)
+}
+
+pub(crate) fn imported_slots(slots: &[(Slot, Epoch)]) -> Result<(), Invalid> {
+    slots_up_to(slots, IMPORTED_NUMBER_MAX)
+}
+
+fn slots_up_to(slots: &[(Slot, Epoch)], epoch_max: u64) -> Result<(), Invalid> {
     if slots.len() > usize::from(Slot::COUNT) {
         return Err(Invalid::field("slots", "there are more than slots"));
     }
     slots.iter().try_for_each(|(one, epoch)| {
         slot(*one)?;
-        number("epoch", epoch.0)
+        number_up_to("epoch", epoch.0, epoch_max)
     })
 }
 
 pub(crate) fn number(field: &'static str, number: u64) -> Result<(), Invalid> {
-    match number <= NUMBER_MAX {
+    number_up_to(field, number, NUMBER_MAX)
+}
+
+pub(crate) fn imported_number(field: &'static str, number: u64) -> Result<(), Invalid> {
+    number_up_to(field, number, IMPORTED_NUMBER_MAX)
+}
+
+fn number_up_to(field: &'static str, number: u64, max: u64) -> Result<(), Invalid> {
+    match number <= max {
         true => Ok(()),
         false => Err(Invalid::field(
             field,

@@ -6,9 +6,9 @@ mod samples;
 
 use proptest::prelude::*;
 
-use crate::proposal::{COMMAND_BYTES_MAX, Invalid};
+use crate::proposal::{COMMAND_BYTES_MAX, IMPORTED_NUMBER_MAX, Invalid};
 use crate::rows::MemoryRows;
-use crate::{GroupId, MessageId, UnixMs, codec, meta, spool};
+use crate::{Epoch, GroupId, MessageId, SessionId, Slot, UnixMs, codec, meta, spool};
 
 use cbor::{Item, Random};
 
@@ -158,6 +158,29 @@ fn what_is_refused_is_named() {
             text.contains(expected.unwrap_or_default()),
             "{text} {expected:?}"
         );
+    }
+}
+
+/// Epochs go on from those that a backup brought, whatever they were: a slot that moves after it can be opened.
+#[test]
+fn a_backup_leaves_room_for_what_is_counted_on_from_it() {
+    let import = |epoch: u64| {
+        codec::encode(&meta::Command::Import(meta::Import {
+            epochs: vec![(Slot(3), Epoch(epoch))],
+            ..meta::Import::default()
+        }))
+    };
+    let open = |epoch: u64| {
+        codec::encode(&spool::Command::OpenSlots(spool::OpenSlots {
+            session: SessionId(1),
+            slots: vec![(Slot(3), Epoch(epoch))],
+        }))
+    };
+    assert!(meta::read_proposed(&import(IMPORTED_NUMBER_MAX)).is_ok());
+    assert!(meta::read_proposed(&import(IMPORTED_NUMBER_MAX + 1)).is_err());
+    for more in [1, 1 << 40] {
+        let moved = open(IMPORTED_NUMBER_MAX + more);
+        assert_eq!(spool::read_proposed(GROUP, &moved).err(), None, "{more}");
     }
 }
 

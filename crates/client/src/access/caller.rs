@@ -1,7 +1,7 @@
 //! Who calls.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::holder::Holder;
@@ -19,6 +19,14 @@ pub enum Caller {
     Local(Result<LocalUser, LookUp>),
     /// Anybody: the configuration says that nobody else is on that network.
     Anybody(IpAddr),
+}
+
+/// What the services of a port know of the connection over which a call comes.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub caller: Caller,
+    /// Nothing for calls within the process.
+    pub address: Option<SocketAddr>,
 }
 
 /// What a caller is told that may not do what it asks for.

@@ -25,7 +25,7 @@ use tonic::transport::server::{Connected, TcpIncoming};
 use super::line::{Guarded, Line};
 use super::places::{Places, network_of};
 use super::users::Users;
-use crate::access::{Caller, Ends, Holder};
+use crate::access::{Caller, Ends, Holder, Peer};
 use crate::tls::{Protocol, Seldom, Tls, Watched};
 
 /// All our clients speak first, and at once.
@@ -119,7 +119,7 @@ type Proven = Either<TlsStream<TcpStream>, TcpStream>;
 #[derive(Debug)]
 pub struct Accepted {
     stream: Guarded<Proven, Place>,
-    caller: Caller,
+    peer: Peer,
     /// Lasts as long as the certificate is in use.
     _watched: Option<Watched>,
     preface: Option<Preface>,
@@ -133,15 +133,15 @@ struct Preface {
 
 impl Accepted {
     pub fn caller(&self) -> &Caller {
-        &self.caller
+        &self.peer.caller
     }
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = Caller;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
@@ -339,7 +339,10 @@ impl Port {
         };
         Some(Accepted {
             stream: Guarded::new(stream, place?),
-            caller,
+            peer: Peer {
+                caller,
+                address: Some(peer),
+            },
             _watched: watched,
             preface: Some(preface),
         })

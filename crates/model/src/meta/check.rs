@@ -220,7 +220,7 @@ fn check_rules(rules: &Rules) -> Result<(), Invalid> {
 }
 
 fn check_import(import: &Import) -> Result<(), Invalid> {
-    proposal::slots(&import.epochs)?;
+    proposal::imported_slots(&import.epochs)?;
     import
         .drained
         .iter()

@@ -176,14 +176,14 @@ fn check_import(group: GroupId, import: &Import) -> Result<(), Invalid> {
     match &import.step {
         ImportStep::Begin { state, slots } => {
             proposal::time("now", state.now)?;
-            proposal::number("next_seq", state.next_seq)?;
+            proposal::imported_number("next_seq", state.next_seq)?;
             if state.first_seq > state.next_seq {
                 return Err(Invalid::field("first_seq", "is beyond next_seq"));
             }
-            proposal::slots(slots)
+            proposal::imported_slots(slots)
         }
         ImportStep::Events(events) => events.iter().try_for_each(|(seq, message)| {
-            proposal::number("seq", *seq)?;
+            proposal::imported_number("seq", *seq)?;
             proposal::message(group, *message)
         }),
         ImportStep::Messages(messages) => messages
@@ -231,6 +231,6 @@ fn check_imported(group: GroupId, message: &ImportedMessage) -> Result<(), Inval
 
 fn check_event(group: GroupId, event: &Event) -> Result<(), Invalid> {
     proposal::message(group, event.message)?;
-    proposal::number("seq", event.seq)?;
+    proposal::imported_number("seq", event.seq)?;
     proposal::time("at", event.at)
 }
