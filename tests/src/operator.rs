@@ -31,15 +31,15 @@ pub fn skeinctl(admin: SocketAddr, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Applies policy, from a file in the folder.
+/// Applies policy, from a file in the folder. All nodes go by it then.
 ///
 /// # Errors
-/// It is refused.
+/// It is refused, or a node does not go by it within a minute.
 pub fn apply(admin: SocketAddr, folder: &Path, policy: &str) -> Result<()> {
     let file = folder.join("policy.yaml");
     std::fs::write(&file, policy)?;
     let path = file.to_str().context("a path of text")?;
-    skeinctl(admin, &["apply", "-f", path])?;
+    skeinctl(admin, &["apply", "-f", path, "--wait"])?;
     Ok(())
 }
 

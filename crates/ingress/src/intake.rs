@@ -23,7 +23,8 @@ use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
-/// What is gathered takes up twice its length at most: a vector that grows has room for so much.
+/// What is gathered takes up twice its length at most: a quarter more than there is, see [`gather`], and what it was moved
+/// from, which the allocator does not give back at once.
 const PENDING_COST: usize = 2;
 /// What a recipient takes in memory beside its address and in the command that is made of it, at most.
 const RECIPIENT_BYTES: usize = 512;
@@ -232,7 +233,7 @@ impl<'s> Intake<'s> {
             self.take_share(&mut body, bytes.len()).await;
         }
         if body.refused.is_none() {
-            body.pending.extend_from_slice(&bytes);
+            gather(&mut body.pending, &bytes);
             if !body.headers_done {
                 let state = body.scan.push(&bytes);
                 self.check_headers(&mut body, state);
@@ -441,6 +442,15 @@ impl<'s> Intake<'s> {
         spool.accept(&accept).await?;
         Ok((id.to_string(), bytes))
     }
+}
+
+/// Appends. A vector that grows by itself has room for twice as much, which is a header's whole length for each session.
+fn gather(pending: &mut Vec<u8>, bytes: &[u8]) {
+    let needed = pending.len() + bytes.len();
+    if needed > pending.capacity() {
+        pending.reserve_exact(bytes.len() + needed / 4);
+    }
+    pending.extend_from_slice(bytes);
 }
 
 /// What a client is told when the memory for messages stays used up.

@@ -20,6 +20,8 @@ use crate::shares::{Account, HolderId, Shares, WaiterId};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Memory that does not come back by itself this soon is taken back from slow sessions; and again each time.
 const TAKE_BACK_AFTER: Duration = Duration::from_millis(100);
+/// One look at all sessions is for all who wait.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub struct Memory {
@@ -39,6 +41,7 @@ struct State {
     shares: Shares,
     taken_back: HashMap<HolderId, CancellationToken>,
     waiting: HashMap<WaiterId, oneshot::Sender<Share>>,
+    looked_at: Option<Duration>,
 }
 
 /// The part of a session in the budget.
@@ -64,6 +67,7 @@ impl Memory {
             shares: Shares::new(bytes),
             taken_back: HashMap::new(),
             waiting: HashMap::new(),
+            looked_at: None,
         };
         let inner = Inner {
             began: Instant::now(),
@@ -224,8 +228,13 @@ struct Waiting<'i> {
 
 impl Waiting<'_> {
     fn take_back(&self) {
-        let state = self.inner.state.lock();
-        for holder in state.shares.victims(self.id, self.inner.now()) {
+        let now = self.inner.now();
+        let mut state = self.inner.state.lock();
+        if state.looked_at.is_some_and(|at| now < at + LOOK_AGAIN) {
+            return;
+        }
+        state.looked_at = Some(now);
+        for holder in state.shares.victims(now) {
             if let Some(taken_back) = state.taken_back.get(&holder) {
                 taken_back.cancel();
             }

@@ -1,5 +1,6 @@
 //! Listeners: from an accepted connection to a session, and the drain.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use skein_client::Spools;
 use skein_policy::Policy;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +84,21 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Connections that wait to be accepted: whoever comes when there is no place for more tries again after a second. The
+/// kernel's own bound is 4096 (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Connections of a process that has just ended do not keep the address from the next.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Server {
     /// Opens all listeners.
     ///
@@ -103,9 +119,7 @@ impl Server {
             if listener.tls != TlsMode::None && tls.is_none() {
                 return Err(BindError::NoCertificate(address));
             }
-            let socket = TcpListener::bind(address)
-                .await
-                .map_err(|source| BindError::Listen { address, source })?;
+            let socket = listen(address).map_err(|source| BindError::Listen { address, source })?;
             listeners.push((socket, listener.clone()));
         }
         let connections =

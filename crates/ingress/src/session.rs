@@ -18,7 +18,7 @@ use crate::connections::Place;
 use crate::intake::{Intake, Peer};
 use crate::memory::{Holder, Share};
 use crate::server::Shared;
-use crate::stream::{self, BODY_READ_BYTES, COMMAND_READ_BYTES};
+use crate::stream::{self, BODY_READ_BYTES, READ_BYTES};
 use crate::waits::{Doing, Waits};
 
 /// A client that takes nothing of a reply for so long does not read.
@@ -211,10 +211,10 @@ impl<'s> Session<'s> {
         if self.ground.shared.is_closed() {
             self.dialogue.shutdown();
         }
-        let (doing, bytes_max) = match (self.dialogue.in_body(), self.dialogue.in_transaction()) {
-            (true, _) => (Doing::Body, BODY_READ_BYTES),
-            (false, true) => (Doing::Envelope, COMMAND_READ_BYTES),
-            (false, false) => (Doing::Commands, COMMAND_READ_BYTES),
+        let doing = match (self.dialogue.in_body(), self.dialogue.in_transaction()) {
+            (true, _) => Doing::Body,
+            (false, true) => Doing::Envelope,
+            (false, false) => Doing::Commands,
         };
         let limit = self.waits.next(doing, self.began.elapsed());
         let drain_allowance = match doing {
@@ -224,7 +224,7 @@ impl<'s> Session<'s> {
         };
         let (holder, asked_at) = (self.ground.holder, Instant::now());
         holder.waits_for_client(true);
-        let read = stream::read(stream, bytes_max);
+        let read = stream::read(stream, READ_BYTES);
         let octets = tokio::select! {
             // A client that always has something to say must not be heard for ever.
             biased;
@@ -234,23 +234,27 @@ impl<'s> Session<'s> {
                 Err(_) => Err(Leave::TookTooLong),
             },
         };
-        let octets = match octets {
+        let mut octets = match octets {
+            Ok(octets) if octets.is_empty() => return Ok(false),
             Ok(octets) => octets,
             Err(leave) => return self.leave(stream, leave).await,
         };
-        let count = octets.len();
-        self.waits.received(count, asked_at.elapsed());
-        if doing != Doing::Commands {
-            holder.moved(count);
-        }
-        if count == 0 {
-            return Ok(false);
-        }
-        self.dialogue.feed_owned(octets);
+        let waited = asked_at.elapsed();
         // Only those whose turn it is stand in line for the processor, so a client with hundreds of busy sessions does not
         // make the others wait for all of them.
         self.turn = self.ground.place.turns().acquire().await.ok();
         tokio::task::yield_now().await;
+        let is_more = doing == Doing::Body && octets.len() == READ_BYTES;
+        if is_more && let Some(share) = holder.try_take(BODY_READ_BYTES) {
+            self.buffers.add(share);
+            stream::read_on(stream, &mut octets, BODY_READ_BYTES).await?;
+        }
+        let count = octets.len();
+        self.waits.received(count, waited);
+        if doing != Doing::Commands {
+            holder.moved(count);
+        }
+        self.dialogue.feed_owned(octets);
         Ok(true)
     }
 

@@ -5,11 +5,12 @@
 //! from sessions that wait for their clients, of whoever holds more than the one that waits, the slowest first. Between
 //! tenants first, then between the clients of one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use slab::Slab;
 
 /// The last eighth is for clients that hold less than a sixty-fourth: mail of others goes on at once, whoever has the rest.
 const RESERVE_PARTS: usize = 8;
@@ -20,6 +21,9 @@ const SHARE_PARTS: usize = 4;
 const MOVE_BYTES: usize = 4 << 10;
 /// A client that is merely far away sends again within this time.
 const STALLED: Duration = Duration::from_millis(500);
+
+/// Of those who wait, the ones that hold least have memory taken back for them first, so many in one look.
+const SERVED_AT_A_TIME: usize = 32;
 
 /// Whose mail it is and where it comes from. Who may not send has no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,8 +37,9 @@ pub type WaiterId = u64;
 
 #[derive(Debug)]
 struct Holder {
-    account: Account,
+    account: usize,
     bytes: usize,
+    waits: usize,
     moved_at: Duration,
     /// Octets that came since.
     moved_bytes: usize,
@@ -42,10 +47,26 @@ struct Holder {
     is_open: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Waiter {
-    id: WaiterId,
     holder: HolderId,
+    bytes: usize,
+}
+
+/// Of all sessions of one account together.
+#[derive(Debug)]
+struct AccountState {
+    account: Account,
+    tenant: usize,
+    holders: usize,
+    bytes: usize,
+    waiting: BTreeSet<WaiterId>,
+}
+
+#[derive(Debug)]
+struct TenantState {
+    name: Option<Arc<str>>,
+    accounts: usize,
     bytes: usize,
 }
 
@@ -55,9 +76,15 @@ pub struct Shares {
     used: usize,
     next: u64,
     holders: BTreeMap<HolderId, Holder>,
-    by_tenant: HashMap<Option<Arc<str>>, usize>,
-    by_account: HashMap<Account, usize>,
-    waiting: VecDeque<Waiter>,
+    accounts: Slab<AccountState>,
+    account_of: HashMap<Account, usize>,
+    tenants: Slab<TenantState>,
+    tenant_of: HashMap<Option<Arc<str>>, usize>,
+    /// Tenants that hold something.
+    holding: usize,
+    waiting: BTreeMap<WaiterId, Waiter>,
+    /// The first of each account that waits: thousands may wait, and each change looks only at these.
+    heads: BTreeSet<WaiterId>,
 }
 
 /// Why somebody does not get what it asks for.
@@ -69,6 +96,28 @@ enum Short {
     Share,
 }
 
+/// What an account and its tenant hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    account: usize,
+    of_account: usize,
+    tenant: usize,
+    of_tenant: usize,
+}
+
+impl Held {
+    /// Whether it is more than `own` would be with so many bytes: as tenants, or within one.
+    fn is_more_than(&self, own: &Self, bytes: usize) -> bool {
+        match self.tenant == own.tenant {
+            true => {
+                self.account != own.account
+                    && self.of_account > own.of_account.saturating_add(bytes)
+            }
+            false => self.of_tenant > own.of_tenant.saturating_add(bytes),
+        }
+    }
+}
+
 impl Shares {
     pub fn new(total: usize) -> Self {
         Self {
@@ -76,9 +125,13 @@ impl Shares {
             used: 0,
             next: 0,
             holders: BTreeMap::new(),
-            by_tenant: HashMap::new(),
-            by_account: HashMap::new(),
-            waiting: VecDeque::new(),
+            accounts: Slab::new(),
+            account_of: HashMap::new(),
+            tenants: Slab::new(),
+            tenant_of: HashMap::new(),
+            holding: 0,
+            waiting: BTreeMap::new(),
+            heads: BTreeSet::new(),
         }
     }
 
@@ -95,8 +148,9 @@ impl Shares {
     pub fn open(&mut self, account: Account, now: Duration) -> HolderId {
         let id = self.next_id();
         let holder = Holder {
-            account,
+            account: self.join(account),
             bytes: 0,
+            waits: 0,
             moved_at: now,
             moved_bytes: 0,
             waits_for_client: true,
@@ -108,13 +162,11 @@ impl Shares {
 
     /// The session is over. What queues still have of it counts for its account until it comes back.
     pub fn close(&mut self, id: HolderId) {
-        self.waiting.retain(|waiter| waiter.holder != id);
+        self.stop_all(id);
         if let Some(holder) = self.holders.get_mut(&id) {
             holder.is_open = false;
-            if holder.bytes == 0 {
-                self.holders.remove(&id);
-            }
         }
+        self.remove_if_over(id);
     }
 
     /// From now on the session's mail, and what it holds, is of this tenant.
@@ -122,15 +174,75 @@ impl Shares {
         let Some(holder) = self.holders.get(&id) else {
             return;
         };
-        if holder.account.tenant == tenant {
+        let (before, bytes) = (holder.account, holder.bytes);
+        let account = self.accounts[before].account.clone();
+        if account.tenant == tenant {
             return;
         }
-        let bytes = holder.bytes;
+        let waits = self.stop_all(id);
         self.count(id, bytes, false);
+        let after = self.join(Account { tenant, ..account });
         if let Some(holder) = self.holders.get_mut(&id) {
-            holder.account.tenant = tenant;
+            holder.account = after;
         }
+        self.leave(before);
         self.count(id, bytes, true);
+        for (waiter, bytes) in waits {
+            self.put_waiter(waiter, Waiter { holder: id, bytes });
+        }
+    }
+
+    /// A holder's place in its account.
+    fn join(&mut self, account: Account) -> usize {
+        let known = self.account_of.get(&account).copied();
+        let at = known.unwrap_or_else(|| {
+            let name = account.tenant.clone();
+            let known = self.tenant_of.get(&name).copied();
+            let tenant = known.unwrap_or_else(|| {
+                self.tenants.insert(TenantState {
+                    name: name.clone(),
+                    accounts: 0,
+                    bytes: 0,
+                })
+            });
+            self.tenants[tenant].accounts += 1;
+            self.tenant_of.insert(name, tenant);
+            let at = self.accounts.insert(AccountState {
+                account: account.clone(),
+                tenant,
+                holders: 0,
+                bytes: 0,
+                waiting: BTreeSet::new(),
+            });
+            self.account_of.insert(account, at);
+            at
+        });
+        self.accounts[at].holders += 1;
+        at
+    }
+
+    fn leave(&mut self, at: usize) {
+        self.accounts[at].holders -= 1;
+        if self.accounts[at].holders > 0 {
+            return;
+        }
+        let AccountState {
+            account, tenant, ..
+        } = self.accounts.remove(at);
+        self.account_of.remove(&account);
+        self.tenants[tenant].accounts -= 1;
+        if self.tenants[tenant].accounts == 0 {
+            let TenantState { name, .. } = self.tenants.remove(tenant);
+            self.tenant_of.remove(&name);
+        }
+    }
+
+    fn remove_if_over(&mut self, id: HolderId) {
+        let over = |holder: &&Holder| holder.bytes == 0 && !holder.is_open;
+        if let Some(account) = self.holders.get(&id).filter(over).map(|one| one.account) {
+            self.holders.remove(&id);
+            self.leave(account);
+        }
     }
 
     /// Octets came from the client.
@@ -153,7 +265,8 @@ impl Shares {
 
     /// Only those who hold little pass others who wait.
     pub fn try_take(&mut self, id: HolderId, bytes: usize) -> bool {
-        let others_wait = self.waiting.iter().any(|waiter| waiter.holder != id);
+        let own = self.holders.get(&id).map_or(0, |holder| holder.waits);
+        let others_wait = self.waiting.len() > own;
         if others_wait && !self.is_small(id, bytes) || self.check(id, bytes, others_wait).is_err() {
             return false;
         }
@@ -163,127 +276,162 @@ impl Shares {
 
     pub fn give_back(&mut self, id: HolderId, bytes: usize) {
         self.count(id, bytes, false);
-        let over = |holder: &Holder| holder.bytes == 0 && !holder.is_open;
-        if self.holders.get(&id).is_some_and(over) {
-            self.holders.remove(&id);
-        }
+        self.remove_if_over(id);
     }
 
+    /// Waits for so many bytes, behind all of its account that wait already.
     pub fn wait(&mut self, holder: HolderId, bytes: usize) -> WaiterId {
         let id = self.next_id();
-        self.waiting.push_back(Waiter { id, holder, bytes });
+        self.put_waiter(id, Waiter { holder, bytes });
         id
     }
 
+    fn put_waiter(&mut self, id: WaiterId, waiter: Waiter) {
+        let Some(holder) = self.holders.get_mut(&waiter.holder) else {
+            return;
+        };
+        holder.waits += 1;
+        self.waiting.insert(id, waiter);
+        let of_account = &mut self.accounts[holder.account].waiting;
+        let head = of_account.first().copied();
+        of_account.insert(id);
+        if head.is_none_or(|head| id < head) {
+            self.heads.insert(id);
+            if let Some(head) = head {
+                self.heads.remove(&head);
+            }
+        }
+    }
+
     pub fn stop_waiting(&mut self, id: WaiterId) {
-        self.waiting.retain(|waiter| waiter.id != id);
+        let Some(waiter) = self.waiting.remove(&id) else {
+            return;
+        };
+        let Some(holder) = self.holders.get_mut(&waiter.holder) else {
+            return;
+        };
+        holder.waits -= 1;
+        let of_account = &mut self.accounts[holder.account].waiting;
+        of_account.remove(&id);
+        if self.heads.remove(&id) {
+            self.heads.extend(of_account.first());
+        }
+    }
+
+    /// The waits of a holder, which are none any more.
+    fn stop_all(&mut self, id: HolderId) -> Vec<(WaiterId, usize)> {
+        let holder = self.holders.get(&id).filter(|holder| holder.waits > 0);
+        let Some(account) = holder.map(|holder| holder.account) else {
+            return Vec::new();
+        };
+        let all = self.accounts[account].waiting.iter();
+        let all = all.filter_map(|waiter| Some((*waiter, *self.waiting.get(waiter)?)));
+        let own = all.filter(|(_, waiter)| waiter.holder == id);
+        let own: Vec<(WaiterId, usize)> = own.map(|(at, waiter)| (at, waiter.bytes)).collect();
+        for (waiter, _) in &own {
+            self.stop_waiting(*waiter);
+        }
+        own
     }
 
     /// Gives those who wait, in their order, what they may have. Who has its share is passed over, unless only such wait; who
     /// needs more than there is is not, or small requests would keep a large one waiting for ever.
     pub fn grant(&mut self) -> Vec<(WaiterId, HolderId, usize)> {
-        let mut granted = self.grant_within(true);
-        let within = |waiter: &Waiter| self.check(waiter.holder, waiter.bytes, true);
-        let only_over = self
-            .waiting
-            .iter()
-            .all(|waiter| within(waiter) == Err(Short::Share));
-        if only_over {
-            granted.extend(self.grant_within(false));
+        let (mut granted, is_full) = self.grant_within(true);
+        if !is_full && !self.heads.is_empty() {
+            granted.extend(self.grant_within(false).0);
         }
         granted
     }
 
-    fn grant_within(&mut self, others_wait: bool) -> Vec<(WaiterId, HolderId, usize)> {
-        let (mut granted, mut kept) = (Vec::new(), VecDeque::new());
-        let mut waiting = std::mem::take(&mut self.waiting);
-        while let Some(waiter) = waiting.pop_front() {
+    /// Also whether there is no more for the first that has not its share.
+    fn grant_within(&mut self, others_wait: bool) -> (Vec<(WaiterId, HolderId, usize)>, bool) {
+        let (mut granted, mut last) = (Vec::new(), 0);
+        while let Some(head) = self.heads.range(last + 1..).next().copied() {
+            last = head;
+            let Some(waiter) = self.waiting.get(&head).copied() else {
+                continue;
+            };
             match self.check(waiter.holder, waiter.bytes, others_wait) {
                 Ok(()) => {
+                    self.stop_waiting(head);
                     self.count(waiter.holder, waiter.bytes, true);
-                    granted.push((waiter.id, waiter.holder, waiter.bytes));
+                    granted.push((head, waiter.holder, waiter.bytes));
                 }
-                Err(Short::Share) => kept.push_back(waiter),
-                Err(Short::Total) => {
-                    kept.push_back(waiter);
-                    kept.append(&mut waiting);
-                }
+                Err(Short::Share) => {}
+                Err(Short::Total) => return (granted, true),
             }
         }
-        self.waiting = kept;
-        granted
+        (granted, false)
     }
 
-    /// Sessions whose memory is to be taken back for one that waits.
-    pub fn victims(&self, waiter: WaiterId, now: Duration) -> Vec<HolderId> {
-        let Some(waiter) = self.waiting.iter().find(|other| other.id == waiter) else {
-            return Vec::new();
-        };
-        let Some(own) = self.holders.get(&waiter.holder) else {
-            return Vec::new();
-        };
-        let mut slow: Vec<(&HolderId, &Holder)> = self
-            .holders
+    /// Sessions whose memory is to be taken back for those who wait. One look at all sessions serves all of these, and is all
+    /// that is ever needed at a time: looks of each for itself grow with the square of the sessions.
+    pub fn victims(&self, now: Duration) -> Vec<HolderId> {
+        let mut waiting: Vec<(usize, Held)> = self
+            .heads
             .iter()
-            .filter(|(_, holder)| {
-                let stalled = now.saturating_sub(holder.moved_at) >= STALLED;
-                let has_more = self.has_more(&holder.account, &own.account, waiter.bytes);
-                holder.bytes > 0 && holder.waits_for_client && stalled && has_more
-            })
+            .filter_map(|head| self.waiting.get(head))
+            .filter_map(|waiter| Some((waiter.bytes, self.held(waiter.holder)?)))
             .collect();
-        slow.sort_by_key(|(_, holder)| {
-            let most = self.by_account.get(&holder.account).copied();
-            (std::cmp::Reverse(most), holder.moved_at)
+        waiting.sort_by_key(|(_, own)| own.of_account);
+        waiting.truncate(SERVED_AT_A_TIME);
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        let slow = self.holders.iter().filter(|(_, holder)| {
+            let stalled = now.saturating_sub(holder.moved_at) >= STALLED;
+            holder.bytes > 0 && holder.waits_for_client && stalled
         });
-        let mut freed = 0;
-        let enough = |holder: &&(&HolderId, &Holder)| {
-            let needed = freed < waiter.bytes;
-            freed += holder.1.bytes;
-            needed
-        };
-        slow.iter().take_while(enough).map(|(id, _)| **id).collect()
+        let slow = slow.filter_map(|(id, holder)| Some((*id, holder, self.held(*id)?)));
+        let mut slow: Vec<(HolderId, &Holder, Held)> = slow.collect();
+        slow.sort_by_key(|(_, holder, held)| (std::cmp::Reverse(held.of_account), holder.moved_at));
+        let mut victims = Vec::new();
+        for (bytes, own) in waiting {
+            let mut freed = 0;
+            slow.retain(|(id, holder, held)| {
+                let is_taken = freed < bytes && held.is_more_than(&own, bytes);
+                if is_taken {
+                    freed += holder.bytes;
+                    victims.push(*id);
+                }
+                !is_taken
+            });
+        }
+        victims
     }
 
-    /// Whether `other` holds more than `own` would with so many bytes, as tenants or within one.
-    fn has_more(&self, other: &Account, own: &Account, bytes: usize) -> bool {
-        let of_tenant = |account: &Account| self.by_tenant.get(&account.tenant).copied();
-        let of_account = |account: &Account| self.by_account.get(account).copied();
-        let more =
-            |of: &dyn Fn(&Account) -> Option<usize>| of(other) > Some(of(own).unwrap_or(0) + bytes);
-        if other.tenant == own.tenant {
-            return other != own && more(&of_account);
-        }
-        more(&of_tenant)
+    fn held(&self, id: HolderId) -> Option<Held> {
+        let account = self.holders.get(&id)?.account;
+        let AccountState { tenant, bytes, .. } = &self.accounts[account];
+        Some(Held {
+            account,
+            of_account: *bytes,
+            tenant: *tenant,
+            of_tenant: self.tenants[*tenant].bytes,
+        })
     }
 
     fn is_small(&self, id: HolderId, bytes: usize) -> bool {
-        let holder = self.holders.get(&id);
-        let held = holder.and_then(|holder| self.by_account.get(&holder.account));
-        held.copied().unwrap_or(0) + bytes <= self.total / SMALL_PARTS
+        let held = self.held(id).map_or(0, |held| held.of_account);
+        held + bytes <= self.total / SMALL_PARTS
     }
 
     fn check(&self, id: HolderId, bytes: usize, others_wait: bool) -> Result<(), Short> {
-        let Some(holder) = self.holders.get(&id) else {
-            return Err(Short::Share);
-        };
-        let of_client = self.by_account.get(&holder.account).copied().unwrap_or(0);
-        let of_tenant = self
-            .by_tenant
-            .get(&holder.account.tenant)
-            .copied()
-            .unwrap_or(0);
+        let held = self.held(id).ok_or(Short::Share)?;
+        let (of_account, of_tenant) = (held.of_account, held.of_tenant);
         if self.used + bytes > self.total {
             return Err(Short::Total);
         }
         let is_reserve = self.used + bytes > self.total - self.total / RESERVE_PARTS;
         // Who holds nothing may begin, however small a part the reserve is.
-        if is_reserve && of_client > 0 && !self.is_small(id, bytes) {
+        if is_reserve && of_account > 0 && !self.is_small(id, bytes) {
             return Err(Short::Share);
         }
         let share = self.total / SHARE_PARTS;
-        let is_only_tenant = self.by_tenant.len() <= 1;
-        let over = of_client + bytes > share || (of_tenant + bytes > share && !is_only_tenant);
-        if others_wait && of_client > 0 && over {
+        let is_only_tenant = self.holding <= 1;
+        let over = of_account + bytes > share || (of_tenant + bytes > share && !is_only_tenant);
+        if others_wait && of_account > 0 && over {
             return Err(Short::Share);
         }
         Ok(())
@@ -293,20 +441,25 @@ impl Shares {
         let Some(holder) = self.holders.get_mut(&id) else {
             return;
         };
-        let account = holder.account.clone();
-        let of_tenant = self.by_tenant.entry(account.tenant.clone()).or_default();
-        let of_account = self.by_account.entry(account.clone()).or_default();
-        for count in [&mut self.used, &mut holder.bytes, of_tenant, of_account] {
+        let account = &mut self.accounts[holder.account];
+        let tenant = &mut self.tenants[account.tenant];
+        let held = tenant.bytes > 0;
+        let counts = [
+            &mut self.used,
+            &mut holder.bytes,
+            &mut account.bytes,
+            &mut tenant.bytes,
+        ];
+        for count in counts {
             *count = match more {
                 true => *count + bytes,
                 false => count.saturating_sub(bytes),
             };
         }
-        if self.by_account.get(&account) == Some(&0) {
-            self.by_account.remove(&account);
-        }
-        if self.by_tenant.get(&account.tenant) == Some(&0) {
-            self.by_tenant.remove(&account.tenant);
+        match (held, tenant.bytes > 0) {
+            (false, true) => self.holding += 1,
+            (true, false) => self.holding -= 1,
+            _ => {}
         }
     }
 }

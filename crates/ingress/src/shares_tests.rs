@@ -75,21 +75,17 @@ fn memory_is_taken_back_from_the_slowest_of_who_holds_most() {
     shares.waits_for_client(busy, false);
     let waiter = shares.wait(waiting, 9_000);
     assert_eq!(shares.grant(), []);
-    assert_eq!(shares.victims(waiter, ms(10_000)), [slower]);
+    assert_eq!(shares.victims(ms(10_000)), [slower]);
     shares.close(slower);
     shares.give_back(slower, 18_000);
     assert_eq!(shares.grant(), [(waiter, waiting, 9_000)]);
 
     let waiter = shares.wait(waiting, 60_000);
-    assert_eq!(
-        shares.victims(waiter, ms(10_000)),
-        [],
-        "nobody has more than that"
-    );
+    assert_eq!(shares.victims(ms(10_000)), [], "nobody has more than that");
     shares.stop_waiting(waiter);
-    let waiter = shares.wait(waiting, 10_000);
-    assert_eq!(shares.victims(waiter, ms(10_000)), [slow]);
-    assert_eq!(shares.victims(waiter, ms(2_100)), [], "it moved just now");
+    shares.wait(waiting, 10_000);
+    assert_eq!(shares.victims(ms(10_000)), [slow]);
+    assert_eq!(shares.victims(ms(2_100)), [], "it moved just now");
 }
 
 #[test]
@@ -101,9 +97,33 @@ fn a_tenant_with_many_clients_gives_back_for_another_tenant() {
     }
     let one = shares.open(account("one", 200), ms(0));
     assert!(shares.try_take(one, 900));
-    let waiter = shares.wait(one, 9_000);
+    shares.wait(one, 9_000);
     assert_eq!(shares.grant(), []);
-    assert!(shares.victims(waiter, ms(10_000)).len() > 10);
+    assert!(shares.victims(ms(10_000)).len() > 10);
+}
+
+/// Whatever hogs wait for as well, who holds least is served by the same look.
+#[test]
+fn one_look_serves_all_who_wait() {
+    let mut shares = Shares::new(1 << 20);
+    let mut hogs = Vec::new();
+    for nth in 0..2000u32 {
+        let hog = shares.open(account("t", (nth % 8) as u8), ms(0));
+        shares.try_take(hog, 500);
+        hogs.push(hog);
+    }
+    for hog in &hogs {
+        shares.wait(*hog, 500);
+    }
+    let (one, other) = (
+        shares.open(account("t", 200), ms(0)),
+        shares.open(account("t", 201), ms(0)),
+    );
+    shares.wait(one, 4_000);
+    shares.wait(other, 4_000);
+    let victims = shares.victims(ms(10_000));
+    assert_eq!(victims.len(), 16, "8 sessions of 500 octets for each");
+    assert!(victims.iter().all(|victim| hogs.contains(victim)));
 }
 
 #[derive(Debug, Clone)]
@@ -168,8 +188,14 @@ proptest! {
             }
             prop_assert!(shares.used() <= 10_000);
             prop_assert_eq!(shares.used(), held.values().sum::<usize>());
-            prop_assert_eq!(shares.used(), shares.by_tenant.values().sum::<usize>());
-            prop_assert_eq!(shares.used(), shares.by_account.values().sum::<usize>());
+            prop_assert_eq!(shares.used(), shares.tenants.iter().map(|(_, one)| one.bytes).sum::<usize>());
+            prop_assert_eq!(shares.holding, shares.tenants.iter().filter(|(_, one)| one.bytes > 0).count());
+            prop_assert_eq!(shares.used(), shares.accounts.iter().map(|(_, one)| one.bytes).sum::<usize>());
+            let waiting = shares.accounts.iter().flat_map(|(_, one)| &one.waiting);
+            prop_assert_eq!(waiting.count(), shares.waiting.len());
+            let heads: BTreeSet<WaiterId> =
+                shares.accounts.iter().filter_map(|(_, one)| one.waiting.first().copied()).collect();
+            prop_assert_eq!(&heads, &shares.heads);
         }
         for (holder, bytes) in held {
             shares.give_back(holder, bytes);
@@ -181,7 +207,11 @@ proptest! {
                 shares.give_back(holder, bytes);
             }
         }
-        prop_assert_eq!((shares.used(), shares.by_account.len()), (0, 0));
-        prop_assert!(shares.victims(1, ms(0)).is_empty());
+        prop_assert_eq!((shares.used(), shares.holding), (0, 0));
+        prop_assert!(shares.victims(ms(0)).is_empty());
+        for holder in holders {
+            shares.close(holder);
+        }
+        prop_assert_eq!((shares.holders.len(), shares.accounts.len(), shares.tenants.len()), (0, 0, 0));
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-/// One read of commands; more are read when these are answered.
-pub const COMMAND_READ_BYTES: usize = 4 << 10;
-/// One read of a body; a message of usual size comes in a few of them.
+/// One read of whoever waits for its client; more are read when these are answered.
+pub const READ_BYTES: usize = 4 << 10;
+/// What a session that is at work, and has memory for it, takes of a body at once; a message of usual size comes in a few.
 pub const BODY_READ_BYTES: usize = 32 << 10;
 /// A connection that is closed is read on for so long and so much, so that its client sees the last reply.
 const LINGER: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub async fn read<S: AsyncRead + Unpin>(stream: &mut S, bytes_max: usize) -> io:
             let mut buffer = ReadBuf::new(&mut scratch[..room]);
             ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
             let octets = buffer.filled().to_vec();
-            if room <= COMMAND_READ_BYTES {
+            if room <= READ_BYTES {
                 // There may be a password among them.
                 buffer.filled_mut().fill(0);
             }
@@ -42,6 +42,27 @@ pub async fn read<S: AsyncRead + Unpin>(stream: &mut S, bytes_max: usize) -> io:
         })
     })
     .await
+}
+
+/// Adds what is there already, up to so much in all.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn read_on<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    octets: &mut Vec<u8>,
+    bytes_max: usize,
+) -> io::Result<()> {
+    let room = bytes_max.saturating_sub(octets.len());
+    if room == 0 {
+        return Ok(());
+    }
+    let mut next = std::pin::pin!(read(stream, room));
+    let next = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
+    if let Poll::Ready(next) = next {
+        octets.extend_from_slice(&next?);
+    }
+    Ok(())
 }
 
 /// Writes all of it, as long as the client takes some within `progress`.
@@ -115,11 +136,8 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(100_000);
         theirs.write_all(&[b'x'; 50_000]).await.unwrap();
         drop(theirs);
-        assert_eq!(
-            read(&mut ours, COMMAND_READ_BYTES).await.unwrap().len(),
-            COMMAND_READ_BYTES
-        );
-        let mut all = COMMAND_READ_BYTES;
+        assert_eq!(read(&mut ours, READ_BYTES).await.unwrap().len(), READ_BYTES);
+        let mut all = READ_BYTES;
         loop {
             match read(&mut ours, BODY_READ_BYTES).await.unwrap().len() {
                 0 => break,

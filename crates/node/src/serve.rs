@@ -364,7 +364,7 @@ fn on_signal() -> anyhow::Result<CancellationToken> {
             }
             if nth > 0 {
                 tracing::warn!("stopping at once");
-                std::process::exit(1);
+                skein_runtime::exit_at_once(1);
             }
             token.cancel();
         }

@@ -46,7 +46,18 @@ pub fn end(reason: impl Display) -> ! {
     tracing::error!("ending the process: {reason}");
     // For whoever keeps no log: standard error has no buffer, and whatever follows may not be waited for.
     eprintln!("skein: {reason}");
-    std::process::exit(BROKEN);
+    exit_at_once(BROKEN)
+}
+
+/// Ends the process, and nothing else. What libraries do at the end of a process, such as RocksDB's destructors, would meet
+/// the threads that still run.
+#[expect(
+    unsafe_code,
+    reason = "the standard library ends a process with those destructors, or with a signal instead of a status"
+)]
+pub fn exit_at_once(status: i32) -> ! {
+    // SAFETY: it takes a number, and does not return.
+    unsafe { libc::_exit(status) }
 }
 
 /// Runs a task as long as the process. It ends the process if it panics, or is done while the process does not stop.

@@ -50,7 +50,6 @@ async fn each_thing_that_holds_mail_up_is_named_with_its_end() {
     world.dns.domain("dead.test", super::address(9));
     world.start("", "[delivery.retry]\nfirst = \"10m\"").await;
     world.apply(POLICY);
-    tokio::time::sleep(Duration::from_secs(3)).await;
     world.send(&["a@slow.test"]).await;
     taken(&sink, 1).await;
 

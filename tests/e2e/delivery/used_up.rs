@@ -47,7 +47,6 @@ async fn sites_whose_day_is_over_leave_places_for_others_until_the_limit_is_rais
     let other = world.sink(3 + SITES, "other.test").await;
     world.start(DELIVERY, "").await;
     world.apply(&policy(OF_DAY));
-    tokio::time::sleep(Duration::from_secs(3)).await;
     let many = |domain: &dyn Fn(usize) -> String| {
         let to = |n| format!("b{n}@{}", domain(n));
         (0..TASKS).map(to).collect::<Vec<_>>()

@@ -21,7 +21,7 @@ async fn two_connections_serve_six_senders_in_turn_and_a_dead_holder_lets_go() {
     let mut world = World::start(1, 6).await;
     world.spread(32);
     let figures = format!("{BIG}total: {{connections: 2}}\n");
-    world.apply(&figures).await;
+    world.apply(&figures);
     world.each_message_takes(Duration::from_millis(100));
     let relayed = world.offer(&world.all_senders(), "m", 75).await;
     for sender in world.all_senders() {

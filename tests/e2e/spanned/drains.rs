@@ -32,7 +32,7 @@ async fn mail_of_a_drained_sender_goes_on_whatever_its_other_mail_waits_for() {
     let flows = Sink::start(SinkConfig::at(host(71))).await.unwrap();
     let _waits = Sink::start(SinkConfig::at(host(72))).await.unwrap();
     tokio::spawn(read_no_body(TcpListener::bind(host(73)).await.unwrap()));
-    world.apply(POLICY).await;
+    world.apply(POLICY);
     world.skeinctl(&["slot", "fan", "slow", "16"]);
     tokio::time::sleep(Duration::from_secs(3)).await;
     for (domain, count) in [("flows.test", 1500), ("waits.test", 1500)] {

@@ -12,7 +12,7 @@ const MOVES: usize = 8;
 async fn a_slot_brings_no_connections_beside_those_of_the_sender_before() {
     let world = World::start(1, 3).await;
     let figures = format!("{BIG}total: {{connections: {MOST}}}\n");
-    world.apply(&figures).await;
+    world.apply(&figures);
     world.each_message_takes(Duration::from_millis(700));
     world.offer(&[0], "m", 60).await;
     world.arrive(1, Duration::from_secs(10)).await;

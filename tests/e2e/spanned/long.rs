@@ -11,7 +11,7 @@ const SPAN: u64 = 20_000;
 async fn a_long_window_goes_on_where_it_was_when_the_slot_moves() {
     let world = World::start(1, 2).await;
     let figures = format!("{BIG}total: {{connections: 5, message_rate: {COUNT}/20s}}\n");
-    world.apply(&figures).await;
+    world.apply(&figures);
     world.offer(&[0], "first", COUNT / 2).await;
     let first = world.arrive(COUNT / 2, Duration::from_secs(10)).await;
     let from = by_sender(&first).into_keys().next().unwrap();

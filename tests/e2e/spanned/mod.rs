@@ -66,10 +66,9 @@ impl World {
         self.fleet.skeinctl(args).unwrap()
     }
 
-    /// Applies policy, and gives all senders the time of a heartbeat and a little to hear of it.
-    async fn apply(&self, policy: &str) {
+    /// Applies policy, which all senders go by then.
+    fn apply(&self, policy: &str) {
         self.fleet.apply(policy).unwrap();
-        tokio::time::sleep(Duration::from_secs(3)).await;
     }
 
     /// Spreads the host's mail. Intakes hear of it with a heartbeat.

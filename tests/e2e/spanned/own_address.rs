@@ -14,11 +14,9 @@ const PER_SENDER: u8 = 5;
 async fn senders_keep_the_connections_of_their_own_addresses() {
     let world = World::start(1, SENDERS.into()).await;
     world.spread(SENDERS);
-    world
-        .apply(&format!(
-            "{BIG}per_ip: {{connections: {PER_SENDER}}}\ntotal: {{message_rate: 100/s}}\n"
-        ))
-        .await;
+    world.apply(&format!(
+        "{BIG}per_ip: {{connections: {PER_SENDER}}}\ntotal: {{message_rate: 100/s}}\n"
+    ));
     world.each_message_takes(Duration::from_millis(200));
     let senders = world.all_senders();
     world.offer(&senders, "own", MESSAGES).await;

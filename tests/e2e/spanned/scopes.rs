@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(5);
 /// With a backlog all the time. A disk that stands still for a second takes an eighth of it, so there is another try.
 const STEADY: Duration = Duration::from_secs(8);
 /// What one waits for at most, and where a day is all there is.
-const BACKLOG: usize = 1700;
+const BACKLOG: usize = 2400;
 const BACKLOG_OF_DAY: usize = 300;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -173,7 +173,7 @@ impl Stage {
             sinks.push(Sink::start(SinkConfig::at(host)).await.unwrap());
         }
         let policy = SCOPES.each_ref().map(|scope| scope.policy).join("---\n");
-        world.apply(&policy).await;
+        world.apply(&policy);
         for scope in SCOPES.iter().filter(|scope| scope.slots > 1) {
             let site = scope.domain.trim_end_matches(".test");
             world.skeinctl(&["slot", "fan", site, &scope.slots.to_string()]);
@@ -201,6 +201,11 @@ impl Stage {
             let now = unix_ms();
             let mut is_used = true;
             for (scope, sink) in SCOPES.iter().zip(&self.sinks) {
+                assert!(
+                    accepted(sink).len() < scope.backlog(),
+                    "{what}, {}: there was no backlog",
+                    scope.name
+                );
                 let used = used(scope, &scope.events(sink), now);
                 println!("{what}, {}: {used:.1} % used", scope.name);
                 let is_enough = used >= least(scope, sink, now);
@@ -216,11 +221,6 @@ impl Stage {
                 if !is_enough {
                     println!("{}", self.explained(scope));
                 }
-                assert!(
-                    accepted(sink).len() < scope.backlog(),
-                    "{}: there was no backlog",
-                    scope.name
-                );
             }
             if is_used {
                 return;

@@ -16,12 +16,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Probe};
 use skein_testkit::process::{Node, http_get};
-use skein_tests::{Bench, Extra, loopback};
+use skein_tests::{Bench, Extra, loopback, operator};
 use tonic::transport::{Channel, Endpoint};
 
 use self::proto::{Call, Protos};
 use self::values::{Truth, Values};
-use super::skeinctl;
 
 /// Calls of one run, and those that are under way at once.
 const CALLS: usize = 50_000;
@@ -91,8 +90,8 @@ impl Target {
     }
 
     async fn truth(&self) -> Result<Truth> {
-        let nodes: serde_json::Value =
-            serde_json::from_str(&skeinctl(&self.bench, &["node", "list", "--json"]))?;
+        let nodes = operator::skeinctl(self.bench.admin, &["node", "list", "--json"])?;
+        let nodes: serde_json::Value = serde_json::from_str(&nodes)?;
         let number = |value: &serde_json::Value| {
             let text = value.as_str().unwrap_or_default().to_owned();
             u64::from_str_radix(&text, 16).unwrap_or(0)
@@ -176,7 +175,7 @@ impl Target {
 
     /// Takes back what the calls may have ordered with good right.
     async fn set_right(&self, truth: &Truth) -> Result<()> {
-        let ask = |args: &[&str]| skein_tests::operator::try_skeinctl(self.bench.admin, args);
+        let ask = |args: &[&str]| operator::try_skeinctl(self.bench.admin, args);
         ask(&["node", "resume", &truth.sender])?;
         ask(&["resume", "--all"])?;
         let admin = channel(&self.bench.admin.to_string())?;
@@ -203,7 +202,7 @@ fn why(admin: SocketAddr) -> String {
         &["suspend", "list"],
     ];
     let looks = looks.map(|args| {
-        let said = skein_tests::operator::try_skeinctl(admin, args);
+        let said = operator::try_skeinctl(admin, args);
         let said = said.map_or_else(
             |error| error.to_string(),
             |output| {
@@ -279,6 +278,7 @@ fn channel(address: &str) -> Result<Channel> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_calls_leave_all_groups_alive() {
+    let _alone = crate::alone().await;
     let protos = protos();
     let mut target = Target::start().await.unwrap();
     let truth = target.truth().await.unwrap();

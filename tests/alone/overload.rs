@@ -147,6 +147,7 @@ fn check_refusals(injected: &[Injected]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_slow_and_of_large_messages() {
+    let _alone = crate::alone().await;
     let limits = |_: &std::path::Path| {
         Ok(Extra {
             sections: format!("[smtp.limits]{LIMITS}"),
@@ -205,6 +206,7 @@ fn signal(node: &Node, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_while_the_control_node_stands_still() {
+    let _alone = crate::alone().await;
     let apart = Apart::new(LIMITS, "").await.unwrap();
     let control = apart.control().await.unwrap();
     let mut sender = apart.sender(&[]).unwrap();
