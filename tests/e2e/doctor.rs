@@ -188,7 +188,7 @@ async fn faults_of_a_cluster_are_named_and_what_is_held_is_none() {
     let to = |n: usize| {
         vec![format!(
             "u{n}@{}.test",
-            if n % 2 == 0 { "held" } else { "sent" }
+            if n.is_multiple_of(2) { "held" } else { "sent" }
         )]
     };
     let mails = (0..12).map(|n| Injected::generated(&format!("m{n}"), "a@b.test", to(n), 500));

@@ -74,10 +74,13 @@ fn play(servers: &[Vec<Does>], rounds: usize) -> (End, u64) {
     }
 }
 
+/// What each server does, one after the other, and how the question ends, and when.
+type Row = (Vec<Vec<Does>>, (End, u64));
+
 #[test]
 fn whoever_errs_or_is_slow_leads_to_the_next() {
     use Does::*;
-    let rows: Vec<(Vec<Vec<Does>>, (End, u64))> = vec![
+    let rows: Vec<Row> = vec![
         (vec![vec![Answers(20)]], (End::Answer(0), 20)),
         (
             vec![vec![Errs(20)], vec![Answers(30)]],

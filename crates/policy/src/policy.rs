@@ -256,7 +256,7 @@ impl Policy {
         Some(map.text())
     }
 
-    /// A resource as [`Policy::get`] has it, with [`MASK`] for its passwords.
+    /// A resource as [`Policy::get`] has it, with [`MASK`](crate::MASK) for its passwords.
     pub fn masked(&self, kind: Kind, name: &str) -> Option<String> {
         match kind {
             Kind::Ip => {

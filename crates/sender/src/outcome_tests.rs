@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use skein_model::retry::RetryPolicy;
 use skein_smtp::reply::Reply as Heard;
 use skein_smtp::verdict::{Stage, Verdict as Decision};
