@@ -45,6 +45,9 @@ pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()
         .enable_all()
         .build()?;
     let served = runtime.block_on(serve(config, limits, skip_entries));
+    if served.is_err() {
+        skein_runtime::hear_cause();
+    }
     // A look-up or a read of a file that hangs must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     served

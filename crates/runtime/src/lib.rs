@@ -4,6 +4,7 @@
 //! why, and is started again by whoever looks after it.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,7 @@ use std::time::Duration;
 /// The status of a process that has broken an invariant: EX_SOFTWARE of sysexits(3).
 pub const BROKEN: i32 = 70;
 
-/// Another task that fails says so within microseconds.
+/// Another task that fails says so within microseconds after what it served has seen that it is gone.
 const CAUSE_SAID_WITHIN: Duration = Duration::from_millis(200);
 
 /// Before it runs, and in tests, what ends is nobody's loss.
@@ -47,6 +48,22 @@ pub fn end(reason: impl Display) -> ! {
     // For whoever keeps no log: standard error has no buffer, and whatever follows may not be waited for.
     eprintln!("skein: {reason}");
     exit_at_once(BROKEN)
+}
+
+/// Waits for what has failed and is about to say so, which ends the process; whatever else there is to say follows from it.
+pub fn hear_cause() {
+    std::thread::sleep(CAUSE_SAID_WITHIN);
+}
+
+/// Ends the process for what may follow from something else that has failed, and is about to say so: that is heard first.
+pub async fn end_after_cause(reason: impl Display) -> ! {
+    // The runtime's own time may stand still with what has failed.
+    let reason = reason.to_string();
+    std::thread::spawn(move || {
+        hear_cause();
+        end(reason);
+    });
+    match std::future::pending::<Infallible>().await {}
 }
 
 /// Ends the process, and nothing else. What libraries do at the end of a process, such as RocksDB's destructors, would meet
@@ -112,7 +129,7 @@ fn ended(name: &'static str) {
         return;
     }
     std::thread::spawn(move || {
-        std::thread::sleep(CAUSE_SAID_WITHIN);
+        hear_cause();
         if PHASE.load(Ordering::Acquire) == RUNNING {
             end(format_args!(
                 "the task {name:?} has ended, which is to run as long as the process"

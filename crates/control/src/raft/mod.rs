@@ -434,7 +434,10 @@ async fn watch_core(id: GroupId, mut metrics: watch::Receiver<RaftMetrics<u64, B
     match state {
         // By this node itself, which stops; or it is gone, and the process must not go on without it.
         Err(Fatal::Stopped) | Ok(()) => {}
-        Err(fatal) => skein_runtime::end(format_args!("Raft group {id} has failed: {fatal}")),
+        Err(fatal) => {
+            let reason = format!("Raft group {id} has failed: {fatal}");
+            skein_runtime::end_after_cause(reason).await
+        }
     }
 }
 

@@ -673,7 +673,13 @@ fn mail_is_ready_while_only_its_session_is_missing() {
     assert_eq!(ready(&world, 60_000), Some(NOW));
     let (site, slot) = (mail.domain().to_string(), mail.slot());
     world.dispenser.open_site(&site, slot);
-    let queue = world.dispenser.queues.values().next().expect("one queue").queue;
+    let queue = world
+        .dispenser
+        .queues
+        .values()
+        .next()
+        .expect("one queue")
+        .queue;
     let away = crate::spool::Away { since: NOW, until };
     world.dispenser.awaits(&queue, taken[0], Some(away));
     assert_eq!(ready(&world, 60_000), None, "its hosts are silent");
