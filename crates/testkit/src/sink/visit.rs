@@ -62,14 +62,15 @@ pub(super) fn before_now(ago: Duration) -> u64 {
 }
 
 /// The most connections that stood at one time, beginning within the span, and the time of that. One that follows another
-/// within the precision of the clock is not beside it.
+/// within the precision of the clock is not beside it, and one that is shorter than that is beside no other.
 pub fn most_at_once(visits: &[Visit], span_ms: std::ops::Range<u64>) -> (usize, u64) {
     let stood = |at: u64| {
         let stands = |visit: &&Visit| {
             let ended = visit.ended_ms.unwrap_or(u64::MAX);
-            visit.began_ms == at || (visit.began_ms < at && ended.saturating_sub(TICKS_MS) > at)
+            visit.began_ms <= at && ended.saturating_sub(TICKS_MS) > at
         };
-        visits.iter().filter(stands).count()
+        let begins = visits.iter().any(|visit| visit.began_ms == at);
+        visits.iter().filter(stands).count().max(begins.into())
     };
     // The number only grows when one begins; those that stood before count at the begin of the span.
     let begins = visits.iter().map(|visit| visit.began_ms);
@@ -96,12 +97,16 @@ mod tests {
             // It follows the one before.
             visit(690, Some(800)),
             visit(900, None),
+            // Ticks have these two in the wrong order: the second followed the first.
+            visit(1102, Some(1103)),
+            visit(1100, Some(1150)),
         ];
         for (span, expected) in [
             (0..u64::MAX, 2),
             (0..400, 1),
             (600..650, 2),
             (820..850, 1),
+            (1050..1200, 2),
             (2000..3000, 1),
             (0..50, 0),
         ] {

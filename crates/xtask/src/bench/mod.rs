@@ -11,12 +11,15 @@ mod relay;
 mod throttle;
 mod tools;
 
+use std::path::PathBuf;
+
 use crate::run::{Result, cargo};
 use crate::setup;
 
-const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N]
+const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N] [--against BINARY]
 
-  relay    messages through a node to a smarthost, beside Postfix in the same run
+  relay    messages through a node to a smarthost, beside Postfix in the same run, or with --against beside another build
+           of skein
   cluster  1 and 3 control nodes with 1, 2 and 4 senders: messages per second, bytes on disk
   throttle the load of relay with limits that bind nobody, beside none in the same run
   blocked  a million tasks for a site that takes no connection, beside mail for another
@@ -27,6 +30,7 @@ const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N]
 pub struct Options {
     pub messages: Option<u64>,
     pub runs: usize,
+    pub against: Option<PathBuf>,
 }
 
 pub fn run(args: &[String]) -> Result {
@@ -62,10 +66,12 @@ fn parse(args: &[String]) -> Result<Options> {
     let mut options = Options {
         messages: None,
         runs: 3,
+        against: None,
     };
     for pair in args.chunks(2) {
         let number = pair.get(1).and_then(|text| text.parse::<u64>().ok());
         match (pair[0].as_str(), number) {
+            ("--against", _) if pair.len() == 2 => options.against = Some(PathBuf::from(&pair[1])),
             ("--messages", Some(count)) if count > 0 => options.messages = Some(count),
             ("--runs", Some(count)) if count > 0 => {
                 options.runs = usize::try_from(count).map_err(|error| error.to_string())?;

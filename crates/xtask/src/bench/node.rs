@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,11 @@ pub fn config(
     )
 }
 
+/// `skein` of the release build.
+pub fn release() -> Result<PathBuf> {
+    Ok(target_dir()?.join("release/skein"))
+}
+
 /// A process of the release build.
 pub struct Spawned {
     pub ports: Ports,
@@ -58,12 +63,17 @@ pub struct Spawned {
 
 impl Spawned {
     pub fn start(dir: &Path, ports: Ports, config: &str) -> Result<Self> {
+        Self::start_of(&release()?, dir, ports, config)
+    }
+
+    /// A process of another build.
+    fn start_of(binary: &Path, dir: &Path, ports: Ports, config: &str) -> Result<Self> {
         let path = dir.join("skein.toml");
         std::fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
         // Beside the table that the benchmark prints, it would be in the way.
         let log = dir.join("skein.log");
         let log = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-        let mut command = Command::new(target_dir()?.join("release/skein"));
+        let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(&path).stderr(log);
         let began = Instant::now();
         Ok(Self {
@@ -94,9 +104,19 @@ pub struct Node {
 impl Node {
     /// Starts on `dir`, which may hold the data of an earlier node.
     pub fn start(dir: &Path, smarthost_port: u16, connections: u32) -> Result<Self> {
+        Self::start_of(&release()?, dir, smarthost_port, connections)
+    }
+
+    /// One of another build.
+    pub fn start_of(
+        binary: &Path,
+        dir: &Path,
+        smarthost_port: u16,
+        connections: u32,
+    ) -> Result<Self> {
         let ports = Ports::free()?;
         let config = config(dir, &ports, smarthost_port, connections, "");
-        let mut spawned = Spawned::start(dir, ports, &config)?;
+        let mut spawned = Spawned::start_of(binary, dir, ports, &config)?;
         Ok(Self {
             smtp_port: spawned.ports.smtp,
             ready_after: spawned.ready()?,

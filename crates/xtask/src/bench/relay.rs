@@ -1,8 +1,9 @@
 //! smtp-source to an MTA to smtp-sink: messages per second from the first connection to the last delivery.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::node::Node;
+use super::node::{self, Node};
 use super::postfix::Postfix;
 use super::process::Scratch;
 use super::tools::{Load, Sink};
@@ -25,20 +26,32 @@ pub fn run(options: &Options) -> Result {
         "{messages} messages of {MESSAGE_BYTES} bytes, {SESSIONS} sessions, {} runs, fsync on\n",
         options.runs
     );
+    let peer = match &options.against {
+        Some(_) => "other",
+        None => "Postfix",
+    };
     println!(
         "{:<6}{:>10}{:>14}{:>14}{:>16}",
-        "run", "", "accepted/s", "delivered/s", "to Postfix"
+        "run",
+        "",
+        "accepted/s",
+        "delivered/s",
+        format!("to {peer}")
     );
+    let skein = node::release()?;
     let mut ratios = Vec::new();
     for number in 1..=options.runs {
-        let postfix = of_postfix(messages)?;
-        print(number, "Postfix", &postfix, None);
-        let skein = of_skein(messages)?;
-        let ratio = skein.delivered_per_s / postfix.delivered_per_s;
-        print(number, "Skein", &skein, Some(ratio));
+        let of_peer = match &options.against {
+            Some(other) => of_skein(other, messages)?,
+            None => of_postfix(messages)?,
+        };
+        print(number, peer, &of_peer, None);
+        let figures = of_skein(&skein, messages)?;
+        let ratio = figures.delivered_per_s / of_peer.delivered_per_s;
+        print(number, "Skein", &figures, Some(ratio));
         ratios.push(ratio);
     }
-    println!("\nmedian ratio of deliveries: {:.2}", median(ratios));
+    println!("\nmedian ratio of deliveries: {:.3}", median(ratios));
     Ok(())
 }
 
@@ -57,10 +70,10 @@ fn of_postfix(messages: u64) -> Result<Figures> {
     measure(postfix.smtp_port, &mut sink, messages)
 }
 
-fn of_skein(messages: u64) -> Result<Figures> {
+fn of_skein(binary: &Path, messages: u64) -> Result<Figures> {
     let scratch = Scratch::new("bench-skein")?;
     let mut sink = Sink::start()?;
-    let node = Node::start(scratch.path(), sink.port, SESSIONS)?;
+    let node = Node::start_of(binary, scratch.path(), sink.port, SESSIONS)?;
     measure(node.smtp_port, &mut sink, messages)
 }
 
