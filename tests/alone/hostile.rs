@@ -17,7 +17,7 @@ const RESIDENT_MAX: u64 = 256 << 20;
 /// processor, which the attackers of this test use as well.
 const HONEST_MAX: Duration = Duration::from_secs(1);
 /// How long the attack goes on after all have connected.
-const ATTACK: Duration = Duration::from_secs(12);
+const ATTACK: Duration = Duration::from_secs(8);
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {

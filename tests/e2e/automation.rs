@@ -18,8 +18,6 @@ const POLICY_ARRIVES: Duration = Duration::from_secs(4);
 const LASTS: Duration = Duration::from_secs(10);
 /// From the threshold until every sender knows: by a hint, or else with its next heartbeat.
 const HEARD: Duration = Duration::from_secs(3);
-/// The kernel notes arrivals in ticks of up to 10 ms, and two that are compared are each a tick off.
-const TICKS_MS: u64 = 20;
 
 async fn start(senders: usize) -> Fleet {
     let plan = Plan {
@@ -314,7 +312,7 @@ async fn a_provider_that_is_busy_gets_mail_slowly_and_then_faster() {
     let most = |from: u64, to: u64| {
         let firsts = times.iter().filter(|at| (from..to).contains(*at));
         firsts
-            .map(|first| within(*first, first + 1000 - TICKS_MS))
+            .map(|first| within(*first, first + 1000 - skein_testkit::sink::TICKS_MS))
             .max()
             .unwrap_or(0)
     };

@@ -71,12 +71,9 @@ async fn send_many(world: &World, count: usize) {
     senders.join_all().await;
 }
 
-/// The kernel notes arrivals in ticks of up to 10 ms, and two that are compared are each a tick off.
-const TICKS: u64 = 20;
-
 /// The most events within any span of this many milliseconds.
 fn most_within(mut at_ms: Vec<u64>, span: u64) -> usize {
-    let span = span - TICKS;
+    let span = span - skein_testkit::sink::TICKS_MS;
     at_ms.sort_unstable();
     let within = |first: &u64| {
         at_ms

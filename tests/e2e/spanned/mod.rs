@@ -175,12 +175,9 @@ fn times(records: &[Arc<Record>]) -> Vec<u64> {
     times
 }
 
-/// The kernel notes arrivals in ticks of up to 10 ms, and two that are compared are each a tick off.
-const TICKS: u64 = 20;
-
 /// The most events within any span of this many milliseconds.
 fn most_within(times: &[u64], span: u64) -> usize {
-    let span = span - TICKS;
+    let span = span - skein_testkit::sink::TICKS_MS;
     let within = |(nth, first): (usize, &u64)| {
         let later = times[nth..].iter();
         later.take_while(|at| **at < first + span).count()

@@ -1,14 +1,12 @@
 //! Sites with limits that bind, and whether one was ever exceeded.
 
-use std::cmp::Reverse;
-
 use super::history::Happened;
 use super::host::Addresses;
 use super::judge::Seen;
 use super::nemesis::Fault;
 use super::report::Report;
 use super::world::domain;
-use crate::sink::Visit;
+use crate::sink::{TICKS_MS, Visit, most_at_once};
 
 /// After a sender stands still no more, it closes what it has open within this time.
 const CLOSED_WITHIN_MS: u64 = 2_000;
@@ -124,11 +122,12 @@ pub fn judge(seen: &Seen, addresses: Addresses, report: &mut Report) {
                 Limit::Connections(may) => {
                     let stands = |visit: &Visit| stands_still(visit, &seen.history, addresses);
                     let moving: Vec<Visit> = of_site().filter(|visit| !stands(visit)).collect();
-                    let most = most_at_once(&moving);
-                    if most.len() > may {
-                        shown(&most, seen, report);
+                    let (most, at) = most_at_once(&moving, 0..u64::MAX);
+                    if most > may {
+                        let standing = moving.iter().filter(|visit| visit.stands_at(at));
+                        shown(standing, seen, report);
                     }
-                    (most.len(), may, "connections at once".to_owned())
+                    (most, may, "connections at once".to_owned())
                 }
             };
             let name = format!("{}, {what}", domain(paced.site));
@@ -152,9 +151,10 @@ fn stands_still(visit: &Visit, history: &[Happened], addresses: Addresses) -> bo
     })
 }
 
-/// The most of these moments that lie within a window of so many milliseconds.
+/// The most of these moments that lie within a window of so many milliseconds, for all that ticks of the kernel tell.
 fn most_within(mut at_ms: Vec<u64>, window: u64) -> usize {
     at_ms.sort_unstable();
+    let window = window.saturating_sub(TICKS_MS);
     let mut first = 0;
     let within = at_ms.iter().enumerate().map(|(last, at)| {
         while at_ms[first] + window <= *at {
@@ -165,22 +165,8 @@ fn most_within(mut at_ms: Vec<u64>, window: u64) -> usize {
     within.max().unwrap_or(0)
 }
 
-/// Those of the first moment at which there were most. One that ended in the millisecond in which another began was over
-/// before.
-fn most_at_once(visits: &[Visit]) -> Vec<Visit> {
-    let open_at = |at: u64| {
-        let is_open = move |visit: &&Visit| {
-            visit.began_ms <= at && visit.ended_ms.is_none_or(|ended| ended > at)
-        };
-        visits.iter().filter(is_open)
-    };
-    let began = visits.iter().map(|visit| visit.began_ms);
-    let fullest = began.min_by_key(|at| (Reverse(open_at(*at).count()), *at));
-    fullest.map_or_else(Vec::new, |at| open_at(at).copied().collect())
-}
-
 /// From when to when connections stood, and whose they were.
-fn shown(visits: &[Visit], seen: &Seen, report: &mut Report) {
+fn shown<'v>(visits: impl Iterator<Item = &'v Visit>, seen: &Seen, report: &mut Report) {
     for visit in visits {
         let (began, ended) = (visit.began_ms, visit.ended_ms.unwrap_or(u64::MAX));
         report.row(
@@ -201,23 +187,7 @@ mod tests {
     #[test]
     fn a_window_ends_before_its_length_is_over() {
         assert_eq!(most_within(Vec::new(), 1000), 0);
-        assert_eq!(most_within(vec![0, 999, 1000, 1998, 1999], 1000), 3);
-        assert_eq!(most_within(vec![5, 5, 5], 1), 3);
-    }
-
-    #[test]
-    fn connections_that_follow_each_other_are_not_at_once() {
-        let visit = |began_ms, ended_ms| Visit {
-            peer: ([127, 0, 0, 1], 1).into(),
-            began_ms,
-            ended_ms,
-        };
-        let most = |visits: &[Visit]| most_at_once(visits).len();
-        assert_eq!(most(&[]), 0);
-        assert_eq!(most(&[visit(1, Some(5)), visit(5, None)]), 1);
-        assert_eq!(
-            most(&[visit(1, Some(6)), visit(5, None), visit(7, Some(8))]),
-            2
-        );
+        assert_eq!(most_within(vec![0, 979, 980, 1958, 1959], 1000), 3);
+        assert_eq!(most_within(vec![5, 5, 5], 1000), 3);
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::unix_ms;
 
 /// The kernel counts in ticks of up to 10 ms, and two times that are compared are each a tick off.
-const TICKS_MS: u64 = 20;
+pub const TICKS_MS: u64 = 20;
 
 /// One connection; times in milliseconds since the Unix epoch, as the kernel of the sink noted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,14 @@ pub struct Visit {
     pub began_ms: u64,
     /// When the other side said QUIT or went away, or the sink ended it. None: it is still open.
     pub ended_ms: Option<u64>,
+}
+
+impl Visit {
+    /// Whether it stood then, for all that ticks of the kernel tell.
+    pub fn stands_at(&self, at_ms: u64) -> bool {
+        let ended = self.ended_ms.unwrap_or(u64::MAX);
+        self.began_ms <= at_ms && ended.saturating_sub(TICKS_MS) > at_ms
+    }
 }
 
 /// Those after the first so many are not kept.
@@ -65,12 +73,9 @@ pub(super) fn before_now(ago: Duration) -> u64 {
 /// within the precision of the clock is not beside it, and one that is shorter than that is beside no other.
 pub fn most_at_once(visits: &[Visit], span_ms: std::ops::Range<u64>) -> (usize, u64) {
     let stood = |at: u64| {
-        let stands = |visit: &&Visit| {
-            let ended = visit.ended_ms.unwrap_or(u64::MAX);
-            visit.began_ms <= at && ended.saturating_sub(TICKS_MS) > at
-        };
         let begins = visits.iter().any(|visit| visit.began_ms == at);
-        visits.iter().filter(stands).count().max(begins.into())
+        let standing = visits.iter().filter(|visit| visit.stands_at(at));
+        standing.count().max(begins.into())
     };
     // The number only grows when one begins; those that stood before count at the begin of the span.
     let begins = visits.iter().map(|visit| visit.began_ms);
