@@ -203,12 +203,14 @@ async fn three_senders_share_the_first_days_budgets_and_operators_change_them() 
     stage.arrived(first).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     against(&stage.counts(), 0, |count, volume| count == volume);
-    for one in stage.status() {
-        assert_eq!(
-            (&one["delivered"], &one["granted"]),
-            (&one["budget"], &one["budget"]),
-            "{one}"
-        );
+    // Senders tell what they delivered a little later.
+    let told = |_: &Fleet| {
+        let status = stage.status();
+        let all = |key: &str| status.iter().all(|one| one[key] == one["budget"]);
+        (all("delivered") && all("granted")).then_some(status)
+    };
+    let status = stage.fleet.until("all budgets used", PATIENCE, told).await;
+    for one in status.unwrap() {
         assert!(
             one["outlook"].as_str().unwrap().starts_with("advances to"),
             "{one}"
