@@ -1,4 +1,4 @@
-//! What a node bears: one test at a time, since each uses both cores and says how long others wait meanwhile.
+//! A node under attack and overload: one test at a time, since each uses both cores and says how long others wait meanwhile.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod hostile;

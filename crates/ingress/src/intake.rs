@@ -23,8 +23,8 @@ use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
-/// What is gathered takes up twice its length at most: a quarter more than there is, see [`gather`], and what it was moved
-/// from, which the allocator does not give back at once.
+/// A body that is gathered takes up twice its length at most: a quarter more than there is, see [`gather`], and the memory that
+/// it was moved from, which the allocator does not give back at once.
 const PENDING_COST: usize = 2;
 /// What a recipient takes in memory beside its address and in the command that is made of it, at most.
 const RECIPIENT_BYTES: usize = 512;

@@ -104,7 +104,7 @@ impl Server {
     ///
     /// # Errors
     /// One of them cannot be opened; then none is.
-    pub async fn bind(
+    pub fn bind(
         config: Config,
         tls: Option<Arc<ServerConfig>>,
         spools: Spools,

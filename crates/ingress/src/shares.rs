@@ -96,7 +96,7 @@ enum Short {
     Share,
 }
 
-/// What an account and its tenant hold together.
+/// The bytes of an account, and those of its tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
     account: usize,

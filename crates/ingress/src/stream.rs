@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 /// One read of whoever waits for its client; more are read when these are answered.
 pub const READ_BYTES: usize = 4 << 10;
-/// What a session that is at work, and has memory for it, takes of a body at once; a message of usual size comes in a few.
+/// A session that is at work, and has memory for it, takes so much of a body at once; a message of usual size comes in a few.
 pub const BODY_READ_BYTES: usize = 32 << 10;
 /// A connection that is closed is read on for so long and so much, so that its client sees the last reply.
 const LINGER: Duration = Duration::from_secs(2);

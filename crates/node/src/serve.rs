@@ -218,7 +218,6 @@ impl SendingPart {
             registry,
             drained.clone(),
         )
-        .await
         .context("smtp.listener")?;
         for address in ingress.local_addrs() {
             tracing::info!(%address, "SMTP");

@@ -136,7 +136,7 @@ impl Target {
         let Fleet {
             control, senders, ..
         } = &mut self.fleet;
-        let stay = control.len().div_ceil(2);
+        let stay = majority(control);
         control.iter_mut().take(stay).chain(senders)
     }
 
@@ -239,13 +239,18 @@ impl Target {
     }
 }
 
-/// What an operator would look at.
+/// So many control nodes stay, the first ones.
+fn majority(control: &[Member]) -> usize {
+    control.len() / 2 + 1
+}
+
+/// The answers that tell an operator why mail waits.
 fn why(admin: SocketAddr) -> String {
     let looks: [&[&str]; 4] = [
         &["explain", "domain", "d2.test"],
         &["doctor"],
         &["node", "list"],
-        &["suspend", "list"],
+        &["suspend"],
     ];
     let looks = looks.map(|args| {
         let said = operator::try_skeinctl(admin, args);
@@ -261,7 +266,7 @@ fn why(admin: SocketAddr) -> String {
     looks.concat()
 }
 
-/// What came of the calls, by their paths and codes.
+/// The numbers of calls, by path and code.
 type Counts = Mutex<BTreeMap<String, BTreeMap<String, usize>>>;
 
 async fn call_at_random(
@@ -280,8 +285,8 @@ async fn call_at_random(
                 truth,
                 random,
             };
-            let stay = target.fleet.control.len().div_ceil(2);
-            let node = &target.fleet.control[lane % stay];
+            let control = &target.fleet.control;
+            let node = &control[lane % majority(control)];
             let (admin, peer) = (channel(node.admin)?, channel(node.address)?);
             let mut turn = lane * 7;
             while made.fetch_add(1, Ordering::Relaxed) < calls {

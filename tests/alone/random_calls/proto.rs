@@ -103,35 +103,9 @@ impl Protos {
 
     fn statement(&mut self, package: &str, open: &[(&str, &str)], words: &[&str]) {
         match (open.last(), words) {
-            (
-                Some(("service", service)),
-                [
-                    "rpc",
-                    method,
-                    "(",
-                    request @ ..,
-                    ")",
-                    "returns",
-                    "(",
-                    _,
-                    ")",
-                ],
-            )
-            | (
-                Some(("service", service)),
-                [
-                    "rpc",
-                    method,
-                    "(",
-                    request @ ..,
-                    ")",
-                    "returns",
-                    "(",
-                    "stream",
-                    _,
-                    ")",
-                ],
-            ) => {
+            (Some(("service", service)), ["rpc", method, "(", rest @ ..]) => {
+                let mut parts = rest.split(|word| *word == ")");
+                let request = parts.next().unwrap_or_default();
                 self.calls.push(Call {
                     path: format!("/{package}.{service}/{method}"),
                     service: (*service).to_owned(),

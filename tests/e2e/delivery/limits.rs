@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use skein_testkit::load::Probe;
-use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig, most_at_once};
+use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig, most_at_once, most_within};
 use skein_testkit::unix_ms;
 
 use super::{World, accepted, address, hand_in, taken, wait_for};
@@ -69,19 +69,6 @@ async fn send_many(world: &World, count: usize) {
         });
     }
     senders.join_all().await;
-}
-
-/// The most events within any span of this many milliseconds.
-fn most_within(mut at_ms: Vec<u64>, span: u64) -> usize {
-    let span = span - skein_testkit::sink::TICKS_MS;
-    at_ms.sort_unstable();
-    let within = |first: &u64| {
-        at_ms
-            .iter()
-            .filter(|at| (*first..first + span).contains(at))
-            .count()
-    };
-    at_ms.iter().map(within).max().unwrap_or(0)
 }
 
 fn by_peer(records: &[Arc<Record>]) -> BTreeMap<String, usize> {

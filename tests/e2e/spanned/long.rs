@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BIG, World, by_sender, most_within, times};
+use skein_testkit::sink::most_within;
+
+use super::{BIG, World, by_sender, times};
 
 const COUNT: usize = 30;
 const SPAN: u64 = 20_000;
@@ -35,9 +37,9 @@ async fn a_long_window_goes_on_where_it_was_when_the_slot_moves() {
     println!(
         "the other half of the window was used within {rest:?}, all after {:?}; at most {} of {COUNT} in any {SPAN} ms, by {:?}",
         moved.elapsed(),
-        most_within(&times, SPAN),
+        most_within(times.clone(), SPAN),
         by_sender(&records)
     );
     assert!(by_sender(&records).contains_key(&format!("{to}.skein.test")));
-    assert!(most_within(&times, SPAN) <= COUNT);
+    assert!(most_within(times.clone(), SPAN) <= COUNT);
 }

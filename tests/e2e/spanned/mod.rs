@@ -175,16 +175,6 @@ fn times(records: &[Arc<Record>]) -> Vec<u64> {
     times
 }
 
-/// The most events within any span of this many milliseconds.
-fn most_within(times: &[u64], span: u64) -> usize {
-    let span = span - skein_testkit::sink::TICKS_MS;
-    let within = |(nth, first): (usize, &u64)| {
-        let later = times[nth..].iter();
-        later.take_while(|at| **at < first + span).count()
-    };
-    times.iter().enumerate().map(within).max().unwrap_or(0)
-}
-
 /// The most connections that stood at the host at once, by the times of its kernel.
 fn most_connections(sink: &Sink) -> usize {
     most_at_once(&sink.visits(), 0..u64::MAX).0

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_testkit::sink::{Record, Sink, SinkConfig};
+use skein_testkit::sink::{Record, Sink, SinkConfig, most_within};
 use skein_testkit::unix_ms;
 use skein_tests::fleet::Member;
 
-use super::{World, by_sender, most_within, times};
+use super::{World, by_sender, times};
 
 /// Until a change of senders is over for what they share.
 const START: Duration = Duration::from_secs(5);
@@ -324,7 +324,7 @@ async fn limits_of_every_scope_hold_and_are_used_while_senders_come_and_go() {
 
     for (scope, sink) in SCOPES.iter().zip(&stage.sinks) {
         let (events, senders) = (scope.events(sink), by_sender(&accepted(sink)));
-        let most = most_within(&events, scope.span);
+        let most = most_within(events.clone(), scope.span);
         println!(
             "{}: at most {most} of {} in any {} ms, of {}, by {senders:?}",
             scope.name,

@@ -6,7 +6,7 @@ use super::judge::Seen;
 use super::nemesis::Fault;
 use super::report::Report;
 use super::world::domain;
-use crate::sink::{TICKS_MS, Visit, most_at_once};
+use crate::sink::{Visit, most_at_once, most_within};
 
 /// After a sender stands still no more, it closes what it has open within this time.
 const CLOSED_WITHIN_MS: u64 = 2_000;
@@ -151,20 +151,6 @@ fn stands_still(visit: &Visit, history: &[Happened], addresses: Addresses) -> bo
     })
 }
 
-/// The most of these moments that lie within a window of so many milliseconds, for all that ticks of the kernel tell.
-fn most_within(mut at_ms: Vec<u64>, window: u64) -> usize {
-    at_ms.sort_unstable();
-    let window = window.saturating_sub(TICKS_MS);
-    let mut first = 0;
-    let within = at_ms.iter().enumerate().map(|(last, at)| {
-        while at_ms[first] + window <= *at {
-            first += 1;
-        }
-        last - first + 1
-    });
-    within.max().unwrap_or(0)
-}
-
 /// From when to when connections stood, and whose they were.
 fn shown<'v>(visits: impl Iterator<Item = &'v Visit>, seen: &Seen, report: &mut Report) {
     for visit in visits {
@@ -177,17 +163,5 @@ fn shown<'v>(visits: impl Iterator<Item = &'v Visit>, seen: &Seen, report: &mut 
                 seen.seconds_at(ended)
             ),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_ends_before_its_length_is_over() {
-        assert_eq!(most_within(Vec::new(), 1000), 0);
-        assert_eq!(most_within(vec![0, 979, 980, 1958, 1959], 1000), 3);
-        assert_eq!(most_within(vec![5, 5, 5], 1000), 3);
     }
 }

@@ -26,7 +26,7 @@ pub use kept::Tail;
 pub use record::{Record, RecordRecipient, read_jsonl};
 pub use script::{Act, Moment, Occurrences, Phase, Script, accept_all};
 pub use text::path_address;
-pub use visit::{TICKS_MS, Visit, most_at_once};
+pub use visit::{TICKS_MS, Visit, most_at_once, most_within};
 
 use arrivals::Arrivals;
 use record::Book;

@@ -85,6 +85,20 @@ pub fn most_at_once(visits: &[Visit], span_ms: std::ops::Range<u64>) -> (usize, 
     counts.max_by_key(|(count, _)| *count).unwrap_or_default()
 }
 
+/// The most of these moments that lie within a window of so many milliseconds, for all that ticks of the kernel tell.
+pub fn most_within(mut at_ms: Vec<u64>, window: u64) -> usize {
+    at_ms.sort_unstable();
+    let window = window.saturating_sub(TICKS_MS);
+    let mut first = 0;
+    let within = at_ms.iter().enumerate().map(|(last, at)| {
+        while at_ms[first] + window <= *at {
+            first += 1;
+        }
+        last - first + 1
+    });
+    within.max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +132,12 @@ mod tests {
             let (count, at) = most_at_once(&visits, span.clone());
             assert_eq!(count, expected, "{span:?} at {at}");
         }
+    }
+
+    #[test]
+    fn a_window_ends_before_its_length_is_over() {
+        assert_eq!(most_within(Vec::new(), 1000), 0);
+        assert_eq!(most_within(vec![0, 979, 980, 1958, 1959], 1000), 3);
+        assert_eq!(most_within(vec![5, 5, 5], 1000), 3);
     }
 }
