@@ -424,12 +424,16 @@ async fn what_servers_said_is_told_in_words_of_postmasters() {
         (Kind::OtherName, "sent records of another name"),
         (Kind::CutOverBoth, "cut its answer short over TCP too"),
         (Kind::NoTcp, "TCP: connection refused"),
-        (Kind::Silent, "did not answer within 2s"),
+        // A busy machine measures a little more than the two seconds that it is given.
+        (Kind::Silent, "did not answer within 2."),
     ];
     for (kind, words) in rows {
         let resolver = resolver(&[kind]).await;
         let error = resolver.mx_plan("d.test").await.unwrap_err();
         assert!(error.text().contains(words), "{kind:?}: {error}");
+        let text = error.text();
+        let decimals = text.split_once("within ").map(|(_, time)| time.find(" s"));
+        assert!(decimals.is_none_or(|at| at == Some(3)), "{kind:?}: {text}");
     }
 }
 

@@ -80,7 +80,8 @@ fn test(rest: &[String]) -> Result {
     if let Some(repeat) = repeat {
         return repeat.run(&env);
     }
-    let mut args = vec!["test"];
+    // One run names every test that fails.
+    let mut args = vec!["test", "--no-fail-fast"];
     args.extend(WHAT);
     args.extend(rest.iter().map(String::as_str));
     cargo(&args, &env)
