@@ -5,17 +5,17 @@ mod bench;
 mod repeat;
 mod run;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
-use repeat::Repeat;
 use run::{Result, cargo, target_dir};
 
 const USAGE: &str = "cargo xtask COMMAND
 
   setup    install what the build and the tests need (Debian), or name it (elsewhere)
   demo     build a release, start a node with sinks around it, and watch mail flow; `demo --cluster`: three and three nodes, two are killed
-  test     build everything and run every test; `test --repeat N NAME [--busy]`: one end-to-end test N times, beside two busy loops if wanted
+  test     build everything and run every test, and a test that fails a second time, which is told; `test --repeat N NAME [--busy]`: one end-to-end test N times, beside two busy loops if wanted
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
   bench    measure a release build; without a name it lists what it can measure
   arrows   check that crates depend only on lower ones
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("setup") => setup::run(),
         Some("demo") => demo(rest),
-        Some("test") => test(rest),
+        Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
         Some("ci") => ci(),
         Some("arrows") => arrows::check(),
@@ -65,28 +65,6 @@ fn demo(rest: &[String]) -> Result {
     run::command(&path("skein-demo"), &args, &[])
 }
 
-/// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
-fn test(rest: &[String]) -> Result {
-    let repeat = Repeat::of(rest)?;
-    setup::run()?;
-    arrows::check()?;
-    cargo(&[&["build", "--all-targets"], WHAT].concat(), &[])?;
-    let bin = target_dir()?.join("debug");
-    let path = |name: &str| bin.join(name).display().to_string();
-    let env = [
-        ("SKEIN_BIN", path("skein")),
-        ("SKEINCTL_BIN", path("skeinctl")),
-    ];
-    if let Some(repeat) = repeat {
-        return repeat.run(&env);
-    }
-    // One run names every test that fails.
-    let mut args = vec!["test", "--no-fail-fast"];
-    args.extend(WHAT);
-    args.extend(rest.iter().map(String::as_str));
-    cargo(&args, &env)
-}
-
 fn ci() -> Result {
     setup::run()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
@@ -106,5 +84,5 @@ fn ci() -> Result {
     if run::exists("cargo-deny") {
         cargo(&["deny", "check"], &[])?;
     }
-    test(&[])
+    test::run(&[])
 }

@@ -30,23 +30,41 @@ pub fn target_dir() -> Result<PathBuf> {
 /// Cargo, with a compiler cache before the C and C++ compilers. It goes in by PATH, which no build script watches,
 /// so that commands with and without it share their builds.
 pub fn cargo(args: &[&str], env: &[(&str, String)]) -> Result {
+    run(cargo_command(args, env))
+}
+
+/// The same, not yet started.
+pub fn cargo_command(args: &[&str], env: &[(&str, String)]) -> Command {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    command(&cargo, args, env)
+    prepare(&cargo, args, env)
 }
 
 pub fn command(program: &str, args: &[&str], env: &[(&str, String)]) -> Result {
-    let status = Command::new(program)
+    run(prepare(program, args, env))
+}
+
+fn prepare(program: &str, args: &[&str], env: &[(&str, String)]) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(args)
         .envs(env.iter().map(|(name, value)| (*name, value.as_str())))
         .env("PATH", path_with_ccache())
-        .current_dir(root())
-        .status()
-        .map_err(|error| format!("{program}: {error}"))?;
+        .current_dir(root());
+    command
+}
+
+fn run(mut command: Command) -> Result {
+    let status = command.status();
+    let status = status.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     if status.success() {
-        Ok(())
-    } else {
-        Err(format!("failed: {program} {} ({status})", args.join(" ")))
+        return Ok(());
     }
+    let args: Vec<_> = command
+        .get_args()
+        .map(|arg| arg.to_string_lossy())
+        .collect();
+    let program = command.get_program().display();
+    Err(format!("failed: {program} {} ({status})", args.join(" ")))
 }
 
 fn path_with_ccache() -> OsString {
