@@ -45,7 +45,9 @@ impl fmt::Display for Trouble {
             },
             Self::Referral => f.write_str("refers to other name servers"),
             Self::Nonsense(what) => f.write_str(what),
-            Self::Silent(within) => write!(f, "did not answer within {:.1} s", within.as_secs_f32()),
+            Self::Silent(within) => {
+                write!(f, "did not answer within {:.1} s", within.as_secs_f32())
+            }
             Self::Unreachable(why) => f.write_str(why),
         }
     }

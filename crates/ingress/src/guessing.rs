@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::lockout::Locked;
+
 /// Typing errors are free.
 const FREE: u32 = 3;
 /// The wait before the next answer, which doubles with each further failure.
@@ -35,6 +37,24 @@ pub enum Decision<T> {
     Try(T, Duration),
     /// It is not looked at, for this time.
     Locked(Duration),
+}
+
+/// Who is locked out, from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    pub locked: Locked,
+    pub failures: u32,
+    pub time: Duration,
+}
+
+impl Lock {
+    fn of(locked: Locked, failures: u32) -> Self {
+        Self {
+            locked,
+            failures,
+            time: LOCK,
+        }
+    }
 }
 
 /// A login that is being looked at.
@@ -109,24 +129,33 @@ impl Guesses {
         self.known.entry(pair, now);
     }
 
-    /// The password was wrong. Returns failures that count for the client, and for how long it or the user is locked out.
-    pub fn failed(&mut self, login: &Login, now: Duration) -> (u32, Option<Duration>) {
+    /// The password was wrong. Returns failures that count for the client, and who is locked out by this one.
+    pub fn failed(&mut self, login: &Login, now: Duration) -> (u32, Vec<Lock>) {
+        let (user, client) = (login.user.clone(), login.client);
         if login.is_known {
-            let pair = (login.user.clone(), login.client);
-            return self.known.failed(&pair, now);
+            let pair = (user, client);
+            let (failures, is_locked) = self.known.failed(&pair, now);
+            let lock = is_locked.then(|| Lock::of(Locked::UserAtClient(pair.0, pair.1), failures));
+            return (failures, lock.into_iter().collect());
         }
-        let (failures, locked) = self.clients.failed(&login.client, now);
-        let (_, user_locked) = self.users.failed(&login.user, now);
-        (failures, locked.max(user_locked))
+        let (failures, is_locked) = self.clients.failed(&client, now);
+        let (of_user, is_user_locked) = self.users.failed(&user, now);
+        let locks = [
+            is_locked.then(|| Lock::of(Locked::Client(client), failures)),
+            is_user_locked.then(|| Lock::of(Locked::User(user), of_user)),
+        ];
+        (failures, locks.into_iter().flatten().collect())
     }
 
-    /// A stranger wants mail relayed, which is refused in any case: after how long, or with the connection.
-    pub fn relaying(&mut self, client: IpNet, now: Duration) -> Decision<()> {
+    /// A stranger wants mail relayed, which is refused in any case: after how long, or with the connection. Also whether it is
+    /// locked out by this one.
+    pub fn relaying(&mut self, client: IpNet, now: Duration) -> Decision<Option<Lock>> {
         match self.relaying.due(&client, now) {
             Ok(_) => {
                 let after = self.relaying.begin(client, now);
-                self.relaying.failed(&client, now);
-                Decision::Try((), after)
+                let (failures, is_locked) = self.relaying.failed(&client, now);
+                let lock = is_locked.then(|| Lock::of(Locked::Client(client), failures));
+                Decision::Try(lock, after)
             }
             Err(locked) => Decision::Locked(locked),
         }
@@ -222,15 +251,17 @@ impl<K: Hash + Eq + Clone> Table<K> {
         }
     }
 
-    fn failed(&mut self, key: &K, now: Duration) -> (u32, Option<Duration>) {
+    /// Failures that count, and whether this one locks out who was not.
+    fn failed(&mut self, key: &K, now: Duration) -> (u32, bool) {
         let Some(counter) = self.entries.get_mut(key) else {
-            return (0, None);
+            return (0, false);
         };
         if counter.failures < self.failures_max {
-            return (counter.failures, None);
+            return (counter.failures, false);
         }
+        let was_locked = counter.locked_until > now;
         counter.locked_until = now + LOCK;
-        (counter.failures, Some(LOCK))
+        (counter.failures, !was_locked)
     }
 
     fn entry(&mut self, key: K, now: Duration) -> &mut Counter {

@@ -54,6 +54,37 @@ fn each_failure_makes_the_next_answer_later_and_then_there_is_none() {
 }
 
 #[test]
+fn each_lock_is_told_once_with_whom_it_is_for() {
+    let mut guesses = Guesses::default();
+    assert!(comes_in(&mut guesses, "ann", client(1), s(0)));
+    let mut told = Vec::new();
+    // Ten at once from each of four networks: each network is locked out, and with the second the user; and then, where it is
+    // known, the user from there.
+    for from in [2, 3, 4, 1] {
+        let begun: Vec<_> = (0..10)
+            .filter_map(|_| match guesses.login("ann", client(from), s(1)) {
+                Decision::Try(login, _) => Some(login),
+                Decision::Locked(_) => None,
+            })
+            .collect();
+        for login in begun {
+            let (_, locks) = guesses.failed(&login, s(1));
+            told.extend(locks.into_iter().map(|lock| lock.locked));
+        }
+    }
+    let client_locked = |n| Locked::Client(client(n));
+    assert_eq!(
+        told,
+        [
+            client_locked(2),
+            client_locked(3),
+            Locked::User("ann".to_owned()),
+            Locked::UserAtClient("ann".to_owned(), client(1)),
+        ]
+    );
+}
+
+#[test]
 fn who_types_wrong_now_and_then_is_not_locked_out() {
     let mut guesses = Guesses::default();
     for day in 0..30 {
@@ -101,13 +132,16 @@ fn an_account_that_strangers_guess_at_stays_open_where_it_is_used() {
 fn relaying_is_slowed_down_and_locked_too() {
     let mut guesses = Guesses::default();
     let (mut now, mut tried) = (s(0), 0);
-    while let Decision::Try((), after) = guesses.relaying(client(1), now) {
+    let mut locks = Vec::new();
+    while let Decision::Try(lock, after) = guesses.relaying(client(1), now) {
+        locks.extend(lock.map(|lock| lock.locked));
         now += after;
         tried += 1;
     }
+    assert_eq!(locks, [Locked::Client(client(1))]);
     // Some are forgotten while it waits.
     assert!((USER_FAILURES_MAX..USER_FAILURES_MAX + 4).contains(&tried));
-    assert_eq!(guesses.relaying(client(2), now), Decision::Try((), s(0)));
+    assert_eq!(guesses.relaying(client(2), now), Decision::Try(None, s(0)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod drain;
 mod envelope;
 mod guessing;
 mod intake;
+mod lockout;
 mod login;
 mod memory;
 mod metrics;
@@ -21,6 +22,7 @@ mod waits;
 mod wishes;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
+pub use lockout::{Attempt, Locked, Lockout, Lockouts};
 pub use server::{BindError, Server};
 pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;

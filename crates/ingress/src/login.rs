@@ -1,12 +1,13 @@
 //! Logins, and strangers who want mail relayed: answered late, and then not at all.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
 
-use crate::guessing::Decision;
+use crate::guessing::{Decision, Lock};
 use crate::intake::Intake;
+use crate::lockout::{Attempt, Lockout};
 use crate::network::client_of;
 
 impl Intake<'_> {
@@ -29,11 +30,33 @@ impl Intake<'_> {
             shared.guesses.lock().succeeded(login, now());
             return None;
         }
-        let (failures, locked) = shared.guesses.lock().failed(&login, now());
+        let (failures, locks) = shared.guesses.lock().failed(&login, now());
         shared.metrics.logins_failed.inc();
-        let locked_s = locked.map(|locked| locked.as_secs());
-        tracing::warn!(client = %self.address, ?user, failures, locked_s, "a login failed");
+        tracing::warn!(client = %self.address, ?user, failures, "a login failed");
+        self.tell_of(Attempt::Login, locks);
         Some(Reply::new(535, (5, 7, 8), "User or password is wrong"))
+    }
+
+    fn tell_of(&self, what: Attempt, locks: impl IntoIterator<Item = Lock>) {
+        for Lock {
+            locked,
+            failures,
+            time,
+        } in locks
+        {
+            tracing::warn!(what = what.name(), ?locked, client = %self.address, failures, for_s = time.as_secs(), "locked out");
+            self.shared.metrics.lockouts.inc();
+            let lockout = Lockout {
+                at: SystemTime::now(),
+                what,
+                locked,
+                address: self.address,
+                failures,
+                time,
+            };
+            // Nobody reads, or too slowly: it is in the log.
+            let _ = self.shared.lockouts.try_send(lockout);
+        }
     }
 
     /// A guess is answered late, but nobody waits for that when the process is to end.
@@ -53,7 +76,8 @@ impl Intake<'_> {
         shared.metrics.relaying_refused.inc();
         tracing::warn!(client = %self.address, sender = %self.mail.path, "relaying is refused");
         match decision {
-            Decision::Try((), after) => {
+            Decision::Try(lock, after) => {
+                self.tell_of(Attempt::Relaying, lock);
                 self.pause(after).await;
                 Reply::new(550, (5, 7, 1), "Relaying is not allowed for you")
             }

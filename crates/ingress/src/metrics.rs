@@ -15,6 +15,7 @@ pub struct Metrics {
     pub logins_failed: Counter,
     pub logins_locked: Counter,
     pub relaying_refused: Counter,
+    pub lockouts: Counter,
 }
 
 impl Metrics {
@@ -64,6 +65,11 @@ impl Metrics {
             "skein_smtp_in_relaying_refused",
             "Recipients refused because the client may not send",
             metrics.relaying_refused.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_lockouts",
+            "Times that a client or user was locked out for some minutes, after too many failed logins or refused recipients",
+            metrics.lockouts.clone(),
         );
         metrics
     }

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use skein_client::Spools;
 use skein_policy::Policy;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use crate::config::{Config, Listener, TlsMode};
 use crate::connections::{Connections, Place};
 use crate::drain::Drain;
 use crate::guessing::Guesses;
+use crate::lockout::{self, Lockout, Lockouts};
 use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
 use crate::network::client_of;
@@ -58,6 +59,7 @@ pub struct Shared {
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
     pub guesses: Mutex<Guesses>,
+    pub lockouts: mpsc::Sender<Lockout>,
     /// What the time of guesses counts from.
     pub began: Instant,
     pub drain: Drain,
@@ -74,6 +76,7 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<(TcpListener, Listener)>,
+    lockouts: Option<Lockouts>,
 }
 
 impl std::fmt::Debug for Server {
@@ -125,6 +128,7 @@ impl Server {
         let connections =
             Connections::new(config.connections_max, config.connections_per_client_max);
         let metrics = Metrics::register(registry);
+        let (told, lockouts) = lockout::queue();
         let shared = Shared {
             memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
             config,
@@ -135,6 +139,7 @@ impl Server {
             tls: tls.map(TlsAcceptor::from),
             connections,
             guesses: Mutex::default(),
+            lockouts: told,
             began: Instant::now(),
             drain: Drain::default(),
             closed,
@@ -142,6 +147,7 @@ impl Server {
         Ok(Self {
             shared: Arc::new(shared),
             listeners,
+            lockouts: Some(lockouts),
         })
     }
 
@@ -150,6 +156,11 @@ impl Server {
             .iter()
             .filter_map(|(socket, _)| socket.local_addr().ok())
             .collect()
+    }
+
+    /// Whoever will be locked out; once.
+    pub fn take_lockouts(&mut self) -> Option<Lockouts> {
+        self.lockouts.take()
     }
 
     /// Serves until `shutdown`, then lets open transactions finish.

@@ -239,7 +239,7 @@ pub struct Dns {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Events {
-    /// The event log as JSON lines; `events.jsonl` in the data directory unless set.
+    /// The event log as JSON lines; `events.jsonl` in the data directory unless set. At a node that only sends it tells of lockouts.
     pub path: Option<PathBuf>,
 }
 

@@ -17,6 +17,7 @@ use crate::escape;
 /// The file is turned over at this size, or at a hundredth of a small disk; four old ones are kept.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 const DISK_PARTS: u64 = 100;
+const SENDER_FILE_BYTES_MAX: u64 = 16 << 20;
 const OLD_FILES: u32 = 4;
 /// After a failed write, for instance on a full disk, the same events are written again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -25,17 +26,25 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Sink {
     path: PathBuf,
     file_bytes_max: u64,
-    /// Where it says that it fails.
-    own_health: Arc<OwnHealth>,
+    /// Where it says that it fails, at a control node.
+    own_health: Option<Arc<OwnHealth>>,
 }
 
 impl Sink {
     pub fn new(path: PathBuf, disk_bytes: u64, own_health: Arc<OwnHealth>) -> Self {
-        let file_bytes_max = FILE_BYTES_MAX.min(disk_bytes / DISK_PARTS);
         Self {
             path,
-            file_bytes_max,
-            own_health,
+            file_bytes_max: FILE_BYTES_MAX.min(disk_bytes / DISK_PARTS),
+            own_health: Some(own_health),
+        }
+    }
+
+    /// Of a node that only sends, where few events arise.
+    pub fn of_sender(path: PathBuf) -> Self {
+        Self {
+            path,
+            file_bytes_max: SENDER_FILE_BYTES_MAX,
+            own_health: None,
         }
     }
 
@@ -55,14 +64,14 @@ impl Sink {
             let written = tokio::task::spawn_blocking(move || sink.append(&bytes)).await;
             match written {
                 Ok(Ok(())) => {
-                    self.own_health.set_events_fault(None);
+                    self.set_fault(None);
                     break;
                 }
                 Ok(Err(error)) => {
                     let path = self.path.display();
                     tracing::error!(%path, %error, "events cannot be written");
                     let fault = format!("{path}: {error}");
-                    self.own_health.set_events_fault(Some(fault));
+                    self.set_fault(Some(fault));
                 }
                 Err(error) => tracing::error!(%error, "writing events panicked"),
             }
@@ -71,6 +80,12 @@ impl Sink {
                 lines.insert(0, b'\n');
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn set_fault(&self, fault: Option<String>) {
+        if let Some(own_health) = &self.own_health {
+            own_health.set_events_fault(fault);
         }
     }
 

@@ -10,6 +10,7 @@ mod events;
 mod failpoints;
 mod http;
 mod links;
+mod lockouts;
 mod open_files;
 mod own_files;
 mod policy;

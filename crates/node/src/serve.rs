@@ -1,6 +1,6 @@
 //! `skein serve`: build the parts, join them, wait, drain.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +23,9 @@ use crate::cli::SkipEntry;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls};
 use crate::http::{self, Health};
 use crate::tls::Follower;
-use crate::{automation_events, events, links, open_files, own_files, policy, telemetry, tls};
+use crate::{
+    automation_events, events, links, lockouts, open_files, own_files, policy, telemetry, tls,
+};
 
 /// How long what still blocks a thread is waited for after everything was drained.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,7 +80,12 @@ async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> an
             let cluster = cluster(&config, &ports, control.as_ref());
             // A node of both functions tells of its certificates once.
             let ends = control.is_none().then(|| follower.ends());
-            let part = SendingPart::start(&config, cluster, certificate, &ports, &mut registry);
+            let sink = match &control {
+                Some(part) => part.event_sink(&config),
+                None => events::Sink::of_sender(events_path(&config)),
+            };
+            let part =
+                SendingPart::start(&config, cluster, certificate, &ports, sink, &mut registry);
             let part = part.await?;
             if let Some(ends) = ends {
                 part.health.set_certificates(ends);
@@ -161,18 +168,29 @@ impl ControlPart {
         let spools = Spools::new(cluster(config, ports, Some(&part)));
         let guard = ports.for_operators();
         links::serve(control.admin_router(spools), admin, guard, ports.limits);
-        let path = config.events.path.clone();
-        let path = path.unwrap_or_else(|| data_dir.join("events.jsonl"));
         for reader in control.events() {
-            let sink = events::Sink::new(path.clone(), control.disk_bytes(), control.own_health());
+            let sink = part.event_sink(config);
             skein_runtime::task("event-sink", sink.write(reader));
         }
-        let sink = events::Sink::new(path, control.disk_bytes(), control.own_health());
         let automation = control.automation_events();
-        let write = automation_events::write(sink, automation);
+        let write = automation_events::write(part.event_sink(config), automation);
         skein_runtime::task("automation-sink", write);
         Ok(part)
     }
+
+    fn event_sink(&self, config: &Config) -> events::Sink {
+        let control = &self.control;
+        events::Sink::new(
+            events_path(config),
+            control.disk_bytes(),
+            control.own_health(),
+        )
+    }
+}
+
+fn events_path(config: &Config) -> PathBuf {
+    let path = config.events.path.clone();
+    path.unwrap_or_else(|| config.data_dir.join("events.jsonl"))
 }
 
 /// SMTP in and out, running.
@@ -192,6 +210,7 @@ impl SendingPart {
         cluster: Cluster,
         certificate: Option<Arc<rustls::ServerConfig>>,
         ports: &tls::Ports,
+        sink: events::Sink,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let exits = exits(config, ports, registry).await?;
@@ -209,7 +228,7 @@ impl SendingPart {
         .context("delivery.tls_ca")?;
         let ingress_config = ingress_config(config, certificate.is_some())?;
         let drained = sender.drained();
-        let ingress = skein_ingress::Server::bind(
+        let mut ingress = skein_ingress::Server::bind(
             ingress_config,
             certificate,
             spools,
@@ -221,6 +240,9 @@ impl SendingPart {
         .context("smtp.listener")?;
         for address in ingress.local_addrs() {
             tracing::info!(%address, "SMTP");
+        }
+        if let Some(lockouts) = ingress.take_lockouts() {
+            tokio::spawn(lockouts::write(sink, lockouts));
         }
         let (stop_intake, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
         Ok(Self {

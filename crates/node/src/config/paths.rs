@@ -10,10 +10,10 @@ impl Config {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         if self.role.controls() {
             errors.extend(tried("data_dir", &self.data_dir));
-            let events = self.events.path.as_deref().and_then(Path::parent);
-            let events = events.filter(|dir| !dir.as_os_str().is_empty());
-            warnings.extend(events.and_then(|dir| tried("events.path", dir)));
         }
+        let events = self.events.path.as_deref().and_then(Path::parent);
+        let events = events.filter(|dir| !dir.as_os_str().is_empty());
+        warnings.extend(events.and_then(|dir| tried("events.path", dir)));
         if self.role == Role::Sender {
             let scratch = self.delivery.scratch_dir.as_ref();
             let key = match scratch {

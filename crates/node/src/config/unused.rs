@@ -16,8 +16,8 @@ const UNUSED: [(Role, &[&str], &str); 4] = [
     ),
     (
         Role::Sender,
-        &["admin", "storage", "events"],
-        "control nodes have the spool, the events and the admin API",
+        &["admin", "storage"],
+        "control nodes have the spool and the admin API",
     ),
     (
         Role::Control,
