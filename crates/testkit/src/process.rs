@@ -67,6 +67,8 @@ impl NodeConfig {
 }
 
 /// What the standard library writes of every panic.
+/// Of a log that is shown when something goes wrong.
+const LOG_END: usize = 12 << 10;
 const PANIC: &str = "panicked at";
 
 /// A running node. It is killed when dropped, by its own process id.
@@ -234,10 +236,10 @@ impl Node {
         Some(log[line..].lines().take(4).collect::<Vec<_>>().join("\n"))
     }
 
-    /// The last 4 KiB of the log.
+    /// The last of the log.
     pub fn log_end(&self) -> String {
         let log = std::fs::read(&self.config.log).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(4096)..]).into_owned()
+        String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_END)..]).into_owned()
     }
 }
 
@@ -246,7 +248,12 @@ impl Drop for Node {
         // It may have ended already; there is nobody to tell either way.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if self.config.may_panic || std::thread::panicking() {
+        if std::thread::panicking() {
+            // Why a test failed is often only known here.
+            println!("end of {}:\n{}", self.config.log.display(), self.log_end());
+            return;
+        }
+        if self.config.may_panic {
             return;
         }
         if let Some(panic) = self.panic_in_log() {

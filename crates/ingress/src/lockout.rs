@@ -1,0 +1,54 @@
+//! Who is locked out, as it is told beyond the log.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+
+/// Lockouts that wait to be read. One that finds no place is in the log and in the metrics all the same.
+const QUEUED: usize = 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lockout {
+    pub at: SystemTime,
+    pub what: Attempt,
+    pub locked: Locked,
+    /// Of the last failure.
+    pub address: IpAddr,
+    pub failures: u32,
+    pub time: Duration,
+}
+
+/// What failed too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    Login,
+    /// A stranger wanted mail relayed.
+    Relaying,
+}
+
+impl Attempt {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Relaying => "relaying",
+        }
+    }
+}
+
+/// For whom it is locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locked {
+    Client(IpNet),
+    /// For clients from which it has not logged in before.
+    User(String),
+    /// A user's login from a client from which it has logged in before.
+    UserAtClient(String, IpNet),
+}
+
+pub type Lockouts = mpsc::Receiver<Lockout>;
+
+pub fn queue() -> (mpsc::Sender<Lockout>, Lockouts) {
+    mpsc::channel(QUEUED)
+}
