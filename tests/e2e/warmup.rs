@@ -141,7 +141,14 @@ impl Stage {
         let look = |_: &Fleet| (self.accepted() >= count).then_some(());
         let what = format!("{count} messages");
         let arrived = self.fleet.until(&what, PATIENCE, look).await;
-        assert!(arrived.is_ok(), "{:?}", self.counts());
+        assert!(
+            arrived.is_ok(),
+            "{:?}\n{}{}{}",
+            self.counts(),
+            self.fleet.skeinctl(&["warmup", "status"]).unwrap(),
+            self.fleet.skeinctl(&["queue", "list"]).unwrap(),
+            self.fleet.skeinctl(&["explain", "site", "yahoo"]).unwrap(),
+        );
     }
 
     fn warmup(&self, args: &[&str]) -> String {

@@ -201,16 +201,23 @@ impl Budgets {
             purse.fill(at, ask, granted);
         }
         let told: BTreeSet<&Target> = asks.iter().map(|ask| &ask.target).collect();
-        let ready = state
-            .parked
-            .extract_if(.., |one| told.contains(&one.target));
-        let ready: Vec<Parked> = ready.collect();
-        for one in &ready {
-            if let Some(purse) = state.purses.get_mut(&one.target) {
-                purse.demand = purse.demand.saturating_sub(one.units);
+        state.unpark(|one| told.contains(&one.target))
+    }
+
+    /// Gives out tasks for which there are units here again, as those of an attempt that was not begun: nothing is asked for
+    /// while there is enough, so no answer would bring them on.
+    fn served(&self) -> Vec<Parked> {
+        let mut state = self.state.lock();
+        let at = state.now();
+        let State { purses, parked, .. } = &mut *state;
+        let mut left = BTreeMap::new();
+        for one in &*parked {
+            if let Some(purse) = purses.get_mut(&one.target) {
+                purse.pass(at);
+                left.insert(one.target.clone(), purse.left);
             }
         }
-        ready
+        state.unpark(|one| is_served(&mut left, &one.target, one.units))
     }
 
     /// Asks and tells until the process ends.
@@ -226,6 +233,10 @@ impl Budgets {
                 }
             }
             self.drop_stopped();
+            let served = self.served();
+            if !give_out(served, &destinations) {
+                return;
+            }
             let is_to_tell = told.elapsed() >= TELL_WITHIN;
             let asks = self.asks(is_to_tell);
             if asks.is_empty() {
@@ -246,14 +257,42 @@ impl Budgets {
                 }
             };
             let ready = self.answered(&asks, &granted, time);
-            let Some(destinations) = destinations.upgrade() else {
+            if !give_out(ready, &destinations) {
                 return;
-            };
-            for one in ready.into_iter().filter(|one| !one.job.is_stopped()) {
-                destinations.push(one.route, one.job);
             }
         }
     }
+}
+
+impl State {
+    fn unpark(&mut self, is_ready: impl FnMut(&Parked) -> bool) -> Vec<Parked> {
+        let mut is_ready = is_ready;
+        let ready = self.parked.extract_if(.., |one| is_ready(one));
+        let ready: Vec<Parked> = ready.collect();
+        for one in &ready {
+            if let Some(purse) = self.purses.get_mut(&one.target) {
+                purse.demand = purse.demand.saturating_sub(one.units);
+            }
+        }
+        ready
+    }
+}
+
+/// Takes a task's units from what is left for it and those behind it, if they suffice.
+fn is_served(left: &mut BTreeMap<Target, u64>, target: &Target, units: u64) -> bool {
+    let left = left.get_mut(target).filter(|left| **left >= units);
+    left.map(|left| *left -= units).is_some()
+}
+
+/// False once there are no destinations any more.
+fn give_out(ready: Vec<Parked>, destinations: &Weak<Destinations>) -> bool {
+    let Some(destinations) = destinations.upgrade() else {
+        return false;
+    };
+    for one in ready.into_iter().filter(|one| !one.job.is_stopped()) {
+        destinations.push(one.route, one.job);
+    }
+    true
 }
 
 impl Spend {

@@ -99,6 +99,35 @@ fn units_are_spent_once_and_go_back_from_what_was_not_begun() {
 }
 
 #[test]
+fn units_that_come_back_are_for_a_task_that_waits_though_nothing_is_asked_for() {
+    let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
+    answer(&budgets, 2, 1, None);
+    let begins_not = spend(&budgets, &policy, 1).unwrap();
+    budgets
+        .state
+        .lock()
+        .purses
+        .get_mut(&target())
+        .unwrap()
+        .demand = 2;
+    drop(begins_not);
+    let asked = budgets.asks(false);
+    assert_eq!(asked.first().map(|ask| ask.want), Some(1), "one is there");
+    budgets
+        .state
+        .lock()
+        .purses
+        .get_mut(&target())
+        .unwrap()
+        .demand = 1;
+    assert!(budgets.asks(false).is_empty(), "there is enough");
+    let left = budgets.state.lock().purses[&target()].left;
+    let mut left = BTreeMap::from([(target(), left)]);
+    let served = [1, 1].map(|units| is_served(&mut left, &target(), units));
+    assert_eq!(served, [true, false], "and it is given out");
+}
+
+#[test]
 fn nothing_is_asked_for_before_there_may_be_more() {
     let (policy, budgets) = (policy(), Arc::new(Budgets::default()));
     answer(&budgets, 5, 2, Some(60_000));

@@ -35,10 +35,8 @@ async fn mail_of_a_drained_sender_goes_on_whatever_its_other_mail_waits_for() {
     world.apply(POLICY);
     world.skeinctl(&["slot", "fan", "slow", "16"]);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    for (domain, count) in [("flows.test", 3000), ("waits.test", 1500)] {
-        let offered = world.offer_from("a@b.test", domain, &[0], domain, count);
-        offered.await;
-    }
+    let waits = world.offer_from("a@b.test", "waits.test", &[0], "waits", 1500);
+    waits.await;
     let large = |n| {
         let to = vec![format!("user{n}@slow.test")];
         Injected::generated(&format!("large-{n}"), "a@b.test", to, LARGE)
@@ -48,6 +46,10 @@ async fn mail_of_a_drained_sender_goes_on_whatever_its_other_mail_waits_for() {
     assert!(large.iter().all(Injected::acked));
 
     for nth in 0..8 {
+        // More than can flow until the next.
+        let prefix = format!("flows-{nth}");
+        let flow = world.offer_from("a@b.test", "flows.test", &[0], &prefix, 600);
+        flow.await;
         let last = flows.records().last().unwrap().helo.clone();
         let is_it = |one: &Member| last == format!("{}.skein.test", one.name);
         let owner = world.fleet.senders.iter().position(is_it).unwrap();
