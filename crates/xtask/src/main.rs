@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod repeat;
+mod rooms;
 mod run;
 mod setup;
 mod test;
@@ -18,7 +19,7 @@ const USAGE: &str = "cargo xtask COMMAND
   test     build everything and run every test, and a test that fails a second time, which is told; `test --repeat N NAME [--busy]`: one end-to-end test N times, beside two busy loops if wanted
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
   bench    measure a release build; without a name it lists what it can measure
-  arrows   check that crates depend only on lower ones
+  arrows   check that crates depend only on lower ones, and that modules form no circles
 ";
 
 /// One set of packages and features for every check, so that nothing is built twice.
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
         Some("ci") => ci(),
-        Some("arrows") => arrows::check(),
+        Some("arrows") => arrows::check().and_then(|()| rooms::check()),
         _ => Err(USAGE.to_owned()),
     };
     match result {

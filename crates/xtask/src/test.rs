@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 
 use crate::repeat::Repeat;
 use crate::run::{Result, cargo, cargo_command, target_dir};
-use crate::{WHAT, arrows, setup};
+use crate::{WHAT, arrows, rooms, setup};
 
 /// So many tests that fail run once more: what a machine does for a moment fails one, a fault fails more, or fails again.
 const SECOND_RUNS_MAX: usize = 3;
@@ -14,6 +14,7 @@ pub fn run(rest: &[String]) -> Result {
     let repeat = Repeat::of(rest)?;
     setup::run()?;
     arrows::check()?;
+    rooms::check()?;
     cargo(&[&["build", "--all-targets"], WHAT].concat(), &[])?;
     let bin = target_dir()?.join("debug");
     let path = |name: &str| bin.join(name).display().to_string();
