@@ -108,7 +108,7 @@ async fn every_sender_leaves_a_provider_alone_that_defers_and_comes_back_by_step
     let rule = "    threshold: 2/h\n    action: suspend\n";
     let policy = provider("yahoo", r"'\[TSS04\]'", rule);
     fleet.apply(&policy).unwrap();
-    fleet.skeinctl(&["slot", "fan", "yahoo", "16"]).unwrap();
+    fleet.skeinctl(&["site", "spread", "yahoo", "16"]).unwrap();
     tokio::time::sleep(POLICY_ARRIVES).await;
 
     let deferred = reply_of("yahoo", "suspend");

@@ -105,7 +105,7 @@ async fn ended_with_the_lease(spread: bool, phase: Phase, act: Act) {
     let provider = "kind: provider\nname: slow\ndomains: [slow.test]\ntotal: {connections: 2}\n";
     fleet.apply(provider).unwrap();
     if spread {
-        fleet.skeinctl(&["slot", "fan", "slow", "4"]).unwrap();
+        fleet.skeinctl(&["site", "spread", "slow", "4"]).unwrap();
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     let config = InjectorConfig {

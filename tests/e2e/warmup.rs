@@ -85,7 +85,7 @@ impl Stage {
         }
         fleet.apply(&policy()).unwrap();
         for site in ["yahoo", "outlook", "mx.else.test"] {
-            fleet.skeinctl(&["slot", "fan", site, "8"]).unwrap();
+            fleet.skeinctl(&["site", "spread", site, "8"]).unwrap();
         }
         tokio::time::sleep(POLICY_ARRIVES).await;
         Self { fleet, sinks }

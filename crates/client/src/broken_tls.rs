@@ -30,7 +30,7 @@ impl Cluster {
         let Some(BrokenTlsHosts { version, hosts }) = told else {
             return;
         };
-        let now = self.shared.forces.borrow().now();
+        let now = self.shared.active_actions.borrow().now();
         let mut known = KnownBrokenTls {
             version,
             ..KnownBrokenTls::default()

@@ -29,7 +29,7 @@ use crate::tls::Seldom;
 
 /// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
 const IN_PROCESS_BUFFER: usize = 1 << 20;
-/// Bodies share streams with small items, so windows are wide enough for many of them.
+/// Bodies share streams with small items, so windows are shared enough for many of them.
 pub const STREAM_WINDOW: u32 = 4 << 20;
 pub const CONNECTION_WINDOW: u32 = 16 << 20;
 

@@ -7,15 +7,15 @@ use std::time::Duration;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use skein_model::disk::Room;
-use skein_model::meta::Fans;
+use skein_model::meta::Spreads;
 use skein_model::{GroupId, NodeId};
 use skein_wire::convert;
 use skein_wire::internal::{GroupView, HelloReply, HelloRequest};
 use tokio::sync::{Notify, watch};
 
+use crate::active_actions::KnownActions;
 use crate::broken_tls::KnownBrokenTls;
 use crate::channel::{Channel, Channels, Connect};
-use crate::forces::KnownForces;
 
 /// Between two looks when nothing is wrong.
 const LOOK: Duration = Duration::from_secs(1);
@@ -70,10 +70,10 @@ pub(crate) struct Shared {
     doubt: Notify,
     /// Control nodes that were asked last: why they did not answer, or nothing if they did.
     asked: Mutex<BTreeMap<String, Option<String>>>,
-    fans: Mutex<Arc<Fans>>,
+    spreads: Mutex<Arc<Spreads>>,
     policy: watch::Sender<Arc<PolicyTexts>>,
     policy_in_use: watch::Sender<Option<u64>>,
-    pub(crate) forces: watch::Sender<Arc<KnownForces>>,
+    pub(crate) active_actions: watch::Sender<Arc<KnownActions>>,
     pub(crate) broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
 }
 
@@ -102,10 +102,10 @@ impl Cluster {
             channels: Channels::new(connect),
             doubt: Notify::new(),
             asked: Mutex::default(),
-            fans: Mutex::default(),
+            spreads: Mutex::default(),
             policy: watch::Sender::default(),
             policy_in_use: watch::Sender::default(),
-            forces: watch::Sender::default(),
+            active_actions: watch::Sender::default(),
             broken_tls: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
@@ -185,12 +185,12 @@ impl Cluster {
     }
 
     /// Over how many slots sites are spread, as the session of this process last heard.
-    pub fn fans(&self) -> Arc<Fans> {
-        self.shared.fans.lock().clone()
+    pub fn spreads(&self) -> Arc<Spreads> {
+        self.shared.spreads.lock().clone()
     }
 
-    pub(crate) fn set_fans(&self, fans: Fans) {
-        *self.shared.fans.lock() = Arc::new(fans);
+    pub(crate) fn set_spreads(&self, spreads: Spreads) {
+        *self.shared.spreads.lock() = Arc::new(spreads);
     }
 
     /// The policy, as the session of this process last read it.

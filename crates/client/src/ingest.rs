@@ -126,15 +126,15 @@ impl Spool {
         recipients_max: usize,
         sites: &BTreeMap<Domain, String>,
     ) -> Vec<NewTask> {
-        let fans = self.cluster.fans();
+        let spreads = self.cluster.spreads();
         NewTask::plan(recipients, recipients_max, sites, |site| {
-            fans.slot(site, message)
+            spreads.slot(site, message)
         })
     }
 
     /// The slot for a task of this message to a site.
     pub fn slot(&self, site: &str, message: MessageId) -> Slot {
-        self.cluster.fans().slot(site, message)
+        self.cluster.spreads().slot(site, message)
     }
 
     /// Starts the body of a new message at all voters. Dropping the upload before its end discards it.

@@ -5,20 +5,20 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use skein_model::meta::{Fans, Process};
+use skein_model::meta::{Process, Spreads};
 use skein_model::{DurationMs, Epoch, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    Fan, GetPolicyRequest, HeartbeatRequest, HeldIp, OpenSessionRequest, OwnedSlot, Placements,
-    Slots, WatchReply, WatchRequest,
+    GetPolicyRequest, HeartbeatRequest, HeldIp, OpenSessionRequest, OwnedSlot, Placements,
+    SiteSpread, Slots, WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 
 use crate::SpoolError;
 use crate::channel::Channel;
 use crate::cluster::PolicyTexts;
-use crate::limits::{LimitKeeper, take_wide_sites};
+use crate::limits::{LimitKeeper, take_shared_sites};
 use crate::sessions::{Lease, PlacedIps, Session, Sessions, Tell, since_boot};
 
 const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
@@ -96,9 +96,9 @@ impl Keeper {
         let slots = reply.slots.unwrap_or_default();
         let (id, version) = (SessionId(reply.session), slots.version);
         let lasts = DurationMs(reply.lease_ms);
-        let wide = reply.wide_sites.unwrap_or_default();
+        let shared = reply.shared_sites.unwrap_or_default();
         self.limits
-            .set_wide_sites(wide.version, wide.sites.into_iter().collect());
+            .set_shared_sites(shared.version, shared.sites.into_iter().collect());
         self.limits.begin_session(id);
         self.lease.begin(id, lease::Lease::granted(sent_at, lasts));
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
@@ -149,15 +149,15 @@ impl Keeper {
                 Ok(reply) if !reply.alive => return,
                 Ok(reply) => {
                     rest = HEARTBEAT;
-                    take_wide_sites(&*self.limits, reply.wide_sites);
+                    take_shared_sites(&*self.limits, reply.shared_sites);
                     self.lease.set(lease::Lease::granted(sent_at, lasts));
                     self.forget(&released, &released_ips);
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
-                    self.tell_fans(reply.fans);
+                    self.tell_spreads(reply.spreads);
                     self.sessions.cluster.set_broken_tls(reply.broken_tls);
                     self.read_policy(reply.policy_version).await;
-                    self.read_forces(reply.forces_version).await;
+                    self.read_forces(reply.actions_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -204,7 +204,7 @@ impl Keeper {
             addresses: None,
             placements_version: self.placed.borrow().version,
             released_ips: self.tell.released_ips.lock().clone(),
-            wide_version: self.limits.wide_version(),
+            shared_version: self.limits.shared_version(),
             process: self.process.number,
             place: self.process.place.clone(),
             broken_tls_version: self.sessions.cluster.broken_tls_version(),
@@ -253,12 +253,12 @@ impl Keeper {
         });
     }
 
-    fn tell_fans(&self, fans: Vec<Fan>) {
-        let fans = fans.into_iter();
-        let fans: Fans = fans
-            .filter_map(|fan| Some((fan.site, u16::try_from(fan.slots).ok()?)))
+    fn tell_spreads(&self, spreads: Vec<SiteSpread>) {
+        let spreads = spreads.into_iter();
+        let spreads: Spreads = spreads
+            .filter_map(|spread| Some((spread.site, u16::try_from(spread.slots).ok()?)))
             .collect();
-        self.sessions.cluster.set_fans(fans);
+        self.sessions.cluster.set_spreads(spreads);
     }
 
     /// Reads the policy if the leader knows a later one. What cannot be read now is asked for after the next heartbeat.
@@ -306,7 +306,7 @@ impl Keeper {
             let known = WatchReply {
                 version,
                 placements_version: self.placed.borrow().version,
-                forces_version: self.sessions.cluster.forces_version(),
+                actions_version: self.sessions.cluster.actions_version(),
                 policy_version: self.sessions.cluster.policy_version(),
             };
             if reply != known {

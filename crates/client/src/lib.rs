@@ -1,12 +1,12 @@
 //! Typed gRPC clients with deadlines and retries.
 
 pub mod access;
+mod active_actions;
 mod body;
 mod broken_tls;
 mod channel;
 mod cluster;
 mod facts;
-mod forces;
 mod ingest;
 mod ingest_stream;
 mod keeper;
@@ -19,13 +19,13 @@ mod warmup;
 mod work;
 mod work_frames;
 
+pub use active_actions::KnownActions;
 pub use broken_tls::KnownBrokenTls;
 pub use channel::{
     CONNECTION_WINDOW, Channel, Channels, Connect, KEEPALIVE, KEEPALIVE_WITHIN, STREAM_WINDOW,
     connect, in_process, unreachable,
 };
 pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
-pub use forces::KnownForces;
 pub use ingest::{Spool, Spools, Upload};
 pub use limits::{LimitKeeper, NoLimits, Reports};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions, since_boot};
@@ -33,7 +33,7 @@ pub use skein_wire::internal::{
     CertificateEnd, Connects, IpCheck, IpFault, NameServer, PlacedIp, Probed, SenderHealth, Wait,
 };
 pub use warmup::GroupTime;
-pub use work::{Assigned, Reporter, Work};
+pub use work::{LeasedTask, Reporter, Work};
 
 use skein_wire::internal::problem::Kind;
 

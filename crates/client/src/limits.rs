@@ -8,7 +8,7 @@ use skein_model::meta::limits::KeptAlone;
 use skein_model::throttle::{LimitAnswer, LimitReport};
 use skein_model::{SessionId, codec};
 use skein_wire::internal::sessions_client::SessionsClient;
-use skein_wire::internal::{self, ReportLimitsReply, ReportLimitsRequest, WideSites};
+use skein_wire::internal::{self, ReportLimitsReply, ReportLimitsRequest, SharedSites};
 use tokio::sync::{Notify, watch};
 
 use crate::SpoolError;
@@ -19,14 +19,14 @@ use crate::sessions::{Session, Sessions};
 const GATHER: Duration = Duration::from_millis(2);
 /// After a request without an answer: the leader may be another node soon.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-/// Nothing is due before something is wanted, which wakes; or before wide sites change.
+/// Nothing is due before something is wanted, which wakes; or before shared sites change.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What is told at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reports {
-    /// The version of wide sites that is gone by.
-    pub wide_version: u64,
+    /// The version of shared sites that is gone by.
+    pub shared_version: u64,
     pub reports: Vec<LimitReport>,
     /// Sites that this sender kept alone before that version.
     pub alone: Vec<KeptAlone>,
@@ -38,8 +38,8 @@ pub trait LimitKeeper: Send + Sync {
     fn begin_session(&self, session: SessionId);
     /// These sites are shared with others from now on, and others are not. Comes before the slots that the session has
     /// since, and before its lease becomes longer.
-    fn set_wide_sites(&self, version: u64, sites: BTreeSet<String>);
-    fn wide_version(&self) -> u64;
+    fn set_shared_sites(&self, version: u64, sites: BTreeSet<String>);
+    fn shared_version(&self) -> u64;
     /// What is to be told now; none: nothing is due.
     fn reports(&self) -> Option<Reports>;
     /// After this, something will be due.
@@ -55,8 +55,8 @@ pub struct NoLimits(Notify);
 
 impl LimitKeeper for NoLimits {
     fn begin_session(&self, _session: SessionId) {}
-    fn set_wide_sites(&self, _version: u64, _sites: BTreeSet<String>) {}
-    fn wide_version(&self) -> u64 {
+    fn set_shared_sites(&self, _version: u64, _sites: BTreeSet<String>) {}
+    fn shared_version(&self) -> u64 {
         0
     }
     fn reports(&self) -> Option<Reports> {
@@ -71,11 +71,11 @@ impl LimitKeeper for NoLimits {
     fn answered(&self, _told: &Reports, _answers: &[LimitAnswer]) {}
 }
 
-pub(crate) fn take_wide_sites(keeper: &dyn LimitKeeper, told: Option<WideSites>) {
-    if let Some(WideSites { version, sites }) = told
-        && version > keeper.wide_version()
+pub(crate) fn take_shared_sites(keeper: &dyn LimitKeeper, told: Option<SharedSites>) {
+    if let Some(SharedSites { version, sites }) = told
+        && version > keeper.shared_version()
     {
-        keeper.set_wide_sites(version, sites.into_iter().collect());
+        keeper.set_shared_sites(version, sites.into_iter().collect());
     }
 }
 
@@ -110,7 +110,7 @@ pub(crate) async fn report(
         let request = ReportLimitsRequest {
             session: id.0,
             number,
-            wide_version: reports.wide_version,
+            shared_version: reports.shared_version,
             reports: reports
                 .reports
                 .iter()
@@ -126,9 +126,9 @@ pub(crate) async fn report(
             continue;
         }
         match answered.and_then(read_answers) {
-            Ok((answers, wide)) => {
+            Ok((answers, shared)) => {
                 keeper.answered(&reports, &answers);
-                take_wide_sites(&*keeper, wide);
+                take_shared_sites(&*keeper, shared);
             }
             Err(error) => {
                 tracing::warn!(%error, "shared limits are not reported");
@@ -148,9 +148,9 @@ fn kept_alone(kept: &KeptAlone) -> internal::KeptAlone {
 
 fn read_answers(
     reply: ReportLimitsReply,
-) -> Result<(Vec<LimitAnswer>, Option<WideSites>), SpoolError> {
+) -> Result<(Vec<LimitAnswer>, Option<SharedSites>), SpoolError> {
     let answers = reply.answers.iter().map(|answer| codec::decode(answer));
     let answers: Result<Vec<LimitAnswer>, _> = answers.collect();
     let answers = answers.map_err(|error| SpoolError::Refused(error.to_string()))?;
-    Ok((answers, reply.wide_sites))
+    Ok((answers, reply.shared_sites))
 }

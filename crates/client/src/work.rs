@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use skein_model::held::Held;
+use skein_model::leased_tasks::LeasedTasks;
 use skein_model::spool::{MessageRow, Refile, Report, TaskRow};
 use skein_model::{Epoch, SessionId, Slot, TaskId, codec};
 use skein_wire::convert;
@@ -32,7 +32,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// A task that is ours to attempt.
 #[derive(Debug, Clone)]
-pub struct Assigned {
+pub struct LeasedTask {
     pub id: TaskId,
     pub session: SessionId,
     pub epoch: Epoch,
@@ -45,7 +45,7 @@ pub struct Assigned {
 /// The tasks of one spool group for as long as this lives.
 #[derive(Debug)]
 pub struct Work {
-    tasks: mpsc::Receiver<Vec<Assigned>>,
+    tasks: mpsc::Receiver<Vec<LeasedTask>>,
     reporter: Reporter,
     settled: watch::Receiver<u64>,
 }
@@ -65,7 +65,7 @@ struct Shared {
     stream: Mutex<Option<Outgoing>>,
     /// Reports by task and attempt. One whose answer was lost may be sent again while the next attempt goes on.
     waiting: Mutex<HashMap<(TaskId, u32), Waiter>>,
-    held: Mutex<Held>,
+    held: Mutex<LeasedTasks>,
 }
 
 /// What a sender says over a stream.
@@ -109,7 +109,7 @@ impl Spool {
 
 impl Work {
     /// The next tasks.
-    pub async fn next(&mut self) -> Option<Vec<Assigned>> {
+    pub async fn next(&mut self) -> Option<Vec<LeasedTask>> {
         self.tasks.recv().await
     }
 
@@ -228,7 +228,7 @@ struct Worker {
     spool: Spool,
     session: watch::Receiver<Session>,
     window: u32,
-    tasks: mpsc::Sender<Vec<Assigned>>,
+    tasks: mpsc::Sender<Vec<LeasedTask>>,
     shared: Arc<Shared>,
     opened: watch::Sender<bool>,
     settled: watch::Sender<u64>,
@@ -366,7 +366,7 @@ impl Worker {
         }
         let change = reply.change;
         let tasks = reply.tasks.into_iter().map(|task| read_task(session, task));
-        let mut tasks: Vec<Assigned> = tasks
+        let mut tasks: Vec<LeasedTask> = tasks
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server sent a task that cannot be read: {error}"))?;
         {

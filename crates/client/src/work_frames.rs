@@ -11,7 +11,7 @@ use skein_wire::internal::{
 };
 use tokio::sync::mpsc;
 
-use crate::work::Assigned;
+use crate::work::LeasedTask;
 
 /// Results of one frame; a server answers as many at once.
 const FRAME_REPORTS: usize = 256;
@@ -104,8 +104,8 @@ pub async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<
     }
 }
 
-pub fn read_task(session: SessionId, task: Task) -> Result<Assigned, convert::BadMessage> {
-    Ok(Assigned {
+pub fn read_task(session: SessionId, task: Task) -> Result<LeasedTask, convert::BadMessage> {
+    Ok(LeasedTask {
         id: convert::task_id(&task.message_id, task.number)?,
         session,
         epoch: Epoch(task.epoch),

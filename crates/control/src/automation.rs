@@ -74,8 +74,8 @@ impl HeldBack {
     /// By operators and by rules.
     pub fn now(&mut self, reader: &Reader) -> Suspensions {
         let by_hand = automation::suspensions(reader);
-        let forces = automation::forces(reader);
-        if forces.is_empty() {
+        let active_actions = automation::active_actions(reader);
+        if active_actions.is_empty() {
             return by_hand;
         }
         let version = meta::policy_version(reader);
@@ -85,7 +85,7 @@ impl HeldBack {
                 self.pools = pools(&policy);
             }
         }
-        by_hand.with(held_by_rules(&forces, &self.pools, clock::now()))
+        by_hand.with(held_by_rules(&active_actions, &self.pools, clock::now()))
     }
 }
 

@@ -5,16 +5,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use skein_client::since_boot;
 use skein_model::UnixMs;
-use skein_model::followed::Followed;
+use skein_model::slewed_clock::SlewedClock;
 
-static CLOCK: Mutex<Option<Followed>> = Mutex::new(None);
+static CLOCK: Mutex<Option<SlewedClock>> = Mutex::new(None);
 
 /// The time that a leader stamps on an entry, and dispenses by. It does not jump when the machine's clock is set.
 pub fn now() -> UnixMs {
     let mut clock = CLOCK.lock();
     let (wall, now) = (wall(), since_boot());
     clock
-        .get_or_insert_with(|| Followed::start(wall, now))
+        .get_or_insert_with(|| SlewedClock::start(wall, now))
         .look(wall, now)
 }
 
@@ -32,7 +32,7 @@ pub fn observe(time: UnixMs) {
     let mut clock = CLOCK.lock();
     let (wall, now) = (wall(), since_boot());
     clock
-        .get_or_insert_with(|| Followed::start(wall, now))
+        .get_or_insert_with(|| SlewedClock::start(wall, now))
         .observe(time, wall, now);
 }
 

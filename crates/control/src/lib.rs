@@ -5,14 +5,15 @@ mod admin;
 mod automation;
 mod automation_events;
 mod backup;
+mod bootstrap;
 mod broken_tls;
 mod clock;
 mod contested;
 mod disk;
+mod dispatch_feed;
 mod events;
-mod fans;
+mod expelled;
 mod forward;
-mod found;
 mod gauges;
 mod groups;
 mod ips;
@@ -20,7 +21,6 @@ mod leaders;
 mod limits;
 mod members;
 mod node_id;
-mod out;
 mod own_health;
 mod peer_service;
 mod raft;
@@ -28,12 +28,12 @@ mod reopened;
 mod replies;
 mod sender_health;
 mod sessions;
+mod site_spread;
 mod spool;
 mod standing;
 mod survey;
 mod waits;
 mod warmup;
-mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,9 +45,9 @@ pub use access::Router;
 pub use automation_events::AutomationEvents;
 pub use clock::now;
 pub use events::EventReader;
+pub use expelled::Expelled;
 use futures::future::BoxFuture;
 pub use gauges::Gauge;
-pub use out::Out;
 pub use own_health::{CertificateEnds, OwnHealth};
 use skein_client::{Channels, Connect, Spools};
 use skein_model::doctor::group_name;
@@ -133,7 +133,7 @@ pub enum StartError {
     #[error("opening the store")]
     Store(#[from] skein_store::OpenError),
     #[error(transparent)]
-    Out(#[from] Out),
+    Expelled(#[from] Expelled),
     #[error(transparent)]
     Misfit(#[from] Misfit),
     #[error("starting Raft group {group}: {reason}")]
@@ -176,7 +176,7 @@ impl Control {
             dir: config.data_dir.clone(),
             source,
         })?;
-        if let Some(out) = Out::of(&config.data_dir) {
+        if let Some(out) = Expelled::of(&config.data_dir) {
             return Err(out.into());
         }
         let (dir, options) = (config.data_dir.clone(), config.store.clone());
@@ -212,21 +212,22 @@ impl Control {
             spools.insert(id, spool);
         }
         let dispatches = spools.values().map(|spool| spool.dispatch.clone());
-        let weights = words::follow(
+        let weights = dispatch_feed::follow(
             meta_reader.clone(),
             meta_applied.clone(),
             dispatches.collect(),
         );
         skein_runtime::task("words", weights);
-        let pass_time = words::pass_time(meta.clone(), meta_reader.clone());
+        let pass_time = dispatch_feed::pass_time(meta.clone(), meta_reader.clone());
         skein_runtime::task("pass-time", pass_time);
         let keep_plans = warmup::keep_plans(meta.clone(), meta_reader.clone());
         skein_runtime::task("warmup-plans", keep_plans);
         let keep_rules = automation::keep_rules(meta.clone(), meta_reader.clone());
         skein_runtime::task("automation-rules", keep_rules);
         let readers = spools.values().map(|spool| spool.reader.clone());
-        let fans = fans::look_after(meta.clone(), meta_reader.clone(), readers.collect());
-        skein_runtime::task("fans", fans);
+        let site_spread =
+            site_spread::look_after(meta.clone(), meta_reader.clone(), readers.collect());
+        skein_runtime::task("site-spread", site_spread);
         let control = Self {
             sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied.clone()),
             meta_applied,
@@ -279,7 +280,7 @@ impl Control {
 
     /// Makes the cluster or joins it, and keeps its members as they should be. Completes only when the cluster does
     /// without this node.
-    pub async fn take_part(&self) -> Out {
+    pub async fn take_part(&self) -> Expelled {
         let members = self.members();
         for group in self.groups.values() {
             let reconcile = members.clone().reconcile(group.clone());
@@ -297,8 +298,8 @@ impl Control {
         };
         // A founder whose disk was lost is no member, and need not be met: the others made the cluster without it.
         let out = tokio::select! {
-            () = members.announce() => Out::Removed,
-            group = members.outvoted() => Out::Differs(group),
+            () = members.announce() => Expelled::Removed,
+            group = members.outvoted() => Expelled::Differs(group),
             out = founding => out,
         };
         out.note(&self.config.data_dir);
@@ -312,7 +313,7 @@ impl Control {
             return Ok(());
         }
         while !self.groups[&GroupId::META].is_member() {
-            if let Some(members) = found::meet(&self.peers, &self.config.founders).await {
+            if let Some(members) = bootstrap::meet(&self.peers, &self.config.founders).await {
                 return self.initialize(members).await;
             }
             tokio::time::sleep(MEET_AGAIN).await;

@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use skein_client::since_boot;
 use skein_model::meta::limits::{self, KeptAlone, SessionAnswers, SessionReports};
 use skein_model::meta::{self, Command};
-use skein_model::throttle::{LimitId, LimitReport, REPORTS_MAX, SteadyClock};
+use skein_model::throttle::{LimitClock, LimitId, LimitReport, REPORTS_MAX};
 use skein_model::{DurationMs, Epoch, SessionId, UnixMs, codec};
 use skein_store::Reader;
-use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, WideSites};
+use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, SharedSites};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -33,7 +33,7 @@ pub struct Limits {
     meta: Arc<Group>,
     reader: Reader,
     /// Of the term in which this node led last.
-    clock: Arc<Mutex<Option<(u64, SteadyClock)>>>,
+    clock: Arc<Mutex<Option<(u64, LimitClock)>>>,
     queue: mpsc::Sender<Waiting>,
 }
 
@@ -57,12 +57,12 @@ impl Limits {
     }
 
     /// Sites that several senders share, if a sender does not know them.
-    pub fn wide_sites(&self, known: Option<u64>) -> Option<WideSites> {
+    pub fn shared_sites(&self, known: Option<u64>) -> Option<SharedSites> {
         // Read first: a change that comes between is told again.
-        let version = limits::wide_version(&self.reader);
-        (known != Some(version)).then(|| WideSites {
+        let version = limits::shared_version(&self.reader);
+        (known != Some(version)).then(|| SharedSites {
             version,
-            sites: limits::wide_sites(&self.reader).into_iter().collect(),
+            sites: limits::shared_sites(&self.reader).into_iter().collect(),
         })
     }
 
@@ -84,7 +84,7 @@ impl Limits {
                 .iter()
                 .map(|answer| codec::encode(answer).into())
                 .collect(),
-            wide_sites: self.wide_sites(Some(request.wide_version)),
+            shared_sites: self.shared_sites(Some(request.shared_version)),
         })
     }
 
@@ -109,7 +109,7 @@ impl Limits {
             return Err(not_leader());
         }
         let latest = limits::time(&self.reader).unwrap_or_else(clock::now);
-        let clock = SteadyClock::resume(latest, since_boot());
+        let clock = LimitClock::resume(latest, since_boot());
         let mut known = self.clock.lock();
         // Another caller may have been here meanwhile.
         let (_, clock) = match *known {
@@ -197,8 +197,8 @@ fn read(request: &ReportLimitsRequest) -> Result<SessionReports, Status> {
             "reports: at most {REPORTS_MAX} in one request"
         )));
     }
-    if request.alone.len() > limits::WIDE_SITES_MAX {
-        let most = limits::WIDE_SITES_MAX;
+    if request.alone.len() > limits::SHARED_SITES_MAX {
+        let most = limits::SHARED_SITES_MAX;
         return Err(Status::invalid_argument(format!(
             "alone: at most {most} in one request"
         )));
@@ -218,7 +218,7 @@ fn read(request: &ReportLimitsRequest) -> Result<SessionReports, Status> {
     Ok(SessionReports {
         session: SessionId(request.session),
         number: request.number,
-        wide: request.wide_version,
+        shared: request.shared_version,
         reports: reports.collect::<Result<_, Status>>()?,
         alone: alone.collect(),
     })

@@ -35,13 +35,13 @@ pub async fn tell(service: &SessionsService, request: TellRepliesRequest) -> Res
     }
 }
 
-pub fn forces(reader: &Reader) -> GetForcesReply {
+pub fn active_actions(reader: &Reader) -> GetForcesReply {
     // Read first: a change that comes between is asked for again.
-    let version = automation::forces_version(reader);
+    let version = automation::actions_version(reader);
     GetForcesReply {
         version,
-        forces: codec::encode(&automation::forces(reader)).into(),
+        active_actions: codec::encode(&automation::active_actions(reader)).into(),
         now_ms: clock::now().0,
-        words: codec::encode(&automation::suspensions(reader)).into(),
+        suspensions: codec::encode(&automation::suspensions(reader)).into(),
     }
 }

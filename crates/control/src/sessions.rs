@@ -15,10 +15,10 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, Fan, GetForcesReply, GetForcesRequest, GetPolicyReply,
+    CloseSessionReply, CloseSessionRequest, GetForcesReply, GetForcesRequest, GetPolicyReply,
     GetPolicyRequest, GetWaitsReply, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply,
     HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply,
-    ReportLimitsRequest, SessionPolicy, Slots, TellIpChecksReply, TellIpChecksRequest,
+    ReportLimitsRequest, SessionPolicy, SiteSpread, Slots, TellIpChecksReply, TellIpChecksRequest,
     TellRepliesReply, TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply,
     WatchRequest,
 };
@@ -107,13 +107,14 @@ impl SessionsService {
         }
     }
 
-    fn fans(&self) -> Vec<Fan> {
-        let fans = meta::fans(&self.reader).into_iter();
-        fans.map(|(site, fan)| Fan {
-            site,
-            slots: fan.slots.into(),
-        })
-        .collect()
+    fn spreads(&self) -> Vec<SiteSpread> {
+        let spreads = meta::spreads(&self.reader).into_iter();
+        spreads
+            .map(|(site, spread)| SiteSpread {
+                site,
+                slots: spread.slots.into(),
+            })
+            .collect()
     }
 
     /// What a sender says of the addresses of its node, and of source IPs.
@@ -350,10 +351,10 @@ impl Sessions for SessionsService {
         self.leases.lock().is_of(session, process);
         Ok(Response::new(OpenSessionReply {
             session: session.0,
-            // Before the wide sites, see there.
+            // Before the shared sites, see there.
             slots: Some(self.slots(session)),
             lease_ms: LEASE.0,
-            wide_sites: self.limits.wide_sites(None),
+            shared_sites: self.limits.shared_sites(None),
         }))
     }
 
@@ -395,16 +396,16 @@ impl Sessions for SessionsService {
         let has_changed = meta::assignments_version(&self.reader) != request.version;
         let slots = has_changed.then(|| self.slots(session));
         // Read after the slots: who has a slot knows at least what its owner before it was to know.
-        let wide = self.limits.wide_sites(Some(request.wide_version));
+        let shared = self.limits.shared_sites(Some(request.shared_version));
         Ok(Response::new(HeartbeatReply {
             alive: true,
             slots,
             drained: meta::drained(&self.reader).contains(&row.sender),
-            fans: self.fans(),
+            spreads: self.spreads(),
             policy_version: meta::policy_version(&self.reader),
             placements: has_moved.then(|| ips::placements(&self.reader)),
-            forces_version: automation::forces_version(&self.reader),
-            wide_sites: wide,
+            actions_version: automation::actions_version(&self.reader),
+            shared_sites: shared,
             broken_tls: self
                 .broken_tls
                 .since(request.broken_tls_version, clock::now()),
@@ -426,7 +427,7 @@ impl Sessions for SessionsService {
                     let now = WatchReply {
                         version: meta::assignments_version(&reader),
                         placements_version: meta::placements_version(&reader),
-                        forces_version: automation::forces_version(&reader),
+                        actions_version: automation::actions_version(&reader),
                         policy_version: meta::policy_version(&reader),
                     };
                     if told != Some(now) {
@@ -476,7 +477,7 @@ impl Sessions for SessionsService {
         &self,
         _request: Request<GetForcesRequest>,
     ) -> Result<Response<GetForcesReply>, Status> {
-        Ok(Response::new(replies::forces(&self.reader)))
+        Ok(Response::new(replies::active_actions(&self.reader)))
     }
 
     async fn tell_ip_checks(

@@ -5,7 +5,7 @@ use skein_wire::v1::{
     LiftAutomationRequest, ListAutomationRequest, ListAutomationResponse, RuleInForce,
 };
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 use crate::suspend::who;
 
@@ -49,9 +49,9 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
         Command::List => {
             let listed = ask(&mut admin, 0).await?;
             if json {
-                return show::json(&listed.forces);
+                return show::json(&listed.active_actions);
             }
-            print_forces(listed.forces);
+            print_forces(listed.active_actions);
         }
         Command::Events { limit } => {
             let listed = ask(&mut admin, limit).await?;
@@ -96,12 +96,12 @@ async fn ask(admin: &mut Admin, events: u32) -> anyhow::Result<ListAutomationRes
     Ok(admin.list_automation(request).await?.into_inner())
 }
 
-fn print_forces(forces: Vec<RuleInForce>) {
+fn print_forces(active_actions: Vec<RuleInForce>) {
     let header = [
         "ACTION", "SITE", "OF", "PHASE", "FROM", "UNTIL", "RULE", "WHY",
     ];
     let mut table = show::table(&header);
-    for force in forces {
+    for force in active_actions {
         let phase = match force.step {
             0 => "in force".to_owned(),
             step => format!("climbs {step}/{}", force.steps),

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use self::file::{Output, Parts, Place};
 use self::progress::Progress;
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 use crate::suspend::who;
 

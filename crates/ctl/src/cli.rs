@@ -1,24 +1,16 @@
 //! The command line, and the way to the server.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use skein_policy::Span;
-use skein_wire::v1::admin_client::AdminClient;
 use tonic::Status;
-use tonic::body::Body;
-use tonic::codegen::http::Response;
-use tower::util::MapResponse;
 
+use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    automation, backup, cluster, doctor, explain, group, ip, message, node, policy, queue, slot,
-    status, suspend, tenant, transport, warmup,
+    automation, backup, cluster, doctor, explain, group, ip, message, node, policy, queue, site,
+    slot, status, suspend, tenant, transport, warmup,
 };
-
-type Notice = fn(Response<Body>) -> Response<Body>;
-pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
 
 const STATUSES: &str = "\
 Exit status:
@@ -64,6 +56,11 @@ enum Command {
     Slot {
         #[command(subcommand)]
         command: slot::Command,
+    },
+    /// Sites: providers, sets of MX hosts, and domains, as mail is queued for them.
+    Site {
+        #[command(subcommand)]
+        command: site::Command,
     },
     /// Tenants and their shares.
     Tenant {
@@ -123,18 +120,10 @@ enum Command {
     },
 }
 
-/// A span of time, in the words that policy and configuration files have for it too.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let Span(span) = text.parse()?;
-    Ok(span.into())
-}
-
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     transport::Target::parse(&cli.server.server).map_err(anyhow::Error::msg)?;
     let channel = connect::channel(&cli.server)?;
-    let notice: Notice = tell_if_stale;
-    let admin = AdminClient::new(MapResponse::new(channel.clone(), notice));
-    let result = run_one(admin, channel, cli.command, cli.json).await;
+    let result = run_one(admin::client(&channel), channel, cli.command, cli.json).await;
     match result {
         Ok(code) => Ok(code),
         Err(error) => Err(explained(&cli.server.server, error).await),
@@ -167,6 +156,7 @@ async fn run_one(
         Command::Queue { command } => queue::run(admin, command, json).await.map(done),
         Command::Node { command } => node::run(admin, command, json).await.map(done),
         Command::Slot { command } => slot::run(admin, command, json).await.map(done),
+        Command::Site { command } => site::run(admin, command, json).await.map(done),
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
         Command::Apply(apply) => policy::apply(admin, apply, json).await.map(done),
         Command::Policy { command } => policy::run(admin, command, json).await.map(done),
@@ -181,15 +171,4 @@ async fn run_one(
         Command::Backup { command } => backup::run(admin, channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),
     }
-}
-
-/// A node that is cut off says so with what it knows.
-fn tell_if_stale(response: Response<Body>) -> Response<Body> {
-    let why = response.headers().get("skein-stale");
-    if let Some(why) = why.and_then(|why| why.to_str().ok()) {
-        eprintln!(
-            "skeinctl: what follows may be old: {why}; ask another control node with --server"
-        );
-    }
-    response
 }

@@ -7,7 +7,7 @@ use skein_wire::v1::{
     RemoveNodeRequest,
 };
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::{node, show};
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use skein_wire::v1::{Check, ExamineRequest, Finding};
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use skein_wire::v1::explain_request::About;
 use skein_wire::v1::{ExplainLimitsRequest, ExplainRequest};
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 #[derive(Debug, Subcommand)]

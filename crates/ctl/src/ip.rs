@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use skein_wire::v1::{ListIpsRequest, SourceIp};
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 #[derive(Debug, Subcommand)]

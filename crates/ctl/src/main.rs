@@ -3,12 +3,14 @@
 #[macro_use]
 mod out;
 
+mod admin;
 mod automation;
 mod backup;
 mod cli;
 mod cluster;
 mod connect;
 mod doctor;
+mod duration;
 mod explain;
 mod group;
 mod ip;
@@ -17,6 +19,7 @@ mod node;
 mod policy;
 mod queue;
 mod show;
+mod site;
 mod slot;
 mod status;
 mod suspend;

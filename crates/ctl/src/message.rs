@@ -1,7 +1,7 @@
 use clap::Subcommand;
 use skein_wire::v1::{DeleteMessageRequest, GetMessageRequest, HistoryEntry, Message};
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::queue::recipients;
 use crate::show;
 

@@ -1,7 +1,7 @@
 use clap::Subcommand;
 use skein_wire::v1::{DrainNodeRequest, ListNodesRequest, RemoveSenderRequest, SenderNode};
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,7 @@ use skein_wire::v1::{
     ApplyPolicyRequest, ListNodesRequest, ListNodesResponse, ListPolicyRequest, PolicySource,
 };
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 /// Senders hear of a change at once, and have taken it over after this time if nothing is wrong.

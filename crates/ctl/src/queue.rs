@@ -9,7 +9,7 @@ use skein_wire::v1::{
     QueueOrder,
 };
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 use crate::suspend::{self, Care, Selector, WHICH, counted, print_notes};
 
@@ -48,7 +48,7 @@ pub enum Command {
         #[command(flatten)]
         mail: Selector,
         /// Such as 90m or 2days; at most 30 days.
-        #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = crate::cli::duration)]
+        #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = crate::duration::parse)]
         lasts: Duration,
         /// Is told to who sent it.
         #[arg(long, default_value = "", hide_default_value = true)]

@@ -1,10 +1,8 @@
 use clap::Subcommand;
-use skein_wire::v1::{
-    ListSlotsRequest, ListSlotsResponse, MoveSlotRequest, SetFanRequest, SiteFan,
-};
+use skein_wire::v1::{ListSlotsRequest, ListSlotsResponse, MoveSlotRequest};
 
-use crate::cli::Admin;
-use crate::show;
+use crate::admin::Admin;
+use crate::{show, site};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -24,24 +22,6 @@ pub enum Command {
         /// The sender's name, as `node list` shows it.
         to: String,
     },
-    /// Spread a site's mail over several slots, and so over several senders; without a site, list those that are.
-    Fan {
-        /// A recipient domain.
-        #[arg(requires = "slots")]
-        site: Option<String>,
-        /// From 1 to 64, or auto: as the site's part of the backlog calls for.
-        #[arg(value_parser = fan)]
-        slots: Option<u32>,
-    },
-}
-
-/// 0 stands for auto.
-fn fan(text: &str) -> Result<u32, String> {
-    match (text, text.parse()) {
-        ("auto", _) => Ok(0),
-        (_, Ok(slots @ 1..=64)) => Ok(slots),
-        _ => Err("must be from 1 to 64, or auto".into()),
-    }
 }
 
 pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
@@ -59,42 +39,12 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             println!("Slot {slot} goes to {to} as soon as its owner has let go of it.");
             Ok(())
         }
-        Command::Fan {
-            site: Some(site),
-            slots: Some(slots),
-        } => set_fan(admin, site, slots, json).await,
-        Command::Fan { .. } => {
-            let answer = admin.list_slots(ListSlotsRequest::default()).await?;
-            let fans = answer.into_inner().fans;
-            if json {
-                return show::json(&fans);
-            }
-            print_fans(fans);
-            Ok(())
-        }
     }
-}
-
-async fn set_fan(mut admin: Admin, site: String, slots: u32, json: bool) -> anyhow::Result<()> {
-    let request = SetFanRequest {
-        site: site.clone(),
-        fan: slots,
-    };
-    admin.set_fan(request).await?;
-    if json {
-        return show::json(&serde_json::json!({ "site": site, "fan": slots }));
-    }
-    match slots {
-        0 => println!("New mail for {site} has as many slots as its backlog calls for."),
-        1 => println!("New mail for {site} has one slot."),
-        _ => println!("New mail for {site} is spread over {slots} slots."),
-    }
-    Ok(())
 }
 
 async fn list(mut admin: Admin, sender: String, all: bool, json: bool) -> anyhow::Result<()> {
     let answer = admin.list_slots(ListSlotsRequest { sender }).await?;
-    let ListSlotsResponse { mut slots, fans } = answer.into_inner();
+    let ListSlotsResponse { mut slots, spreads } = answer.into_inner();
     slots.retain(|slot| all || slot.tasks > 0 || !slot.moving_to.is_empty());
     if json {
         return show::json(&slots);
@@ -110,23 +60,9 @@ async fn list(mut admin: Admin, sender: String, all: bool, json: bool) -> anyhow
         ]);
     }
     show::print(&table);
-    if !fans.is_empty() {
+    if !spreads.is_empty() {
         println!();
-        print_fans(fans);
+        site::print(spreads);
     }
     Ok(())
-}
-
-fn print_fans(fans: Vec<SiteFan>) {
-    let mut table = show::table(&["SITE", "FAN", "SET BY", "SLOTS"]);
-    for fan in fans {
-        let slots = fan.slots.iter().map(ToString::to_string);
-        table.add_row([
-            fan.site,
-            fan.fan.to_string(),
-            if fan.by_policy { "policy" } else { "backlog" }.into(),
-            slots.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    show::print(&table);
 }

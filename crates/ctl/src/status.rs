@@ -1,6 +1,6 @@
 use skein_wire::v1::GetStatusRequest;
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<()> {

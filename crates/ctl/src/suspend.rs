@@ -9,7 +9,7 @@ use skein_wire::v1::{
     Suspension,
 };
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 
 /// Of the help.
@@ -93,7 +93,7 @@ pub struct Suspend {
     #[arg(long, help_heading = WHICH)]
     all: bool,
     /// Such as 90m or 2days; at most 30 days.
-    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = crate::cli::duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = crate::duration::parse)]
     lasts: Duration,
     /// Why, for others who look.
     #[arg(long, default_value = "", hide_default_value = true)]

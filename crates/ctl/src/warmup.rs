@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use skein_wire::v1::change_warmups_request::Change;
 use skein_wire::v1::{ChangeWarmupsRequest, ListWarmupsRequest, WarmupStatus};
 
-use crate::cli::Admin;
+use crate::admin::Admin;
 use crate::show;
 use crate::suspend::who;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::words;
+use crate::io_fault;
 
 /// What is wrong with a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,10 @@ impl TargetFault {
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The address is on no interface of this machine: says nothing about the target.
-    #[error("{bind} cannot be used as a source: {}", words::of_io(.source))]
+    #[error("{bind} cannot be used as a source: {}", io_fault::of_io(.source))]
     Bind { bind: IpAddr, source: io::Error },
     /// No file descriptors, memory or ports are left: says nothing about the target.
-    #[error("no socket for a connection: {}", words::of_io(.0))]
+    #[error("no socket for a connection: {}", io_fault::of_io(.0))]
     Exhausted(#[source] io::Error),
     #[error("{}", target_words(target, *.fault, .source))]
     Target {
@@ -67,7 +67,7 @@ fn target_words(target: &SocketAddr, fault: TargetFault, source: &io::Error) -> 
         TargetFault::Refused => format!("connection refused by {target}"),
         TargetFault::Timeout => format!("no answer from {target}"),
         TargetFault::Unreachable => {
-            format!("{target} cannot be reached: {}", words::of_io(source))
+            format!("{target} cannot be reached: {}", io_fault::of_io(source))
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::Io;
 use crate::dial::{DialError, canonical, dial};
-use crate::held::Held;
+use crate::local_ips::LocalIps;
 use crate::metrics::Metrics;
 use crate::open::OpenTunnels;
 use crate::outgoing::Outgoing;
@@ -63,7 +63,7 @@ impl Default for Config {
 /// Lets senders connect out through the IPs that are on this node.
 #[derive(Debug, Clone)]
 pub struct Egress {
-    held: Arc<Held>,
+    held: Arc<LocalIps>,
     streams: Arc<Semaphore>,
     idle_max: Duration,
     targets: Arc<Targets>,
@@ -91,7 +91,7 @@ impl Egress {
     pub fn new(config: &Config, metrics: Metrics) -> Self {
         let streams = config.tunnels_max.saturating_add(REFUSED_MAX);
         Self {
-            held: Held::new(config.tunnels_max, metrics),
+            held: LocalIps::new(config.tunnels_max, metrics),
             streams: Arc::new(Semaphore::new(streams as usize)),
             idle_max: config.idle_max,
             targets: Arc::new(config.targets.clone()),

@@ -6,7 +6,8 @@
 
 mod dial;
 mod egress;
-mod held;
+pub mod io_fault;
+mod local_ips;
 mod metrics;
 mod open;
 mod outgoing;
@@ -16,7 +17,6 @@ mod table;
 mod target;
 mod tunnel;
 pub mod via;
-pub mod words;
 
 pub use dial::{DialError, TargetFault, dial};
 pub use egress::{Config, Egress};

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::held::Place;
-use crate::words::OurWords;
+use crate::io_fault::PlainError;
+use crate::local_ips::Place;
 
 /// Bytes pass while the IP is here, and not a moment longer: this is looked at before each write, so that a process that
 /// stood still for a while does not go on where it was. The socket is closed before its place is given back.
@@ -42,7 +42,7 @@ impl Outgoing {
 }
 
 fn has_left() -> io::Error {
-    OurWords("the source IP has left this node").into()
+    PlainError("the source IP has left this node").into()
 }
 
 impl AsyncRead for Outgoing {

@@ -16,10 +16,10 @@ use skein_smtp::reply::Reply;
 
 use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
+use crate::header_directives;
 use crate::memory::{Holder, Share};
 use crate::server::Shared;
 use crate::sites::Lookups;
-use crate::wishes;
 
 /// Bytes handed to the spool at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -296,7 +296,7 @@ impl<'s> Intake<'s> {
                     ));
                     return;
                 }
-                let summary = match self.take_wishes(body, summary) {
+                let summary = match self.take_directives(body, summary) {
                     Ok(summary) => summary,
                     Err(refused) => {
                         body.refused = Some(refused);
@@ -327,11 +327,15 @@ impl<'s> Intake<'s> {
     }
 
     /// Takes what the header asks for out of it.
-    fn take_wishes(&self, body: &mut Body, summary: HeaderSummary) -> Result<HeaderSummary, Reply> {
-        let (wishes, summary) = wishes::take(&mut body.pending, summary)?;
-        body.pool = self.pool(&body.peer, wishes.pool.as_deref())?;
-        body.priority = wishes.priority;
-        body.campaign = wishes.campaign;
+    fn take_directives(
+        &self,
+        body: &mut Body,
+        summary: HeaderSummary,
+    ) -> Result<HeaderSummary, Reply> {
+        let (directives, summary) = header_directives::take(&mut body.pending, summary)?;
+        body.pool = self.pool(&body.peer, directives.pool.as_deref())?;
+        body.priority = directives.priority;
+        body.campaign = directives.campaign;
         Ok(summary)
     }
 

@@ -5,6 +5,7 @@ mod connections;
 mod drain;
 mod envelope;
 mod guessing;
+mod header_directives;
 mod intake;
 mod lockout;
 mod login;
@@ -19,7 +20,6 @@ mod shares;
 mod sites;
 mod stream;
 mod waits;
-mod wishes;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
 pub use lockout::{Attempt, Locked, Lockout, Lockouts};

@@ -68,14 +68,14 @@ enum End {
 
 /// Why a session is ended by this side.
 #[derive(Debug, Clone, Copy)]
-enum Leave {
+enum EndReason {
     TookTooLong,
     Draining,
     PlaceTakenBack,
     MemoryTakenBack,
 }
 
-impl Leave {
+impl EndReason {
     fn reply(self) -> Reply {
         let (code, text) = match self {
             Self::TookTooLong => ((4, 4, 2), "You took too long"),
@@ -206,7 +206,7 @@ impl<'s> Session<'s> {
             self.intake.reset();
         }
         if !self.pay_for_buffers().await {
-            return self.leave(stream, Leave::MemoryTakenBack).await;
+            return self.leave(stream, EndReason::MemoryTakenBack).await;
         }
         if self.ground.shared.is_closed() {
             self.dialogue.shutdown();
@@ -231,7 +231,7 @@ impl<'s> Session<'s> {
             leave = self.has_to_leave(drain_allowance) => Err(leave),
             read = timeout(limit, read) => match read {
                 Ok(read) => Ok(read?),
-                Err(_) => Err(Leave::TookTooLong),
+                Err(_) => Err(EndReason::TookTooLong),
             },
         };
         let mut octets = match octets {
@@ -259,23 +259,23 @@ impl<'s> Session<'s> {
     }
 
     /// Returns when the client has to go: something of it is needed by others, or a drain began so long ago.
-    async fn has_to_leave(&self, drain_allowance: Duration) -> Leave {
+    async fn has_to_leave(&self, drain_allowance: Duration) -> EndReason {
         let Ground {
             shared,
             place,
             holder,
         } = &self.ground;
         tokio::select! {
-            () = shared.drain.for_longer_than(drain_allowance) => Leave::Draining,
-            () = place.taken_back().cancelled() => Leave::PlaceTakenBack,
-            () = holder.taken_back().cancelled() => Leave::MemoryTakenBack,
+            () = shared.drain.for_longer_than(drain_allowance) => EndReason::Draining,
+            () = place.taken_back().cancelled() => EndReason::PlaceTakenBack,
+            () = holder.taken_back().cancelled() => EndReason::MemoryTakenBack,
         }
     }
 
     async fn leave<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
-        leave: Leave,
+        leave: EndReason,
     ) -> io::Result<bool> {
         // First of all it lets go of what it holds.
         self.intake.reset();

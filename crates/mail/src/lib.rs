@@ -1,5 +1,8 @@
 //! Message bytes, pure: headers, trace, transfer encodings, and delivery status notifications.
 
+// Its order differs from one process to the next.
+#![deny(clippy::iter_over_hash_type)]
+
 pub mod content;
 pub mod dsn;
 pub mod encode;

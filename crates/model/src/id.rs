@@ -57,11 +57,11 @@ impl SessionId {
 impl Slot {
     pub const COUNT: u16 = 1024;
 
-    /// The slot of a site: `hash(site, fan) % 1024`.
-    pub fn of(site: &str, fan: u16) -> Self {
+    /// The slot of a site: `hash(site, nth) % 1024`.
+    pub fn of(site: &str, nth: u16) -> Self {
         let mut hash = Fnv::new();
         hash.write(site.as_bytes());
-        hash.write(&fan.to_be_bytes());
+        hash.write(&nth.to_be_bytes());
         Self((hash.mixed() % u64::from(Self::COUNT)) as u16)
     }
 

@@ -4,6 +4,9 @@
 //! Nothing in this crate reads a clock, draws a random number, opens a file or a socket. Time and
 //! chance are arguments, so the same code runs in a node, in a property test and in a simulation.
 
+// Its order differs from one process to the next.
+#![deny(clippy::iter_over_hash_type)]
+
 pub mod absence;
 pub mod automation;
 pub mod broken_tls;
@@ -11,13 +14,12 @@ pub mod disk;
 pub mod dispense;
 pub mod doctor;
 pub mod event;
-pub mod followed;
 pub mod health;
-pub mod held;
 pub mod history;
 mod host_port;
 pub mod id;
 pub mod lease;
+pub mod leased_tasks;
 pub mod mail;
 pub mod meta;
 pub mod nearest;
@@ -27,6 +29,7 @@ pub mod proposal;
 pub mod queue;
 pub mod retry;
 pub mod rows;
+pub mod slewed_clock;
 pub mod spool;
 pub mod throttle;
 pub mod time;

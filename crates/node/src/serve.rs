@@ -13,7 +13,7 @@ use skein_client::{Cluster, Spools};
 use skein_control::{Control, FindMx, MxHosts};
 use skein_dns::{OwnAddresses, Resolver};
 use skein_egress::{Egress, Targets};
-use skein_sender::{Exits, Sender, Sites};
+use skein_sender::{Sender, Sites, SourceIpRouter};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -213,7 +213,7 @@ impl SendingPart {
         sink: events::Sink,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
-        let exits = exits(config, ports, registry).await?;
+        let router = router(config, ports, registry).await?;
         let policy = policy::follow(&cluster);
         let spools = Spools::new(cluster);
         let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
@@ -222,7 +222,7 @@ impl SendingPart {
             spools.clone(),
             resolver,
             policy.clone(),
-            exits,
+            router,
             registry,
         )
         .context("delivery.tls_ca")?;
@@ -271,11 +271,11 @@ impl SendingPart {
 }
 
 /// The source IPs of this node and the ways to those of others, and the port where others go out through this one's.
-async fn exits(
+async fn router(
     config: &Config,
     ports: &tls::Ports,
     registry: &mut Registry,
-) -> anyhow::Result<Arc<Exits>> {
+) -> anyhow::Result<Arc<SourceIpRouter>> {
     let metrics = skein_egress::Metrics::register(registry);
     let egress_config = skein_egress::Config {
         targets: targets(config),
@@ -294,7 +294,11 @@ async fn exits(
         links::serve_egress(egress.clone(), listener, guard, limits);
     }
     let to_others = links::to_egress(ports.cluster.clone());
-    Ok(Exits::new(egress, config.egress.advertised(), to_others))
+    Ok(SourceIpRouter::new(
+        egress,
+        config.egress.advertised(),
+        to_others,
+    ))
 }
 
 /// Where other nodes do not come to through this one.

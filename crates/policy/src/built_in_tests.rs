@@ -185,15 +185,15 @@ fn providers_take_what_they_do_not_say_from_default() {
     let of = |nth: usize, words: &str| assert!(lines[nth].starts_with(words), "{lines:#?}");
     of(
         0,
-        "ip and site: 5 connections: provider \"google\" per_ip.connections (built-in/providers.yaml:",
+        "ip_site: 5 connections: provider \"google\" per_ip.connections (built-in/providers.yaml:",
     );
     of(
         1,
-        "ip and site: 100/min connections: provider \"default\" per_ip.connection_rate",
+        "ip_site: 100/min connections: provider \"default\" per_ip.connection_rate",
     );
     of(
         2,
-        "ip and site: 100/s messages: provider \"default\" per_ip.message_rate",
+        "ip_site: 100/s messages: provider \"default\" per_ip.message_rate",
     );
     assert_eq!(lines.len(), 3);
     assert_eq!(google.tls, Tls::Require);

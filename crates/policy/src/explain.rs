@@ -25,7 +25,7 @@ pub enum Scope {
 impl Scope {
     pub fn name(self) -> &'static str {
         match self {
-            Self::IpSite => "ip and site",
+            Self::IpSite => "ip_site",
             Self::Site => "site",
             Self::Ip => "ip",
             Self::Pool => "pool",

@@ -3,6 +3,10 @@
 //! Text comes in and data goes out. Nothing here counts, waits or connects: a [`Policy`] says which limits apply and
 //! which rule a reply calls for, and others keep to it.
 
+// Its order differs from one process to the next.
+#![deny(clippy::iter_over_hash_type)]
+
+mod allowed;
 mod automation;
 mod built_in;
 mod counted;

@@ -11,8 +11,8 @@ use skein_client::{CertificateEnd, NameServer, Probed, SenderHealth};
 use skein_dns::Resolver;
 use skein_egress::dial;
 
-use crate::connects::RecentConnects;
-use crate::deliver::now;
+use crate::smtp::connects::RecentConnects;
+use crate::wall_clock::now;
 
 /// A name server that fails is known within half a minute, and a good one is asked seldom enough not to notice.
 const ASK_EVERY: Duration = Duration::from_secs(30);

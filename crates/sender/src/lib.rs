@@ -1,61 +1,34 @@
 //! SMTP out. A sender holds nothing that it cannot lose: tasks come from the control plane, results go back to it.
 
-mod addresses;
-mod auth;
-mod broken_tls;
-mod budgets;
+mod automation;
+mod claim;
 mod config;
-mod connect;
-mod connection;
-mod connects;
-mod deliver;
+mod context;
 mod destination;
-mod dsn;
-mod exits;
-mod forces;
-mod gates;
 mod health;
-mod hold;
-mod journal;
+mod host;
+mod limits;
 mod metrics;
-mod open;
+mod notified_groups;
 mod outcome;
-pub mod outgoing;
-mod placed;
-mod preflight;
-mod process;
-mod purse;
-mod reactions;
 mod recovery;
+mod result;
 mod route;
-mod rule;
 mod sender;
-mod serve;
-mod session;
-mod shared_limits;
-mod site_health;
-mod sites;
-mod slots;
-mod sources;
-mod stays;
-mod terms;
-#[cfg(test)]
-mod test_tasks;
-mod tls;
-mod told;
-mod waiting;
-mod waits;
-mod ways;
-mod wire;
-mod words;
+mod smtp;
+mod source_ip;
+mod task;
+mod wall_clock;
 
-pub use config::{Config, Timeouts, TlsPolicy};
-pub use exits::{ConnectTo, Exits};
-pub use health::Health;
-pub use rule::{
+pub use config::rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
     RouteRule, Rules,
 };
+pub use config::tls_policy::TlsPolicy;
+pub use config::{Config, Timeouts};
+pub use health::Health;
+pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};
-pub use sites::Sites;
 pub use skein_smtp::secret::Secret;
+pub use smtp::outgoing;
+pub use source_ip::router::{ConnectTo, SourceIpRouter};

@@ -1,6 +1,6 @@
 //! From replies to facts, and from facts to a report. Pure.
 
-use skein_client::Assigned;
+use skein_client::LeasedTask;
 use skein_model::event::AttemptFacts;
 use skein_model::retry::{Next, RetryPolicy};
 use skein_model::spool::{Outcome, Report, Verdict};
@@ -8,7 +8,7 @@ use skein_model::{DurationMs, Reply, UnixMs};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
 use skein_smtp::verdict::{Scope, Stage, is_too_many_recipients};
 
-use crate::connect::Host;
+use crate::host::Host;
 
 /// A reply as it is kept.
 pub fn fact(reply: &skein_smtp::reply::Reply) -> Reply {
@@ -116,7 +116,7 @@ pub fn is_cut(verdicts: &[(Verdict, Reply)]) -> bool {
 /// The report of an attempt: recipients that are too old expire, the others wait.
 pub fn report(
     policy: &RetryPolicy,
-    task: &Assigned,
+    task: &LeasedTask,
     attempt: &Attempt,
     verdicts: Vec<(Verdict, Reply)>,
     now: UnixMs,
@@ -172,7 +172,12 @@ pub fn report(
 
 /// When a task is tried again. Of the attempts, those count that met a host. One that waits for its destination is looked at
 /// meanwhile as rarely as any other task of its age, so that it expires and its sender hears of the delay.
-fn next(policy: &RetryPolicy, task: &Assigned, away_for: Option<DurationMs>, now: UnixMs) -> Next {
+fn next(
+    policy: &RetryPolicy,
+    task: &LeasedTask,
+    away_for: Option<DurationMs>,
+    now: UnixMs,
+) -> Next {
     let row = &task.task;
     let after = |attempt: u32| policy.after(task.id, attempt, row.created, now);
     match away_for {

@@ -5,7 +5,7 @@ use skein_smtp::reply::Reply as Heard;
 use skein_smtp::verdict::{Stage, Verdict as Decision};
 
 use super::*;
-use crate::test_tasks::task;
+use crate::task::test_tasks::task;
 
 fn host() -> Host {
     Host {

@@ -19,28 +19,31 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::addresses;
-use crate::broken_tls::BrokenTls;
+use crate::automation::active_actions::ActionsHere;
+use crate::claim::Slots;
 use crate::config::Config;
-use crate::deliver::{Context, Held, Job, Rewrites};
-use crate::destination::Destinations;
-use crate::exits::Exits;
-use crate::forces::ForcesHere;
-use crate::gates::LocalGates;
+use crate::context::Context;
+use crate::destination::destinations::Destinations;
+use crate::destination::waits;
 use crate::health::Health;
-use crate::journal::Journal;
+use crate::limits::limiters::LocalLimiters;
+use crate::limits::path_policy::PathPolicies;
 use crate::metrics::Metrics;
 use crate::outcome::{Attempt, expired};
-use crate::preflight;
-use crate::process;
-use crate::recovery::{self, Recovered};
-use crate::route;
-use crate::sites::{self, Sites};
-use crate::slots::Slots;
-use crate::sources::Sources;
-use crate::terms::AllTerms;
-use crate::tls::TlsConnectors;
-use crate::waits;
+use crate::recovery;
+use crate::result::journal::Journal;
+use crate::result::process;
+use crate::result::recovered::Recovered;
+use crate::route::find;
+use crate::route::sites::{self, Sites};
+use crate::smtp::broken_tls::BrokenTls;
+use crate::smtp::tls::TlsConnectors;
+use crate::source_ip::addresses;
+use crate::source_ip::preflight;
+use crate::source_ip::router::SourceIpRouter;
+use crate::source_ip::sources::Sources;
+use crate::task::delivery::{DeliveryTask, Routed, TaskGuard};
+use crate::task::prepared::Rewrites;
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
 const DRAIN: Duration = Duration::from_secs(120);
@@ -77,7 +80,7 @@ impl Sender {
         spools: Spools,
         resolver: Arc<Resolver>,
         policy: watch::Receiver<Arc<Policy>>,
-        exits: Arc<Exits>,
+        router: Arc<SourceIpRouter>,
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
         let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
@@ -99,10 +102,10 @@ impl Sender {
             policy,
             sites,
             sources: Sources::default(),
-            exits,
-            terms: AllTerms::default(),
-            gates: LocalGates::new(),
-            forces: ForcesHere::new(spools.cluster().forces()),
+            router,
+            path_policy: PathPolicies::default(),
+            limiters: LocalLimiters::new(),
+            active_actions: ActionsHere::new(spools.cluster().active_actions()),
             reactions: Arc::default(),
             cluster: spools.cluster().clone(),
             budgets: Arc::default(),
@@ -153,24 +156,27 @@ impl Sender {
         }
         let destinations = Destinations::new(self.context.clone());
         let sessions = Sessions::new(self.spools.cluster().clone());
-        let gates = self.context.gates.clone();
+        let limiters = self.context.limiters.clone();
         let config = &self.context.config;
         let process = process::of(config.scratch_dir.as_deref(), &self.context.journal);
-        let session = Arc::new(sessions.keep(&config.name, process, gates));
-        self.context.gates.set_lease(session.lease.clone());
+        let session = Arc::new(sessions.keep(&config.name, process, limiters));
+        self.context.limiters.set_lease(session.lease.clone());
         let slots = Arc::new(Slots::new(self.context.drain.clone()));
-        self.context.gates.set_slots(slots.clone());
+        self.context.limiters.set_slots(slots.clone());
         let streams = Arc::new(Mutex::default());
         let follow = slots.clone();
         let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
         // What ends before the IPs are let go of, and what goes on until the session is closed.
         let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
         of_session.spawn(watched("slots", follow));
-        of_session.spawn(watched("lease", self.context.gates.clone().follow_lease()));
-        let (policy, exits) = (&self.context.policy, &self.context.exits);
+        of_session.spawn(watched(
+            "lease",
+            self.context.limiters.clone().follow_lease(),
+        ));
+        let (policy, router) = (&self.context.policy, &self.context.router);
         of_ips.spawn(watched(
-            "exits",
-            exits.clone().follow(policy.clone(), session.clone()),
+            "source-ips",
+            router.clone().follow(policy.clone(), session.clone()),
         ));
         let zones = self.context.config.dnsbl_zones.clone();
         let resolver = self.context.resolver.clone();
@@ -198,16 +204,23 @@ impl Sender {
             health.ask_name_servers(self.context.resolver.clone()),
         ));
         let budgets = self.context.budgets.clone();
+        let gives_out = Arc::downgrade(&destinations);
+        let give_out = move |one: Routed| {
+            let destinations = gives_out.upgrade();
+            destinations
+                .map(|them| them.push(one.route, one.delivery))
+                .is_some()
+        };
         of_session.spawn(watched(
             "warmup-budgets",
-            budgets.ask(session.clone(), Arc::downgrade(&destinations)),
+            budgets.ask(session.clone(), give_out),
         ));
         tokio::select! {
             () = self.policy_known(&session) => self.context.follow_policy(),
             () = shutdown.cancelled() => {}
         }
         // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
-        let egress = self.context.exits.advertised().map(str::to_owned);
+        let egress = self.context.router.advertised().map(str::to_owned);
         let policy = self.context.policy.clone();
         of_ips.spawn(watched(
             "addresses",
@@ -248,7 +261,7 @@ impl Sender {
         self.working.store(false, Ordering::Release);
         self.drain(&destinations, &session).await;
         of_ips.abort_all();
-        self.context.exits.close().await;
+        self.context.router.close().await;
         if let Err(error) = session.close().await {
             tracing::warn!(%error, "the session could not be closed");
         }
@@ -326,9 +339,13 @@ impl Take {
         while let Some(tasks) = work.next().await {
             for task in tasks {
                 let reporter = work.reporter();
-                let job = Job {
+                let delivery = DeliveryTask {
                     claim: self.slots.claim(task.task.slot, task.epoch),
-                    held: Held::new(self.context.clone(), reporter.clone(), &task),
+                    held: TaskGuard::new(
+                        self.context.metrics.held.clone(),
+                        reporter.clone(),
+                        &task,
+                    ),
                     spend: None,
                     content: OnceLock::new(),
                     was_cut: false,
@@ -337,56 +354,67 @@ impl Take {
                     spool: self.spool.clone(),
                     lease: self.lease.clone(),
                 };
-                tokio::spawn(start(self.context.clone(), self.destinations.clone(), job));
+                tokio::spawn(start(
+                    self.context.clone(),
+                    self.destinations.clone(),
+                    delivery,
+                ));
             }
         }
     }
 }
 
 /// Finds the way for one task.
-async fn start(context: Arc<Context>, destinations: Arc<Destinations>, job: Job) {
+async fn start(context: Arc<Context>, destinations: Arc<Destinations>, delivery: DeliveryTask) {
     let is_done = tokio::select! {
-        is_done = context.recovered.contradicts(&job.task) => is_done,
-        () = job.claim.stop.cancelled() => true,
+        is_done = context.recovered.contradicts(&delivery.task) => is_done,
+        () = delivery.claim.stop.cancelled() => true,
     };
     if is_done {
         return;
     }
-    let created = job.task.task.created;
+    let created = delivery.task.task.created;
     if context
         .config
         .retry
-        .is_expired(created, context.forces.now())
+        .is_expired(created, context.active_actions.now())
     {
-        let last = job.task.task.last_reply.clone();
+        let last = delivery.task.task.last_reply.clone();
         let last = last.unwrap_or_else(|| Reply::ours((4, 4, 7), "no attempt was made"));
-        context.settle_all(job, Attempt::default(), Verdict::Expired, &expired(&last));
+        context.settle_all(
+            delivery,
+            Attempt::default(),
+            Verdict::Expired,
+            &expired(&last),
+        );
         return;
     }
-    let Some(job) = context.heed(job) else { return };
+    let Some(delivery) = context.heed(delivery) else {
+        return;
+    };
     let policy = context.policy.borrow().clone();
     let found = tokio::select! {
-        found = route::find(&context.config, &context.resolver, &policy, &job.task) => found,
-        () = job.claim.stop.cancelled() => return,
+        found = find::find(&context.config, &context.resolver, &policy, &delivery.task) => found,
+        () = delivery.claim.stop.cancelled() => return,
     };
     match found {
-        Ok(route) if sites::is_elsewhere(&policy, &job.task.task, &route.site) => {
-            context.refile(job, &route.site);
+        Ok(route) if sites::is_elsewhere(&policy, &delivery.task.task, &route.site) => {
+            context.refile(delivery, &route.site);
         }
         Ok(route) => {
-            let pool = job.task.task.pool(&job.task.message.envelope);
+            let pool = delivery.task.task.pool(&delivery.task.message.envelope);
             tokio::select! {
-                () = context.exits.settle(&policy, pool) => {}
-                () = job.claim.stop.cancelled() => return,
+                () = context.router.settle(&policy, pool) => {}
+                () = delivery.claim.stop.cancelled() => return,
             }
-            destinations.push(route, job);
+            destinations.push(route, delivery);
         }
         Err((verdict, reply)) => {
             let attempt = Attempt {
-                site: job.task.task.domain.to_string(),
+                site: delivery.task.task.domain.to_string(),
                 ..Attempt::default()
             };
-            context.settle_all(job, attempt, verdict, &reply);
+            context.settle_all(delivery, attempt, verdict, &reply);
         }
     }
 }

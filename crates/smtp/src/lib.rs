@@ -3,6 +3,9 @@
 //! Nothing here reads a clock, a socket or a random number. Bytes go in, bytes and typed events come out,
 //! so that every dialogue can be tested as data. The shells are in `ingress` and `sender`.
 
+// Its order differs from one process to the next.
+#![deny(clippy::iter_over_hash_type)]
+
 pub mod address;
 pub mod client;
 pub mod command;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use skein_client::Assigned;
+use skein_client::LeasedTask;
 use skein_mail::content::Content;
 use skein_model::mail::{BodyRef, BodyType};
 use skein_model::spool::{MessageRow, TaskRow};
@@ -29,14 +29,14 @@ fn capabilities(offer: Offer) -> Capabilities {
     }
 }
 
-fn task(declares_utf8: bool) -> Assigned {
+fn task(declares_utf8: bool) -> LeasedTask {
     let recipient = |address: &str| Recipient {
         address: address.to_owned(),
         notify: Notify::default(),
         orcpt: None,
     };
     let domain = "there.test";
-    Assigned {
+    LeasedTask {
         id: TaskId {
             message: MessageId::new(UnixMs(0), GroupId::FIRST_SPOOL, 7),
             number: 0,

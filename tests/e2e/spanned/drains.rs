@@ -33,7 +33,7 @@ async fn mail_of_a_drained_sender_goes_on_whatever_its_other_mail_waits_for() {
     let _waits = Sink::start(SinkConfig::at(host(72))).await.unwrap();
     tokio::spawn(read_no_body(TcpListener::bind(host(73)).await.unwrap()));
     world.apply(POLICY);
-    world.skeinctl(&["slot", "fan", "slow", "16"]);
+    world.skeinctl(&["site", "spread", "slow", "16"]);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let waits = world.offer_from("a@b.test", "waits.test", &[0], "waits", 1500);
     waits.await;

@@ -73,7 +73,7 @@ impl World {
 
     /// Spreads the host's mail. Intakes hear of it with a heartbeat.
     fn spread(&self, slots: u8) {
-        self.skeinctl(&["slot", "fan", "big", &slots.to_string()]);
+        self.skeinctl(&["site", "spread", "big", &slots.to_string()]);
     }
 
     /// Hands in so many messages at each of these senders.

@@ -178,7 +178,7 @@ impl Stage {
         world.apply(&policy);
         for scope in SCOPES.iter().filter(|scope| scope.slots > 1) {
             let site = scope.domain.trim_end_matches(".test");
-            world.skeinctl(&["slot", "fan", site, &scope.slots.to_string()]);
+            world.skeinctl(&["site", "spread", site, &scope.slots.to_string()]);
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         let mut stage = Self {

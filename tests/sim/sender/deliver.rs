@@ -29,14 +29,14 @@ pub struct Claim {
 
 /// A task that is being attempted.
 #[derive(Debug)]
-pub struct Job {
+pub struct DeliveryTask {
     session: SessionId,
     epoch: Epoch,
     row: Rc<TaskRow>,
     has_passed_dot: bool,
 }
 
-impl Job {
+impl DeliveryTask {
     /// Whether it is the attempt after so many others.
     pub fn is_of(&self, attempts: u32) -> bool {
         self.row.attempts == attempts
@@ -73,7 +73,7 @@ impl Sender {
             return self.give_back(sim, id, attempts);
         }
         claim.active.insert(id);
-        let job = Job {
+        let job = DeliveryTask {
             session,
             epoch: task.epoch,
             row: task.row,

@@ -70,8 +70,8 @@ impl Sender {
             question,
             tasks: NewTask::plan(recipients, 3, &sites, |site| {
                 // A hot site has several slots.
-                let fan = if site == "d0.test" { number % 3 } else { 0 };
-                Slot::of(site, fan as u16)
+                let spread = if site == "d0.test" { number % 3 } else { 0 };
+                Slot::of(site, spread as u16)
             }),
             voters: view.voters.keys().copied().collect(),
             acks: BTreeSet::new(),

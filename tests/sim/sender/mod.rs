@@ -12,7 +12,7 @@ use skein_model::{DurationMs, Epoch, GroupId, MessageId, NodeId, SessionId, Slot
 
 use crate::message::{Answer, Message, Question, View};
 use crate::sim::{Event, Pid, Sim, Timer};
-use deliver::{Claim, Job};
+use deliver::{Claim, DeliveryTask};
 use intake::Intake;
 use work::Worker;
 
@@ -44,7 +44,7 @@ pub struct Sender {
     letting_go: Option<(u64, Vec<(Slot, Epoch)>)>,
     /// The slots before the latest change.
     followed: (u64, Vec<(Slot, Epoch)>),
-    jobs: BTreeMap<TaskId, Job>,
+    jobs: BTreeMap<TaskId, DeliveryTask>,
     intakes: BTreeMap<MessageId, Intake>,
     asked: BTreeMap<u64, Asked>,
 }

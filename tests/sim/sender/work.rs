@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use skein_model::held::Held;
+use skein_model::leased_tasks::LeasedTasks;
 use skein_model::spool::{Refile, Report};
 use skein_model::{Epoch, GroupId, NodeId, SessionId, Slot, TaskId};
 
@@ -28,7 +28,7 @@ pub struct Worker {
     open_at: u64,
     /// The latest change that all tasks to come conform to.
     pub settled: u64,
-    pub held: Held,
+    pub held: LeasedTasks,
     /// By task and number of the attempt.
     reports: BTreeMap<(TaskId, u32), Waiting>,
 }

@@ -102,6 +102,7 @@ impl Fleet {
             address = "{smtp}"
             [delivery]
             {hosts}
+            {delivery}
             [delivery.retry]
             first = "200ms"
             cap = "1s"
@@ -116,6 +117,7 @@ impl Fleet {
             tls = self.tls,
             smtp_lines = numbered(&plan.smtp),
             smtp = member.smtp,
+            delivery = numbered(&plan.delivery),
             sections = numbered(&plan.sections),
         ))
     }

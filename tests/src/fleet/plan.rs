@@ -21,6 +21,8 @@ pub struct Plan {
     pub top: String,
     /// Lines within its `[smtp]`.
     pub smtp: String,
+    /// Lines within its `[delivery]`.
+    pub delivery: String,
     /// Further sections of it.
     pub sections: String,
 }
@@ -38,6 +40,7 @@ impl Default for Plan {
             smarthost: None,
             top: String::new(),
             smtp: String::new(),
+            delivery: String::new(),
             sections: String::new(),
         }
     }

@@ -22,7 +22,7 @@ impl AdminService {
         let wanted = (request.events as usize).min(PAGE_MAX);
         let events = latest_events(&self.meta, wanted).into_iter();
         ListAutomationResponse {
-            forces: all.filter_map(by_rule).collect(),
+            active_actions: all.filter_map(by_rule).collect(),
             events: events.map(|logged| event(logged.event)).collect(),
         }
     }
@@ -32,7 +32,7 @@ impl AdminService {
         request: LiftAutomationRequest,
     ) -> Result<LiftAutomationResponse, Status> {
         let which = Which::of(&request)?;
-        let all = automation::forces(&self.meta);
+        let all = automation::active_actions(&self.meta);
         let all = all.iter().map(|(at, _)| at.clone());
         let found: Vec<RuleAt> = all.filter(|at| which.covers(&at.scope)).collect();
         let order = Order {

@@ -84,8 +84,10 @@ impl AdminService {
                 tasks += row.tasks;
             }
         });
-        let fan = meta::fans(&self.meta).get(site).map_or(1, |fan| fan.slots);
-        slots.extend((0..fan).map(|nth| Slot::of(site, nth)));
+        let slot_count = meta::spreads(&self.meta)
+            .get(site)
+            .map_or(1, |spread| spread.slots);
+        slots.extend((0..slot_count).map(|nth| Slot::of(site, nth)));
         let subject = format!("{site}: {tasks} tasks in {} slots", slots.len());
         let slots: Vec<Slot> = slots.into_iter().collect();
         explained(subject, causes.of_site(site, &slots))

@@ -40,8 +40,8 @@ use skein_wire::v1::{
     ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
     MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
     RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
-    SetFanRequest, SetFanResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
-    SuspendRequest, SuspendResponse, TaskSummary,
+    SetSpreadRequest, SetSpreadResponse, SetTenantRequest, SetTenantResponse,
+    Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -222,8 +222,8 @@ impl Admin for AdminService {
         request: Request<ListSlotsRequest>,
     ) -> Result<Response<ListSlotsResponse>, Status> {
         let slots = self.slots(&request.into_inner().sender);
-        let fans = self.fans();
-        Ok(self.answer(ListSlotsResponse { slots, fans }).await)
+        let spreads = self.spreads();
+        Ok(self.answer(ListSlotsResponse { slots, spreads }).await)
     }
 
     async fn move_slot(
@@ -399,11 +399,11 @@ impl Admin for AdminService {
 
     async fn set_fan(
         &self,
-        request: Request<SetFanRequest>,
-    ) -> Result<Response<SetFanResponse>, Status> {
+        request: Request<SetSpreadRequest>,
+    ) -> Result<Response<SetSpreadResponse>, Status> {
         let request = request.into_inner();
-        self.spread(&request.site, request.fan).await?;
-        Ok(Response::new(SetFanResponse {}))
+        self.spread(&request.site, request.slot_count).await?;
+        Ok(Response::new(SetSpreadResponse {}))
     }
 }
 

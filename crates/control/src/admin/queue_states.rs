@@ -63,7 +63,11 @@ impl AdminService {
     pub(super) async fn states(&self) -> Result<States, Status> {
         let now = crate::clock::now();
         let policy = self.read_policy()?;
-        let by_rules = held_by_rules(&automation::forces(&self.meta), &pools(&policy), now);
+        let by_rules = held_by_rules(
+            &automation::active_actions(&self.meta),
+            &pools(&policy),
+            now,
+        );
         let sessions = meta::sessions(&self.meta);
         let name = |id: SessionId| sessions.get(&id).map(|row| row.sender.clone());
         let owners = meta::assignments(&self.meta).into_iter();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use skein_model::automation::{
-    self, Force, Forces, Phase, Scope, Suspension, Suspensions, TaskFacts,
+    self, ActiveAction, ActiveActions, Phase, Scope, Suspension, Suspensions, TaskFacts,
 };
 use skein_model::spool::{QueueRow, TaskRow};
 use skein_model::throttle::{self as limits, Counted, LimitId};
@@ -22,7 +22,7 @@ const SHARED_MAX: usize = 8192;
 pub struct Causes {
     now: UnixMs,
     words: Suspensions,
-    forces: Forces,
+    active_actions: ActiveActions,
     waits: GetWaitsReply,
     /// Of each slot: who has it, and who is to get it.
     owners: BTreeMap<Slot, (String, Option<String>)>,
@@ -52,7 +52,7 @@ impl Causes {
         Self {
             now,
             words: automation::suspensions(rows),
-            forces: automation::forces(rows),
+            active_actions: automation::active_actions(rows),
             waits,
             owners: owners.collect(),
             shared: shared(rows, &name),
@@ -98,10 +98,13 @@ impl Causes {
 
     /// What holds up mail from an IP, by its name and the address that the world sees.
     pub fn of_ip(&self, name: &str, public: &str) -> Vec<Reason> {
-        let of_ip = self.forces.iter().filter(|(at, _)| match &at.scope {
-            Scope::IpSite { ip, .. } => ip.to_string() == public,
-            Scope::Tenant { .. } | Scope::Pool { .. } => false,
-        });
+        let of_ip = self
+            .active_actions
+            .iter()
+            .filter(|(at, _)| match &at.scope {
+                Scope::IpSite { ip, .. } => ip.to_string() == public,
+                Scope::Tenant { .. } | Scope::Pool { .. } => false,
+            });
         let by_rules = of_ip.filter_map(|(at, force)| self.by_rule(&at.scope, force));
         let mut reasons: Vec<Reason> = by_rules.take(NAMED_MAX).collect();
         reasons.extend(self.of_senders(|wait| wait.ip == name));
@@ -150,12 +153,15 @@ impl Causes {
             }
             Scope::Pool { pool, site: at } => at == site && of.is_none_or(|(_, name)| pool == name),
         };
-        let all = self.forces.iter().filter(|(at, _)| concerns(&at.scope));
+        let all = self
+            .active_actions
+            .iter()
+            .filter(|(at, _)| concerns(&at.scope));
         let reasons = all.filter_map(|(at, force)| self.by_rule(&at.scope, force));
         reasons.take(NAMED_MAX).collect()
     }
 
-    fn by_rule(&self, scope: &Scope, force: &Force) -> Option<Reason> {
+    fn by_rule(&self, scope: &Scope, force: &ActiveAction) -> Option<Reason> {
         let phase = match force.phase(self.now) {
             Phase::InForce => String::new(),
             Phase::Climbing(step) => format!(", which ends step by step ({step})"),
@@ -233,7 +239,6 @@ fn shared(rows: &Reader, name: &impl Fn(SessionId) -> Option<String>) -> Vec<(Li
             Counted::Connections => format!("{count} connections"),
             Counted::ConnectionAttempts => format!("{count} new connections in {seconds} s"),
             Counted::Messages => format!("{count} messages in {seconds} s"),
-            Counted::Recipients => format!("{count} recipients in {seconds} s"),
         };
         let text = format!(
             "{what} for {} {}, {} of them used: {}",
@@ -310,7 +315,7 @@ mod tests {
         let scope = match key {
             "news" => limits::Scope::Pool,
             "a1" => limits::Scope::Ip,
-            _ => limits::Scope::SiteFromIp,
+            _ => limits::Scope::IpSite,
         };
         LimitId {
             scope,
@@ -350,7 +355,7 @@ mod tests {
         Causes {
             now: UnixMs(1_000),
             words: Suspensions::default(),
-            forces: Forces::default(),
+            active_actions: ActiveActions::default(),
             waits: GetWaitsReply {
                 senders: vec![SenderWaits {
                     sender,

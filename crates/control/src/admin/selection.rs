@@ -73,7 +73,7 @@ impl AdminService {
 
     fn known_names(&self) -> Result<Known, Status> {
         let mut known = Known::of(&self.read_policy()?);
-        known.sites.extend(meta::fans(&self.meta).into_keys());
+        known.sites.extend(meta::spreads(&self.meta).into_keys());
         known.tenants.extend(meta::weights(&self.meta).into_keys());
         let mut looked_at = 0;
         self.each_queue_while(|_, row| {

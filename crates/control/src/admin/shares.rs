@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use skein_model::meta::{self, Command, Fan};
+use skein_model::meta::{self, Command, Spread};
 use skein_model::{Domain, Slot};
-use skein_wire::v1::{SiteFan, Tenant};
+use skein_wire::v1::{SiteSpread, Tenant};
 use tonic::Status;
 
 use super::AdminService;
@@ -35,12 +35,12 @@ impl AdminService {
         self.change(&Command::SetWeight { tenant, weight }).await
     }
 
-    pub(super) async fn spread(&self, site: &str, fan: u32) -> Result<(), Status> {
+    pub(super) async fn spread(&self, site: &str, slot_count: u32) -> Result<(), Status> {
         let site = Domain::new(site).to_string();
-        let slots = u16::try_from(fan).unwrap_or(u16::MAX);
+        let slots = u16::try_from(slot_count).unwrap_or(u16::MAX);
         let is_policy = true;
-        let fan = (fan > 0).then_some(Fan { slots, is_policy });
-        self.change(&Command::SetFan { site, fan }).await
+        let spread = (slot_count > 0).then_some(Spread { slots, is_policy });
+        self.change(&Command::SetSpread { site, spread }).await
     }
 
     async fn change(&self, command: &Command) -> Result<(), Status> {
@@ -50,16 +50,17 @@ impl AdminService {
         }
     }
 
-    pub(super) fn fans(&self) -> Vec<SiteFan> {
-        let fans = meta::fans(&self.meta).into_iter();
-        fans.map(|(site, fan)| SiteFan {
-            slots: (0..fan.slots)
-                .map(|nth| Slot::of(&site, nth).0.into())
-                .collect(),
-            site,
-            fan: fan.slots.into(),
-            by_policy: fan.is_policy,
-        })
-        .collect()
+    pub(super) fn spreads(&self) -> Vec<SiteSpread> {
+        let spreads = meta::spreads(&self.meta).into_iter();
+        spreads
+            .map(|(site, spread)| SiteSpread {
+                slots: (0..spread.slots)
+                    .map(|nth| Slot::of(&site, nth).0.into())
+                    .collect(),
+                site,
+                slot_count: spread.slots.into(),
+                by_policy: spread.is_policy,
+            })
+            .collect()
     }
 }

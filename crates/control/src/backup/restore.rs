@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use skein_client::{SpoolError, Upload};
-use skein_model::automation::{Force, Phase};
+use skein_model::automation::{ActiveAction, Phase};
 use skein_model::spool::{
     Command, Import, ImportStep, ImportedMessage, MessageRow, Response, TaskRow, query,
 };
@@ -140,8 +140,11 @@ impl<'s> Restore<'s> {
         let now = crate::clock::now();
         let held = import.suspensions.iter().filter(|one| one.until > now);
         self.reply.suspensions = held.count() as u32;
-        let is_left = |force: &Force| force.phase(now) != Phase::Over;
-        let rules = import.forces.iter().filter(|(_, force)| is_left(force));
+        let is_left = |force: &ActiveAction| force.phase(now) != Phase::Over;
+        let rules = import
+            .active_actions
+            .iter()
+            .filter(|(_, force)| is_left(force));
         self.reply.rules = rules.count() as u32;
         for part in import.in_parts() {
             let command = codec::encode(&meta::Command::Import(part));

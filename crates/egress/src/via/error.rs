@@ -8,7 +8,7 @@ use crate::table::Refused;
 pub enum ViaError {
     /// The way to the target is broken. Nothing of it counts against the destination: another way, or this one later.
     #[error("{text}")]
-    Way { fault: WayFault, text: String },
+    Route { fault: RouteFault, text: String },
     /// The way is good, and the target does not answer.
     #[error("{text}")]
     Target { fault: TargetFault, text: String },
@@ -18,7 +18,7 @@ pub enum ViaError {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WayFault {
+pub enum RouteFault {
     /// The proxy or egress node is not there, or ended the connection.
     Unreachable,
     /// The proxy wants a login, or another one.
@@ -49,14 +49,14 @@ impl ViaError {
         matches!(self, Self::Target { .. })
     }
 
-    pub fn way(fault: WayFault, text: impl Into<String>) -> Self {
+    pub fn route(fault: RouteFault, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self::Way { fault, text }
+        Self::Route { fault, text }
     }
 
     pub(super) fn family(source: impl std::fmt::Display, target: std::net::SocketAddr) -> Self {
         let text = format!("{target} cannot be reached from {source}: the address families differ");
-        Self::way(WayFault::Family, text)
+        Self::route(RouteFault::Family, text)
     }
 }
 
@@ -64,8 +64,8 @@ impl From<DialError> for ViaError {
     fn from(error: DialError) -> Self {
         let text = error.to_string();
         match error {
-            DialError::Bind { .. } => Self::way(WayFault::Bind, text),
-            DialError::Exhausted(_) => Self::way(WayFault::Full, text),
+            DialError::Bind { .. } => Self::route(RouteFault::Bind, text),
+            DialError::Exhausted(_) => Self::route(RouteFault::Full, text),
             DialError::Target { fault, .. } => Self::Target { fault, text },
         }
     }
@@ -75,16 +75,16 @@ impl From<DialError> for ViaError {
 impl From<Refused> for ViaError {
     fn from(refused: Refused) -> Self {
         let fault = match &refused {
-            Refused::Method | Refused::Malformed(_) => WayFault::Protocol,
-            Refused::NotHeld { .. } => WayFault::NotHeld,
-            Refused::Stale { .. } | Refused::Leaving { .. } => WayFault::Stale,
-            Refused::Ahead { .. } => WayFault::Ahead,
-            Refused::Suspended { .. } => WayFault::Suspended,
-            Refused::Family { .. } => WayFault::Family,
-            Refused::Target { .. } | Refused::Caller(_) => WayFault::Forbidden,
-            Refused::Cap { .. } => WayFault::Cap,
-            Refused::Full(_) => WayFault::Full,
+            Refused::Method | Refused::Malformed(_) => RouteFault::Protocol,
+            Refused::NotHeld { .. } => RouteFault::NotHeld,
+            Refused::Stale { .. } | Refused::Leaving { .. } => RouteFault::Stale,
+            Refused::Ahead { .. } => RouteFault::Ahead,
+            Refused::Suspended { .. } => RouteFault::Suspended,
+            Refused::Family { .. } => RouteFault::Family,
+            Refused::Target { .. } | Refused::Caller(_) => RouteFault::Forbidden,
+            Refused::Cap { .. } => RouteFault::Cap,
+            Refused::Full(_) => RouteFault::Full,
         };
-        Self::way(fault, refused.to_string())
+        Self::route(fault, refused.to_string())
     }
 }

@@ -8,7 +8,7 @@ use ppp::v2::{Addresses, Builder, Command, Protocol, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::error::{ViaError, WayFault};
+use super::error::{RouteFault, ViaError};
 use super::proxy::reach;
 use crate::Stream;
 
@@ -21,8 +21,8 @@ pub(super) async fn connect(
     let header = header(source, target)?;
     let mut stream = reach(proxy, limit).await?;
     let broken = |reason: &dyn std::fmt::Display| {
-        ViaError::way(
-            WayFault::Unreachable,
+        ViaError::route(
+            RouteFault::Unreachable,
             format!("the proxy {proxy}: {reason}"),
         )
     };
@@ -40,7 +40,7 @@ fn header(source: SocketAddr, target: SocketAddr) -> Result<Vec<u8>, ViaError> {
     let addresses: Addresses = (source, target).into();
     Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses)
         .build()
-        .map_err(|_| ViaError::way(WayFault::Protocol, "the PROXY header cannot be written"))
+        .map_err(|_| ViaError::route(RouteFault::Protocol, "the PROXY header cannot be written"))
 }
 
 #[cfg(test)]
@@ -71,8 +71,8 @@ mod tests {
             let error = header(source, target).unwrap_err();
             assert!(matches!(
                 error,
-                ViaError::Way {
-                    fault: WayFault::Family,
+                ViaError::Route {
+                    fault: RouteFault::Family,
                     ..
                 }
             ));

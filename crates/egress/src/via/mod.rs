@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-pub use error::{ViaError, WayFault};
+pub use error::{RouteFault, ViaError};
 pub use socks::Login;
 
 pub use crate::dial::TargetFault;

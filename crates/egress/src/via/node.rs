@@ -12,7 +12,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::error::{ViaError, WayFault};
+use super::error::{RouteFault, ViaError};
 use crate::Stream;
 use crate::dial::TargetFault;
 use crate::protocol::{EPOCH, ERROR, IP, SOURCE, TIMEOUT_MS};
@@ -38,12 +38,14 @@ pub(super) async fn connect(
         .header(EPOCH, epoch)
         .header(TIMEOUT_MS, limit.as_millis().to_string())
         .body(Empty::new())
-        .map_err(|_| ViaError::way(WayFault::Protocol, format!("ip {ip} cannot be asked for")))?;
+        .map_err(|_| {
+            ViaError::route(RouteFault::Protocol, format!("ip {ip} cannot be asked for"))
+        })?;
     match timeout(limit + ANSWER_MARGIN, ask(stream, request)).await {
         Ok(answer) => answer,
         Err(_) => {
             let text = format!("the egress node of {ip} did not answer");
-            Err(ViaError::way(WayFault::Unreachable, text))
+            Err(ViaError::route(RouteFault::Unreachable, text))
         }
     }
 }
@@ -76,12 +78,12 @@ async fn ask(stream: Stream, request: Request<Empty<Bytes>>) -> Result<(Stream, 
 
 fn broken(error: hyper::Error) -> ViaError {
     match error.is_parse() {
-        true => ViaError::way(
-            WayFault::Protocol,
+        true => ViaError::route(
+            RouteFault::Protocol,
             "the egress node's answer cannot be read",
         ),
-        false => ViaError::way(
-            WayFault::Unreachable,
+        false => ViaError::route(
+            RouteFault::Unreachable,
             "the egress node ended the connection",
         ),
     }
@@ -123,18 +125,18 @@ pub(super) fn judge(status: StatusCode, word: &str, text: &str) -> ViaError {
         ("refused", _) => return target(TargetFault::Refused),
         ("timeout", _) => return target(TargetFault::Timeout),
         ("unreachable", _) => return target(TargetFault::Unreachable),
-        ("bind", _) => WayFault::Bind,
-        ("family", _) => WayFault::Family,
-        ("ahead", _) => WayFault::Ahead,
-        ("target" | "role", _) => WayFault::Forbidden,
-        (_, StatusCode::NOT_FOUND) => WayFault::NotHeld,
-        (_, StatusCode::CONFLICT) => WayFault::Stale,
-        (_, StatusCode::FORBIDDEN) => WayFault::Suspended,
-        (_, StatusCode::TOO_MANY_REQUESTS) => WayFault::Cap,
-        (_, StatusCode::SERVICE_UNAVAILABLE) => WayFault::Full,
-        _ => WayFault::Protocol,
+        ("bind", _) => RouteFault::Bind,
+        ("family", _) => RouteFault::Family,
+        ("ahead", _) => RouteFault::Ahead,
+        ("target" | "role", _) => RouteFault::Forbidden,
+        (_, StatusCode::NOT_FOUND) => RouteFault::NotHeld,
+        (_, StatusCode::CONFLICT) => RouteFault::Stale,
+        (_, StatusCode::FORBIDDEN) => RouteFault::Suspended,
+        (_, StatusCode::TOO_MANY_REQUESTS) => RouteFault::Cap,
+        (_, StatusCode::SERVICE_UNAVAILABLE) => RouteFault::Full,
+        _ => RouteFault::Protocol,
     };
-    ViaError::way(fault, text)
+    ViaError::route(fault, text)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use super::*;
 use crate::dial::DialError;
 use crate::table::Refused;
 
-fn fault(error: ViaError) -> Result<WayFault, TargetFault> {
+fn fault(error: ViaError) -> Result<RouteFault, TargetFault> {
     match error {
-        ViaError::Way { fault, .. } => Ok(fault),
+        ViaError::Route { fault, .. } => Ok(fault),
         ViaError::Target { fault, .. } => Err(fault),
         ViaError::Unclear { text } => panic!("an egress node always says why: {text}"),
     }
@@ -20,16 +20,16 @@ fn every_refusal_of_an_egress_node_is_about_the_way() {
     let (bind, target) = ("192.0.2.1".parse().unwrap(), "::1".parse().unwrap());
     let (asked, held) = (1, 2);
     for (refused, expected) in [
-        (Refused::Method, WayFault::Protocol),
-        (Refused::Malformed(ip()), WayFault::Protocol),
-        (Refused::NotHeld { ip: ip() }, WayFault::NotHeld),
+        (Refused::Method, RouteFault::Protocol),
+        (Refused::Malformed(ip()), RouteFault::Protocol),
+        (Refused::NotHeld { ip: ip() }, RouteFault::NotHeld),
         (
             Refused::Stale {
                 ip: ip(),
                 asked,
                 held,
             },
-            WayFault::Stale,
+            RouteFault::Stale,
         ),
         (
             Refused::Ahead {
@@ -37,12 +37,12 @@ fn every_refusal_of_an_egress_node_is_about_the_way() {
                 asked,
                 held,
             },
-            WayFault::Ahead,
+            RouteFault::Ahead,
         ),
-        (Refused::Suspended { ip: ip() }, WayFault::Suspended),
-        (Refused::Family { bind, target }, WayFault::Family),
-        (Refused::Cap { ip: ip(), cap: 1 }, WayFault::Cap),
-        (Refused::Full(ip()), WayFault::Full),
+        (Refused::Suspended { ip: ip() }, RouteFault::Suspended),
+        (Refused::Family { bind, target }, RouteFault::Family),
+        (Refused::Cap { ip: ip(), cap: 1 }, RouteFault::Cap),
+        (Refused::Full(ip()), RouteFault::Full),
     ] {
         let error = judge(refused.status(), refused.word(), &refused.to_string());
         assert_eq!(fault(error), Ok(expected), "{refused}");
@@ -70,9 +70,9 @@ fn failures_to_connect_arrive_as_they_were() {
                 bind: target.ip(),
                 source: weather(),
             },
-            Ok(WayFault::Bind),
+            Ok(RouteFault::Bind),
         ),
-        (DialError::Exhausted(weather()), Ok(WayFault::Full)),
+        (DialError::Exhausted(weather()), Ok(RouteFault::Full)),
     ] {
         let error = judge(failure.status(), failure.word(), &failure.to_string());
         assert_eq!(fault(error), expected, "{failure}");
@@ -114,15 +114,15 @@ async fn whatever_else_an_egress_node_says_is_its_own_fault() {
     ]
     .concat();
     for (answer, expected) in [
-        (&b""[..], WayFault::Unreachable),
-        (b"220 mx ready\r\n", WayFault::Protocol),
-        (b"HTTP/1.1 200 O", WayFault::Unreachable),
-        (&endless, WayFault::Protocol),
-        (&long, WayFault::Suspended),
-        (b"HTTP/1.1 301 Moved\r\n\r\n", WayFault::Protocol),
+        (&b""[..], RouteFault::Unreachable),
+        (b"220 mx ready\r\n", RouteFault::Protocol),
+        (b"HTTP/1.1 200 O", RouteFault::Unreachable),
+        (&endless, RouteFault::Protocol),
+        (&long, RouteFault::Suspended),
+        (b"HTTP/1.1 301 Moved\r\n\r\n", RouteFault::Protocol),
         (
             b"HTTP/1.1 409 No\r\nskein-error: unheard-of\r\n\r\n",
-            WayFault::Stale,
+            RouteFault::Stale,
         ),
     ] {
         let error = ask_who_says(answer).await.err().unwrap();
@@ -137,5 +137,5 @@ async fn an_egress_node_that_says_nothing_is_broken() {
     let target = "192.0.2.1:25".parse().unwrap();
     let asked = connect(Box::new(ours), "ip-1", 1, target, Duration::from_secs(5));
     let error = asked.await.err().unwrap();
-    assert_eq!(fault(error), Ok(WayFault::Unreachable));
+    assert_eq!(fault(error), Ok(RouteFault::Unreachable));
 }

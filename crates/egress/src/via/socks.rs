@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_socks::tcp::Socks5Stream;
 use tokio_socks::{Error, TargetAddr};
 
-use super::error::{ViaError, WayFault};
+use super::error::{RouteFault, ViaError};
 use super::proxy::reach;
 use crate::Stream;
 use crate::dial::TargetFault;
-use crate::words;
+use crate::io_fault;
 
 /// Each 1 to 255 bytes. RFC 1929 sends them in the clear.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn source(proxy: &str, bound: &TargetAddr<'_>) -> String {
 
 fn in_words(error: &Error) -> &'static str {
     match error {
-        Error::Io(error) => words::of_io(error),
+        Error::Io(error) => io_fault::of_io(error),
         Error::ConnectionRefused => "connection refused",
         Error::TtlExpired => "no answer in time",
         Error::NetworkUnreachable => "no route to the network",
@@ -94,14 +94,14 @@ fn judge(proxy: &str, target: SocketAddr, error: &Error) -> ViaError {
         Error::PasswordAuthFailure(_)
         | Error::NoAcceptableAuthMethods
         | Error::AuthorizationRequired
-        | Error::InvalidAuthValues(_) => Err(WayFault::Login),
-        Error::ConnectionNotAllowedByRuleset => Err(WayFault::Forbidden),
-        Error::AddressTypeNotSupported => Err(WayFault::Family),
-        _ => Err(WayFault::Protocol),
+        | Error::InvalidAuthValues(_) => Err(RouteFault::Login),
+        Error::ConnectionNotAllowedByRuleset => Err(RouteFault::Forbidden),
+        Error::AddressTypeNotSupported => Err(RouteFault::Family),
+        _ => Err(RouteFault::Protocol),
     };
     match fault {
         Ok(fault) => ViaError::Target { fault, text },
-        Err(fault) => ViaError::way(fault, text),
+        Err(fault) => ViaError::route(fault, text),
     }
 }
 

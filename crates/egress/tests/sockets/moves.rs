@@ -2,7 +2,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use skein_egress::State;
-use skein_egress::via::{ViaError, WayFault};
+use skein_egress::via::{RouteFault, ViaError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -75,8 +75,8 @@ async fn an_ip_that_moves_takes_what_still_connects_with_it() {
     assert!(
         matches!(
             error,
-            ViaError::Way {
-                fault: WayFault::Stale,
+            ViaError::Route {
+                fault: RouteFault::Stale,
                 ..
             }
         ),

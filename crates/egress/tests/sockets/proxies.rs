@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use skein_egress::via::{self, Login, TargetFault, ViaError, Way, WayFault};
+use skein_egress::via::{self, Login, RouteFault, TargetFault, ViaError, Way};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -171,9 +171,9 @@ async fn a_proxy_may_be_named() {
 }
 
 /// None if it is nobody's fault that one knows of.
-fn fault(error: &ViaError) -> Option<Result<WayFault, TargetFault>> {
+fn fault(error: &ViaError) -> Option<Result<RouteFault, TargetFault>> {
     match error {
-        ViaError::Way { fault, .. } => Some(Ok(*fault)),
+        ViaError::Route { fault, .. } => Some(Ok(*fault)),
         ViaError::Target { fault, .. } => Some(Err(*fault)),
         ViaError::Unclear { .. } => None,
     }
@@ -190,7 +190,7 @@ async fn a_failure_is_blamed_on_the_target_only_when_the_proxy_says_so() {
     for (manner, has_login, login, expected) in [
         (works, false, None, Some(Err(TargetFault::Refused))),
         (Answers(1), false, None, None),
-        (Answers(2), false, None, Some(Ok(WayFault::Forbidden))),
+        (Answers(2), false, None, Some(Ok(RouteFault::Forbidden))),
         (Answers(3), false, None, Some(Err(TargetFault::Unreachable))),
         (Answers(4), false, None, Some(Err(TargetFault::Unreachable))),
         (
@@ -200,16 +200,21 @@ async fn a_failure_is_blamed_on_the_target_only_when_the_proxy_says_so() {
             Some(Err(TargetFault::Refused)),
         ),
         (Answers(6), false, None, Some(Err(TargetFault::Timeout))),
-        (Answers(7), false, None, Some(Ok(WayFault::Protocol))),
-        (Answers(8), false, None, Some(Ok(WayFault::Family))),
-        (Answers(99), false, None, Some(Ok(WayFault::Protocol))),
+        (Answers(7), false, None, Some(Ok(RouteFault::Protocol))),
+        (Answers(8), false, None, Some(Ok(RouteFault::Family))),
+        (Answers(99), false, None, Some(Ok(RouteFault::Protocol))),
         (Silent, false, None, None),
         (Closes, false, None, None),
-        (Babbles, false, None, Some(Ok(WayFault::Protocol))),
-        (works, true, None, Some(Ok(WayFault::Login))),
-        (works, true, Some(wrong), Some(Ok(WayFault::Login))),
-        (works, true, Some((&long, "x")), Some(Ok(WayFault::Login))),
-        (works, true, Some(("skein", "")), Some(Ok(WayFault::Login))),
+        (Babbles, false, None, Some(Ok(RouteFault::Protocol))),
+        (works, true, None, Some(Ok(RouteFault::Login))),
+        (works, true, Some(wrong), Some(Ok(RouteFault::Login))),
+        (works, true, Some((&long, "x")), Some(Ok(RouteFault::Login))),
+        (
+            works,
+            true,
+            Some(("skein", "")),
+            Some(Ok(RouteFault::Login)),
+        ),
     ] {
         let proxy = start(manner, has_login).await;
         let limit = Duration::from_millis(1_000);
@@ -241,7 +246,7 @@ async fn a_proxy_that_is_not_there_is_the_fault_of_the_way() {
         for way in ways {
             let limit = Duration::from_millis(500);
             let error = via::connect(way, target, limit).await.err().unwrap();
-            let expected = Some(Ok(WayFault::Unreachable));
+            let expected = Some(Ok(RouteFault::Unreachable));
             assert_eq!(fault(&error), expected, "{proxy}: {error}");
         }
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use skein_egress::via::{self, TargetFault, ViaError, Way, WayFault};
+use skein_egress::via::{self, RouteFault, TargetFault, ViaError, Way};
 use skein_egress::{Config, Egress, Metrics, State, Targets};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::stage::*;
 
-fn fault(error: &ViaError) -> Result<WayFault, TargetFault> {
+fn fault(error: &ViaError) -> Result<RouteFault, TargetFault> {
     match error {
-        ViaError::Way { fault, .. } => Ok(*fault),
+        ViaError::Route { fault, .. } => Ok(*fault),
         ViaError::Target { fault, .. } => Err(*fault),
         ViaError::Unclear { text } => panic!("an egress node always says why: {text}"),
     }
@@ -32,12 +32,12 @@ async fn a_sender_hears_what_is_wrong_with_its_way() {
     .await;
     let (_listener, target) = listen("127.0.0.1").await;
     for (name, epoch, expected) in [
-        ("unheard-of", 5, WayFault::NotHeld),
-        ("two", 4, WayFault::Stale),
-        ("two", 6, WayFault::Ahead),
-        ("six", 5, WayFault::Family),
-        ("asleep", 5, WayFault::Suspended),
-        ("elsewhere", 5, WayFault::Bind),
+        ("unheard-of", 5, RouteFault::NotHeld),
+        ("two", 4, RouteFault::Stale),
+        ("two", 6, RouteFault::Ahead),
+        ("six", 5, RouteFault::Family),
+        ("asleep", 5, RouteFault::Suspended),
+        ("elsewhere", 5, RouteFault::Bind),
     ] {
         let error = node.connect(name, epoch, target).await.err().unwrap();
         assert_eq!(fault(&error), Ok(expected), "{name} {epoch}: {error}");
@@ -64,7 +64,7 @@ async fn nobody_connects_through_a_node_to_what_only_it_can_reach() {
         let connected = node.connect("two", 5, target).await;
         assert_eq!(connected.is_ok(), may, "{config:?}");
         if let Err(error) = connected {
-            assert_eq!(fault(&error), Ok(WayFault::Forbidden), "{error}");
+            assert_eq!(fault(&error), Ok(RouteFault::Forbidden), "{error}");
             assert!(error.to_string().contains("through this node"), "{error}");
         }
     }
@@ -83,7 +83,7 @@ async fn who_is_no_sender_hears_only_that() {
     };
     let (_listener, target) = listen("127.0.0.1").await;
     let error = via::connect(way, target, LIMIT).await.err().unwrap();
-    assert_eq!(fault(&error), Ok(WayFault::Forbidden), "{error}");
+    assert_eq!(fault(&error), Ok(RouteFault::Forbidden), "{error}");
     assert!(error.to_string().contains("no role"), "{error}");
 }
 
@@ -118,7 +118,10 @@ async fn a_sender_hears_what_is_wrong_with_the_target() {
 #[tokio::test]
 async fn a_direct_way_is_at_fault_for_its_own_address() {
     let (_listener, target) = listen("127.0.0.1").await;
-    for (bind, expected) in [("192.0.2.77", WayFault::Bind), ("::1", WayFault::Family)] {
+    for (bind, expected) in [
+        ("192.0.2.77", RouteFault::Bind),
+        ("::1", RouteFault::Family),
+    ] {
         let way = Way::Direct {
             bind: Some(ip(bind)),
         };
@@ -142,11 +145,11 @@ async fn an_ip_has_no_more_connections_than_its_cap_and_a_node_no_more_than_its_
     let (first_inside, _) = listener.accept().await.unwrap();
     let _second = node.connect("two", 1, target).await.unwrap();
     let error = node.connect("two", 1, target).await.err().unwrap();
-    assert_eq!(fault(&error), Ok(WayFault::Cap), "{error}");
+    assert_eq!(fault(&error), Ok(RouteFault::Cap), "{error}");
 
     let _third = node.connect("three", 1, target).await.unwrap();
     let error = node.connect("three", 1, target).await.err().unwrap();
-    assert_eq!(fault(&error), Ok(WayFault::Full), "{error}");
+    assert_eq!(fault(&error), Ok(RouteFault::Full), "{error}");
 
     drop((first, first_inside));
     node.wait_for_tunnels(2).await;
@@ -168,7 +171,7 @@ async fn senders_that_come_at_a_time_do_not_pass_a_cap_together() {
         asking.join_all().await.into_iter().partition(Result::is_ok);
     assert_eq!((connected.len(), refused.len()), (5, 25));
     for error in refused.into_iter().filter_map(Result::err) {
-        assert_eq!(fault(&error), Ok(WayFault::Cap), "{error}");
+        assert_eq!(fault(&error), Ok(RouteFault::Cap), "{error}");
     }
 }
 

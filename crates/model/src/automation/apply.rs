@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::active_action::{self, ActiveAction, FORCES_MAX, Phase, force_key};
 use super::command::{
     Command, Event, Match, Outcome, Refusal, Response, Subject, TOLD_MAX, Told, What,
 };
 use super::count;
-use super::force::{self, FORCES_MAX, Force, Phase, force_key};
 use super::rule::{Rule, RuleAt, THRESHOLD_MAX};
 use super::suspension::{self, LASTS_MAX, SUSPENSIONS_MAX, Selector, Suspension};
 use crate::rows::{Rows, load};
@@ -53,7 +53,7 @@ pub fn apply<R: Rows>(rows: &mut R, now: UnixMs, rules: &Rules, command: &Comman
     Outcome { response, events }
 }
 
-pub(super) fn of_rule(now: UnixMs, what: What, at: &RuleAt, force: &Force) -> Event {
+pub(super) fn of_rule(now: UnixMs, what: What, at: &RuleAt, force: &ActiveAction) -> Event {
     Event {
         at: now,
         what,
@@ -84,7 +84,7 @@ pub(super) fn of_hand(now: UnixMs, what: What, one: &Suspension) -> Event {
 fn pass<R: Rows>(rows: &mut R, now: UnixMs) -> Vec<Event> {
     let mut events = Vec::new();
     count::forget_old(rows, now);
-    for (at, mut force) in force::all(rows) {
+    for (at, mut force) in active_action::all(rows) {
         match force.phase(now) {
             Phase::Over => {
                 rows.delete(force_key(&at));
@@ -93,7 +93,7 @@ fn pass<R: Rows>(rows: &mut R, now: UnixMs) -> Vec<Event> {
             // Of steps that passed meanwhile, the latest tells all.
             Phase::Climbing(step) if step > force.told => {
                 force.told = step;
-                force::set(rows, &at, &force);
+                active_action::set(rows, &at, &force);
                 events.push(of_rule(now, What::Climbs(step), &at, &force));
             }
             Phase::InForce | Phase::Climbing(_) => {}
@@ -133,12 +133,12 @@ fn heard_times<R: Rows>(
 
 fn heard<R: Rows>(rows: &mut R, now: UnixMs, rule: &Rule, one: &Match, events: &mut Vec<Event>) {
     let Some(at) = one.at(rule) else { return };
-    let known: Option<Force> = load(rows, &force_key(&at));
+    let known: Option<ActiveAction> = load(rows, &force_key(&at));
     if let Some(mut force) = known
         && force.phase(now) == Phase::InForce
     {
         if force.extend(now) {
-            force::set(rows, &at, &force);
+            active_action::set(rows, &at, &force);
             events.push(of_rule(now, What::Moved, &at, &force));
         }
         return;
@@ -147,13 +147,13 @@ fn heard<R: Rows>(rows: &mut R, now: UnixMs, rule: &Rule, one: &Match, events: &
         return;
     }
     events.extend(make_room(rows, now, &at));
-    let force = Force::new(rule, now, &one.reply);
-    force::set(rows, &at, &force);
+    let force = ActiveAction::new(rule, now, &one.reply);
+    active_action::set(rows, &at, &force);
     events.push(of_rule(now, What::Began, &at, &force));
 }
 
 fn make_room<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt) -> Option<Event> {
-    let all = force::all(rows);
+    let all = active_action::all(rows);
     if all.len() < FORCES_MAX || all.contains_key(at) {
         return None;
     }
@@ -163,7 +163,7 @@ fn make_room<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt) -> Option<Event> {
 }
 
 fn lift<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, order: &Order) -> Result<Event, Refusal> {
-    let force: Force = load(rows, &force_key(at)).ok_or(Refusal::NotInForce)?;
+    let force: ActiveAction = load(rows, &force_key(at)).ok_or(Refusal::NotInForce)?;
     rows.delete(force_key(at));
     let Order { who, why } = order.bounded();
     Ok(Event {

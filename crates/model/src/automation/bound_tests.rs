@@ -91,17 +91,17 @@ fn of_too_many_in_force_the_one_that_ends_first_gives_way() {
     };
     world.hear(START, of_site(0));
     // One command each would look at all of them each time.
-    for n in 1..force::FORCES_MAX {
+    for n in 1..active_action::FORCES_MAX {
         let at = one_in_force(n);
-        let mut force = Force::new(&rule(1, Action::Suspend), UnixMs(START + 1), "");
+        let mut force = ActiveAction::new(&rule(1, Action::Suspend), UnixMs(START + 1), "");
         force.until = UnixMs(START + 2 * HOUR);
-        force::set(&mut world.rows, &at, &force);
+        active_action::set(&mut world.rows, &at, &force);
     }
     assert_eq!(
         world.hear(START + 2, of_site(9_999)),
         [What::GaveWay, What::Began]
     );
-    let left = force::all(&world.rows);
-    assert_eq!(left.len(), force::FORCES_MAX);
+    let left = active_action::all(&world.rows);
+    assert_eq!(left.len(), active_action::FORCES_MAX);
     assert!(!left.contains_key(&one_in_force(0)));
 }

@@ -65,7 +65,7 @@ fn each_step_is_at_least_one_and_needs_no_normal_rate() {
     ]);
     world.hear(START, reply(0));
     world.hear(START, reply(1));
-    let forces = forces(&world.rows);
+    let active_actions = active_actions(&world.rows);
     let few = Limits {
         connections: 3,
         rate: None,
@@ -77,7 +77,7 @@ fn each_step_is_at_least_one_and_needs_no_normal_rate() {
         (114, 3, Some(22)),
         (120, 3, None),
     ] {
-        let effect = forces.effect(&path(), UnixMs(START + minutes * MINUTE), few);
+        let effect = active_actions.effect(&path(), UnixMs(START + minutes * MINUTE), few);
         let rate = count.map(|count| Rate { count, ..low });
         assert_eq!(effect.limits, Limits { connections, rate }, "{minutes}");
     }
@@ -121,12 +121,12 @@ proptest! {
         let mut world = World::new(rules);
         world.hear(START, reply(0));
         world.hear(START, reply(1));
-        let forces = forces(&world.rows);
+        let active_actions = active_actions(&world.rows);
         let usual = Rate { count: normal, per: DurationMs(MINUTE) };
         let normal = Limits { connections: normal, rate: Some(usual) };
         let mut before: Option<Limits> = None;
         for minute in 0..130 {
-            let now = forces.effect(&path(), UnixMs(START + minute * MINUTE), normal).limits;
+            let now = active_actions.effect(&path(), UnixMs(START + minute * MINUTE), normal).limits;
             let rate = now.rate.expect("there is a normal one");
             prop_assert!(now.connections >= 1 && now.connections <= normal.connections);
             prop_assert!(!usual.is_below(rate));

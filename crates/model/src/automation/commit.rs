@@ -43,7 +43,7 @@ pub fn set_rules<R: Rows>(rows: &mut R, rules: &Rules) {
 }
 
 /// Grows with every change of what rules or operators have in force.
-pub fn forces_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
+pub fn actions_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
     load(rows, FORCES_VERSION).unwrap_or(0)
 }
 
@@ -66,7 +66,7 @@ pub fn commit<R: Rows>(rows: &mut R, now: UnixMs, command: &Command) -> Response
 /// Logs what changed, and has everybody hear of it.
 pub(super) fn note<R: Rows>(rows: &mut R, events: Vec<Event>) {
     if !events.is_empty() {
-        let version = forces_version(rows) + 1;
+        let version = actions_version(rows) + 1;
         put_row(rows, FORCES_VERSION.to_vec(), &version);
     }
     for event in events {
@@ -145,7 +145,7 @@ pub(crate) fn keep_batches<R: Rows>(rows: &mut R, lives: impl Fn(u64) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{START, order, reply, rule};
-    use super::super::{Action, Told, What, force, forces};
+    use super::super::{Action, Told, What, active_action, active_actions};
     use super::*;
     use crate::rows::MemoryRows;
     use crate::time::DurationMs;
@@ -159,18 +159,18 @@ mod tests {
     fn the_rules_that_count_are_those_that_were_written_down() {
         let mut rows = MemoryRows::default();
         commit(&mut rows, UnixMs(START), &told(9));
-        assert!(force::all(&rows).is_empty(), "no rules are known");
+        assert!(active_action::all(&rows).is_empty(), "no rules are known");
         let rules = Rules::from([("yahoo".to_owned(), vec![rule(3, Action::Suspend)])]);
         set_rules(&mut rows, &rules);
         assert_eq!(super::rules(&rows), rules);
         commit(&mut rows, UnixMs(START), &told(2));
-        assert_eq!((forces_version(&rows), events(&rows, 0, 9)), (0, vec![]));
+        assert_eq!((actions_version(&rows), events(&rows, 0, 9)), (0, vec![]));
         commit(&mut rows, UnixMs(START), &told(100));
-        assert_eq!(force::all(&rows).len(), 1);
-        assert_eq!(forces_version(&rows), 1);
+        assert_eq!(active_action::all(&rows).len(), 1);
+        assert_eq!(actions_version(&rows), 1);
         let logged = events(&rows, 0, 9);
         assert_eq!((logged.len(), logged[0].event.what), (1, What::Began));
-        assert_ne!(forces(&rows), Default::default());
+        assert_ne!(active_actions(&rows), Default::default());
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         let kept = events(&rows, 0, usize::MAX);
         assert_eq!((kept.len() as u64, kept[0].seq), (EVENTS_MAX, 10));
         assert_eq!(latest_events(&rows, 2)[1].seq, EVENTS_MAX + 9);
-        assert_eq!(forces_version(&rows), EVENTS_MAX + 10);
+        assert_eq!(actions_version(&rows), EVENTS_MAX + 10);
         for (told, known) in [(5, 5), (3, 5), (u64::MAX, EVENTS_MAX + 10)] {
             commit(&mut rows, UnixMs(START), &Command::Taken(told));
             assert_eq!(taken(&rows), known);

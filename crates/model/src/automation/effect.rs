@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
-use super::force::{self, Force, Phase, STEPS};
+use super::active_action::{self, ActiveAction, Phase, STEPS};
 use super::rule::{Action, Rate, RuleAt, Scope};
 use crate::rows::ReadRows;
 use crate::time::UnixMs;
@@ -34,23 +34,23 @@ pub struct Effect<'a> {
     /// Mail goes through other IPs of the pool, at least so long.
     pub rests_until: Option<UnixMs>,
     /// What suspends or rests it for the longest time.
-    pub stops: Option<&'a Force>,
+    pub stops: Option<&'a ActiveAction>,
     /// Mail is given up, for the reason that is said here.
-    pub bounces: Option<&'a Force>,
+    pub bounces: Option<&'a ActiveAction>,
     pub limits: Limits,
 }
 
 /// What rules have done, as of one state of the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
-pub struct Forces(#[n(0)] BTreeMap<RuleAt, Force>);
+pub struct ActiveActions(#[n(0)] BTreeMap<RuleAt, ActiveAction>);
 
-pub fn forces(rows: &(impl ReadRows + ?Sized)) -> Forces {
-    Forces(force::all(rows))
+pub fn active_actions(rows: &(impl ReadRows + ?Sized)) -> ActiveActions {
+    ActiveActions(active_action::all(rows))
 }
 
-impl Forces {
-    fn of_scope(&self, scope: Scope) -> impl Iterator<Item = &Force> {
+impl ActiveActions {
+    fn of_scope(&self, scope: Scope) -> impl Iterator<Item = &ActiveAction> {
         let first = RuleAt {
             scope,
             provider: String::new(),
@@ -63,7 +63,7 @@ impl Forces {
     }
 
     /// An IP rests at all sites.
-    fn rests_elsewhere(&self, path: &Path<'_>) -> impl Iterator<Item = &Force> {
+    fn rests_elsewhere(&self, path: &Path<'_>) -> impl Iterator<Item = &ActiveAction> {
         let (ip, site) = (path.ip.to_canonical(), path.site.to_owned());
         let first = RuleAt {
             scope: Scope::IpSite {
@@ -97,7 +97,7 @@ impl Forces {
         effect.limits
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&RuleAt, &Force)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&RuleAt, &ActiveAction)> {
         self.0.iter()
     }
 
@@ -146,7 +146,7 @@ impl<'a> Effect<'a> {
         }
     }
 
-    fn add(&mut self, force: &'a Force) {
+    fn add(&mut self, force: &'a ActiveAction) {
         let is_longer = self.stops.is_none_or(|stops| force.until > stops.until);
         if is_longer && matches!(force.action, Action::Suspend | Action::RestIp) {
             self.stops = Some(force);

@@ -275,7 +275,7 @@ fn mail_that_is_given_up_waits_for_nothing() {
 #[test]
 fn mail_that_a_rule_stops_altogether_is_held_back_where_it_lies() {
     use super::tests::{HOUR, START, World, reply, rule};
-    use super::{Action, Match, ScopeKind, forces, held_by_rules};
+    use super::{Action, Match, ScopeKind, active_actions, held_by_rules};
     use crate::time::UnixMs;
 
     let of_scope = |scope| super::Rule {
@@ -303,7 +303,7 @@ fn mail_that_a_rule_stops_altogether_is_held_back_where_it_lies() {
     let now = UnixMs(START + 1);
     let mut held = |one: Match| {
         world.hear(START, one);
-        let held = held_by_rules(&forces(&world.rows), &pools, now);
+        let held = held_by_rules(&active_actions(&world.rows), &pools, now);
         let names = held.iter().map(|one| one.selector.to_string());
         names.collect::<Vec<_>>()
     };
@@ -313,14 +313,14 @@ fn mail_that_a_rule_stops_altogether_is_held_back_where_it_lies() {
     assert_eq!(held(reply(1)), [of_tenant, main]);
     assert_eq!(held(other(2)), [of_tenant, main, two]);
     let later = UnixMs(START + HOUR);
-    let later = held_by_rules(&forces(&world.rows), &pools, later);
+    let later = held_by_rules(&active_actions(&world.rows), &pools, later);
     assert!(later.is_empty(), "climbing is for senders");
 }
 
 #[test]
 fn an_ip_that_rests_does_so_at_all_sites() {
     use super::tests::{NORMAL, START, World, path, reply, rule};
-    use super::{Action, Path, forces};
+    use super::{Action, Path, active_actions};
     use crate::time::UnixMs;
 
     let elsewhere = Path {
@@ -330,11 +330,11 @@ fn an_ip_that_rests_does_so_at_all_sites() {
     for (action, rests) in [(Action::Suspend, false), (Action::RestIp, true)] {
         let mut world = World::new(vec![rule(1, action)]);
         world.hear(START, reply(0));
-        let forces = forces(&world.rows);
-        let effect = forces.effect(&elsewhere, UnixMs(START), NORMAL);
+        let active_actions = active_actions(&world.rows);
+        let effect = active_actions.effect(&elsewhere, UnixMs(START), NORMAL);
         assert_eq!(effect.stops.is_some(), rests, "{action}");
         assert!(
-            forces
+            active_actions
                 .effect(&path(), UnixMs(START), NORMAL)
                 .stops
                 .is_some()

@@ -7,7 +7,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `X` [`RuleAt`] | [`Force`]: the rule is in force there, or its limit climbs back |
+//! | `X` [`RuleAt`] | [`ActiveAction`]: the rule is in force there, or its limit climbs back |
 //! | `Y` [`RuleAt`] | `CountRow`: matches that have not reached the threshold |
 //! | `V` time, [`RuleAt`] | nothing: the order in which counts were last added to |
 //! | `U` | the number of counts |
@@ -18,27 +18,27 @@
 //! | `@N`, `@C` | the number of the next event, and of the first that no sink has taken |
 //! | `@B` session | the last batch of matches that it told |
 
+mod active_action;
 mod apply;
 mod command;
 mod commit;
 mod count;
 mod effect;
-mod force;
 mod restore;
 mod rule;
 mod store;
 mod suspension;
 
+pub use active_action::{ActiveAction, IN_ONE_GO_MAX, Phase, STEPS};
 pub use apply::{Rules, apply};
 pub use command::{
     Command, Event, Match, Outcome, Refusal, Response, Subject, TOLD_MAX, Told, What,
 };
 pub use commit::{
-    EVENTS_MAX, Logged, commit, events, forces_version, latest_events, rules, set_rules, taken,
+    EVENTS_MAX, Logged, actions_version, commit, events, latest_events, rules, set_rules, taken,
 };
 pub(crate) use commit::{is_new_batch, keep_batches};
-pub use effect::{Effect, Forces, Limits, Path, forces};
-pub use force::{Force, IN_ONE_GO_MAX, Phase, STEPS};
+pub use effect::{ActiveActions, Effect, Limits, Path, active_actions};
 pub(crate) use restore::{read_force, read_suspension, restore};
 pub use rule::{
     Action, BadRule, LASTS_MAX, LASTS_MIN, Rate, Rule, RuleAt, Scope, ScopeKind, THRESHOLD_MAX,
@@ -63,17 +63,19 @@ pub struct InForce {
 
 /// Everything that is in force at a time: what rules did, then what operators did.
 pub fn in_force(rows: &(impl ReadRows + ?Sized), now: UnixMs) -> Vec<InForce> {
-    let by_rules = force::all(rows).into_iter().map(|(at, force)| InForce {
-        phase: force.phase(now),
-        subject: Subject::Rule {
-            action: force.action,
-            at,
-        },
-        why: force.why,
-        who: None,
-        from: force.from,
-        until: force.until,
-    });
+    let by_rules = active_action::all(rows)
+        .into_iter()
+        .map(|(at, force)| InForce {
+            phase: force.phase(now),
+            subject: Subject::Rule {
+                action: force.action,
+                at,
+            },
+            why: force.why,
+            who: None,
+            from: force.from,
+            until: force.until,
+        });
     let by_hand = suspension::all(rows).into_iter().map(|one| InForce {
         phase: match one.is_in_force(now) {
             true => Phase::InForce,
@@ -91,8 +93,8 @@ pub fn in_force(rows: &(impl ReadRows + ?Sized), now: UnixMs) -> Vec<InForce> {
 
 /// When a [`Command::Tick`] is due: the next moment at which something changes by itself.
 pub fn next_due(rows: &(impl ReadRows + ?Sized)) -> Option<UnixMs> {
-    let forces = force::all(rows);
-    let by_rules = forces.values().map(Force::next_change);
+    let active_actions = active_action::all(rows);
+    let by_rules = active_actions.values().map(ActiveAction::next_change);
     let by_hand = suspension::all(rows).into_iter().map(|one| one.until);
     by_rules.chain(by_hand).min()
 }

@@ -3,10 +3,10 @@
 //! A backup is older than the cluster, or comes from one whose clock was another: what ended meanwhile is left out, and
 //! what began later than now begins now. A backup may be restored again: what is in force already stays if it ends later.
 
+use super::active_action::{self, ActiveAction, FORCES_MAX, Phase};
 use super::apply::{of_hand, of_rule};
 use super::command::{Event, What};
 use super::commit::note;
-use super::force::{self, FORCES_MAX, Force, Phase};
 use super::rule::{LASTS_MAX as RULE_LASTS_MAX, RuleAt};
 use super::suspension::{self, Hold, LASTS_MAX, SUSPENSIONS_MAX, Selector, Suspension};
 use crate::codec;
@@ -15,7 +15,7 @@ use crate::time::UnixMs;
 use crate::warmup::Order;
 
 /// The rule in force whose row this is; nothing if it cannot be read.
-pub(crate) fn read_force(key: &[u8], value: &[u8]) -> Option<(RuleAt, Force)> {
+pub(crate) fn read_force(key: &[u8], value: &[u8]) -> Option<(RuleAt, ActiveAction)> {
     let at = codec::decode(key.get(1..)?).ok()?;
     Some((at, codec::decode(value).ok()?))
 }
@@ -31,14 +31,14 @@ pub(crate) fn read_suspension(key: &[u8], value: &[u8]) -> Option<Suspension> {
 pub(crate) fn restore<R: Rows>(
     rows: &mut R,
     now: UnixMs,
-    forces: &[(RuleAt, Force)],
+    active_actions: &[(RuleAt, ActiveAction)],
     suspensions: &[Suspension],
 ) {
     let held = suspensions
         .iter()
         .filter_map(|one| hold(rows, now, one))
         .collect::<Vec<_>>();
-    let forced = forces
+    let forced = active_actions
         .iter()
         .filter_map(|(at, force)| enforce(rows, now, at, force))
         .collect::<Vec<_>>();
@@ -78,9 +78,9 @@ fn hold<R: Rows>(rows: &mut R, now: UnixMs, one: &Suspension) -> Option<Event> {
     Some(of_hand(now, what, &restored))
 }
 
-fn enforce<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, force: &Force) -> Option<Event> {
+fn enforce<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, force: &ActiveAction) -> Option<Event> {
     let force = force.bounded();
-    let restored = Force {
+    let restored = ActiveAction {
         from: force.from.min(now),
         until: force.until.min(now + RULE_LASTS_MAX),
         ..force.clone()
@@ -88,14 +88,14 @@ fn enforce<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, force: &Force) -> Op
     if !at.is_valid() || !force.is_valid(at.scope.kind()) || restored.phase(now) == Phase::Over {
         return None;
     }
-    let known: Option<Force> = load(rows, &force::force_key(at));
+    let known: Option<ActiveAction> = load(rows, &active_action::force_key(at));
     let ends_first = known
         .as_ref()
         .is_some_and(|known| known.until >= restored.until);
-    if ends_first || (known.is_none() && force::all(rows).len() >= FORCES_MAX) {
+    if ends_first || (known.is_none() && active_action::all(rows).len() >= FORCES_MAX) {
         return None;
     }
-    force::set(rows, at, &restored);
+    active_action::set(rows, at, &restored);
     let what = match known {
         Some(_) => What::Moved,
         None => What::Began,
@@ -107,7 +107,8 @@ fn enforce<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, force: &Force) -> Op
 mod tests {
     use super::super::tests::{START, order, reply, rule};
     use super::super::{
-        Action, Command, Match, Refusal, Rules, Told, commit, forces, forces_version, suspensions,
+        Action, Command, Match, Refusal, Rules, Told, actions_version, active_actions, commit,
+        suspensions,
     };
     use super::*;
     use crate::rows::MemoryRows;
@@ -132,7 +133,7 @@ mod tests {
         let matched: Match = reply(0);
         let told = Command::Told(vec![Told { matched, count: 5 }]);
         commit(&mut rows, UnixMs(START), &told);
-        assert_eq!(forces(&rows).iter().count(), 1);
+        assert_eq!(active_actions(&rows).iter().count(), 1);
         rows
     }
 
@@ -143,15 +144,15 @@ mod tests {
         }
     }
 
-    fn read(rows: &MemoryRows) -> (Vec<(RuleAt, Force)>, Vec<Suspension>) {
+    fn read(rows: &MemoryRows) -> (Vec<(RuleAt, ActiveAction)>, Vec<Suspension>) {
         let of = |tag: u8| {
             rows.0
                 .iter()
                 .filter(move |(key, _)| key.first() == Some(&tag))
         };
-        let forces = of(b'X').filter_map(|(key, value)| read_force(key, value));
+        let active_actions = of(b'X').filter_map(|(key, value)| read_force(key, value));
         let held = of(b'H').filter_map(|(key, value)| read_suspension(key, value));
-        (forces.collect(), held.collect())
+        (active_actions.collect(), held.collect())
     }
 
     #[test]
@@ -161,9 +162,9 @@ mod tests {
         assert_eq!((forces_before.len(), held.len()), (1, 2));
         let mut rows = MemoryRows::default();
         restore(&mut rows, UnixMs(START + 1), &forces_before, &held);
-        assert_eq!(forces(&rows), forces(&before));
+        assert_eq!(active_actions(&rows), active_actions(&before));
         assert_eq!(suspensions(&rows), suspensions(&before));
-        assert_eq!(forces_version(&rows), 1, "senders hear of it");
+        assert_eq!(actions_version(&rows), 1, "senders hear of it");
         let once = rows.clone();
         restore(&mut rows, UnixMs(START + 2), &forces_before, &held);
         assert_eq!(rows, once);

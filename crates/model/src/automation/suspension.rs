@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
+use super::active_action::{ActiveAction, Phase};
 use super::command::Subject;
-use super::effect::{Forces, Limits, Path};
-use super::force::{Force, Phase};
+use super::effect::{ActiveActions, Limits, Path};
 use super::rule::{Action, Scope};
 use super::store::{key, scan};
 use crate::rows::{ReadRows, Rows, put_row};
@@ -214,17 +214,17 @@ pub fn suspensions(rows: &(impl ReadRows + ?Sized)) -> Suspensions {
 ///
 /// At most as many as there may be suspensions: what is beyond waits at senders.
 pub fn held_by_rules(
-    forces: &Forces,
+    active_actions: &ActiveActions,
     pools: &BTreeMap<String, Vec<IpAddr>>,
     now: UnixMs,
 ) -> Vec<Suspension> {
     let mut held = Vec::new();
-    let stops = |force: &Force| {
+    let stops = |force: &ActiveAction| {
         force.phase(now) == Phase::InForce
             && matches!(force.action, Action::Suspend | Action::RestIp)
     };
     let mut sites = BTreeSet::new();
-    for (at, force) in forces.iter().filter(|(_, force)| stops(force)) {
+    for (at, force) in active_actions.iter().filter(|(_, force)| stops(force)) {
         let (tenant, pool, site) = match &at.scope {
             Scope::IpSite { site, .. } => {
                 sites.insert(site.as_str());
@@ -243,14 +243,14 @@ pub fn held_by_rules(
     }
     for site in sites {
         for (pool, ips) in pools {
-            held.extend(whole_pool(forces, site, pool, ips, now));
+            held.extend(whole_pool(active_actions, site, pool, ips, now));
         }
     }
     held.truncate(SUSPENSIONS_MAX);
     held
 }
 
-fn by_rule(selector: Selector, force: &Force) -> Suspension {
+fn by_rule(selector: Selector, force: &ActiveAction) -> Suspension {
     Suspension {
         selector,
         who: String::new(),
@@ -263,7 +263,7 @@ fn by_rule(selector: Selector, force: &Force) -> Suspension {
 
 /// A pool waits at a site until the first of its IPs may be used there.
 fn whole_pool(
-    forces: &Forces,
+    active_actions: &ActiveActions,
     site: &str,
     pool: &str,
     ips: &[IpAddr],
@@ -273,7 +273,7 @@ fn whole_pool(
         connections: u32::MAX,
         rate: None,
     };
-    let mut first: Option<&Force> = None;
+    let mut first: Option<&ActiveAction> = None;
     for ip in ips {
         let path = Path {
             ip: *ip,
@@ -281,7 +281,7 @@ fn whole_pool(
             tenant: "",
             pool: "",
         };
-        let stops = forces.effect(&path, now, normal).stops?;
+        let stops = active_actions.effect(&path, now, normal).stops?;
         if first.is_none_or(|first| stops.until < first.until) {
             first = Some(stops);
         }

@@ -87,13 +87,15 @@ impl World {
     }
 
     pub(super) fn limits(&self, at: u64) -> Limits {
-        let forces = forces(&self.rows);
-        forces.effect(&path(), UnixMs(at), NORMAL).limits
+        let active_actions = active_actions(&self.rows);
+        active_actions.effect(&path(), UnixMs(at), NORMAL).limits
     }
 
     pub(super) fn suspended_until(&self, at: u64) -> Option<UnixMs> {
-        let forces = forces(&self.rows);
-        forces.effect(&path(), UnixMs(at), NORMAL).suspended_until
+        let active_actions = active_actions(&self.rows);
+        active_actions
+            .effect(&path(), UnixMs(at), NORMAL)
+            .suspended_until
     }
 }
 
@@ -215,8 +217,8 @@ fn the_strictest_of_all_applies() {
     for number in 0..6 {
         world.hear(START, reply(number));
     }
-    let forces = forces(&world.rows);
-    let effect = forces.effect(&path(), UnixMs(START), NORMAL);
+    let active_actions = active_actions(&world.rows);
+    let effect = active_actions.effect(&path(), UnixMs(START), NORMAL);
     assert_eq!(effect.suspended_until, Some(UnixMs(START + 2 * HOUR)));
     assert_eq!(effect.rests_until, Some(UnixMs(START + HOUR)));
     assert!(effect.bounces.is_some());
@@ -225,7 +227,7 @@ fn the_strictest_of_all_applies() {
         site: "else",
         ..path()
     };
-    let effect = forces.effect(&elsewhere, UnixMs(START), NORMAL);
+    let effect = active_actions.effect(&elsewhere, UnixMs(START), NORMAL);
     assert_eq!(
         (effect.suspended_until, effect.bounces, effect.limits),
         (None, None, NORMAL)
@@ -289,7 +291,7 @@ proptest! {
             let began = world.hear(at, reply(0)).contains(&What::Began);
             if at < in_force_until {
                 prop_assert!(!began);
-                in_force_until = forces(&world.rows)
+                in_force_until = active_actions(&world.rows)
                     .effect(&path(), UnixMs(at), NORMAL)
                     .bounces
                     .map_or(0, |force| force.until.0);

@@ -118,6 +118,7 @@ impl Dispenser {
     }
 
     /// From now on tenants have these weights.
+    #[expect(clippy::iter_over_hash_type, reason = "a sum is the same in any order")]
     pub fn set_weights(&mut self, weights: Weights) {
         self.turns.set_weights(weights);
         self.sites.clear_weights();

@@ -528,6 +528,7 @@ fn queues_that_found_their_site_full_come_all_to_their_turn() {
 /// `cargo test --release -p skein-model measure -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it prints how long things take")]
 fn measure_takes_with_many_queues_and_several_sessions() {
     const QUEUES: u64 = 100_000;
     const TASKS: u64 = 3;

@@ -37,7 +37,7 @@ impl Command {
             | Self::Withdraw(_)
             | Self::RemoveNode(_)
             | Self::SetWeight { .. }
-            | Self::SetFan { .. }
+            | Self::SetSpread { .. }
             | Self::SetPolicy { .. }
             | Self::Warmup(_)
             | Self::Import(_) => true,
@@ -79,7 +79,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
         Command::Withdraw(text) => proposal::text("address", text, 1..=ADDRESS_BYTES_MAX),
         Command::RemoveNode(id) => node(*id),
         Command::SetWeight { tenant, .. } => proposal::name("tenant", tenant),
-        Command::SetFan { site, .. } => proposal::name("site", site),
+        Command::SetSpread { site, .. } => proposal::name("site", site),
         // Texts, whose sizes `apply` looks at together.
         Command::SetPolicy { put, delete, .. } => {
             let keys = put.iter().map(|(key, _)| key).chain(delete);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
-use super::fan::Fan;
 use super::import::Import;
 use super::ip_checks::IpCheck;
 use super::ips::Addresses;
 use super::limits::{SessionAnswers, SessionReports};
 use super::members::{ClusterRow, Join};
+use super::site_spread::Spread;
 use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::throttle::LimitId;
@@ -93,11 +93,11 @@ pub enum Command {
     },
     /// Spreads a site over so many slots; none takes an operator's word back.
     #[n(12)]
-    SetFan {
+    SetSpread {
         #[n(0)]
         site: String,
         #[n(1)]
-        fan: Option<Fan>,
+        spread: Option<Spread>,
     },
     /// An operator does not expect a node from this address any more.
     #[n(13)]
@@ -164,7 +164,7 @@ pub enum Command {
     /// Sessions say what they use and want of limits that span them.
     #[n(20)]
     ReportLimits {
-        /// The time of limits, on the leader's [`SteadyClock`](crate::throttle::SteadyClock).
+        /// The time of limits, on the leader's [`LimitClock`](crate::throttle::LimitClock).
         #[n(0)]
         at: UnixMs,
         #[n(1)]
@@ -242,8 +242,8 @@ pub enum Refusal {
     )]
     BadWeight,
     #[n(8)]
-    #[error("a fan is from 1 to 64, and a site's name has up to 255 bytes")]
-    BadFan,
+    #[error("a spread is from 1 to 64, and a site's name has up to 255 bytes")]
+    BadSpread,
     #[n(9)]
     #[error("there are as many of these as there may be; set one back first")]
     TooMany,

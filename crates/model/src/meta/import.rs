@@ -2,13 +2,13 @@
 
 use minicbor::{Decode, Encode};
 
-use super::fan::{self, Fan};
 use super::ips::{self, Placement};
 use super::members::{self, removed_key};
 use super::policy;
+use super::site_spread::{self, Spread};
 use super::state::{Assignment, drained_key, give, slot_key};
 use super::tenants;
-use crate::automation::{self, Force, RuleAt, Suspension};
+use crate::automation::{self, ActiveAction, RuleAt, Suspension};
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{Rows, load};
@@ -36,7 +36,7 @@ pub struct Import {
     pub weights: Vec<(String, u32)>,
     /// Sites that an operator spread, or that were spread by themselves.
     #[n(4)]
-    pub fans: Vec<(String, Fan)>,
+    pub spreads: Vec<(String, Spread)>,
     /// Resources of the policy.
     #[n(5)]
     pub policy: Vec<(String, String)>,
@@ -47,7 +47,7 @@ pub struct Import {
     /// What rules on replies have in force, and climbs back.
     #[n(9)]
     #[cbor(default)]
-    pub forces: Vec<(RuleAt, Force)>,
+    pub active_actions: Vec<(RuleAt, ActiveAction)>,
     /// Mail that operators hold back, or give up.
     #[n(10)]
     #[cbor(default)]
@@ -77,10 +77,12 @@ impl Import {
                 .removed
                 .extend(rest.try_into().map(|id| NodeId(u64::from_be_bytes(id)))),
             b'w' => self.weights.extend(named(rest, value)),
-            b'f' => self.fans.extend(named(rest, value)),
+            b'f' => self.spreads.extend(named(rest, value)),
             b'y' => self.policy.extend(named(rest, value)),
             b'W' => self.warmups.extend(warmup::read_row(key, value)),
-            b'X' => self.forces.extend(automation::read_force(key, value)),
+            b'X' => self
+                .active_actions
+                .extend(automation::read_force(key, value)),
             b'H' => self
                 .suspensions
                 .extend(automation::read_suspension(key, value)),
@@ -95,16 +97,16 @@ impl Import {
     /// The same as commands of bounded size. What holds mail back comes first.
     pub fn in_parts(mut self) -> Vec<Self> {
         let suspensions = std::mem::take(&mut self.suspensions);
-        let forces = std::mem::take(&mut self.forces);
+        let active_actions = std::mem::take(&mut self.active_actions);
         let suspensions = suspensions.chunks(HELD_AT_ONCE).map(|some| Self {
             suspensions: some.to_vec(),
             ..Self::default()
         });
-        let forces = forces.chunks(HELD_AT_ONCE).map(|some| Self {
-            forces: some.to_vec(),
+        let active_actions = active_actions.chunks(HELD_AT_ONCE).map(|some| Self {
+            active_actions: some.to_vec(),
             ..Self::default()
         });
-        let mut parts: Vec<Self> = suspensions.chain(forces).collect();
+        let mut parts: Vec<Self> = suspensions.chain(active_actions).collect();
         parts.push(self);
         parts
     }
@@ -116,7 +118,7 @@ fn named<T: for<'b> Decode<'b, ()>>(name: &[u8], value: &[u8]) -> Option<(String
 }
 
 pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
-    automation::restore(rows, now, &imported.forces, &imported.suspensions);
+    automation::restore(rows, now, &imported.active_actions, &imported.suspensions);
     for (ip, epoch) in &imported.ips {
         ips::raise_epoch(rows, ip, *epoch);
     }
@@ -134,8 +136,8 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
     for (tenant, weight) in &imported.weights {
         let _ = tenants::set_weight(rows, tenant, *weight);
     }
-    for (site, fan) in &imported.fans {
-        let _ = fan::set_fan(rows, site, Some(*fan));
+    for (site, spread) in &imported.spreads {
+        let _ = site_spread::set_spread(rows, site, Some(*spread));
     }
     if !imported.policy.is_empty() {
         let _ = policy::set_policy(rows, None, &imported.policy, &[]);
@@ -241,7 +243,10 @@ mod tests {
                 automation::suspensions(&rows),
                 automation::suspensions(&before)
             );
-            assert_eq!(automation::forces(&rows), automation::forces(&before));
+            assert_eq!(
+                automation::active_actions(&rows),
+                automation::active_actions(&before)
+            );
             let (now, then) = (placements(&rows)["a1"], placements(&before)["a1"]);
             assert!(now.epoch > then.epoch && now.session == SessionId::NONE);
         }

@@ -6,8 +6,9 @@ use minicbor::Encode;
 
 use super::limit_row::LimitRow;
 use super::limits::{
-    HEAD, HEARD, Head, Heard, KeptAlone, LIMITS_MAX, STAYS_WIDE, SessionAnswers, SessionReports,
-    WIDE, WIDE_SITES_MAX, WideSite, check, head, heard_key, limit_key, wide_key, wide_sites,
+    HEAD, HEARD, Head, Heard, KeptAlone, LIMITS_MAX, SHARED, SHARED_SITES_MAX, STAYS_SHARED,
+    SessionAnswers, SessionReports, SharedSite, check, head, heard_key, limit_key, shared_key,
+    shared_sites,
 };
 use super::state::{Assignment, scan, scan_names, sessions, slot_key};
 use crate::codec;
@@ -55,13 +56,13 @@ impl<'a, R: Rows> Book<'a, R> {
         }
         let now = Heard {
             number: told.number,
-            wide: before.wide.max(told.wide),
+            shared: before.shared.max(told.shared),
         };
-        let opened = match now.wide > before.wide {
-            true => self.shares_with_others(told.session, now.wide, &told.alone),
+        let opened = match now.shared > before.shared {
+            true => self.shares_with_others(told.session, now.shared, &told.alone),
             false => BTreeSet::new(),
         };
-        if !is_trial || now.wide > before.wide {
+        if !is_trial || now.shared > before.shared {
             self.put(key, &now);
         }
         let reports = told.reports.iter();
@@ -72,7 +73,7 @@ impl<'a, R: Rows> Book<'a, R> {
         }
     }
 
-    /// A session knows which sites are wide: those that it kept alone until now are open to others.
+    /// A session knows which sites are shared: those that it kept alone until now are open to others.
     fn shares_with_others(
         &mut self,
         session: SessionId,
@@ -81,7 +82,7 @@ impl<'a, R: Rows> Book<'a, R> {
     ) -> BTreeSet<String> {
         let at = self.head.time;
         let mut opened = BTreeSet::new();
-        for (name, mut site) in scan_names::<WideSite>(self.rows, WIDE) {
+        for (name, mut site) in scan_names::<SharedSite>(self.rows, SHARED) {
             if site.alone == Some(session) && site.version <= version {
                 // It tells what it has used itself, but not what owners before it have.
                 let epoch = self.owner(&name).map(|held| held.epoch);
@@ -91,7 +92,7 @@ impl<'a, R: Rows> Book<'a, R> {
                     None => Some(at),
                 };
                 (site.alone, site.until, site.untold) = (None, at, untold);
-                self.put(wide_key(&name), &site);
+                self.put(shared_key(&name), &site);
                 opened.insert(name);
             }
         }
@@ -114,16 +115,16 @@ impl<'a, R: Rows> Book<'a, R> {
             return LimitAnswer::Closed;
         }
         let site = report.id.site().filter(|_| report.is_by_owner);
-        let wide = match site.map(|site| self.widen(site)) {
+        let shared = match site.map(|site| self.share_site(site)) {
             Some(None) => return LimitAnswer::Full,
-            Some(Some(wide)) if wide.alone.is_some() => return LimitAnswer::Later,
-            wide => wide.flatten(),
+            Some(Some(shared)) if shared.alone.is_some() => return LimitAnswer::Later,
+            shared => shared.flatten(),
         };
         let mut row = match &before {
             Some(before) => read(before),
             None if self.head.limits >= LIMITS_MAX => return LimitAnswer::Full,
             None => {
-                let untold = wide.and_then(|wide| wide.untold);
+                let untold = shared.and_then(|shared| shared.untold);
                 let mut row = LimitRow::new(report, self.head.version, untold);
                 if site.is_some_and(|site| opened.contains(site)) {
                     row.begin_with(at, session, report);
@@ -144,34 +145,36 @@ impl<'a, R: Rows> Book<'a, R> {
     }
 
     /// What is known of a site of which a session reports that is not the only one; none: there are too many.
-    fn widen(&mut self, site: &str) -> Option<WideSite> {
-        let key = wide_key(site);
-        if let Some(mut wide) = load::<WideSite>(self.rows, &key) {
-            let is_gone = wide.alone.is_some_and(|alone| !self.live.contains(&alone));
+    fn share_site(&mut self, site: &str) -> Option<SharedSite> {
+        let key = shared_key(site);
+        if let Some(mut shared) = load::<SharedSite>(self.rows, &key) {
+            let is_gone = shared
+                .alone
+                .is_some_and(|alone| !self.live.contains(&alone));
             if is_gone {
-                (wide.alone, wide.until) = (None, self.head.time);
-                wide.untold = Some(self.head.time);
-                self.put(key, &wide);
+                (shared.alone, shared.until) = (None, self.head.time);
+                shared.untold = Some(self.head.time);
+                self.put(key, &shared);
             }
-            return Some(wide);
+            return Some(shared);
         }
-        if wide_sites(self.rows).len() >= WIDE_SITES_MAX {
+        if shared_sites(self.rows).len() >= SHARED_SITES_MAX {
             return None;
         }
         let owner = self.owner(site).map(|held| held.session);
-        self.head.wide += 1;
-        let wide = WideSite {
-            version: self.head.wide,
+        self.head.shared += 1;
+        let shared = SharedSite {
+            version: self.head.shared,
             alone: owner,
             until: self.head.time,
             untold: owner.is_none().then_some(self.head.time),
             limits: 0,
         };
-        self.put(key, &wide);
-        Some(wide)
+        self.put(key, &shared);
+        Some(shared)
     }
 
-    /// Keeps a row as it is now, or forgets it. One of a site that is not wide is not counted there.
+    /// Keeps a row as it is now, or forgets it. One of a site that is not shared is not counted there.
     fn keep(&mut self, id: &LimitId, key: Vec<u8>, before: Option<Vec<u8>>, row: LimitRow) {
         let is_idle = row.is_idle(self.head.time);
         match (&before, is_idle) {
@@ -200,10 +203,10 @@ impl<'a, R: Rows> Book<'a, R> {
         let Some(site) = id.site().filter(|_| is_by_owner) else {
             return;
         };
-        let key = wide_key(site);
-        if let Some(mut wide) = load::<WideSite>(self.rows, &key) {
-            wide.limits = wide.limits.saturating_add_signed(more);
-            self.put(key, &wide);
+        let key = shared_key(site);
+        if let Some(mut shared) = load::<SharedSite>(self.rows, &key) {
+            shared.limits = shared.limits.saturating_add_signed(more);
+            self.put(key, &shared);
         }
     }
 
@@ -219,17 +222,19 @@ impl<'a, R: Rows> Book<'a, R> {
 
     /// Sites that nobody needs to share any more, and what sessions said that have ended.
     pub fn forget(&mut self) {
-        for (name, mut wide) in scan_names::<WideSite>(self.rows, WIDE) {
-            let is_gone = wide.alone.is_some_and(|alone| !self.live.contains(&alone));
+        for (name, mut shared) in scan_names::<SharedSite>(self.rows, SHARED) {
+            let is_gone = shared
+                .alone
+                .is_some_and(|alone| !self.live.contains(&alone));
             if is_gone {
-                (wide.alone, wide.until) = (None, self.head.time);
-                wide.untold = Some(self.head.time);
-                self.put(wide_key(&name), &wide);
+                (shared.alone, shared.until) = (None, self.head.time);
+                shared.untold = Some(self.head.time);
+                self.put(shared_key(&name), &shared);
             }
-            let is_over = self.head.time.since(wide.until) >= STAYS_WIDE;
-            if wide.alone.is_none() && wide.limits == 0 && is_over {
-                self.rows.delete(wide_key(&name));
-                self.head.wide += 1;
+            let is_over = self.head.time.since(shared.until) >= STAYS_SHARED;
+            if shared.alone.is_none() && shared.limits == 0 && is_over {
+                self.rows.delete(shared_key(&name));
+                self.head.shared += 1;
             }
         }
         let heard: BTreeMap<SessionId, Heard> = scan(self.rows, HEARD, SessionId);

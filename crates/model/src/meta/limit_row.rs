@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::id::SessionId;
 use crate::lease::{GRACE, LEASE};
-use crate::throttle::{Allowance, Before, Ledger, LimitAnswer, LimitReport, Said, Shares, Wide};
+use crate::throttle::{Before, Ledger, LimitAnswer, LimitReport, Said, SharedLimit, Shares};
 use crate::time::{DurationMs, UnixMs};
 
 /// What one sender had begun when it ceased to keep a limit alone reaches the host within this time, mostly: an attempt to
@@ -18,7 +18,7 @@ const UNDER_WAY: DurationMs = DurationMs::from_secs(60);
 pub struct LimitRow {
     /// As the latest policy says that any session has reported.
     #[n(0)]
-    limit: Wide,
+    limit: SharedLimit,
     #[n(1)]
     policy: u64,
     #[n(2)]
@@ -63,7 +63,7 @@ impl LimitRow {
     }
 
     /// As policy has it.
-    pub fn limit(&self) -> Wide {
+    pub fn limit(&self) -> SharedLimit {
         self.limit
     }
 
@@ -117,8 +117,8 @@ impl LimitRow {
 
     /// Whether what is said fits the limit that it is said of.
     pub(super) fn is_answer_to(report: &LimitReport) -> bool {
-        let is_purse = matches!(report.said, Said::Purse(_));
-        is_purse == report.limit.is_granted()
+        let is_token_lease = matches!(report.said, Said::TokenLease(_));
+        is_token_lease == report.limit.is_granted()
     }
 
     /// The session that kept the limit alone says what counts there.
@@ -186,12 +186,12 @@ impl LimitRow {
                 }
                 LimitAnswer::Share(shares.report(at, session, &said))
             }
-            (Parts::Ledger(ledger), Said::Purse(said)) => {
+            (Parts::Ledger(ledger), Said::TokenLease(said)) => {
                 if report.is_last {
                     ledger.leave(at, session, &said);
                     return LimitAnswer::Closed;
                 }
-                LimitAnswer::Purse(ledger.report(at, session, &said))
+                LimitAnswer::TokenLease(ledger.report(at, session, &said))
             }
             _ if report.is_last => LimitAnswer::Closed,
             _ => LimitAnswer::Later,
@@ -200,7 +200,7 @@ impl LimitRow {
 
     /// Another window is another limit. Sessions that do not know it yet go on as before until they hear of it, or their
     /// leases end.
-    fn set(&mut self, at: UnixMs, limit: Wide, version: u64) {
+    fn set(&mut self, at: UnixMs, limit: SharedLimit, version: u64) {
         if self.limit == limit {
             return;
         }
@@ -208,10 +208,10 @@ impl LimitRow {
             (Parts::Shares(shares), _) if shares.per() == limit.per() => {
                 shares.set(at, limit.count());
             }
-            (Parts::Ledger(ledger), Wide::Rate(rate))
-                if limit.is_granted() && ledger.allowance().is_over(rate.per) =>
+            (Parts::Ledger(ledger), SharedLimit::Rate(rate))
+                if limit.is_granted() && ledger.rate().per == rate.per =>
             {
-                ledger.set(at, Allowance::Rolling(rate));
+                ledger.set(at, rate);
             }
             (parts, _) => {
                 let version = version.max(parts.version());
@@ -223,20 +223,18 @@ impl LimitRow {
 }
 
 impl Parts {
-    fn new(limit: Wide, version: u64) -> Self {
+    fn new(limit: SharedLimit, version: u64) -> Self {
         match limit {
-            Wide::Rate(rate) if limit.is_granted() => {
-                Self::Ledger(Ledger::new(Allowance::Rolling(rate)))
-            }
+            SharedLimit::Rate(rate) if limit.is_granted() => Self::Ledger(Ledger::new(rate)),
             _ => Self::Shares(Shares::new(limit.count(), limit.per()).from_version(version)),
         }
     }
 
     /// Somebody may have used all of it until then.
-    fn after(limit: Wide, until: UnixMs, version: u64) -> Self {
+    fn after(limit: SharedLimit, until: UnixMs, version: u64) -> Self {
         match limit {
-            Wide::Rate(rate) if limit.is_granted() => {
-                Self::Ledger(Ledger::after_owners(Allowance::Rolling(rate), until))
+            SharedLimit::Rate(rate) if limit.is_granted() => {
+                Self::Ledger(Ledger::after_owners(rate, until))
             }
             _ => {
                 let shares = Shares::after_owners(limit.count(), limit.per(), until);

@@ -8,15 +8,15 @@
 //! | `0` | `Head` |
 //! | `1` scope, what it counts, number, key | [`LimitRow`] |
 //! | `2` session | `Heard` |
-//! | `3` site | `WideSite` |
+//! | `3` site | `SharedSite` |
 //!
 //! Windows are counted in a time of their own: each command brings what its leader has measured
-//! ([`SteadyClock`](crate::throttle::SteadyClock)), which a wall clock that jumps does not move. So a session that has ended
+//! ([`LimitClock`](crate::throttle::LimitClock)), which a wall clock that jumps does not move. So a session that has ended
 //! is noticed by the next command that touches a limit: later than it ended, which counts what it had for longer.
 //!
 //! The limits of a site are kept by the owner of its slot alone, without any row, until another session has a task of the
-//! site: one that was filed while the site was spread. Then the site becomes wide. Nobody else gets a part before
-//! the owner has said that it knows, and what it uses, or its session has ended. A session learns of wide sites no later
+//! site: one that was filed while the site was spread. Then the site becomes shared. Nobody else gets a part before
+//! the owner has said that it knows, and what it uses, or its session has ended. A session learns of shared sites no later
 //! than of its slots, so that a later owner of the slot knows too.
 
 use std::collections::BTreeSet;
@@ -29,17 +29,19 @@ use super::state::{scan_names, sessions};
 use crate::codec;
 use crate::id::{Epoch, SessionId};
 use crate::rows::{ReadRows, Rows, load, read};
-use crate::throttle::{Counted, LimitAnswer, LimitId, LimitReport, PER_MAX, Said, Scope, Wide};
+use crate::throttle::{
+    Counted, LimitAnswer, LimitId, LimitReport, PER_MAX, Said, Scope, SharedLimit,
+};
 use crate::time::{DurationMs, UnixMs};
 
 /// As many as one sender keeps; about 1 kB each, 3 kB at most. Beyond, what a new limit is on waits.
 pub const LIMITS_MAX: u64 = 65_536;
 /// Every sender knows all of them. Four times as many as may be spread at once: their tasks stay where they are.
-pub const WIDE_SITES_MAX: usize = 1024;
+pub const SHARED_SITES_MAX: usize = 1024;
 /// Of an IP's name, a space and a site.
 const KEY_BYTES_MAX: usize = 600;
-/// A site without limits in use stays wide for this time, so that it does not go to and fro.
-pub(super) const STAYS_WIDE: DurationMs = DurationMs::from_secs(60);
+/// A site without limits in use stays shared for this time, so that it does not go to and fro.
+pub(super) const STAYS_SHARED: DurationMs = DurationMs::from_secs(60);
 /// Limits that are looked after in one command.
 const TEND_MAX: usize = 256;
 /// Of what a limit counts, and of what a session says of it: sums over all sessions stay far from the end of the integers.
@@ -48,7 +50,7 @@ const REPORTED_MAX: u64 = 1 << 40;
 pub(super) const HEAD: &[u8] = b"0";
 const LIMIT: &[u8] = b"1";
 pub(super) const HEARD: &[u8] = b"2";
-pub(super) const WIDE: &[u8] = b"3";
+pub(super) const SHARED: &[u8] = b"3";
 
 /// What one session tells at once.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -58,12 +60,12 @@ pub struct SessionReports {
     /// Grows with each request of a session: one that arrives after a later one is ignored.
     #[n(1)]
     pub number: u64,
-    /// The version of wide sites that the session goes by.
+    /// The version of shared sites that the session goes by.
     #[n(2)]
-    pub wide: u64,
+    pub shared: u64,
     #[n(3)]
     pub reports: Vec<LimitReport>,
-    /// Of sites that have become wide since the version that was told before, those whose slot is this session's.
+    /// Of sites that have become shared since the version that was told before, those whose slot is this session's.
     #[n(4)]
     pub alone: Vec<KeptAlone>,
 }
@@ -100,9 +102,9 @@ pub(super) struct Head {
     /// No share of a limit that was forgotten had a later version.
     #[n(1)]
     pub version: u64,
-    /// Grows with every change of which sites are wide.
+    /// Grows with every change of which sites are shared.
     #[n(2)]
-    pub wide: u64,
+    pub shared: u64,
     /// Limits that have a row.
     #[n(3)]
     pub limits: u64,
@@ -114,13 +116,13 @@ pub(super) struct Heard {
     #[n(0)]
     pub number: u64,
     #[n(1)]
-    pub wide: u64,
+    pub shared: u64,
 }
 
 /// A site that several sessions send to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(super) struct WideSite {
-    /// Of the wide sites, when this one became wide.
+pub(super) struct SharedSite {
+    /// Of the shared sites, when this one became shared.
     #[n(0)]
     pub version: u64,
     /// Who may keep its limits alone still.
@@ -158,8 +160,8 @@ pub(super) fn heard_key(id: SessionId) -> Vec<u8> {
     [HEARD, &id.0.to_be_bytes()].concat()
 }
 
-pub(super) fn wide_key(site: &str) -> Vec<u8> {
-    [WIDE, site.as_bytes()].concat()
+pub(super) fn shared_key(site: &str) -> Vec<u8> {
+    [SHARED, site.as_bytes()].concat()
 }
 
 pub(super) fn head(rows: &(impl ReadRows + ?Sized)) -> Head {
@@ -171,14 +173,14 @@ pub fn time(rows: &(impl ReadRows + ?Sized)) -> Option<UnixMs> {
     load::<Head>(rows, HEAD).map(|head| head.time)
 }
 
-/// Grows with every change of [`wide_sites`].
-pub fn wide_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
-    head(rows).wide
+/// Grows with every change of [`shared_sites`].
+pub fn shared_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
+    head(rows).shared
 }
 
 /// Sites whose limits several sessions share.
-pub fn wide_sites(rows: &(impl ReadRows + ?Sized)) -> BTreeSet<String> {
-    scan_names::<WideSite>(rows, WIDE).into_keys().collect()
+pub fn shared_sites(rows: &(impl ReadRows + ?Sized)) -> BTreeSet<String> {
+    scan_names::<SharedSite>(rows, SHARED).into_keys().collect()
 }
 
 /// All limits that have a row, after this key. At most `most`.
@@ -215,21 +217,23 @@ pub fn check(report: &LimitReport) -> Result<(), &'static str> {
         return Err("the key of a limit has up to 600 bytes");
     }
     if !LimitRow::is_answer_to(report) {
-        return Err("a limit over a long window is reported by a purse, any other by a share");
+        return Err(
+            "a limit over a long window is reported by a token lease, any other by a share",
+        );
     }
-    if let Wide::Rate(rate) = report.limit
+    if let SharedLimit::Rate(rate) = report.limit
         && !(DurationMs(1)..=PER_MAX).contains(&rate.per)
     {
         return Err("the window of a rate is up to one day");
     }
     let said = match report.said {
         Said::Share(share) => [share.counted, 0, 0, 0, 0],
-        Said::Purse(purse) => [
-            purse.ended,
-            purse.returned,
-            purse.hand,
-            purse.seen,
-            purse.wants,
+        Said::TokenLease(token_lease) => [
+            token_lease.ended,
+            token_lease.returned,
+            token_lease.unused,
+            token_lease.seen,
+            token_lease.wants,
         ],
     };
     let kept = [report.limit.count(), report.before.ended, report.before.out];
@@ -271,7 +275,7 @@ pub fn due(rows: &(impl ReadRows + ?Sized), at: UnixMs) -> Vec<LimitId> {
 /// Whether anything is kept, so that time has to go on for it.
 pub fn is_used(rows: &(impl ReadRows + ?Sized)) -> bool {
     let head = head(rows);
-    head.limits > 0 || !scan_names::<WideSite>(rows, WIDE).is_empty()
+    head.limits > 0 || !scan_names::<SharedSite>(rows, SHARED).is_empty()
 }
 
 pub(super) fn report<R: Rows>(

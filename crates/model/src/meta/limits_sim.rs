@@ -11,7 +11,8 @@ use crate::id::{Epoch, SessionId, Slot, mix};
 use crate::lease::{GRACE, HEARTBEAT, LEASE, Lease};
 use crate::rows::MemoryRows;
 use crate::throttle::{
-    Counted, Gates, Limit, LimitId, LimitReport, Permit, Rate, Scope, Want, Wide,
+    Counted, Limit, LimitId, LimitReport, LimitRequest, LimiterSet, Permit, Rate, Scope,
+    SharedLimit,
 };
 use crate::time::{DurationMs, UnixMs};
 
@@ -23,8 +24,8 @@ struct Sender {
     name: String,
     session: Option<SessionId>,
     lease: Lease,
-    gates: Gates,
-    wide: (u64, BTreeSet<String>),
+    limiters: LimiterSet,
+    shared: (u64, BTreeSet<String>),
     is_told: bool,
     number: u64,
     /// As far as it knows: it may have lost the slot and have it again.
@@ -33,7 +34,7 @@ struct Sender {
     leaving: Option<(Epoch, u64, bool)>,
     beats_at: u64,
     cut_until: u64,
-    /// The request on its way with the wide sites that it goes by, when its answer comes, and the answer if it does.
+    /// The request on its way with the shared sites that it goes by, when its answer comes, and the answer if it does.
     asked: Option<(u64, Vec<LimitReport>, u64, Option<SessionAnswers>)>,
     tokens: Vec<Token>,
 }
@@ -65,12 +66,12 @@ struct Sim {
     sessions: u64,
     orders: u64,
     senders: Vec<Sender>,
-    limits: Vec<(LimitId, Wide, bool)>,
+    limits: Vec<(LimitId, SharedLimit, bool)>,
     events: Vec<Vec<u64>>,
     open_max: u64,
 }
 
-fn limits() -> Vec<(LimitId, Wide, bool)> {
+fn limits() -> Vec<(LimitId, SharedLimit, bool)> {
     let id = |scope, counts, nth| LimitId {
         scope,
         key: SITE.into(),
@@ -79,7 +80,7 @@ fn limits() -> Vec<(LimitId, Wide, bool)> {
     };
     let per = |count, ms| {
         let per = DurationMs(ms);
-        Wide::Rate(Rate {
+        SharedLimit::Rate(Rate {
             count,
             per,
             burst: None,
@@ -88,7 +89,7 @@ fn limits() -> Vec<(LimitId, Wide, bool)> {
     vec![
         (
             id(Scope::Site, Counted::Connections, 0),
-            Wide::Connections(3),
+            SharedLimit::Connections(3),
             true,
         ),
         (id(Scope::Site, Counted::Messages, 0), per(9, 2000), true),
@@ -113,8 +114,8 @@ impl Sim {
             name: format!("s{nth}"),
             session: None,
             lease: Lease::ENDED,
-            gates: Gates::new(100),
-            wide: (0, BTreeSet::new()),
+            limiters: LimiterSet::new(100),
+            shared: (0, BTreeSet::new()),
             is_told: true,
             number: 0,
             owns: None,
@@ -218,8 +219,8 @@ impl Sim {
         }
         sender.session = None;
         sender.lease = Lease::ENDED;
-        sender.gates = Gates::new(100);
-        sender.wide = (0, BTreeSet::new());
+        sender.limiters = LimiterSet::new(100);
+        sender.shared = (0, BTreeSet::new());
         (sender.owns, sender.leaving) = (None, None);
         sender.asked = None;
         sender.beats_at = now + 2000;
@@ -272,12 +273,12 @@ impl Sim {
         }
         let held = assignments(&self.rows)[&Slot::of(SITE, 0)];
         let sender = &mut self.senders[nth];
-        let version = limits::wide_version(&self.rows);
-        if version != sender.wide.0 {
-            let sites = limits::wide_sites(&self.rows);
-            let new = sites.difference(&sender.wide.1).cloned().collect();
-            sender.gates.widen(DurationMs(now), &new);
-            sender.wide = (version, sites);
+        let version = limits::shared_version(&self.rows);
+        if version != sender.shared.0 {
+            let sites = limits::shared_sites(&self.rows);
+            let new = sites.difference(&sender.shared.1).cloned().collect();
+            sender.limiters.share_sites(DurationMs(now), &new);
+            sender.shared = (version, sites);
             sender.is_told = false;
         }
         sender.lease = Lease::granted(DurationMs(now), LEASE);
@@ -312,7 +313,7 @@ impl Sim {
         if now < since + 100 || now < sender.cut_until {
             return;
         }
-        let left = sender.gates.left_open(|_| true);
+        let left = sender.limiters.left_open(|_| true);
         if left.is_empty() {
             let slots = vec![(Slot::of(SITE, 0), epoch)];
             (sender.leaving, sender.owns) = (None, None);
@@ -322,7 +323,7 @@ impl Sim {
                 &Command::Release { session, slots },
             );
         } else if !is_told {
-            sender.gates.widen(DurationMs(now), &left);
+            sender.limiters.share_sites(DurationMs(now), &left);
             sender.leaving = Some((epoch, since, true));
         }
     }
@@ -343,11 +344,11 @@ impl Sim {
         (sender.owns, sender.leaving) = (None, None);
         sender.asked = None;
         // Until the set is read, as the first answer brings it.
-        sender.wide = (
-            limits::wide_version(&self.rows),
-            limits::wide_sites(&self.rows),
+        sender.shared = (
+            limits::shared_version(&self.rows),
+            limits::shared_sites(&self.rows),
         );
-        sender.gates.begin_session(Lease::ENDED);
+        sender.limiters.begin_session(Lease::ENDED);
         session
     }
 
@@ -359,9 +360,9 @@ impl Sim {
             .extract_if(.., |token| token.end <= now && token.event.is_none())
             .collect();
         for token in ended {
-            sender.gates.ended(DurationMs(now), token.permit);
+            sender.limiters.ended(DurationMs(now), token.permit);
         }
-        sender.gates.renew(sender.lease);
+        sender.limiters.renew(sender.lease);
         if !sender.lease.holds(DurationMs(now)) {
             return;
         }
@@ -393,23 +394,23 @@ impl Sim {
         let event = now + self.draw(lasts + 1);
         let demand = 1 + self.draw(5);
         let sender = &mut self.senders[nth];
-        let is_wide = is_elsewhere
-            || sender.wide.1.contains(SITE)
+        let is_shared = is_elsewhere
+            || sender.shared.1.contains(SITE)
             || self
                 .limits
                 .iter()
-                .any(|(id, _, by_owner)| *by_owner && sender.gates.has_stake(id));
+                .any(|(id, _, by_owner)| *by_owner && sender.limiters.has_allocation(id));
         let since = sender.owns.map(|owns| owns.1).unwrap_or_default();
-        let wants: Vec<Want> = chosen
+        let wants: Vec<LimitRequest> = chosen
             .iter()
             .map(|nth| {
                 let (id, limit, is_by_owner) = self.limits[*nth].clone();
-                let is_alone = is_by_owner && !is_wide;
-                Want {
+                let is_alone = is_by_owner && !is_shared;
+                LimitRequest {
                     id,
                     limit: match is_alone {
                         true => limit.alone(),
-                        false => Limit::Wide { limit, is_by_owner },
+                        false => Limit::Shared { limit, is_by_owner },
                     },
                     is_inherited: is_by_owner,
                     gone_since: match is_alone {
@@ -419,7 +420,7 @@ impl Sim {
                 }
             })
             .collect();
-        match sender.gates.try_take(DurationMs(now), &wants) {
+        match sender.limiters.try_take(DurationMs(now), &wants) {
             Ok(permit) => {
                 sender.tokens.push(Token {
                     permit,
@@ -430,7 +431,9 @@ impl Sim {
                 true
             }
             Err(held) => {
-                sender.gates.refused(DurationMs(now), &wants, &held, demand);
+                sender
+                    .limiters
+                    .refused(DurationMs(now), &wants, &held, demand);
                 false
             }
         }
@@ -446,9 +449,9 @@ impl Sim {
         if let Some((version, reports, _, answers)) = sender.asked.take_if(|asked| asked.2 <= now)
             && let Some(answers) = answers
         {
-            if version == sender.wide.0 {
+            if version == sender.shared.0 {
                 sender.is_told = true;
-                sender.gates.told_wide(&reports);
+                sender.limiters.told_shared(&reports);
             }
             let told = self.answered(nth, &reports, &answers);
             assert!(told || answers.answers.is_empty());
@@ -457,7 +460,7 @@ impl Sim {
         if sender.asked.is_some() {
             return;
         }
-        let reports = sender.gates.reports(DurationMs(now), |_| 1);
+        let reports = sender.limiters.reports(DurationMs(now), |_| 1);
         if reports.is_empty() && sender.is_told {
             return;
         }
@@ -465,7 +468,7 @@ impl Sim {
         let told = SessionReports {
             session,
             number: sender.number,
-            wide: sender.wide.0,
+            shared: sender.shared.0,
             reports: reports.clone(),
             alone: sender.kept_alone(now),
         };
@@ -476,7 +479,7 @@ impl Sim {
             Some(_) => self.draw(60),
             None => TIMEOUT,
         };
-        let version = self.senders[nth].wide.0;
+        let version = self.senders[nth].shared.0;
         self.senders[nth].asked = Some((version, reports, now + after, answers));
     }
 
@@ -499,13 +502,13 @@ impl Sim {
     fn answered(&mut self, nth: usize, reports: &[LimitReport], answers: &SessionAnswers) -> bool {
         let now = DurationMs(self.now);
         let sender = &mut self.senders[nth];
-        sender.gates.answered(now, reports, &answers.answers);
-        let version = limits::wide_version(&self.rows);
-        if version != sender.wide.0 {
-            let sites = limits::wide_sites(&self.rows);
-            let new = sites.difference(&sender.wide.1).cloned().collect();
-            sender.gates.widen(now, &new);
-            sender.wide = (version, sites);
+        sender.limiters.answered(now, reports, &answers.answers);
+        let version = limits::shared_version(&self.rows);
+        if version != sender.shared.0 {
+            let sites = limits::shared_sites(&self.rows);
+            let new = sites.difference(&sender.shared.1).cloned().collect();
+            sender.limiters.share_sites(now, &new);
+            sender.shared = (version, sites);
             sender.is_told = false;
         }
         answers.answers.len() == reports.len()

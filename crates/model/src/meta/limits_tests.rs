@@ -9,7 +9,9 @@ use super::*;
 use crate::id::{Epoch, Slot, mix};
 use crate::lease::{GRACE, LEASE};
 use crate::rows::MemoryRows;
-use crate::throttle::{Before, PurseReport, Rate, Said, ShareAnswer, ShareReport, Wide};
+use crate::throttle::{
+    Before, Rate, Said, ShareAnswer, ShareReport, SharedLimit, TokenLeaseReport,
+};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
@@ -55,7 +57,7 @@ fn of_site(site: &str) -> LimitId {
     }
 }
 
-fn share(id: &LimitId, limit: Wide, seen: u64, counted: u64, wants: u64) -> LimitReport {
+fn share(id: &LimitId, limit: SharedLimit, seen: u64, counted: u64, wants: u64) -> LimitReport {
     LimitReport {
         id: id.clone(),
         limit,
@@ -71,25 +73,30 @@ fn share(id: &LimitId, limit: Wide, seen: u64, counted: u64, wants: u64) -> Limi
     }
 }
 
-fn last(id: &LimitId, limit: Wide) -> LimitReport {
+fn last(id: &LimitId, limit: SharedLimit) -> LimitReport {
     LimitReport {
         is_last: true,
         ..share(id, limit, 0, 0, 0)
     }
 }
 
-fn per(count: u64, seconds: u64) -> Wide {
-    Wide::Rate(Rate::new(count, DurationMs::from_secs(seconds), None).unwrap())
+fn per(count: u64, seconds: u64) -> SharedLimit {
+    SharedLimit::Rate(Rate::new(count, DurationMs::from_secs(seconds), None).unwrap())
 }
 
 impl Group {
-    fn told(&mut self, session: SessionId, wide: u64, reports: Vec<LimitReport>) -> SessionReports {
+    fn told(
+        &mut self,
+        session: SessionId,
+        shared: u64,
+        reports: Vec<LimitReport>,
+    ) -> SessionReports {
         let number = self.numbers.entry(session).or_default();
         *number += 1;
         SessionReports {
             session,
             number: *number,
-            wide,
+            shared,
             reports,
             alone: Vec::new(),
         }
@@ -104,10 +111,10 @@ impl Group {
         }
     }
 
-    /// What one report of a session that knows all wide sites is answered.
+    /// What one report of a session that knows all shared sites is answered.
     fn tell(&mut self, at: UnixMs, session: SessionId, report: LimitReport) -> LimitAnswer {
-        let wide = wide_version(&self.rows);
-        let told = self.told(session, wide, vec![report]);
+        let shared = shared_version(&self.rows);
+        let told = self.told(session, shared, vec![report]);
         self.commit(at, vec![told])[0].answers[0]
     }
 
@@ -126,7 +133,7 @@ impl Group {
 
     /// Another group of rows of the limits' own, as it was in the beginning.
     fn is_empty(&self) -> bool {
-        let rest = [LIMIT, HEARD, WIDE];
+        let rest = [LIMIT, HEARD, SHARED];
         let mut keys = self.rows.0.keys();
         !keys.any(|key| rest.iter().any(|tag| key.starts_with(tag)))
     }
@@ -139,7 +146,7 @@ fn may(answer: LimitAnswer) -> u64 {
     }
 }
 
-const TWO: Wide = Wide::Connections(2);
+const TWO: SharedLimit = SharedLimit::Connections(2);
 
 #[test]
 fn one_command_takes_the_reports_of_several_sessions_and_answers_each() {
@@ -234,24 +241,25 @@ fn a_limit_that_nobody_counts_is_forgotten_and_its_versions_go_on() {
 fn tokens_of_long_windows_are_granted_and_given_back() {
     let mut group = group(1);
     let (acme, rate) = (tenant("acme"), per(32, 60));
-    let purse = |ended, hand, seen, wants, is_last| LimitReport {
-        said: Said::Purse(PurseReport {
-            purse: 1,
+    let token_lease = |ended, unused, seen, wants, is_last| LimitReport {
+        said: Said::TokenLease(TokenLeaseReport {
+            token_lease: 1,
             ended,
             returned: 0,
-            hand,
+            unused,
             seen,
             wants,
         }),
         is_last,
         ..share(&acme, rate, 0, 0, 0)
     };
-    let LimitAnswer::Purse(answer) = group.tell(s(1), A, purse(0, 0, 0, 9, false)) else {
-        panic!("it is a purse");
+    let LimitAnswer::TokenLease(answer) = group.tell(s(1), A, token_lease(0, 0, 0, 9, false))
+    else {
+        panic!("it is a token lease");
     };
     assert_eq!(answer.granted, 2);
     assert_eq!(
-        group.tell(s(2), A, purse(1, 1, 2, 0, true)),
+        group.tell(s(2), A, token_lease(1, 1, 2, 0, true)),
         LimitAnswer::Closed
     );
     let row = limit(&group.rows, &acme).unwrap();
@@ -275,10 +283,16 @@ fn the_latest_policy_says_how_much_there_is() {
         policy,
         ..share(&acme, limit, 0, 0, wants)
     };
-    assert_eq!(may(group.tell(s(1), A, by(5, Wide::Connections(4), 2))), 2);
-    let old = by(4, Wide::Connections(9), 9);
+    assert_eq!(
+        may(group.tell(s(1), A, by(5, SharedLimit::Connections(4), 2))),
+        2
+    );
+    let old = by(4, SharedLimit::Connections(9), 9);
     assert_eq!(may(group.tell(s(1), B, old)), 2, "of four");
-    assert_eq!(may(group.tell(s(2), B, by(6, Wide::Connections(6), 9))), 4);
+    assert_eq!(
+        may(group.tell(s(2), B, by(6, SharedLimit::Connections(6), 9))),
+        4
+    );
 
     let rate = LimitId {
         counts: Counted::Messages,
@@ -340,7 +354,7 @@ fn owner_and_other(group: &Group, site: &str) -> (SessionId, SessionId) {
 fn the_owner_of_a_site_says_what_it_uses_before_others_get_a_part() {
     let mut group = group(2);
     let big = of_site("big");
-    let three = Wide::Connections(3);
+    let three = SharedLimit::Connections(3);
     let (owner, other) = owner_and_other(&group, "big");
     let wants = share(&big, three, 0, 0, 3);
     let asked = group.told(other, 0, vec![wants.clone()]);
@@ -348,7 +362,10 @@ fn the_owner_of_a_site_says_what_it_uses_before_others_get_a_part() {
         group.commit(s(1), vec![asked])[0].answers,
         [LimitAnswer::Later]
     );
-    assert_eq!(wide_sites(&group.rows), BTreeSet::from(["big".to_owned()]));
+    assert_eq!(
+        shared_sites(&group.rows),
+        BTreeSet::from(["big".to_owned()])
+    );
     assert_eq!(group.tell(s(2), other, wants.clone()), LimitAnswer::Later);
     // The owner reports of something else, and does not know yet.
     let unaware = group.told(owner, 0, vec![share(&tenant("acme"), TWO, 0, 0, 1)]);
@@ -363,13 +380,13 @@ fn the_owner_of_a_site_says_what_it_uses_before_others_get_a_part() {
     }
     group.tend(s(5));
     assert_eq!(
-        wide_sites(&group.rows).len(),
+        shared_sites(&group.rows).len(),
         1,
         "it may be used again soon"
     );
     group.tend(s(64));
-    assert!(wide_sites(&group.rows).is_empty());
-    assert_eq!(wide_version(&group.rows), 2);
+    assert!(shared_sites(&group.rows).is_empty());
+    assert_eq!(shared_version(&group.rows), 2);
 }
 
 #[test]
@@ -428,7 +445,7 @@ fn what_owners_before_the_last_one_used_counts_for_as_long_as_it_may() {
 #[test]
 fn rows_and_commands_are_read_as_they_were_written() {
     let id = LimitId {
-        scope: Scope::SiteFromIp,
+        scope: Scope::IpSite,
         key: "a1 big".into(),
         counts: Counted::ConnectionAttempts,
         nth: 3,
@@ -440,7 +457,7 @@ fn rows_and_commands_are_read_as_they_were_written() {
         told: vec![SessionReports {
             session: A,
             number: 3,
-            wide: 4,
+            shared: 4,
             reports: vec![share(&id, per(3, 60), 1, 2, 3)],
             alone: vec![KeptAlone {
                 site: "big".into(),
@@ -463,9 +480,9 @@ proptest! {
         let mut draws = (0u64..).map(|n| mix(seed ^ mix(n)));
         let mut draw = |below: u64| draws.next().unwrap() % below;
         let all = [
-            (tenant("acme"), Wide::Connections(3)),
+            (tenant("acme"), SharedLimit::Connections(3)),
             (LimitId { counts: Counted::Messages, ..tenant("acme") }, per(7, 3)),
-            (of_site("big"), Wide::Connections(2)),
+            (of_site("big"), SharedLimit::Connections(2)),
             (LimitId { counts: Counted::Messages, ..of_site("big") }, per(5, 2)),
         ];
         let mut at = s(0);
@@ -484,8 +501,8 @@ proptest! {
                             _ => {}
                         }
                     }
-                    let wide = draw(3);
-                    let told = group.told(session, wide, reports);
+                    let shared = draw(3);
+                    let told = group.told(session, shared, reports);
                     let trial = answer(&group.rows, at, &told);
                     let answers = group.commit(at, vec![told]);
                     if let Some(trial) = trial {

@@ -3,7 +3,6 @@
 mod assign;
 mod check;
 mod command;
-mod fan;
 mod import;
 mod ip_checks;
 mod ips;
@@ -15,6 +14,7 @@ pub mod limits;
 mod members;
 mod policy;
 mod replies;
+mod site_spread;
 mod state;
 mod tenants;
 mod warmups;
@@ -22,7 +22,6 @@ mod warmups;
 pub use assign::{assign, unfit};
 pub use check::read_proposed;
 pub use command::{Command, Refusal, Response};
-pub use fan::{Backlog, FAN_MAX, Fan, FanControl, Fans, fans};
 pub use import::Import;
 pub use ip_checks::{FAULTS_BYTES_MAX, IpCheck, ip_checks};
 pub use ips::{Addresses, Placement, Wanted, addresses, place, placements, placements_version};
@@ -34,6 +33,7 @@ pub use members::{
     is_as_told, may_remove, next_step, nodes, was_removed,
 };
 pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
+pub use site_spread::{Allowed, Backlog, SPREAD_MAX, Spread, SpreadControl, Spreads, spreads};
 pub use state::{
     Assignment, SessionRow, apply, assignments, assignments_version, drained, session, sessions,
     time,
@@ -41,12 +41,12 @@ pub use state::{
 pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 
 #[cfg(test)]
-mod fan_tests;
-#[cfg(test)]
 mod ips_tests;
 #[cfg(test)]
 mod limits_sim;
 #[cfg(test)]
 mod members_tests;
+#[cfg(test)]
+mod site_spread_tests;
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,7 @@ pub(super) fn forget<R: Rows>(rows: &mut R) {
 mod tests {
     use super::super::{Command as Meta, Response as Answer, apply};
     use super::*;
-    use crate::automation::{Action, Match, Rule, Rules, ScopeKind, forces};
+    use crate::automation::{Action, Match, Rule, Rules, ScopeKind, active_actions};
     use crate::rows::MemoryRows;
     use crate::time::DurationMs;
 
@@ -90,9 +90,12 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(say(&tell(1)), Answer::Done);
         }
-        assert!(forces(&rows).is_empty(), "one match, told three times");
+        assert!(
+            active_actions(&rows).is_empty(),
+            "one match, told three times"
+        );
         assert_eq!(apply(&mut rows, UnixMs(1_000_001), &tell(2)), Answer::Done);
-        assert_eq!(forces(&rows).iter().count(), 1);
-        assert_eq!(automation::forces_version(&rows), 1);
+        assert_eq!(active_actions(&rows).iter().count(), 1);
+        assert_eq!(automation::actions_version(&rows), 1);
     }
 }

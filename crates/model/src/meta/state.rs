@@ -12,7 +12,7 @@
 //! | `v` | how often assignments have changed |
 //! | `w` tenant | its weight |
 //! | `u` | how often weights have changed |
-//! | `f` site | its [`Fan`](super::Fan) |
+//! | `f` site | its [`Spread`](super::Spread) |
 //! | `y` kind/name | the text of a resource |
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
@@ -25,7 +25,6 @@ use minicbor::{Decode, Encode};
 
 use super::assign::assign;
 use super::command::{Command, Refusal, Response};
-use super::fan;
 use super::import;
 use super::ip_checks;
 use super::ips;
@@ -33,6 +32,7 @@ use super::limits;
 use super::members;
 use super::policy;
 use super::replies;
+use super::site_spread;
 use super::tenants;
 use super::warmups;
 use crate::automation;
@@ -224,7 +224,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         }
         Command::RemoveNode(node) => members::remove(rows, *node),
         Command::SetWeight { tenant, weight } => tenants::set_weight(rows, tenant, *weight),
-        Command::SetFan { site, fan } => fan::set_fan(rows, site, *fan),
+        Command::SetSpread { site, spread } => site_spread::set_spread(rows, site, *spread),
         Command::SetPolicy { base, put, delete } => policy::set_policy(rows, *base, put, delete),
         Command::Import(imported) => {
             import::import(rows, now, imported);

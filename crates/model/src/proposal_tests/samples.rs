@@ -10,7 +10,7 @@ use crate::automation::{
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
 use crate::meta::{
-    Addresses, ClusterRow, Command as Meta, Fan, Import as Whole, IpCheck, Join, limits,
+    Addresses, ClusterRow, Command as Meta, Import as Whole, IpCheck, Join, Spread, limits,
 };
 use crate::preflight::{Check, Fault};
 use crate::spool::tests::envelope;
@@ -19,7 +19,8 @@ use crate::spool::{
     OpenSlots, Outcome, Refile, Report, StateRow, TaskRow, Verdict,
 };
 use crate::throttle::{
-    Before, Counted, LimitId, LimitReport, PurseReport, Rate, Said, Scope, ShareReport, Wide,
+    Before, Counted, LimitId, LimitReport, Rate, Said, Scope, ShareReport, SharedLimit,
+    TokenLeaseReport,
 };
 use crate::warmup::{self, Ask, Counts, Order, Phase, Plan, Row, Target};
 use crate::{
@@ -57,7 +58,7 @@ fn open(session: SessionId, sender: &str, order: u64) -> Meta {
     }
 }
 
-fn report(scope: Scope, key: &str, limit: Wide, said: Said) -> LimitReport {
+fn report(scope: Scope, key: &str, limit: SharedLimit, said: Said) -> LimitReport {
     LimitReport {
         id: LimitId {
             scope,
@@ -80,15 +81,15 @@ fn limits_told(session: SessionId, number: u64) -> Meta {
         counted: 2,
         wants: 5,
     });
-    let purse = Said::Purse(PurseReport {
-        purse: 1,
+    let token_lease = Said::TokenLease(TokenLeaseReport {
+        token_lease: 1,
         ended: 1,
         returned: 0,
-        hand: 1,
+        unused: 1,
         seen: 2,
         wants: 9,
     });
-    let long = Wide::Rate(Rate {
+    let long = SharedLimit::Rate(Rate {
         count: 100,
         per: DurationMs::from_secs(3600),
         burst: Some(3),
@@ -96,12 +97,12 @@ fn limits_told(session: SessionId, number: u64) -> Meta {
     let told = limits::SessionReports {
         session,
         number,
-        wide: 1,
+        shared: 1,
         reports: vec![
-            report(Scope::Tenant, "acme", Wide::Connections(4), share),
-            report(Scope::Site, "google", Wide::Connections(4), share),
-            report(Scope::Site, "google", long, purse),
-            report(Scope::Provider, "google", long, purse),
+            report(Scope::Tenant, "acme", SharedLimit::Connections(4), share),
+            report(Scope::Site, "google", SharedLimit::Connections(4), share),
+            report(Scope::Site, "google", long, token_lease),
+            report(Scope::Pool, "google", long, token_lease),
         ],
         alone: vec![limits::KeptAlone {
             site: "google".into(),
@@ -262,16 +263,16 @@ fn whole() -> Meta {
         drained: vec!["old".into()],
         removed: vec![NodeId(9)],
         weights: vec![("acme".into(), 3)],
-        fans: vec![(
+        spreads: vec![(
             "google".into(),
-            Fan {
+            Spread {
                 slots: 4,
                 is_policy: true,
             },
         )],
         policy: vec![("ip/a".into(), "kind: ip".into())],
         warmups: vec![(target(), row)],
-        forces: Vec::new(),
+        active_actions: Vec::new(),
         suspensions: Vec::new(),
         ips: vec![("a".into(), Epoch(2))],
     })
@@ -315,9 +316,9 @@ pub fn meta() -> Vec<Vec<u8>> {
             tenant: "acme".into(),
             weight: 3,
         },
-        Meta::SetFan {
+        Meta::SetSpread {
             site: "google".into(),
-            fan: Some(Fan {
+            spread: Some(Spread {
                 slots: 8,
                 is_policy: false,
             }),

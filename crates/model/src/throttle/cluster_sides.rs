@@ -14,20 +14,20 @@ pub enum Leader {
 
 #[derive(Debug, Clone, Copy)]
 pub enum Report {
-    Purse(PurseReport),
+    TokenLease(TokenLeaseReport),
     Share(ShareReport),
 }
 
 #[derive(Debug, Clone, Copy)]
 pub enum Answer {
-    Purse(PurseAnswer),
+    TokenLease(TokenLeaseAnswer),
     Share(ShareAnswer),
     NoSession,
 }
 
 #[derive(Debug)]
 pub enum Side {
-    Purse(Purse),
+    TokenLease(TokenLease),
     Window(ShareHeld, Window),
     Connections(ShareHeld, Concurrency),
 }
@@ -49,8 +49,8 @@ impl Leader {
 
     pub fn report(&mut self, at: UnixMs, session: SessionId, report: Report) -> Answer {
         match (self, report) {
-            (Self::Ledger(ledger), Report::Purse(report)) => {
-                Answer::Purse(ledger.report(at, session, &report))
+            (Self::Ledger(ledger), Report::TokenLease(report)) => {
+                Answer::TokenLease(ledger.report(at, session, &report))
             }
             (Self::Shares(shares), Report::Share(report)) => {
                 Answer::Share(shares.report(at, session, &report))
@@ -95,7 +95,7 @@ impl Side {
             burst: None,
         };
         match (leader, is_connections) {
-            (Leader::Ledger(_), _) => Self::Purse(Purse::new(1)),
+            (Leader::Ledger(_), _) => Self::TokenLease(TokenLease::new(1)),
             (Leader::Shares(_), true) => Self::Connections(held, Concurrency::new(0)),
             (Leader::Shares(_), false) => Self::Window(held, Window::new(none)),
         }
@@ -103,7 +103,9 @@ impl Side {
 
     pub fn answered(&mut self, answer: Answer) {
         match (self, answer) {
-            (Self::Purse(purse), Answer::Purse(answer)) => purse.answered(answer),
+            (Self::TokenLease(token_lease), Answer::TokenLease(answer)) => {
+                token_lease.answered(answer)
+            }
             (Self::Window(held, _) | Self::Connections(held, _), Answer::Share(answer)) => {
                 held.answered(answer);
             }
@@ -113,7 +115,7 @@ impl Side {
 
     pub fn report(&mut self, now: DurationMs, wants: u64) -> Report {
         match self {
-            Self::Purse(purse) => Report::Purse(purse.report(wants)),
+            Self::TokenLease(token_lease) => Report::TokenLease(token_lease.report(wants)),
             Self::Window(held, window) => Report::Share(held.report(window.counted(now), wants)),
             Self::Connections(held, open) => Report::Share(held.report(open.out(), wants)),
         }
@@ -121,7 +123,7 @@ impl Side {
 
     pub fn take(&mut self, now: DurationMs, lease: Lease) -> bool {
         match self {
-            Self::Purse(purse) => purse.take(now, lease),
+            Self::TokenLease(token_lease) => token_lease.take(now, lease),
             Self::Window(held, window) => {
                 let count = held.may(now, lease);
                 let rate = window.rate();
@@ -137,7 +139,7 @@ impl Side {
 
     pub fn ended(&mut self, now: DurationMs) {
         match self {
-            Self::Purse(purse) => purse.ended(),
+            Self::TokenLease(token_lease) => token_lease.ended(),
             Self::Window(_, window) => window.ended(now),
             Self::Connections(_, open) => open.ended(),
         }
@@ -145,7 +147,7 @@ impl Side {
 
     pub fn cancel(&mut self) {
         match self {
-            Self::Purse(purse) => purse.cancel(),
+            Self::TokenLease(token_lease) => token_lease.cancel(),
             Self::Window(_, window) => window.cancel(),
             Self::Connections(_, open) => open.ended(),
         }
@@ -154,7 +156,7 @@ impl Side {
     /// Whether to report before it is time to: the leader, or work, waits for it.
     pub fn is_urgent(&self, now: DurationMs) -> bool {
         match self {
-            Self::Purse(purse) => purse.hand() == 0,
+            Self::TokenLease(token_lease) => token_lease.unused() == 0,
             Self::Window(held, window) => held.is_over(window.counted(now)),
             Self::Connections(held, open) => held.is_over(open.out()),
         }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::SteadyClock;
+use super::LimitClock;
 use super::cluster_sides::{Answer, Leader, Report, Side};
 use crate::id::{SessionId, mix};
 use crate::lease::{GRACE, LEASE, Lease};
@@ -12,7 +12,7 @@ use crate::time::{DurationMs, UnixMs};
 
 pub const STEP: u64 = 10;
 const REPORT_EVERY: u64 = 1000;
-/// With an empty hand, or less counted than the leader waits for.
+/// Without unused tokens, or less counted than the leader waits for.
 const REPORT_SOON: u64 = 250;
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Cluster {
     now: u64,
     rule: Rule,
     leader: Leader,
-    clock: SteadyClock,
+    clock: LimitClock,
     latest: UnixMs,
     elected_at: u64,
     heard: BTreeMap<SessionId, u64>,
@@ -79,7 +79,7 @@ impl Cluster {
             now: 0,
             rule,
             leader,
-            clock: SteadyClock::resume(UnixMs(1_700_000_000_000), DurationMs(0)),
+            clock: LimitClock::resume(UnixMs(1_700_000_000_000), DurationMs(0)),
             latest: UnixMs(0),
             elected_at: 0,
             heard: BTreeMap::new(),
@@ -167,7 +167,7 @@ impl Cluster {
     /// Another node leads, with the same rows, no memory and another clock.
     fn elect(&mut self) {
         self.leader = self.leader.replayed();
-        self.clock = SteadyClock::resume(self.latest, DurationMs(self.now));
+        self.clock = LimitClock::resume(self.latest, DurationMs(self.now));
         for heard in self.heard.values_mut() {
             *heard = self.now;
         }

@@ -9,7 +9,7 @@ use crate::time::DurationMs;
 
 fn ledger(count: u64, per: u64, burst: Option<u64>) -> Leader {
     let rate = Rate::new(count, DurationMs(per), burst).unwrap();
-    Leader::Ledger(Ledger::new(Allowance::Rolling(rate)))
+    Leader::Ledger(Ledger::new(rate))
 }
 
 fn shares(count: u64, per: u64) -> Leader {
@@ -58,15 +58,6 @@ proptest! {
         let mut cluster = Cluster::new(stormy(seed, per), ledger(count, per, burst), senders);
         weather(&mut cluster);
         check_never_more(&mut cluster.events, count, per);
-    }
-
-    #[test]
-    fn a_day_never_has_more_than_its_budget(limit in 1u64..300, senders in 1usize..7, seed: u64) {
-        let budget = Budget { day: 1, limit };
-        let leader = Leader::Ledger(Ledger::new(Allowance::Daily(budget)));
-        let mut cluster = Cluster::new(stormy(seed, 1000), leader, senders);
-        cluster.run(150_000);
-        prop_assert!(cluster.events.len() as u64 <= limit);
     }
 
     #[test]

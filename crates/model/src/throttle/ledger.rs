@@ -4,78 +4,35 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
-use super::pace::Pace;
-use super::purse::{PurseAnswer, PurseReport};
+use super::gcra::Gcra;
 use super::rate::Rate;
-use super::spent::Spent;
+use super::token_lease::{TokenLeaseAnswer, TokenLeaseReport};
+use super::window_counter::WindowCounter;
 use crate::id::SessionId;
 use crate::time::{DurationMs, UnixMs};
 
 /// More senders than a cluster has. There is one account for each, whatever was granted to it: about 60 bytes.
 pub const HOLDERS_MAX: usize = 256;
-/// All holders together have at most this part of the limit in hand, or what it lets pass in [`SOON`] if that is more. What
-/// is in hand is not used elsewhere, so it is the part of the limit that idle hands may waste.
-const HAND_PART: u64 = 16;
-/// A holder that has work reports every second, or with each heartbeat at least, and sooner when its hand is empty.
+/// All holders together have at most this part of the limit unused, or what it lets pass in [`SOON`] if that is more. What
+/// is unused is not used elsewhere, so it is the part of the limit that idle holders may waste.
+const UNUSED_PART: u64 = 16;
+/// A holder that has work reports every second, or with each heartbeat at least, and sooner when it has none unused.
 const SOON: DurationMs = DurationMs::from_secs(2);
 /// Two heartbeats and a little: a holder that waits keeps its place in line while it reports.
 const PATIENCE: DurationMs = DurationMs(5500);
 
-/// So many on one sending day, whatever the clock says: the day changes when a command says so.
+/// As the row has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Budget {
-    /// Grows. Any count of days will do.
-    #[n(0)]
-    pub day: u32,
-    #[n(1)]
-    pub limit: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Allowance {
+enum Allowance {
     /// Over any window. Its pace is kept by what is granted, to within what it lets pass in two seconds.
     #[n(0)]
     Rolling(#[n(0)] Rate),
-    #[n(1)]
-    Daily(#[n(0)] Budget),
 }
 
-impl Allowance {
-    fn limit(self) -> u64 {
-        match self {
-            Self::Rolling(rate) => rate.count,
-            Self::Daily(budget) => budget.limit,
-        }
-    }
-
-    /// For how long what has ended counts. A day's counts until there is another day.
-    fn per(self) -> DurationMs {
-        match self {
-            Self::Rolling(rate) => rate.per,
-            Self::Daily(_) => DurationMs(u64::MAX),
-        }
-    }
-
-    /// Whether it is so many in any window of this length.
-    pub fn is_over(self, per: DurationMs) -> bool {
-        self.rate().is_some_and(|rate| rate.per == per)
-    }
-
-    fn rate(self) -> Option<Rate> {
-        match self {
-            Self::Rolling(rate) => Some(rate),
-            Self::Daily(_) => None,
-        }
-    }
-
-    /// What one of so many holders may have in hand.
-    fn hand_max(self, holders: u64) -> u64 {
-        let soon = match self {
-            Self::Rolling(rate) => rate.count.saturating_mul(SOON.0) / rate.per.0.max(1),
-            Self::Daily(_) => 0,
-        };
-        ((self.limit() / HAND_PART).max(soon) / holders.max(1)).max(1)
-    }
+/// What one of so many holders may have unused.
+fn unused_max(rate: Rate, holders: u64) -> u64 {
+    let soon = rate.count.saturating_mul(SOON.0) / rate.per.0.max(1);
+    ((rate.count / UNUSED_PART).max(soon) / holders.max(1)).max(1)
 }
 
 /// One limit. At most as many tokens as it has are counted at any time: those that were granted and of which the holder
@@ -84,27 +41,27 @@ impl Allowance {
 /// A token counts from its grant. When its holder says that its event is over, it counts for `per` from then; when the
 /// holder's session has ended, likewise, because nothing of the session reaches a destination after that. So the leader
 /// needs no time of the holder's, and a token that is out for long is counted for as long. `at` never goes back, and runs
-/// no faster than time does ([`super::SteadyClock`]).
+/// no faster than time does ([`super::LimitClock`]).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Ledger {
     #[n(0)]
     allowance: Allowance,
     #[n(1)]
-    spent: Spent,
+    spent: WindowCounter,
     #[n(2)]
     accounts: BTreeMap<SessionId, Account>,
     /// How often tokens were granted.
     #[n(3)]
     grants: u64,
     #[n(4)]
-    pace: Pace,
+    pace: Gcra,
 }
 
 /// All but `is_waiting` and `heard_at` only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 struct Account {
     #[n(0)]
-    purse: u64,
+    token_lease: u64,
     #[n(1)]
     granted: u64,
     #[n(2)]
@@ -121,9 +78,9 @@ struct Account {
 }
 
 impl Account {
-    fn new(purse: u64, at: UnixMs) -> Self {
+    fn new(token_lease: u64, at: UnixMs) -> Self {
         Self {
-            purse,
+            token_lease,
             granted: 0,
             ended: 0,
             returned: 0,
@@ -138,7 +95,7 @@ impl Account {
     }
 
     /// Tokens that have ended since the last report, and that were returned. No report can end more than was granted.
-    fn settle(&mut self, report: &PurseReport) -> (u64, u64) {
+    fn settle(&mut self, report: &TokenLeaseReport) -> (u64, u64) {
         let before = (self.ended, self.returned);
         self.ended = self
             .ended
@@ -152,89 +109,84 @@ impl Account {
 
 impl Ledger {
     /// Nobody has used the limit lately.
-    pub fn new(allowance: Allowance) -> Self {
+    pub fn new(rate: Rate) -> Self {
         Self {
-            allowance,
-            spent: Spent::default(),
+            allowance: Allowance::Rolling(rate),
+            spent: WindowCounter::default(),
             accounts: BTreeMap::new(),
             grants: 0,
-            pace: Pace::default(),
+            pace: Gcra::default(),
         }
     }
 
     /// Somebody may have used all of it until `at`: single owners, as long as the limit did not span several.
-    pub fn after_owners(allowance: Allowance, at: UnixMs) -> Self {
-        let mut ledger = Self::new(allowance);
-        ledger.spent.add(at.0, allowance.limit(), allowance.per());
+    pub fn after_owners(rate: Rate, at: UnixMs) -> Self {
+        let mut ledger = Self::new(rate);
+        ledger.spent.add(at.0, rate.count, rate.per);
         ledger
     }
 
-    pub fn allowance(&self) -> Allowance {
-        self.allowance
+    pub fn rate(&self) -> Rate {
+        let Allowance::Rolling(rate) = self.allowance;
+        rate
     }
 
-    /// Holds for what is granted from now on. A day before the one that is known is ignored, so that no day has its budget
-    /// twice. Tokens that are still open when the day changes count for the new one.
+    /// Holds for what is granted from now on.
     ///
     /// Of what ended, as much counts as is remembered: a window that becomes longer does not know what came before the
     /// shorter one.
-    pub fn set(&mut self, at: UnixMs, allowance: Allowance) {
-        if let (Allowance::Daily(before), Allowance::Daily(budget)) = (self.allowance, allowance) {
-            if budget.day < before.day {
-                return;
-            }
-            if budget.day > before.day {
-                self.spent = Spent::default();
-            }
-        }
-        self.spent.forget(at.0, self.allowance.per());
-        self.allowance = allowance;
-        self.spent.lengthen(allowance.per());
-        if let Some(rate) = allowance.rate() {
-            self.pace.clamp(DurationMs(at.0), rate);
-        }
+    pub fn set(&mut self, at: UnixMs, rate: Rate) {
+        self.spent.forget(at.0, self.rate().per);
+        self.allowance = Allowance::Rolling(rate);
+        self.spent.lengthen(rate.per);
+        self.pace.clamp(DurationMs(at.0), rate);
     }
 
     /// Tokens that are counted.
     pub fn used(&self, at: UnixMs) -> u64 {
         let open: u64 = self.accounts.values().map(Account::open).sum();
-        open.saturating_add(self.spent.total(at.0, self.allowance.per()))
+        open.saturating_add(self.spent.total(at.0, self.rate().per))
     }
 
     /// Takes what a live session tells, and grants it what it can have. The caller checks that the session has not ended.
-    pub fn report(&mut self, at: UnixMs, session: SessionId, report: &PurseReport) -> PurseAnswer {
-        let unknown = PurseAnswer {
-            purse: report.purse,
+    pub fn report(
+        &mut self,
+        at: UnixMs,
+        session: SessionId,
+        report: &TokenLeaseReport,
+    ) -> TokenLeaseAnswer {
+        let unknown = TokenLeaseAnswer {
+            token_lease: report.token_lease,
             granted: 0,
             settled: 0,
         };
         let is_full = self.accounts.len() >= HOLDERS_MAX;
         match self.accounts.get(&session) {
-            Some(account) if account.purse > report.purse => return unknown,
-            Some(account) if account.purse < report.purse => self.session_gone(at, session),
+            Some(account) if account.token_lease > report.token_lease => return unknown,
+            Some(account) if account.token_lease < report.token_lease => {
+                self.session_gone(at, session)
+            }
             None if is_full => return unknown,
             _ => {}
         }
-        // Who has a full hand waits for nothing, and must not keep others waiting.
-        let hand_max = self.allowance.hand_max(self.accounts.len() as u64);
+        // Who has enough unused waits for nothing, and must not keep others waiting.
+        let unused_max = unused_max(self.rate(), self.accounts.len() as u64);
         let account = self.accounts.entry(session);
-        let account = account.or_insert_with(|| Account::new(report.purse, at));
+        let account = account.or_insert_with(|| Account::new(report.token_lease, at));
         let (ended, returned) = account.settle(report);
         let unseen = account.granted.saturating_sub(report.seen);
-        let hand = report.hand.saturating_add(unseen);
+        let unused = report.unused.saturating_add(unseen);
         account.heard_at = at;
-        account.is_waiting = hand < report.wants.min(hand_max);
-        self.spent.add(at.0, ended, self.allowance.per());
-        if let Some(rate) = self.allowance.rate() {
-            self.pace.gave_back(returned, rate);
-        }
-        let amount = self.amount(at, session, report.wants, hand);
+        account.is_waiting = unused < report.wants.min(unused_max);
+        self.spent.add(at.0, ended, self.rate().per);
+        self.pace.gave_back(returned, self.rate());
+        let amount = self.amount(at, session, report.wants, unused);
         self.grant(at, session, amount)
     }
 
-    /// How many tokens a session gets now that has so many in hand.
-    fn amount(&self, at: UnixMs, session: SessionId, wants: u64, hand: u64) -> u64 {
-        let left = self.allowance.limit().saturating_sub(self.used(at));
+    /// How many tokens a session gets now that has so many unused.
+    fn amount(&self, at: UnixMs, session: SessionId, wants: u64, unused: u64) -> u64 {
+        let left = self.rate().count.saturating_sub(self.used(at));
         let left = left.min(self.paced(at));
         let waits =
             |account: &Account| account.is_waiting && at.since(account.heard_at) <= PATIENCE;
@@ -247,8 +199,8 @@ impl Ledger {
             ahead += u64::from(place(id, account) < mine);
         }
         let wants = wants
-            .min(self.allowance.hand_max(holders))
-            .saturating_sub(hand);
+            .min(unused_max(self.rate(), holders))
+            .saturating_sub(unused);
         // Too few for all go to those who have waited longest.
         match left < holders {
             true => wants.min(u64::from(ahead < left)),
@@ -257,13 +209,11 @@ impl Ledger {
     }
 
     fn paced(&self, at: UnixMs) -> u64 {
-        let rate = self.allowance.rate();
-        rate.map_or(u64::MAX, |rate| {
-            self.pace.available(DurationMs(at.0), rate, SOON)
-        })
+        self.pace.available(DurationMs(at.0), self.rate(), SOON)
     }
 
-    fn grant(&mut self, at: UnixMs, session: SessionId, amount: u64) -> PurseAnswer {
+    fn grant(&mut self, at: UnixMs, session: SessionId, amount: u64) -> TokenLeaseAnswer {
+        let rate = self.rate();
         let account = self
             .accounts
             .get_mut(&session)
@@ -272,12 +222,10 @@ impl Ledger {
             self.grants += 1;
             account.granted += amount;
             account.last_grant = self.grants;
-            if let Some(rate) = self.allowance.rate() {
-                self.pace.took(DurationMs(at.0), amount, rate);
-            }
+            self.pace.took(DurationMs(at.0), amount, rate);
         }
-        PurseAnswer {
-            purse: account.purse,
+        TokenLeaseAnswer {
+            token_lease: account.token_lease,
             granted: account.granted,
             settled: account.ended + account.returned,
         }
@@ -285,7 +233,7 @@ impl Ledger {
 
     /// Somebody who had all of it has used so many tokens, and others may be used until a later time.
     pub fn begin_with(&mut self, at: UnixMs, ended: u64, out: u64, until: UnixMs) {
-        let per = self.allowance.per();
+        let per = self.rate().per;
         self.spent.add(at.0, ended, per);
         self.spent.add_until(at.0, until.0, out, per);
     }
@@ -306,24 +254,24 @@ impl Ledger {
         self.accounts.is_empty() && self.used(at) == 0
     }
 
-    /// A live session does without its purse from now on: none of its tokens is out, and those that it has not reported will
+    /// A live session does without its token lease from now on: none of its tokens is out, and those that it has not reported will
     /// not be used.
-    pub fn leave(&mut self, at: UnixMs, session: SessionId, last: &PurseReport) {
+    pub fn leave(&mut self, at: UnixMs, session: SessionId, last: &TokenLeaseReport) {
         let Some(account) = self.accounts.get_mut(&session) else {
             return;
         };
-        if account.purse != last.purse {
+        if account.token_lease != last.token_lease {
             return;
         }
         let (ended, _) = account.settle(last);
         self.accounts.remove(&session);
-        self.spent.add(at.0, ended, self.allowance.per());
+        self.spent.add(at.0, ended, self.rate().per);
     }
 
     /// A session has ended: whatever it had counts as spent.
     pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
         if let Some(account) = self.accounts.remove(&session) {
-            self.spent.add(at.0, account.open(), self.allowance.per());
+            self.spent.add(at.0, account.open(), self.rate().per);
         }
     }
 }

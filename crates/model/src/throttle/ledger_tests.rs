@@ -15,21 +15,17 @@ fn s(seconds: u64) -> UnixMs {
     UnixMs(1_000_000 + seconds * 1000)
 }
 
-fn rolling(count: u64, seconds: u64) -> Allowance {
-    Allowance::Rolling(Rate::new(count, DurationMs::from_secs(seconds), None).unwrap())
+fn rolling(count: u64, seconds: u64) -> Rate {
+    Rate::new(count, DurationMs::from_secs(seconds), None).unwrap()
 }
 
-fn daily(day: u32, limit: u64) -> Allowance {
-    Allowance::Daily(Budget { day, limit })
-}
-
-/// A purse whose tokens are all used at once.
+/// A token lease whose tokens are all used at once.
 fn spend(ledger: &mut Ledger, at: UnixMs, session: SessionId, ended: u64) -> u64 {
-    let report = PurseReport {
-        purse: 1,
+    let report = TokenLeaseReport {
+        token_lease: 1,
         ended,
         returned: 0,
-        hand: 0,
+        unused: 0,
         seen: ended,
         wants: 1000,
     };
@@ -43,12 +39,12 @@ fn tokens_count_from_their_grant_until_a_window_after_their_end() {
     assert_eq!(ledger.used(s(600)), 1, "however long it is out");
     assert_eq!(spend(&mut ledger, s(600), A, 1), 2);
     assert_eq!((ledger.used(s(659)), ledger.used(s(661))), (2, 1));
-    let report = PurseReport {
-        purse: 1,
+    let report = TokenLeaseReport {
+        token_lease: 1,
         ended: 1,
         returned: 1,
         seen: 2,
-        ..PurseReport::default()
+        ..TokenLeaseReport::default()
     };
     let answer = ledger.report(s(659), A, &report);
     assert_eq!((answer.granted, answer.settled), (2, 2));
@@ -66,15 +62,15 @@ fn an_answer_that_is_lost_grants_nothing_twice() {
 }
 
 #[test]
-fn tokens_of_a_dead_holder_and_of_a_forgotten_purse_are_spent() {
+fn tokens_of_a_dead_holder_and_of_a_forgotten_token_lease_are_spent() {
     let mut ledger = Ledger::new(rolling(160, MINUTE));
     assert_eq!(spend(&mut ledger, s(0), A, 0), 10);
     ledger.session_gone(s(12), A);
     assert_eq!((ledger.used(s(71)), ledger.used(s(73))), (10, 0));
-    let report = |purse| PurseReport {
-        purse,
+    let report = |token_lease| TokenLeaseReport {
+        token_lease,
         wants: 10,
-        ..PurseReport::default()
+        ..TokenLeaseReport::default()
     };
     assert_eq!(ledger.report(s(80), B, &report(1)).granted, 10);
     assert_eq!(ledger.report(s(80), B, &report(2)).granted, 10);
@@ -108,12 +104,12 @@ fn too_few_tokens_go_to_those_who_have_waited_longest() {
 #[test]
 fn who_does_not_use_its_token_keeps_nobody_waiting() {
     let mut ledger = Ledger::new(rolling(2, MINUTE));
-    let slow = PurseReport {
-        purse: 1,
-        hand: 1,
+    let slow = TokenLeaseReport {
+        token_lease: 1,
+        unused: 1,
         seen: 1,
         wants: 1000,
-        ..PurseReport::default()
+        ..TokenLeaseReport::default()
     };
     assert_eq!(spend(&mut ledger, s(0), A, 0), 1);
     assert_eq!(spend(&mut ledger, s(0), B, 0), 1);
@@ -139,14 +135,14 @@ fn a_changed_limit_holds_for_new_tokens() {
     assert_eq!(spend(&mut ledger, s(1), A, 10), 10);
     ledger.set(s(2), rolling(11, 3600));
     assert_eq!(spend(&mut ledger, s(2), A, 10), 11);
-    assert_eq!(ledger.allowance(), rolling(11, 3600));
+    assert_eq!(ledger.rate(), rolling(11, 3600));
     assert_eq!(ledger.used(s(3600)), 11);
 }
 
 #[test]
 fn what_is_granted_keeps_the_pace() {
     let rate = Rate::new(600, DurationMs::from_secs(600), Some(5)).unwrap();
-    let mut ledger = Ledger::new(Allowance::Rolling(rate));
+    let mut ledger = Ledger::new(rate);
     assert_eq!(
         spend(&mut ledger, s(0), A, 0),
         7,
@@ -154,42 +150,15 @@ fn what_is_granted_keeps_the_pace() {
     );
     assert_eq!(spend(&mut ledger, s(0), A, 7), 7);
     assert_eq!(spend(&mut ledger, s(3), A, 7), 10);
-    let report = PurseReport {
-        purse: 1,
+    let report = TokenLeaseReport {
+        token_lease: 1,
         ended: 7,
         returned: 3,
         seen: 10,
-        ..PurseReport::default()
+        ..TokenLeaseReport::default()
     };
     assert_eq!(ledger.report(s(3), A, &report).granted, 10);
     assert_eq!(spend(&mut ledger, s(3), B, 0), 3, "what A gave back");
-}
-
-#[test]
-fn a_day_has_its_budget_once() {
-    let mut ledger = Ledger::new(daily(7, 20));
-    let mut ended = 0;
-    while ended < 20 {
-        ended = spend(&mut ledger, s(ended), A, ended);
-    }
-    assert_eq!(
-        spend(&mut ledger, s(9_999_999), A, 20),
-        20,
-        "time opens nothing"
-    );
-    ledger.set(s(9_999_999), daily(6, 20));
-    assert_eq!(ledger.used(s(9_999_999)), 20, "set back");
-    ledger.set(s(9_999_999), daily(7, 25));
-    assert_eq!(spend(&mut ledger, s(9_999_999), A, 20), 21);
-    ledger.set(s(9_999_999), daily(8, 20));
-    assert_eq!(
-        ledger.used(s(9_999_999)),
-        1,
-        "what is open may be used on the new day"
-    );
-    assert_eq!(spend(&mut ledger, s(9_999_999), A, 21), 22);
-    ledger.set(s(9_999_999), daily(7, 1000));
-    assert_eq!(ledger.allowance(), daily(8, 20));
 }
 
 #[test]
@@ -217,16 +186,14 @@ proptest! {
     #[test]
     fn no_more_is_counted_than_the_limit(
         limit in 0u64..100,
-        is_daily: bool,
         steps in prop::collection::vec((0u64..9000, 1u64..6, (0u64..4, 0u64..60, 0u64..60, 0u64..60, 0u64..60, 0u64..60), 0u8..12), 1..200),
     ) {
-        let allowance = if is_daily { daily(1, limit) } else { rolling(limit, MINUTE) };
-        let mut ledger = Ledger::new(allowance);
+        let mut ledger = Ledger::new(rolling(limit, MINUTE));
         let mut at = s(0);
-        for (later, session, (purse, ended, returned, hand, seen, wants), what) in steps {
+        for (later, session, (token_lease, ended, returned, unused, seen, wants), what) in steps {
             at = UnixMs(at.0 + later);
             let session = SessionId(session);
-            let report = PurseReport { purse, ended, returned, hand, seen, wants };
+            let report = TokenLeaseReport { token_lease, ended, returned, unused, seen, wants };
             match what {
                 0 => ledger.session_gone(at, session),
                 _ => {

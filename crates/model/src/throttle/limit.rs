@@ -5,9 +5,9 @@ use std::sync::Arc;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::concurrency::Concurrency;
-use super::purse::Purse;
 use super::rate::Rate;
 use super::shares::SHORT;
+use super::token_lease::TokenLease;
 use super::window::Window;
 use crate::lease::Lease;
 use crate::time::DurationMs;
@@ -17,21 +17,17 @@ use crate::time::DurationMs;
 #[cbor(index_only)]
 pub enum Scope {
     #[n(0)]
-    Site,
+    Site = 0,
     /// What one source IP sends to one site. The key is the IP's name, a space and the site.
     #[n(1)]
-    SiteFromIp,
-    /// All sites of a provider.
-    #[n(2)]
-    Provider,
-    #[n(3)]
-    ProviderFromIp,
+    IpSite = 1,
+    // 2 and 3 were scopes of providers. The numbers are also in the keys of rows.
     #[n(4)]
-    Tenant,
+    Tenant = 4,
     #[n(5)]
-    Ip,
+    Ip = 5,
     #[n(6)]
-    Pool,
+    Pool = 6,
 }
 
 impl Scope {
@@ -39,9 +35,7 @@ impl Scope {
     pub fn name(self) -> &'static str {
         match self {
             Self::Site => "site",
-            Self::SiteFromIp => "ip_site",
-            Self::Provider => "provider",
-            Self::ProviderFromIp => "ip_provider",
+            Self::IpSite => "ip_site",
             Self::Tenant => "tenant",
             Self::Ip => "ip",
             Self::Pool => "pool",
@@ -60,8 +54,6 @@ pub enum Counted {
     ConnectionAttempts,
     #[n(2)]
     Messages,
-    #[n(3)]
-    Recipients,
 }
 
 /// Names a limit.
@@ -80,7 +72,7 @@ impl LimitId {
     pub fn site(&self) -> Option<&str> {
         match self.scope {
             Scope::Site => Some(&self.key),
-            Scope::SiteFromIp => self.key.split_once(' ').map(|(_, site)| site),
+            Scope::IpSite => self.key.split_once(' ').map(|(_, site)| site),
             _ => None,
         }
     }
@@ -89,7 +81,7 @@ impl LimitId {
     pub fn ip(&self) -> Option<&str> {
         match self.scope {
             Scope::Ip => Some(&self.key),
-            Scope::SiteFromIp => self.key.split_once(' ').map(|(ip, _)| ip),
+            Scope::IpSite => self.key.split_once(' ').map(|(ip, _)| ip),
             _ => None,
         }
     }
@@ -124,14 +116,14 @@ impl<'b, C> Decode<'b, C> for LimitId {
 
 /// A limit that spans senders, as policy has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Wide {
+pub enum SharedLimit {
     #[n(0)]
     Connections(#[n(0)] u64),
     #[n(1)]
     Rate(#[n(0)] Rate),
 }
 
-impl Wide {
+impl SharedLimit {
     pub fn count(self) -> u64 {
         match self {
             Self::Connections(count) => count,
@@ -172,11 +164,9 @@ impl Wide {
 pub enum Limit {
     Rate(Rate),
     Concurrency(u64),
-    /// As many as the leader of the meta group has granted.
-    Granted,
     /// A part of what all senders together may use.
-    Wide {
-        limit: Wide,
+    Shared {
+        limit: SharedLimit,
         /// The owner of the site's slot keeps it by itself unless the site is known to be several senders'.
         is_by_owner: bool,
     },
@@ -195,22 +185,21 @@ impl Limit {
         match self {
             Self::Rate(_) => Form::Rate,
             Self::Concurrency(_) => Form::Concurrency,
-            Self::Granted => Form::Granted,
-            Self::Wide { limit, .. } => match limit {
+            Self::Shared { limit, .. } => match limit {
                 limit if limit.is_granted() => Form::Granted,
-                Wide::Connections(_) => Form::Concurrency,
-                Wide::Rate(_) => Form::Rate,
+                SharedLimit::Connections(_) => Form::Concurrency,
+                SharedLimit::Rate(_) => Form::Rate,
             },
         }
     }
 
-    /// What can be lowered. The leader lowers what it grants.
+    /// None for what the leader grants.
     pub(super) fn count(self) -> Option<u64> {
         match self {
             Self::Rate(rate) => Some(rate.count),
             Self::Concurrency(limit) => Some(limit),
-            Self::Wide { limit, .. } if !limit.is_granted() => Some(limit.count()),
-            Self::Granted | Self::Wide { .. } => None,
+            Self::Shared { limit, .. } if !limit.is_granted() => Some(limit.count()),
+            Self::Shared { .. } => None,
         }
     }
 
@@ -218,8 +207,7 @@ impl Limit {
         match self {
             Self::Rate(rate) => Self::Rate(Rate { count, ..rate }),
             Self::Concurrency(_) => Self::Concurrency(count),
-            Self::Granted => Self::Granted,
-            Self::Wide { limit, is_by_owner } => Self::Wide {
+            Self::Shared { limit, is_by_owner } => Self::Shared {
                 limit: limit.with_count(count),
                 is_by_owner,
             },
@@ -231,19 +219,18 @@ impl Limit {
 pub(super) enum Limiter {
     Window(Window),
     Concurrency(Concurrency),
-    Purse(Purse),
+    TokenLease(TokenLease),
 }
 
 impl Limiter {
-    pub fn new(limit: Limit, purse: u64) -> Self {
+    pub fn new(limit: Limit, token_lease: u64) -> Self {
         match limit {
             Limit::Rate(rate) => Self::Window(Window::new(rate)),
             Limit::Concurrency(limit) => Self::Concurrency(Concurrency::new(limit)),
-            Limit::Granted => Self::Purse(Purse::new(purse)),
-            Limit::Wide { limit, .. } => match limit {
-                limit if limit.is_granted() => Self::Purse(Purse::new(purse)),
-                Wide::Connections(limit) => Self::Concurrency(Concurrency::new(limit)),
-                Wide::Rate(rate) => Self::Window(Window::new(rate)),
+            Limit::Shared { limit, .. } => match limit {
+                limit if limit.is_granted() => Self::TokenLease(TokenLease::new(token_lease)),
+                SharedLimit::Connections(limit) => Self::Concurrency(Concurrency::new(limit)),
+                SharedLimit::Rate(rate) => Self::Window(Window::new(rate)),
             },
         }
     }
@@ -252,7 +239,7 @@ impl Limiter {
         match (self, limit) {
             (Self::Window(window), Limit::Rate(rate)) => window.set(now, rate),
             (Self::Concurrency(concurrency), Limit::Concurrency(limit)) => concurrency.set(limit),
-            (limiter, Limit::Wide { limit, .. }) => limiter.set(now, limit.alone()),
+            (limiter, Limit::Shared { limit, .. }) => limiter.set(now, limit.alone()),
             _ => {}
         }
     }
@@ -267,7 +254,7 @@ impl Limiter {
         match self {
             Self::Window(window) => window.take(now),
             Self::Concurrency(concurrency) => concurrency.take(),
-            Self::Purse(purse) => purse.take(now, lease),
+            Self::TokenLease(token_lease) => token_lease.take(now, lease),
         }
     }
 
@@ -275,7 +262,7 @@ impl Limiter {
         match self {
             Self::Window(window) => window.ended(now),
             Self::Concurrency(concurrency) => concurrency.ended(),
-            Self::Purse(purse) => purse.ended(),
+            Self::TokenLease(token_lease) => token_lease.ended(),
         }
     }
 
@@ -283,7 +270,7 @@ impl Limiter {
         match self {
             Self::Window(window) => window.cancel(),
             Self::Concurrency(concurrency) => concurrency.ended(),
-            Self::Purse(purse) => purse.cancel(),
+            Self::TokenLease(token_lease) => token_lease.cancel(),
         }
     }
 
@@ -291,7 +278,9 @@ impl Limiter {
         match self {
             Self::Window(window) => window.next_at(now),
             Self::Concurrency(concurrency) => concurrency.is_open().then_some(now),
-            Self::Purse(purse) => (purse.hand() > 0 && lease.holds(now)).then_some(now),
+            Self::TokenLease(token_lease) => {
+                (token_lease.unused() > 0 && lease.holds(now)).then_some(now)
+            }
         }
     }
 
@@ -300,7 +289,7 @@ impl Limiter {
         match self {
             Self::Window(window) => window.counted(now),
             Self::Concurrency(concurrency) => concurrency.out(),
-            Self::Purse(_) => 0,
+            Self::TokenLease(_) => 0,
         }
     }
 
@@ -308,7 +297,7 @@ impl Limiter {
         match self {
             Self::Window(window) => window.is_idle(now),
             Self::Concurrency(concurrency) => concurrency.is_idle(),
-            Self::Purse(purse) => purse.is_idle(),
+            Self::TokenLease(token_lease) => token_lease.is_idle(),
         }
     }
 }

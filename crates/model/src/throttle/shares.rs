@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::max_min::max_min;
-use super::spent::Spent;
+use super::window_counter::WindowCounter;
 use crate::id::SessionId;
 use crate::lease::Lease;
 use crate::time::{DurationMs, UnixMs};
@@ -106,7 +106,7 @@ pub struct Shares {
     shares: BTreeMap<SessionId, Share>,
     /// Of sessions that ended.
     #[n(3)]
-    gone: Spent,
+    gone: WindowCounter,
     #[n(4)]
     version: u64,
     #[n(5)]
@@ -135,7 +135,7 @@ impl Shares {
             limit,
             per,
             shares: BTreeMap::new(),
-            gone: Spent::default(),
+            gone: WindowCounter::default(),
             version: 0,
             turn: 0,
             turned_at: UnixMs(0),

@@ -1,8 +1,8 @@
 //! A rate that one process keeps, exactly.
 
-use super::pace::Pace;
+use super::gcra::Gcra;
 use super::rate::Rate;
-use super::spent::Spent;
+use super::window_counter::WindowCounter;
 use crate::time::DurationMs;
 
 /// At most `count` events in any window of length `per`, as the destination sees them.
@@ -18,8 +18,8 @@ pub struct Window {
     rate: Rate,
     /// Tokens whose end is not known.
     out: u64,
-    spent: Spent,
-    pace: Pace,
+    spent: WindowCounter,
+    pace: Gcra,
 }
 
 impl Window {
@@ -28,8 +28,8 @@ impl Window {
         Self {
             rate,
             out: 0,
-            spent: Spent::default(),
-            pace: Pace::default(),
+            spent: WindowCounter::default(),
+            pace: Gcra::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BinaryHeap;
 
 use proptest::prelude::*;
 
-use super::spent::SPANS_MAX;
+use super::window_counter::SPANS_MAX;
 use super::*;
 use crate::id::mix;
 use crate::time::DurationMs;

@@ -76,7 +76,7 @@ impl Stage {
         let args = ["apply", "-f", &policy.display().to_string()];
         self.operator.run_somewhere(&args).await?;
         for (site, slots) in pace::spreads() {
-            let args = ["slot", "fan", &site, &slots.to_string()];
+            let args = ["site", "spread", &site, &slots.to_string()];
             self.operator.run_somewhere(&args).await?;
         }
         sleep(POLICY_READ_WITHIN).await;

@@ -1,0 +1,5 @@
+//! Limits of this sender, its parts of those that senders share, and what policy says of a path.
+
+pub mod limiters;
+pub mod path_policy;
+pub mod shared_limits;

@@ -1,0 +1,6 @@
+//! What became of attempts, the DSNs that they call for, and what is kept until both are recorded.
+
+pub mod dsn;
+pub mod journal;
+pub mod process;
+pub mod recovered;

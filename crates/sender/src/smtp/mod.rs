@@ -1,0 +1,11 @@
+//! A connection to a host: TCP, TLS, login, and the dialogue.
+
+pub mod auth;
+pub mod broken_tls;
+pub mod connect;
+pub mod connection;
+pub mod connects;
+pub mod outgoing;
+pub mod session;
+pub mod tls;
+pub mod tls_fault;

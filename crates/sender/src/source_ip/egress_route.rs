@@ -1,0 +1,38 @@
+//! Ways out as `skein_egress` knows them. Pure.
+
+use std::net::SocketAddr;
+
+use skein_egress::via::{self, RouteFault, ViaError, Way};
+use skein_policy::{Ip, Proxy};
+
+/// What is over when a connection ends, or a heartbeat is answered.
+pub fn is_busy(error: &ViaError) -> bool {
+    matches!(
+        error,
+        ViaError::Route {
+            fault: RouteFault::Cap | RouteFault::Full | RouteFault::Ahead,
+            ..
+        }
+    )
+}
+
+pub fn moved(ip: &Ip) -> ViaError {
+    let text = format!("ip {} is at no node, or moves to another one", ip.name);
+    ViaError::route(RouteFault::Stale, text)
+}
+
+pub fn proxy_route(ip: &Ip, proxy: &Proxy) -> Way {
+    match proxy {
+        Proxy::Socks5 { server, login } => Way::Socks5 {
+            proxy: server.clone(),
+            login: login.as_ref().map(|login| via::Login {
+                user: login.user.clone(),
+                password: login.password.clone(),
+            }),
+        },
+        Proxy::Haproxy { server } => Way::HaProxy {
+            proxy: server.clone(),
+            source: SocketAddr::new(ip.bind, 0),
+        },
+    }
+}
