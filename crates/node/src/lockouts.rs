@@ -60,6 +60,7 @@ fn unix(at: SystemTime) -> UnixMs {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use std::time::Duration;
 
     use skein_ingress::Attempt;

@@ -43,9 +43,7 @@ impl DeliveryTask {
             demand: demand as u64,
         }
     }
-}
 
-impl DeliveryTask {
     /// Whether the slot is to go elsewhere, or the sender stops.
     pub fn is_stopped(&self) -> bool {
         self.claim.stop.is_cancelled()
