@@ -119,7 +119,7 @@ impl LimiterSet {
     }
 
     /// Sites that are about to be another sender's, with connections that are still open here and that the leader does not
-    /// count: the other one would have the whole limit beside them. [`Self::widen`] brings them to the leader.
+    /// count: the other one would have the whole limit beside them. [`Self::share_sites`] brings them to the leader.
     pub fn left_open(&self, is_leaving: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let left = self.entries.iter().filter(|(key, entry)| {
             let is_heard = entry.allocation.as_ref().is_some_and(Allocation::is_heard);

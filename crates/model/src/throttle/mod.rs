@@ -2,7 +2,7 @@
 //!
 //! A limit of which one process has all is a [`Window`] or a [`Concurrency`]. [`LimiterSet`] takes tokens of several limits at
 //! once, all or none. A limit that spans processes is divided by the leader of the meta group: connections and rates over
-//! short windows as [`Shares`], other rates and daily budgets as tokens of a [`Ledger`].
+//! short windows as [`Shares`], other rates as tokens of a [`Ledger`].
 //!
 //! No limit is exceeded, because whatever may be used somewhere is counted: tokens from before they can be used until the
 //! end of the last window that they can be in. What nobody can know, such as what a dead process has used, counts as used.
