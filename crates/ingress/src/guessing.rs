@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::lockout::Locked;
+use crate::lockout::{Lock, Locked};
 
 /// Typing errors are free.
 const FREE: u32 = 3;
@@ -37,24 +37,6 @@ pub enum Decision<T> {
     Try(T, Duration),
     /// It is not looked at, for this time.
     Locked(Duration),
-}
-
-/// Who is locked out, from now on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lock {
-    pub locked: Locked,
-    pub failures: u32,
-    pub time: Duration,
-}
-
-impl Lock {
-    fn of(locked: Locked, failures: u32) -> Self {
-        Self {
-            locked,
-            failures,
-            time: LOCK,
-        }
-    }
 }
 
 /// A login that is being looked at.
@@ -135,14 +117,14 @@ impl Guesses {
         if login.is_known {
             let pair = (user, client);
             let (failures, is_locked) = self.known.failed(&pair, now);
-            let lock = is_locked.then(|| Lock::of(Locked::UserAtClient(pair.0, pair.1), failures));
+            let lock = is_locked.then(|| lock(Locked::UserAtClient(pair.0, pair.1), failures));
             return (failures, lock.into_iter().collect());
         }
         let (failures, is_locked) = self.clients.failed(&client, now);
         let (of_user, is_user_locked) = self.users.failed(&user, now);
         let locks = [
-            is_locked.then(|| Lock::of(Locked::Client(client), failures)),
-            is_user_locked.then(|| Lock::of(Locked::User(user), of_user)),
+            is_locked.then(|| lock(Locked::Client(client), failures)),
+            is_user_locked.then(|| lock(Locked::User(user), of_user)),
         ];
         (failures, locks.into_iter().flatten().collect())
     }
@@ -154,11 +136,19 @@ impl Guesses {
             Ok(_) => {
                 let after = self.relaying.begin(client, now);
                 let (failures, is_locked) = self.relaying.failed(&client, now);
-                let lock = is_locked.then(|| Lock::of(Locked::Client(client), failures));
+                let lock = is_locked.then(|| lock(Locked::Client(client), failures));
                 Decision::Try(lock, after)
             }
             Err(locked) => Decision::Locked(locked),
         }
+    }
+}
+
+fn lock(locked: Locked, failures: u32) -> Lock {
+    Lock {
+        locked,
+        failures,
+        time: LOCK,
     }
 }
 

@@ -76,7 +76,7 @@ struct Body {
     refused: Option<Reply>,
 }
 
-fn now() -> UnixMs {
+pub(crate) fn now() -> UnixMs {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

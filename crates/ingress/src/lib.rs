@@ -22,7 +22,7 @@ mod stream;
 mod waits;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
-pub use lockout::{Attempt, Locked, Lockout, Lockouts};
+pub use lockout::{Attempt, Lock, Locked, Lockout, Lockouts};
 pub use server::{BindError, Server};
 pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;

@@ -1,9 +1,10 @@
-//! Who is locked out, as it is told beyond the log.
+//! Clients and users that are locked out, as the intake tells of them beyond the log.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ipnet::IpNet;
+use skein_model::UnixMs;
 use tokio::sync::mpsc;
 
 /// Lockouts that wait to be read. One that finds no place is in the log and in the metrics all the same.
@@ -11,16 +12,22 @@ const QUEUED: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lockout {
-    pub at: SystemTime,
+    pub at: UnixMs,
     pub what: Attempt,
-    pub locked: Locked,
     /// Of the last failure.
     pub address: IpAddr,
+    pub lock: Lock,
+}
+
+/// A client or user that is locked out from the moment of its last failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    pub locked: Locked,
     pub failures: u32,
     pub time: Duration,
 }
 
-/// What failed too often.
+/// The attempts that failed too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     Login,

@@ -1,13 +1,13 @@
 //! Logins, and strangers who want mail relayed: answered late, and then not at all.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
 
-use crate::guessing::{Decision, Lock};
-use crate::intake::Intake;
-use crate::lockout::{Attempt, Lockout};
+use crate::guessing::Decision;
+use crate::intake::{self, Intake};
+use crate::lockout::{Attempt, Lock, Lockout};
 use crate::network::client_of;
 
 impl Intake<'_> {
@@ -38,21 +38,19 @@ impl Intake<'_> {
     }
 
     fn tell_of(&self, what: Attempt, locks: impl IntoIterator<Item = Lock>) {
-        for Lock {
-            locked,
-            failures,
-            time,
-        } in locks
-        {
+        for lock in locks {
+            let Lock {
+                locked,
+                failures,
+                time,
+            } = &lock;
             tracing::warn!(what = what.name(), ?locked, client = %self.address, failures, for_s = time.as_secs(), "locked out");
             self.shared.metrics.lockouts.inc();
             let lockout = Lockout {
-                at: SystemTime::now(),
+                at: intake::now(),
                 what,
-                locked,
                 address: self.address,
-                failures,
-                time,
+                lock,
             };
             // Nobody reads, or too slowly: it is in the log.
             let _ = self.shared.lockouts.try_send(lockout);

@@ -76,7 +76,6 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<(TcpListener, Listener)>,
-    lockouts: Option<Lockouts>,
 }
 
 impl std::fmt::Debug for Server {
@@ -103,7 +102,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Server {
-    /// Opens all listeners.
+    /// Opens all listeners. Also gives the lockouts that there will be.
     ///
     /// # Errors
     /// One of them cannot be opened; then none is.
@@ -115,7 +114,7 @@ impl Server {
         site_of: SiteOf,
         registry: &mut Registry,
         closed: Arc<AtomicBool>,
-    ) -> Result<Self, BindError> {
+    ) -> Result<(Self, Lockouts), BindError> {
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let address = listener.address;
@@ -144,11 +143,11 @@ impl Server {
             drain: Drain::default(),
             closed,
         };
-        Ok(Self {
+        let server = Self {
             shared: Arc::new(shared),
             listeners,
-            lockouts: Some(lockouts),
-        })
+        };
+        Ok((server, lockouts))
     }
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
@@ -156,11 +155,6 @@ impl Server {
             .iter()
             .filter_map(|(socket, _)| socket.local_addr().ok())
             .collect()
-    }
-
-    /// Whoever will be locked out; once.
-    pub fn take_lockouts(&mut self) -> Option<Lockouts> {
-        self.lockouts.take()
     }
 
     /// Serves until `shutdown`, then lets open transactions finish.

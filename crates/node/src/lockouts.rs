@@ -1,10 +1,7 @@
 //! Clients and users that failed too often at logins or at relaying, as lines of the event log of the node that saw it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::Serialize;
 use skein_ingress::{Locked, Lockout, Lockouts};
-use skein_model::UnixMs;
 
 use crate::events::{Sink, time};
 
@@ -33,29 +30,24 @@ struct Line<'a> {
 }
 
 fn line(lockout: &Lockout) -> Vec<u8> {
-    let (client, user) = match &lockout.locked {
+    let (client, user) = match &lockout.lock.locked {
         Locked::Client(client) => (Some(client), None),
         Locked::User(user) => (None, Some(user)),
         Locked::UserAtClient(user, client) => (Some(client), Some(user)),
     };
     let line = Line {
-        time: time(unix(lockout.at)),
+        time: time(lockout.at),
         event: "lockout",
         what: lockout.what.name(),
         client: client.map(ToString::to_string),
         user: user.map(String::as_str),
         address: lockout.address.to_string(),
-        failures: lockout.failures,
-        until: time(unix(lockout.at + lockout.time)),
+        failures: lockout.lock.failures,
+        until: time(lockout.at + lockout.lock.time.into()),
     };
     let mut out = serde_json::to_vec(&line).expect("a line has only strings and numbers");
     out.push(b'\n');
     out
-}
-
-fn unix(at: SystemTime) -> UnixMs {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -63,18 +55,21 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::time::Duration;
 
-    use skein_ingress::Attempt;
+    use skein_ingress::{Attempt, Lock};
+    use skein_model::UnixMs;
 
     use super::*;
 
     fn lockout(locked: Locked) -> Lockout {
         Lockout {
-            at: UNIX_EPOCH + Duration::from_secs(1),
+            at: UnixMs(1000),
             what: Attempt::Login,
-            locked,
             address: "2001:db8::1".parse().unwrap(),
-            failures: 20,
-            time: Duration::from_secs(300),
+            lock: Lock {
+                locked,
+                failures: 20,
+                time: Duration::from_secs(300),
+            },
         }
     }
 

@@ -228,7 +228,7 @@ impl SendingPart {
         .context("delivery.tls_ca")?;
         let ingress_config = ingress_config(config, certificate.is_some())?;
         let drained = sender.drained();
-        let mut ingress = skein_ingress::Server::bind(
+        let (ingress, lockouts) = skein_ingress::Server::bind(
             ingress_config,
             certificate,
             spools,
@@ -241,9 +241,7 @@ impl SendingPart {
         for address in ingress.local_addrs() {
             tracing::info!(%address, "SMTP");
         }
-        if let Some(lockouts) = ingress.take_lockouts() {
-            tokio::spawn(lockouts::write(sink, lockouts));
-        }
+        skein_runtime::task("lockout-sink", lockouts::write(sink, lockouts));
         let (stop_intake, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
         Ok(Self {
             working: sender.working(),
