@@ -11,6 +11,7 @@ use skein_policy::{DEFAULT_POOL, OWN_ADDRESS, Policy};
 use skein_store::Reader;
 
 use crate::clock;
+use crate::policy;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ pub async fn keep_rules(meta: Arc<Group>, reader: Reader) {
         if known == Some(version) {
             continue;
         }
-        let Some(policy) = read(&reader) else {
+        let Some(policy) = policy::read(&reader, "rules stay as they are") else {
             known = Some(version);
             continue;
         };
@@ -47,17 +48,6 @@ pub async fn keep_rules(meta: Arc<Group>, reader: Reader) {
                 known = Some(version);
             }
             Err(error) => tracing::warn!(%error, "rules of the policy do not count yet"),
-        }
-    }
-}
-
-fn read(reader: &Reader) -> Option<Policy> {
-    match Policy::of_texts(&meta::policy(reader)) {
-        Ok(policy) => Some(policy),
-        Err(problems) => {
-            let problem = problems.first().map(ToString::to_string);
-            tracing::error!(problem, "the policy cannot be read; rules stay as they are");
-            None
         }
     }
 }
@@ -81,7 +71,7 @@ impl HeldBack {
         let version = meta::policy_version(reader);
         if self.policy_version != Some(version) {
             self.policy_version = Some(version);
-            if let Some(policy) = read(reader) {
+            if let Some(policy) = policy::read(reader, "rules stay as they are") {
                 self.pools = pools(&policy);
             }
         }

@@ -13,6 +13,7 @@ use skein_wire::internal::{IpCheck, IpFault, NodeAddresses, PlacedIp, Placements
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::policy;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -132,12 +133,8 @@ impl Ips {
         let version = meta::policy_version(reader);
         if self.version != version {
             self.version = version;
-            match Policy::of_texts(&meta::policy(reader)) {
-                Ok(policy) => self.wanted = wanted(&policy),
-                Err(problems) => {
-                    let problem = problems.first().map(ToString::to_string);
-                    tracing::error!(problem, "the policy cannot be read; IPs stay as they are");
-                }
+            if let Some(policy) = policy::read(reader, "IPs stay as they are") {
+                self.wanted = wanted(&policy);
             }
         }
         &self.wanted

@@ -23,6 +23,7 @@ mod members;
 mod node_id;
 mod own_health;
 mod peer_service;
+mod policy;
 mod raft;
 mod reopened;
 mod replies;

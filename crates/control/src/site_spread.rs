@@ -11,6 +11,7 @@ use skein_policy::Policy;
 use skein_store::Reader;
 
 use crate::clock;
+use crate::policy;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_secs(5);
@@ -21,7 +22,7 @@ const REST_FACTOR: u32 = 50;
 pub async fn look_after(meta: Arc<Group>, reader: Reader, spools: Vec<Reader>) {
     let mut control = SpreadControl::default();
     let mut rest = LOOK;
-    let mut policy: Option<Policy> = None;
+    let (mut policy, mut policy_of): (Option<Policy>, _) = (None, None);
     loop {
         tokio::time::sleep(rest).await;
         if !meta.is_leader() {
@@ -35,13 +36,12 @@ pub async fn look_after(meta: Arc<Group>, reader: Reader, spools: Vec<Reader>) {
         rest = LOOK.max(began.elapsed() * REST_FACTOR);
         let known = meta::spreads(&reader);
         let version = meta::policy_version(&reader);
-        if policy
-            .as_ref()
-            .is_none_or(|policy| policy.version() != version)
-        {
-            // One that cannot be read here binds nothing.
-            let read = Policy::of_texts(&meta::policy(&reader)).ok();
-            policy = read.map(|policy| policy.with_version(version));
+        // The policy is of no interest while the backlog is small.
+        if backlog.is_some() && policy_of != Some(version) {
+            (policy, policy_of) = (
+                policy::read(&reader, "no limit bounds spreads"),
+                Some(version),
+            );
         }
         let allowed = |site: &str, pools: &BTreeSet<String>| {
             let policy = policy.as_ref();
@@ -49,9 +49,13 @@ pub async fn look_after(meta: Arc<Group>, reader: Reader, spools: Vec<Reader>) {
                 policy.allowed_at(site, pools.iter().map(String::as_str))
             })
         };
-        for (site, spread) in
-            control.decide(clock::now(), &backlog, &known, &owners(&reader), allowed)
-        {
+        for (site, spread) in control.decide(
+            clock::now(),
+            &backlog.unwrap_or_default(),
+            &known,
+            &owners(&reader),
+            allowed,
+        ) {
             tracing::info!(site, slots = spread.slots, "a site's spread changes");
             let spread = Some(spread);
             let command = codec::encode(&Command::SetSpread { site, spread });
@@ -70,17 +74,18 @@ fn owners(meta: &Reader) -> BTreeMap<Slot, SessionId> {
         .collect()
 }
 
-/// Tasks by site over all groups; nothing while they are few.
-fn backlog(spools: &[Reader]) -> Backlog {
-    let mut backlog = Backlog::default();
+/// Tasks by site over all groups; none while they are few.
+fn backlog(spools: &[Reader]) -> Option<Backlog> {
     let open: u64 = spools
         .iter()
         .map(|rows| query::state(rows).open_tasks)
         .sum();
-    if Backlog::is_large(open) {
-        for rows in spools {
-            query::each_queue(rows, |_, row| backlog.add(row.site(), &row.pool, row.tasks));
-        }
+    if !Backlog::is_large(open) {
+        return None;
     }
-    backlog
+    let mut backlog = Backlog::default();
+    for rows in spools {
+        query::each_queue(rows, |_, row| backlog.add(row.site(), &row.pool, row.tasks));
+    }
+    Some(backlog)
 }
