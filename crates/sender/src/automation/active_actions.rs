@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use skein_client::{KnownActions, LeasedTask};
 use skein_mail::trace::rfc5322_date;
-use skein_model::automation::{self, Action, Limits, Path, Rate, Scope as ForceScope};
+use skein_model::automation::{self, Action, Effect, Limits, Path, Rate, Scope as ActionScope};
 use skein_model::throttle::{self, COUNT_MAX, Counted, LimitId, PER_MAX, PER_MIN, SharedLimit};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_policy::{Ip, OWN_ADDRESS, Policy};
@@ -55,13 +55,20 @@ struct Here {
 }
 
 impl Here {
+    /// What rules do to mail that goes there from this IP, and the time by which they do; none: nothing.
+    fn effect(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<(Effect<'_>, UnixMs)> {
+        let (actions, now) = (&self.known.active_actions, self.known.now());
+        let is_any = !actions.is_empty();
+        is_any.then(|| (actions.effect(&path(ip, going), now, NORMAL), now))
+    }
+
     fn of(known: Arc<KnownActions>) -> Self {
         let (mut began, mut rests) = (HashMap::new(), UnixMs(0));
-        for (at, force) in known.active_actions.iter() {
+        for (at, active) in known.active_actions.iter() {
             let entry: &mut UnixMs = began.entry(site_of(&at.scope).to_owned()).or_default();
-            *entry = force.from.max(*entry);
-            if force.action == Action::RestIp {
-                rests = force.from.max(rests);
+            *entry = active.from.max(*entry);
+            if active.action == Action::RestIp {
+                rests = active.from.max(rests);
             }
         }
         Self {
@@ -72,11 +79,11 @@ impl Here {
     }
 }
 
-fn site_of(scope: &ForceScope) -> &str {
+fn site_of(scope: &ActionScope) -> &str {
     match scope {
-        ForceScope::IpSite { site, .. }
-        | ForceScope::Tenant { site, .. }
-        | ForceScope::Pool { site, .. } => site,
+        ActionScope::IpSite { site, .. }
+        | ActionScope::Tenant { site, .. }
+        | ActionScope::Pool { site, .. } => site,
     }
 }
 
@@ -148,23 +155,16 @@ impl ActionsHere {
     /// Whether an IP must not be used for mail that goes there.
     pub fn stopped(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Stopped> {
         let here = self.here();
-        if here.known.active_actions.is_empty() {
-            return None;
-        }
-        let now = here.known.now();
-        let effect = here
-            .known
-            .active_actions
-            .effect(&path(ip, going), now, NORMAL);
-        let force = effect.stops?;
-        let (what, until) = (force.action, rfc5322_date(force.until.0));
+        let (effect, now) = here.effect(ip, going)?;
+        let active = effect.stops?;
+        let (what, until) = (active.action, rfc5322_date(active.until.0));
         let site = going.site;
         let text = match what {
-            Action::RestIp => format!("rests until {until}: {}", force.why),
-            _ => format!("is suspended at {site} until {until}: {}", force.why),
+            Action::RestIp => format!("rests until {until}: {}", active.why),
+            _ => format!("is suspended at {site} until {until}: {}", active.why),
         };
         Some(Stopped {
-            left: force.until.since(now).max(DurationMs(1)),
+            left: active.until.since(now).max(DurationMs(1)),
             text,
         })
     }
@@ -187,19 +187,12 @@ impl ActionsHere {
     /// What mail that goes there is given up with, if it is.
     pub fn bounced(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Reply> {
         let here = self.here();
-        if here.known.active_actions.is_empty() {
-            return None;
-        }
-        let now = here.known.now();
-        let effect = here
-            .known
-            .active_actions
-            .effect(&path(ip, going), now, NORMAL);
-        let force = effect.bounces?;
-        let until = rfc5322_date(force.until.0);
+        let (effect, _) = here.effect(ip, going)?;
+        let active = effect.bounces?;
+        let until = rfc5322_date(active.until.0);
         let text = format!(
             "mail to {} is given up until {until}, after this reply to other mail: {}",
-            going.site, force.why
+            going.site, active.why
         );
         Some(Reply::ours((5, 7, 1), text).bounded())
     }
@@ -220,7 +213,7 @@ impl ActionsHere {
         let site = way.site.to_owned();
         let scopes = [
             (
-                ForceScope::IpSite {
+                ActionScope::IpSite {
                     ip: address_of(ip),
                     site: site.clone(),
                 },
@@ -228,7 +221,7 @@ impl ActionsHere {
                 way.ip,
             ),
             (
-                ForceScope::Tenant {
+                ActionScope::Tenant {
                     tenant: way.tenant.to_owned(),
                     site: site.clone(),
                 },
@@ -236,7 +229,7 @@ impl ActionsHere {
                 way.tenant,
             ),
             (
-                ForceScope::Pool {
+                ActionScope::Pool {
                     pool: way.pool.to_owned(),
                     site,
                 },

@@ -302,8 +302,7 @@ impl<T: Waits> Budgets<T> {
 }
 
 impl<T> State<T> {
-    fn unpark(&mut self, is_ready: impl FnMut(&Parked<T>) -> bool) -> Vec<Parked<T>> {
-        let mut is_ready = is_ready;
+    fn unpark(&mut self, mut is_ready: impl FnMut(&Parked<T>) -> bool) -> Vec<Parked<T>> {
         let ready = self.parked.extract_if(.., |one| is_ready(one));
         let ready: Vec<Parked<T>> = ready.collect();
         for one in &ready {
