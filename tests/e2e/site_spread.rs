@@ -33,7 +33,7 @@ async fn offer(bench: &Bench, name: &str, count: usize) -> Vec<Injected> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_for_a_site_with_a_fan_is_spread_and_all_of_it_arrives() {
+async fn mail_for_a_site_with_several_slots_is_spread_and_all_of_it_arrives() {
     let bench = Bench::new().await.unwrap();
     let hour = Duration::from_secs(3600);
     bench.sink.set_script(move |moment| match moment.phase {
@@ -125,13 +125,19 @@ async fn a_site_whose_limit_binds_stays_with_one_sender_and_its_rate_is_used() {
     let spread = fleet.skeinctl(&["site", "spread"]).unwrap();
     assert!(spread.contains("open"), "hot and not limited:\n{spread}");
     assert!(!spread.contains("limited"), "{spread}");
-    let mut records = limited.records();
-    let until = unix_ms();
-    records.retain(|one| one.accepted && one.at_ms + WINDOW_MS > until && one.at_ms <= until);
-    let senders: BTreeSet<_> = records.iter().map(|one| one.helo.as_str()).collect();
-    assert_eq!(senders.len(), 1, "{senders:?}");
-    let of_limit = 40 * WINDOW_MS / 1000;
-    let used = records.len() as u64 * 100 / of_limit;
-    println!("{used} % of the limit were used, by {senders:?}");
-    assert!(used >= 95, "{used} %");
+    // A disk or processor that stands still for a second takes a tenth of a look, so there are others.
+    for look in 1..=3 {
+        let mut records = limited.records();
+        let until = unix_ms();
+        records.retain(|one| one.accepted && one.at_ms + WINDOW_MS > until && one.at_ms <= until);
+        let senders: BTreeSet<_> = records.iter().map(|one| one.helo.as_str()).collect();
+        assert_eq!(senders.len(), 1, "{senders:?}");
+        let used = records.len() as u64 * 100 / (40 * WINDOW_MS / 1000);
+        println!("look {look}: {used} % of the limit were used, by {senders:?}");
+        if used >= 95 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(WINDOW_MS)).await;
+    }
+    panic!("less than 95 % of the limit were used in each look");
 }
