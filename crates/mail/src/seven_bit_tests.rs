@@ -60,6 +60,13 @@ fn each_kind_of_message_has_its_form() {
                 "Content-Type: message/rfc822\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: 7bit\r\n\r\nContent-Type: text/plain; charset=latin1\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nein gr=C3=BCner Baum\r\n",
             ),
         ),
+        // A message in a message in a multipart.
+        (
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nMIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\u{fc}\r\n--b--\r\n",
+            Ok(
+                "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\nMIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BC\r\n--b--\r\n",
+            ),
+        ),
         // Nothing closes the last part.
         (
             "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nein gr\u{fc}ner Baum\r\n",
@@ -191,13 +198,19 @@ fn entity() -> impl Strategy<Value = Vec<u8>> {
                 out
             },
         );
-        let message = inner.prop_map(|part| {
-            [
-                &b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: inner\r\nMIME-Version: 1.0\r\n"[..],
-                &part,
-            ]
-            .concat()
-        });
+        // `mail_parser` 0.11.9 loses its place where a message is all that another message
+        // holds, within a multipart; that shape is in the table above.
+        let message = inner
+            .prop_filter("not a message in a message", |part| {
+                !part.starts_with(b"Content-Type: message/rfc822")
+            })
+            .prop_map(|part| {
+                [
+                    &b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: inner\r\nMIME-Version: 1.0\r\n"[..],
+                    &part,
+                ]
+                .concat()
+            });
         prop_oneof![many, message]
     })
 }
