@@ -1,6 +1,8 @@
 //! Three control nodes and three senders under load, and everything that may befall them. Each run prints a table.
 //!
-//! `SKEIN_FAULTS_SEED=n` repeats a run; `SKEIN_FAULTS_SECONDS=3600` is the length of the soak, whose faults are drawn.
+//! `SKEIN_FAULTS_SEED=n` repeats a run; `SKEIN_FAULTS_SECONDS=3600` is the length of the soak, whose faults are drawn;
+//! with `SKEIN_FAULTS_FROM=/path/to/an/older/skein` nodes begin with that build and come back from a restart or a kill with
+//! this one.
 
 use std::io::Write;
 use std::time::Duration;
@@ -33,6 +35,7 @@ fn play(scenario: &Scenario) {
         skeinctl: std::env::var_os("SKEINCTL_BIN")
             .expect("run these tests with `cargo xtask test`")
             .into(),
+        before: std::env::var_os("SKEIN_FAULTS_FROM").map(Into::into),
     };
     let report = run(scenario, seed(), &binaries);
     // Not by eprint!, which a test that passes does not show.

@@ -1,6 +1,9 @@
 //! All tests, or those that are named.
 
-use std::io::{BufRead as _, BufReader};
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::repeat::Repeat;
 use crate::run::{Result, cargo, cargo_command, target_dir};
@@ -8,6 +11,69 @@ use crate::{WHAT, arrows, rooms, setup};
 
 /// So many tests that fail run once more: what a machine does for a moment fails one, a fault fails more, or fails again.
 const SECOND_RUNS_MAX: usize = 3;
+
+/// End-to-end tests wait for a host, a lease or a limit most of their time, so more of them run at once than there are
+/// cores.
+const WAITING_TESTS_PER_CORE: usize = 3;
+
+/// Test targets of cargo that run by one command.
+struct Part {
+    targets: &'static [&'static str],
+    /// Its tests wait more than they compute.
+    waits: bool,
+    /// It has no clock but its own: it takes what processor time the part beside it leaves.
+    is_background: bool,
+}
+
+const PART: Part = Part {
+    targets: &[],
+    waits: false,
+    is_background: false,
+};
+
+/// One after the other; the parts of a stage run side by side. Cargo's own order, one target at a time, leaves the
+/// processors idle in more than half of the time.
+const STAGES: &[&[Part]] = &[
+    &[Part {
+        targets: &[
+            "--lib",
+            "--bins",
+            "--examples",
+            "--test=dns",
+            "--test=fuzz",
+            "--test=judged",
+            "--test=peers",
+            "--test=resolver",
+            "--test=sockets",
+            "--test=transport",
+        ],
+        ..PART
+    }],
+    &[Part {
+        targets: &["--doc"],
+        ..PART
+    }],
+    &[
+        Part {
+            targets: &["--test=e2e"],
+            waits: true,
+            ..PART
+        },
+        Part {
+            targets: &["--test=sim"],
+            is_background: true,
+            ..PART
+        },
+    ],
+    &[Part {
+        targets: &["--test=faults"],
+        ..PART
+    }],
+    &[Part {
+        targets: &["--test=alone"],
+        ..PART
+    }],
+];
 
 /// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
 pub fn run(rest: &[String]) -> Result {
@@ -25,23 +91,27 @@ pub fn run(rest: &[String]) -> Result {
     if let Some(repeat) = repeat {
         return repeat.run(&env);
     }
-    // One run names every test that fails.
-    let mut args = vec!["test", "--no-fail-fast"];
-    args.extend(WHAT);
-    let named: Vec<&str> = rest.iter().map(String::as_str).collect();
-    let Err(first) = tests(&[&args[..], &named].concat(), &env)? else {
-        return Ok(());
+    let first = match rest {
+        [] => every_stage(&env)?,
+        named => {
+            let named: Vec<&str> = named.iter().map(String::as_str).collect();
+            tests(cargo_command(&[TEST, WHAT, &named].concat(), &env), true)?
+        }
     };
     let failed = match first {
-        Failed::Tests(failed) if failed.len() <= SECOND_RUNS_MAX => failed,
-        Failed::Tests(failed) => return Err(format!("{} tests failed", failed.len())),
-        Failed::Otherwise => return Err("the tests failed".to_owned()),
+        Ok(()) => return Ok(()),
+        Err(Failed::Tests(failed)) if failed.len() <= SECOND_RUNS_MAX => failed,
+        Err(Failed::Tests(failed)) => {
+            let names = failed.join(", ");
+            return Err(format!("{} tests failed: {names}", failed.len()));
+        }
+        Err(Failed::Otherwise) => return Err("the tests failed".to_owned()),
     };
     let names = failed.join(", ");
     println!("failed, and run once more, one at a time: {names}");
-    args.extend(["--", "--test-threads=1", "--exact"]);
+    let mut args = [TEST, WHAT, &["--", "--test-threads=1", "--exact"]].concat();
     args.extend(failed.iter().map(String::as_str));
-    match tests(&args, &env)? {
+    match tests(cargo_command(&args, &env), true)? {
         Ok(()) => {
             println!("{} passed only in a second run: {names}", failed.len());
             Ok(())
@@ -49,6 +119,95 @@ pub fn run(rest: &[String]) -> Result {
         Err(_) => Err(format!("failed twice, one or more of: {names}")),
     }
 }
+
+/// One run names every test that fails.
+const TEST: &[&str] = &["test", "--no-fail-fast"];
+
+/// Every part of every stage, whatever failed before.
+fn every_stage(env: &[(&str, String)]) -> Result<Ran> {
+    let mut outcome = Ok(());
+    for stage in STAGES {
+        let began = std::time::Instant::now();
+        let parts = thread::scope(|scope| {
+            let begun: Vec<_> = stage
+                .iter()
+                .map(|part| scope.spawn(|| tests(part.command(env), !part.is_background)))
+                .collect();
+            begun
+                .into_iter()
+                .map(|part| {
+                    part.join()
+                        .unwrap_or_else(|_| Err("a part of the tests could not be read".to_owned()))
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        outcome = parts.into_iter().fold(outcome, both);
+        let names: Vec<String> = stage.iter().map(Part::name).collect();
+        println!("{}: {} s", names.join(" and "), began.elapsed().as_secs());
+    }
+    Ok(outcome)
+}
+
+fn both(one: Ran, other: Ran) -> Ran {
+    match (one, other) {
+        (Ok(()), other) => other,
+        (one, Ok(())) => one,
+        (Err(Failed::Tests(mut one)), Err(Failed::Tests(other))) => {
+            one.extend(other);
+            Err(Failed::Tests(one))
+        }
+        _ => Err(Failed::Otherwise),
+    }
+}
+
+impl Part {
+    fn name(&self) -> String {
+        let names = self.targets.iter();
+        let names: Vec<&str> = names
+            .map(|target| {
+                target
+                    .trim_start_matches("--test=")
+                    .trim_start_matches("--")
+            })
+            .collect();
+        names.join(", ")
+    }
+
+    fn command(&self, env: &[(&str, String)]) -> Command {
+        let mut args = [TEST, WHAT, self.targets].concat();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = format!("--test-threads={}", cores * WAITING_TESTS_PER_CORE);
+        if self.waits {
+            args.extend(["--", &threads]);
+        }
+        let command = cargo_command(&args, env);
+        match self.is_background {
+            true => niced(&command),
+            false => command,
+        }
+    }
+}
+
+/// The same at the lowest priority.
+fn niced(command: &Command) -> Command {
+    let mut niced = Command::new("nice");
+    niced.args(["-n", "19"]).arg(command.get_program());
+    niced.args(command.get_args());
+    niced.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    niced.current_dir(
+        command
+            .get_current_dir()
+            .map_or(OsStr::new("."), |dir| dir.as_os_str()),
+    );
+    niced
+}
+
+/// What the tests of a run came to.
+type Ran = std::result::Result<(), Failed>;
 
 /// Why a run failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,21 +218,27 @@ enum Failed {
     Otherwise,
 }
 
-/// Shows what cargo prints while it comes.
-fn tests(args: &[&str], env: &[(&str, String)]) -> Result<std::result::Result<(), Failed>> {
-    let mut command = cargo_command(args, env);
-    let run = command.stdout(std::process::Stdio::piped()).spawn();
+/// Shows what cargo prints while it comes, or at the end.
+fn tests(mut command: Command, is_shown: bool) -> Result<Ran> {
+    let run = command.stdout(Stdio::piped()).spawn();
     let mut run = run.map_err(|error| format!("cargo: {error}"))?;
     let mut outcome = Outcome::default();
+    let mut printed = Vec::new();
     if let Some(output) = run.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
             let line = line.map_err(|error| format!("the output of cargo: {error}"))?;
             let line = String::from_utf8_lossy(&line);
-            println!("{line}");
+            match is_shown {
+                true => println!("{line}"),
+                false => printed.extend_from_slice(format!("{line}\n").as_bytes()),
+            }
             outcome.read(&line);
         }
     }
     let status = run.wait().map_err(|error| format!("cargo: {error}"))?;
+    // One whole, whatever another part prints at the same time.
+    let shown = std::io::stdout().lock().write_all(&printed);
+    shown.map_err(|error| format!("the output of the tests: {error}"))?;
     Ok(match status.success() {
         true => Ok(()),
         false => Err(outcome.failed()),
@@ -110,7 +275,11 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::run::root;
 
     fn failed(output: &str) -> Failed {
         let mut outcome = Outcome::default();
@@ -146,6 +315,37 @@ test result: ok. 1 passed; 0 failed
         let both = format!("{ONE}{GOOD}{}", ONE.replace("a::b", "e"));
         let names = vec!["a::b".to_owned(), "e".to_owned()];
         assert_eq!(failed(&both), Failed::Tests(names));
+    }
+
+    #[test]
+    fn every_test_target_is_in_one_stage() {
+        let parts = || STAGES.iter().flat_map(|stage| stage.iter());
+        let named: Vec<&str> = parts()
+            .flat_map(|part| part.targets.iter())
+            .filter_map(|target| target.strip_prefix("--test="))
+            .collect();
+        let crates = fs::read_dir(root().join("crates")).expect("crates");
+        let folders = crates.map(|entry| entry.expect("a crate").path().join("tests"));
+        let of_crates = folders.flat_map(|folder| {
+            let files = fs::read_dir(folder).into_iter().flatten();
+            let is_target = |path: &PathBuf| {
+                path.extension().is_some_and(|ext| ext == "rs") || path.join("main.rs").exists()
+            };
+            files
+                .map(|entry| entry.expect("a file").path())
+                .filter(is_target)
+                .collect::<Vec<_>>()
+        });
+        let of_crates = of_crates.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+        let manifest = fs::read_to_string(root().join("tests/Cargo.toml")).expect("a manifest");
+        let of_processes = manifest.split("[[test]]\nname = \"").skip(1);
+        let of_processes = of_processes.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+        let mut targets: Vec<String> = of_crates.chain(of_processes).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        let mut named: Vec<&str> = named;
+        named.sort_unstable();
+        assert_eq!(named, targets);
     }
 
     #[test]

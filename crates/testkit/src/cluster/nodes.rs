@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::clock::{Shim, WallClock};
 use super::disk::Disk;
 use super::host::{ADMIN_PORT, DNS_PORT, HTTP_PORT, Host, INTERNAL_PORT, SMTP_PORT};
 use super::net::Net;
+use super::run::Binaries;
 use super::{ClusterError, Result, io_error};
 use crate::process::{Node, NodeConfig, ProcessError};
 
@@ -53,6 +54,8 @@ pub struct Nodes {
     /// Wall clocks of their own.
     clocks: BTreeMap<Host, WallClock>,
     binary: PathBuf,
+    /// What nodes that have not started yet run.
+    before: BTreeMap<Host, PathBuf>,
     dir: TempDir,
 }
 
@@ -60,19 +63,22 @@ impl Nodes {
     /// `disk_bytes` gives each control node a small disk; with `has_clocks` each node has a wall clock of its own.
     pub fn new(
         net: Arc<Net>,
-        binary: &Path,
+        binaries: &Binaries,
         disk_bytes: Option<u64>,
         has_clocks: bool,
     ) -> Result<Self> {
         Disk::remove_leftovers();
         let prefix = format!("{}{}-", super::disk::PREFIX, std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir();
+        let before = binaries.before.iter();
+        let before = before.flat_map(|older| Host::nodes().map(|host| (host, older.clone())));
         let mut nodes = Self {
             net,
             running: BTreeMap::new(),
             disks: BTreeMap::new(),
             clocks: BTreeMap::new(),
-            binary: binary.to_owned(),
+            binary: binaries.skein.clone(),
+            before: before.collect(),
             dir: dir.map_err(io_error("a folder"))?,
         };
         nodes.make_certificates()?;
@@ -186,7 +192,11 @@ impl Nodes {
 
     pub fn start(&mut self, host: Host) -> Result<()> {
         let http = self.at(host, HTTP_PORT);
-        let mut config = NodeConfig::serve(&self.binary, &self.file(host, "toml"), http);
+        let binary = self
+            .before
+            .remove(&host)
+            .unwrap_or_else(|| self.binary.clone());
+        let mut config = NodeConfig::serve(&binary, &self.file(host, "toml"), http);
         if let Some(clock) = self.clocks.get(&host) {
             config.env = clock.environment();
         }

@@ -50,6 +50,8 @@ impl std::fmt::Debug for Scenario {
 pub struct Binaries {
     pub skein: PathBuf,
     pub skeinctl: PathBuf,
+    /// An older build that each node runs when it first starts, so that a rolling restart is a rolling upgrade.
+    pub before: Option<PathBuf>,
 }
 
 /// Runs a scenario with all that its seed draws.
@@ -88,12 +90,7 @@ fn try_run(scenario: &Scenario, seed: u64, binaries: &Binaries, report: &mut Rep
     let has_clocks = steps
         .iter()
         .any(|step| matches!(step.fault, Fault::Clock(_)));
-    let nodes = Nodes::new(
-        net.clone(),
-        &binaries.skein,
-        scenario.disk_bytes,
-        has_clocks,
-    )?;
+    let nodes = Nodes::new(net.clone(), binaries, scenario.disk_bytes, has_clocks)?;
     let operator = Operator {
         binary: binaries.skeinctl.clone(),
         net: net.clone(),
