@@ -1,7 +1,9 @@
 //! One client's session: the dialogue decides, this reads and writes.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,9 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 const DRAIN_ENVELOPE: Duration = Duration::from_secs(3);
 /// Buffers up to this size are part of what a connection costs, and bounded by their number.
 const FREE_BYTES: usize = 4 << 10;
+/// A client that had something to say at once so often has more of the processor than one that waits for its replies: its
+/// sessions stand in line together from then on, so one with hundreds of them does not make others wait for all.
+const AT_ONCE_MAX: u32 = 4;
 /// What TLS holds of replies that the client does not read.
 const TLS_BYTES_MAX: usize = 16 << 10;
 
@@ -57,7 +62,9 @@ pub struct Session<'s> {
     out: Vec<u8>,
     /// For what the buffers take up.
     buffers: Share,
-    /// While it works.
+    /// Reads that did not have to wait, since the last that did.
+    at_once: u32,
+    /// While it works, if it has to stand in line.
     turn: Option<SemaphorePermit<'s>>,
 }
 
@@ -90,6 +97,17 @@ impl EndReason {
     }
 }
 
+/// Notes whether `doing` had to wait.
+async fn noting<T>(has_waited: &mut bool, doing: impl Future<Output = T>) -> T {
+    let mut doing = pin!(doing);
+    poll_fn(|context| {
+        let polled = doing.as_mut().poll(context);
+        *has_waited |= polled.is_pending();
+        polled
+    })
+    .await
+}
+
 impl<'s> Session<'s> {
     pub async fn run(
         ground: Ground<'s>,
@@ -118,6 +136,7 @@ impl<'s> Session<'s> {
             waits: Waits::new(&config.limits, config.body_rate_min),
             out: Vec::new(),
             buffers: ground.holder.nothing(),
+            at_once: 0,
             turn: None,
             ground,
         };
@@ -169,7 +188,7 @@ impl<'s> Session<'s> {
 
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
         loop {
-            if self.turn.is_none() {
+            if self.turn.is_none() && self.stands_in_line() {
                 self.turn = self.ground.place.turns().acquire().await.ok();
             }
             let step = self.dialogue.step(&mut self.out);
@@ -224,7 +243,8 @@ impl<'s> Session<'s> {
         };
         let (holder, asked_at) = (self.ground.holder, Instant::now());
         holder.waits_for_client(true);
-        let read = stream::read(stream, READ_BYTES);
+        let mut has_waited = false;
+        let read = noting(&mut has_waited, stream::read(stream, READ_BYTES));
         let octets = tokio::select! {
             // A client that always has something to say must not be heard for ever.
             biased;
@@ -240,10 +260,14 @@ impl<'s> Session<'s> {
             Err(leave) => return self.leave(stream, leave).await,
         };
         let waited = asked_at.elapsed();
-        // Only those whose turn it is stand in line for the processor, so a client with hundreds of busy sessions does not
-        // make the others wait for all of them.
-        self.turn = self.ground.place.turns().acquire().await.ok();
-        tokio::task::yield_now().await;
+        self.at_once = match has_waited {
+            true => 0,
+            false => self.at_once.saturating_add(1),
+        };
+        if self.stands_in_line() {
+            self.turn = self.ground.place.turns().acquire().await.ok();
+            tokio::task::yield_now().await;
+        }
         let is_more = doing == Doing::Body && octets.len() == READ_BYTES;
         if is_more && let Some(share) = holder.try_take(BODY_READ_BYTES) {
             self.buffers.add(share);
@@ -256,6 +280,10 @@ impl<'s> Session<'s> {
         }
         self.dialogue.feed_owned(octets);
         Ok(true)
+    }
+
+    fn stands_in_line(&self) -> bool {
+        self.at_once >= AT_ONCE_MAX
     }
 
     /// Returns when the client has to go: something of it is needed by others, or a drain began so long ago.

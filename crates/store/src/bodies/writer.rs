@@ -104,8 +104,9 @@ impl Writer {
                 place,
                 done,
             } => {
-                let body = self.open.remove(&from).unwrap_or_default();
-                self.finished.push((id, place, body, done));
+                let mut open = self.open.remove(&from).unwrap_or_default();
+                open.body.crc32c = Some(open.crc32c);
+                self.finished.push((id, place, open, done));
             }
             Job::Abort(id) => {
                 // What was written of it is dead space until its segment goes.
@@ -132,11 +133,7 @@ impl Writer {
         let open = self.open.entry(id).or_default();
         match written {
             Ok(part) => {
-                open.crc32c = if number == 0 {
-                    part.crc32c
-                } else {
-                    crc32c::crc32c_combine(open.crc32c, part.crc32c, data.len())
-                };
+                open.crc32c = crc32c::crc32c_append(open.crc32c, data);
                 open.bytes += u64::from(part.bytes);
                 open.body.parts.push(part);
             }
@@ -225,7 +222,9 @@ impl Writer {
                 continue;
             }
             let before = self.index.get(*id);
-            let is_same = before.as_ref().map(Body::info) == Some(open.body.info());
+            let is_same = before
+                .as_ref()
+                .is_some_and(|before| before.info() == open.body.info());
             if *place == Place::Free && is_same {
                 replaced.append(&mut open.body.parts);
             } else {
