@@ -1,4 +1,4 @@
-//! Why a queue waits, in one word: what decides when its next task goes.
+//! Why a queue waits: what decides when its next task goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +6,25 @@ use skein_model::automation::{self, Suspension, Suspensions, held_by_rules};
 use skein_model::spool::{QueueRow, TaskRow};
 use skein_model::{SessionId, Slot, UnixMs, meta};
 use skein_wire::internal::{SenderWaits, Wait};
+use skein_wire::v1::{QueueState, SourceIpState};
 use tonic::Status;
 
 use super::AdminService;
 use super::reasons::retry;
 use crate::automation::pools;
 
-/// What [`State::word`] may be.
-pub(super) const WORDS: [&str; 10] = [
-    "due",
-    "retry",
-    "suspended",
-    "bounced",
-    "rule",
-    "limit",
-    "blocked",
-    "unplaced",
-    "no sender",
-    "moving",
-];
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
-    pub word: &'static str,
+    pub kind: QueueState,
     pub reason: String,
     /// When it is over, as far as anybody knows.
     pub until: Option<UnixMs>,
 }
 
 impl State {
-    fn new(word: &'static str, reason: impl Into<String>, until: Option<UnixMs>) -> Self {
+    fn new(kind: QueueState, reason: impl Into<String>, until: Option<UnixMs>) -> Self {
         Self {
-            word,
+            kind,
             reason: reason.into(),
             until,
         }
@@ -84,10 +71,10 @@ impl AdminService {
             ..States::default()
         };
         for ip in self.source_ips()? {
-            if ip.state == "suspended" {
+            if ip.state() == SourceIpState::Suspended {
                 continue;
             }
-            if ip.state == "unplaced" {
+            if ip.state() == SourceIpState::Unplaced {
                 states.unplaced.insert(ip.name.clone());
             }
             for pool in ip.pools {
@@ -116,7 +103,11 @@ impl States {
             .or_else(|| self.of_hosts(row))
             .or_else(|| self.of_limits(row))
             .unwrap_or_else(|| {
-                State::new("due", "it goes out with its turn, or is on its way", None)
+                State::new(
+                    QueueState::Due,
+                    "it goes out with its turn, or is on its way",
+                    None,
+                )
             })
     }
 
@@ -124,33 +115,33 @@ impl States {
         let facts = row.facts();
         if let Some(one) = self.by_hand.is_given_up(&facts, self.now) {
             return Some(State::new(
-                "bounced",
+                QueueState::Bounced,
                 said("given up", one),
                 Some(one.until),
             ));
         }
         if let Some(one) = self.by_hand.is_held(&facts, self.now) {
             return Some(State::new(
-                "suspended",
+                QueueState::Suspended,
                 said("held back", one),
                 Some(one.until),
             ));
         }
         let one = self.by_rules.is_held(&facts, self.now)?;
         let reason = format!("a rule holds {} back after: {}", one.selector, one.why);
-        Some(State::new("rule", reason, Some(one.until)))
+        Some(State::new(QueueState::Rule, reason, Some(one.until)))
     }
 
     fn of_slot(&self, slot: Slot) -> Option<State> {
         match self.owners.get(&slot) {
             None => Some(State::new(
-                "no sender",
+                QueueState::NoSender,
                 format!("no sender has slot {slot}"),
                 None,
             )),
             Some((from, Some(to))) => {
                 let reason = format!("its slot {slot} moves from {from} to {to}");
-                Some(State::new("moving", reason, None))
+                Some(State::new(QueueState::Moving, reason, None))
             }
             Some((_, None)) => None,
         }
@@ -163,7 +154,7 @@ impl States {
             return None;
         }
         let reason = format!("no node has any IP of pool {}", row.pool);
-        Some(State::new("unplaced", reason, None))
+        Some(State::new(QueueState::Unplaced, reason, None))
     }
 
     fn of_time(&self, head: Option<&(UnixMs, TaskRow)>) -> Option<State> {
@@ -171,8 +162,8 @@ impl States {
         let reply = task.last_reply.as_ref().map(ToString::to_string);
         let waits = retry(task, &reply.unwrap_or_default(), self.now)?;
         Some(match task.awaits_host {
-            true => State::new("blocked", waits.text, None),
-            false => State::new("retry", waits.text, Some(*due)),
+            true => State::new(QueueState::Blocked, waits.text, None),
+            false => State::new(QueueState::Retry, waits.text, Some(*due)),
         })
     }
 
@@ -192,7 +183,11 @@ impl States {
             return None;
         }
         let first = of_pool.into_iter().min_by_key(|wait| wait.for_ms)?;
-        Some(State::new("blocked", first.text.clone(), self.after(first)))
+        Some(State::new(
+            QueueState::Blocked,
+            first.text.clone(),
+            self.after(first),
+        ))
     }
 
     fn of_limits(&self, row: &QueueRow) -> Option<State> {
@@ -202,7 +197,11 @@ impl States {
                 && (&wait.tenant, &wait.pool) == (&row.tenant, &row.pool)
         });
         let first = held.min_by_key(|wait| wait.for_ms)?;
-        Some(State::new("limit", first.text.clone(), self.after(first)))
+        Some(State::new(
+            QueueState::Limit,
+            first.text.clone(),
+            self.after(first),
+        ))
     }
 
     fn after(&self, wait: &Wait) -> Option<UnixMs> {
@@ -292,42 +291,47 @@ mod tests {
         let mut look = |change: &dyn Fn(&mut States), head: &(UnixMs, TaskRow)| {
             change(&mut states);
             let state = states.of(&queue(), Some(head));
-            assert!(WORDS.contains(&state.word));
-            (state.word, state.until.map(|until| until.0))
+            (state.kind, state.until.map(|until| until.0))
         };
-        assert_eq!(look(&|_| {}, &due), ("due", None));
+        assert_eq!(look(&|_| {}, &due), (QueueState::Due, None));
         let limits = |states: &mut States| {
             states.waits = vec![wait("ip_site", "news", "a1"), wait("pool", "other", "a1")];
         };
-        assert_eq!(look(&limits, &due), ("limit", Some(15_000)));
+        assert_eq!(look(&limits, &due), (QueueState::Limit, Some(15_000)));
         let one_blocked = |states: &mut States| states.waits.push(wait("", "", "a1"));
         assert_eq!(
             look(&one_blocked, &due),
-            ("limit", Some(15_000)),
+            (QueueState::Limit, Some(15_000)),
             "a2 is free"
         );
         let both_blocked = |states: &mut States| states.waits.push(wait("", "", "a2"));
-        assert_eq!(look(&both_blocked, &due), ("blocked", Some(15_000)));
-        assert_eq!(look(&|_| {}, &later), ("retry", Some(20_000)));
+        assert_eq!(
+            look(&both_blocked, &due),
+            (QueueState::Blocked, Some(15_000))
+        );
+        assert_eq!(look(&|_| {}, &later), (QueueState::Retry, Some(20_000)));
         let unplaced =
             |states: &mut States| states.unplaced = ["a1".to_owned(), "a2".to_owned()].into();
-        assert_eq!(look(&unplaced, &later), ("unplaced", None));
+        assert_eq!(look(&unplaced, &later), (QueueState::Unplaced, None));
         let moving = |states: &mut States| {
             states.owners = [(Slot(3), ("s1".to_owned(), Some("s2".to_owned())))].into();
         };
-        assert_eq!(look(&moving, &later), ("moving", None));
+        assert_eq!(look(&moving, &later), (QueueState::Moving, None));
         assert_eq!(
             look(&|states| states.owners.clear(), &later),
-            ("no sender", None)
+            (QueueState::NoSender, None)
         );
         let by_rule = |states: &mut States| states.by_rules = held(suspension("may", false));
-        assert_eq!(look(&by_rule, &later), ("rule", Some(99_000)));
+        assert_eq!(look(&by_rule, &later), (QueueState::Rule, Some(99_000)));
         let other = |states: &mut States| states.by_hand = held(suspension("june", false));
-        assert_eq!(look(&other, &later), ("rule", Some(99_000)));
+        assert_eq!(look(&other, &later), (QueueState::Rule, Some(99_000)));
         let by_hand = |states: &mut States| states.by_hand = held(suspension("may", false));
-        assert_eq!(look(&by_hand, &later), ("suspended", Some(99_000)));
+        assert_eq!(
+            look(&by_hand, &later),
+            (QueueState::Suspended, Some(99_000))
+        );
         let given_up = |states: &mut States| states.by_hand = held(suspension("may", true));
-        assert_eq!(look(&given_up, &later), ("bounced", Some(99_000)));
+        assert_eq!(look(&given_up, &later), (QueueState::Bounced, Some(99_000)));
     }
 
     fn task(attempts: u32, due: u64) -> TaskRow {
