@@ -424,7 +424,7 @@ impl<'s> Intake<'s> {
         let client = Client::new(name, self.address, body.peer.user.clone());
         let envelope = Envelope {
             client: Some(client),
-            // The message's own header was written by whoever knows it best.
+            // The message's own header knows best.
             priority: body.priority.unwrap_or(wished_by(&mail)),
             campaign: body.campaign,
             ..envelope(&mail, tenant, body.pool)

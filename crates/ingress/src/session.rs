@@ -14,7 +14,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use crate::config::{Listener, ListenerKind, TlsMode};
-use crate::connections::Place;
+use crate::connections::ConnectionPermit;
 use crate::intake::{Intake, Peer};
 use crate::memory::{Holder, Share};
 use crate::server::Shared;
@@ -44,7 +44,7 @@ pub async fn refuse(mut stream: TcpStream, line: &str) {
 /// What a connection is given by its server.
 pub struct Ground<'s> {
     pub shared: &'s Shared,
-    pub place: &'s Place,
+    pub permit: &'s ConnectionPermit,
     pub holder: &'s Holder,
 }
 
@@ -170,7 +170,7 @@ impl<'s> Session<'s> {
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
         loop {
             if self.turn.is_none() {
-                self.turn = self.ground.place.turns().acquire().await.ok();
+                self.turn = self.ground.permit.turns().acquire().await.ok();
             }
             let step = self.dialogue.step(&mut self.out);
             // Whatever is waited for, others of this client may work meanwhile.
@@ -242,7 +242,7 @@ impl<'s> Session<'s> {
         let waited = asked_at.elapsed();
         // Only those whose turn it is stand in line for the processor, so a client with hundreds of busy sessions does not
         // make the others wait for all of them.
-        self.turn = self.ground.place.turns().acquire().await.ok();
+        self.turn = self.ground.permit.turns().acquire().await.ok();
         tokio::task::yield_now().await;
         let is_more = doing == Doing::Body && octets.len() == READ_BYTES;
         if is_more && let Some(share) = holder.try_take(BODY_READ_BYTES) {
@@ -262,12 +262,12 @@ impl<'s> Session<'s> {
     async fn has_to_leave(&self, drain_allowance: Duration) -> EndReason {
         let Ground {
             shared,
-            place,
+            permit,
             holder,
         } = &self.ground;
         tokio::select! {
             () = shared.drain.for_longer_than(drain_allowance) => EndReason::Draining,
-            () = place.taken_back().cancelled() => EndReason::PlaceTakenBack,
+            () = permit.taken_back().cancelled() => EndReason::PlaceTakenBack,
             () = holder.taken_back().cancelled() => EndReason::MemoryTakenBack,
         }
     }
@@ -344,7 +344,7 @@ impl<'s> Session<'s> {
             Event::Auth { user, password } => {
                 let refused = self.intake.login(&user, &password).await;
                 if refused.is_none() {
-                    self.ground.place.may_send();
+                    self.ground.permit.may_send();
                 }
                 refused
             }
@@ -370,7 +370,7 @@ impl<'s> Session<'s> {
             Event::BodyEnd => {
                 let reply = self.intake.finish().await;
                 if reply.is_positive() {
-                    self.ground.place.was_useful(Instant::now());
+                    self.ground.permit.was_useful(Instant::now());
                 }
                 Some(reply)
             }

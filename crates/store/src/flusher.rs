@@ -31,7 +31,7 @@ impl std::fmt::Debug for Flusher {
 impl Flusher {
     pub fn start(db: Arc<DB>, mark: Mark) -> Self {
         let (queue, waiting) = channel();
-        // It ends when nobody has a use for the store any more.
+        // It ends when the last handle of the store is dropped.
         let flush = move || {
             run(&db, &waiting, mark);
             true

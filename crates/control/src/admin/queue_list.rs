@@ -7,7 +7,7 @@ use skein_wire::v1::{
 };
 use tonic::Status;
 
-use super::queue_states::{State, States};
+use super::queue_states::{QueueConditions, QueueStatus};
 use super::queues::{END, queue_id};
 use super::selection::{QUEUES_LOOKED_AT_MAX, read_selector};
 use super::{AdminService, page};
@@ -70,7 +70,7 @@ impl AdminService {
     fn page_of_queues(
         &self,
         wanted: &Wanted<'_>,
-        states: &States,
+        states: &QueueConditions,
         limit: usize,
         token: &str,
     ) -> Result<ListQueuesResponse, Status> {
@@ -104,7 +104,7 @@ impl AdminService {
     fn first_queues(
         &self,
         wanted: &Wanted<'_>,
-        states: &States,
+        states: &QueueConditions,
         limit: usize,
         order: QueueOrder,
     ) -> Result<ListQueuesResponse, Status> {
@@ -173,9 +173,9 @@ impl AdminService {
         created.min()
     }
 
-    pub(super) fn queue(&self, id: QueueId, row: &QueueRow, states: &States) -> Queue {
+    pub(super) fn queue(&self, id: QueueId, row: &QueueRow, states: &QueueConditions) -> Queue {
         let head: Option<(UnixMs, TaskRow)> = self.head(id);
-        let State {
+        let QueueStatus {
             kind,
             reason,
             until,
