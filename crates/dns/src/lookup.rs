@@ -45,7 +45,7 @@ impl Asker {
             }
         };
         let (domain, search, _) = system.into_parts();
-        // Hickory sees one server, whose address nobody uses.
+        // Hickory sees one server, whose address is not used.
         let all = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let all = ResolverConfig::from_parts(domain, search, vec![all]);
         let failover = Failover::new(distinct(servers), config.timeout, config.attempts);

@@ -58,7 +58,7 @@ impl AdminService {
         .await
     }
 
-    /// Who sends, and what they say of themselves to the leader of the meta group.
+    /// The senders, and what they say of themselves to the leader of the meta group.
     async fn note_senders(&self, facts: &mut Facts, senders: Vec<SenderNode>) {
         let told = self.heard_from_senders("").await;
         let leader = facts.groups.get(&GroupId::META);
@@ -159,8 +159,8 @@ impl AdminService {
     }
 
     /// What only the leader of the meta group has heard from senders: what tasks wait for, how senders are, what they know of
-    /// hosts, which names are asked for twice. They are to try to connect to `probe`, if it names a host. While nobody leads,
-    /// nobody knows.
+    /// hosts, which names are asked for twice. They are to try to connect to `probe`, if it names a host. Empty
+    /// while there is no leader.
     pub(super) async fn heard_from_senders(&self, probe: &str) -> GetWaitsReply {
         if self.forward.groups[&GroupId::META].is_leader() {
             return self.sessions.waits(probe);

@@ -1,4 +1,4 @@
-//! Why mail waits that somebody asks about: a message, a queue, a site, a source IP.
+//! Why the mail waits that an operator asks about: a message, a queue, a site, a source IP.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::reasons::{Causes, nothing, retry};
 use super::{AdminService, message_id, no_message, summary};
 
 impl AdminService {
-    /// Why mail waits that somebody asks about.
+    /// Why the mail waits that an operator asks about.
     pub(super) async fn explain_waits(
         &self,
         request: ExplainRequest,

@@ -54,7 +54,7 @@ use crate::{Config, SpoolGroup};
 /// Says with an answer that it may be old, and why: the node that gives it hears from no leader.
 const STALE: &str = "skein-stale";
 
-/// A page of any list; larger answers cost memory and are read by nobody.
+/// A page of any list; larger answers cost memory, and no reader looks at so much.
 const PAGE_MAX: usize = 1000;
 
 pub struct AdminService {

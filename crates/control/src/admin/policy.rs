@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::AdminService;
 
-/// Of what is wrong; whoever corrects so much asks again.
+/// Problems in one answer; an operator who has corrected so many asks again.
 const PROBLEMS_MAX: usize = 200;
 
 impl AdminService {

@@ -80,7 +80,7 @@ impl Causes {
         reasons
     }
 
-    /// Who has a slot of a site, and what holds up anybody's mail there.
+    /// The owners of a site's slots, and what holds up mail of any tenant there.
     pub fn of_site(&self, site: &str, slots: &[Slot]) -> Vec<Reason> {
         let mut reasons = Vec::new();
         for slot in slots {
@@ -148,7 +148,7 @@ impl Causes {
         Some(said(ReasonKind::Suspended, "held back", held))
     }
 
-    /// Rules at a site; those of other tenants and pools only if nobody is named.
+    /// Rules at a site; those of other tenants and pools only if none is named.
     fn of_rules(&self, site: &str, of: Option<(&str, &str)>) -> Vec<Reason> {
         let concerns = |scope: &Scope| match scope {
             Scope::IpSite { site: at, .. } => at == site,
