@@ -248,7 +248,7 @@ async fn restore(
     };
     let reply = match (restored, read) {
         (Ok(reply), Ok(())) => reply.into_inner(),
-        // What is wrong with the file is why the node got no whole backup.
+        // A fault of the file is why the node got no whole backup.
         (_, Err(ReadFailed::File(error))) => return Err(error),
         // The node's answer says more than that it took no more parts.
         (Err(status), _) => return Err(cut_short(status, messages, file)),

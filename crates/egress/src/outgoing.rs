@@ -89,7 +89,7 @@ impl AsyncWrite for Outgoing {
 }
 
 impl Drop for Outgoing {
-    /// What the kernel still has to send for an IP that has left would go out from an address that another node has by then.
+    /// Bytes that the kernel still has to send for an IP that has left would go out from an address that another node has by then.
     fn drop(&mut self) {
         if !self.permit.holds()
             && let Err(error) = self.target.set_zero_linger()

@@ -19,7 +19,7 @@ pub enum PlacementState {
 /// A source IP that is on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// The address of one of this node's interfaces. What destinations see may differ, behind NAT.
+    /// The address of one of this node's interfaces. The address that destinations see may differ, behind NAT.
     pub bind: IpAddr,
     /// Grows each time the IP changes hands.
     pub epoch: u64,
@@ -76,7 +76,7 @@ pub enum Refused {
     Full(String),
 }
 
-/// Decides about a request, given what is open. What a sender must know first comes first: that it is wrong about where
+/// Decides about a request, given what is open. The reason that a sender must know first comes first: that it is wrong about where
 /// the IP is, then that it must not use it, then that it has to wait.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ fn a_request_is_admitted_or_hears_the_first_reason_against_it() {
         ("six", 5, FOUR, &[], Some("family")),
         ("four", 5, FOUR, &[("four", 5)], None),
         ("four", 5, FOUR, &[("four", 5), ("four", 5)], Some("cap")),
-        // What is left of earlier epochs is still seen by destinations.
+        // Destinations still see tunnels of earlier epochs.
         ("four", 5, FOUR, &[("four", 5), ("four", 3)], Some("cap")),
         ("closed", 5, FOUR, &[], Some("cap")),
         ("six", 5, SIX, &full[..3], None),

@@ -337,7 +337,7 @@ impl<'s> Session<'s> {
 
     async fn on_event(&mut self, event: Event) {
         if matches!(event, Event::Body(_) | Event::BodyEnd) {
-            // What it holds comes back by itself.
+            // Its memory comes back by itself.
             self.ground.holder.waits_for_client(false);
         }
         let decision = match event {

@@ -160,7 +160,7 @@ impl Shares {
         id
     }
 
-    /// The session is over. What queues still have of it counts for its account until it comes back.
+    /// The session is over. Bytes that queues still have of it count for its account until they come back.
     pub fn close(&mut self, id: HolderId) {
         self.stop_all(id);
         if let Some(holder) = self.holders.get_mut(&id) {

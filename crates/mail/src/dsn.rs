@@ -225,7 +225,7 @@ impl Dsn {
             "Reporting-MTA",
             &format!("dns; {}", ascii(&self.reporting_mta)),
         );
-        // What a client said of itself is left out where it is no name.
+        // The name that a client gave itself is left out where it is none.
         let is_plain = |text: &&String| text.is_ascii() && !text.is_empty();
         if let Some(envid) = self.envelope_id.as_ref().filter(is_plain) {
             field("Original-Envelope-Id", &line(envid));

@@ -24,7 +24,7 @@ pub enum NotConvertible {
     /// Bare CR or LF.
     #[error("it has a CR or LF that ends no line")]
     BareLineEnd,
-    /// What a reader would make of it is not clear, so it is not known what to keep.
+    /// Readers would differ on its structure, so it is not known what to keep.
     #[error("its MIME structure is malformed")]
     Malformed,
     /// More than 32 parts within parts.
@@ -98,7 +98,7 @@ pub fn with_line_ends(message: &[u8]) -> Vec<u8> {
 }
 
 /// The message with all content in 7bit data: parts that are not get an encoding of their own, and parts that hold others
-/// the label that follows from it (RFC 2045 section 6.4). What is 7bit already stays as it is.
+/// the label that follows from it (RFC 2045 section 6.4). A part that is 7bit already stays as it is.
 ///
 /// # Errors
 /// There is no such form, or it would break a signature that is to be kept.

@@ -30,7 +30,7 @@ impl DurationMs {
 /// use skein_model::throttle::{Ledger, Rate};
 /// use skein_model::{DurationMs, UnixMs};
 ///
-/// let rate = Rate { count: 10, per: DurationMs::from_secs(60) };
+/// let rate = Rate { count: 10, per: DurationMs::from_secs(60), burst: None };
 /// Ledger::after_owners(rate, UnixMs(1_700_000_000_000));
 /// ```
 ///
@@ -38,7 +38,7 @@ impl DurationMs {
 /// use skein_model::throttle::{Ledger, Rate};
 /// use skein_model::{DurationMs, LimitMs};
 ///
-/// let rate = Rate { count: 10, per: DurationMs::from_secs(60) };
+/// let rate = Rate { count: 10, per: DurationMs::from_secs(60), burst: None };
 /// Ledger::after_owners(rate, LimitMs(1_700_000_000_000));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

@@ -27,7 +27,7 @@ impl Location {
         }
     }
 
-    /// What was written of a backup that is not whole is of no use.
+    /// Part of a backup is of no use.
     pub fn remove_partial(&self) {
         if let Self::File(path) = self {
             let _ = fs::remove_file(partial(path));

@@ -108,7 +108,7 @@ impl Writer {
                 self.finished.push((id, old_copy, body, done));
             }
             Job::Abort(id) => {
-                // What was written of it is dead space until its segment goes.
+                // Its bytes are dead space until their segment goes.
                 if let Some(open) = self.open.remove(&id) {
                     self.segments.free(&open.body.parts);
                 }
