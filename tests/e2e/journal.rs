@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_testkit::oracle::{self, Verdict};
+use skein_testkit::oracle::{self, Reconciliation};
 use skein_tests::apart::Apart;
 
 const READY: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ fn inject(apart: &Apart) -> tokio::task::JoinHandle<Vec<Injected>> {
 }
 
 /// Waits until the control node has nothing open any more, and judges.
-async fn settle(apart: &Apart, injected: &[Injected]) -> Verdict {
+async fn settle(apart: &Apart, injected: &[Injected]) -> Reconciliation {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let status = super::skeinctl_at(apart.admin, &["status", "--json"]);
@@ -38,7 +38,7 @@ fn apart(delivery: &str) -> impl Future<Output = anyhow::Result<Apart>> {
 
 const KILLED: &[(&str, &str)] = &[("SKEIN_KILL_AT", "sender-after-250:30")];
 
-async fn killed_and_started_again(scratch: &str) -> (Verdict, String) {
+async fn killed_and_started_again(scratch: &str) -> (Reconciliation, String) {
     let apart = apart(scratch).await.unwrap();
     let _control = apart.control().await.unwrap();
     let mut sender = apart.sender(KILLED).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
-use skein_testkit::oracle::{self, Verdict};
+use skein_testkit::oracle::{self, Reconciliation};
 use skein_testkit::process::{Node, NodeConfig};
 use skein_testkit::sink::{Act, Phase, Record, Sink, SinkConfig};
 use skein_tests::loopback;
@@ -162,7 +162,7 @@ impl Trio {
     }
 
     /// Each time that a duplicate was offered to the sink, and the logs.
-    fn what_happened(&self, verdict: &Verdict) -> String {
+    fn what_happened(&self, verdict: &Reconciliation) -> String {
         let duplicates = verdict.duplicates.iter().map(|one| Some(one.id.clone()));
         let duplicates: Vec<Option<String>> = duplicates.collect();
         let mut lines = Vec::new();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use skein_testkit::load::Injected;
-use skein_testkit::oracle::{self, Verdict};
+use skein_testkit::oracle::{self, Reconciliation};
 use skein_testkit::process::{Node, NodeConfig, free_port};
 use skein_testkit::sink::{Sink, SinkConfig};
 use tempfile::TempDir;
@@ -200,13 +200,13 @@ impl Bench {
     }
 
     /// Waits until everything that was acknowledged has arrived, and judges.
-    pub async fn settle(&self, injected: &[Injected], within: Duration) -> Verdict {
+    pub async fn settle(&self, injected: &[Injected], within: Duration) -> Reconciliation {
         settle(&self.sink, injected, within).await
     }
 }
 
 /// Waits until everything that was acknowledged has arrived, and judges.
-pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Verdict {
+pub async fn settle(sink: &Sink, injected: &[Injected], within: Duration) -> Reconciliation {
     let until = tokio::time::Instant::now() + within;
     loop {
         let verdict = oracle::judge(injected, &sink.records());

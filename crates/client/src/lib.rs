@@ -29,8 +29,9 @@ pub use cluster::{Cluster, GroupInfo, PolicyTexts, View};
 pub use ingest::{Spool, Spools, Upload};
 pub use limits::{LimitKeeper, NoLimits, Reports};
 pub use sessions::{KeptSession, Lease, PlacedIps, Session, Sessions, since_boot};
+pub use skein_wire::convert::ip_fault;
 pub use skein_wire::internal::{
-    CertificateEnd, Connects, IpCheck, IpFault, NameServer, PlacedIp, Probed, SenderHealth, Wait,
+    CertificateEnd, Connects, IpCheck, NameServer, PlacedIp, Probed, SenderHealth, Wait,
 };
 pub use warmup::GroupTime;
 pub use work::{LeasedTask, Reporter, Work};

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skein_model::meta::{self, Addresses, Command, Wanted};
-use skein_model::preflight::{Check, Fault};
+use skein_model::preflight::Fault;
 use skein_model::{SessionId, UnixMs, codec};
 use skein_policy::Policy;
 use skein_store::Reader;
+use skein_wire::convert;
 use skein_wire::internal::{IpCheck, IpFault, NodeAddresses, PlacedIp, Placements};
 use tokio::sync::watch;
 use tonic::Status;
@@ -47,17 +48,8 @@ pub fn read_checks(told: Vec<IpCheck>) -> Result<BTreeMap<String, meta::IpCheck>
 }
 
 fn read_fault(told: IpFault) -> Result<Fault, Status> {
-    let check = Check::ALL
-        .into_iter()
-        .find(|check| check.word() == told.check);
-    let check = check.ok_or_else(|| {
-        Status::invalid_argument(format!(
-            "checks.faults.check: there is no check {:?}",
-            told.check
-        ))
-    })?;
-    let text = told.text;
-    Ok(Fault { check, text })
+    convert::ip_fault_told(told)
+        .map_err(|error| Status::invalid_argument(format!("checks.faults.check: {error}")))
 }
 
 /// Where every IP is that some node has.

@@ -58,6 +58,7 @@ use skein_store::{Hooks, MetaMachine, Reader, Store};
 use skein_wire::internal::peer_server::PeerServer;
 use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
+pub use skein_wire::v1::NodeRole;
 use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::watch;
 use tonic::transport::server::Server;
@@ -86,7 +87,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Shown by the admin API.
     pub version: String,
-    pub role: String,
+    pub role: NodeRole,
     /// Where other nodes reach this one; empty on a node that is alone.
     pub address: String,
     /// The control nodes that found a cluster together, this one among them; empty on a node that is alone.

@@ -8,7 +8,7 @@ use skein_client::since_boot;
 use skein_model::meta::limits::{self, KeptAlone, SessionAnswers, SessionReports};
 use skein_model::meta::{self, Command};
 use skein_model::throttle::{LimitClock, LimitId, LimitReport, REPORTS_MAX};
-use skein_model::{DurationMs, Epoch, SessionId, UnixMs, codec};
+use skein_model::{DurationMs, Epoch, LimitMs, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, SharedSites};
 use tokio::sync::{mpsc, oneshot};
@@ -99,7 +99,7 @@ impl Limits {
     }
 
     /// The time of limits, which only a leader knows. It goes on from the latest that was committed before this term.
-    async fn at(&self) -> Result<UnixMs, Status> {
+    async fn at(&self) -> Result<LimitMs, Status> {
         let term = self.meta.view().term;
         let known = *self.clock.lock();
         if let Some((_, clock)) = known.filter(|(of, _)| *of == term) {
@@ -108,7 +108,7 @@ impl Limits {
         if !self.meta.leads().await {
             return Err(not_leader());
         }
-        let latest = limits::time(&self.reader).unwrap_or_else(clock::now);
+        let latest = limits::time(&self.reader).unwrap_or_else(|| LimitMs::first(clock::now()));
         let clock = LimitClock::resume(latest, since_boot());
         let mut known = self.clock.lock();
         // Another caller may have been here meanwhile.

@@ -76,7 +76,7 @@ mod tests {
         Config {
             data_dir: "data".into(),
             version: String::new(),
-            role: "all".into(),
+            role: crate::NodeRole::All,
             address: address.into(),
             founders: Vec::new(),
             peers: Vec::new(),

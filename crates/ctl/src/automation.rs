@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use skein_wire::v1::{
-    LiftAutomationRequest, ListAutomationRequest, ListAutomationResponse, RuleInForce,
+    AutomationEventKind, LiftAutomationRequest, ListAutomationRequest, ListAutomationResponse,
+    RuleInForce,
 };
 
 use crate::admin::Admin;
@@ -62,7 +63,7 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             for event in listed.events {
                 table.add_row([
                     show::time(event.at_ms),
-                    event.what,
+                    show::word::<AutomationEventKind>(event.what),
                     event.subject,
                     show::time(event.until_ms),
                     show::or_dash(event.who),

@@ -18,7 +18,7 @@ use skein_wire::v1::{MailSelector, SuspendRequest};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use self::file::{Output, Parts, Place};
+use self::file::{Location, Output, Parts};
 use self::progress::Progress;
 use crate::admin::Admin;
 use crate::show;
@@ -28,7 +28,7 @@ use crate::suspend::who;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Parts that are read ahead of the server.
 const PARTS_AHEAD: usize = 16;
-/// Who reads hears at once that nothing more is taken.
+/// The reader of the file hears at once that nothing more is taken.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 /// As long as a suspension may last: mail is older than any retry policy allows by then.
 const HOLD_MS: u64 = 30 * 24 * 3_600_000;
@@ -78,13 +78,13 @@ pub async fn run(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     match command {
-        Command::Create { file, force } => create(client, &Place::of(file), force, json).await,
+        Command::Create { file, force } => create(client, &Location::of(file), force, json).await,
         Command::Restore { file, hold } => {
-            let file = Place::of(file);
+            let file = Location::of(file);
             restore(admin, client, &file, hold, json).await
         }
         Command::Check { file } => {
-            let file = Place::of(file);
+            let file = Location::of(file);
             let content = check(&file)?;
             match json {
                 true => show::json(&content),
@@ -120,7 +120,7 @@ impl Content {
         }
     }
 
-    fn line(&self, file: &Place) -> String {
+    fn line(&self, file: &Location) -> String {
         format!(
             "{file}: made {}, {} messages, {} of them open with {} of bodies, {} spool groups",
             show::time(self.made_at_ms),
@@ -153,7 +153,12 @@ impl Ends {
     }
 }
 
-async fn create(mut client: Client, file: &Place, force: bool, json: bool) -> anyhow::Result<()> {
+async fn create(
+    mut client: Client,
+    file: &Location,
+    force: bool,
+    json: bool,
+) -> anyhow::Result<()> {
     let output = Output::open(file, force)?;
     let written = match write(&mut client, output).await {
         Ok((content, output)) => output.finish(file, force).map(|()| content),
@@ -162,12 +167,12 @@ async fn create(mut client: Client, file: &Place, force: bool, json: bool) -> an
     let content = written.inspect_err(|_| file.remove_partial())?;
     match (json, file) {
         // Its output is the backup.
-        (_, Place::Stream) => {
+        (_, Location::Stream) => {
             eprintln!("{}", content.line(file));
             Ok(())
         }
-        (true, Place::File(_)) => show::json(&content),
-        (false, Place::File(_)) => {
+        (true, Location::File(_)) => show::json(&content),
+        (false, Location::File(_)) => {
             println!("{}", content.line(file));
             Ok(())
         }
@@ -196,7 +201,7 @@ async fn write(client: &mut Client, output: Output) -> anyhow::Result<(Content, 
 }
 
 /// Reads all of it, so that nothing is begun with a backup that is damaged.
-fn check(file: &Place) -> anyhow::Result<Content> {
+fn check(file: &Location) -> anyhow::Result<Content> {
     let (mut ends, mut progress) = (Ends::default(), Progress::new("checked", None));
     for part in Parts::open(file)? {
         let part = part?;
@@ -211,13 +216,13 @@ fn check(file: &Place) -> anyhow::Result<Content> {
 async fn restore(
     mut admin: Admin,
     mut client: Client,
-    file: &Place,
+    file: &Location,
     hold: bool,
     json: bool,
 ) -> anyhow::Result<()> {
     let content = match file {
-        Place::File(_) => Some(check(file)?),
-        Place::Stream => None,
+        Location::File(_) => Some(check(file)?),
+        Location::Stream => None,
     };
     if let Some(content) = content.as_ref().filter(|_| !json) {
         println!("{}", content.line(file));
@@ -243,7 +248,7 @@ async fn restore(
     };
     let reply = match (restored, read) {
         (Ok(reply), Ok(())) => reply.into_inner(),
-        // What is wrong with the file is why the node got no whole backup.
+        // A fault of the file is why the node got no whole backup.
         (_, Err(ReadFailed::File(error))) => return Err(error),
         // The node's answer says more than that it took no more parts.
         (Err(status), _) => return Err(cut_short(status, messages, file)),
@@ -287,7 +292,7 @@ fn say_restored(
 }
 
 /// An error of the way to the node keeps its status, for the advice that goes with it.
-fn cut_short(status: tonic::Status, messages: u64, file: &Place) -> anyhow::Error {
+fn cut_short(status: tonic::Status, messages: u64, file: &Location) -> anyhow::Error {
     let is_lost = crate::transport::is_fault(&status);
     let error = anyhow::Error::new(status);
     match is_lost && messages > 0 {
@@ -300,7 +305,7 @@ fn cut_short(status: tonic::Status, messages: u64, file: &Place) -> anyhow::Erro
 }
 
 /// Before the first message comes. Says until when.
-async fn hold_everything(admin: &mut Admin, file: &Place) -> anyhow::Result<u64> {
+async fn hold_everything(admin: &mut Admin, file: &Location) -> anyhow::Result<u64> {
     let request = SuspendRequest {
         selector: Some(MailSelector {
             everything: true,

@@ -3,8 +3,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use skein_wire::v1::{
-    AddNodeRequest, Cluster, ClusterNode, GetClusterRequest, MoveLeaderRequest, NodeGroup,
-    RemoveNodeRequest,
+    AddNodeRequest, Cluster, ClusterNode, GetClusterRequest, GroupRole, Health, MoveLeaderRequest,
+    NodeGroup, NodeState, RemoveNodeRequest,
 };
 
 use crate::admin::Admin;
@@ -64,9 +64,9 @@ async fn status(mut admin: Admin, json: bool) -> anyhow::Result<ExitCode> {
         true => show::json(&cluster)?,
         false => print_status(&cluster),
     }
-    Ok(match cluster.verdict.as_str() {
-        "healthy" => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    Ok(match cluster.health() {
+        Health::Healthy => ExitCode::SUCCESS,
+        Health::Degraded | Health::Unspecified => ExitCode::FAILURE,
     })
 }
 
@@ -104,9 +104,11 @@ fn print_status(cluster: &Cluster) {
 
 fn row(node: &ClusterNode) -> [String; 8] {
     let groups = node.groups.iter();
-    let leads = groups.clone().filter(|group| group.role == "leader");
+    let leads = groups
+        .clone()
+        .filter(|group| group.role() == GroupRole::Leader);
     let leads: Vec<String> = leads.map(|group| show::group(group.group)).collect();
-    let votes = |group: &&NodeGroup| matches!(group.role.as_str(), "leader" | "voter");
+    let votes = |group: &&NodeGroup| matches!(group.role(), GroupRole::Leader | GroupRole::Voter);
     let answers = !node.version.is_empty();
     let known = |number: u64| match answers {
         true => number.to_string(),
@@ -116,7 +118,7 @@ fn row(node: &ClusterNode) -> [String; 8] {
         node.node_id.clone(),
         show::or_dash(node.address.clone()),
         show::or_dash(node.version.clone()),
-        node.state.clone(),
+        show::word::<NodeState>(node.state),
         show::or_dash(leads.join(", ")),
         format!(
             "{} of {}",

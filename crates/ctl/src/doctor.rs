@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use skein_wire::v1::{Check, ExamineRequest, Finding};
+use skein_wire::v1::{Check, ExamineRequest, Finding, FindingLevel};
 
 use crate::admin::Admin;
 use crate::show;
@@ -22,13 +22,16 @@ pub async fn run(mut admin: Admin, doctor: Doctor, json: bool) -> anyhow::Result
         port_25: doctor.port_25.unwrap_or_default(),
     };
     let examined = admin.examine(request).await?.into_inner();
-    let problems = count(&examined.checks, "problem");
+    let problems = count(&examined.checks, FindingLevel::Problem);
     if json {
         show::json(&examined)?;
     } else {
         print(&examined.checks);
         println!();
-        println!("{}", summary(problems, count(&examined.checks, "note")));
+        println!(
+            "{}",
+            summary(problems, count(&examined.checks, FindingLevel::Note))
+        );
     }
     Ok(match problems {
         0 => ExitCode::SUCCESS,
@@ -36,9 +39,9 @@ pub async fn run(mut admin: Admin, doctor: Doctor, json: bool) -> anyhow::Result
     })
 }
 
-fn count(checks: &[Check], level: &str) -> usize {
+fn count(checks: &[Check], level: FindingLevel) -> usize {
     let findings = checks.iter().flat_map(|check| &check.findings);
-    findings.filter(|finding| finding.level == level).count()
+    findings.filter(|finding| finding.level() == level).count()
 }
 
 fn summary(problems: usize, notes: usize) -> String {
@@ -57,7 +60,7 @@ fn summary(problems: usize, notes: usize) -> String {
 fn print(checks: &[Check]) {
     let mut table = show::table(&["CHECK", "RESULT", ""]);
     for check in checks {
-        let result = match count(std::slice::from_ref(check), "problem") {
+        let result = match count(std::slice::from_ref(check), FindingLevel::Problem) {
             0 if check.unknown => "unknown",
             0 if check.findings.is_empty() => "ok",
             0 => "note",
@@ -73,7 +76,8 @@ fn print(checks: &[Check]) {
     show::print(&table);
     for finding in checks.iter().flat_map(|check| &check.findings) {
         println!();
-        println!("{}: {}", finding.level, what(finding));
+        let level = show::word::<FindingLevel>(finding.level);
+        println!("{level}: {}", what(finding));
         println!("  {}", finding.todo);
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use skein_wire::v1::explain_request::About;
-use skein_wire::v1::{ExplainLimitsRequest, ExplainRequest};
+use skein_wire::v1::{ExplainLimitsRequest, ExplainRequest, LimitScope, ReasonKind, TlsPolicy};
 
 use crate::admin::Admin;
 use crate::show;
@@ -79,7 +79,11 @@ async fn waits(mut admin: Admin, about: About, json: bool) -> anyhow::Result<()>
         println!("{}", part.subject);
         let mut table = show::table(&["WAITS FOR", "UNTIL", "WHY"]);
         for reason in part.reasons {
-            table.add_row([reason.kind, show::until(reason.until_ms), reason.text]);
+            table.add_row([
+                show::word::<ReasonKind>(reason.kind),
+                show::until(reason.until_ms),
+                reason.text,
+            ]);
         }
         show::print(&table);
         println!();
@@ -105,7 +109,7 @@ async fn limits(mut admin: Admin, request: ExplainLimitsRequest, json: bool) -> 
         "mail of    tenant {}, through pool {}",
         answer.tenant, answer.pool
     );
-    println!("TLS        {}", answer.tls);
+    println!("TLS        {}", show::word::<TlsPolicy>(answer.tls));
     if answer.messages_per_connection > 0 {
         println!(
             "messages   {} to a connection",
@@ -122,7 +126,7 @@ async fn limits(mut admin: Admin, request: ExplainLimitsRequest, json: bool) -> 
             let built_in = if limit.built_in { ", built in" } else { "" };
             table.add_row([
                 show::or_dash(ip.ip.clone()),
-                limit.scope,
+                show::word::<LimitScope>(limit.scope),
                 limit.value,
                 format!("{}{built_in}", limit.rule),
             ]);

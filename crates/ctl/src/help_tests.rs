@@ -96,7 +96,7 @@ fn the_readme_names_every_command_and_every_variable() {
     }
 }
 
-/// What is in code quotes at the beginning of a table's row is a command.
+/// Code quotes at the beginning of a table's row hold a command.
 #[test]
 fn the_readme_names_no_command_that_is_not_there() {
     let known: Vec<String> = all().into_iter().map(|(name, _)| name).collect();

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::Subcommand;
-use skein_wire::v1::{ListIpsRequest, SourceIp};
+use skein_wire::v1::{IpCheck, ListIpsRequest, SourceIp, SourceIpState};
 
 use crate::admin::Admin;
 use crate::show;
@@ -47,13 +47,13 @@ fn list(ips: Vec<SourceIp>) {
     ];
     let mut table = show::table(&header);
     for ip in ips {
-        let fit = fit(&ip);
+        let (state, fit) = (shown(&ip), fit(&ip));
         table.add_row([
             ip.name,
             ip.bind,
             ip.public,
             ip.ehlo,
-            shown(ip.state),
+            state,
             show::or_dash(ip.node),
             ip.epoch.to_string(),
             fit,
@@ -64,15 +64,18 @@ fn list(ips: Vec<SourceIp>) {
 }
 
 /// No mail goes from an IP that no node has.
-fn shown(state: String) -> String {
-    match state.as_str() {
-        "unplaced" => "UNPLACED".to_owned(),
-        _ => state,
+fn shown(ip: &SourceIp) -> String {
+    match ip.state() {
+        SourceIpState::Unplaced => "UNPLACED".to_owned(),
+        _ => show::word::<SourceIpState>(ip.state),
     }
 }
 
 fn fit(ip: &SourceIp) -> String {
-    let mut checks: Vec<&str> = ip.faults.iter().map(|fault| fault.check.as_str()).collect();
+    let faults = ip.faults.iter();
+    let mut checks: Vec<String> = faults
+        .map(|fault| show::word::<IpCheck>(fault.check))
+        .collect();
     checks.dedup();
     match ip.checked_at {
         0 => "-".to_owned(),
@@ -87,13 +90,13 @@ fn check(ip: &SourceIp) {
         ip.name, ip.bind, ip.public
     );
     println!("EHLO    {}", ip.ehlo);
-    let at = match ip.node.as_str() {
-        "" => "no node; nothing is sent from it".to_owned(),
-        "proxy" => "a proxy".to_owned(),
-        node => format!("node {node}, epoch {}", ip.epoch),
+    let at = match (ip.is_behind_proxy, ip.node.as_str()) {
+        (true, _) => "a proxy".to_owned(),
+        (false, "") => "no node; nothing is sent from it".to_owned(),
+        (false, node) => format!("node {node}, epoch {}", ip.epoch),
     };
     println!("at      {at}");
-    println!("state   {}", shown(ip.state.clone()));
+    println!("state   {}", shown(ip));
     println!("checked {}", show::time(ip.checked_at));
     if ip.checked_at == 0 {
         println!(
@@ -108,7 +111,7 @@ fn check(ip: &SourceIp) {
     println!();
     let mut table = show::table(&["CHECK", "FAULT"]);
     for fault in &ip.faults {
-        table.add_row([fault.check.clone(), fault.text.clone()]);
+        table.add_row([show::word::<IpCheck>(fault.check), fault.text.clone()]);
     }
     show::print(&table);
 }

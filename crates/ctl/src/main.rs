@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(cli::run(cli));
-            // Somebody may still wait for a line of the standard input.
+            // A thread may still wait for a line of the standard input.
             runtime.shutdown_background();
             result
         }

@@ -1,5 +1,7 @@
 use clap::Subcommand;
-use skein_wire::v1::{DeleteMessageRequest, GetMessageRequest, HistoryEntry, Message};
+use skein_wire::v1::{
+    DeleteMessageRequest, GetMessageRequest, HistoryEntry, HistoryEventKind, Message, Priority,
+};
 
 use crate::admin::Admin;
 use crate::queue::recipients;
@@ -56,7 +58,9 @@ fn print(message: &Message) -> anyhow::Result<()> {
     println!("From      {sender}");
     println!(
         "Tenant    {}, pool {}, {}",
-        message.tenant, message.pool, message.priority
+        message.tenant,
+        message.pool,
+        show::word::<Priority>(message.priority)
     );
     println!("Size      {}", show::bytes(message.bytes));
     println!("Accepted  {}", show::time(message.accepted_at_ms));
@@ -88,7 +92,7 @@ fn line(entry: &HistoryEntry) -> String {
     let mut line = format!(
         "{}  {:<9}  {}",
         show::time(entry.at_ms),
-        entry.event,
+        show::word::<HistoryEventKind>(entry.event),
         recipients(&entry.recipients)
     );
     if entry.attempt > 0 {
@@ -107,10 +111,9 @@ fn line(entry: &HistoryEntry) -> String {
         }
     }
     if !entry.related_message.is_empty() {
-        let word = if entry.event == "accepted" {
-            "about"
-        } else {
-            "DSN"
+        let word = match entry.event() {
+            HistoryEventKind::Accepted => "about",
+            _ => "DSN",
         };
         line.push_str(&format!("  {word} {}", entry.related_message));
     }

@@ -1,5 +1,7 @@
 use clap::Subcommand;
-use skein_wire::v1::{DrainNodeRequest, ListNodesRequest, RemoveSenderRequest, SenderNode};
+use skein_wire::v1::{
+    DrainNodeRequest, ListNodesRequest, RemoveSenderRequest, SenderNode, SenderState,
+};
 
 use crate::admin::Admin;
 use crate::show;
@@ -100,7 +102,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     for sender in nodes.senders {
         table.add_row([
             sender.name,
-            sender.state,
+            show::word::<SenderState>(sender.state),
             version(sender.policy_version),
             sender.slots.to_string(),
             sender.leaving.to_string(),
@@ -122,7 +124,7 @@ pub fn print_senders(senders: Vec<SenderNode>) {
     for sender in senders {
         table.add_row([
             sender.name,
-            sender.state,
+            show::word::<SenderState>(sender.state),
             sender.slots.to_string(),
             sender.leaving.to_string(),
             show::time(sender.opened_at_ms),

@@ -1,4 +1,4 @@
-//! Printing to who reads.
+//! Printing to a reader that may go away.
 //!
 //! Sockets must report that the other side has closed, so a closed pipe is no signal in this program but an error of the
 //! write. `skeinctl queue list | head` ends quietly all the same: these macros stand for those of the standard library

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use skein_policy::{Policy, Source};
+use skein_policy::{Kind, Policy, Source};
 use skein_wire::v1::{
-    ApplyPolicyRequest, ListNodesRequest, ListNodesResponse, ListPolicyRequest, PolicySource,
+    ApplyPolicyRequest, ListNodesRequest, ListNodesResponse, ListPolicyRequest, PolicyChangeKind,
+    PolicySource, ResourceKind,
 };
+use skein_wire::words::Words;
 
 use crate::admin::Admin;
 use crate::show;
@@ -161,7 +163,8 @@ async fn change(
         true => show::json(&answer.changes)?,
         false => {
             for change in &answer.changes {
-                println!("{} {}", change.resource, change.change);
+                let word = show::word::<PolicyChangeKind>(change.change);
+                println!("{} {word}", change.resource);
             }
         }
     }
@@ -239,7 +242,9 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
             secrets,
         } => {
             let request = ListPolicyRequest {
-                kind: kind.unwrap_or_default(),
+                kind: kind
+                    .map_or(Ok(ResourceKind::Unspecified), |kind| named_kind(&kind))?
+                    .into(),
                 name: name.unwrap_or_default(),
                 built_in,
                 secrets,
@@ -252,6 +257,16 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 ..ApplyPolicyRequest::default()
             };
             change(&mut admin, request, &reach, json).await
+        }
+    }
+}
+
+fn named_kind(word: &str) -> anyhow::Result<ResourceKind> {
+    match ResourceKind::of(word) {
+        Some(kind) => Ok(kind),
+        None => {
+            let kinds = Kind::ALL.map(Kind::name).join(", ");
+            bail!("kind: there is no {word:?}: there are {kinds}")
         }
     }
 }
@@ -279,7 +294,7 @@ pub async fn provider(
         ProviderCommand::Lint { files } => lint(&files),
         ProviderCommand::List { built_in } => {
             let request = ListPolicyRequest {
-                kind: "provider".into(),
+                kind: ResourceKind::Provider.into(),
                 built_in,
                 ..ListPolicyRequest::default()
             };

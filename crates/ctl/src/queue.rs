@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
+use skein_policy::nearest;
 use skein_wire::v1::{
-    FlushQueuesRequest, GetQueueRequest, ListQueuesRequest, MailSelector, MoveQueuesRequest, Queue,
-    QueueOrder,
+    FlushQueuesRequest, GetQueueRequest, ListQueuesRequest, MailSelector, MoveQueuesRequest,
+    Priority, Queue, QueueOrder, QueueState,
 };
+use skein_wire::words::Words;
 
 use crate::admin::Admin;
 use crate::show;
@@ -162,13 +164,14 @@ async fn list(mut admin: Admin, wanted: List, json: bool) -> anyhow::Result<()> 
         sort,
         limit,
     } = wanted;
+    let state = named_state(&state)?;
     let selector = mail.given();
     let found = match u32::try_from(limit) {
         Ok(limit @ 1..=PAGE_MAX) => {
             let request = ListQueuesRequest {
                 limit,
                 selector,
-                state,
+                state: state.into(),
                 order: sort.order().into(),
                 ..ListQueuesRequest::default()
             };
@@ -199,11 +202,31 @@ async fn list(mut admin: Admin, wanted: List, json: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Unspecified: all.
+fn named_state(word: &str) -> anyhow::Result<QueueState> {
+    if let Some(state) = QueueState::of(word) {
+        return Ok(state);
+    }
+    let all = QueueState::ALL.iter();
+    let words = all
+        .map(|state| state.word())
+        .filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    let meant = match nearest(word, words.iter().copied()) {
+        Some(word) => format!("; did you mean {word:?}?"),
+        None => String::new(),
+    };
+    bail!(
+        "state: there is no {word:?}{meant}: there are {}",
+        words.join(", ")
+    );
+}
+
 /// More than the server puts in an order: all of them, page by page, and put in order here.
 async fn list_all(
     admin: &mut Admin,
     selector: Option<MailSelector>,
-    state: String,
+    state: QueueState,
     sort: Sort,
     limit: usize,
 ) -> anyhow::Result<Found> {
@@ -214,7 +237,7 @@ async fn list_all(
             limit: PAGE_MAX,
             page_token,
             selector: selector.clone(),
-            state: state.clone(),
+            state: state.into(),
             ..ListQueuesRequest::default()
         };
         let answer = admin.list_queues(request).await?.into_inner();
@@ -257,7 +280,7 @@ fn row(queue: &Queue) -> [String; 12] {
         queue.tenant.clone(),
         queue.pool.clone(),
         show::or_dash(queue.campaign.clone()),
-        queue.priority.clone(),
+        show::word::<Priority>(queue.priority),
         queue.slot.to_string(),
         queue.tasks.to_string(),
         show::age(queue.oldest_at_ms),
@@ -268,11 +291,11 @@ fn row(queue: &Queue) -> [String; 12] {
 
 /// What the queue waits for, and until when if that is known.
 fn state(queue: &Queue) -> String {
-    match (queue.state.as_str(), queue.state_until_ms) {
-        ("", _) => "-".to_owned(),
-        (state, 0) => state.to_owned(),
-        ("retry", until) => format!("retry at {}", show::time(until)),
-        (state, until) => format!("{state} until {}", show::time(until)),
+    let word = show::word::<QueueState>(queue.state);
+    match (queue.state(), queue.state_until_ms) {
+        (QueueState::Retry, until @ 1..) => format!("{word} at {}", show::time(until)),
+        (_, 0) => show::or_dash(word),
+        (_, until) => format!("{word} until {}", show::time(until)),
     }
 }
 

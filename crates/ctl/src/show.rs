@@ -3,6 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use skein_wire::words::{self, Words};
 
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
@@ -34,6 +35,11 @@ pub fn group(number: u32) -> String {
 
 pub fn or_dash(text: String) -> String {
     if text.is_empty() { "-".into() } else { text }
+}
+
+/// The word for the value of an enum's field; `unknown (N)` for one of a newer node.
+pub fn word<E: Words>(number: i32) -> String {
+    words::word::<E>(number).into_owned()
 }
 
 /// Local time to the second; `-` for none.

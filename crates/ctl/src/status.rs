@@ -1,4 +1,4 @@
-use skein_wire::v1::GetStatusRequest;
+use skein_wire::v1::{GetStatusRequest, NodeRole, RaftState};
 
 use crate::admin::Admin;
 use crate::show;
@@ -10,7 +10,9 @@ pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     }
     println!(
         "Skein {}, node {}, role {}",
-        status.version, status.node_id, status.role
+        status.version,
+        status.node_id,
+        show::word::<NodeRole>(status.role)
     );
     println!("Started   {}", show::time(status.started_at_ms));
     println!("Data      {}", status.data_dir);
@@ -35,7 +37,7 @@ pub async fn run(mut admin: Admin, json: bool) -> anyhow::Result<()> {
         };
         table.add_row([
             show::group(group.group),
-            group.state,
+            show::word::<RaftState>(group.state),
             group.term.to_string(),
             group.last_applied.to_string(),
             group.voters.to_string(),

@@ -193,7 +193,7 @@ async fn look(target: &Target) -> Found {
             return Found::Unreachable(format!("no connection within {within} s"));
         }
     };
-    // Whoever closes before it has read all says so with its answer, or by closing.
+    // A server that closes before it has read all says so with its answer, or by closing.
     let _ = stream.write_all(GREETING).await;
     let mut heard = Vec::new();
     let hearing = async {

@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 use skein_wire::v1::change_warmups_request::Change;
-use skein_wire::v1::{ChangeWarmupsRequest, ListWarmupsRequest, WarmupStatus};
+use skein_wire::v1::{
+    ChangeWarmupsRequest, ListWarmupsRequest, WarmupEvent, WarmupPhase, WarmupStatus,
+};
 
 use crate::admin::Admin;
 use crate::show;
@@ -155,7 +157,7 @@ async fn status(mut admin: Admin, which: Which, changes: bool, json: bool) -> an
         table.add_row([
             one.ip,
             one.provider,
-            one.phase,
+            show::word::<WarmupPhase>(one.phase),
             show::or_dash(one.day),
             format!("{}/{}", one.stage, one.stages),
             one.budget
@@ -180,7 +182,7 @@ fn print_changes(warmups: Vec<WarmupStatus>) -> anyhow::Result<()> {
                 show::time(change.at_ms),
                 one.ip.clone(),
                 one.provider.clone(),
-                change.what,
+                show::word::<WarmupEvent>(change.what),
                 change.stage.to_string(),
                 show::or_dash(change.who),
                 show::or_dash(change.why),

@@ -25,7 +25,7 @@ pub struct Config {
     /// Our own host name: an MX list is cut at the preference where it appears (RFC 5321 5.1).
     /// Empty means that no name is ours.
     pub own_hostname: String,
-    /// Where we receive mail ourselves; an MX list is cut there too. What is known later is told by
+    /// Where we receive mail ourselves; an MX list is cut there too. Addresses that are known later are set by
     /// [`crate::Resolver::set_own_addresses`].
     pub own_addresses: OwnAddresses,
     /// The port of MX hosts: 25 but in tests.

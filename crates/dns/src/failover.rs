@@ -1,4 +1,4 @@
-//! All configured name servers as the one that hickory asks: whoever errs is not DNS's answer.
+//! All configured name servers as the one that hickory asks: a server that errs is not DNS's answer.
 //!
 //! Hickory keeps responses, follows CNAMEs and knows search domains. By itself it takes an error of the first of its
 //! servers for the answer (0.26), so below it stands this handle, and hickory sees one server.

@@ -14,7 +14,7 @@ enum Kind {
     Good,
     /// UDP says that the answer is cut, TCP has it.
     GoodOverTcp,
-    /// FORMERR to whoever speaks EDNS.
+    /// FORMERR to a client that speaks EDNS.
     GoodWithoutEdns,
     Code(u8),
     Silent,
@@ -30,7 +30,7 @@ enum Kind {
     OtherClass,
     /// UDP says that the answer is cut, and TCP says it too.
     CutOverBoth,
-    /// UDP says that the answer is cut, and nobody listens on TCP.
+    /// UDP says that the answer is cut, and nothing listens on TCP.
     NoTcp,
     /// As above, and TCP is taken and says nothing.
     SilentTcp,

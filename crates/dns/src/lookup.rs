@@ -45,7 +45,7 @@ impl Asker {
             }
         };
         let (domain, search, _) = system.into_parts();
-        // Hickory sees one server, whose address nobody uses.
+        // Hickory sees one server, whose address is not used.
         let all = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let all = ResolverConfig::from_parts(domain, search, vec![all]);
         let failover = Failover::new(distinct(servers), config.timeout, config.attempts);
@@ -53,7 +53,7 @@ impl Asker {
         *builder.options_mut() = options;
         let options = builder.options_mut();
         options.timeout = config.timeout;
-        // What is asked again, and of whom, is decided below hickory.
+        // `failover`, below hickory, decides which question is asked again, and which server.
         options.attempts = 0;
         options.cache_size = config.record_cache_entries;
         options.positive_max_ttl = Some(crate::resolver::LIFE_MAX);

@@ -40,7 +40,7 @@ impl OwnAddresses {
     }
 
     fn listens(&self, at: IpAddr, ip: IpAddr) -> bool {
-        // Who connects to the unspecified address reaches the machine itself.
+        // A connection to the unspecified address reaches the machine itself.
         let is_local = ip.is_loopback() || ip.is_unspecified();
         // `[::]` takes IPv4 as well, unless the machine is told otherwise.
         let is_any = at.is_unspecified() && (at.is_ipv6() || ip.is_ipv4());

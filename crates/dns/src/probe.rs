@@ -71,7 +71,7 @@ async fn ask(server: SocketAddr) -> Result<(), String> {
         let Ok(answer) = Message::from_vec(&answer[..length]) else {
             return Err("answers nonsense".to_owned());
         };
-        // One to another question: a late one, or somebody guesses.
+        // One to another question: a late one, or a guess of a stranger.
         if answer.metadata.id != question.metadata.id {
             continue;
         }

@@ -31,7 +31,7 @@ impl Servers {
         }
     }
 
-    /// In the order of the configuration, those that rest last: when nobody else answers, they are asked too.
+    /// In the order of the configuration, those that rest last: when no other answers, they are asked too.
     pub(crate) fn order(&mut self, now: Instant) -> Vec<usize> {
         let mut resting = Vec::new();
         let mut order = Vec::with_capacity(self.standing.len());

@@ -223,14 +223,14 @@ impl Egress {
     }
 
     async fn dial(&self, request: &Request) -> Result<Outgoing, Failure> {
-        let place = self.held.admit(request).map_err(Failure::Refused)?;
-        let to = &place.admitted;
+        let permit = self.held.admit(request).map_err(Failure::Refused)?;
+        let to = &permit.admitted;
         let target = tokio::select! {
             biased;
-            () = place.cut.cancelled() => return Err(Failure::Refused(self.moved(request))),
+            () = permit.cut.cancelled() => return Err(Failure::Refused(self.moved(request))),
             dialed = dial(Some(to.bind), to.target, to.timeout) => dialed.map_err(Failure::Dial)?,
         };
-        Ok(Outgoing::new(target, place))
+        Ok(Outgoing::new(target, permit))
     }
 
     /// What became of an IP while a connection from it was on its way.
@@ -242,9 +242,9 @@ impl Egress {
     }
 
     async fn pass<S: Io>(&self, mut sender: S, mut open: Outgoing) {
-        let cut = open.place().cut.clone();
+        let cut = open.permit().cut.clone();
         let end = tunnel(&mut sender, &mut open, self.idle_max, &cut).await;
-        let to = &open.place().admitted;
+        let to = &open.permit().admitted;
         match &end {
             End::Broken(error) => {
                 tracing::debug!(ip = %to.ip, to = %to.target, %error, "a tunnel broke");
@@ -257,7 +257,7 @@ impl Egress {
 fn source(tunnel: &Outgoing) -> String {
     match tunnel.local_addr() {
         Ok(address) => address.to_string(),
-        Err(_) => tunnel.place().admitted.bind.to_string(),
+        Err(_) => tunnel.permit().admitted.bind.to_string(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! How a sender's connection leaves the cluster: through a source IP that lives on another node, or through somebody
-//! else's proxy.
+//! How a sender's connection leaves the cluster: through a source IP that lives on another node, or through a proxy
+//! that is not of the cluster.
 //!
 //! [`Egress`] is the server on the node that holds source IPs, [`via::connect`] the side of the sender. Neither knows TLS:
 //! streams between nodes come here authenticated and encrypted.
@@ -24,7 +24,7 @@ pub use metrics::Metrics;
 pub use open::{Open, OpenTunnels};
 pub use outgoing::Outgoing;
 pub use request::Request;
-pub use table::{Admitted, Placement, Placements, Refused, State, admit};
+pub use table::{Admitted, Placement, PlacementState, Placements, Refused, admit};
 pub use target::Targets;
 
 use tokio::io::{AsyncRead, AsyncWrite};

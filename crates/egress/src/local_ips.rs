@@ -41,9 +41,9 @@ struct Now {
     cuts: BTreeMap<String, CancellationToken>,
 }
 
-/// A tunnel's place among those of its IP, from when it is admitted until its sockets are closed and this is dropped.
+/// The right to one of the tunnels of an IP, from when it is admitted until its sockets are closed and this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct TunnelPermit {
     held: Arc<LocalIps>,
     pub admitted: Admitted,
     /// The IP is here no longer.
@@ -87,8 +87,8 @@ impl LocalIps {
         }
     }
 
-    /// Decides and takes the place at once, so that no two requests get the last one.
-    pub fn admit(self: &Arc<Self>, request: &Request) -> Result<Place, Refused> {
+    /// Decides and counts the tunnel at once, so that no two requests get the last one.
+    pub fn admit(self: &Arc<Self>, request: &Request) -> Result<TunnelPermit, Refused> {
         if !self.may_use() {
             let ip = request.ip.clone();
             return Err(Refused::NotHeld { ip });
@@ -98,7 +98,7 @@ impl LocalIps {
         now.open.enter(&admitted.ip, admitted.epoch);
         let cut = now.cuts.entry(admitted.ip.clone()).or_default().clone();
         self.publish(&now, &admitted.ip);
-        Ok(Place {
+        Ok(TunnelPermit {
             held: self.clone(),
             admitted,
             cut,
@@ -140,14 +140,14 @@ impl LocalIps {
     }
 }
 
-impl Place {
+impl TunnelPermit {
     /// Whether a byte may leave from the IP now.
     pub fn holds(&self) -> bool {
         !self.cut.is_cancelled() && self.held.may_use()
     }
 }
 
-impl Drop for Place {
+impl Drop for TunnelPermit {
     fn drop(&mut self) {
         let mut now = self.held.now.lock();
         now.open.leave(&self.admitted.ip, self.admitted.epoch);

@@ -50,7 +50,7 @@ impl Open {
     }
 
     /// # Panics
-    /// Nothing is open there: whoever leaves has entered.
+    /// Nothing is open there: a tunnel that leaves has entered.
     pub fn leave(&mut self, ip: &str, epoch: u64) {
         let key = (ip.to_owned(), epoch);
         let tunnels = self

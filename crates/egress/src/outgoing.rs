@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::io_fault::PlainError;
-use crate::local_ips::Place;
+use crate::local_ips::TunnelPermit;
 
 /// Bytes pass while the IP is here, and not a moment longer: this is looked at before each write, so that a process that
 /// stood still for a while does not go on where it was. The socket is closed before its place is given back.
@@ -19,17 +19,21 @@ use crate::local_ips::Place;
 pub struct Outgoing {
     target: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    place: Place,
+    permit: TunnelPermit,
 }
 
 impl Outgoing {
-    pub(crate) fn new(target: TcpStream, place: Place) -> Self {
-        let cut = Box::pin(place.cut.clone().cancelled_owned());
-        Self { target, cut, place }
+    pub(crate) fn new(target: TcpStream, permit: TunnelPermit) -> Self {
+        let cut = Box::pin(permit.cut.clone().cancelled_owned());
+        Self {
+            target,
+            cut,
+            permit,
+        }
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    pub(crate) fn permit(&self) -> &TunnelPermit {
+        &self.permit
     }
 
     /// As the target sees it, but for NAT.
@@ -65,7 +69,7 @@ impl AsyncWrite for Outgoing {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.place.holds() {
+        if !self.permit.holds() {
             return Poll::Ready(Err(has_left()));
         }
         let polled = Pin::new(&mut self.target).poll_write(cx, buf);
@@ -85,9 +89,9 @@ impl AsyncWrite for Outgoing {
 }
 
 impl Drop for Outgoing {
-    /// What the kernel still has to send for an IP that has left would go out from an address that is somebody else's by then.
+    /// Bytes that the kernel still has to send for an IP that has left would go out from an address that another node has by then.
     fn drop(&mut self) {
-        if !self.place.holds()
+        if !self.permit.holds()
             && let Err(error) = self.target.set_zero_linger()
         {
             tracing::debug!(%error, "SO_LINGER could not be set");

@@ -8,7 +8,7 @@ use crate::open::Open;
 use crate::request::Request;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum PlacementState {
     Active,
     /// Nothing new goes out; what is open may end.
     Suspended,
@@ -19,13 +19,13 @@ pub enum State {
 /// A source IP that is on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// The address of one of this node's interfaces. What destinations see may differ, behind NAT.
+    /// The address of one of this node's interfaces. The address that destinations see may differ, behind NAT.
     pub bind: IpAddr,
     /// Grows each time the IP changes hands.
     pub epoch: u64,
     /// None is as many as the node has tunnels.
     pub connections_max: Option<u32>,
-    pub state: State,
+    pub state: PlacementState,
 }
 
 /// By the name of the IP resource. A node has as many entries as source addresses: hundreds.
@@ -68,7 +68,7 @@ pub enum Refused {
         target: SocketAddr,
         why: &'static str,
     },
-    /// Whoever asks is no sender of the cluster.
+    /// The caller is no sender of the cluster.
     #[error("{0}")]
     Caller(String),
     /// So many tunnels, or no sockets left.
@@ -76,7 +76,7 @@ pub enum Refused {
     Full(String),
 }
 
-/// Decides about a request, given what is open. What a sender must know first comes first: that it is wrong about where
+/// Decides about a request, given what is open. The reason that a sender must know first comes first: that it is wrong about where
 /// the IP is, then that it must not use it, then that it has to wait.
 ///
 /// # Errors
@@ -107,9 +107,9 @@ pub fn admit(
         });
     }
     match placement.state {
-        State::Active => {}
-        State::Suspended => return Err(Refused::Suspended { ip: ip() }),
-        State::Leaving => return Err(Refused::Leaving { ip: ip() }),
+        PlacementState::Active => {}
+        PlacementState::Suspended => return Err(Refused::Suspended { ip: ip() }),
+        PlacementState::Leaving => return Err(Refused::Leaving { ip: ip() }),
     }
     let (bind, target) = (placement.bind, request.target.ip());
     if bind.is_ipv4() != target.is_ipv4() {

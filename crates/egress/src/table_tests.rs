@@ -4,7 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn placement(bind: &str, epoch: u64, connections_max: Option<u32>, state: State) -> Placement {
+fn placement(
+    bind: &str,
+    epoch: u64,
+    connections_max: Option<u32>,
+    state: PlacementState,
+) -> Placement {
     Placement {
         bind: bind.parse().unwrap(),
         epoch,
@@ -17,19 +22,19 @@ fn table() -> Placements {
     Placements::from([
         (
             "four".into(),
-            placement("192.0.2.1", 5, Some(2), State::Active),
+            placement("192.0.2.1", 5, Some(2), PlacementState::Active),
         ),
         (
             "six".into(),
-            placement("2001:db8::1", 5, None, State::Active),
+            placement("2001:db8::1", 5, None, PlacementState::Active),
         ),
         (
             "closed".into(),
-            placement("192.0.2.2", 5, Some(0), State::Active),
+            placement("192.0.2.2", 5, Some(0), PlacementState::Active),
         ),
         (
             "asleep".into(),
-            placement("192.0.2.3", 5, None, State::Suspended),
+            placement("192.0.2.3", 5, None, PlacementState::Suspended),
         ),
     ])
 }
@@ -72,7 +77,7 @@ fn a_request_is_admitted_or_hears_the_first_reason_against_it() {
         ("six", 5, FOUR, &[], Some("family")),
         ("four", 5, FOUR, &[("four", 5)], None),
         ("four", 5, FOUR, &[("four", 5), ("four", 5)], Some("cap")),
-        // What is left of earlier epochs is still seen by destinations.
+        // Destinations still see tunnels of earlier epochs.
         ("four", 5, FOUR, &[("four", 5), ("four", 3)], Some("cap")),
         ("closed", 5, FOUR, &[], Some("cap")),
         ("six", 5, SIX, &full[..3], None),
@@ -101,7 +106,7 @@ fn an_ip_is_let_go_when_it_leaves_or_changes_hands_or_address() {
     let before = table();
     let mut after = table();
     assert!(let_go(&before, &after).is_empty());
-    after.get_mut("four").unwrap().state = State::Suspended;
+    after.get_mut("four").unwrap().state = PlacementState::Suspended;
     after.get_mut("asleep").unwrap().connections_max = Some(1);
     after.insert("new".into(), before["four"]);
     assert!(let_go(&before, &after).is_empty());
@@ -112,7 +117,7 @@ fn an_ip_is_let_go_when_it_leaves_or_changes_hands_or_address() {
 }
 
 proptest! {
-    /// Whoever comes, and in whatever order tunnels open and close: no cap is passed, and no epoch but the one held gets in.
+    /// Whichever sender comes, and in whatever order tunnels open and close: no cap is passed, and no epoch but the one held gets in.
     #[test]
     fn caps_and_epochs_hold(steps in prop::collection::vec((0usize..4, 4u64..7, any::<bool>()), 0..60)) {
         let names = ["four", "six", "closed", "asleep"];

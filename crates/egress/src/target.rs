@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// What is refused whatever the request says. The sender chooses targets by what DNS says, and whoever holds its certificate
+/// What is refused whatever the request says. The sender chooses targets by what DNS says, and a thief of its certificate
 /// by other means: neither may reach through this node what only this node can reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Targets {
     /// Addresses of this machine and its link count as any others, as they must where all hosts are on one machine.
     pub allow_local: bool,
-    /// Of the services of this node, which nobody reaches through it at any of its addresses.
+    /// Of the services of this node, which are not reached through it at any of its addresses.
     pub own_ports: BTreeSet<u16>,
     /// Where other nodes of the cluster listen to each other.
     pub nodes: BTreeSet<SocketAddr>,

@@ -74,7 +74,7 @@ impl Config {
         contains(&self.relay_networks, client)
     }
 
-    /// Whose mail somebody may send from here; none for strangers.
+    /// The tenant that a client or user sends mail of; none for strangers.
     pub fn tenant_of(&self, user: Option<&str>, client: IpAddr) -> Option<&str> {
         (user.is_some() || self.may_relay(client)).then(|| self.tenant(user))
     }

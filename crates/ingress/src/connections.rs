@@ -1,6 +1,6 @@
-//! Places for connections: so many in total, from one client and from one network, and shared out to the end. Who comes when
-//! all are taken gets one of a client that has more of them, so no client keeps others out by coming first. Strangers never
-//! get a place of somebody who may send.
+//! Places for connections: so many in total, from one client and from one network, and shared out to the end. A client that
+//! comes when all are taken gets one of a client that has more of them, so none keeps others out by coming first. A stranger
+//! never gets the place of a client that may send.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::network::{client_of, network_of};
 
-/// A network has places for so many clients that use all of theirs.
+/// A network has permits for so many clients that use all of theirs.
 const CLIENTS_OF_A_NETWORK: usize = 4;
 
 #[derive(Debug)]
@@ -43,9 +43,9 @@ struct Entry {
     turns: Arc<Semaphore>,
 }
 
-/// A place that is given back when it is dropped.
+/// The right to one of the connections, which is given back when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPermit {
     connections: Arc<Connections>,
     /// None before the client is known.
     of: Option<(IpNet, u64)>,
@@ -77,23 +77,23 @@ impl Connections {
         })
     }
 
-    /// A place for a connection whose client is not known yet.
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A permit for a connection whose client is not known yet.
+    pub fn enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
         let mut open = self.open.lock();
         if open.total >= self.total_max && !open.take_back(0, false, |_| true) {
             return None;
         }
         open.total += 1;
-        Some(self.place(None, CancellationToken::new(), turns()))
+        Some(self.permit(None, CancellationToken::new(), turns()))
     }
 
-    /// A place for a connection of this client. Whether it may send without a login is told.
+    /// A permit for a connection of this client. Whether it may send without a login is told.
     pub fn enter_as(
         self: &Arc<Self>,
         client: IpAddr,
         may_send: bool,
         now: Instant,
-    ) -> Option<Place> {
+    ) -> Option<ConnectionPermit> {
         let client = client_of(client);
         let mut open = self.open.lock();
         let own = self.check_client(&mut open, client, may_send)?;
@@ -103,16 +103,16 @@ impl Connections {
         open.total += 1;
         let taken_back = CancellationToken::new();
         let (id, turns) = open.insert(client, may_send, now, taken_back.clone());
-        Some(self.place(Some((client, id)), taken_back, turns))
+        Some(self.permit(Some((client, id)), taken_back, turns))
     }
 
-    fn place(
+    fn permit(
         self: &Arc<Self>,
         of: Option<(IpNet, u64)>,
         taken_back: CancellationToken,
         turns: Arc<Semaphore>,
-    ) -> Place {
-        Place {
+    ) -> ConnectionPermit {
+        ConnectionPermit {
             connections: self.clone(),
             of,
             taken_back,
@@ -156,8 +156,8 @@ impl Open {
     }
 
     /// Takes the place of the connection that has been of no use for longest, of the client that has the most of them here;
-    /// false when there is none for whoever comes. Strangers give way to who may send; else nobody gives way to a client that
-    /// would have as many.
+    /// false when there is none for the new one. Strangers give way to a client that may send; else no client gives way to one
+    /// that would have as many.
     fn take_back(&mut self, own: usize, may_send: bool, is_here: impl Fn(IpNet) -> bool) -> bool {
         let least = if may_send { 0 } else { own + 1 };
         let taken = self.take_of_largest(false, least, &is_here);
@@ -215,7 +215,7 @@ impl Open {
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Counts the connection for its client; false when that has enough of them.
     pub fn belongs_to(&mut self, client: IpAddr, may_send: bool, now: Instant) -> bool {
         let client = client_of(client);
@@ -256,13 +256,13 @@ impl Place {
         &self.turns
     }
 
-    /// Cancelled when somebody else has the place.
+    /// Cancelled when another connection has its place.
     pub fn taken_back(&self) -> &CancellationToken {
         &self.taken_back
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         match self.of {
@@ -283,17 +283,17 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn many(connections: &Arc<Connections>, from: &str, count: usize) -> Vec<Place> {
+    fn many(connections: &Arc<Connections>, from: &str, count: usize) -> Vec<ConnectionPermit> {
         let now = Instant::now();
         (0..count)
             .filter_map(|_| connections.enter_as(ip(from), false, now))
             .collect()
     }
 
-    fn kept(places: &[Place]) -> usize {
-        let kept = places
+    fn kept(permits: &[ConnectionPermit]) -> usize {
+        let kept = permits
             .iter()
-            .filter(|place| !place.taken_back().is_cancelled());
+            .filter(|permit| !permit.taken_back().is_cancelled());
         kept.count()
     }
 
@@ -333,7 +333,7 @@ mod tests {
                 &["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"],
                 "2001:db8:0:1::1",
             ),
-            // A network, and somebody within it.
+            // A network, and a client within it.
             (
                 &["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"],
                 "192.0.2.5",
@@ -349,12 +349,12 @@ mod tests {
                 .iter()
                 .map(|from| many(&connections, from, 500))
                 .collect();
-            let of_one = held.iter().map(|places| kept(places)).max();
+            let of_one = held.iter().map(|permits| kept(permits)).max();
             assert!(of_one <= Some(30), "{hostile:?}");
-            let mut open: Vec<Place> = Vec::new();
+            let mut open: Vec<ConnectionPermit> = Vec::new();
             for nth in 0..5 {
-                let place = connections.enter_as(ip(honest), false, Instant::now());
-                open.push(place.unwrap_or_else(|| panic!("{honest} beside {hostile:?}: {nth}")));
+                let permit = connections.enter_as(ip(honest), false, Instant::now());
+                open.push(permit.unwrap_or_else(|| panic!("{honest} beside {hostile:?}: {nth}")));
             }
             assert_eq!(kept(&open), 5);
             assert!(connections.open.lock().total <= 40);
@@ -366,10 +366,10 @@ mod tests {
         let connections = Connections::new(4, 4);
         let (one, now) = (ip("192.0.2.1"), Instant::now());
         let at = |s| now + Duration::from_secs(s);
-        let places: Vec<_> = (0..3)
+        let permits: Vec<_> = (0..3)
             .map(|s| connections.enter_as(one, false, at(s)).unwrap())
             .collect();
-        places[0].was_useful(at(9));
+        permits[0].was_useful(at(9));
         let _others = [
             connections
                 .enter_as(ip("198.51.100.1"), false, at(10))
@@ -378,14 +378,14 @@ mod tests {
                 .enter_as(ip("203.0.113.1"), false, at(10))
                 .unwrap(),
         ];
-        let gone: Vec<_> = places
+        let gone: Vec<_> = permits
             .iter()
-            .map(|place| place.taken_back().is_cancelled())
+            .map(|permit| permit.taken_back().is_cancelled())
             .collect();
         assert_eq!(gone, [false, true, false]);
-        drop(places);
+        drop(permits);
         assert_eq!(connections.open.lock().total, 2);
-        // Who has as many as everybody else takes none from them.
+        // A client that has as many as every other takes none from them.
         let connections = Connections::new(2, 2);
         let _one = connections.enter_as(ip("192.0.2.1"), false, now).unwrap();
         let _two = connections
@@ -402,15 +402,15 @@ mod tests {
     fn strangers_get_no_place_of_who_may_send_and_give_way_to_them() {
         let connections = Connections::new(8, 6);
         let now = Instant::now();
-        let own: Vec<Place> = (0..5)
+        let own: Vec<ConnectionPermit> = (0..5)
             .filter_map(|_| connections.enter_as(ip("192.0.2.1"), true, now))
             .collect();
         let one = connections.enter_as(ip("192.0.2.9"), false, now).unwrap();
         one.may_send();
         for n in 0..50 {
             let client = ip(&format!("198.51.{n}.1"));
-            if let Some(place) = connections.enter_as(client, false, now) {
-                std::mem::forget(place);
+            if let Some(permit) = connections.enter_as(client, false, now) {
+                std::mem::forget(permit);
             }
         }
         assert_eq!((kept(&own), kept(std::slice::from_ref(&one))), (5, 1));

@@ -2,7 +2,7 @@
 //! Pure: time is an argument.
 //!
 //! Failures count for the client (an IPv4 address, a /64 of IPv6) and for the user. A user's lock does not hold for a client
-//! from which that user has logged in before: strangers could shut anybody out else. Such a pair has a counter of its own.
+//! from which that user has logged in before: else strangers could shut any user out. Such a pair has a counter of its own.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ const FREE: u32 = 3;
 /// The wait before the next answer, which doubles with each further failure.
 const DELAY: Duration = Duration::from_millis(250);
 const DELAY_MAX: Duration = Duration::from_secs(8);
-/// Who asks while so much is due before it is not asked to wait, but to come again: waiting sessions take up places.
+/// A client whose delay is longer is not asked to wait, but to come again: waiting sessions take up places.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Failures that lock a client out, and a user for clients that are not known.
 const CLIENT_FAILURES_MAX: u32 = 10;
@@ -30,7 +30,7 @@ const FORGET: Duration = Duration::from_secs(60);
 /// Entries of each table, of about 100 bytes. Those with the fewest failures go first.
 const ENTRIES_MAX: usize = 10_000;
 
-/// What somebody who wants to try gets.
+/// What becomes of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision<T> {
     /// It is looked at after this time.
@@ -51,7 +51,7 @@ pub struct Login {
 pub struct Guesses {
     clients: Table<IpNet>,
     users: Table<String>,
-    /// Who has logged in from where.
+    /// Users, each with a network that it has logged in from.
     known: Table<(String, IpNet)>,
     relaying: Table<IpNet>,
 }
@@ -68,7 +68,7 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// Somebody wants to log in. Each attempt counts as a failure until it has turned out well, so that many at once have
+    /// A client wants to log in. Each attempt counts as a failure until it has turned out well, so that many at once have
     /// no more tries than one after the other.
     pub fn login(&mut self, user: &str, client: IpNet, now: Duration) -> Decision<Login> {
         let mut login = Login {

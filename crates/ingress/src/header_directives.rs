@@ -16,8 +16,8 @@ pub struct HeaderDirectives {
 
 /// Takes the wishes out of a message that begins with this header; returns the header without them.
 ///
-/// One that means nothing is refused: ignored, a typing error would have receipts wait behind newsletters, and nobody
-/// would know.
+/// One that means nothing is refused: ignored, a typing error would have receipts wait behind newsletters, and the client
+/// would not know.
 pub fn take(
     message: &mut Vec<u8>,
     summary: HeaderSummary,

@@ -256,7 +256,7 @@ impl<'s> Intake<'s> {
         let mut more = self.holder.try_take(bytes);
         if more.is_none() {
             if body.headers_done {
-                // What this body holds itself must not be what it waits for.
+                // This body must not wait for memory that it holds itself.
                 self.hand_over(body).await;
             }
             more = self.holder.take(bytes).await;
@@ -419,12 +419,12 @@ impl<'s> Intake<'s> {
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
         let tenant = self.shared.config.tenant(body.peer.user.as_deref());
-        // What it is called in events and on screens is what it is called in the message.
+        // The client has the same name in events and on screens as in the message.
         let name = trace::client_name(&ascii_name(&body.peer.helo));
         let client = Client::new(name, self.address, body.peer.user.clone());
         let envelope = Envelope {
             client: Some(client),
-            // The message's own header was written by whoever knows it best.
+            // The message's own header knows best.
             priority: body.priority.unwrap_or(wished_by(&mail)),
             campaign: body.campaign,
             ..envelope(&mail, tenant, body.pool)

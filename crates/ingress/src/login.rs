@@ -52,12 +52,12 @@ impl Intake<'_> {
                 address: self.address,
                 lock,
             };
-            // Nobody reads, or too slowly: it is in the log.
+            // The reader is too slow, or has gone: it is in the log.
             let _ = self.shared.lockouts.try_send(lockout);
         }
     }
 
-    /// A guess is answered late, but nobody waits for that when the process is to end.
+    /// A guess is answered late, but the process does not wait for that when it is to end.
     async fn pause(&self, time: Duration) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}

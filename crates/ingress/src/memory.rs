@@ -1,8 +1,8 @@
 //! One budget for the bytes of messages that a process holds on their way in, and for what sessions hold beside.
 //!
 //! A session takes its share before it reads on, so that a client which is faster than the disks is held back by TCP. The
-//! share travels with the bytes, and comes back when the last queue has let go of them. Who may have how much is decided in
-//! [`crate::shares`].
+//! share travels with the bytes, and comes back when the last queue has let go of them. [`crate::shares`] decides how
+//! much each may have.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,11 +33,11 @@ pub struct Memory {
 struct Inner {
     began: Instant,
     used: Gauge,
-    state: Mutex<State>,
+    state: Mutex<Budget>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Budget {
     shares: Shares,
     taken_back: HashMap<HolderId, CancellationToken>,
     waiting: HashMap<WaiterId, oneshot::Sender<Share>>,
@@ -63,7 +63,7 @@ pub struct Share {
 impl Memory {
     /// `used` shows how much is taken.
     pub fn new(bytes: usize, patience: Duration, used: Gauge) -> Self {
-        let state = State {
+        let state = Budget {
             shares: Shares::new(bytes),
             taken_back: HashMap::new(),
             waiting: HashMap::new(),
@@ -99,7 +99,7 @@ impl Inner {
         self.began.elapsed()
     }
 
-    fn show(&self, state: &State) {
+    fn show(&self, state: &Budget) {
         self.used
             .set(i64::try_from(state.shares.used()).unwrap_or(i64::MAX));
     }
@@ -114,11 +114,11 @@ impl Inner {
         state.shares.give_back(holder, bytes);
         self.grant(&mut state, &mut unheard);
         drop(state);
-        // Whoever no longer waits gives its share back here, beyond the lock.
+        // The share of a session that no longer waits comes back here, beyond the lock.
         drop(unheard);
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, unheard: &mut Vec<Share>) {
+    fn grant(self: &Arc<Self>, state: &mut Budget, unheard: &mut Vec<Share>) {
         for (waiter, holder, bytes) in state.shares.grant() {
             let share = Share {
                 inner: self.clone(),
@@ -220,7 +220,7 @@ impl Drop for Holder {
     }
 }
 
-/// Somebody's place among those who wait.
+/// A session's place among those that wait.
 struct Waiting<'i> {
     inner: &'i Arc<Inner>,
     id: WaiterId,
@@ -280,7 +280,7 @@ impl Share {
             holder: self.holder,
             bytes,
         };
-        Bytes::from_owner(Held {
+        Bytes::from_owner(AccountedBytes {
             data,
             _share: share,
         })
@@ -293,12 +293,12 @@ impl Drop for Share {
     }
 }
 
-struct Held {
+struct AccountedBytes {
     data: Vec<u8>,
     _share: Share,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for AccountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.data
     }

@@ -12,7 +12,7 @@ pub fn client_of(address: IpAddr) -> IpNet {
     }
 }
 
-/// The network that somebody with many clients has: a /24 of IPv4, a /48 of IPv6.
+/// The network that one owner of many addresses has: a /24 of IPv4, a /48 of IPv6.
 pub fn network_of(client: IpNet) -> IpNet {
     match client {
         IpNet::V4(client) => {

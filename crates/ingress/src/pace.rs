@@ -64,7 +64,7 @@ mod tests {
             (0, 0, 20, Some(10)),
             (0, 1, 1, Some(10)),
             (0, 1, 3, Some(10)),
-            // What came fast is not saved up.
+            // Time is not saved up by octets that came fast.
             (200_000, 1, 3, Some(10)),
             (200_000_000, 1, 3, Some(10)),
             (0, 300, 3, None),

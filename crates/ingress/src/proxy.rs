@@ -21,7 +21,7 @@ const BINARY_BYTES_MAX: usize = 4096;
 /// The client that a proxy speaks for; none when it speaks for itself, as its health checks do.
 ///
 /// # Errors
-/// What came is no header, or it did not come in time: nothing is known about the client then.
+/// None if no header came, or not in time: nothing is known about the client then.
 pub async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let header = timeout(WAIT, read(stream)).await??;
     match HeaderResult::parse(&header) {

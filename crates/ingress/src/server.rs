@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Listener, TlsMode};
-use crate::connections::{Connections, Place};
+use crate::connections::{ConnectionPermit, Connections};
 use crate::drain::Drain;
 use crate::guessing::Guesses;
 use crate::lockout::{self, Lockout, Lockouts};
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Connections that wait to be accepted: whoever comes when there is no place for more tries again after a second. The
+/// Connections that wait to be accepted: a client that comes when there is no room for more tries again after a second. The
 /// kernel's own bound is 4096 (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
 
@@ -214,10 +214,10 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
                 shared.config.may_relay(peer.ip()),
                 Instant::now(),
             )
-            .map(|place| (place, peer))
+            .map(|permit| (permit, peer))
             .ok_or(Refused::TooMany),
     };
-    let (place, peer) = match entered {
+    let (permit, peer) = match entered {
         Ok(entered) => entered,
         Err(Refused::TooMany) => {
             session::refuse(stream, TOO_MANY).await;
@@ -237,7 +237,7 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
     });
     let ground = Ground {
         shared: &shared,
-        place: &place,
+        permit: &permit,
         holder: &holder,
     };
     shared.metrics.connections.inc();
@@ -252,24 +252,24 @@ enum Refused {
     BadProxy(std::io::Error),
 }
 
-/// A place for whoever the proxy speaks for.
+/// A permit for the client that the proxy speaks for.
 async fn enter_by_proxy(
     shared: &Shared,
     stream: &mut TcpStream,
     proxy: SocketAddr,
-) -> Result<(Place, SocketAddr), Refused> {
-    let mut place = shared.connections.enter().ok_or(Refused::TooMany)?;
+) -> Result<(ConnectionPermit, SocketAddr), Refused> {
+    let mut permit = shared.connections.enter().ok_or(Refused::TooMany)?;
     let client = tokio::select! {
         client = proxy::read_header(stream) => client.map_err(Refused::BadProxy)?,
         () = shared.drain.begun() => return Err(Refused::TooMany),
     };
     let client = client.unwrap_or(proxy);
-    match place.belongs_to(
+    match permit.belongs_to(
         client.ip(),
         shared.config.may_relay(client.ip()),
         Instant::now(),
     ) {
-        true => Ok((place, client)),
+        true => Ok((permit, client)),
         false => Err(Refused::TooMany),
     }
 }

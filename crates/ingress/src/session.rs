@@ -16,7 +16,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use crate::config::{Listener, ListenerKind, TlsMode};
-use crate::connections::Place;
+use crate::connections::ConnectionPermit;
 use crate::intake::{Intake, Peer};
 use crate::memory::{Holder, Share};
 use crate::server::Shared;
@@ -49,7 +49,7 @@ pub async fn refuse(mut stream: TcpStream, line: &str) {
 /// What a connection is given by its server.
 pub struct Ground<'s> {
     pub shared: &'s Shared,
-    pub place: &'s Place,
+    pub permit: &'s ConnectionPermit,
     pub holder: &'s Holder,
 }
 
@@ -189,7 +189,7 @@ impl<'s> Session<'s> {
     async fn talk<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<End> {
         loop {
             if self.turn.is_none() && self.stands_in_line() {
-                self.turn = self.ground.place.turns().acquire().await.ok();
+                self.turn = self.ground.permit.turns().acquire().await.ok();
             }
             let step = self.dialogue.step(&mut self.out);
             // Whatever is waited for, others of this client may work meanwhile.
@@ -265,7 +265,7 @@ impl<'s> Session<'s> {
             false => self.at_once.saturating_add(1),
         };
         if self.stands_in_line() {
-            self.turn = self.ground.place.turns().acquire().await.ok();
+            self.turn = self.ground.permit.turns().acquire().await.ok();
             tokio::task::yield_now().await;
         }
         let is_more = doing == Doing::Body && octets.len() == READ_BYTES;
@@ -290,12 +290,12 @@ impl<'s> Session<'s> {
     async fn has_to_leave(&self, drain_allowance: Duration) -> EndReason {
         let Ground {
             shared,
-            place,
+            permit,
             holder,
         } = &self.ground;
         tokio::select! {
             () = shared.drain.for_longer_than(drain_allowance) => EndReason::Draining,
-            () = place.taken_back().cancelled() => EndReason::PlaceTakenBack,
+            () = permit.taken_back().cancelled() => EndReason::PlaceTakenBack,
             () = holder.taken_back().cancelled() => EndReason::MemoryTakenBack,
         }
     }
@@ -365,14 +365,14 @@ impl<'s> Session<'s> {
 
     async fn on_event(&mut self, event: Event) {
         if matches!(event, Event::Body(_) | Event::BodyEnd) {
-            // What it holds comes back by itself.
+            // Its memory comes back by itself.
             self.ground.holder.waits_for_client(false);
         }
         let decision = match event {
             Event::Auth { user, password } => {
                 let refused = self.intake.login(&user, &password).await;
                 if refused.is_none() {
-                    self.ground.place.may_send();
+                    self.ground.permit.may_send();
                 }
                 refused
             }
@@ -398,7 +398,7 @@ impl<'s> Session<'s> {
             Event::BodyEnd => {
                 let reply = self.intake.finish().await;
                 if reply.is_positive() {
-                    self.ground.place.was_useful(Instant::now());
+                    self.ground.permit.was_useful(Instant::now());
                 }
                 Some(reply)
             }

@@ -1,8 +1,8 @@
-//! Who may take how much of the memory for mail on its way in. Pure: time is an argument.
+//! How much of the memory each client and tenant may take for mail on its way in. Pure: time is an argument.
 //!
-//! The problem: whoever comes first takes all of it and keeps it, with envelopes and headers that do not go on. So part of it
-//! is only for those who hold little; while somebody waits, nobody gets more than a quarter; and what is needed is taken back
-//! from sessions that wait for their clients, of whoever holds more than the one that waits, the slowest first. Between
+//! The problem: the first sessions take all of it and keep it, with envelopes and headers that do not go on. So part of it is
+//! only for accounts that hold little; while a session waits, no account gets more than a quarter; and memory is taken back
+//! from sessions that wait for their clients, of accounts that hold more than the one that waits, the slowest first. Between
 //! tenants first, then between the clients of one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use slab::Slab;
 
-/// The last eighth is for clients that hold less than a sixty-fourth: mail of others goes on at once, whoever has the rest.
+/// The last eighth is for clients that hold less than a sixty-fourth: their mail goes on at once, whichever accounts have the rest.
 const RESERVE_PARTS: usize = 8;
 const SMALL_PARTS: usize = 64;
 /// What a tenant or client holds at most while others wait.
@@ -25,7 +25,7 @@ const STALLED: Duration = Duration::from_millis(500);
 /// Of those who wait, the ones that hold least have memory taken back for them first, so many in one look.
 const SERVED_AT_A_TIME: usize = 32;
 
-/// Whose mail it is and where it comes from. Who may not send has no tenant.
+/// The tenant that mail is of, and the client that it comes from. A client that may not send has no tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Account {
     pub tenant: Option<Arc<str>>,
@@ -87,7 +87,7 @@ pub struct Shares {
     heads: BTreeSet<WaiterId>,
 }
 
-/// Why somebody does not get what it asks for.
+/// Why a holder does not get the bytes that it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Short {
     /// There is no more.
@@ -98,14 +98,14 @@ enum Short {
 
 /// The bytes of an account, and those of its tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct Usage {
     account: usize,
     of_account: usize,
     tenant: usize,
     of_tenant: usize,
 }
 
-impl Held {
+impl Usage {
     /// Whether it is more than `own` would be with so many bytes: as tenants, or within one.
     fn is_more_than(&self, own: &Self, bytes: usize) -> bool {
         match self.tenant == own.tenant {
@@ -160,7 +160,7 @@ impl Shares {
         id
     }
 
-    /// The session is over. What queues still have of it counts for its account until it comes back.
+    /// The session is over. Bytes that queues still have of it count for its account until they come back.
     pub fn close(&mut self, id: HolderId) {
         self.stop_all(id);
         if let Some(holder) = self.holders.get_mut(&id) {
@@ -334,8 +334,8 @@ impl Shares {
         own
     }
 
-    /// Gives those who wait, in their order, what they may have. Who has its share is passed over, unless only such wait; who
-    /// needs more than there is is not, or small requests would keep a large one waiting for ever.
+    /// Gives the waiters, in their order, what they may have. A waiter whose account has its share is passed over, unless only
+    /// such wait; one that needs more than there is is not, or small requests would keep a large one waiting for ever.
     pub fn grant(&mut self) -> Vec<(WaiterId, HolderId, usize)> {
         let (mut granted, is_full) = self.grant_within(true);
         if !is_full && !self.heads.is_empty() {
@@ -368,11 +368,11 @@ impl Shares {
     /// Sessions whose memory is to be taken back for those who wait. One look at all sessions serves all of these, and is all
     /// that is ever needed at a time: looks of each for itself grow with the square of the sessions.
     pub fn victims(&self, now: Duration) -> Vec<HolderId> {
-        let mut waiting: Vec<(usize, Held)> = self
+        let mut waiting: Vec<(usize, Usage)> = self
             .heads
             .iter()
             .filter_map(|head| self.waiting.get(head))
-            .filter_map(|waiter| Some((waiter.bytes, self.held(waiter.holder)?)))
+            .filter_map(|waiter| Some((waiter.bytes, self.usage(waiter.holder)?)))
             .collect();
         waiting.sort_by_key(|(_, own)| own.of_account);
         waiting.truncate(SERVED_AT_A_TIME);
@@ -383,14 +383,16 @@ impl Shares {
             let stalled = now.saturating_sub(holder.moved_at) >= STALLED;
             holder.bytes > 0 && holder.waits_for_client && stalled
         });
-        let slow = slow.filter_map(|(id, holder)| Some((*id, holder, self.held(*id)?)));
-        let mut slow: Vec<(HolderId, &Holder, Held)> = slow.collect();
-        slow.sort_by_key(|(_, holder, held)| (std::cmp::Reverse(held.of_account), holder.moved_at));
+        let slow = slow.filter_map(|(id, holder)| Some((*id, holder, self.usage(*id)?)));
+        let mut slow: Vec<(HolderId, &Holder, Usage)> = slow.collect();
+        slow.sort_by_key(|(_, holder, usage)| {
+            (std::cmp::Reverse(usage.of_account), holder.moved_at)
+        });
         let mut victims = Vec::new();
         for (bytes, own) in waiting {
             let mut freed = 0;
-            slow.retain(|(id, holder, held)| {
-                let is_taken = freed < bytes && held.is_more_than(&own, bytes);
+            slow.retain(|(id, holder, usage)| {
+                let is_taken = freed < bytes && usage.is_more_than(&own, bytes);
                 if is_taken {
                     freed += holder.bytes;
                     victims.push(*id);
@@ -401,10 +403,10 @@ impl Shares {
         victims
     }
 
-    fn held(&self, id: HolderId) -> Option<Held> {
+    fn usage(&self, id: HolderId) -> Option<Usage> {
         let account = self.holders.get(&id)?.account;
         let AccountState { tenant, bytes, .. } = &self.accounts[account];
-        Some(Held {
+        Some(Usage {
             account,
             of_account: *bytes,
             tenant: *tenant,
@@ -413,18 +415,18 @@ impl Shares {
     }
 
     fn is_small(&self, id: HolderId, bytes: usize) -> bool {
-        let held = self.held(id).map_or(0, |held| held.of_account);
+        let held = self.usage(id).map_or(0, |usage| usage.of_account);
         held + bytes <= self.total / SMALL_PARTS
     }
 
     fn check(&self, id: HolderId, bytes: usize, others_wait: bool) -> Result<(), Short> {
-        let held = self.held(id).ok_or(Short::Share)?;
-        let (of_account, of_tenant) = (held.of_account, held.of_tenant);
+        let usage = self.usage(id).ok_or(Short::Share)?;
+        let (of_account, of_tenant) = (usage.of_account, usage.of_tenant);
         if self.used + bytes > self.total {
             return Err(Short::Total);
         }
         let is_reserve = self.used + bytes > self.total - self.total / RESERVE_PARTS;
-        // Who holds nothing may begin, however small a part the reserve is.
+        // An account that holds nothing may begin, however small a part the reserve is.
         if is_reserve && of_account > 0 && !self.is_small(id, bytes) {
             return Err(Short::Share);
         }

@@ -71,7 +71,7 @@ fn memory_is_taken_back_from_the_slowest_of_who_holds_most() {
     shares.moved(slow, MOVE_BYTES, ms(2_000));
     // Octet by octet is not a move.
     shares.moved(slower, 100, ms(9_900));
-    // What waits for disks comes back by itself.
+    // Memory that waits for disks comes back by itself.
     shares.waits_for_client(busy, false);
     let waiter = shares.wait(waiting, 9_000);
     assert_eq!(shares.grant(), []);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-/// One read of whoever waits for its client; more are read when these are answered.
+/// One read of a session that waits for its client; more are read when these are answered.
 pub const READ_BYTES: usize = 4 << 10;
 /// A session that is at work, and has memory for it, takes so much of a body at once; a message of usual size comes in a few.
 pub const BODY_READ_BYTES: usize = 32 << 10;

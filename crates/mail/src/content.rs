@@ -17,7 +17,7 @@ pub struct Content {
     pub has_8bit_header: bool,
     /// Some octet is NUL, which text of any kind must not have (RFC 2045 section 2.7).
     pub has_nul: bool,
-    /// A CR or LF is not part of a CRLF: nobody may send it (RFC 5321 section 2.3.8).
+    /// A CR or LF is not part of a CRLF: no client may send it (RFC 5321 section 2.3.8).
     pub has_bare_line_end: bool,
     /// The last line has its CRLF; true for no line at all. Else DATA adds one, and only BDAT keeps the message as it is.
     pub ends_in_crlf: bool,

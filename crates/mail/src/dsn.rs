@@ -157,7 +157,7 @@ impl Dsn {
     }
 
     /// The message with CRLF line ends; the same for the same input. It is 7bit data throughout: whatever host it goes to
-    /// takes it, and there is nobody to tell if one does not.
+    /// takes it, and a DSN that is refused has no return path.
     pub fn build(&self) -> Vec<u8> {
         let (subject, intro) = self.words();
         let parts = [
@@ -225,7 +225,7 @@ impl Dsn {
             "Reporting-MTA",
             &format!("dns; {}", ascii(&self.reporting_mta)),
         );
-        // What a client said of itself is left out where it is no name.
+        // The name that a client gave itself is left out where it is none.
         let is_plain = |text: &&String| text.is_ascii() && !text.is_empty();
         if let Some(envid) = self.envelope_id.as_ref().filter(is_plain) {
             field("Original-Envelope-Id", &line(envid));
@@ -285,7 +285,7 @@ impl DsnRecipient {
         let mut field = |name: &str, value: &str| out.push_str(&format!("{name}: {value}\r\n"));
         let original = self.original_recipient.as_deref();
         if let Some((kind, address)) = original.and_then(|original| original.split_once(';')) {
-            // A type that is neither of the two is somebody's own, and so is what it means.
+            // A type that is neither of the two is private, and so is its meaning.
             let typed = match kind.to_ascii_lowercase().as_str() {
                 "rfc822" | "utf-8" => typed_address(address),
                 _ => format!("{}; {}", ascii(kind), ascii(address)),

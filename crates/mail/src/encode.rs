@@ -29,7 +29,7 @@ impl Encoding {
         }
     }
 
-    /// The one for a part. What is not text has no lines, and text of a few other letters remains readable.
+    /// The one for a part. A part that is not text has no lines, and text of a few other letters remains readable.
     #[must_use]
     pub fn best_for(content: &[u8], is_text: bool) -> Self {
         let strange = content.iter().filter(|byte| needs_escape(**byte)).count();

@@ -87,7 +87,7 @@ pub struct HeaderSummary {
 }
 
 impl HeaderSummary {
-    /// True when the message begins with body text: whoever prepends header fields must put an empty
+    /// True when the message begins with body text: a caller that prepends header fields must put an empty
     /// line after them, or the first body line would be read as part of the header.
     #[must_use]
     pub fn needs_separator(&self) -> bool {
@@ -243,7 +243,7 @@ impl HeaderScan {
     fn line_start(&mut self, byte: u8) {
         self.line_start = self.offset;
         self.summary.fields_end = self.offset;
-        self.utf8_line_start = self.utf8_line_start.settled(self.utf8, byte);
+        self.utf8_line_start = self.utf8_line_start.before_line(self.utf8, byte);
         match byte {
             b'\r' => self.at = At::BlankCr,
             b'\n' => self.complete(HeaderEnd::BlankLine, self.offset, self.offset + 1),
@@ -341,8 +341,8 @@ impl Utf8Check {
         };
     }
 
-    /// The verdict on everything before the line that `first` (already pushed into `now`) begins.
-    fn settled(self, now: Self, first: u8) -> Self {
+    /// The state before the line that `first` (already pushed into `now`) begins.
+    fn before_line(self, now: Self, first: u8) -> Self {
         if first < 0x80 {
             now
         } else {

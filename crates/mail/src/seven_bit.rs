@@ -24,7 +24,7 @@ pub enum NotConvertible {
     /// Bare CR or LF.
     #[error("it has a CR or LF that ends no line")]
     BareLineEnd,
-    /// What a reader would make of it is not clear, so it is not known what to keep.
+    /// Readers would differ on its structure, so it is not known what to keep.
     #[error("its MIME structure is malformed")]
     Malformed,
     /// More than 32 parts within parts.
@@ -32,7 +32,7 @@ pub enum NotConvertible {
     TooDeep,
 }
 
-/// What is to be done with a message that somebody signed.
+/// What is to be done with a message that is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signatures {
     /// It has no other form.
@@ -41,7 +41,7 @@ pub enum Signatures {
     MayBreak,
 }
 
-/// Whether somebody signed or encrypted the message as it is: DKIM and ARC over the whole, S/MIME and OpenPGP over parts.
+/// Whether the message as it is was signed or encrypted: DKIM and ARC over the whole, S/MIME and OpenPGP over parts.
 /// Where the structure is not clear the answer is yes: marks of a signature count anywhere in the text.
 #[must_use]
 pub fn is_signed(message: &[u8]) -> bool {
@@ -98,7 +98,7 @@ pub fn with_line_ends(message: &[u8]) -> Vec<u8> {
 }
 
 /// The message with all content in 7bit data: parts that are not get an encoding of their own, and parts that hold others
-/// the label that follows from it (RFC 2045 section 6.4). What is 7bit already stays as it is.
+/// the label that follows from it (RFC 2045 section 6.4). A part that is 7bit already stays as it is.
 ///
 /// # Errors
 /// There is no such form, or it would break a signature that is to be kept.
@@ -110,7 +110,7 @@ pub fn convert(message: &[u8], signatures: Signatures) -> Result<Vec<u8>, NotCon
         return Err(NotConvertible::Signed);
     }
     let mut out = Vec::with_capacity(message.len() + message.len() / 3);
-    let whole = Place {
+    let whole = EntityContext {
         default: MediaType::new("text", "plain"),
         depth: 0,
         is_message: true,
@@ -122,8 +122,8 @@ pub fn convert(message: &[u8], signatures: Signatures) -> Result<Vec<u8>, NotCon
     Ok(out)
 }
 
-/// Where an entity stands.
-struct Place {
+/// What an entity is in, as far as it bears on its form.
+struct EntityContext {
     /// What it is without a Content-Type.
     default: MediaType,
     depth: usize,
@@ -179,7 +179,7 @@ impl Labels {
     }
 }
 
-impl Place {
+impl EntityContext {
     fn convert(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), NotConvertible> {
         if self.depth > DEPTH_MAX {
             return Err(NotConvertible::TooDeep);
@@ -238,7 +238,7 @@ impl Place {
         let boundary = labels.media.boundary.as_deref();
         let boundary = boundary.ok_or(NotConvertible::Malformed)?;
         let parts = Parts::split(entity.body, boundary).ok_or(NotConvertible::Malformed)?;
-        // What stands around the parts is nobody's content, and has no encoding.
+        // Preamble and epilogue are no content, and have no encoding.
         let around = parts.preamble.is_ascii() && parts.rest.is_ascii();
         // Of a part that nothing closes, readers differ on where it ends and whether they decode it.
         let is_closed = !parts.rest.is_empty();
@@ -256,14 +256,14 @@ impl Place {
                 out.extend_from_slice(b"\r\n");
             }
             out.extend_from_slice(line);
-            let place = Self {
+            let context = Self {
                 default: default.clone(),
                 depth: self.depth + 1,
                 is_message: false,
                 closes_line: false,
                 signatures: self.signatures,
             };
-            place.convert(part, out)?;
+            context.convert(part, out)?;
         }
         out.extend_from_slice(parts.rest);
         Ok(())
@@ -279,14 +279,14 @@ impl Place {
             return Err(NotConvertible::Malformed);
         }
         self.write_fields(entity, labels, None, out);
-        let place = Self {
+        let context = Self {
             default: MediaType::new("text", "plain"),
             depth: self.depth + 1,
             is_message: true,
             closes_line: self.closes_line,
             signatures: self.signatures,
         };
-        place.convert(entity.body, out)
+        context.convert(entity.body, out)
     }
 
     fn convert_leaf(
@@ -297,7 +297,7 @@ impl Place {
     ) -> Result<(), NotConvertible> {
         let content = Content::of(entity.body);
         if content.is_7bit() || !labels.is_identity() {
-            // What is encoded already has its lines from whoever did that; other octets in it mean nothing.
+            // An encoded body has its lines already; other octets in it mean nothing.
             if content.has_8bit {
                 return Err(NotConvertible::Malformed);
             }
@@ -342,8 +342,8 @@ impl Place {
         }
     }
 
-    /// Adds what a message lacks for its label to mean something. Nobody said what the letters of one without Content-Type
-    /// are; RFC 1428 has a name for that.
+    /// Adds what a message lacks for its label to mean something. The letters of one without Content-Type are not
+    /// named; RFC 1428 has a name for that.
     fn add_meaning(
         &self,
         entity: &Entity<'_>,

@@ -16,7 +16,7 @@ fn collect(message: &mail_parser::Message<'_>, found: &mut Vec<(String, Vec<u8>)
         let kind = part
             .content_type()
             .map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()));
-        // What is not said is said by a conversion.
+        // A conversion adds a type that is not said.
         let kind = kind.unwrap_or_else(|| "text/plain".to_owned());
         match &part.body {
             PartType::Multipart(parts) => found.push((kind, vec![parts.len() as u8])),

@@ -41,7 +41,7 @@ pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
 pub use nearest::nearest;
 pub use priority::Priority;
 pub use queue::{Queue, SITE_BYTES_MAX, is_campaign_name, is_site_name};
-pub use time::{DurationMs, UnixMs};
+pub use time::{DurationMs, LimitMs, UnixMs};
 
 /// How a value is laid out on disk and in the Raft log: CBOR arrays with numbered fields.
 ///

@@ -7,7 +7,7 @@
 use minicbor::{Decode, Decoder};
 
 use crate::id::{Epoch, GroupId, MessageId, Slot};
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs, UnixMs};
 
 /// Of one command: policy has 2 MiB, a backup's meta group some more. An append of one entry, which has up to 1 MiB of
 /// commands before its last one, stays well below the 16 MiB of a call between nodes.
@@ -128,6 +128,11 @@ pub(crate) fn time(field: &'static str, at: UnixMs) -> Result<(), Invalid> {
         true => Ok(()),
         false => Err(Invalid::field(field, "is later than the year 9999")),
     }
+}
+
+pub(crate) fn limit_time(field: &'static str, at: LimitMs) -> Result<(), Invalid> {
+    // It is never far from the wall clock's.
+    time(field, UnixMs(at.0))
 }
 
 pub(crate) fn wait(field: &'static str, span: DurationMs) -> Result<(), Invalid> {

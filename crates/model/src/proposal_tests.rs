@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::proposal::{COMMAND_BYTES_MAX, IMPORTED_NUMBER_MAX, Invalid};
 use crate::rows::MemoryRows;
-use crate::{Epoch, GroupId, MessageId, SessionId, Slot, UnixMs, codec, meta, spool};
+use crate::{Epoch, GroupId, LimitMs, MessageId, SessionId, Slot, UnixMs, codec, meta, spool};
 
 use cbor::{Item, Random};
 
@@ -52,11 +52,11 @@ fn check_meta(seed: u64) -> usize {
         );
         applied += 1;
     }
-    meta::limits::due(&rows, UnixMs(u64::MAX));
+    meta::limits::due(&rows, LimitMs(u64::MAX));
     meta::limits::limits(&rows, None, 1000)
         .iter()
         .for_each(|(_, row)| {
-            row.used(UnixMs(1));
+            row.used(LimitMs(1));
             row.parts();
         });
     applied

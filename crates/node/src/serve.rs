@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use skein_client::ports::Limits;
 use skein_client::tls::Protocol;
 use skein_client::{Cluster, Spools};
-use skein_control::{Control, FindMx, MxHosts};
+use skein_control::{Control, FindMx, MxHosts, NodeRole};
 use skein_dns::{OwnAddresses, Resolver};
 use skein_egress::{Egress, Targets};
 use skein_sender::{Sender, Sites, SourceIpRouter};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::SkipEntry;
-use crate::config::{BareNewlines, Config, Kind, ListenerTls};
+use crate::config::{BareNewlines, Config, Kind, ListenerTls, Role};
 use crate::http::{self, Health};
 use crate::tls::Follower;
 use crate::{
@@ -428,7 +428,11 @@ fn control_config(
     skein_control::Config {
         data_dir,
         version: env!("CARGO_PKG_VERSION").into(),
-        role: config.role.name().into(),
+        role: match config.role {
+            Role::All => NodeRole::All,
+            Role::Control => NodeRole::Control,
+            Role::Sender => NodeRole::Sender,
+        },
         address: config.cluster.own_address(),
         founders: config.cluster.founders(),
         peers: config.cluster.peers.clone(),

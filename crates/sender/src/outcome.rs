@@ -6,7 +6,7 @@ use skein_model::retry::{Next, RetryPolicy};
 use skein_model::spool::{Outcome, Report, Verdict};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
-use skein_smtp::verdict::{Scope, Stage, is_too_many_recipients};
+use skein_smtp::reply_class::{Scope, Stage, is_too_many_recipients};
 
 use crate::host::Host;
 
@@ -56,8 +56,8 @@ const SOON: DurationMs = DurationMs::from_secs(1);
 /// the connection ended before the final dot, the host lacks an extension that the message needs, or, where more hosts are
 /// left to ask, it takes nothing from this return path now (RFC 5321 5.1).
 pub fn may_go_elsewhere(outcome: &TransactionOutcome, has_more_hosts: bool) -> bool {
-    use skein_smtp::verdict::Verdict::{Deferred, Failed};
-    let undecided = |recipient: &RecipientOutcome| match recipient.verdict {
+    use skein_smtp::reply_class::ReplyClass::{Deferred, Failed};
+    let undecided = |recipient: &RecipientOutcome| match recipient.class {
         Deferred(Scope::Connection) => true,
         Deferred(Scope::Message) => {
             has_more_hosts && recipient.from_peer && recipient.stage == Stage::Mail
@@ -71,11 +71,11 @@ pub fn may_go_elsewhere(outcome: &TransactionOutcome, has_more_hosts: bool) -> b
 /// Whether the host took some recipients and said of the others only that they are too many for one transaction
 /// (RFC 5321 4.5.3.1.10).
 pub fn rest_may_follow_at_once(recipients: &[RecipientOutcome]) -> bool {
-    use skein_smtp::verdict::Verdict::{Deferred, Delivered};
+    use skein_smtp::reply_class::ReplyClass::{Deferred, Delivered};
     let mut some_taken = false;
     let mut some_left = false;
     for recipient in recipients {
-        match recipient.verdict {
+        match recipient.class {
             Delivered => some_taken = true,
             Deferred(_) if !is_too_many_recipients(&recipient.reply) => return false,
             Deferred(_) => some_left = true,
@@ -96,10 +96,10 @@ pub fn verdicts(host: &Host, outcomes: &[RecipientOutcome]) -> Vec<(Verdict, Rep
             } else {
                 Reply { code: 0, ..reply }
             };
-            let verdict = match outcome.verdict {
-                skein_smtp::verdict::Verdict::Delivered => Verdict::Delivered,
-                skein_smtp::verdict::Verdict::Deferred(_) => Verdict::Deferred,
-                skein_smtp::verdict::Verdict::Failed(_) => Verdict::Failed,
+            let verdict = match outcome.class {
+                skein_smtp::reply_class::ReplyClass::Delivered => Verdict::Delivered,
+                skein_smtp::reply_class::ReplyClass::Deferred(_) => Verdict::Deferred,
+                skein_smtp::reply_class::ReplyClass::Failed(_) => Verdict::Failed,
             };
             (verdict, reply)
         })

@@ -2,7 +2,7 @@
 
 use skein_model::retry::RetryPolicy;
 use skein_smtp::reply::Reply as Heard;
-use skein_smtp::verdict::{Stage, Verdict as Decision};
+use skein_smtp::reply_class::{ReplyClass, Stage};
 
 use super::*;
 use crate::task::test_tasks::task;
@@ -15,9 +15,9 @@ fn host() -> Host {
     }
 }
 
-fn of(verdict: Decision, reply: Heard, from_peer: bool) -> RecipientOutcome {
+fn of(class: ReplyClass, reply: Heard, from_peer: bool) -> RecipientOutcome {
     RecipientOutcome {
-        verdict,
+        class,
         reply,
         stage: Stage::Rcpt,
         from_peer,
@@ -38,16 +38,16 @@ fn transaction(recipients: Vec<RecipientOutcome>, dot_sent: bool) -> Transaction
 fn replies_of_hosts_name_the_host_and_our_own_words_have_no_code() {
     let outcomes = [
         of(
-            Decision::Failed(Scope::Recipient),
+            ReplyClass::Failed(Scope::Recipient),
             Heard::new(550, (5, 1, 1), "no such\nuser"),
             true,
         ),
         of(
-            Decision::Deferred(Scope::Connection),
+            ReplyClass::Deferred(Scope::Connection),
             Heard::new(421, (4, 4, 2), "the host closed the connection"),
             false,
         ),
-        of(Decision::Delivered, Heard::plain(250, "ok"), true),
+        of(ReplyClass::Delivered, Heard::plain(250, "ok"), true),
     ];
     let facts = verdicts(&host(), &outcomes);
     let shown: Vec<_> = facts
@@ -79,36 +79,36 @@ fn what_a_host_says_is_bounded() {
 fn another_host_is_tried_when_nothing_was_decided() {
     let gone = || {
         of(
-            Decision::Deferred(Scope::Connection),
+            ReplyClass::Deferred(Scope::Connection),
             Heard::plain(421, "bye"),
             true,
         )
     };
     let unknown = of(
-        Decision::Failed(Scope::Recipient),
+        ReplyClass::Failed(Scope::Recipient),
         Heard::plain(550, "no"),
         true,
     );
     let later = of(
-        Decision::Deferred(Scope::Message),
+        ReplyClass::Deferred(Scope::Message),
         Heard::plain(451, "later"),
         true,
     );
-    let at_mail = |verdict| RecipientOutcome {
+    let at_mail = |class| RecipientOutcome {
         stage: Stage::Mail,
-        ..of(verdict, Heard::plain(450, "not now"), true)
+        ..of(class, Heard::plain(450, "not now"), true)
     };
     let refused = |from_peer| {
-        let verdict = Decision::Failed(Scope::Message);
-        of(verdict, Heard::plain(550, "no"), from_peer)
+        let class = ReplyClass::Failed(Scope::Message);
+        of(class, Heard::plain(550, "no"), from_peer)
     };
     // A host that takes no mail of this sender now has said nothing about the recipients.
-    for (verdict, has_more_hosts, expected) in [
-        (Decision::Deferred(Scope::Message), true, true),
-        (Decision::Deferred(Scope::Message), false, false),
-        (Decision::Failed(Scope::Message), true, false),
+    for (class, has_more_hosts, expected) in [
+        (ReplyClass::Deferred(Scope::Message), true, true),
+        (ReplyClass::Deferred(Scope::Message), false, false),
+        (ReplyClass::Failed(Scope::Message), true, false),
     ] {
-        let outcome = transaction(vec![at_mail(verdict)], false);
+        let outcome = transaction(vec![at_mail(class)], false);
         assert_eq!(
             may_go_elsewhere(&outcome, has_more_hosts),
             expected,
@@ -134,12 +134,12 @@ fn another_host_is_tried_when_nothing_was_decided() {
 
 #[test]
 fn too_many_recipients_follow_at_once_if_some_were_taken() {
-    let taken = || of(Decision::Delivered, Heard::plain(250, "ok"), true);
-    let deferred = |reply| of(Decision::Deferred(Scope::Recipient), reply, true);
+    let taken = || of(ReplyClass::Delivered, Heard::plain(250, "ok"), true);
+    let deferred = |reply| of(ReplyClass::Deferred(Scope::Recipient), reply, true);
     let many = || deferred(Heard::new(452, (4, 5, 3), "too many"));
     let full = || deferred(Heard::new(452, (4, 2, 2), "mailbox full"));
     let failed = of(
-        Decision::Failed(Scope::Recipient),
+        ReplyClass::Failed(Scope::Recipient),
         Heard::plain(550, "no"),
         true,
     );

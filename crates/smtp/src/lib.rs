@@ -1,4 +1,4 @@
-//! SMTP, pure: codec, server and client dialogues, replies and verdicts.
+//! SMTP, pure: codec, server and client dialogues, replies and their classes.
 //!
 //! Nothing here reads a clock, a socket or a random number. Bytes go in, bytes and typed events come out,
 //! so that every dialogue can be tested as data. The shells are in `ingress` and `sender`.
@@ -12,8 +12,8 @@ pub mod command;
 pub mod line_ends;
 pub mod receive;
 pub mod reply;
+pub mod reply_class;
 pub mod secret;
 pub mod server;
 pub mod stuff;
-pub mod verdict;
 pub mod xtext;

@@ -219,7 +219,7 @@ impl Store {
     /// The members of a group with their addresses, as of the last entry that was applied; none before the first.
     ///
     /// # Errors
-    /// What is stored of them cannot be read.
+    /// The rows of them cannot be read.
     pub fn members(&self, group: GroupId) -> Result<BTreeMap<NodeId, String>, OpenError> {
         let members = machine::members(&self.db, group);
         members.map_err(|error| OpenError::Damaged {

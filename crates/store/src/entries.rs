@@ -2,7 +2,7 @@
 //!
 //! One that cannot be applied stops the replica, and the process with it: going on without it would make the state differ
 //! from that of others. When every version stumbles over it, operators have all replicas pass over what cannot be applied
-//! of that entry, named by group and number. What the entry holds beside that is applied.
+//! of that entry, named by group and number. The rest of the entry is applied.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -83,7 +83,7 @@ fn apply_one<M: Machine>(
     command: &[u8],
     effects: &mut Vec<M::Effect>,
 ) -> Result<Vec<u8>, String> {
-    // What a panic leaves half done is thrown away by the caller.
+    // The caller throws away a batch that a panic leaves half done.
     let applied = catch_unwind(AssertUnwindSafe(|| {
         machine.apply(rows, UnixMs(at), command, effects)
     }));

@@ -31,7 +31,7 @@ impl std::fmt::Debug for Flusher {
 impl Flusher {
     pub fn start(db: Arc<DB>, mark: Mark) -> Self {
         let (queue, waiting) = channel();
-        // It ends when nobody has a use for the store any more.
+        // It ends when the last handle of the store is dropped.
         let flush = move || {
             run(&db, &waiting, mark);
             true
@@ -75,7 +75,7 @@ fn flush(db: &DB) -> Result<(), String> {
 
 /// How far the database was durable a short while ago, in a file of its own.
 ///
-/// RocksDB takes a log that lost its end, or all of it, for one that was never longer. What this file tells of must be
+/// RocksDB takes a log that lost its end, or all of it, for one that was never longer. Entries that this file tells of must be
 /// there; it needs no fsync, since it is only ever too low.
 #[derive(Debug)]
 pub struct Mark {

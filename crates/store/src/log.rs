@@ -25,7 +25,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 
 type Failure = StorageError<u64>;
 
-/// The disk did not do what it was asked, or holds what nobody wrote: ends the process.
+/// The disk did not do what it was asked, or holds what was not written: ends the process.
 ///
 /// openraft would stop the one group that met it and leave its node a member of the others that looks well. The type is
 /// the one that openraft wants.

@@ -339,7 +339,7 @@ impl Handler {
         let response = builder.build(metadata, &records, [], [], []);
         match out.send_response(response).await {
             Ok(info) => info,
-            // The asker has gone away; nobody is left to tell.
+            // The asker has gone away.
             Err(_) => unsent(),
         }
     }

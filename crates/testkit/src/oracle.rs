@@ -16,9 +16,9 @@ pub struct Delivery {
     pub recipient: String,
 }
 
-/// The oracle's judgement; all lists are sorted.
+/// What the oracle finds; all lists are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Reconciliation {
     /// Recipients of acknowledged messages.
     pub acked: usize,
     /// Arrived at least once.
@@ -39,7 +39,7 @@ pub struct Verdict {
     pub contradictory: Vec<Delivery>,
     /// Arrived although it was refused or never sent to this recipient.
     pub unexpected: Vec<Delivery>,
-    /// Arrived although nobody was told so: their outcome was unknown. Not wrong.
+    /// Arrived although the client was not told so: their outcome was unknown. Not wrong.
     pub unknown_delivered: Vec<Delivery>,
     /// Arrived, but the sink kept nothing that could be compared. Not wrong, and not shown right.
     pub unchecked: Vec<Delivery>,
@@ -80,7 +80,7 @@ impl Arrival {
     }
 }
 
-impl Verdict {
+impl Reconciliation {
     /// Nothing lost, doubled, changed or invented.
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty()
@@ -139,7 +139,7 @@ impl Seen {
 ///
 /// # Panics
 /// Two messages were offered with the same id: where they arrive, one would be a duplicate of the other.
-pub fn judge<R: Borrow<Record>>(injected: &[Injected], records: &[R]) -> Verdict {
+pub fn judge<R: Borrow<Record>>(injected: &[Injected], records: &[R]) -> Reconciliation {
     judge_with(injected, records, &[])
 }
 
@@ -148,7 +148,7 @@ pub fn judge_with<R: Borrow<Record>>(
     injected: &[Injected],
     records: &[R],
     windows: &[Window],
-) -> Verdict {
+) -> Reconciliation {
     verdict(injected, &what_arrived(injected, records), windows)
 }
 
@@ -194,7 +194,7 @@ fn what_arrived<R: Borrow<Record>>(
     seen
 }
 
-/// Whether the bytes are the injected ones behind added headers; `None` if nobody kept them.
+/// Whether the bytes are the injected ones behind added headers; `None` if they were not kept.
 fn intact(message: &Injected, record: &Record) -> Option<bool> {
     if record.message.len() as u64 == record.message_bytes {
         return Some(message.is_end_of(&record.message));
@@ -202,8 +202,12 @@ fn intact(message: &Injected, record: &Record) -> Option<bool> {
     record.tail.as_ref().map(|tail| message.has_tail(tail))
 }
 
-fn verdict(injected: &[Injected], seen: &BTreeMap<Delivery, Seen>, windows: &[Window]) -> Verdict {
-    let mut verdict = Verdict::default();
+fn verdict(
+    injected: &[Injected],
+    seen: &BTreeMap<Delivery, Seen>,
+    windows: &[Window],
+) -> Reconciliation {
+    let mut verdict = Reconciliation::default();
     let mut expected = BTreeSet::new();
     let mut unknown = BTreeSet::new();
     for message in injected {

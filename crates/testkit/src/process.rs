@@ -245,7 +245,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may have ended already; there is nobody to tell either way.
+        // It may have ended already, which is as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -268,7 +268,7 @@ impl Drop for Node {
 /// Below the ports that systems give to outgoing connections, of which one could take a port before it is listened at.
 const PORTS: Range<u32> = 10_000..32_000;
 
-/// A loopback port that nobody listens at. None is given twice, until all were; another process begins elsewhere.
+/// A loopback port that nothing listens at. None is given twice, until all were; another process begins elsewhere.
 ///
 /// # Errors
 /// All are in use.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome, Probe};
-use skein_testkit::oracle::{Verdict, judge};
+use skein_testkit::oracle::{Reconciliation, judge};
 use skein_testkit::sink::{Act, Extensions, Phase, Record, RecordRecipient, Sink, SinkConfig};
 
 fn loopback() -> SocketAddr {
@@ -323,7 +323,7 @@ fn the_oracle_names_every_kind_of_wrong() {
     }
 }
 
-fn names(verdict: &Verdict) -> String {
+fn names(verdict: &Reconciliation) -> String {
     let lists = [
         ("lost", &verdict.lost),
         ("delivered", &verdict.delivered),

@@ -156,15 +156,15 @@ async fn hashes_in_a_file_are_enough_to_judge() {
         ..SinkConfig::at(loopback())
     };
     let sink = Sink::start(config).await.unwrap();
-    let settled = std::sync::Arc::new(Mutex::new(0));
-    let count = settled.clone();
+    let answered = std::sync::Arc::new(Mutex::new(0));
+    let count = answered.clone();
     let injector = Injector::new(InjectorConfig {
         sizes: vec![0, 300, 5_000],
         ..InjectorConfig::to(sink.address())
     });
-    let injector = injector.on_settled(move |_| *count.lock().unwrap() += 1);
+    let injector = injector.on_answered(move |_| *count.lock().unwrap() += 1);
     let injected = injector.run().await;
-    assert_eq!(*settled.lock().unwrap(), injected.len());
+    assert_eq!(*answered.lock().unwrap(), injected.len());
     drop(sink);
     // The sink's process may have died in the middle of a line.
     let mut bytes = std::fs::read(&file).unwrap();

@@ -7,10 +7,11 @@ use skein_model::broken_tls::Broken;
 use skein_model::codec::{self, CorruptRow};
 use skein_model::disk::Room;
 use skein_model::event::{AttemptFacts, Event, EventKind};
+use skein_model::preflight::{Check, Fault};
 use skein_model::{Epoch, MessageId, Slot, TaskId, UnixMs};
 
-use crate::internal::{self, DiskRoom, OwnedSlot};
-use crate::v1::HistoryEntry;
+use crate::internal::{self, DiskRoom, IpCheckKind, IpFault, OwnedSlot};
+use crate::v1::{HistoryEntry, HistoryEventKind};
 
 /// A peer sent something that no version of ours sends.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,8 @@ pub enum BadMessage {
     Slot(u32),
     #[error("{0:?} is not an address and a port")]
     Address(String),
+    #[error("there is no check {0:?}")]
+    IpCheck(String),
     #[error(transparent)]
     Row(#[from] CorruptRow),
 }
@@ -105,6 +108,37 @@ pub fn room(room: DiskRoom) -> Option<Room> {
     }
 }
 
+pub fn ip_fault(fault: &Fault) -> IpFault {
+    let kind = match fault.check {
+        Check::Address => IpCheckKind::Address,
+        Check::Ptr => IpCheckKind::Ptr,
+        Check::Forward => IpCheckKind::Forward,
+        Check::Ehlo => IpCheckKind::Ehlo,
+        Check::Dnsbl => IpCheckKind::Dnsbl,
+    };
+    IpFault {
+        check: fault.check.word().to_owned(),
+        text: fault.text.clone(),
+        kind: kind.into(),
+    }
+}
+
+/// A fault that a sender of this version told, or of one that only says the check's name.
+pub fn ip_fault_told(told: IpFault) -> Result<Fault, BadMessage> {
+    let by_name = |name: &str| Check::ALL.into_iter().find(|check| check.word() == name);
+    let check = match told.kind() {
+        IpCheckKind::Unspecified => by_name(&told.check),
+        IpCheckKind::Address => Some(Check::Address),
+        IpCheckKind::Ptr => Some(Check::Ptr),
+        IpCheckKind::Forward => Some(Check::Forward),
+        IpCheckKind::Ehlo => Some(Check::Ehlo),
+        IpCheckKind::Dnsbl => Some(Check::Dnsbl),
+    };
+    let check = check.ok_or(BadMessage::IpCheck(told.check))?;
+    let text = told.text;
+    Ok(Fault { check, text })
+}
+
 pub fn problem(kind: internal::problem::Kind, text: impl Into<String>) -> internal::Problem {
     internal::Problem {
         kind: kind.into(),
@@ -116,7 +150,7 @@ pub fn problem(kind: internal::problem::Kind, text: impl Into<String>) -> intern
 pub fn history_entry(event: &Event) -> HistoryEntry {
     let mut entry = HistoryEntry {
         at_ms: event.at.0,
-        event: event.kind.name().to_owned(),
+        event: HistoryEventKind::from(&event.kind).into(),
         ..HistoryEntry::default()
     };
     match &event.kind {
@@ -181,4 +215,29 @@ fn attempted(
     entry.peer = attempt.peer.clone().unwrap_or_default();
     entry.tls = attempt.tls.clone().unwrap_or_default();
     entry.duration_ms = attempt.duration.0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_read_from_a_sender_of_either_version() {
+        for check in Check::ALL {
+            let text = "no name".to_owned();
+            let fault = Fault { check, text };
+            let told = ip_fault(&fault);
+            let of_older = IpFault {
+                kind: IpCheckKind::Unspecified.into(),
+                ..told.clone()
+            };
+            assert_eq!(ip_fault_told(told).ok(), Some(fault.clone()));
+            assert_eq!(ip_fault_told(of_older).ok(), Some(fault));
+        }
+        let unknown = IpFault {
+            check: "moon".to_owned(),
+            ..IpFault::default()
+        };
+        assert!(ip_fault_told(unknown).is_err());
+    }
 }

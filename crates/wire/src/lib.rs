@@ -4,6 +4,8 @@
 
 pub mod backup_file;
 pub mod convert;
+mod public;
+pub mod words;
 
 /// The public API.
 #[expect(clippy::allow_attributes_without_reason, reason = "generated code")]

@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use skein_model::spool::{self, FlushScope};
 use skein_model::{
-    Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId, UnixMs, codec, meta,
+    Epoch, GroupId, LimitMs, MessageId, NodeId, QueueId, SessionId, Slot, TaskId, UnixMs, codec,
+    meta,
 };
 
 use super::proto::{Field, Protos};
@@ -279,7 +280,7 @@ impl Values<'_> {
                 ..meta::Import::default()
             })),
             14 => meta(meta::Command::TendLimits {
-                at: UnixMs(self.number("at")),
+                at: LimitMs(self.number("at")),
                 limits: Vec::new(),
             }),
             _ => self.noise(),

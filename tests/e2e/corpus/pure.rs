@@ -202,7 +202,7 @@ fn send(stored: &[u8], declares_utf8: bool, offer: Offer) -> Result<Vec<u8>, Can
         outcome
             .recipients
             .iter()
-            .all(|one| one.verdict == skein_smtp::verdict::Verdict::Delivered)
+            .all(|one| one.class == skein_smtp::reply_class::ReplyClass::Delivered)
     );
     Ok(received.expect("a body"))
 }

@@ -118,7 +118,7 @@ type Proven = Either<TlsStream<TcpStream>, TcpStream>;
 /// A connection, and who is on its other side.
 #[derive(Debug)]
 pub struct Accepted {
-    stream: Guarded<Proven, Place>,
+    stream: Guarded<Proven, Permit>,
     peer: Peer,
     /// Lasts as long as the certificate is in use.
     _watched: Option<Watched>,
@@ -201,9 +201,9 @@ impl AsyncWrite for Accepted {
 #[derive(Debug, Clone)]
 struct Room(Arc<Mutex<Places>>);
 
-/// A place, and the line of the connection that has it.
+/// The right to a place, with the line of the connection that has it.
 #[derive(Debug)]
-struct Place {
+struct Permit {
     room: Room,
     id: u64,
     line: Arc<Line>,
@@ -214,24 +214,24 @@ impl Room {
         Self(Arc::new(Mutex::new(Places::new(max))))
     }
 
-    fn enter(&self, network: IpAddr, is_known: bool, line: Arc<Line>) -> Option<Place> {
+    fn enter(&self, network: IpAddr, is_known: bool, line: Arc<Line>) -> Option<Permit> {
         let entered = self.0.lock().enter(network, is_known, line.clone());
         let (id, displaced) = entered.ok()?;
         if let Some(displaced) = displaced {
             displaced.cut();
         }
         let room = self.clone();
-        Some(Place { room, id, line })
+        Some(Permit { room, id, line })
     }
 }
 
-impl AsRef<Line> for Place {
+impl AsRef<Line> for Permit {
     fn as_ref(&self) -> &Line {
         &self.line
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.room.0.lock().leave(self.id);
     }
@@ -278,16 +278,16 @@ impl Port {
             let network = network_of(peer.ip());
             let is_known = self.known.lock().contains_key(&network);
             let line = Arc::new(Line::new(self.since));
-            let Some(place) = self.opening.enter(network, is_known, line) else {
+            let Some(permit) = self.opening.enter(network, is_known, line) else {
                 continue;
             };
             let (port, to) = (self.clone(), to.clone());
             tokio::spawn(async move {
-                let line = place.line.clone();
+                let line = permit.line.clone();
                 let opened = tokio::select! {
                     biased;
                     () = line.ended() => None,
-                    opened = timeout(PROVEN_WITHIN, port.prove(stream, peer, own, place)) => opened.ok().flatten(),
+                    opened = timeout(PROVEN_WITHIN, port.prove(stream, peer, own, permit)) => opened.ok().flatten(),
                 };
                 if let Some(accepted) = opened {
                     // The server has ended, if nobody takes it.
@@ -303,7 +303,7 @@ impl Port {
         stream: TcpStream,
         peer: SocketAddr,
         own: SocketAddr,
-        opening: Place,
+        opening: Permit,
     ) -> Option<Accepted> {
         let first = timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await;
         // Whoever says nothing only looks whether the port is open.
@@ -325,7 +325,7 @@ impl Port {
         };
         let network = network_of(peer.ip());
         let is_welcome = !matches!(&caller, Caller::Local(user) if !user.as_ref().is_ok_and(|user| user.is_trusted()));
-        let place = match (is_welcome, &caller) {
+        let permit = match (is_welcome, &caller) {
             (false, _) => self.turned_away.enter(network, false, line),
             (true, Caller::Anybody(_)) => self.open.enter(network, false, line),
             (true, _) => {
@@ -338,7 +338,7 @@ impl Port {
             bytes: 0,
         };
         Some(Accepted {
-            stream: Guarded::new(stream, place?),
+            stream: Guarded::new(stream, permit?),
             peer: Peer {
                 caller,
                 address: Some(peer),

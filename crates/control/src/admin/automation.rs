@@ -8,8 +8,8 @@ use skein_model::automation::{
 use skein_model::meta;
 use skein_model::warmup::Order;
 use skein_wire::v1::{
-    AutomationEvent, LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest,
-    ListAutomationResponse, RuleInForce,
+    AutomationEvent, AutomationEventKind, LiftAutomationRequest, LiftAutomationResponse,
+    ListAutomationRequest, ListAutomationResponse, RuleInForce,
 };
 use tonic::Status;
 
@@ -150,7 +150,7 @@ fn by_rule(one: InForce) -> Option<RuleInForce> {
 fn event(event: automation::Event) -> AutomationEvent {
     AutomationEvent {
         at_ms: event.at.0,
-        what: event.what.name().to_owned(),
+        what: AutomationEventKind::from(event.what).into(),
         subject: event.subject.to_string(),
         why: event.why,
         who: event.who.unwrap_or_default(),

@@ -8,7 +8,8 @@ use skein_model::{GroupId, HostPort, NodeId, meta};
 use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::internal::{EndSenderRequest, MoveLeaderRequest};
 use skein_wire::v1::{
-    AddNodeResponse, Cluster, ClusterNode, MoveLeaderResponse, NodeGroup, RemoveNodeResponse,
+    AddNodeResponse, Cluster, ClusterNode, GroupRole, MoveLeaderResponse, NodeGroup, NodeState,
+    RemoveNodeResponse,
 };
 use tonic::{Code, Status};
 
@@ -34,6 +35,7 @@ impl AdminService {
                 .map(|row| format!("{:016x}", row.id))
                 .unwrap_or_default(),
             verdict: doctor::verdict(&checks),
+            health: super::doctor::health(&checks).into(),
             nodes: nodes(&facts),
             senders: self.senders().await,
             invited: facts.invited.into_iter().collect(),
@@ -215,10 +217,10 @@ fn nodes(facts: &Facts) -> Vec<ClusterNode> {
                 .get(&node)
                 .and_then(|known| known.answer.as_ref());
             let state = match answer {
-                _ if !facts.nodes.contains_key(&node) => "leaving",
-                None => "no answer",
-                Some(answer) if answer.is_stopping => "stopping",
-                Some(_) => "up",
+                _ if !facts.nodes.contains_key(&node) => NodeState::Leaving,
+                None => NodeState::NoAnswer,
+                Some(answer) if answer.is_stopping => NodeState::Stopping,
+                Some(_) => NodeState::Up,
             };
             ClusterNode {
                 node_id: super::nodes::node_id(node.0),
@@ -245,10 +247,10 @@ fn nodes(facts: &Facts) -> Vec<ClusterNode> {
 
 fn part(id: GroupId, group: &GroupFacts, node: NodeId) -> NodeGroup {
     let role = match () {
-        () if group.leader == Some(node) => "leader",
-        () if group.voters.contains(&node) => "voter",
-        () if group.learners.contains(&node) => "learner",
-        () => "absent",
+        () if group.leader == Some(node) => GroupRole::Leader,
+        () if group.voters.contains(&node) => GroupRole::Voter,
+        () if group.learners.contains(&node) => GroupRole::Learner,
+        () => GroupRole::Absent,
     };
     NodeGroup {
         group: id.0.into(),

@@ -8,7 +8,9 @@ use skein_model::spool::query;
 use skein_model::{GroupId, Slot, meta};
 use skein_store::Reader;
 use skein_wire::internal::{GetWaitsReply, GetWaitsRequest};
-use skein_wire::v1::{Check, ExamineResponse, Finding, SenderNode};
+use skein_wire::v1::{
+    Check, ExamineResponse, Finding, FindingLevel, Health, SenderNode, SenderState,
+};
 use tonic::Status;
 
 use super::AdminService;
@@ -56,7 +58,7 @@ impl AdminService {
         .await
     }
 
-    /// Who sends, and what they say of themselves to the leader of the meta group.
+    /// The senders, and what they say of themselves to the leader of the meta group.
     async fn note_senders(&self, facts: &mut Facts, senders: Vec<SenderNode>) {
         let told = self.heard_from_senders("").await;
         let leader = facts.groups.get(&GroupId::META);
@@ -72,8 +74,8 @@ impl AdminService {
             .collect();
         let senders = senders.into_iter().map(|sender| SenderFacts {
             has_session: !sender.session.is_empty(),
-            is_fit: sender.state != "unfit",
-            is_drained: matches!(sender.state.as_str(), "drained" | "absent"),
+            is_fit: sender.state() != SenderState::Unfit,
+            is_drained: matches!(sender.state(), SenderState::Drained | SenderState::Absent),
             slots: sender.slots,
             health: healths.remove(&sender.name),
             name: sender.name,
@@ -106,7 +108,7 @@ impl AdminService {
         let (mut findings, until) = (Vec::new(), Instant::now() + PROBED_WITHIN);
         let problem = |sender: &str, what: String| {
             Finding {
-            level: "problem".into(),
+            level: FindingLevel::Problem.into(),
             subject: format!("sender {sender}"),
             what,
             todo: "if that host takes mail, a firewall or the provider of the network is between; ask for port 25 to be \
@@ -151,13 +153,14 @@ impl AdminService {
         }
         ExamineResponse {
             verdict: doctor::verdict(&checks),
+            health: health(&checks).into(),
             checks: checks.into_iter().map(check).collect(),
         }
     }
 
     /// What only the leader of the meta group has heard from senders: what tasks wait for, how senders are, what they know of
-    /// hosts, which names are asked for twice. They are to try to connect to `probe`, if it names a host. While nobody leads,
-    /// nobody knows.
+    /// hosts, which names are asked for twice. They are to try to connect to `probe`, if it names a host. Empty
+    /// while there is no leader.
     pub(super) async fn heard_from_senders(&self, probe: &str) -> GetWaitsReply {
         if self.forward.groups[&GroupId::META].is_leader() {
             return self.sessions.waits(probe);
@@ -225,12 +228,16 @@ fn look_at_rows(facts: &mut Facts, meta: &Reader, readers: &BTreeMap<GroupId, Re
     }
 }
 
+pub(super) fn health(checks: &[doctor::Check]) -> Health {
+    match doctor::is_healthy(checks) {
+        true => Health::Healthy,
+        false => Health::Degraded,
+    }
+}
+
 fn check(check: doctor::Check) -> Check {
     let findings = check.findings.into_iter().map(|finding| Finding {
-        level: match finding.level {
-            doctor::Level::Note => "note".into(),
-            doctor::Level::Problem => "problem".into(),
-        },
+        level: FindingLevel::from(finding.level).into(),
         subject: finding.subject,
         what: finding.what,
         todo: finding.todo,

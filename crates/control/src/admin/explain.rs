@@ -1,7 +1,9 @@
 //! Why mail goes as it goes: the limits that it meets.
 
-use skein_policy::{At, BUILT_IN_NAME, Policy};
-use skein_wire::v1::{EffectiveLimit, ExplainLimitsRequest, ExplainLimitsResponse, IpLimits};
+use skein_policy::{At, BUILT_IN_NAME, Policy, Scope, Tls};
+use skein_wire::v1::{
+    EffectiveLimit, ExplainLimitsRequest, ExplainLimitsResponse, IpLimits, LimitScope, TlsPolicy,
+};
 use tonic::Status;
 
 use super::AdminService;
@@ -66,7 +68,7 @@ fn explain(
     let limits = ips.into_iter().map(|ip| {
         let limits = policy.limits(&pool, &ip, provider.map(AsRef::as_ref), &tenant);
         let limits = limits.0.iter().map(|limit| EffectiveLimit {
-            scope: limit.scope.name().to_owned(),
+            scope: scope(limit.scope).into(),
             value: limit.value.to_string(),
             rule: rule(&limit.origin),
             built_in: *limit.origin.place.source == *BUILT_IN_NAME,
@@ -81,12 +83,30 @@ fn explain(
         ips: limits.collect(),
         messages_per_connection: count(&figures.messages_per_connection),
         recipients_per_message: count(&figures.recipients_per_message),
-        tls: figures.tls.name().to_owned(),
+        tls: tls(figures.tls).into(),
         mx_hosts: hosts.names,
         unresolved,
         pool,
         tenant,
     })
+}
+
+fn scope(scope: Scope) -> LimitScope {
+    match scope {
+        Scope::IpSite => LimitScope::IpSite,
+        Scope::Site => LimitScope::Site,
+        Scope::Ip => LimitScope::Ip,
+        Scope::Pool => LimitScope::Pool,
+        Scope::Tenant => LimitScope::Tenant,
+    }
+}
+
+fn tls(tls: Tls) -> TlsPolicy {
+    match tls {
+        Tls::Opportunistic => TlsPolicy::Opportunistic,
+        Tls::Require => TlsPolicy::Require,
+        Tls::Disable => TlsPolicy::Disable,
+    }
 }
 
 fn rule(origin: &skein_policy::Origin) -> String {

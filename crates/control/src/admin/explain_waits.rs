@@ -1,18 +1,19 @@
-//! Why mail waits that somebody asks about: a message, a queue, a site, a source IP.
+//! Why the mail waits that an operator asks about: a message, a queue, a site, a source IP.
 
 use std::collections::BTreeSet;
 
 use skein_model::spool::query;
 use skein_model::{Slot, meta};
 use skein_wire::v1::explain_request::About;
-use skein_wire::v1::{ExplainRequest, Explained, Reason};
+use skein_wire::v1::{ExplainRequest, Explained, Reason, ReasonKind, SourceIpState};
+use skein_wire::words::Words;
 use tonic::Status;
 
 use super::reasons::{Causes, nothing, retry};
 use super::{AdminService, message_id, no_message, summary};
 
 impl AdminService {
-    /// Why mail waits that somebody asks about.
+    /// Why the mail waits that an operator asks about.
     pub(super) async fn explain_waits(
         &self,
         request: ExplainRequest,
@@ -102,18 +103,25 @@ impl AdminService {
             ))
         })?;
         let subject = format!("{name} ({}), of pools {}", ip.bind, ip.pools.join(", "));
-        let said = match (ip.state.as_str(), ip.node.is_empty()) {
-            ("unplaced", _) => "no node has its address, so nothing goes out from it".to_owned(),
-            (state, true) => format!("it is {state}"),
-            (state, false) => format!("it is {state}, at {} under epoch {}", ip.node, ip.epoch),
+        let said = match (ip.state(), ip.node.is_empty()) {
+            (SourceIpState::Unplaced, _) => {
+                "no node has its address, so nothing goes out from it".to_owned()
+            }
+            (state, true) => format!("it is {}", state.word()),
+            (state, false) => format!(
+                "it is {}, at {} under epoch {}",
+                state.word(),
+                ip.node,
+                ip.epoch
+            ),
         };
         let state = Reason {
-            kind: "ip".to_owned(),
+            kind: ReasonKind::Ip.into(),
             text: said,
             until_ms: 0,
         };
         let faults = ip.faults.into_iter().map(|fault| Reason {
-            kind: "ip".to_owned(),
+            kind: ReasonKind::Ip.into(),
             text: fault.text,
             until_ms: 0,
         });

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use skein_model::meta::{IpCheck, Placement};
+use skein_model::meta::Placement;
 use skein_model::preflight::Fault;
 use skein_model::{SessionId, meta};
 use skein_policy::{Ip, Policy};
-use skein_wire::v1::{IpFault, SourceIp};
+use skein_wire::v1::{IpCheck, IpFault, SourceIp, SourceIpState};
 use tonic::Status;
 
 use super::AdminService;
@@ -42,7 +42,9 @@ impl AdminService {
     /// Those that no node has, and what is wrong with others, for the examination.
     pub(super) fn ip_facts(&self) -> (Vec<String>, Vec<(String, String)>) {
         let ips = self.source_ips().unwrap_or_default();
-        let unplaced = ips.iter().filter(|ip| ip.state == "unplaced");
+        let unplaced = ips
+            .iter()
+            .filter(|ip| ip.state() == SourceIpState::Unplaced);
         let unplaced = unplaced.map(|ip| ip.name.clone()).collect();
         let faults = ips.into_iter().flat_map(|ip| {
             let faults = ip.faults.into_iter();
@@ -60,11 +62,11 @@ fn source_ip(
 ) -> SourceIp {
     let placement = placement.filter(|placement| placement.session != SessionId::NONE);
     let state = match (ip.is_suspended, &ip.proxy, placement) {
-        (true, _, _) => "suspended",
-        (_, Some(_), _) => "active",
-        (_, _, None) => "unplaced",
-        (_, _, Some(placement)) if placement.moving_to.is_some() => "leaving",
-        _ => "active",
+        (true, _, _) => SourceIpState::Suspended,
+        (_, Some(_), _) => SourceIpState::Active,
+        (_, _, None) => SourceIpState::Unplaced,
+        (_, _, Some(placement)) if placement.moving_to.is_some() => SourceIpState::Leaving,
+        _ => SourceIpState::Active,
     };
     let node = match &ip.proxy {
         Some(_) => "proxy",
@@ -79,22 +81,23 @@ fn source_ip(
         bind: ip.bind.to_string(),
         public: ip.public.to_string(),
         ehlo: ip.ehlo.clone(),
-        state: state.to_owned(),
+        state: state.into(),
         node: node.to_owned(),
         epoch: placement.map_or(0, |placement| placement.epoch.0),
         home: ip.home.clone().unwrap_or_default(),
         pools: pools.map(|pool| pool.name.to_string()).collect(),
         checked_at: 0,
         faults: Vec::new(),
+        is_behind_proxy: ip.proxy.is_some(),
     }
 }
 
 /// By the session that has an IP; the latest of any for one behind a proxy.
 fn latest_check<'a>(
-    checks: &'a BTreeMap<SessionId, BTreeMap<String, IpCheck>>,
+    checks: &'a BTreeMap<SessionId, BTreeMap<String, meta::IpCheck>>,
     ip: &Ip,
     by: Option<SessionId>,
-) -> Option<&'a IpCheck> {
+) -> Option<&'a meta::IpCheck> {
     let told = checks
         .iter()
         .filter(|(session, _)| ip.proxy.is_some() || Some(**session) == by);
@@ -104,7 +107,7 @@ fn latest_check<'a>(
 
 fn fault(fault: &Fault) -> IpFault {
     IpFault {
-        check: fault.check.word().to_owned(),
+        check: IpCheck::from(fault.check).into(),
         text: fault.text.clone(),
     }
 }

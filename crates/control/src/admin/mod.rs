@@ -38,10 +38,10 @@ use skein_wire::v1::{
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
     ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
     ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
-    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, QueueDetail, RemoveNodeRequest,
-    RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse,
-    SetSpreadRequest, SetSpreadResponse, SetTenantRequest, SetTenantResponse,
-    Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
+    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
+    RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
+    ResumeRequest, ResumeResponse, SetSpreadRequest, SetSpreadResponse, SetTenantRequest,
+    SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -54,7 +54,7 @@ use crate::{Config, SpoolGroup};
 /// Says with an answer that it may be old, and why: the node that gives it hears from no leader.
 const STALE: &str = "skein-stale";
 
-/// A page of any list; larger answers cost memory and are read by nobody.
+/// A page of any list; larger answers cost memory, and no reader looks at so much.
 const PAGE_MAX: usize = 1000;
 
 pub struct AdminService {
@@ -82,7 +82,7 @@ impl Admin for AdminService {
             .answer(ClusterStatus {
                 version: self.config.version.clone(),
                 node_id: format!("{:016x}", self.node.0),
-                role: self.config.role.clone(),
+                role: self.config.role.into(),
                 started_at_ms: self.started_at.0,
                 open_messages: states.iter().map(|state| state.open_messages).sum(),
                 open_tasks: states.iter().map(|state| state.open_tasks).sum(),
@@ -131,7 +131,7 @@ impl Admin for AdminService {
                 sender: row.envelope.return_path,
                 tenant: row.envelope.tenant,
                 pool: row.envelope.pool,
-                priority: row.envelope.priority.name().into(),
+                priority: Priority::from(row.envelope.priority).into(),
                 bytes: row.body.bytes,
                 accepted_at_ms: row.accepted_at.0,
                 finished_at_ms: row.finished_at.map_or(0, |at| at.0),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use skein_model::spool::query;
 use skein_model::{GroupId, SessionId, Slot, codec, meta};
-use skein_wire::v1::{ControlNode, GroupDetail, GroupMember, SenderNode, SlotView};
+use skein_wire::v1::{ControlNode, GroupDetail, GroupMember, SenderNode, SenderState, SlotView};
 use tonic::Status;
 
 use super::AdminService;
@@ -65,11 +65,11 @@ impl AdminService {
             let mine = assigned.values().filter(|held| held.session == id);
             let leaving = mine.clone().filter(|held| held.moving_to.is_some());
             let state = match (drained.remove(&row.sender), row.retiring, row.fit) {
-                (true, _, _) => "drained",
-                (_, true, _) => "stopping",
-                (_, _, false) => "unfit",
-                _ if contested.contains(&row.sender) => "contested",
-                _ => "active",
+                (true, _, _) => SenderState::Drained,
+                (_, true, _) => SenderState::Stopping,
+                (_, _, false) => SenderState::Unfit,
+                _ if contested.contains(&row.sender) => SenderState::Contested,
+                _ => SenderState::Active,
             };
             senders.push(SenderNode {
                 name: row.sender,
@@ -83,7 +83,7 @@ impl AdminService {
         }
         senders.extend(drained.into_iter().map(|name| SenderNode {
             name,
-            state: "absent".into(),
+            state: SenderState::Absent.into(),
             ..SenderNode::default()
         }));
         senders.sort_by(|a, b| a.name.cmp(&b.name));

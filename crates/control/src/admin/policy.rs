@@ -6,13 +6,13 @@ use skein_model::meta::{self, Command};
 use skein_policy::{Kind, Policy, Source};
 use skein_wire::v1::{
     ApplyPolicyRequest, ApplyPolicyResponse, ListPolicyRequest, ListPolicyResponse, PolicyChange,
-    PolicySource, Resource,
+    PolicyChangeKind, PolicySource, Resource, ResourceKind,
 };
 use tonic::Status;
 
 use super::AdminService;
 
-/// Of what is wrong; whoever corrects so much asks again.
+/// Problems in one answer; an operator who has corrected so many asks again.
 const PROBLEMS_MAX: usize = 200;
 
 impl AdminService {
@@ -55,10 +55,7 @@ impl AdminService {
     }
 
     pub(super) fn policy(&self, request: &ListPolicyRequest) -> Result<ListPolicyResponse, Status> {
-        let kind = match request.kind.as_str() {
-            "" => None,
-            kind => Some(Kind::of(kind).ok_or_else(|| no_kind(kind))?),
-        };
+        let kind = wanted_kind(request)?;
         let version = meta::policy_version(&self.meta);
         let texts = meta::policy(&self.meta);
         let policy = self.read_policy()?;
@@ -71,7 +68,7 @@ impl AdminService {
                 return None;
             }
             Some(Resource {
-                kind: kind.to_string(),
+                kind: resource_kind(kind).into(),
                 name: name.to_string(),
                 text: match request.secrets {
                     true => policy.get(kind, name)?,
@@ -85,9 +82,23 @@ impl AdminService {
     }
 }
 
-fn no_kind(kind: &str) -> Status {
-    let kinds = Kind::ALL.map(Kind::name).join(", ");
-    Status::invalid_argument(format!("kind: there is no {kind:?}: there are {kinds}"))
+/// None: all of them.
+fn wanted_kind(request: &ListPolicyRequest) -> Result<Option<Kind>, Status> {
+    let kind = ResourceKind::try_from(request.kind).map_err(|_| {
+        Status::invalid_argument(format!("kind: this node knows no kind {}", request.kind))
+    })?;
+    Ok(Kind::ALL.into_iter().find(|of| resource_kind(*of) == kind))
+}
+
+fn resource_kind(kind: Kind) -> ResourceKind {
+    match kind {
+        Kind::Ip => ResourceKind::Ip,
+        Kind::Pool => ResourceKind::Pool,
+        Kind::Provider => ResourceKind::Provider,
+        Kind::Route => ResourceKind::Route,
+        Kind::Tenant => ResourceKind::Tenant,
+        Kind::Warmup => ResourceKind::Warmup,
+    }
 }
 
 fn key(kind: Kind, name: &str) -> String {
@@ -142,26 +153,26 @@ impl Change {
                 continue;
             };
             let change = match before.get(&key) {
-                None => "added",
-                Some(known) if *known == text => "unchanged",
-                Some(_) => "changed",
+                None => PolicyChangeKind::Added,
+                Some(known) if *known == text => PolicyChangeKind::Unchanged,
+                Some(_) => PolicyChangeKind::Changed,
             };
             plan.note(&key, change);
-            if change != "unchanged" {
+            if change != PolicyChangeKind::Unchanged {
                 plan.put.push((key, text));
             }
         }
         for key in request.remove.iter().filter(|key| !keys.contains(*key)) {
-            plan.note(key, "removed");
+            plan.note(key, PolicyChangeKind::Removed);
             plan.delete.push(key.clone());
         }
         Ok(plan)
     }
 
-    fn note(&mut self, resource: &str, change: &str) {
+    fn note(&mut self, resource: &str, change: PolicyChangeKind) {
         self.changes.push(PolicyChange {
             resource: resource.to_owned(),
-            change: change.to_owned(),
+            change: change.into(),
         });
     }
 }
@@ -176,6 +187,7 @@ fn source(source: &PolicySource) -> Source<'_> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::PolicyChangeKind::{Added, Changed, Removed, Unchanged};
     use super::*;
 
     const IP: &str = "kind: ip\nname: a\nbind: 192.0.2.1\nehlo: a.example.test\n";
@@ -192,10 +204,10 @@ mod tests {
         }
     }
 
-    fn changes(plan: &Change) -> Vec<(&str, &str)> {
+    fn changes(plan: &Change) -> Vec<(&str, PolicyChangeKind)> {
         let changes = plan.changes.iter();
         changes
-            .map(|change| (change.resource.as_str(), change.change.as_str()))
+            .map(|change| (change.resource.as_str(), change.change()))
             .collect()
     }
 
@@ -204,19 +216,19 @@ mod tests {
         let pool = "kind: pool\nname: p\nmembers:\n- ip: a\n";
         let two = format!("{IP}---\n{pool}");
         let plan = Change::plan(&BTreeMap::new(), &request(&[&two], &[])).unwrap();
-        assert_eq!(changes(&plan), [("ip/a", "added"), ("pool/p", "added")]);
+        assert_eq!(changes(&plan), [("ip/a", Added), ("pool/p", Added)]);
         let before: BTreeMap<String, String> = plan.put.into_iter().collect();
 
         let again = Change::plan(&before, &request(&[&two], &[])).unwrap();
         assert_eq!(
             changes(&again),
-            [("ip/a", "unchanged"), ("pool/p", "unchanged")]
+            [("ip/a", Unchanged), ("pool/p", Unchanged)]
         );
         assert!(again.put.is_empty() && again.delete.is_empty());
 
         let other = IP.replace("192.0.2.1", "192.0.2.2");
         let plan = Change::plan(&before, &request(&[&other], &["pool/p"])).unwrap();
-        assert_eq!(changes(&plan), [("ip/a", "changed"), ("pool/p", "removed")]);
+        assert_eq!(changes(&plan), [("ip/a", Changed), ("pool/p", Removed)]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Lists of queues: in pages by id, or the first of all in an order.
 
 use skein_model::spool::{QueueRow, TaskRow, query};
-use skein_model::{QueueId, UnixMs, nearest};
-use skein_wire::v1::{ListQueuesRequest, ListQueuesResponse, Queue, QueueOrder};
+use skein_model::{QueueId, UnixMs};
+use skein_wire::v1::{
+    ListQueuesRequest, ListQueuesResponse, Priority, Queue, QueueOrder, QueueState,
+};
 use tonic::Status;
 
-use super::queue_states::{State, States, WORDS};
+use super::queue_states::{QueueConditions, QueueStatus};
 use super::queues::{END, queue_id};
 use super::selection::{QUEUES_LOOKED_AT_MAX, read_selector};
 use super::{AdminService, page};
@@ -19,8 +21,14 @@ const AGES_MAX: usize = 32;
 /// What is listed.
 struct Wanted<'a> {
     covers: Box<dyn Fn(&QueueRow) -> bool + Send + Sync + 'a>,
-    /// One of [`WORDS`]; empty for all.
-    state: &'a str,
+    /// Unspecified for all.
+    state: QueueState,
+}
+
+impl Wanted<'_> {
+    fn names_state(&self) -> bool {
+        self.state != QueueState::Unspecified
+    }
 }
 
 impl AdminService {
@@ -35,13 +43,16 @@ impl AdminService {
             None => None,
             given => Some(read_selector(given)?),
         };
-        check_state(&request.state)?;
+        let state = QueueState::try_from(request.state).map_err(|_| {
+            let number = request.state;
+            Status::invalid_argument(format!("state: this node knows no state {number}"))
+        })?;
         let wanted = Wanted {
             covers: Box::new(move |row: &QueueRow| {
                 let is_covered = selector.as_ref().is_none_or(|one| one.covers(&row.facts()));
                 is_covered && (domain.is_empty() || row.domain.as_str() == domain)
             }),
-            state: &request.state,
+            state,
         };
         let states = self.states().await?;
         let limit = page(request.limit, 100);
@@ -59,7 +70,7 @@ impl AdminService {
     fn page_of_queues(
         &self,
         wanted: &Wanted<'_>,
-        states: &States,
+        states: &QueueConditions,
         limit: usize,
         token: &str,
     ) -> Result<ListQueuesResponse, Status> {
@@ -76,7 +87,7 @@ impl AdminService {
             last = Some(id);
             if (wanted.covers)(&row) {
                 let queue = self.queue(id, &row, states);
-                if wanted.state.is_empty() || wanted.state == queue.state {
+                if !wanted.names_state() || wanted.state == queue.state() {
                     queues.push(queue);
                 }
             }
@@ -93,12 +104,12 @@ impl AdminService {
     fn first_queues(
         &self,
         wanted: &Wanted<'_>,
-        states: &States,
+        states: &QueueConditions,
         limit: usize,
         order: QueueOrder,
     ) -> Result<ListQueuesResponse, Status> {
         let reads_heads = matches!(order, QueueOrder::Oldest | QueueOrder::Next);
-        let looked_at_max = match reads_heads || !wanted.state.is_empty() {
+        let looked_at_max = match reads_heads || wanted.names_state() {
             true => HEADS_MAX,
             false => QUEUES_LOOKED_AT_MAX,
         };
@@ -112,15 +123,15 @@ impl AdminService {
             if looked_at > looked_at_max {
                 return false;
             }
-            if !wanted.state.is_empty() {
+            if wanted.names_state() {
                 let head = self.head(id);
-                if states.of(&row, head.as_ref()).word != wanted.state {
+                if states.of(&row, head.as_ref()).kind != wanted.state {
                     return true;
                 }
             }
             queues += 1;
             tasks += row.tasks;
-            first.push((self.place(order, id, &row), id, row));
+            first.push((self.sort_key(order, id, &row), id, row));
             true
         });
         if !is_whole {
@@ -140,8 +151,8 @@ impl AdminService {
         })
     }
 
-    /// Where a queue stands in an order: the least comes first.
-    fn place(&self, order: QueueOrder, id: QueueId, row: &QueueRow) -> (u64, String) {
+    /// By which a queue is sorted in an order: the least comes first.
+    fn sort_key(&self, order: QueueOrder, id: QueueId, row: &QueueRow) -> (u64, String) {
         let number = match order {
             QueueOrder::Tasks => u64::MAX - row.tasks,
             QueueOrder::Oldest => self.oldest(id).map_or(u64::MAX, |at| at.0),
@@ -162,10 +173,10 @@ impl AdminService {
         created.min()
     }
 
-    pub(super) fn queue(&self, id: QueueId, row: &QueueRow, states: &States) -> Queue {
+    pub(super) fn queue(&self, id: QueueId, row: &QueueRow, states: &QueueConditions) -> Queue {
         let head: Option<(UnixMs, TaskRow)> = self.head(id);
-        let State {
-            word,
+        let QueueStatus {
+            kind,
             reason,
             until,
         } = states.of(row, head.as_ref());
@@ -178,28 +189,14 @@ impl AdminService {
             campaign: row.campaign.clone().unwrap_or_default(),
             slot: row.slot.0.into(),
             tasks: row.tasks,
-            priority: row.priority.name().into(),
+            priority: Priority::from(row.priority).into(),
             next_due_at_ms: head.map_or(0, |(due, _)| due.0),
-            state: word.to_owned(),
+            state: kind.into(),
             reason,
             state_until_ms: until.map_or(0, |until| until.0),
             oldest_at_ms: self.oldest(id).map_or(0, |at| at.0),
         }
     }
-}
-
-fn check_state(state: &str) -> Result<(), Status> {
-    if state.is_empty() || WORDS.contains(&state) {
-        return Ok(());
-    }
-    let meant = match nearest(state, WORDS) {
-        Some(word) => format!("; did you mean {word:?}?"),
-        None => String::new(),
-    };
-    Err(Status::invalid_argument(format!(
-        "state: there is no {state:?}{meant}: there are {}",
-        WORDS.join(", ")
-    )))
 }
 
 /// The least of many, of which never more than twice as many are kept as are wanted.

@@ -1,4 +1,4 @@
-//! Why a queue waits, in one word: what decides when its next task goes.
+//! Why a queue waits: what decides when its next task goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +6,25 @@ use skein_model::automation::{self, Suspension, Suspensions, held_by_rules};
 use skein_model::spool::{QueueRow, TaskRow};
 use skein_model::{SessionId, Slot, UnixMs, meta};
 use skein_wire::internal::{SenderWaits, Wait};
+use skein_wire::v1::{QueueState, SourceIpState};
 use tonic::Status;
 
 use super::AdminService;
 use super::reasons::retry;
 use crate::automation::pools;
 
-/// What [`State::word`] may be.
-pub(super) const WORDS: [&str; 10] = [
-    "due",
-    "retry",
-    "suspended",
-    "bounced",
-    "rule",
-    "limit",
-    "blocked",
-    "unplaced",
-    "no sender",
-    "moving",
-];
-
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct State {
-    pub word: &'static str,
+pub(super) struct QueueStatus {
+    pub kind: QueueState,
     pub reason: String,
-    /// When it is over, as far as anybody knows.
+    /// When it is over, if that is known.
     pub until: Option<UnixMs>,
 }
 
-impl State {
-    fn new(word: &'static str, reason: impl Into<String>, until: Option<UnixMs>) -> Self {
+impl QueueStatus {
+    fn new(kind: QueueState, reason: impl Into<String>, until: Option<UnixMs>) -> Self {
         Self {
-            word,
+            kind,
             reason: reason.into(),
             until,
         }
@@ -46,11 +33,11 @@ impl State {
 
 /// All that decides about queues, at one moment.
 #[derive(Debug, Default)]
-pub(super) struct States {
+pub(super) struct QueueConditions {
     now: UnixMs,
     by_hand: Suspensions,
     by_rules: Suspensions,
-    /// Who has each slot, and who is to get it.
+    /// The owner of each slot, and the sender that is to get it.
     owners: BTreeMap<Slot, (String, Option<String>)>,
     /// The source IPs of each pool that may be used, by name, and of those the ones that no node has.
     pools: BTreeMap<String, BTreeSet<String>>,
@@ -60,7 +47,7 @@ pub(super) struct States {
 
 impl AdminService {
     /// As this node and the senders know it now.
-    pub(super) async fn states(&self) -> Result<States, Status> {
+    pub(super) async fn states(&self) -> Result<QueueConditions, Status> {
         let now = crate::clock::now();
         let policy = self.read_policy()?;
         let by_rules = held_by_rules(
@@ -75,19 +62,19 @@ impl AdminService {
             let to = held.moving_to.and_then(name);
             Some((slot, (name(held.session)?, to)))
         });
-        let mut states = States {
+        let mut states = QueueConditions {
             now,
             by_hand: automation::suspensions(&self.meta),
             by_rules: Suspensions::default().with(by_rules),
             owners: owners.collect(),
             waits: waits(self.heard_from_senders("").await.senders),
-            ..States::default()
+            ..QueueConditions::default()
         };
         for ip in self.source_ips()? {
-            if ip.state == "suspended" {
+            if ip.state() == SourceIpState::Suspended {
                 continue;
             }
-            if ip.state == "unplaced" {
+            if ip.state() == SourceIpState::Unplaced {
                 states.unplaced.insert(ip.name.clone());
             }
             for pool in ip.pools {
@@ -106,9 +93,9 @@ fn waits(told: Vec<SenderWaits>) -> Vec<Wait> {
     told.into_iter().flat_map(|one| one.waits).collect()
 }
 
-impl States {
+impl QueueConditions {
     /// What decides about a queue, by its next task: the first of these that is so.
-    pub fn of(&self, row: &QueueRow, head: Option<&(UnixMs, TaskRow)>) -> State {
+    pub fn of(&self, row: &QueueRow, head: Option<&(UnixMs, TaskRow)>) -> QueueStatus {
         self.of_operators(row)
             .or_else(|| self.of_slot(row.slot))
             .or_else(|| self.of_pool(row))
@@ -116,68 +103,72 @@ impl States {
             .or_else(|| self.of_hosts(row))
             .or_else(|| self.of_limits(row))
             .unwrap_or_else(|| {
-                State::new("due", "it goes out with its turn, or is on its way", None)
+                QueueStatus::new(
+                    QueueState::Due,
+                    "it goes out with its turn, or is on its way",
+                    None,
+                )
             })
     }
 
-    fn of_operators(&self, row: &QueueRow) -> Option<State> {
+    fn of_operators(&self, row: &QueueRow) -> Option<QueueStatus> {
         let facts = row.facts();
         if let Some(one) = self.by_hand.is_given_up(&facts, self.now) {
-            return Some(State::new(
-                "bounced",
+            return Some(QueueStatus::new(
+                QueueState::Bounced,
                 said("given up", one),
                 Some(one.until),
             ));
         }
         if let Some(one) = self.by_hand.is_held(&facts, self.now) {
-            return Some(State::new(
-                "suspended",
+            return Some(QueueStatus::new(
+                QueueState::Suspended,
                 said("held back", one),
                 Some(one.until),
             ));
         }
         let one = self.by_rules.is_held(&facts, self.now)?;
         let reason = format!("a rule holds {} back after: {}", one.selector, one.why);
-        Some(State::new("rule", reason, Some(one.until)))
+        Some(QueueStatus::new(QueueState::Rule, reason, Some(one.until)))
     }
 
-    fn of_slot(&self, slot: Slot) -> Option<State> {
+    fn of_slot(&self, slot: Slot) -> Option<QueueStatus> {
         match self.owners.get(&slot) {
-            None => Some(State::new(
-                "no sender",
+            None => Some(QueueStatus::new(
+                QueueState::NoSender,
                 format!("no sender has slot {slot}"),
                 None,
             )),
             Some((from, Some(to))) => {
                 let reason = format!("its slot {slot} moves from {from} to {to}");
-                Some(State::new("moving", reason, None))
+                Some(QueueStatus::new(QueueState::Moving, reason, None))
             }
             Some((_, None)) => None,
         }
     }
 
     /// A pool that has no resource sends from the node's own address.
-    fn of_pool(&self, row: &QueueRow) -> Option<State> {
+    fn of_pool(&self, row: &QueueRow) -> Option<QueueStatus> {
         let ips = self.pools.get(&row.pool)?;
         if ips.is_empty() || !ips.iter().all(|ip| self.unplaced.contains(ip)) {
             return None;
         }
         let reason = format!("no node has any IP of pool {}", row.pool);
-        Some(State::new("unplaced", reason, None))
+        Some(QueueStatus::new(QueueState::Unplaced, reason, None))
     }
 
-    fn of_time(&self, head: Option<&(UnixMs, TaskRow)>) -> Option<State> {
+    fn of_time(&self, head: Option<&(UnixMs, TaskRow)>) -> Option<QueueStatus> {
         let (due, task) = head?;
         let reply = task.last_reply.as_ref().map(ToString::to_string);
         let waits = retry(task, &reply.unwrap_or_default(), self.now)?;
         Some(match task.awaits_host {
-            true => State::new("blocked", waits.text, None),
-            false => State::new("retry", waits.text, Some(*due)),
+            true => QueueStatus::new(QueueState::Blocked, waits.text, None),
+            false => QueueStatus::new(QueueState::Retry, waits.text, Some(*due)),
         })
     }
 
     /// A site gives no connection when it gives none to any IP of the pool.
-    fn of_hosts(&self, row: &QueueRow) -> Option<State> {
+    fn of_hosts(&self, row: &QueueRow) -> Option<QueueStatus> {
         let site = row.site();
         let blocked = self
             .waits
@@ -192,17 +183,25 @@ impl States {
             return None;
         }
         let first = of_pool.into_iter().min_by_key(|wait| wait.for_ms)?;
-        Some(State::new("blocked", first.text.clone(), self.after(first)))
+        Some(QueueStatus::new(
+            QueueState::Blocked,
+            first.text.clone(),
+            self.after(first),
+        ))
     }
 
-    fn of_limits(&self, row: &QueueRow) -> Option<State> {
+    fn of_limits(&self, row: &QueueRow) -> Option<QueueStatus> {
         let held = self.waits.iter().filter(|wait| {
             wait.site == row.site()
                 && !wait.scope.is_empty()
                 && (&wait.tenant, &wait.pool) == (&row.tenant, &row.pool)
         });
         let first = held.min_by_key(|wait| wait.for_ms)?;
-        Some(State::new("limit", first.text.clone(), self.after(first)))
+        Some(QueueStatus::new(
+            QueueState::Limit,
+            first.text.clone(),
+            self.after(first),
+        ))
     }
 
     fn after(&self, wait: &Wait) -> Option<UnixMs> {
@@ -270,12 +269,12 @@ mod tests {
         }
     }
 
-    fn calm() -> States {
-        States {
+    fn calm() -> QueueConditions {
+        QueueConditions {
             now: NOW,
             owners: [(Slot(3), ("s1".to_owned(), None))].into(),
             pools: [("news".to_owned(), ["a1".to_owned(), "a2".to_owned()].into())].into(),
-            ..States::default()
+            ..QueueConditions::default()
         }
     }
 
@@ -289,45 +288,54 @@ mod tests {
         let later = (UnixMs(20_000), task(1, 20_000));
         let due = (UnixMs(1), task(0, 1));
         let mut states = calm();
-        let mut look = |change: &dyn Fn(&mut States), head: &(UnixMs, TaskRow)| {
+        let mut look = |change: &dyn Fn(&mut QueueConditions), head: &(UnixMs, TaskRow)| {
             change(&mut states);
             let state = states.of(&queue(), Some(head));
-            assert!(WORDS.contains(&state.word));
-            (state.word, state.until.map(|until| until.0))
+            (state.kind, state.until.map(|until| until.0))
         };
-        assert_eq!(look(&|_| {}, &due), ("due", None));
-        let limits = |states: &mut States| {
+        assert_eq!(look(&|_| {}, &due), (QueueState::Due, None));
+        let limits = |states: &mut QueueConditions| {
             states.waits = vec![wait("ip_site", "news", "a1"), wait("pool", "other", "a1")];
         };
-        assert_eq!(look(&limits, &due), ("limit", Some(15_000)));
-        let one_blocked = |states: &mut States| states.waits.push(wait("", "", "a1"));
+        assert_eq!(look(&limits, &due), (QueueState::Limit, Some(15_000)));
+        let one_blocked = |states: &mut QueueConditions| states.waits.push(wait("", "", "a1"));
         assert_eq!(
             look(&one_blocked, &due),
-            ("limit", Some(15_000)),
+            (QueueState::Limit, Some(15_000)),
             "a2 is free"
         );
-        let both_blocked = |states: &mut States| states.waits.push(wait("", "", "a2"));
-        assert_eq!(look(&both_blocked, &due), ("blocked", Some(15_000)));
-        assert_eq!(look(&|_| {}, &later), ("retry", Some(20_000)));
-        let unplaced =
-            |states: &mut States| states.unplaced = ["a1".to_owned(), "a2".to_owned()].into();
-        assert_eq!(look(&unplaced, &later), ("unplaced", None));
-        let moving = |states: &mut States| {
+        let both_blocked = |states: &mut QueueConditions| states.waits.push(wait("", "", "a2"));
+        assert_eq!(
+            look(&both_blocked, &due),
+            (QueueState::Blocked, Some(15_000))
+        );
+        assert_eq!(look(&|_| {}, &later), (QueueState::Retry, Some(20_000)));
+        let unplaced = |states: &mut QueueConditions| {
+            states.unplaced = ["a1".to_owned(), "a2".to_owned()].into()
+        };
+        assert_eq!(look(&unplaced, &later), (QueueState::Unplaced, None));
+        let moving = |states: &mut QueueConditions| {
             states.owners = [(Slot(3), ("s1".to_owned(), Some("s2".to_owned())))].into();
         };
-        assert_eq!(look(&moving, &later), ("moving", None));
+        assert_eq!(look(&moving, &later), (QueueState::Moving, None));
         assert_eq!(
             look(&|states| states.owners.clear(), &later),
-            ("no sender", None)
+            (QueueState::NoSender, None)
         );
-        let by_rule = |states: &mut States| states.by_rules = held(suspension("may", false));
-        assert_eq!(look(&by_rule, &later), ("rule", Some(99_000)));
-        let other = |states: &mut States| states.by_hand = held(suspension("june", false));
-        assert_eq!(look(&other, &later), ("rule", Some(99_000)));
-        let by_hand = |states: &mut States| states.by_hand = held(suspension("may", false));
-        assert_eq!(look(&by_hand, &later), ("suspended", Some(99_000)));
-        let given_up = |states: &mut States| states.by_hand = held(suspension("may", true));
-        assert_eq!(look(&given_up, &later), ("bounced", Some(99_000)));
+        let by_rule =
+            |states: &mut QueueConditions| states.by_rules = held(suspension("may", false));
+        assert_eq!(look(&by_rule, &later), (QueueState::Rule, Some(99_000)));
+        let other = |states: &mut QueueConditions| states.by_hand = held(suspension("june", false));
+        assert_eq!(look(&other, &later), (QueueState::Rule, Some(99_000)));
+        let by_hand =
+            |states: &mut QueueConditions| states.by_hand = held(suspension("may", false));
+        assert_eq!(
+            look(&by_hand, &later),
+            (QueueState::Suspended, Some(99_000))
+        );
+        let given_up =
+            |states: &mut QueueConditions| states.by_hand = held(suspension("may", true));
+        assert_eq!(look(&given_up, &later), (QueueState::Bounced, Some(99_000)));
     }
 
     fn task(attempts: u32, due: u64) -> TaskRow {

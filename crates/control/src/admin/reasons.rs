@@ -11,7 +11,7 @@ use skein_model::throttle::{self as limits, Counted, LimitId};
 use skein_model::{SessionId, Slot, UnixMs, meta, warmup};
 use skein_store::Reader;
 use skein_wire::internal::{GetWaitsReply, Wait};
-use skein_wire::v1::Reason;
+use skein_wire::v1::{Reason, ReasonKind};
 
 /// Rules on IPs and waits of one site that are named; more of the same kind say nothing new.
 const NAMED_MAX: usize = 8;
@@ -32,9 +32,9 @@ pub struct Causes {
     warmups: Vec<(IpAddr, String)>,
 }
 
-fn reason(kind: &str, text: String, until: Option<UnixMs>) -> Reason {
+fn reason(kind: ReasonKind, text: String, until: Option<UnixMs>) -> Reason {
     Reason {
-        kind: kind.to_owned(),
+        kind: kind.into(),
         text,
         until_ms: until.map_or(0, |until| until.0),
     }
@@ -80,12 +80,16 @@ impl Causes {
         reasons
     }
 
-    /// Who has a slot of a site, and what holds up anybody's mail there.
+    /// The owners of a site's slots, and what holds up mail of any tenant there.
     pub fn of_site(&self, site: &str, slots: &[Slot]) -> Vec<Reason> {
         let mut reasons = Vec::new();
         for slot in slots {
             reasons.push(match self.owners.get(slot) {
-                Some((owner, _)) => reason("slot", format!("slot {slot} is with {owner}"), None),
+                Some((owner, _)) => reason(
+                    ReasonKind::Slot,
+                    format!("slot {slot} is with {owner}"),
+                    None,
+                ),
                 None => no_owner(*slot),
             });
         }
@@ -111,7 +115,7 @@ impl Causes {
         reasons.extend(self.of_shared(|id| id.ip() == Some(name)));
         let warming = self.warmups.iter();
         let warming = warming.filter(|(ip, _)| ip.to_string() == public);
-        reasons.extend(warming.map(|(_, text)| reason("warm-up", text.clone(), None)));
+        reasons.extend(warming.map(|(_, text)| reason(ReasonKind::Warmup, text.clone(), None)));
         reasons
     }
 
@@ -121,11 +125,11 @@ impl Causes {
         };
         let to = to.as_ref()?;
         let text = format!("its slot {slot} moves from {owner} to {to}");
-        Some(reason("slot", text, None))
+        Some(reason(ReasonKind::Slot, text, None))
     }
 
     fn of_operators(&self, facts: &TaskFacts<'_>) -> Option<Reason> {
-        let said = |kind: &str, what: &str, one: &Suspension| {
+        let said = |kind: ReasonKind, what: &str, one: &Suspension| {
             let by = match one.who.is_empty() {
                 true => String::new(),
                 false => format!(" by {}", one.who),
@@ -138,13 +142,13 @@ impl Causes {
             reason(kind, text, Some(one.until))
         };
         if let Some(one) = self.words.is_given_up(facts, self.now) {
-            return Some(said("given up", "given up", one));
+            return Some(said(ReasonKind::GivenUp, "given up", one));
         }
         let held = self.words.is_held(facts, self.now)?;
-        Some(said("suspended", "held back", held))
+        Some(said(ReasonKind::Suspended, "held back", held))
     }
 
-    /// Rules at a site; those of other tenants and pools only if nobody is named.
+    /// Rules at a site; those of other tenants and pools only if none is named.
     fn of_rules(&self, site: &str, of: Option<(&str, &str)>) -> Vec<Reason> {
         let concerns = |scope: &Scope| match scope {
             Scope::IpSite { site: at, .. } => at == site,
@@ -168,7 +172,7 @@ impl Causes {
             Phase::Over => return None,
         };
         let text = format!("{} for {scope}{phase}, after: {}", force.action, force.why);
-        Some(reason("rule", text, Some(force.until)))
+        Some(reason(ReasonKind::Rule, text, Some(force.until)))
     }
 
     /// Hosts of a site that are not asked for TLS now.
@@ -179,14 +183,14 @@ impl Causes {
                 "TLS with {} [{}] does not work, so mail that may go in the clear does: {}",
                 one.host, one.address, one.reason
             );
-            reason("tls", text, Some(UnixMs(one.until_ms)))
+            reason(ReasonKind::Tls, text, Some(UnixMs(one.until_ms)))
         });
         reasons.take(NAMED_MAX).collect()
     }
 
     fn of_shared(&self, concerns: impl Fn(&LimitId) -> bool) -> Vec<Reason> {
         let concerned = self.shared.iter().filter(|(id, _)| concerns(id));
-        let reasons = concerned.map(|(_, text)| reason("shared", text.clone(), None));
+        let reasons = concerned.map(|(_, text)| reason(ReasonKind::Shared, text.clone(), None));
         reasons.take(NAMED_MAX).collect()
     }
 
@@ -198,9 +202,9 @@ impl Causes {
         let concerned = all.filter(|(_, wait)| concerns(wait));
         let reasons = concerned.map(|(sender, wait)| {
             let kind = match (wait.scope.is_empty(), wait.pool.is_empty()) {
-                (false, _) => "limit",
-                (true, true) => "blocked",
-                (true, false) => "sender",
+                (false, _) => ReasonKind::Limit,
+                (true, true) => ReasonKind::Blocked,
+                (true, false) => ReasonKind::Sender,
             };
             let from = match wait.ip.is_empty() {
                 true => String::new(),
@@ -274,7 +278,7 @@ fn warmups(rows: &Reader, now: UnixMs) -> Vec<(IpAddr, String)> {
 
 fn no_owner(slot: Slot) -> Reason {
     let text = format!("no sender has slot {slot}; `skeinctl node list` shows who is there");
-    reason("slot", text, None)
+    reason(ReasonKind::Slot, text, None)
 }
 
 /// When the next task is due, and what its last attempt came to.
@@ -286,7 +290,7 @@ pub fn retry(row: &TaskRow, last_reply: &str, now: UnixMs) -> Option<Reason> {
              last one: {last_reply}",
             row.absences
         );
-        return Some(reason("away", text, None));
+        return Some(reason(ReasonKind::Away, text, None));
     }
     if due <= now {
         return None;
@@ -296,12 +300,12 @@ pub fn retry(row: &TaskRow, last_reply: &str, now: UnixMs) -> Option<Reason> {
         (attempts, true) => format!("{attempts} attempts so far"),
         (attempts, false) => format!("{attempts} attempts so far, the last one: {last_reply}"),
     };
-    Some(reason("retry", text, Some(due)))
+    Some(reason(ReasonKind::Retry, text, Some(due)))
 }
 
 pub fn nothing() -> Reason {
     let text = "nothing holds it up: it goes out with its turn, or is on its way".to_owned();
-    reason("none", text, None)
+    reason(ReasonKind::None, text, None)
 }
 
 #[cfg(test)]
@@ -309,6 +313,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use skein_wire::internal::{BrokenTls, SenderWaits};
 
+    use super::ReasonKind::{Blocked, Limit, Shared, Tls};
     use super::*;
 
     fn limit(key: &str) -> LimitId {
@@ -389,18 +394,18 @@ mod tests {
     #[test]
     fn a_queue_hears_of_its_own_limits_and_of_its_site() {
         let causes = causes();
-        let kinds = |row: &QueueRow| -> Vec<String> {
+        let kinds = |row: &QueueRow| -> Vec<ReasonKind> {
             let reasons = causes.of_queue(row).into_iter();
-            reasons.map(|reason| reason.kind).collect()
+            reasons.map(|reason| reason.kind()).collect()
         };
         let (google, yahoo, apple) = (
             queue("google", Slot(3)),
             queue("yahoo", Slot(3)),
             queue("apple", Slot(4)),
         );
-        assert_eq!(kinds(&google), ["limit", "shared", "shared"]);
-        assert_eq!(kinds(&yahoo), ["blocked", "shared"]);
-        assert_eq!(kinds(&apple), ["slot", "tls", "shared"]);
+        assert_eq!(kinds(&google), [Limit, Shared, Shared]);
+        assert_eq!(kinds(&yahoo), [Blocked, Shared]);
+        assert_eq!(kinds(&apple), [ReasonKind::Slot, Tls, Shared]);
         let tls = causes.of_site("apple", &[Slot(3)]).remove(1);
         assert_eq!(tls.until_ms, 9_000);
         assert!(tls.text.contains("mx.apple.test") && tls.text.contains("no common version"));
@@ -434,7 +439,7 @@ mod tests {
         assert_eq!(later.until_ms, 9);
         assert_eq!(later.text, "2 attempts so far, the last one: 451 later");
         let away = retry(&task(9, 2, true), "4.4.1 refused", UnixMs(5)).unwrap();
-        assert_eq!((away.kind.as_str(), away.until_ms), ("away", 0));
+        assert_eq!((away.kind(), away.until_ms), (ReasonKind::Away, 0));
         assert!(
             away.text.contains("1 of 2 attempts met none"),
             "{}",

@@ -15,7 +15,7 @@ use super::AdminService;
 pub(super) const QUEUES_LOOKED_AT_MAX: usize = 200_000;
 /// Names of each kind that a suggestion is looked for among.
 const NAMES_MAX: usize = 10_000;
-/// Whose mail it is when nobody says.
+/// The tenant of mail that names none.
 const DEFAULT_TENANT: &str = "default";
 
 /// The mail that a selector meets at this moment.
@@ -50,7 +50,7 @@ impl AdminService {
     /// What a selector meets, and what may be a mistake about it.
     ///
     /// # Errors
-    /// It names something of which nothing is known, and nobody says that it is meant.
+    /// It names something of which nothing is known, and the request does not say that it is meant.
     pub(super) fn meet(
         &self,
         selector: &Selector,

@@ -6,7 +6,7 @@ use skein_policy::{Ip, Policy};
 use skein_wire::v1::change_warmups_request::Change as Wanted;
 use skein_wire::v1::{
     ChangeWarmupsRequest, ChangeWarmupsResponse, ListWarmupsRequest, ListWarmupsResponse,
-    WarmupChange, WarmupStatus,
+    WarmupChange, WarmupEvent, WarmupPhase, WarmupStatus,
 };
 use tonic::Status;
 
@@ -165,7 +165,7 @@ fn not_started(one: Planned) -> WarmupStatus {
         ip: one.ip,
         address: one.target.ip.to_string(),
         provider: one.target.provider,
-        phase: "not started".to_owned(),
+        phase: WarmupPhase::NotStarted.into(),
         stages: one.plan.stages().into(),
         budget: Some(0),
         outlook: "nothing is sent before `skeinctl warmup start`".to_owned(),
@@ -179,7 +179,7 @@ fn shown(one: Planned, row: &Row, now: skein_model::UnixMs) -> WarmupStatus {
         ip: one.ip,
         address: one.target.ip.to_string(),
         provider: one.target.provider,
-        phase: status.phase.name().to_owned(),
+        phase: WarmupPhase::from(status.phase).into(),
         stage: status.stage.into(),
         stages: status.stages.into(),
         day: date(status.day.0),
@@ -199,7 +199,7 @@ fn shown(one: Planned, row: &Row, now: skein_model::UnixMs) -> WarmupStatus {
 fn change(change: Change) -> WarmupChange {
     WarmupChange {
         at_ms: change.at.0,
-        what: change.what.name().to_owned(),
+        what: WarmupEvent::from(change.what).into(),
         stage: u32::from(change.stage) + 1,
         who: change.who.unwrap_or_default(),
         why: change.why,

@@ -27,7 +27,7 @@ use skein_model::meta::Step;
 use skein_model::{GroupId, NodeId, meta};
 use skein_store::TypeConfig;
 use skein_wire::internal::{GroupView, Member};
-use skein_wire::v1::GroupStatus;
+use skein_wire::v1::{GroupStatus, RaftState};
 use tokio::sync::watch;
 
 use crate::StartError;
@@ -395,15 +395,15 @@ impl Group {
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics().borrow().clone();
         let state = match metrics.state {
-            ServerState::Leader => "leader",
-            ServerState::Follower => "follower",
-            ServerState::Candidate => "candidate",
-            ServerState::Learner => "learner",
-            ServerState::Shutdown => "stopped",
+            ServerState::Leader => RaftState::Leader,
+            ServerState::Follower => RaftState::Follower,
+            ServerState::Candidate => RaftState::Candidate,
+            ServerState::Learner => RaftState::Learner,
+            ServerState::Shutdown => RaftState::Stopped,
         };
         GroupStatus {
             group: self.id.0.into(),
-            state: state.to_owned(),
+            state: state.into(),
             term: metrics.current_term,
             last_applied: metrics.last_applied.map_or(0, |id| id.index),
             leader: metrics.current_leader.unwrap_or(0),

@@ -39,7 +39,7 @@ pub async fn alone(dir: &std::path::Path) -> Control {
     let config = Config {
         data_dir: dir.to_owned(),
         version: String::new(),
-        role: "all".into(),
+        role: crate::NodeRole::All,
         address: String::new(),
         founders: Vec::new(),
         peers: Vec::new(),

@@ -13,13 +13,13 @@ use skein_wire::internal::BackupPart;
 const BUFFER: usize = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     File(PathBuf),
     /// The standard output, or input.
     Stream,
 }
 
-impl Place {
+impl Location {
     pub fn of(path: PathBuf) -> Self {
         match path == Path::new("-") {
             true => Self::Stream,
@@ -27,7 +27,7 @@ impl Place {
         }
     }
 
-    /// What was written of a backup that is not whole is of no use.
+    /// Part of a backup is of no use.
     pub fn remove_partial(&self) {
         if let Self::File(path) = self {
             let _ = fs::remove_file(partial(path));
@@ -35,7 +35,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -58,9 +58,9 @@ pub enum Output {
 
 impl Output {
     /// # Errors
-    /// There is such a file, and nobody says that it is to be replaced; or somebody would read bytes at a terminal.
-    pub fn open(place: &Place, force: bool) -> anyhow::Result<Self> {
-        let Place::File(path) = place else {
+    /// There is such a file, and it is not said that it is to be replaced; or the stream is a terminal.
+    pub fn open(location: &Location, force: bool) -> anyhow::Result<Self> {
+        let Location::File(path) = location else {
             if io::stdout().is_terminal() {
                 bail!(
                     "a backup is no text for a terminal: send it on, as in `skeinctl backup create - | ssh ...`"
@@ -70,7 +70,7 @@ impl Output {
         };
         refuse_to_replace(path, force)?;
         let partial = partial(path);
-        // One that was cut short may be anybody's to read, or a link to another file.
+        // One that was cut short may be readable for all, or a link to another file.
         match fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("removing {}", partial.display()));
@@ -90,9 +90,9 @@ impl Output {
     /// The backup is whole: it is kept, under its name.
     ///
     /// # Errors
-    /// The disk refuses, or somebody else made such a file meanwhile.
-    pub fn finish(self, place: &Place, force: bool) -> anyhow::Result<()> {
-        let (Self::File(file), Place::File(path)) = (self, place) else {
+    /// The disk refuses, or another process made such a file meanwhile.
+    pub fn finish(self, location: &Location, force: bool) -> anyhow::Result<()> {
+        let (Self::File(file), Location::File(path)) = (self, location) else {
             return Ok(());
         };
         let partial = partial(path);
@@ -145,20 +145,20 @@ fn refuse_to_replace(path: &Path, force: bool) -> anyhow::Result<()> {
 
 /// The parts of a backup; whatever is wrong with it is said with its name.
 pub struct Parts {
-    place: Place,
+    location: Location,
     parts: FileReader<Box<dyn Read + Send>>,
 }
 
 impl Parts {
     /// # Errors
     /// It cannot be opened, is no backup, or would be typed at a terminal.
-    pub fn open(place: &Place) -> anyhow::Result<Self> {
-        let input: Box<dyn Read + Send> = match place {
-            Place::File(path) => {
-                let file = File::open(path).with_context(|| format!("opening {place}"))?;
+    pub fn open(location: &Location) -> anyhow::Result<Self> {
+        let input: Box<dyn Read + Send> = match location {
+            Location::File(path) => {
+                let file = File::open(path).with_context(|| format!("opening {location}"))?;
                 Box::new(BufReader::with_capacity(BUFFER, file))
             }
-            Place::Stream => {
+            Location::Stream => {
                 if io::stdin().is_terminal() {
                     bail!(
                         "- reads a backup from the standard input, which is a terminal; send it in, as in `skeinctl backup restore - < FILE`"
@@ -169,8 +169,8 @@ impl Parts {
         };
         let parts = FileReader::new(input);
         Ok(Self {
-            parts: parts.map_err(|error| named(place, error))?,
-            place: place.clone(),
+            parts: parts.map_err(|error| named(location, error))?,
+            location: location.clone(),
         })
     }
 }
@@ -180,14 +180,13 @@ impl Iterator for Parts {
 
     fn next(&mut self) -> Option<Self::Item> {
         let part = self.parts.next()?;
-        Some(part.map_err(|error| named(&self.place, error)))
+        Some(part.map_err(|error| named(&self.location, error)))
     }
 }
 
-fn named(place: &Place, error: FileError) -> anyhow::Error {
+fn named(location: &Location, error: FileError) -> anyhow::Error {
     let is_cut = matches!(error, FileError::Truncated { .. });
-    let is_partial =
-        matches!(place, Place::File(path) if path.extension().is_some_and(|e| e == "partial"));
+    let is_partial = matches!(location, Location::File(path) if path.extension().is_some_and(|e| e == "partial"));
     let what = match (is_cut, is_partial) {
         (true, true) => {
             "; a .partial file is a backup that is still being written, or was cut short: use one that has its name"
@@ -197,7 +196,7 @@ fn named(place: &Place, error: FileError) -> anyhow::Error {
         }
         (false, _) => "",
     };
-    anyhow::Error::new(error).context(format!("{place}{what}"))
+    anyhow::Error::new(error).context(format!("{location}{what}"))
 }
 
 #[cfg(test)]
@@ -215,13 +214,13 @@ mod tests {
     fn a_file_is_its_owners_and_has_its_name_when_it_is_whole() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("b");
-        let place = Place::of(path.clone());
+        let location = Location::of(path.clone());
         fs::write(partial(&path), "cut short, for anybody to read").unwrap();
-        let mut output = Output::open(&place, false).unwrap();
+        let mut output = Output::open(&location, false).unwrap();
         output.write_all(b"new").unwrap();
         output.flush().unwrap();
         assert!(!path.exists());
-        output.finish(&place, false).unwrap();
+        output.finish(&location, false).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -234,24 +233,24 @@ mod tests {
     fn what_is_there_is_replaced_only_when_that_is_said() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("b");
-        let place = Place::of(path.clone());
+        let location = Location::of(path.clone());
         fs::write(&path, "old").unwrap();
-        let refused = text(Output::open(&place, false).unwrap_err());
+        let refused = text(Output::open(&location, false).unwrap_err());
         assert!(refused.contains("--force"), "{refused}");
-        let output = Output::open(&place, true).unwrap();
+        let output = Output::open(&location, true).unwrap();
         assert_eq!(
             fs::read(&path).unwrap(),
             b"old",
             "until the new one is whole"
         );
-        output.finish(&place, true).unwrap();
+        output.finish(&location, true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
-        // One that somebody else made meanwhile.
-        let other = Place::of(folder.path().join("c"));
+        // One that another process made meanwhile.
+        let other = Location::of(folder.path().join("c"));
         let output = Output::open(&other, false).unwrap();
         fs::write(folder.path().join("c"), "theirs").unwrap();
         assert!(output.finish(&other, false).is_err());
-        let folder_itself = Place::of(folder.path().to_owned());
+        let folder_itself = Location::of(folder.path().to_owned());
         let refused = text(Output::open(&folder_itself, true).unwrap_err());
         assert!(refused.contains("is no file"), "{refused}");
     }
@@ -262,7 +261,7 @@ mod tests {
         let (path, victim) = (folder.path().join("b"), folder.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, partial(&path)).unwrap();
-        let mut output = Output::open(&Place::of(path), false).unwrap();
+        let mut output = Output::open(&Location::of(path), false).unwrap();
         output.write_all(b"new").unwrap();
         output.flush().unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
@@ -275,13 +274,13 @@ mod tests {
             let path = folder.path().join(name);
             // Magic, and the beginning of a frame.
             fs::write(&path, b"SKBACK01\0\0").unwrap();
-            let mut parts = Parts::open(&Place::of(path)).unwrap();
+            let mut parts = Parts::open(&Location::of(path)).unwrap();
             let told = text(parts.next().unwrap().unwrap_err());
             assert!(
                 told.contains(name) && told.contains("not whole") && told.contains(expected),
                 "{told}"
             );
         }
-        assert!(Parts::open(&Place::of(folder.path().join("none"))).is_err());
+        assert!(Parts::open(&Location::of(folder.path().join("none"))).is_err());
     }
 }

@@ -18,7 +18,7 @@ pub struct Progress {
     of: Option<u64>,
     messages: u64,
     bytes: u64,
-    /// When it was last shown; none if nobody watches.
+    /// When it was last shown; none if standard error is no terminal.
     shown: Option<Instant>,
     is_shown: bool,
 }

@@ -25,7 +25,7 @@ pub enum RouteFault {
     Login,
     /// The rules of the proxy or egress node forbid it.
     Forbidden,
-    /// What came is not what is spoken here, or the other side says that of us.
+    /// The other side speaks another protocol, or says so of us.
     Protocol,
     /// The IP has moved or is about to: look up where it is.
     Stale,

@@ -46,7 +46,7 @@ pub enum Way {
 
 impl Way {
     /// Whether a failure to reach the target looks like a connection that ends before its first byte: HAProxy takes a
-    /// connection before it makes its own, and has no means to say what became of that. Such an end counts against nobody.
+    /// connection before it makes its own, and has no means to say what became of that. Such an end counts against no host.
     pub fn hides_failures(&self) -> bool {
         matches!(self, Self::HaProxy { .. })
     }

@@ -1,4 +1,4 @@
-//! The TCP connection to a proxy of somebody else.
+//! The TCP connection to a proxy that is not of the cluster.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use skein_egress::State;
+use skein_egress::PlacementState;
 use skein_egress::via::{RouteFault, ViaError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -112,7 +112,7 @@ async fn an_ip_that_is_suspended_keeps_its_tunnels() {
     let (listener, target) = listen("127.0.0.1").await;
     let (mut stream, _) = node.connect("two", 1, target).await.unwrap();
     let (mut inside, _) = listener.accept().await.unwrap();
-    two.state = State::Suspended;
+    two.state = PlacementState::Suspended;
     node.egress.set(placements(&[("two", two)]));
     stream.write_all(b"the rest").await.unwrap();
     assert_eq!(read(&mut inside, 8).await, b"the rest");

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use skein_egress::via::{self, RouteFault, TargetFault, ViaError, Way};
-use skein_egress::{Config, Egress, Metrics, State, Targets};
+use skein_egress::{Config, Egress, Metrics, PlacementState, Targets};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ fn fault(error: &ViaError) -> Result<RouteFault, TargetFault> {
 #[tokio::test]
 async fn a_sender_hears_what_is_wrong_with_its_way() {
     let mut asleep = placement("127.0.0.3", 5);
-    asleep.state = State::Suspended;
+    asleep.state = PlacementState::Suspended;
     let node = Node::start(&[
         ("two", placement("127.0.0.2", 5)),
         ("six", placement("::1", 5)),

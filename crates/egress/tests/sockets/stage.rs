@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use skein_egress::via::{self, ViaError, Way};
-use skein_egress::{Config, Egress, Metrics, Placement, Placements, State, Stream, Targets};
+use skein_egress::{
+    Config, Egress, Metrics, Placement, PlacementState, Placements, Stream, Targets,
+};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -22,7 +24,7 @@ pub fn placement(bind: &str, epoch: u64) -> Placement {
         bind: ip(bind),
         epoch,
         connections_max: None,
-        state: State::Active,
+        state: PlacementState::Active,
     }
 }
 

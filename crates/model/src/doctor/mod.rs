@@ -60,6 +60,12 @@ pub fn lasting(before: &[Check], after: Vec<Check>) -> Vec<Check> {
     after.into_iter().map(lasts).collect()
 }
 
+/// Whether no finding is a problem.
+pub fn is_healthy(checks: &[Check]) -> bool {
+    let mut findings = checks.iter().flat_map(|check| &check.findings);
+    findings.all(|finding| finding.level != Level::Problem)
+}
+
 /// One line about all of it: `healthy`, or what is wrong.
 pub fn verdict(checks: &[Check]) -> String {
     let findings = checks.iter().flat_map(|check| &check.findings);

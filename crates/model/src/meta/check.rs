@@ -126,13 +126,13 @@ fn check(command: &Command) -> Result<(), Invalid> {
             })
         }
         Command::ReportLimits { at, told } => {
-            proposal::time("at", *at)?;
+            proposal::limit_time("at", *at)?;
             let mut reports = told.iter().flat_map(|told| &told.reports);
             reports.try_for_each(|report| {
                 limits::check(report).map_err(|why| Invalid::field("reports", why))
             })
         }
-        Command::TendLimits { at, .. } => proposal::time("at", *at),
+        Command::TendLimits { at, .. } => proposal::limit_time("at", *at),
         Command::Warmup(orders) if orders.len() > ORDERS_MAX => {
             Err(Invalid::field("orders", "are too many for one command"))
         }

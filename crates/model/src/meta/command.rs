@@ -13,7 +13,7 @@ use super::site_spread::Spread;
 use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::throttle::LimitId;
-use crate::time::UnixMs;
+use crate::time::LimitMs;
 use crate::warmup;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -166,7 +166,7 @@ pub enum Command {
     ReportLimits {
         /// The time of limits, on the leader's [`LimitClock`](crate::throttle::LimitClock).
         #[n(0)]
-        at: UnixMs,
+        at: LimitMs,
         #[n(1)]
         told: Vec<SessionReports>,
     },
@@ -174,7 +174,7 @@ pub enum Command {
     #[n(21)]
     TendLimits {
         #[n(0)]
-        at: UnixMs,
+        at: LimitMs,
         #[n(1)]
         limits: Vec<LimitId>,
     },

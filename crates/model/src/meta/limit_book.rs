@@ -15,7 +15,7 @@ use crate::codec;
 use crate::id::{SessionId, Slot};
 use crate::rows::{ReadRows, Rows, load, read};
 use crate::throttle::{LimitAnswer, LimitId, LimitReport};
-use crate::time::UnixMs;
+use crate::time::LimitMs;
 
 /// One command's work on the limits: the rows, what they have in common, and who lives.
 pub(super) struct Book<'a, R> {
@@ -25,7 +25,7 @@ pub(super) struct Book<'a, R> {
 }
 
 impl<'a, R: Rows> Book<'a, R> {
-    pub fn open(rows: &'a mut R, at: UnixMs) -> Self {
+    pub fn open(rows: &'a mut R, at: LimitMs) -> Self {
         let mut head = head(rows);
         head.time = head.time.max(at);
         let live = sessions(rows).into_keys().collect();

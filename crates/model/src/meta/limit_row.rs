@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::id::SessionId;
 use crate::lease::{GRACE, LEASE};
 use crate::throttle::{Before, Ledger, LimitAnswer, LimitReport, Said, SharedLimit, Shares};
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 /// What one sender had begun when it ceased to keep a limit alone reaches the host within this time, mostly: an attempt to
 /// connect takes as long at most by default, and a message less.
@@ -49,7 +49,7 @@ pub struct Part {
 
 impl LimitRow {
     /// Until `untold` somebody may have used all of it who has not told.
-    pub(super) fn new(report: &LimitReport, version: u64, untold: Option<UnixMs>) -> Self {
+    pub(super) fn new(report: &LimitReport, version: u64, untold: Option<LimitMs>) -> Self {
         let parts = match untold {
             Some(until) => Parts::after(report.limit, until, version),
             None => Parts::new(report.limit, version),
@@ -97,7 +97,7 @@ impl LimitRow {
 
     /// What counts at this time of limits: what sessions have, what those had that ended, and what was used within
     /// the window.
-    pub fn used(&self, at: UnixMs) -> u64 {
+    pub fn used(&self, at: LimitMs) -> u64 {
         match &self.parts {
             Parts::Shares(shares) => shares.held(at),
             Parts::Ledger(ledger) => ledger.used(at),
@@ -122,7 +122,7 @@ impl LimitRow {
     }
 
     /// The session that kept the limit alone says what counts there.
-    pub(super) fn begin_with(&mut self, at: UnixMs, session: SessionId, report: &LimitReport) {
+    pub(super) fn begin_with(&mut self, at: LimitMs, session: SessionId, report: &LimitReport) {
         match (&mut self.parts, report.said) {
             (Parts::Shares(shares), Said::Share(said)) => {
                 shares.begin_with(session, said.counted);
@@ -143,7 +143,7 @@ impl LimitRow {
     }
 
     /// What sessions had that have ended counts as used now.
-    pub(super) fn settle(&mut self, at: UnixMs, live: &BTreeSet<SessionId>) {
+    pub(super) fn settle(&mut self, at: LimitMs, live: &BTreeSet<SessionId>) {
         for session in self.holders() {
             if live.contains(&session) {
                 continue;
@@ -155,21 +155,21 @@ impl LimitRow {
         }
     }
 
-    pub(super) fn is_idle(&self, at: UnixMs) -> bool {
+    pub(super) fn is_idle(&self, at: LimitMs) -> bool {
         match &self.parts {
             Parts::Shares(shares) => shares.is_idle(at),
             Parts::Ledger(ledger) => ledger.is_idle(at),
         }
     }
 
-    pub(super) fn is_due(&self, at: UnixMs, live: &BTreeSet<SessionId>) -> bool {
+    pub(super) fn is_due(&self, at: LimitMs, live: &BTreeSet<SessionId>) -> bool {
         self.is_idle(at) || self.holders().iter().any(|id| !live.contains(id))
     }
 
     /// Takes what a live session says. `version` is one that no share of an earlier limit of this name was beyond.
     pub(super) fn report(
         &mut self,
-        at: UnixMs,
+        at: LimitMs,
         session: SessionId,
         report: &LimitReport,
         version: u64,
@@ -200,7 +200,7 @@ impl LimitRow {
 
     /// Another window is another limit. Sessions that do not know it yet go on as before until they hear of it, or their
     /// leases end.
-    fn set(&mut self, at: UnixMs, limit: SharedLimit, version: u64) {
+    fn set(&mut self, at: LimitMs, limit: SharedLimit, version: u64) {
         if self.limit == limit {
             return;
         }
@@ -231,7 +231,7 @@ impl Parts {
     }
 
     /// Somebody may have used all of it until then.
-    fn after(limit: SharedLimit, until: UnixMs, version: u64) -> Self {
+    fn after(limit: SharedLimit, until: LimitMs, version: u64) -> Self {
         match limit {
             SharedLimit::Rate(rate) if limit.is_granted() => {
                 Self::Ledger(Ledger::after_owners(rate, until))

@@ -32,7 +32,7 @@ use crate::rows::{ReadRows, Rows, load, read};
 use crate::throttle::{
     Counted, LimitAnswer, LimitId, LimitReport, PER_MAX, Said, Scope, SharedLimit,
 };
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 /// As many as one sender keeps; about 1 kB each, 3 kB at most. Beyond, what a new limit is on waits.
 pub const LIMITS_MAX: u64 = 65_536;
@@ -98,7 +98,7 @@ pub struct SessionAnswers {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Head {
     #[n(0)]
-    pub time: UnixMs,
+    pub time: LimitMs,
     /// No share of a limit that was forgotten had a later version.
     #[n(1)]
     pub version: u64,
@@ -130,10 +130,10 @@ pub(super) struct SharedSite {
     pub alone: Option<SessionId>,
     /// Until when somebody kept its limits alone.
     #[n(2)]
-    pub until: UnixMs,
+    pub until: LimitMs,
     /// Somebody who has not told of it may have used all of a window until then.
     #[n(3)]
-    pub untold: Option<UnixMs>,
+    pub untold: Option<LimitMs>,
     /// Limits of the site that have a row.
     #[n(4)]
     pub limits: u64,
@@ -169,7 +169,7 @@ pub(super) fn head(rows: &(impl ReadRows + ?Sized)) -> Head {
 }
 
 /// The time of limits: the latest of any command about them; none before the first.
-pub fn time(rows: &(impl ReadRows + ?Sized)) -> Option<UnixMs> {
+pub fn time(rows: &(impl ReadRows + ?Sized)) -> Option<LimitMs> {
     load::<Head>(rows, HEAD).map(|head| head.time)
 }
 
@@ -246,7 +246,7 @@ pub fn check(report: &LimitReport) -> Result<(), &'static str> {
 /// What a session would be answered if nothing that is kept changes by it; none: its report is to be committed.
 pub fn answer(
     rows: &(impl ReadRows + ?Sized),
-    at: UnixMs,
+    at: LimitMs,
     told: &SessionReports,
 ) -> Option<SessionAnswers> {
     if told.reports.iter().any(|report| report.is_last) {
@@ -259,7 +259,7 @@ pub fn answer(
 
 /// Limits that have to be looked after though nobody may report: sessions that have ended had a part of them, or nothing
 /// of them counts.
-pub fn due(rows: &(impl ReadRows + ?Sized), at: UnixMs) -> Vec<LimitId> {
+pub fn due(rows: &(impl ReadRows + ?Sized), at: LimitMs) -> Vec<LimitId> {
     let live = sessions(rows).into_keys().collect();
     let mut due = Vec::new();
     rows.scan(LIMIT, &[], &mut |key, value| {
@@ -280,7 +280,7 @@ pub fn is_used(rows: &(impl ReadRows + ?Sized)) -> bool {
 
 pub(super) fn report<R: Rows>(
     rows: &mut R,
-    at: UnixMs,
+    at: LimitMs,
     told: &[SessionReports],
 ) -> Vec<SessionAnswers> {
     let mut book = Book::open(rows, at);
@@ -290,7 +290,7 @@ pub(super) fn report<R: Rows>(
 }
 
 /// Brings these limits to the time, and forgets what was of sessions that have ended.
-pub(super) fn tend<R: Rows>(rows: &mut R, at: UnixMs, limits: &[LimitId]) {
+pub(super) fn tend<R: Rows>(rows: &mut R, at: LimitMs, limits: &[LimitId]) {
     let mut book = Book::open(rows, at);
     for id in limits {
         book.settle(id);

@@ -14,7 +14,7 @@ use crate::throttle::{
     Counted, Limit, LimitId, LimitReport, LimitRequest, LimiterSet, Permit, Rate, Scope,
     SharedLimit,
 };
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs, UnixMs};
 
 const STEP: u64 = 10;
 const SITE: &str = "big";
@@ -197,7 +197,7 @@ impl Sim {
             }
         }
         if self.now % 10_000 < STEP {
-            let at = UnixMs(self.now);
+            let at = LimitMs(self.now);
             let limits = limits::due(&self.rows, at);
             apply(
                 &mut self.rows,
@@ -484,7 +484,7 @@ impl Sim {
     }
 
     fn hear(&mut self, told: SessionReports) -> SessionAnswers {
-        let at = UnixMs(self.now);
+        let at = LimitMs(self.now);
         if let Some(answers) = limits::answer(&self.rows, at, &told) {
             return answers;
         }

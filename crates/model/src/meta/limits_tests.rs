@@ -12,6 +12,7 @@ use crate::rows::MemoryRows;
 use crate::throttle::{
     Before, Rate, Said, ShareAnswer, ShareReport, SharedLimit, TokenLeaseReport,
 };
+use crate::time::UnixMs;
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
@@ -21,8 +22,8 @@ struct Group {
     numbers: BTreeMap<SessionId, u64>,
 }
 
-fn s(seconds: u64) -> UnixMs {
-    UnixMs(1_000_000 + seconds * 1000)
+fn s(seconds: u64) -> LimitMs {
+    LimitMs(1_000_000 + seconds * 1000)
 }
 
 fn group(sessions: u64) -> Group {
@@ -33,7 +34,7 @@ fn group(sessions: u64) -> Group {
             sender: format!("s{id}"),
             order: 1,
         };
-        apply(&mut rows, s(0), &open);
+        apply(&mut rows, UnixMs(s(0).0), &open);
     }
     Group {
         rows,
@@ -102,7 +103,7 @@ impl Group {
         }
     }
 
-    fn commit(&mut self, at: UnixMs, told: Vec<SessionReports>) -> Vec<SessionAnswers> {
+    fn commit(&mut self, at: LimitMs, told: Vec<SessionReports>) -> Vec<SessionAnswers> {
         let command = Command::ReportLimits { at, told };
         // The group's own time is a wall clock's, which jumps.
         match apply(&mut self.rows, UnixMs(7), &command) {
@@ -112,7 +113,7 @@ impl Group {
     }
 
     /// What one report of a session that knows all shared sites is answered.
-    fn tell(&mut self, at: UnixMs, session: SessionId, report: LimitReport) -> LimitAnswer {
+    fn tell(&mut self, at: LimitMs, session: SessionId, report: LimitReport) -> LimitAnswer {
         let shared = shared_version(&self.rows);
         let told = self.told(session, shared, vec![report]);
         self.commit(at, vec![told])[0].answers[0]
@@ -122,7 +123,7 @@ impl Group {
         apply(&mut self.rows, UnixMs(8), &Command::CloseSession(session));
     }
 
-    fn tend(&mut self, at: UnixMs) {
+    fn tend(&mut self, at: LimitMs) {
         let limits = due(&self.rows, at);
         apply(
             &mut self.rows,

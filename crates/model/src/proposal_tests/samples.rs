@@ -24,8 +24,8 @@ use crate::throttle::{
 };
 use crate::warmup::{self, Ask, Counts, Order, Phase, Plan, Row, Target};
 use crate::{
-    Domain, DurationMs, Envelope, Epoch, GroupId, MessageId, NodeId, Notify, QueueId, Recipient,
-    Reply, SessionId, Slot, TaskId, UnixMs, codec,
+    Domain, DurationMs, Envelope, Epoch, GroupId, LimitMs, MessageId, NodeId, Notify, QueueId,
+    Recipient, Reply, SessionId, Slot, TaskId, UnixMs, codec,
 };
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
@@ -111,7 +111,7 @@ fn limits_told(session: SessionId, number: u64) -> Meta {
         }],
     };
     Meta::ReportLimits {
-        at: UnixMs(1_000 * number),
+        at: LimitMs(1_000 * number),
         told: vec![told],
     }
 }
@@ -351,7 +351,7 @@ pub fn meta() -> Vec<Vec<u8>> {
         limits_told(A, 2),
         limits_told(B, 1),
         Meta::TendLimits {
-            at: UnixMs(9_000),
+            at: LimitMs(9_000),
             limits: vec![LimitId {
                 scope: Scope::Site,
                 key: "google".into(),

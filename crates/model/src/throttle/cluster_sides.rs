@@ -4,7 +4,7 @@ use super::*;
 use crate::codec;
 use crate::id::SessionId;
 use crate::lease::Lease;
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 #[derive(Debug, Clone)]
 pub enum Leader {
@@ -47,7 +47,7 @@ impl Leader {
         }
     }
 
-    pub fn report(&mut self, at: UnixMs, session: SessionId, report: Report) -> Answer {
+    pub fn report(&mut self, at: LimitMs, session: SessionId, report: Report) -> Answer {
         match (self, report) {
             (Self::Ledger(ledger), Report::TokenLease(report)) => {
                 Answer::TokenLease(ledger.report(at, session, &report))
@@ -59,7 +59,7 @@ impl Leader {
         }
     }
 
-    pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
+    pub fn session_gone(&mut self, at: LimitMs, session: SessionId) {
         match self {
             Self::Ledger(ledger) => ledger.session_gone(at, session),
             Self::Shares(shares) => shares.session_gone(at, session),
@@ -67,7 +67,7 @@ impl Leader {
     }
 
     /// Whether something may have changed that nobody has asked for.
-    pub fn divide(&mut self, at: UnixMs) -> bool {
+    pub fn divide(&mut self, at: LimitMs) -> bool {
         let Self::Shares(shares) = self else {
             return false;
         };

@@ -8,7 +8,7 @@ use super::LimitClock;
 use super::cluster_sides::{Answer, Leader, Report, Side};
 use crate::id::{SessionId, mix};
 use crate::lease::{GRACE, LEASE, Lease};
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 pub const STEP: u64 = 10;
 const REPORT_EVERY: u64 = 1000;
@@ -49,7 +49,7 @@ pub struct Cluster {
     rule: Rule,
     leader: Leader,
     clock: LimitClock,
-    latest: UnixMs,
+    latest: LimitMs,
     elected_at: u64,
     heard: BTreeMap<SessionId, u64>,
     ended: BTreeSet<SessionId>,
@@ -79,8 +79,8 @@ impl Cluster {
             now: 0,
             rule,
             leader,
-            clock: LimitClock::resume(UnixMs(1_700_000_000_000), DurationMs(0)),
-            latest: UnixMs(0),
+            clock: LimitClock::resume(LimitMs(1_700_000_000_000), DurationMs(0)),
+            latest: LimitMs(0),
             elected_at: 0,
             heard: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -215,7 +215,7 @@ impl Cluster {
         }
     }
 
-    fn stamp(&mut self) -> UnixMs {
+    fn stamp(&mut self) -> LimitMs {
         self.latest = self.clock.at(DurationMs(self.now)).max(self.latest);
         self.latest
     }

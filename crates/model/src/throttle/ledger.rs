@@ -9,7 +9,7 @@ use super::rate::Rate;
 use super::token_lease::{TokenLeaseAnswer, TokenLeaseReport};
 use super::window_counter::WindowCounter;
 use crate::id::SessionId;
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 /// More senders than a cluster has. There is one account for each, whatever was granted to it: about 60 bytes.
 pub const HOLDERS_MAX: usize = 256;
@@ -74,11 +74,11 @@ struct Account {
     #[n(5)]
     is_waiting: bool,
     #[n(6)]
-    heard_at: UnixMs,
+    heard_at: LimitMs,
 }
 
 impl Account {
-    fn new(token_lease: u64, at: UnixMs) -> Self {
+    fn new(token_lease: u64, at: LimitMs) -> Self {
         Self {
             token_lease,
             granted: 0,
@@ -120,7 +120,7 @@ impl Ledger {
     }
 
     /// Somebody may have used all of it until `at`: single owners, as long as the limit did not span several.
-    pub fn after_owners(rate: Rate, at: UnixMs) -> Self {
+    pub fn after_owners(rate: Rate, at: LimitMs) -> Self {
         let mut ledger = Self::new(rate);
         ledger.spent.add(at.0, rate.count, rate.per);
         ledger
@@ -135,7 +135,7 @@ impl Ledger {
     ///
     /// Of what ended, as much counts as is remembered: a window that becomes longer does not know what came before the
     /// shorter one.
-    pub fn set(&mut self, at: UnixMs, rate: Rate) {
+    pub fn set(&mut self, at: LimitMs, rate: Rate) {
         self.spent.forget(at.0, self.rate().per);
         self.allowance = Allowance::Rolling(rate);
         self.spent.lengthen(rate.per);
@@ -143,7 +143,7 @@ impl Ledger {
     }
 
     /// Tokens that are counted.
-    pub fn used(&self, at: UnixMs) -> u64 {
+    pub fn used(&self, at: LimitMs) -> u64 {
         let open: u64 = self.accounts.values().map(Account::open).sum();
         open.saturating_add(self.spent.total(at.0, self.rate().per))
     }
@@ -151,7 +151,7 @@ impl Ledger {
     /// Takes what a live session tells, and grants it what it can have. The caller checks that the session has not ended.
     pub fn report(
         &mut self,
-        at: UnixMs,
+        at: LimitMs,
         session: SessionId,
         report: &TokenLeaseReport,
     ) -> TokenLeaseAnswer {
@@ -185,7 +185,7 @@ impl Ledger {
     }
 
     /// How many tokens a session gets now that has so many unused.
-    fn amount(&self, at: UnixMs, session: SessionId, wants: u64, unused: u64) -> u64 {
+    fn amount(&self, at: LimitMs, session: SessionId, wants: u64, unused: u64) -> u64 {
         let left = self.rate().count.saturating_sub(self.used(at));
         let left = left.min(self.paced(at));
         let waits =
@@ -208,11 +208,11 @@ impl Ledger {
         }
     }
 
-    fn paced(&self, at: UnixMs) -> u64 {
+    fn paced(&self, at: LimitMs) -> u64 {
         self.pace.available(DurationMs(at.0), self.rate(), SOON)
     }
 
-    fn grant(&mut self, at: UnixMs, session: SessionId, amount: u64) -> TokenLeaseAnswer {
+    fn grant(&mut self, at: LimitMs, session: SessionId, amount: u64) -> TokenLeaseAnswer {
         let rate = self.rate();
         let account = self
             .accounts
@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     /// Somebody who had all of it has used so many tokens, and others may be used until a later time.
-    pub fn begin_with(&mut self, at: UnixMs, ended: u64, out: u64, until: UnixMs) {
+    pub fn begin_with(&mut self, at: LimitMs, ended: u64, out: u64, until: LimitMs) {
         let per = self.rate().per;
         self.spent.add(at.0, ended, per);
         self.spent.add_until(at.0, until.0, out, per);
@@ -250,13 +250,13 @@ impl Ledger {
     }
 
     /// Nobody has an account, and nothing counts any more.
-    pub fn is_idle(&self, at: UnixMs) -> bool {
+    pub fn is_idle(&self, at: LimitMs) -> bool {
         self.accounts.is_empty() && self.used(at) == 0
     }
 
     /// A live session does without its token lease from now on: none of its tokens is out, and those that it has not reported will
     /// not be used.
-    pub fn leave(&mut self, at: UnixMs, session: SessionId, last: &TokenLeaseReport) {
+    pub fn leave(&mut self, at: LimitMs, session: SessionId, last: &TokenLeaseReport) {
         let Some(account) = self.accounts.get_mut(&session) else {
             return;
         };
@@ -269,7 +269,7 @@ impl Ledger {
     }
 
     /// A session has ended: whatever it had counts as spent.
-    pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
+    pub fn session_gone(&mut self, at: LimitMs, session: SessionId) {
         if let Some(account) = self.accounts.remove(&session) {
             self.spent.add(at.0, account.open(), self.rate().per);
         }

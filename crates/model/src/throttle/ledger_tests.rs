@@ -5,14 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::codec;
 use crate::id::SessionId;
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
 const MINUTE: u64 = 60;
 
-fn s(seconds: u64) -> UnixMs {
-    UnixMs(1_000_000 + seconds * 1000)
+fn s(seconds: u64) -> LimitMs {
+    LimitMs(1_000_000 + seconds * 1000)
 }
 
 fn rolling(count: u64, seconds: u64) -> Rate {
@@ -20,7 +20,7 @@ fn rolling(count: u64, seconds: u64) -> Rate {
 }
 
 /// A token lease whose tokens are all used at once.
-fn spend(ledger: &mut Ledger, at: UnixMs, session: SessionId, ended: u64) -> u64 {
+fn spend(ledger: &mut Ledger, at: LimitMs, session: SessionId, ended: u64) -> u64 {
     let report = TokenLeaseReport {
         token_lease: 1,
         ended,
@@ -191,7 +191,7 @@ proptest! {
         let mut ledger = Ledger::new(rolling(limit, MINUTE));
         let mut at = s(0);
         for (later, session, (token_lease, ended, returned, unused, seen, wants), what) in steps {
-            at = UnixMs(at.0 + later);
+            at = LimitMs(at.0 + later);
             let session = SessionId(session);
             let report = TokenLeaseReport { token_lease, ended, returned, unused, seen, wants };
             match what {

@@ -8,7 +8,7 @@ use super::max_min::max_min;
 use super::window_counter::WindowCounter;
 use crate::id::SessionId;
 use crate::lease::Lease;
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 /// Rates over windows up to this long are shared; over longer ones, tokens are granted one by one ([`super::Ledger`]): a
 /// share that moves is unused for a window.
@@ -112,7 +112,7 @@ pub struct Shares {
     #[n(5)]
     turn: u64,
     #[n(6)]
-    turned_at: UnixMs,
+    turned_at: LimitMs,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
@@ -138,7 +138,7 @@ impl Shares {
             gone: WindowCounter::default(),
             version: 0,
             turn: 0,
-            turned_at: UnixMs(0),
+            turned_at: LimitMs(0),
         }
     }
 
@@ -164,7 +164,7 @@ impl Shares {
     }
 
     /// Nobody has a part of it, and nothing counts any more.
-    pub fn is_idle(&self, at: UnixMs) -> bool {
+    pub fn is_idle(&self, at: LimitMs) -> bool {
         self.shares.is_empty() && self.gone.total(at.0, self.per) == 0
     }
 
@@ -183,13 +183,13 @@ impl Shares {
     }
 
     /// A live session does without its share from now on: nothing counts there, and it has forgotten what it was told.
-    pub fn leave(&mut self, at: UnixMs, session: SessionId) {
+    pub fn leave(&mut self, at: LimitMs, session: SessionId) {
         self.shares.remove(&session);
         self.divide(at);
     }
 
     /// Single owners may have used all of it until `at`, as long as the limit did not span several.
-    pub fn after_owners(limit: u64, per: DurationMs, at: UnixMs) -> Self {
+    pub fn after_owners(limit: u64, per: DurationMs, at: LimitMs) -> Self {
         let mut shares = Self::new(limit, per);
         shares.lose(at, limit);
         shares
@@ -204,20 +204,20 @@ impl Shares {
     }
 
     /// What is counted.
-    pub fn held(&self, at: UnixMs) -> u64 {
+    pub fn held(&self, at: LimitMs) -> u64 {
         let held: u64 = self.shares.values().map(|share| share.held).sum();
         held.saturating_add(self.gone.total(at.0, self.per))
     }
 
     /// A lower limit makes shares smaller at once; what is out counts on. Another window is another limit, which begins
     /// by [`Self::after_owners`].
-    pub fn set(&mut self, at: UnixMs, limit: u64) {
+    pub fn set(&mut self, at: LimitMs, limit: u64) {
         self.limit = limit;
         self.divide(at);
     }
 
     /// Takes what a live session tells. The caller checks that the session has not ended.
-    pub fn report(&mut self, at: UnixMs, session: SessionId, report: &ShareReport) -> ShareAnswer {
+    pub fn report(&mut self, at: LimitMs, session: SessionId, report: &ShareReport) -> ShareAnswer {
         let is_full = self.shares.len() >= SHARERS_MAX;
         if is_full && !self.shares.contains_key(&session) {
             return ShareAnswer::default();
@@ -242,26 +242,26 @@ impl Shares {
     }
 
     /// A session has ended: what it held counts for another window.
-    pub fn session_gone(&mut self, at: UnixMs, session: SessionId) {
+    pub fn session_gone(&mut self, at: LimitMs, session: SessionId) {
         if let Some(share) = self.shares.remove(&session) {
             self.lose(at, share.held);
         }
         self.divide(at);
     }
 
-    fn lose(&mut self, at: UnixMs, held: u64) {
+    fn lose(&mut self, at: LimitMs, held: u64) {
         if self.per.0 > 0 {
             self.gone.add(at.0, held, self.per);
         }
     }
 
     /// When to look again though nobody reports; none while nobody waits.
-    pub fn due_at(&self, at: UnixMs) -> Option<UnixMs> {
+    pub fn due_at(&self, at: LimitMs) -> Option<LimitMs> {
         if !self.shares.values().any(|share| share.may < share.wants) {
             return None;
         }
         let turn = self.turned_at + self.turn_lasts();
-        let freed = self.gone.falls_by(1, at.0, self.per).map(UnixMs);
+        let freed = self.gone.falls_by(1, at.0, self.per).map(LimitMs);
         Some(freed.map_or(turn, |freed| freed.min(turn)))
     }
 
@@ -271,7 +271,7 @@ impl Shares {
 
     /// Gives what is free, and asks back what others wait for: at once what its holder could not use, and the rest when its
     /// turn is over.
-    pub fn divide(&mut self, at: UnixMs) {
+    pub fn divide(&mut self, at: LimitMs) {
         self.gone.forget(at.0, self.per);
         let is_waited_for = self.shares.values().any(|share| share.may < share.wants);
         let is_turn_over = at.since(self.turned_at) >= self.turn_lasts();
@@ -311,7 +311,7 @@ impl Shares {
         }
     }
 
-    fn raise(&mut self, at: UnixMs, targets: &BTreeMap<SessionId, u64>) {
+    fn raise(&mut self, at: LimitMs, targets: &BTreeMap<SessionId, u64>) {
         let mut free = self.limit.saturating_sub(self.held(at));
         for (id, share) in &mut self.shares {
             let may = targets[id].min(share.held.saturating_add(free));

@@ -5,18 +5,18 @@ use super::*;
 use crate::codec;
 use crate::id::SessionId;
 use crate::lease::{LEASE, Lease};
-use crate::time::{DurationMs, UnixMs};
+use crate::time::{DurationMs, LimitMs};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
 const AT_ONCE: DurationMs = DurationMs(0);
 
-fn s(seconds: u64) -> UnixMs {
-    UnixMs(1_000_000 + seconds * 1000)
+fn s(seconds: u64) -> LimitMs {
+    LimitMs(1_000_000 + seconds * 1000)
 }
 
 /// A session that keeps to what it was told, and uses all of it.
-fn tell(shares: &mut Shares, at: UnixMs, session: SessionId, counted: u64, wants: u64) -> u64 {
+fn tell(shares: &mut Shares, at: LimitMs, session: SessionId, counted: u64, wants: u64) -> u64 {
     let seen = shares.answer(session).version;
     let report = ShareReport {
         seen,
@@ -79,7 +79,7 @@ fn what_an_ended_session_had_counts_for_a_window() {
     shares.session_gone(s(10), A);
     assert_eq!(tell(&mut shares, s(11), B, 0, 9), 1);
     assert_eq!(shares.held(s(11)), 10);
-    assert_eq!(shares.due_at(s(11)), Some(UnixMs(s(18).0 + 1)));
+    assert_eq!(shares.due_at(s(11)), Some(LimitMs(s(18).0 + 1)));
     shares.divide(s(19));
     assert_eq!(shares.answer(B).may, 9);
     let after = Shares::after_owners(10, per, s(0));
@@ -154,7 +154,7 @@ proptest! {
         let mut shares = Shares::new(limit, DurationMs(per));
         let mut at = s(0);
         for (later, session, seen, counted, wants, what) in steps {
-            at = UnixMs(at.0 + later);
+            at = LimitMs(at.0 + later);
             let session = SessionId(session);
             match what {
                 0 => shares.session_gone(at, session),

@@ -9,7 +9,7 @@ use super::schedule::Plan;
 const ATTEMPTS_MIN: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DayResult {
     /// The next stage comes.
     Advance,
     /// The stage comes again.
@@ -52,15 +52,15 @@ impl fmt::Display for Reason {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judgement {
-    pub verdict: Verdict,
+    pub result: DayResult,
     pub reason: Reason,
 }
 
 /// Judges a whole day at a stage. What is bad counts before what is enough.
 pub(super) fn judge(plan: &Plan, stage: u16, counts: &Counts) -> Judgement {
-    let said = |verdict, reason| Judgement { verdict, reason };
+    let said = |result, reason| Judgement { result, reason };
     if !counts.is_active() {
-        return said(Verdict::Idle, Reason::NoMail);
+        return said(DayResult::Idle, Reason::NoMail);
     }
     let attempts = counts.attempts();
     // The smallest whole number that is not below the percentage.
@@ -74,20 +74,20 @@ pub(super) fn judge(plan: &Plan, stage: u16, counts: &Counts) -> Judgement {
     let bound = u64::from(plan.bounds.bounced_percent);
     if passes(counts.bounced, bound) {
         let percent = counts.percent(counts.bounced);
-        return said(Verdict::StepBack, Reason::Bounced { percent, bound });
+        return said(DayResult::StepBack, Reason::Bounced { percent, bound });
     }
     let bound = u64::from(plan.bounds.deferred_percent);
     let percent = counts.percent(counts.deferred);
     if passes(counts.deferred, 2 * bound) {
         let bound = 2 * bound;
-        return said(Verdict::StepBack, Reason::Deferred { percent, bound });
+        return said(DayResult::StepBack, Reason::Deferred { percent, bound });
     }
     if passes(counts.deferred, bound) {
-        return said(Verdict::Hold, Reason::Deferred { percent, bound });
+        return said(DayResult::Hold, Reason::Deferred { percent, bound });
     }
     match delivered >= needed {
-        true => said(Verdict::Advance, Reason::Delivered { delivered, needed }),
-        false => said(Verdict::Hold, Reason::TooFew { delivered, needed }),
+        true => said(DayResult::Advance, Reason::Delivered { delivered, needed }),
+        false => said(DayResult::Hold, Reason::TooFew { delivered, needed }),
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_day_is_judged_by_what_became_of_its_mail() {
-        use Verdict::*;
+        use DayResult::*;
         // The stage has 200 a day.
         for (granted, delivered, deferred, bounced, expected) in [
             (0, 0, 0, 0, Idle),
@@ -121,7 +121,7 @@ mod tests {
                 bounced,
             };
             let judged = judge(&Plan::standard(100), 0, &counts);
-            assert_eq!(judged.verdict, expected, "{counts:?} {}", judged.reason);
+            assert_eq!(judged.result, expected, "{counts:?} {}", judged.reason);
         }
     }
 
@@ -135,7 +135,7 @@ mod tests {
             ..Counts::default()
         };
         let judged = judge(&plan, 0, &counts);
-        assert_eq!(judged.verdict, Verdict::Hold, "120.6 are needed");
+        assert_eq!(judged.result, DayResult::Hold, "120.6 are needed");
         assert_eq!(
             judged.reason.to_string(),
             "only 120 delivered, 121 needed to advance"

@@ -26,7 +26,7 @@ pub(crate) use apply::{grant_once, keep_answers, read_row, restore};
 pub use calendar::{Calendar, Day, NotAWeekday, Weekday, Weekdays};
 pub use choose::{Choice, Left, MEMBERS_MAX, Member, Via, choose};
 pub use command::{ASKS_MAX, Ask, Command, Granted, Order, Refusal, Report, Response, Target};
-pub use day::{Judgement, Reason, Verdict};
+pub use day::{DayResult, Judgement, Reason};
 pub use row::{Active, Change, Counts, Judged, Phase, Row, What};
 pub use schedule::{BadPlan, Bounds, Plan, STAGES_MAX, Schedule, Shares, VOLUME_FLOOR, VOLUME_MAX};
 pub use spread::Spread;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use minicbor::{Decode, Encode};
 
 use super::calendar::Day;
-use super::day::{Judgement, Verdict, judge};
+use super::day::{DayResult, Judgement, judge};
 use super::schedule::Plan;
 use super::spread::Spread;
 use crate::time::UnixMs;
@@ -260,8 +260,8 @@ impl Row {
     }
 
     fn end_day(&mut self) {
-        let Judgement { verdict, reason } = judge(&self.plan, self.stage, &self.counts);
-        if verdict == Verdict::Idle {
+        let Judgement { result, reason } = judge(&self.plan, self.stage, &self.counts);
+        if result == DayResult::Idle {
             return;
         }
         let why = reason.to_string();
@@ -271,9 +271,9 @@ impl Row {
             counts: self.counts,
             why: why.clone(),
         });
-        match verdict {
-            Verdict::Advance => return self.advance(why),
-            Verdict::StepBack if self.stage > 0 => {
+        match result {
+            DayResult::Advance => return self.advance(why),
+            DayResult::StepBack if self.stage > 0 => {
                 self.stage -= 1;
                 self.note(What::SteppedBack, None, why.clone());
             }

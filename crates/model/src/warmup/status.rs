@@ -2,7 +2,7 @@
 
 use super::calendar::Day;
 use super::choose::Left;
-use super::day::{Judgement, Verdict, judge};
+use super::day::{DayResult, Judgement, judge};
 use super::row::{Change, Counts, Judged, Phase, Row};
 use super::spread;
 use crate::time::UnixMs;
@@ -110,22 +110,22 @@ fn outlook(row: &Row) -> String {
             row.day.weekday()
         );
     }
-    let Judgement { verdict, reason } = judge(&row.plan, row.stage, &row.counts);
+    let Judgement { result, reason } = judge(&row.plan, row.stage, &row.counts);
     let is_last = row.stage.saturating_add(1) >= row.plan.stages();
     let pauses = row.held_days.saturating_add(1) >= row.plan.bounds.held_days;
-    let what = match verdict {
-        Verdict::Idle => "stays at this stage".to_owned(),
-        Verdict::Advance if is_last => "finishes".to_owned(),
-        Verdict::Advance => {
+    let what = match result {
+        DayResult::Idle => "stays at this stage".to_owned(),
+        DayResult::Advance if is_last => "finishes".to_owned(),
+        DayResult::Advance => {
             let volume = row.plan.volume(row.stage + 1);
             format!("advances to {volume} a day")
         }
-        Verdict::Hold | Verdict::StepBack if pauses => "pauses".to_owned(),
-        Verdict::StepBack if row.stage > 0 => {
+        DayResult::Hold | DayResult::StepBack if pauses => "pauses".to_owned(),
+        DayResult::StepBack if row.stage > 0 => {
             let volume = row.plan.volume(row.stage - 1);
             format!("steps back to {volume} a day")
         }
-        Verdict::Hold | Verdict::StepBack => "stays at this stage".to_owned(),
+        DayResult::Hold | DayResult::StepBack => "stays at this stage".to_owned(),
     };
     format!("{what}: {reason}")
 }

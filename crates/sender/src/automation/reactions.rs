@@ -11,7 +11,7 @@ use skein_model::Reply;
 use skein_model::automation::{Match, RuleAt, Scope, TOLD_MAX, Told};
 use skein_policy::{ActionScope, Ip, Matched, Policy};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
-use skein_smtp::verdict::Stage;
+use skein_smtp::reply_class::Stage;
 use tokio::sync::Notify;
 
 use crate::automation::active_actions::{Going, address_of};
@@ -146,7 +146,7 @@ fn at(matched: &Matched<'_>, ip: Option<&Ip>, going: Going<'_>) -> Option<RuleAt
 #[cfg(test)]
 mod tests {
     use skein_smtp::reply;
-    use skein_smtp::verdict::{Scope as Within, Verdict};
+    use skein_smtp::reply_class::{ReplyClass, Scope as Within};
 
     use super::*;
 
@@ -158,7 +158,7 @@ mod tests {
 
     fn outcome(stage: Stage, texts: &[&str]) -> TransactionOutcome {
         let recipients = texts.iter().map(|text| RecipientOutcome {
-            verdict: Verdict::Deferred(Within::Recipient),
+            class: ReplyClass::Deferred(Within::Recipient),
             reply: reply::Reply::new(421, (4, 7, 0), (*text).to_owned()),
             stage,
             from_peer: true,

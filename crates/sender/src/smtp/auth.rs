@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skein_smtp::client::Capabilities;
 use skein_smtp::reply::Reply;
-use skein_smtp::verdict::{Stage, Verdict};
+use skein_smtp::reply_class::{ReplyClass, Stage};
 
 use crate::config::rule::Login;
 use crate::smtp::session::{Session, SessionError, Stream};
@@ -52,7 +52,7 @@ pub async fn log_in<S: Stream>(
     for (number, line) in lines.iter().enumerate() {
         let reply = session.command(line, limit).await?;
         let goes_on = (300..400).contains(&reply.code);
-        if Verdict::of(Stage::Auth, &reply).is_some() || goes_on != (number < last) {
+        if ReplyClass::of(Stage::Auth, &reply).is_some() || goes_on != (number < last) {
             return Err(LoginError::Refused(reply));
         }
     }

@@ -12,8 +12,8 @@ use skein_smtp::client::{
     Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
 };
 use skein_smtp::reply::Reply;
+use skein_smtp::reply_class::Stage;
 use skein_smtp::stuff::{BareLineEnd, BodyWriter, Framing};
-use skein_smtp::verdict::Stage;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 
@@ -260,7 +260,7 @@ impl Connection {
     pub fn keep_back(&mut self, reason: &KeptBack, recipients: usize) -> TransactionOutcome {
         self.transactions += 1;
         let one = RecipientOutcome {
-            verdict: reason.verdict(),
+            class: reason.class(),
             reply: reason.reply(),
             stage: Stage::Mail,
             from_peer: false,

@@ -11,7 +11,7 @@ use skein_smtp::client::{
     CannotSend, Capabilities, OutgoingMessage, OutgoingRecipient, ReturnContent,
 };
 use skein_smtp::reply::Reply;
-use skein_smtp::verdict::{Scope, Verdict};
+use skein_smtp::reply_class::{ReplyClass, Scope};
 
 /// The largest message that is written anew. It is in memory with its new form, and no message of text is as large.
 pub const REWRITTEN_BYTES_MAX: u64 = 64 << 20;
@@ -32,10 +32,10 @@ impl From<CannotSend> for KeptBack {
 }
 
 impl KeptBack {
-    pub fn verdict(&self) -> Verdict {
+    pub fn class(&self) -> ReplyClass {
         match self {
-            Self::CannotSend(_) => Verdict::Failed(Scope::Message),
-            Self::Unreadable(_) => Verdict::Deferred(Scope::Message),
+            Self::CannotSend(_) => ReplyClass::Failed(Scope::Message),
+            Self::Unreadable(_) => ReplyClass::Deferred(Scope::Message),
         }
     }
 

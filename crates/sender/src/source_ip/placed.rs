@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skein_client::{PlacedIp, PlacedIps};
-use skein_egress::{Placement, Placements, State};
+use skein_egress::{Placement, PlacementState, Placements};
 use skein_model::SessionId;
 use skein_model::lease::{GRACE, LEASE};
 use skein_policy::{Ip, Policy};
@@ -107,9 +107,9 @@ pub fn held(
         let ip = policy.ip(&at.name).filter(|ip| ip.proxy.is_none())?;
         let state = match stage(at, ip) {
             Stage::Cut => return None,
-            Stage::Leaving | Stage::GivenUp => State::Leaving,
-            Stage::IpConnections if ip.is_suspended => State::Suspended,
-            Stage::IpConnections => State::Active,
+            Stage::Leaving | Stage::GivenUp => PlacementState::Leaving,
+            Stage::IpConnections if ip.is_suspended => PlacementState::Suspended,
+            Stage::IpConnections => PlacementState::Active,
         };
         let placement = Placement {
             bind: ip.bind,

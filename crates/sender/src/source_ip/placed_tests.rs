@@ -123,9 +123,9 @@ fn a_node_holds_its_own_ips_until_they_have_left() {
             .collect::<Vec<_>>()
     };
     let all = [
-        ("asleep".to_owned(), State::Suspended, None),
-        ("here".to_owned(), State::Active, Some(7)),
-        ("leaving".to_owned(), State::Leaving, None),
+        ("asleep".to_owned(), PlacementState::Suspended, None),
+        ("here".to_owned(), PlacementState::Active, Some(7)),
+        ("leaving".to_owned(), PlacementState::Leaving, None),
     ];
     assert_eq!(names(Stage::Leaving), all);
     assert_eq!(names(Stage::GivenUp), all);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
-use skein_client::{IpCheck, IpFault, KeptSession};
+use skein_client::{IpCheck, KeptSession, ip_fault};
 use skein_dns::{ResolveError, Resolver};
 use skein_model::meta::FAULTS_BYTES_MAX;
 use skein_model::preflight::{Answer, Fault, Looked, Subject, dnsbl_name, judge};
@@ -158,10 +158,7 @@ fn told(known: &BTreeMap<String, Known>) -> Vec<IpCheck> {
             true => 1,
             false => usize::MAX,
         };
-        let faults = faults.take(most).map(|fault| IpFault {
-            check: fault.check.word().to_owned(),
-            text: fault.text.clone(),
-        });
+        let faults = faults.take(most).map(ip_fault);
         IpCheck {
             ip: name.clone(),
             at_ms: known.at.0,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::reply::Reply;
-use crate::verdict::{Scope, Stage, Verdict};
+use crate::reply_class::{ReplyClass, Scope, Stage};
 
 fn message(recipients: &[&str]) -> OutgoingMessage {
     OutgoingMessage {
@@ -44,9 +44,9 @@ fn answered(pipelining: bool, recipients: &[&str], codes: &[u16]) -> Transaction
 /// RFC 2920: the replies to what was on its way when MAIL or all of RCPT were refused say nothing of the connection.
 #[test]
 fn what_follows_from_a_refusal_decides_nothing() {
+    use ReplyClass::{Deferred, Delivered, Failed};
     use Scope::{Connection, Message, Recipient};
-    use Verdict::{Deferred, Delivered, Failed};
-    for (pipelining, codes, verdicts, usable) in [
+    for (pipelining, codes, classes, usable) in [
         (true, &[550, 503, 503, 503][..], [Failed(Message); 2], true),
         (true, &[451, 503, 503, 503], [Deferred(Message); 2], true),
         (false, &[550], [Failed(Message); 2], true),
@@ -79,8 +79,8 @@ fn what_follows_from_a_refusal_decides_nothing() {
         (false, &[250, 250, 250, 354, 250], [Delivered; 2], true),
     ] {
         let outcome = answered(pipelining, &["b@there.test", "c@there.test"], codes);
-        let found: Vec<_> = outcome.recipients.iter().map(|one| one.verdict).collect();
-        assert_eq!(found, verdicts, "{codes:?}");
+        let found: Vec<_> = outcome.recipients.iter().map(|one| one.class).collect();
+        assert_eq!(found, classes, "{codes:?}");
         assert_eq!(outcome.connection_usable, usable, "{codes:?}");
     }
 }
@@ -92,10 +92,10 @@ fn a_refusal_of_one_recipient_stays_with_it() {
         &["b@there.test", "c@there.test"],
         &[250, 550, 250, 354, 250],
     );
-    let found: Vec<_> = outcome.recipients.iter().map(|one| one.verdict).collect();
+    let found: Vec<_> = outcome.recipients.iter().map(|one| one.class).collect();
     assert_eq!(
         found,
-        [Verdict::Failed(Scope::Recipient), Verdict::Delivered]
+        [ReplyClass::Failed(Scope::Recipient), ReplyClass::Delivered]
     );
     assert_eq!(outcome.recipients[0].stage, Stage::Rcpt);
 }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use super::{CannotSend, Capabilities, OutgoingMessage, commands};
 use crate::reply::Reply;
+use crate::reply_class::{ReplyClass, Scope, Stage};
 use crate::stuff::Framing;
-use crate::verdict::{Scope, Stage, Verdict};
 
 /// Commands in flight to a peer with PIPELINING. Their replies (about 6 KiB) fit in any receive window, so neither
 /// side can block on writing while the other does too (RFC 2920 section 3.1).
@@ -28,7 +28,7 @@ pub enum Next {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipientOutcome {
     /// What to do about it.
-    pub verdict: Verdict,
+    pub class: ReplyClass,
     /// The reply that decided.
     pub reply: Reply,
     /// What that reply answered.
@@ -213,18 +213,18 @@ impl Transaction {
             return;
         };
         let stage = awaited.stage();
-        let verdict = Verdict::of(stage, &reply);
-        let is_about_session = verdict.and_then(Verdict::scope) == Some(Scope::Connection);
+        let class = ReplyClass::of(stage, &reply);
+        let is_about_session = class.and_then(ReplyClass::scope) == Some(Scope::Connection);
         if is_about_session && !self.follows_from_refusals(awaited, &reply) {
             self.give_up(&reply, stage, true);
             return;
         }
         match awaited {
-            Awaited::Mail => self.on_mail(verdict, &reply),
-            Awaited::Rcpt(index) => self.on_rcpt(index, verdict, reply),
-            Awaited::Data => self.on_data(verdict, &reply),
+            Awaited::Mail => self.on_mail(class, &reply),
+            Awaited::Rcpt(index) => self.on_rcpt(index, class, reply),
+            Awaited::Data => self.on_data(class, &reply),
             Awaited::LoneDot => self.phase = Phase::Done,
-            Awaited::Body => self.on_end(verdict, &reply),
+            Awaited::Body => self.on_end(class, &reply),
         }
     }
 
@@ -249,7 +249,7 @@ impl Transaction {
         }
         let settle = |outcome: Option<RecipientOutcome>| {
             outcome.unwrap_or_else(|| RecipientOutcome {
-                verdict: Verdict::Deferred(Scope::Connection),
+                class: ReplyClass::Deferred(Scope::Connection),
                 reply: unfinished.clone(),
                 stage: Stage::Other,
                 from_peer: false,
@@ -306,21 +306,21 @@ impl Transaction {
         self.awaited.iter().any(|a| matches!(a, Awaited::Rcpt(_)))
     }
 
-    fn on_mail(&mut self, verdict: Option<Verdict>, reply: &Reply) {
-        if let Some(verdict) = verdict {
+    fn on_mail(&mut self, class: Option<ReplyClass>, reply: &Reply) {
+        if let Some(class) = class {
             self.mail_refused = true;
-            self.settle_open(verdict, reply, Stage::Mail, true);
+            self.decide_open(class, reply, Stage::Mail, true);
         }
     }
 
-    fn on_rcpt(&mut self, index: usize, verdict: Option<Verdict>, reply: Reply) {
-        match verdict {
+    fn on_rcpt(&mut self, index: usize, class: Option<ReplyClass>, reply: Reply) {
+        match class {
             // The refusal of MAIL stays the recipient's outcome: it is the cause of what follows.
-            _ if self.mail_refused => self.out_of_order |= verdict.is_none(),
+            _ if self.mail_refused => self.out_of_order |= class.is_none(),
             None => self.accepted += 1,
-            Some(verdict) => {
+            Some(class) => {
                 self.outcomes[index] = Some(RecipientOutcome {
-                    verdict,
+                    class,
                     reply,
                     stage: Stage::Rcpt,
                     from_peer: true,
@@ -329,10 +329,10 @@ impl Transaction {
         }
     }
 
-    fn on_data(&mut self, verdict: Option<Verdict>, reply: &Reply) {
-        match verdict {
-            Some(verdict) => {
-                self.settle_open(verdict, reply, Stage::Data, true);
+    fn on_data(&mut self, class: Option<ReplyClass>, reply: &Reply) {
+        match class {
+            Some(class) => {
+                self.decide_open(class, reply, Stage::Data, true);
                 self.phase = Phase::Done;
             }
             None if self.accepted > 0 => self.phase = Phase::BodyDue,
@@ -345,14 +345,14 @@ impl Transaction {
         }
     }
 
-    fn on_end(&mut self, verdict: Option<Verdict>, reply: &Reply) {
+    fn on_end(&mut self, class: Option<ReplyClass>, reply: &Reply) {
         let early = self.phase == Phase::BodySending;
-        match verdict {
-            Some(verdict) if !(early && verdict == Verdict::Delivered) => {
-                self.settle_open(verdict, reply, Stage::Body, true);
+        match class {
+            Some(class) if !(early && class == ReplyClass::Delivered) => {
+                self.decide_open(class, reply, Stage::Body, true);
                 // A peer that answers early still takes what follows as body: the connection cannot go on.
                 self.connection_usable &= !early;
-                self.needs_reset = early || verdict != Verdict::Delivered;
+                self.needs_reset = early || class != ReplyClass::Delivered;
                 self.phase = Phase::Done;
             }
             _ => self.give_up(reply, Stage::Body, true),
@@ -361,16 +361,16 @@ impl Transaction {
 
     /// The connection is of no more use: everyone still open is deferred.
     fn give_up(&mut self, reply: &Reply, stage: Stage, from_peer: bool) {
-        let verdict = Verdict::Deferred(Scope::Connection);
-        self.settle_open(verdict, reply, stage, from_peer);
+        let class = ReplyClass::Deferred(Scope::Connection);
+        self.decide_open(class, reply, stage, from_peer);
         self.connection_usable = false;
         self.phase = Phase::Done;
     }
 
-    fn settle_open(&mut self, verdict: Verdict, reply: &Reply, stage: Stage, from_peer: bool) {
+    fn decide_open(&mut self, class: ReplyClass, reply: &Reply, stage: Stage, from_peer: bool) {
         for outcome in self.outcomes.iter_mut().filter(|o| o.is_none()) {
             *outcome = Some(RecipientOutcome {
-                verdict,
+                class,
                 reply: reply.clone(),
                 stage,
                 from_peer,
@@ -381,12 +381,12 @@ impl Transaction {
 
 fn unsendable(error: &CannotSend) -> RecipientOutcome {
     let reply = error.to_reply();
-    let verdict = match reply.is_temporary() {
-        true => Verdict::Deferred(Scope::Recipient),
-        false => Verdict::Failed(Scope::Recipient),
+    let class = match reply.is_temporary() {
+        true => ReplyClass::Deferred(Scope::Recipient),
+        false => ReplyClass::Failed(Scope::Recipient),
     };
     RecipientOutcome {
-        verdict,
+        class,
         reply,
         stage: Stage::Rcpt,
         from_peer: false,

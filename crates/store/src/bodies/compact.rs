@@ -29,7 +29,7 @@ pub fn start(
         loop {
             std::thread::sleep(LOOK);
             let Some(jobs) = jobs.upgrade() else {
-                // Nobody has a use for bodies any more.
+                // The last handle of the bodies was dropped.
                 return true;
             };
             if let Some(number) = segments.sparse(&stuck)

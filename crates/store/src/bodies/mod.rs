@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use index::Index;
 use segment::Segments;
-use writer::{Job, Place, Writer};
+use writer::{Job, OldCopy, Writer};
 
 use crate::disk::Disk;
 
@@ -95,7 +95,7 @@ impl Bodies {
         let segments = Arc::new(Segments::open(dir, segment_bytes, disk, live)?);
         let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
         let writer = Writer::new(segments.clone(), index.clone());
-        // It ends when nobody has a use for bodies any more.
+        // It ends when the last handle of the bodies is dropped.
         skein_runtime::thread("body-writer", move || {
             writer.run(queue);
             true
@@ -123,7 +123,7 @@ impl Bodies {
     /// # Errors
     /// The disk did not take them; nothing of the body is kept.
     pub async fn finish(&self, id: MessageId) -> Result<BodyInfo, BodyError> {
-        self.finish_in(Place::Free, id, id).await
+        self.finish_in(OldCopy::KeptIfSame, id, id).await
     }
 
     pub async fn abort(&self, id: MessageId) {
@@ -212,12 +212,12 @@ impl Bodies {
     /// # Errors
     /// The body could not be written.
     pub async fn finish_as(&self, from: MessageId, id: MessageId) -> Result<BodyInfo, BodyError> {
-        self.finish_in(Place::OfDamaged, from, id).await
+        self.finish_in(OldCopy::Replaced, from, id).await
     }
 
     async fn finish_in(
         &self,
-        place: Place,
+        old_copy: OldCopy,
         from: MessageId,
         id: MessageId,
     ) -> Result<BodyInfo, BodyError> {
@@ -225,7 +225,7 @@ impl Bodies {
         let job = Job::Finish {
             from,
             id,
-            place,
+            old_copy,
             done,
         };
         self.jobs.send(job).await.map_err(|_| BodyError::Stopped)?;

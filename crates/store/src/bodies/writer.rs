@@ -27,7 +27,7 @@ pub enum Job {
     Finish {
         from: MessageId,
         id: MessageId,
-        place: Place,
+        old_copy: OldCopy,
         done: Finished,
     },
     Abort(MessageId),
@@ -35,13 +35,13 @@ pub enum Job {
     Move(MessageId, Part, Bytes),
 }
 
-/// Where the index has a finished body.
+/// What becomes of a copy that the index has when another one of the body is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Where it was written, unless the same bytes came another way and are there already.
-    Free,
-    /// Instead of any copy.
-    OfDamaged,
+pub enum OldCopy {
+    /// It stays if it is the same bytes, which came another way.
+    KeptIfSame,
+    /// It may be damaged, and goes.
+    Replaced,
 }
 
 type Finished = oneshot::Sender<Result<BodyInfo, BodyError>>;
@@ -63,7 +63,7 @@ pub struct Writer {
     open: HashMap<MessageId, Open>,
     buffer: Vec<u8>,
     /// Finished bodies that wait for the fsync.
-    finished: Vec<(MessageId, Place, Open, Finished)>,
+    finished: Vec<(MessageId, OldCopy, Open, Finished)>,
     /// Parts written anew that wait for the fsync: from, to.
     moved: Vec<(MessageId, Part, Part)>,
 }
@@ -101,15 +101,15 @@ impl Writer {
             Job::Finish {
                 from,
                 id,
-                place,
+                old_copy,
                 done,
             } => {
                 let mut open = self.open.remove(&from).unwrap_or_default();
                 open.body.crc32c = Some(open.crc32c);
-                self.finished.push((id, place, open, done));
+                self.finished.push((id, old_copy, open, done));
             }
             Job::Abort(id) => {
-                // What was written of it is dead space until its segment goes.
+                // Its bytes are dead space until their segment goes.
                 if let Some(open) = self.open.remove(&id) {
                     self.segments.free(&open.body.parts);
                 }
@@ -217,7 +217,7 @@ impl Writer {
         }
         fail::fail_point!("body-after-fsync");
         let (mut replaced, mut new) = (Vec::new(), Vec::new());
-        for (number, (id, place, open, _)) in self.finished.iter_mut().enumerate() {
+        for (number, (id, old_copy, open, _)) in self.finished.iter_mut().enumerate() {
             if open.failed.is_some() {
                 continue;
             }
@@ -225,7 +225,7 @@ impl Writer {
             let is_same = before
                 .as_ref()
                 .is_some_and(|before| before.info() == open.body.info());
-            if *place == Place::Free && is_same {
+            if *old_copy == OldCopy::KeptIfSame && is_same {
                 replaced.append(&mut open.body.parts);
             } else {
                 replaced.extend(before.unwrap_or_default().parts);

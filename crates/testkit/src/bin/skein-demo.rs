@@ -13,7 +13,7 @@ use skein_testkit::demo::{
     DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, inbox, node_config, rows, view,
 };
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_testkit::oracle::{Verdict, judge};
+use skein_testkit::oracle::{Reconciliation, judge};
 use skein_testkit::process::{Node, NodeConfig, free_address};
 
 /// Destinations listen here if the port is free.
@@ -24,7 +24,7 @@ const CONNECTIONS: usize = 4;
 const MESSAGES_PER_SECOND: f64 = 40.0;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Messages expire after 20 s; whatever is open after this is lost.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const ARRIVED_WITHIN: Duration = Duration::from_secs(60);
 /// A duplicate would come from a retry, and those are at most 2 s apart.
 const WATCH_FOR_DUPLICATES: Duration = Duration::from_secs(3);
 const REDRAW_EVERY: Duration = Duration::from_millis(250);
@@ -100,7 +100,7 @@ async fn run(skein: &Path, skeinctl: &Path, keep_running: bool) -> Result<bool> 
     let mut screen = Screen::default();
     let ledger = Arc::new(Ledger::default());
     let injected = inject(&mut world, smtp, &ledger, &mut screen).await?;
-    let verdict = settle(&mut world, &injected, &ledger, &mut screen).await?;
+    let verdict = reconcile(&mut world, &injected, &ledger, &mut screen).await?;
     show_status(skeinctl, admin);
     let clean = summarise(&injected, &verdict, &mut node);
     if !clean {
@@ -160,7 +160,7 @@ async fn inject(
         ..InjectorConfig::to(smtp)
     });
     let noted = Arc::clone(ledger);
-    let injector = injector.on_settled(move |message| noted.note(message));
+    let injector = injector.on_answered(move |message| noted.note(message));
     let mut running = tokio::spawn(injector.run());
     loop {
         world.wake().await.context("starting a late destination")?;
@@ -174,13 +174,13 @@ async fn inject(
 }
 
 /// Waits until every acknowledged recipient is accounted for, then a little for duplicates.
-async fn settle(
+async fn reconcile(
     world: &mut World,
     injected: &[Injected],
     ledger: &Ledger,
     screen: &mut Screen,
-) -> Result<Verdict> {
-    let deadline = Instant::now() + SETTLED_WITHIN;
+) -> Result<Reconciliation> {
+    let deadline = Instant::now() + ARRIVED_WITHIN;
     let mut watch_until: Option<Instant> = None;
     loop {
         world.wake().await.context("starting a late destination")?;
@@ -211,7 +211,7 @@ fn show_status(skeinctl: &Path, admin: SocketAddr) {
     }
 }
 
-fn summarise(injected: &[Injected], verdict: &Verdict, node: &mut Node) -> bool {
+fn summarise(injected: &[Injected], verdict: &Reconciliation, node: &mut Node) -> bool {
     let acked = injected.iter().filter(|message| message.acked()).count();
     let all_acked = acked == injected.len();
     let clean = all_acked && verdict.is_clean() && node.running();

@@ -1,4 +1,4 @@
-//! A wall clock for one process, which others can set. Clocks that nobody sets stay as they are.
+//! A wall clock for one process, which others can set. Clocks that are not set stay as they are.
 
 use std::fs;
 use std::path::{Path, PathBuf};

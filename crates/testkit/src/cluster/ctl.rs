@@ -110,7 +110,7 @@ impl Operator {
         Ok(groups.groups)
     }
 
-    /// Who leads, by those of the nodes that know the latest term.
+    /// The leaders, by those of the nodes that know the latest term.
     pub async fn leaders(&self, of: &[Host]) -> Leaders {
         let mut known: BTreeMap<u32, (u64, Host)> = BTreeMap::new();
         let all = of.iter().map(|control| self.groups(*control));
@@ -162,7 +162,7 @@ impl Operator {
             let owned = owned.count();
             if owned != SLOTS {
                 return Ok(Some(format!(
-                    "{control} says that {owned} slots are settled"
+                    "{control} says that {owned} slots have an owner and stay"
                 )));
             }
         }

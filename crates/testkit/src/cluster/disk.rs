@@ -57,7 +57,7 @@ impl Drop for Disk {
 }
 
 fn unmount(place: &Path) {
-    // What is still open there keeps it until it is closed.
+    // Files that are still open there keep it until they are closed.
     let _ = system("umount", &["-l", &place.display().to_string()]);
 }
 

@@ -7,7 +7,7 @@ use crate::oracle::Window;
 
 /// A result is committed this soon after the final dot when nothing is wrong.
 const REPORTED_MS: u64 = 3_000;
-/// What a sender sent before it died has arrived by then: sites think about the final dot.
+/// Messages that a sender sent before it died have arrived by then: sites think about the final dot.
 const ARRIVED_MS: u64 = 1_000;
 
 /// A fault that befell a node; times in milliseconds since the Unix epoch.

@@ -1,4 +1,4 @@
-//! Who is in the network, and at which address.
+//! The hosts of the network, and their addresses.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -14,7 +14,7 @@ use super::run::Scenario;
 use super::times::{Silence, accepted_again, flows_again, longest_pause, percentile};
 use super::world::steady_sites;
 use crate::load::{Injected, Outcome};
-use crate::oracle::{Verdict, judge_with};
+use crate::oracle::{Reconciliation, judge_with};
 use crate::sink::{Record, Visit};
 use crate::unix_ms;
 
@@ -45,10 +45,10 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Since the first message was settled.
+    /// Since the first message was answered.
     pub fn seconds_at(&self, unix_ms: u64) -> f64 {
-        let settled = self.injected.iter().map(|message| message.settled_at_ms);
-        unix_ms.saturating_sub(settled.min().unwrap_or_default()) as f64 / 1000.0
+        let answered = self.injected.iter().map(|message| message.answered_at_ms);
+        unix_ms.saturating_sub(answered.min().unwrap_or_default()) as f64 / 1000.0
     }
 }
 
@@ -75,7 +75,7 @@ pub fn judge(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
     covered(scenario, seen, net, report);
 }
 
-fn messages(seen: &Seen, verdict: &Verdict, report: &mut Report) {
+fn messages(seen: &Seen, verdict: &Reconciliation, report: &mut Report) {
     let of = |is: fn(&Outcome) -> bool| {
         seen.injected
             .iter()
@@ -137,7 +137,7 @@ fn refused(seen: &Seen, report: &mut Report) {
 }
 
 /// When each copy of the first duplicate arrived, and from whom: that tells which fault it belongs to, if any.
-fn copies(seen: &Seen, verdict: &Verdict, report: &mut Report) {
+fn copies(seen: &Seen, verdict: &Reconciliation, report: &mut Report) {
     let Some(first) = verdict.duplicates.first() else {
         return;
     };
@@ -154,7 +154,7 @@ fn copies(seen: &Seen, verdict: &Verdict, report: &mut Report) {
     }
 }
 
-fn wrongs(scenario: &Scenario, verdict: &Verdict, report: &mut Report) {
+fn wrongs(scenario: &Scenario, verdict: &Reconciliation, report: &mut Report) {
     let causes = verdict.causes.iter();
     let causes: Vec<String> = causes
         .map(|(cause, count)| format!("{count} by {cause}"))
@@ -271,7 +271,7 @@ fn covered(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
     let first = seen.history.iter().map(|happened| happened.began_ms).min();
     let before = first.unwrap_or_default();
     let acked = seen.injected.iter().filter(|message| message.acked());
-    let calm = acked.filter(|message| message.settled_at_ms < before);
+    let calm = acked.filter(|message| message.answered_at_ms < before);
     let mut waits: Vec<Duration> = calm.map(|message| message.waited).collect();
     let p99 = percentile(&mut waits, 99);
     let limit = (!scenario.may_duplicate).then_some(ACCEPT_P99);

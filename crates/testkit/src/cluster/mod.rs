@@ -1,4 +1,4 @@
-//! A whole cluster of real processes with a world around it, and somebody who breaks it.
+//! A whole cluster of real processes with a world around it, and a nemesis that breaks it.
 //!
 //! Each node has a network namespace of its own, where the machine allows it, so that links between nodes can be cut.
 //! Names of sites lead to sinks; an injector plays the clients. Whatever a run draws comes from its seed.

@@ -288,7 +288,7 @@ impl Nodes {
         sizes.flatten().map(|meta| meta.len()).max().unwrap_or(0)
     }
 
-    /// Ends all nodes and keeps configurations and logs for whoever looks into a failure.
+    /// Ends all nodes and keeps configurations and logs for a look into a failure.
     pub fn keep_logs(mut self) -> PathBuf {
         self.running.clear();
         self.disks.clear();

@@ -35,7 +35,7 @@ impl Outpost {
                 });
             match runtime {
                 Ok(runtime) => {
-                    // Who started this waits for the answer.
+                    // The caller waits for the answer.
                     let _ = told.send(Ok(runtime.handle().clone()));
                     let _ = runtime.block_on(stopped);
                     runtime.shutdown_background();
@@ -67,7 +67,7 @@ impl Outpost {
     pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let (told, done) = mpsc::channel();
         let task = self.spawn(async move {
-            // Who waits is there until this is told.
+            // The caller is there until this is told.
             let _ = told.send(work.await);
         });
         match done.recv() {

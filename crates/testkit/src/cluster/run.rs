@@ -107,7 +107,7 @@ fn try_run(scenario: &Scenario, seed: u64, binaries: &Binaries, report: &mut Rep
         let load = clients.spawn(Injector::new(config).run_plan(plan));
         let broken = stage.play(steps).await;
         let injected = load.await.expect("the injector does not panic");
-        let quiet = stage.settle(&injected, &world).await;
+        let quiet = stage.until_quiet(&injected, &world).await;
         let seen = Seen {
             records: world.records(),
             visits: world.visits(),

@@ -20,9 +20,9 @@ use crate::oracle;
 use crate::unix_ms;
 
 /// Promise 12: after this long without a fault all is as it should be.
-const SETTLES_WITHIN: Duration = Duration::from_secs(60);
+const QUIET_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A fault need not wait longer for somebody whom it may befall.
+/// A fault need not wait longer for a victim.
 const ELECTED_WITHIN: Duration = Duration::from_secs(6);
 /// Nodes that all start at once share the machine.
 const FORMS_WITHIN: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ impl Stage {
         }
     }
 
-    /// Its number, unless nobody is there whom it could befall.
+    /// Its number, unless there is no victim for it.
     async fn begin(&mut self, step: &Step) -> Result<Option<usize>> {
         let leaders = self.leaders_of_all().await;
         let ill: Vec<Host> = self.open.iter().map(|n| self.history[*n].victim).collect();
@@ -206,7 +206,7 @@ impl Stage {
         }
     }
 
-    /// Nodes that stand still answer nobody, and who waits for them hears of the others late.
+    /// Nodes that stand still do not answer, and a caller that waits for them hears of the others late.
     async fn leaders(&self) -> Leaders {
         let ill = self.open.iter().map(|number| &self.history[*number]);
         let ill: Vec<Host> = ill.map(|happened| happened.victim).collect();
@@ -217,7 +217,7 @@ impl Stage {
     }
 
     /// After the last fault: how long it took until all was well, or what is not.
-    pub async fn settle(
+    pub async fn until_quiet(
         &mut self,
         injected: &[Injected],
         world: &World,
@@ -226,7 +226,7 @@ impl Stage {
             let records: Vec<Arc<_>> = world.records();
             oracle::judge(injected, &records).lost.is_empty()
         };
-        self.rest(SETTLES_WITHIN, is_all_there).await
+        self.rest(QUIET_WITHIN, is_all_there).await
     }
 
     async fn rest(

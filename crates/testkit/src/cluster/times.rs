@@ -64,7 +64,7 @@ pub fn accepted_again(
 ) -> Option<Duration> {
     let acked: Vec<(Queued, u64)> = injected
         .iter()
-        .filter_map(|message| Some((queued(message)?, message.settled_at_ms)))
+        .filter_map(|message| Some((queued(message)?, message.answered_at_ms)))
         .filter(|(queued, _)| queued.at_ms >= began_ms)
         .collect();
     let waits = groups.iter().map(|group| {
@@ -80,7 +80,7 @@ pub fn longest_pause(injected: &[Injected]) -> Duration {
     let mut acks: Vec<u64> = injected
         .iter()
         .filter(|message| message.acked())
-        .map(|message| message.settled_at_ms)
+        .map(|message| message.answered_at_ms)
         .collect();
     acks.sort_unstable();
     let pauses = acks.windows(2).map(|pair| pair[1] - pair[0]);

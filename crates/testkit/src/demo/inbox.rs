@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of a message that is printed: enough for the header and some lines.
 const SHOWN_BYTES_MAX: usize = 4096;
 
-/// What is printed is kept; whoever sends more looks at figures, and not at messages.
+/// Messages that are kept to be printed; the user of a larger run looks at figures, and not at messages.
 const RECORDS_MAX: usize = 10_000;
 
 /// Takes mail at the address and prints what arrives, until interrupted.

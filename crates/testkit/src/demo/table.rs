@@ -82,13 +82,13 @@ pub fn rows<L: Borrow<Ledger>>(world: &World, ledgers: &[L]) -> Vec<Row> {
         .map(|(i, row)| (row.domain, i))
         .collect();
     let row_of = |address: &str| domain_of(address).and_then(|domain| index.get(domain).copied());
-    let mut settled = HashSet::new();
+    let mut finished = HashSet::new();
     for record in world.records() {
         if let Some(dsn) = read_dsn(&record) {
             for recipient in dsn.failed {
                 if let Some(at) = row_of(&recipient) {
                     rows[at].bounced += 1;
-                    settled.insert((dsn.id.clone(), recipient));
+                    finished.insert((dsn.id.clone(), recipient));
                 }
             }
             continue;
@@ -100,7 +100,7 @@ pub fn rows<L: Borrow<Ledger>>(world: &World, ledgers: &[L]) -> Vec<Row> {
             rows[at].deferred += usize::from((400..500).contains(&recipient.code));
             if let (true, Some(id)) = (record.accepted && recipient.accepted, &record.test_id) {
                 rows[at].delivered += 1;
-                settled.insert((id.clone(), recipient.address.clone()));
+                finished.insert((id.clone(), recipient.address.clone()));
             }
         }
     }
@@ -111,7 +111,7 @@ pub fn rows<L: Borrow<Ledger>>(world: &World, ledgers: &[L]) -> Vec<Row> {
                     continue;
                 };
                 rows[at].accepted += 1;
-                if !settled.contains(&(id.clone(), recipient.clone())) {
+                if !finished.contains(&(id.clone(), recipient.clone())) {
                     rows[at].waiting += 1;
                     let oldest = rows[at].oldest_wait.max(Some(accepted.at.elapsed()));
                     rows[at].oldest_wait = oldest;

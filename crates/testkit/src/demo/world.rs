@@ -15,7 +15,7 @@ pub enum Behaviour {
     Defers,
     /// 550 to about half of the recipients.
     Refuses,
-    /// Nobody listens for the first seconds.
+    /// Nothing listens for the first seconds.
     Down,
     /// Publishes a null MX; there is no server.
     NullMx,
@@ -55,7 +55,7 @@ pub const SENDER_DOMAIN: &str = "sender.test";
 /// How long a deferring destination says 451.
 const DEFER_FOR: Duration = Duration::from_secs(4);
 
-/// How long nobody listens at a destination that is down.
+/// How long nothing listens at a destination that is down.
 const DOWN_FOR: Duration = Duration::from_secs(5);
 
 /// The outside world of the demo: names and mail servers on loopback addresses.
@@ -110,7 +110,7 @@ impl World {
     /// Starts the destinations that were down, once their time has come.
     ///
     /// # Errors
-    /// Somebody else has taken a port meanwhile.
+    /// Another process has taken a port meanwhile.
     pub async fn wake(&mut self) -> io::Result<()> {
         if self.started.elapsed() >= DOWN_FOR {
             for (domain, config) in std::mem::take(&mut self.asleep) {

@@ -73,11 +73,11 @@ pub struct Progress {
 pub struct Injector {
     config: Arc<InjectorConfig>,
     progress: Arc<Progress>,
-    settled: OnSettled,
+    answered: OnAnswered,
 }
 
 /// Called for each message as soon as its outcome is known.
-type OnSettled = Arc<dyn Fn(&Injected) + Send + Sync>;
+type OnAnswered = Arc<dyn Fn(&Injected) + Send + Sync>;
 
 impl std::fmt::Debug for Injector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -92,14 +92,14 @@ impl Injector {
         Self {
             config: Arc::new(config),
             progress: Arc::default(),
-            settled: Arc::new(|_| {}),
+            answered: Arc::new(|_| {}),
         }
     }
 
     /// Calls this for each message as soon as its outcome is known. It must not block.
     #[must_use]
-    pub fn on_settled(mut self, call: impl Fn(&Injected) + Send + Sync + 'static) -> Self {
-        self.settled = Arc::new(call);
+    pub fn on_answered(mut self, call: impl Fn(&Injected) + Send + Sync + 'static) -> Self {
+        self.answered = Arc::new(call);
         self
     }
 
@@ -140,8 +140,10 @@ impl Injector {
         let started = Instant::now();
         let lanes = plan.into_iter().enumerate().map(|(lane, messages)| {
             let (config, progress) = (Arc::clone(&self.config), Arc::clone(&self.progress));
-            let settled = Arc::clone(&self.settled);
-            tokio::spawn(run_lane(config, progress, settled, lane, messages, started))
+            let answered = Arc::clone(&self.answered);
+            tokio::spawn(run_lane(
+                config, progress, answered, lane, messages, started,
+            ))
         });
         let lanes: Vec<_> = lanes.collect();
         let mut all = Vec::new();
@@ -160,7 +162,7 @@ impl Injector {
         run_lane(
             Arc::new(unpaced),
             self.progress(),
-            Arc::clone(&self.settled),
+            Arc::clone(&self.answered),
             0,
             messages,
             Instant::now(),
@@ -172,7 +174,7 @@ impl Injector {
 async fn run_lane(
     config: Arc<InjectorConfig>,
     progress: Arc<Progress>,
-    settled: OnSettled,
+    answered: OnAnswered,
     lane: usize,
     mut messages: Vec<Injected>,
     started: Instant,
@@ -187,14 +189,14 @@ async fn run_lane(
             sleep_until(started + Duration::from_secs_f64(number / rate)).await;
         }
         message.outcome = offer(&config, &mut client, message).await;
-        message.settled_at_ms = crate::unix_ms();
+        message.answered_at_ms = crate::unix_ms();
         let counter = match message.outcome {
             Outcome::Acked { .. } => &progress.acked,
             Outcome::Refused { .. } => &progress.refused,
             Outcome::Unknown => &progress.unknown,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        settled(message);
+        answered(message);
     }
     if let Some(mut probe) = client.probe {
         // The messages are safe; a server that is gone already changes nothing.

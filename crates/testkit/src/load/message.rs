@@ -46,7 +46,7 @@ pub struct Injected {
     pub recipients: Vec<String>,
     pub outcome: Outcome,
     /// When the outcome was known, in milliseconds since the Unix epoch; 0 before.
-    pub settled_at_ms: u64,
+    pub answered_at_ms: u64,
     /// From the end mark to its reply.
     pub waited: Duration,
     content: Content,
@@ -87,7 +87,7 @@ impl Injected {
                 code: 0,
                 reply: "not offered yet".to_owned(),
             },
-            settled_at_ms: 0,
+            answered_at_ms: 0,
             waited: Duration::ZERO,
             content,
         }

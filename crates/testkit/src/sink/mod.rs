@@ -73,7 +73,7 @@ pub struct SinkConfig {
     pub extensions: Extensions,
     /// TLS from the first byte instead of STARTTLS.
     pub implicit_tls: bool,
-    /// Clients must show a certificate, which the sink then knows nobody of. In TLS 1.3 they hear of it after their handshake.
+    /// Clients must show a certificate, and the sink trusts none. In TLS 1.3 they hear of it after their handshake.
     pub wants_certificate: bool,
     /// Name and password of AUTH PLAIN and LOGIN; with them MAIL needs a login first.
     pub login: Option<(String, String)>,

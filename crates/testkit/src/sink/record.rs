@@ -27,7 +27,7 @@ pub struct Record {
     pub tls: bool,
     /// The argument of EHLO or HELO.
     pub helo: String,
-    /// Who had logged in.
+    /// The user that had logged in.
     pub user: Option<String>,
     /// The raw MAIL line without CRLF.
     pub mail: String,

@@ -40,7 +40,7 @@ pub(super) struct Session<'a> {
     helo: String,
     /// Transactions recorded before the open one.
     transactions: u64,
-    /// Who has logged in.
+    /// The user that has logged in.
     pub(super) user: Option<String>,
     pub(super) open: Option<Transaction>,
     arrivals: Arrivals,

@@ -56,7 +56,7 @@ pub async fn run(skein: &Path, skeinctl: &Path, sink_port: u16) -> Result<bool> 
         .map(|sender| {
             let noted = ledgers[sender].clone();
             let client = Injector::new(load(sender, story.nodes.smtp(sender)));
-            tokio::spawn(client.on_settled(move |message| noted.note(message)).run())
+            tokio::spawn(client.on_answered(move |message| noted.note(message)).run())
         })
         .collect();
     story.unfold().await?;

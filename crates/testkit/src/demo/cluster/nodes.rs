@@ -70,7 +70,7 @@ impl Nodes {
         })
     }
 
-    /// For whoever wants to look closer.
+    /// For a user who wants to look closer.
     pub fn addresses(&self) -> String {
         let lines = self.spots.iter().enumerate().map(|(number, spot)| {
             let (what, at) = match number < CONTROLS {

@@ -67,8 +67,7 @@ impl Story {
         for node in all {
             self.nodes.ready(node).await?;
         }
-        let is_whole =
-            |story: &Self| story.settled_slots() == SLOTS && story.groups_led() == GROUPS;
+        let is_whole = |story: &Self| story.active_slots() == SLOTS && story.groups_led() == GROUPS;
         ensure!(
             self.wait(BACK_WITHIN, is_whole).await?,
             "no cluster came about"
@@ -99,7 +98,7 @@ impl Story {
         });
         self.tell(&format!("kill -9 of {name}, a sender with {slots} slots"))?;
         let moved = move |story: &Self| {
-            story.seen.slots(&story.name(VICTIM)) == 0 && story.settled_slots() == SLOTS
+            story.seen.slots(&story.name(VICTIM)) == 0 && story.active_slots() == SLOTS
         };
         ensure!(
             self.wait(SLOTS_MOVE_WITHIN, moved).await?,
@@ -126,7 +125,7 @@ impl Story {
         self.nodes.start(VICTIM)?;
         let started = Instant::now();
         let is_back = |story: &Self| {
-            story.seen.slots(&story.name(VICTIM)) > SLOTS / 4 && story.settled_slots() == SLOTS
+            story.seen.slots(&story.name(VICTIM)) > SLOTS / 4 && story.active_slots() == SLOTS
         };
         ensure!(
             self.wait(BACK_WITHIN, is_back).await?,
@@ -200,7 +199,7 @@ impl Story {
         self.nodes.names().nth(node).unwrap_or_default().to_owned()
     }
 
-    fn settled_slots(&self) -> u64 {
+    fn active_slots(&self) -> u64 {
         let active = self
             .seen
             .senders
@@ -252,7 +251,7 @@ impl Story {
         if let Some((name, log)) = self.nodes.fallen() {
             anyhow::bail!("{name} ended by itself; the end of its log:\n{log}");
         }
-        // During an election nobody may know; what was seen last stays on the screen.
+        // During an election no node may know; what was seen last stays on the screen.
         if let Ok(seen) = self.operator.look(self.nodes.admins()).await {
             self.seen = seen;
         }

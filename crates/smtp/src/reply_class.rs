@@ -66,9 +66,9 @@ pub enum Scope {
     Recipient,
 }
 
-/// What becomes of a recipient.
+/// What a reply comes to for a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum ReplyClass {
     /// The next hop has taken responsibility.
     Delivered,
     /// Try again later.
@@ -77,8 +77,8 @@ pub enum Verdict {
     Failed(Scope),
 }
 
-impl Verdict {
-    /// The verdict of a reply; `None` when it says to go on.
+impl ReplyClass {
+    /// The class of a reply; `None` when it says to go on.
     pub fn of(stage: Stage, reply: &Reply) -> Option<Self> {
         let scope = stage.scope();
         match reply.code {
@@ -170,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn verdict_table() {
+    fn the_table_of_replies() {
+        use ReplyClass::{Deferred, Delivered, Failed};
         use Scope::{Connection, Message, Recipient};
         use Stage::{Auth, Body, Data, Ehlo, Greeting, Mail, Other, Rcpt, StartTls};
-        use Verdict::{Deferred, Delivered, Failed};
         for (stage, code, enhanced, expected) in [
             (Greeting, 220, None, None),
             (Greeting, 450, None, Some(Deferred(Connection))),
@@ -225,7 +225,7 @@ mod tests {
             (Other, 502, None, Some(Deferred(Connection))),
         ] {
             let reply = reply(code, enhanced);
-            assert_eq!(Verdict::of(stage, &reply), expected, "{stage:?} {reply}");
+            assert_eq!(ReplyClass::of(stage, &reply), expected, "{stage:?} {reply}");
         }
     }
 
@@ -257,29 +257,29 @@ mod tests {
         let codes = [421, 500, 502, 503, 504, 523, 524, 525, 530, 534, 535, 538];
         for (enhanced, code) in enhanced.flat_map(|one| codes.map(|code| (one, code))) {
             for stage in STAGES {
-                let verdict = Verdict::of(stage, &reply(code, enhanced));
-                let expected = Some(Verdict::Deferred(Scope::Connection));
-                assert_eq!(verdict, expected, "{stage:?} {code} {enhanced:?}");
+                let class = ReplyClass::of(stage, &reply(code, enhanced));
+                let expected = Some(ReplyClass::Deferred(Scope::Connection));
+                assert_eq!(class, expected, "{stage:?} {code} {enhanced:?}");
             }
         }
     }
 
     /// Only a reply in the middle of a transaction fails a message or a recipient, and only one of 5xx.
     #[test]
-    fn every_code_has_its_verdict() {
+    fn every_code_has_its_class() {
         for stage in STAGES {
             for code in 200..600 {
-                let verdict = Verdict::of(stage, &reply(code, None));
+                let class = ReplyClass::of(stage, &reply(code, None));
                 let is_asked =
                     matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Body);
-                if let Some(Verdict::Failed(scope)) = verdict {
+                if let Some(ReplyClass::Failed(scope)) = class {
                     assert!(is_asked && code >= 500, "{stage:?} {code}");
                     assert_eq!(scope, stage.scope(), "{stage:?} {code}");
                 }
-                if verdict == Some(Verdict::Delivered) {
+                if class == Some(ReplyClass::Delivered) {
                     assert!(stage == Stage::Body && code < 300, "{stage:?} {code}");
                 }
-                assert!(verdict.is_some() || code < 400, "{stage:?} {code} goes on");
+                assert!(class.is_some() || code < 400, "{stage:?} {code} goes on");
             }
         }
     }
