@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use skein_client::{KeptSession, PlacedIps, Sessions, Spools};
-use skein_dns::Resolver;
+use skein_dns::{OwnAddresses, Resolver};
 use skein_policy::{BUILT_IN_NAME, Policy};
 use skein_runtime::watched;
 use tokio::sync::watch;
@@ -88,27 +88,16 @@ impl Sender {
             Some(dir) => Journal::open(dir),
             None => (Journal::none(), Vec::new()),
         };
-        let known = addresses::own(
-            &config.own_addresses,
-            addresses::interfaces(),
-            &policy.borrow(),
-            &PlacedIps::default(),
-        );
-        resolver.set_own_addresses(known);
+        resolver.set_own_addresses(own_addresses(&config, &policy.borrow()));
         let config = Arc::new(config);
         let cluster = spools.cluster();
         let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
         let actions = Arc::new(ActionsHere::new(cluster.active_actions()));
         let metrics = Metrics::register(registry);
         let (sources, health) = (Sources::default(), Arc::new(Health::default()));
-        let dsns = DsnWriter {
-            hostname: config.hostname.clone(),
-            max_age: config.retry.max_age,
-            sites: sites.clone(),
-        };
         let results = Arc::new(Results {
             retry: config.retry.clone(),
-            dsns,
+            dsns: dsns_of(&config, sites.clone()),
             journal,
             metrics: metrics.clone(),
             actions: actions.clone(),
@@ -329,6 +318,20 @@ impl Sender {
                 "the drain took too long; some results may be lost and their mail sent again"
             );
         }
+    }
+}
+
+/// The addresses at which mail would come back to this node, as far as it is known before there is a session.
+fn own_addresses(config: &Config, policy: &Policy) -> OwnAddresses {
+    let (own, interfaces) = (&config.own_addresses, addresses::interfaces());
+    addresses::own(own, interfaces, policy, &PlacedIps::default())
+}
+
+fn dsns_of(config: &Config, sites: Sites) -> DsnWriter {
+    DsnWriter {
+        hostname: config.hostname.clone(),
+        max_age: config.retry.max_age,
+        sites,
     }
 }
 

@@ -153,7 +153,7 @@ impl TaskRouter {
             Ok(route) => {
                 let pool = delivery.task.task.pool(&delivery.task.message.envelope);
                 tokio::select! {
-                    () = placer.router.wait_for_placement(&policy, pool) => {}
+                    () = placer.router.wait_until_placed(&policy, pool) => {}
                     () = delivery.claim.stop.cancelled() => return,
                 }
                 self.destinations.push(route, delivery);

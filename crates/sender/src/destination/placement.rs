@@ -19,6 +19,9 @@ use crate::source_ip::source::Source;
 pub struct Problem<'a> {
     /// By an operator. Of such a task's pool nothing is known, and no turn is taken.
     pub suspended: Option<Suspended>,
+    /// The site that the task is filed under, which may have changed since.
+    pub filed_site: &'a str,
+    /// Of its route.
     pub site: &'a str,
     /// Tasks with the same key may share connections.
     pub route_key: &'a str,
@@ -57,7 +60,7 @@ impl Problem<'_> {
     /// The task ends, for now or for good, without an attempt.
     pub fn source(&self) -> Result<Source, Ending> {
         if let Some(suspended) = &self.suspended {
-            return Err(Ending::of_suspended(suspended.clone(), self.site));
+            return Err(Ending::of_suspended(suspended.clone(), self.filed_site));
         }
         let chosen = self.pool.choose(self.pool_name, self.now, self.expires);
         let chosen = chosen.map_err(|none| without_source(self.site, none))?;

@@ -19,6 +19,7 @@ use crate::source_ip::unusable::Unusable;
 
 const IPS: usize = 6;
 const SITE: &str = "there.test";
+const FILED_SITE: &str = "filed.test";
 const LABEL: &str = " pool news tenant shop";
 const NOW: UnixMs = UnixMs(1_000_000);
 
@@ -129,6 +130,7 @@ fn problem() -> impl Strategy<Value = Problem<'static>> {
     let expires = (1_000_000_u64..2_000_000).prop_map(UnixMs);
     (suspended, pool(), expires).prop_map(|(suspended, pool, expires)| Problem {
         suspended,
+        filed_site: FILED_SITE,
         site: SITE,
         route_key: "mx.there.test",
         pool_name: "news",
@@ -269,8 +271,12 @@ fn check_deferral(problem: &Problem<'_>, attempt: &Attempt) {
 
 /// Only a bounce by rule or by an operator fails a task, and then with its reply.
 fn check_failure(problem: &Problem<'_>, attempt: &Attempt, given: &Reply) {
+    let site = match problem.suspended {
+        Some(_) => FILED_SITE,
+        None => SITE,
+    };
     let bare = Attempt {
-        site: SITE.to_owned(),
+        site: site.to_owned(),
         ..Attempt::default()
     };
     assert_eq!(*attempt, bare);
@@ -302,11 +308,11 @@ proptest! {
         match placement {
             Placement::Ended(Ending::GivenBack) => {}
             Placement::Ended(Ending::Settled { attempt, verdict, reply }) => {
-                prop_assert_eq!(&attempt.site, SITE);
                 match verdict {
                     Verdict::Failed => check_failure(&problem, &attempt, &reply),
                     Verdict::Deferred => {
                         prop_assert!(problem.suspended.is_none());
+                        prop_assert_eq!(&attempt.site, SITE);
                         check_deferral(&problem, &attempt);
                     }
                     other => prop_assert!(false, "no attempt comes to {other:?}"),

@@ -53,6 +53,7 @@ impl Placer {
         };
         let problem = Problem {
             suspended,
+            filed_site: delivery.task.task.site(),
             site: &route.site,
             route_key: &route.key,
             pool_name: delivery.task.task.pool(&delivery.task.message.envelope),

@@ -214,7 +214,7 @@ impl SourceIpRouter {
     }
 
     /// Waits until a pool has an IP that can be used, if that is likely to come soon.
-    pub(crate) async fn wait_for_placement(&self, policy: &Policy, pool: &str) {
+    pub(crate) async fn wait_until_placed(&self, policy: &Policy, pool: &str) {
         if !self.may_come(policy, pool) {
             return;
         }
