@@ -21,7 +21,7 @@ pub struct Slots {
 struct OwnedSlot {
     epoch: Epoch,
     stop: CancellationToken,
-    /// What is done for the slot and may still be undone.
+    /// Work for the slot that may still be undone.
     active: TaskTracker,
 }
 
@@ -91,7 +91,7 @@ impl Slots {
         }
     }
 
-    /// What there is to tell of sites that others get a part of.
+    /// The history of sites that other senders get a part of.
     pub fn kept_alone(&self, sites: &BTreeSet<String>) -> Vec<KeptAlone> {
         let received = self.received.lock();
         let kept = sites.iter().filter_map(|site| {
@@ -106,7 +106,8 @@ impl Slots {
     }
 
     /// Since when no other sender has had the slot that is ours under this epoch, which is now unless more is known. Each
-    /// owner has an epoch of its own, so nobody had it between one of ours and the next: it was to go elsewhere, and stays.
+    /// owner has an epoch of its own, so no other sender had it between one of ours and the next: it was to go elsewhere, and
+    /// stays.
     pub fn receive(&self, slot: Slot, epoch: Epoch) -> Instant {
         let mut received = self.received.lock();
         let entry = received.entry(slot).or_insert((epoch, Instant::now()));

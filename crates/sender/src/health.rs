@@ -28,10 +28,10 @@ const PROBE_KEPT: Duration = Duration::from_secs(16);
 /// Says when certificates end.
 pub type CertificateEnds = Arc<dyn Fn() -> Vec<CertificateEnd> + Send + Sync>;
 
-/// Shared by those that see something and the one that tells.
+/// Shared by the parts that see something and the one that tells.
 #[derive(Default)]
 pub struct Health {
-    pub connects: RecentConnects,
+    pub connects: Arc<RecentConnects>,
     name_servers: Mutex<Vec<NameServer>>,
     certificates: OnceLock<CertificateEnds>,
     probes: Mutex<BTreeMap<String, Probe>>,
@@ -50,7 +50,7 @@ struct Probe {
 }
 
 impl Health {
-    /// Whom to ask for the certificates that this node shows; the first word counts.
+    /// Tells the certificates that this node shows; the first source that is set counts.
     pub fn set_certificates(&self, ends: CertificateEnds) {
         // Set once, when the node starts.
         let _ = self.certificates.set(ends);

@@ -3,7 +3,6 @@
 mod automation;
 mod claim;
 mod config;
-mod context;
 mod destination;
 mod health;
 mod host;
@@ -11,7 +10,6 @@ mod limits;
 mod metrics;
 mod notified_groups;
 mod outcome;
-mod recovery;
 mod result;
 mod route;
 mod sender;
@@ -19,6 +17,7 @@ mod smtp;
 mod source_ip;
 mod task;
 mod wall_clock;
+mod work_streams;
 
 pub use config::rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,

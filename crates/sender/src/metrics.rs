@@ -21,9 +21,9 @@ pub struct ScopeLabel {
 
 /// One destination that waits, for as long as this lives.
 #[derive(Debug)]
-pub struct Waits(Gauge);
+pub struct WaitingGauge(Gauge);
 
-impl Drop for Waits {
+impl Drop for WaitingGauge {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -70,11 +70,11 @@ impl Metrics {
     }
 
     /// A destination waits for a limit of this scope.
-    pub fn waits(&self, scope: Scope) -> Waits {
+    pub fn waits(&self, scope: Scope) -> WaitingGauge {
         let scope = scope.name();
         let gauge = self.waiting.get_or_create(&ScopeLabel { scope }).clone();
         gauge.inc();
-        Waits(gauge)
+        WaitingGauge(gauge)
     }
 
     pub fn count(&self, outcome: &'static str) {

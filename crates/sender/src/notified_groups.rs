@@ -34,7 +34,7 @@ impl NotifiedGroups {
         is_new
     }
 
-    /// They are to be told otherwise.
+    /// Forgets the groups, each of which is to be told otherwise.
     pub fn drain(&mut self, tell: impl Fn(&Reporter, &str, Slot)) {
         for ((_, slot, name), reporter) in self.0.drain() {
             tell(&reporter, &name, slot);

@@ -27,7 +27,7 @@ pub fn from_host(host: &Host, mut reply: Reply) -> Reply {
 }
 
 /// How an attempt went, before it is known what becomes of the recipients.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attempt {
     pub site: String,
     pub source: Option<String>,
@@ -38,9 +38,9 @@ pub struct Attempt {
     pub passes_dsn: bool,
     /// The peer took as many recipients as it takes at a time, and the others may follow now.
     pub rest_at_once: bool,
-    /// What keeps the message from going may be over by then.
+    /// The cause that keeps the message from going may be over by then.
     pub retry_within: Option<DurationMs>,
-    /// Nobody was met, and the destination is left alone for so long; zero: it is not yet.
+    /// No host was met, and the destination is left alone for so long; zero: it is not yet.
     pub away_for: Option<DurationMs>,
     /// The IP from which it is left alone.
     pub away_from: Option<String>,
@@ -48,8 +48,8 @@ pub struct Attempt {
 
 /// How a transaction calls its end where no host said anything.
 const CUT: (u8, u16, u16) = (4, 4, 2);
-/// What met nobody once comes again soon, and later each time: its destination was restarted perhaps, or is one of a site
-/// that lives otherwise.
+/// A task that met no host once comes again soon, and later each time: its destination was restarted perhaps, or is one of a
+/// site that lives otherwise.
 const SOON: DurationMs = DurationMs::from_secs(1);
 
 /// Whether another host of the destination may take what this one did not. Nothing was decided about any recipient:

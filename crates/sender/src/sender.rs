@@ -1,17 +1,12 @@
 //! The sender's life: a session, a work stream, tasks to their destinations, and the drain.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use skein_client::{Cluster, KeptSession, Lease, PlacedIps, Sessions, Spool, Spools, Work};
-use skein_dns::Resolver;
-use skein_model::spool::Verdict;
-use skein_model::{GroupId, Reply};
+use skein_client::{KeptSession, PlacedIps, Sessions, Spools};
+use skein_dns::{OwnAddresses, Resolver};
 use skein_policy::{BUILT_IN_NAME, Policy};
 use skein_runtime::watched;
 use tokio::sync::watch;
@@ -22,28 +17,30 @@ use tokio_util::task::TaskTracker;
 use crate::automation::active_actions::ActionsHere;
 use crate::claim::Slots;
 use crate::config::Config;
-use crate::context::Context;
 use crate::destination::destinations::Destinations;
-use crate::destination::waits;
+use crate::destination::outbound::Outbound;
+use crate::destination::placer::Placer;
+use crate::destination::waits::StatusReporter;
 use crate::health::Health;
 use crate::limits::limiters::LocalLimiters;
 use crate::limits::path_policy::PathPolicies;
 use crate::metrics::Metrics;
-use crate::outcome::{Attempt, expired};
-use crate::recovery;
+use crate::result::dsn::DsnWriter;
 use crate::result::journal::Journal;
-use crate::result::process;
 use crate::result::recovered::Recovered;
-use crate::route::find;
-use crate::route::sites::{self, Sites};
+use crate::result::results::Results;
+use crate::result::{process, recovery};
+use crate::route::sites::Sites;
 use crate::smtp::broken_tls::BrokenTls;
+use crate::smtp::connector::Connector;
 use crate::smtp::tls::TlsConnectors;
 use crate::source_ip::addresses;
 use crate::source_ip::preflight;
 use crate::source_ip::router::SourceIpRouter;
 use crate::source_ip::sources::Sources;
-use crate::task::delivery::{DeliveryTask, Routed, TaskGuard};
+use crate::task::delivery::Routed;
 use crate::task::prepared::Rewrites;
+use crate::work_streams::{TaskRouter, WorkStreams};
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
 const DRAIN: Duration = Duration::from_secs(120);
@@ -53,8 +50,11 @@ const UNDERSTAND_WITHIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 pub struct Sender {
-    context: Arc<Context>,
+    config: Arc<Config>,
     spools: Spools,
+    sites: Sites,
+    health: Arc<Health>,
+    router: Arc<TaskRouter>,
     working: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
 }
@@ -62,7 +62,7 @@ pub struct Sender {
 impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
-            .field("name", &self.context.config.name)
+            .field("name", &self.config.name)
             .finish_non_exhaustive()
     }
 }
@@ -88,40 +88,57 @@ impl Sender {
             Some(dir) => Journal::open(dir),
             None => (Journal::none(), Vec::new()),
         };
-        let known = addresses::own(
-            &config.own_addresses,
-            addresses::interfaces(),
-            &policy.borrow(),
-            &PlacedIps::default(),
-        );
-        resolver.set_own_addresses(known);
+        resolver.set_own_addresses(own_addresses(&config, &policy.borrow()));
+        let config = Arc::new(config);
+        let cluster = spools.cluster();
         let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
-        let context = Arc::new(Context {
-            config,
-            resolver,
-            policy,
-            sites,
-            sources: Sources::default(),
-            router,
-            path_policy: PathPolicies::default(),
-            limiters: LocalLimiters::new(),
-            active_actions: ActionsHere::new(spools.cluster().active_actions()),
-            reactions: Arc::default(),
-            cluster: spools.cluster().clone(),
-            budgets: Arc::default(),
-            metrics: Metrics::register(registry),
-            health: Arc::default(),
-            tls,
-            broken_tls: BrokenTls::new(spools.cluster().broken_tls()),
-            drain: CancellationToken::new(),
-            reports: TaskTracker::new(),
+        let actions = Arc::new(ActionsHere::new(cluster.active_actions()));
+        let metrics = Metrics::register(registry);
+        let (sources, health) = (Sources::default(), Arc::new(Health::default()));
+        let results = Arc::new(Results {
+            retry: config.retry.clone(),
+            dsns: dsns_of(&config, sites.clone()),
             journal,
-            recovered: Recovered::new(facts),
+            metrics: metrics.clone(),
+            actions: actions.clone(),
+            site_health: sources.health.clone(),
+            reports: TaskTracker::new(),
+        });
+        let placer = Placer {
+            policy,
+            sources,
+            router,
+            budgets: Arc::default(),
+            actions,
+            path_policies: PathPolicies::default(),
+            max_age: config.retry.max_age,
+        };
+        let outbound = Outbound {
+            config: config.clone(),
+            connector: Connector {
+                tls,
+                broken_tls: Arc::new(BrokenTls::new(cluster.broken_tls())),
+                connects: health.connects.clone(),
+            },
+            reactions: Arc::default(),
             rewrites: Rewrites::new(),
+            metrics,
+            drain: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        };
+        let limiters = LocalLimiters::new();
+        let router = Arc::new(TaskRouter {
+            config: config.clone(),
+            resolver,
+            recovered: Recovered::new(facts),
+            destinations: Destinations::new(placer, limiters, outbound, results),
         });
         Ok(Self {
-            context,
+            config,
             spools,
+            sites,
+            health,
+            router,
             working: Arc::default(),
             drained: Arc::default(),
         })
@@ -129,12 +146,12 @@ impl Sender {
 
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
-        self.context.sites.clone()
+        self.sites.clone()
     }
 
-    /// What this sender says of itself to whoever asks the cluster.
+    /// What this sender says of itself when the cluster is asked.
     pub fn health(&self) -> Arc<Health> {
-        self.context.health.clone()
+        self.health.clone()
     }
 
     /// Tells whether tasks can arrive at this moment.
@@ -150,104 +167,112 @@ impl Sender {
     /// Delivers until `shutdown`, then finishes what has passed its final dot and hands the slots back.
     pub async fn run(self, shutdown: CancellationToken) {
         // A new session ends the one before it, whose tasks then come here.
+        let destinations = &self.router.destinations;
+        let (recovered, results) = (&self.router.recovered, &destinations.results);
         tokio::select! {
-            () = recovery::tell(&self.context, &self.spools) => {}
+            () = recovery::tell(recovered, results, &self.spools) => {}
             () = shutdown.cancelled() => return,
         }
-        let destinations = Destinations::new(self.context.clone());
-        let sessions = Sessions::new(self.spools.cluster().clone());
-        let limiters = self.context.limiters.clone();
-        let config = &self.context.config;
-        let process = process::of(config.scratch_dir.as_deref(), &self.context.journal);
-        let session = Arc::new(sessions.keep(&config.name, process, limiters));
-        self.context.limiters.set_lease(session.lease.clone());
-        let slots = Arc::new(Slots::new(self.context.drain.clone()));
-        self.context.limiters.set_slots(slots.clone());
-        let streams = Arc::new(Mutex::default());
-        let follow = slots.clone();
-        let follow = follow.follow(session.clone(), destinations.clone(), streams.clone());
-        // What ends before the IPs are let go of, and what goes on until the session is closed.
+        destinations.follow(self.spools.cluster().clone());
+        let session = self.begin_session();
+        let slots = Arc::new(Slots::new(destinations.outbound.drain.clone()));
+        destinations.limiters.set_slots(slots.clone());
+        let mut streams = WorkStreams::new(self.router.clone(), session.clone(), slots);
+        // Tasks that end before the IPs are let go of, and tasks that go on until the session is closed.
         let (mut of_ips, mut of_session) = (JoinSet::new(), JoinSet::new());
-        of_session.spawn(watched("slots", follow));
-        of_session.spawn(watched(
-            "lease",
-            self.context.limiters.clone().follow_lease(),
-        ));
-        let (policy, router) = (&self.context.policy, &self.context.router);
-        of_ips.spawn(watched(
-            "source-ips",
-            router.clone().follow(policy.clone(), session.clone()),
-        ));
-        let zones = self.context.config.dnsbl_zones.clone();
-        let resolver = self.context.resolver.clone();
-        let own = self.context.config.own_addresses.clone();
-        let (policy_now, placed) = (policy.clone(), session.clone());
-        of_session.spawn(addresses::follow_own(
+        self.follow_session(&mut of_session, &streams);
+        self.follow_ips(&mut of_ips, &session);
+        tokio::select! {
+            () = self.policy_known(&session) => {
+                let version = self.spools.cluster().policy_version();
+                destinations.limiters.set_policy(version);
+            }
+            () = shutdown.cancelled() => {}
+        }
+        // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
+        let egress = destinations.placer.router.advertised().map(str::to_owned);
+        let policy = destinations.placer.policy.clone();
+        let tell = addresses::tell(policy, session.clone(), egress);
+        of_ips.spawn(watched("addresses", tell));
+        self.take_tasks(&mut streams, &shutdown).await;
+        self.drain(&session).await;
+        of_ips.abort_all();
+        destinations.placer.router.close().await;
+        if let Err(error) = session.close().await {
+            tracing::warn!(%error, "the session could not be closed");
+        }
+        of_session.abort_all();
+    }
+
+    fn begin_session(&self) -> Arc<KeptSession> {
+        let destinations = &self.router.destinations;
+        let sessions = Sessions::new(self.spools.cluster().clone());
+        let scratch_dir = self.config.scratch_dir.as_deref();
+        let process = process::of(scratch_dir, &destinations.results.journal);
+        let limiters = destinations.limiters.clone();
+        let session = Arc::new(sessions.keep(&self.config.name, process, limiters));
+        destinations.limiters.set_lease(session.lease.clone());
+        session
+    }
+
+    /// Does what goes on until the session is closed.
+    fn follow_session(&self, tasks: &mut JoinSet<()>, streams: &WorkStreams) {
+        let (session, destinations) = (&streams.session, &self.router.destinations);
+        let (slots, reached) = (streams.slots.clone(), streams.reached.clone());
+        let slots = slots.follow(session.clone(), destinations.clone(), reached);
+        tasks.spawn(watched("slots", slots));
+        let lease = destinations.limiters.clone().follow_lease();
+        tasks.spawn(watched("lease", lease));
+        let (resolver, policy) = (&self.router.resolver, &destinations.placer.policy);
+        tasks.spawn(addresses::follow_own(
             resolver.clone(),
-            own,
-            policy_now,
-            placed,
+            self.config.own_addresses.clone(),
+            policy.clone(),
+            session.clone(),
         ));
-        let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
-        of_ips.spawn(watched("ip-checks", checks));
-        of_session.spawn(watched(
-            "waits",
-            waits::tell(Arc::downgrade(&destinations), session.clone()),
-        ));
-        of_session.spawn(watched(
-            "reactions",
-            self.context.reactions.clone().tell(session.clone()),
-        ));
-        let health = self.context.health.clone();
-        of_session.spawn(watched(
-            "name-servers",
-            health.ask_name_servers(self.context.resolver.clone()),
-        ));
-        let budgets = self.context.budgets.clone();
-        let gives_out = Arc::downgrade(&destinations);
+        let status = StatusReporter {
+            destinations: Arc::downgrade(destinations),
+            health: self.health.clone(),
+            resolver: resolver.clone(),
+            broken_tls: destinations.outbound.connector.broken_tls.clone(),
+            needs_dns: self.config.routes.follow_mx(),
+        };
+        tasks.spawn(watched("waits", status.tell(session.clone())));
+        let reactions = destinations.outbound.reactions.clone();
+        tasks.spawn(watched("reactions", reactions.tell(session.clone())));
+        let name_servers = self.health.clone().ask_name_servers(resolver.clone());
+        tasks.spawn(watched("name-servers", name_servers));
+        let gives_out = Arc::downgrade(destinations);
         let give_out = move |one: Routed| {
             let destinations = gives_out.upgrade();
             destinations
                 .map(|them| them.push(one.route, one.delivery))
                 .is_some()
         };
-        of_session.spawn(watched(
-            "warmup-budgets",
-            budgets.ask(session.clone(), give_out),
-        ));
-        tokio::select! {
-            () = self.policy_known(&session) => self.context.follow_policy(),
-            () = shutdown.cancelled() => {}
-        }
-        // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
-        let egress = self.context.router.advertised().map(str::to_owned);
-        let policy = self.context.policy.clone();
-        of_ips.spawn(watched(
-            "addresses",
-            addresses::tell(policy, session.clone(), egress),
-        ));
-        let mut reporters = BTreeMap::new();
-        let mut works = JoinSet::new();
+        let budgets = destinations.placer.budgets.clone();
+        let budgets = budgets.ask(session.clone(), give_out);
+        tasks.spawn(watched("warmup-budgets", budgets));
+    }
+
+    /// Does what ends before the source IPs are let go of.
+    fn follow_ips(&self, tasks: &mut JoinSet<()>, session: &Arc<KeptSession>) {
+        let placer = &self.router.destinations.placer;
+        let (policy, router) = (&placer.policy, placer.router.clone());
+        let placements = router.follow(policy.clone(), session.clone());
+        tasks.spawn(watched("source-ips", placements));
+        let zones = self.config.dnsbl_zones.clone();
+        let resolver = self.router.resolver.clone();
+        let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
+        tasks.spawn(watched("ip-checks", checks));
+    }
+
+    /// Takes the tasks of all groups until `shutdown`.
+    async fn take_tasks(&self, streams: &mut WorkStreams, shutdown: &CancellationToken) {
+        let session = streams.session.clone();
         let mut cluster = self.spools.cluster().clone();
         while !shutdown.is_cancelled() {
-            for group in spool_groups(&cluster) {
-                if let Entry::Vacant(entry) = reporters.entry(group) {
-                    let spool = self.spools.get(group);
-                    let work = spool.work(session.session.clone(), self.window());
-                    entry.insert(work.reporter());
-                    streams.lock().push(work.settled());
-                    let take = Take {
-                        context: self.context.clone(),
-                        destinations: destinations.clone(),
-                        spool,
-                        lease: session.lease.clone(),
-                        slots: slots.clone(),
-                    };
-                    works.spawn(watched("take-tasks", take.tasks(work)));
-                }
-            }
-            let unreachable = reporters.iter().filter(|(_, reporter)| !reporter.is_open());
-            session.set_unreachable(unreachable.map(|(group, _)| *group).collect());
+            streams.open(&self.spools, self.config.window);
+            session.set_unreachable(streams.unreachable());
             let now = session.session.borrow().clone();
             let is_working = now.id.is_some_and(|id| session.lease.holds(id));
             self.working.store(is_working, Ordering::Release);
@@ -259,13 +284,6 @@ impl Sender {
             }
         }
         self.working.store(false, Ordering::Release);
-        self.drain(&destinations, &session).await;
-        of_ips.abort_all();
-        self.context.router.close().await;
-        if let Err(error) = session.close().await {
-            tracing::warn!(%error, "the session could not be closed");
-        }
-        of_session.abort_all();
     }
 
     /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past
@@ -277,7 +295,7 @@ impl Sender {
         }
         let texts = self.spools.cluster().policy();
         let resources = texts.borrow().resources.len();
-        let mut policy = self.context.policy.clone();
+        let mut policy = self.router.destinations.placer.policy.clone();
         let known = policy.wait_for(|policy| own_resources(policy) == resources);
         if tokio::time::timeout(UNDERSTAND_WITHIN, known)
             .await
@@ -287,27 +305,33 @@ impl Sender {
         }
     }
 
-    /// The window is for all groups together; each gets all of it while there is one.
-    fn window(&self) -> u32 {
-        let groups = u32::try_from(spool_groups(self.spools.cluster()).len()).unwrap_or(1);
-        (self.context.config.window / groups.max(1)).max(1)
-    }
-
     /// Others take the slots over while the last results are awaited here, which go over the streams of this session.
-    async fn drain(&self, destinations: &Destinations, session: &KeptSession) {
+    async fn drain(&self, session: &KeptSession) {
         session.retire();
-        self.context.drain.cancel();
-        destinations.return_stopped();
-        let finish = async {
-            destinations.drained().await;
-            self.context.reports.close();
-            self.context.reports.wait().await;
-        };
-        if tokio::time::timeout(DRAIN, finish).await.is_err() {
+        let destinations = &self.router.destinations;
+        destinations.drain();
+        if tokio::time::timeout(DRAIN, destinations.drained())
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 "the drain took too long; some results may be lost and their mail sent again"
             );
         }
+    }
+}
+
+/// The addresses at which mail would come back to this node, as far as it is known before there is a session.
+fn own_addresses(config: &Config, policy: &Policy) -> OwnAddresses {
+    let (own, interfaces) = (&config.own_addresses, addresses::interfaces());
+    addresses::own(own, interfaces, policy, &PlacedIps::default())
+}
+
+fn dsns_of(config: &Config, sites: Sites) -> DsnWriter {
+    DsnWriter {
+        hostname: config.hostname.clone(),
+        max_age: config.retry.max_age,
+        sites,
     }
 }
 
@@ -317,104 +341,4 @@ fn own_resources(policy: &Policy) -> usize {
     places
         .filter(|place| &*place.source != BUILT_IN_NAME)
         .count()
-}
-
-fn spool_groups(cluster: &Cluster) -> Vec<GroupId> {
-    let view = cluster.view();
-    let groups = view.keys().filter(|group| **group != GroupId::META);
-    groups.copied().collect()
-}
-
-/// The tasks of one spool group on their way to their destinations.
-struct Take {
-    context: Arc<Context>,
-    destinations: Arc<Destinations>,
-    spool: Spool,
-    lease: Lease,
-    slots: Arc<Slots>,
-}
-
-impl Take {
-    async fn tasks(self, mut work: Work) {
-        while let Some(tasks) = work.next().await {
-            for task in tasks {
-                let reporter = work.reporter();
-                let delivery = DeliveryTask {
-                    claim: self.slots.claim(task.task.slot, task.epoch),
-                    held: TaskGuard::new(
-                        self.context.metrics.held.clone(),
-                        reporter.clone(),
-                        &task,
-                    ),
-                    spend: None,
-                    content: OnceLock::new(),
-                    was_cut: false,
-                    task,
-                    reporter,
-                    spool: self.spool.clone(),
-                    lease: self.lease.clone(),
-                };
-                tokio::spawn(start(
-                    self.context.clone(),
-                    self.destinations.clone(),
-                    delivery,
-                ));
-            }
-        }
-    }
-}
-
-/// Finds the way for one task.
-async fn start(context: Arc<Context>, destinations: Arc<Destinations>, delivery: DeliveryTask) {
-    let is_done = tokio::select! {
-        is_done = context.recovered.contradicts(&delivery.task) => is_done,
-        () = delivery.claim.stop.cancelled() => true,
-    };
-    if is_done {
-        return;
-    }
-    let created = delivery.task.task.created;
-    if context
-        .config
-        .retry
-        .is_expired(created, context.active_actions.now())
-    {
-        let last = delivery.task.task.last_reply.clone();
-        let last = last.unwrap_or_else(|| Reply::ours((4, 4, 7), "no attempt was made"));
-        context.settle_all(
-            delivery,
-            Attempt::default(),
-            Verdict::Expired,
-            &expired(&last),
-        );
-        return;
-    }
-    let Some(delivery) = context.heed(delivery) else {
-        return;
-    };
-    let policy = context.policy.borrow().clone();
-    let found = tokio::select! {
-        found = find::find(&context.config, &context.resolver, &policy, &delivery.task) => found,
-        () = delivery.claim.stop.cancelled() => return,
-    };
-    match found {
-        Ok(route) if sites::is_elsewhere(&policy, &delivery.task.task, &route.site) => {
-            context.refile(delivery, &route.site);
-        }
-        Ok(route) => {
-            let pool = delivery.task.task.pool(&delivery.task.message.envelope);
-            tokio::select! {
-                () = context.router.settle(&policy, pool) => {}
-                () = delivery.claim.stop.cancelled() => return,
-            }
-            destinations.push(route, delivery);
-        }
-        Err((verdict, reply)) => {
-            let attempt = Attempt {
-                site: delivery.task.task.domain.to_string(),
-                ..Attempt::default()
-            };
-            context.settle_all(delivery, attempt, verdict, &reply);
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What rules have in force, at the places where this sender goes by it.
+//! The actions that rules have in force, at the places where this sender goes by them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -13,11 +13,11 @@ use skein_model::{DurationMs, Reply, UnixMs};
 use skein_policy::{Ip, OWN_ADDRESS, Policy};
 use tokio::sync::watch;
 
-use crate::limits::path_policy::{PathPolicy, Way};
+use crate::limits::path_policy::{EgressPath, PathPolicy};
 
 /// Tells the limit of a rule apart from those of resources, which have four at most.
 const NTH: u8 = 200;
-/// What connections climb back to where nothing else limits them.
+/// Connections climb back to this number where nothing else limits them.
 const CONNECTIONS_NORMAL: u32 = 20;
 
 /// Where a task would go.
@@ -28,12 +28,21 @@ pub struct Going<'a> {
     pub pool: &'a str,
 }
 
-/// What operators said of a task.
+/// A task that an operator suspended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
-    /// It is held back, and its group hands it out again when it is not.
-    Wait,
-    GiveUp(Reply),
+pub enum Suspended {
+    /// Its group hands it out again when it is not held back any more.
+    HeldBack,
+    GivenUp(Reply),
+}
+
+/// What rules on replies do to mail that goes somewhere from an IP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restraint {
+    /// The IP is not used for it.
+    Stopped(Stopped),
+    /// The mail is given up with this reply.
+    Bounced(Reply),
 }
 
 /// An IP must not be used for a task.
@@ -152,25 +161,32 @@ impl ActionsHere {
         began.unwrap_or_default().max(here.rests)
     }
 
-    /// Whether an IP must not be used for mail that goes there.
-    pub fn stopped(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Stopped> {
+    /// What is done to mail that goes there from an IP; none: the node's own address.
+    pub fn restraint(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Restraint> {
         let here = self.here();
         let (effect, now) = here.effect(ip, going)?;
-        let active = effect.stops?;
-        let (what, until) = (active.action, rfc5322_date(active.until.0));
-        let site = going.site;
-        let text = match what {
-            Action::RestIp => format!("rests until {until}: {}", active.why),
-            _ => format!("is suspended at {site} until {until}: {}", active.why),
-        };
-        Some(Stopped {
-            left: active.until.since(now).max(DurationMs(1)),
-            text,
-        })
+        if let Some(active) = effect.stops {
+            let (what, until) = (active.action, rfc5322_date(active.until.0));
+            let site = going.site;
+            let text = match what {
+                Action::RestIp => format!("rests until {until}: {}", active.why),
+                _ => format!("is suspended at {site} until {until}: {}", active.why),
+            };
+            let left = active.until.since(now).max(DurationMs(1));
+            return Some(Restraint::Stopped(Stopped { left, text }));
+        }
+        let active = effect.bounces?;
+        let until = rfc5322_date(active.until.0);
+        let text = format!(
+            "mail to {} is given up until {until}, after this reply to other mail: {}",
+            going.site, active.why
+        );
+        let reply = Reply::ours((5, 7, 1), text).bounded();
+        Some(Restraint::Bounced(reply))
     }
 
-    /// What operators said of a task.
-    pub fn word(&self, task: &LeasedTask) -> Option<Word> {
+    /// Whether an operator suspended a task.
+    pub fn suspended(&self, task: &LeasedTask) -> Option<Suspended> {
         let here = self.here();
         let suspensions = &here.known.suspensions;
         if suspensions.is_empty() {
@@ -179,22 +195,11 @@ impl ActionsHere {
         let (now, facts) = (here.known.now(), task.task.facts(&task.message.envelope));
         if let Some(one) = suspensions.is_given_up(&facts, now) {
             let text = format!("given up by an operator: {}", one.why);
-            return Some(Word::GiveUp(Reply::ours((5, 7, 1), text).bounded()));
+            return Some(Suspended::GivenUp(Reply::ours((5, 7, 1), text).bounded()));
         }
-        suspensions.is_held(&facts, now).map(|_| Word::Wait)
-    }
-
-    /// What mail that goes there is given up with, if it is.
-    pub fn bounced(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Reply> {
-        let here = self.here();
-        let (effect, _) = here.effect(ip, going)?;
-        let active = effect.bounces?;
-        let until = rfc5322_date(active.until.0);
-        let text = format!(
-            "mail to {} is given up until {until}, after this reply to other mail: {}",
-            going.site, active.why
-        );
-        Some(Reply::ours((5, 7, 1), text).bounded())
+        suspensions
+            .is_held(&facts, now)
+            .map(|_| Suspended::HeldBack)
     }
 
     /// The policy of a path with the limits that rules have lowered.
@@ -202,15 +207,15 @@ impl ActionsHere {
         &self,
         path_policy: Arc<PathPolicy>,
         policy: &Policy,
-        way: Way<'_>,
+        path: EgressPath<'_>,
     ) -> Arc<PathPolicy> {
         let here = self.here();
-        if !here.began.contains_key(way.site) && here.rests == UnixMs(0) {
+        if !here.began.contains_key(path.site) && here.rests == UnixMs(0) {
             return path_policy;
         }
-        let ip = policy.ip(way.ip).map(Arc::as_ref);
+        let ip = policy.ip(path.ip).map(Arc::as_ref);
         let mut lowered = path_policy.as_ref().clone();
-        let site = way.site.to_owned();
+        let site = path.site.to_owned();
         let scopes = [
             (
                 ActionScope::IpSite {
@@ -218,23 +223,23 @@ impl ActionsHere {
                     site: site.clone(),
                 },
                 throttle::Scope::IpSite,
-                way.ip,
+                path.ip,
             ),
             (
                 ActionScope::Tenant {
-                    tenant: way.tenant.to_owned(),
+                    tenant: path.tenant.to_owned(),
                     site: site.clone(),
                 },
                 throttle::Scope::Tenant,
-                way.tenant,
+                path.tenant,
             ),
             (
                 ActionScope::Pool {
-                    pool: way.pool.to_owned(),
+                    pool: path.pool.to_owned(),
                     site,
                 },
                 throttle::Scope::Pool,
-                way.pool,
+                path.pool,
             ),
         ];
         let now = here.known.now();
@@ -244,7 +249,7 @@ impl ActionsHere {
                 rate: path_policy.lowest_message_rate().map(read_rate),
             };
             let limits = here.known.active_actions.limits_at(&at, now, normal);
-            let key: Arc<str> = format!("{name} {}", way.site).into();
+            let key: Arc<str> = format!("{name} {}", path.site).into();
             let id = |counts, nth| LimitId {
                 scope,
                 key: key.clone(),
@@ -264,14 +269,14 @@ impl ActionsHere {
             }
             let is_lower = limits != normal;
             if is_lower && scope != throttle::Scope::IpSite && lowered.label.is_empty() {
-                lowered.label = PathPolicy::label_of(way);
+                lowered.label = PathPolicy::label_of(path);
             }
         }
         Arc::new(lowered)
     }
 }
 
-/// What is asked is whether mail goes at all.
+/// The question is only whether mail goes at all.
 const NORMAL: Limits = Limits {
     connections: u32::MAX,
     rate: None,

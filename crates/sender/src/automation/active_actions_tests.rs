@@ -7,6 +7,22 @@ use skein_policy::Source;
 
 use super::*;
 
+impl ActionsHere {
+    fn stopped(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Stopped> {
+        match self.restraint(ip, going)? {
+            Restraint::Stopped(stopped) => Some(stopped),
+            Restraint::Bounced(_) => None,
+        }
+    }
+
+    fn bounced(&self, ip: Option<&Ip>, going: Going<'_>) -> Option<Reply> {
+        match self.restraint(ip, going)? {
+            Restraint::Bounced(reply) => Some(reply),
+            Restraint::Stopped(_) => None,
+        }
+    }
+}
+
 const POLICY: &str = "
 kind: ip
 name: a1
@@ -33,8 +49,8 @@ fn policy() -> Arc<Policy> {
     Arc::new(Policy::parse(&[source]).unwrap())
 }
 
-fn way<'a>(site: &'a str, tenant: &'a str) -> Way<'a> {
-    Way {
+fn path<'a>(site: &'a str, tenant: &'a str) -> EgressPath<'a> {
+    EgressPath {
         pool: "main",
         ip: "a1",
         site,
@@ -124,9 +140,9 @@ fn mail_that_is_given_up_fails_with_the_reply_that_it_is_for() {
 #[test]
 fn lowered_limits_take_the_place_of_those_that_count_the_same() {
     let policy = policy();
-    let usual = Arc::new(PathPolicy::of(&policy, way("there", "shop")));
+    let usual = Arc::new(PathPolicy::of(&policy, path("there", "shop")));
     let one = in_force(Action::Connections(1), ScopeKind::IpSite);
-    let lowered = one.lowered(usual.clone(), &policy, way("there", "shop"));
+    let lowered = one.lowered(usual.clone(), &policy, path("there", "shop"));
     assert_eq!(lowered.connections_max(), Some(1));
     assert_eq!(
         lowered.connect.of(false, None).len(),
@@ -134,8 +150,8 @@ fn lowered_limits_take_the_place_of_those_that_count_the_same() {
     );
     assert_eq!(lowered.message, usual.message);
     assert_eq!(lowered.label, "");
-    let elsewhere = Arc::new(PathPolicy::of(&policy, way("elsewhere", "shop")));
-    let same = one.lowered(elsewhere.clone(), &policy, way("elsewhere", "shop"));
+    let elsewhere = Arc::new(PathPolicy::of(&policy, path("elsewhere", "shop")));
+    let same = one.lowered(elsewhere.clone(), &policy, path("elsewhere", "shop"));
     assert!(Arc::ptr_eq(&same, &elsewhere));
 
     let minute = DurationMs::from_secs(60);
@@ -144,11 +160,11 @@ fn lowered_limits_take_the_place_of_those_that_count_the_same() {
         per: minute,
     });
     let slow = in_force(slow, ScopeKind::Tenant);
-    let lowered = slow.lowered(usual.clone(), &policy, way("there", "shop"));
+    let lowered = slow.lowered(usual.clone(), &policy, path("there", "shop"));
     let rate = lowered.lowest_message_rate().unwrap();
     assert_eq!((rate.count, rate.per), (10, minute));
     assert_eq!(lowered.label, " pool main tenant shop");
-    let other = slow.lowered(usual.clone(), &policy, way("there", "other"));
+    let other = slow.lowered(usual.clone(), &policy, path("there", "other"));
     assert_eq!(other.message, usual.message);
     assert_eq!(other.label, "");
 }
@@ -157,16 +173,16 @@ fn lowered_limits_take_the_place_of_those_that_count_the_same() {
 #[test]
 fn what_climbs_back_ends_at_what_policy_says_from_any_address() {
     let policy = policy();
-    let own = Way {
+    let own = EgressPath {
         ip: "",
-        ..way("there", "shop")
+        ..path("there", "shop")
     };
-    let of_pool = (way("there", "shop"), IpAddr::from([192, 0, 2, 1]));
-    for (way, address) in [(own, OWN_ADDRESS), of_pool] {
-        let usual = Arc::new(PathPolicy::of(&policy, way));
-        assert_eq!(usual.connections_max(), Some(10), "{way:?}");
+    let of_pool = (path("there", "shop"), IpAddr::from([192, 0, 2, 1]));
+    for (path, address) in [(own, OWN_ADDRESS), of_pool] {
+        let usual = Arc::new(PathPolicy::of(&policy, path));
+        assert_eq!(usual.connections_max(), Some(10), "{path:?}");
         let rate = usual.lowest_message_rate().map(|rate| rate.count);
-        assert_eq!(rate, Some(100), "{way:?}");
+        assert_eq!(rate, Some(100), "{path:?}");
         // Ten seconds in force, and then ten steps of a second.
         let climb = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10];
         for (second, expected) in (0..).zip(climb) {
@@ -175,11 +191,11 @@ fn what_climbs_back_ends_at_what_policy_says_from_any_address() {
             let lasts = DurationMs::from_secs(10);
             let active_actions =
                 of_address(address, Action::Suspend, ScopeKind::IpSite, lasts, ago);
-            let lowered = active_actions.lowered(usual.clone(), &policy, way);
+            let lowered = active_actions.lowered(usual.clone(), &policy, path);
             assert_eq!(
                 lowered.connections_max(),
                 Some(expected),
-                "{way:?} {second}"
+                "{path:?} {second}"
             );
         }
     }
@@ -189,11 +205,11 @@ fn what_climbs_back_ends_at_what_policy_says_from_any_address() {
 fn a_limit_is_never_raised() {
     let policy = policy();
     for ip in ["", "a1"] {
-        let way = Way {
+        let path = EgressPath {
             ip,
-            ..way("there", "shop")
+            ..path("there", "shop")
         };
-        let usual = PathPolicy::of(&policy, way);
+        let usual = PathPolicy::of(&policy, path);
         let id = LimitId {
             scope: throttle::Scope::IpSite,
             key: format!("{ip} there").into(),

@@ -1,124 +1,30 @@
-//! A destination: tasks that wait for it, and the connections that serve them.
+//! All destinations of this sender: tasks come to them, and connections are opened for these.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use parking_lot::Mutex;
-use skein_model::DurationMs;
-use skein_model::spool::Verdict;
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
+use skein_client::Cluster;
 
-use crate::automation::active_actions::Going;
-use crate::context::Context;
-use crate::destination::hold::{self, Hold, HoldKind};
-use crate::destination::waiting::Waiting;
-use crate::limits::limiters::Token;
-use crate::limits::path_policy::{PathPolicy, Way};
-use crate::notified_groups::NotifiedGroups;
-use crate::outcome::Attempt;
+use crate::destination::hold::{self, HoldKind};
+use crate::destination::outbound::Outbound;
+use crate::destination::permit::ConnectionPermit;
+use crate::destination::placement::Placement;
+use crate::destination::placer::Placer;
+use crate::destination::state::{Destination, DestinationState};
+use crate::destination::table::DestinationTable;
+use crate::limits::limiters::LocalLimiters;
+use crate::limits::token::Token;
+use crate::result::results::Results;
 use crate::route::find::Route;
-use crate::source_ip::budgets::Taken;
-use crate::source_ip::sources::{Restraints, Source};
+use crate::source_ip::source::Source;
 use crate::task::delivery::{DeliveryTask, Routed};
 
-/// A host that gave one more connection no session while it serves others is asked for none during this time:
-/// it has as many as it wants.
-pub const NO_MORE: Duration = Duration::from_secs(5);
-
-/// All destinations that have tasks or connections. Their number is bounded by the sender's window.
 pub struct Destinations {
-    pub context: Arc<Context>,
-    map: Mutex<HashMap<String, Arc<Destination>>>,
-    connections: TaskTracker,
-    made: AtomicU64,
-}
-
-/// What goes from one IP to one site in one manner.
-pub struct Destination {
-    key: String,
-    pub number: u64,
-    pub state: Mutex<State>,
-    pub work: Notify,
-}
-
-pub struct State {
-    /// As the latest task found it, so that changed records are followed and hosts of equal preference take turns.
-    pub route: Arc<Route>,
-    pub source: Source,
-    pub waiting: Waiting<DeliveryTask>,
-    pub connections: usize,
-    /// Connections that wait for a task, and those that are being opened.
-    pub ready: usize,
-    /// Connections beside the present ones are opened after this.
-    pub no_more_until: Option<Instant>,
-    /// A limit that keeps connections from being opened.
-    pub connection_hold: Option<Hold>,
-    /// A limit that keeps transactions from being begun.
-    pub message_hold: Option<Hold>,
-    /// Groups whose queues are closed until something goes.
-    pub closed: NotifiedGroups,
-    /// When a transaction was last begun, or else when this came to be.
-    pub moved_at: Instant,
-    /// Taken off the map; a new task needs a new destination.
-    is_off: bool,
-}
-
-impl State {
-    pub fn hold(&mut self, kind: HoldKind) -> &mut Option<Hold> {
-        match kind {
-            HoldKind::Connection => &mut self.connection_hold,
-            HoldKind::Message => &mut self.message_hold,
-        }
-    }
-
-    /// Queues a task, unless it is not to be sent from here any more. Who stops tasks takes what is queued under the same
-    /// lock after that: it finds this one, or is found out here.
-    fn queue(&mut self, delivery: DeliveryTask) -> bool {
-        let is_to_wait = !delivery.is_stopped();
-        if is_to_wait {
-            self.waiting.push(delivery.priority(), delivery);
-            self.shed();
-        }
-        is_to_wait
-    }
-
-    /// Puts one back that was taken and not begun, as [`Self::queue`] does.
-    pub fn put_back(&mut self, delivery: DeliveryTask) {
-        if !delivery.is_stopped() {
-            self.waiting.push_front(delivery.priority(), delivery);
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.connections == 0 && self.waiting.is_empty()
-    }
-}
-
-impl Destination {
-    fn new(key: String, number: u64, route: Arc<Route>, source: Source) -> Self {
-        let state = State {
-            route,
-            source,
-            waiting: Waiting::default(),
-            connections: 0,
-            ready: 0,
-            no_more_until: None,
-            connection_hold: None,
-            message_hold: None,
-            closed: NotifiedGroups::default(),
-            moved_at: Instant::now(),
-            is_off: false,
-        };
-        Self {
-            key,
-            number,
-            state: Mutex::new(state),
-            work: Notify::new(),
-        }
-    }
+    pub placer: Placer,
+    pub limiters: Arc<LocalLimiters>,
+    pub outbound: Outbound,
+    pub results: Arc<Results>,
+    table: DestinationTable,
 }
 
 /// What a connection finds when it looks for work.
@@ -130,16 +36,26 @@ pub enum Work {
 }
 
 impl Destinations {
-    pub fn new(context: Arc<Context>) -> Arc<Self> {
-        let mut policy = context.policy.clone();
-        let destinations = Arc::new(Self {
-            context,
-            map: Mutex::default(),
-            connections: TaskTracker::new(),
-            made: AtomicU64::new(0),
-        });
-        let follow = Arc::downgrade(&destinations);
-        let follow_actions = hold::follow_actions(Arc::downgrade(&destinations));
+    pub fn new(
+        placer: Placer,
+        limiters: Arc<LocalLimiters>,
+        outbound: Outbound,
+        results: Arc<Results>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            placer,
+            limiters,
+            outbound,
+            results,
+            table: DestinationTable::default(),
+        })
+    }
+
+    /// Goes by the policy and by what rules have in force, for as long as there are destinations.
+    pub fn follow(self: &Arc<Self>, cluster: Cluster) {
+        let mut policy = self.placer.policy.clone();
+        let follow = Arc::downgrade(self);
+        let follow_actions = hold::follow_actions(Arc::downgrade(self));
         skein_runtime::task("active-actions", follow_actions);
         skein_runtime::task("routes", async move {
             while policy.changed().await.is_ok() {
@@ -147,148 +63,45 @@ impl Destinations {
                     return;
                 };
                 let now = policy.borrow_and_update().clone();
-                destinations.context.follow_policy();
+                destinations.limiters.set_policy(cluster.policy_version());
                 destinations.policy_changed(&now);
-                destinations.context.cluster.goes_by_policy(now.version());
+                cluster.goes_by_policy(now.version());
             }
         });
-        destinations
     }
 
-    /// What waits for an IP that cannot be used goes from another one, or waits.
+    /// Tasks that wait for an IP that cannot be used go from another one, or are deferred.
     pub fn choose_again(self: &Arc<Self>, destination: &Destination) {
         let (route, deliveries) = {
             let mut state = destination.state.lock();
-            let deliveries: Vec<DeliveryTask> = state.waiting.drain().collect();
-            (state.route.clone(), deliveries)
+            (state.route.clone(), state.take_waiting())
         };
-        for delivery in deliveries
-            .into_iter()
-            .filter(|delivery| !delivery.is_stopped())
-        {
+        for delivery in deliveries {
             self.push(route.as_ref().clone(), delivery);
         }
     }
 
-    /// Chooses the IP that a task goes from, queues the task, and opens a connection if the present ones will not reach
-    /// it soon. A task that can go from no IP waits.
-    pub fn push(self: &Arc<Self>, route: Route, delivery: DeliveryTask) {
-        let context = &self.context;
-        let Some(mut delivery) = context.heed(delivery) else {
-            return;
-        };
-        let policy = context.policy.borrow().clone();
-        let envelope = &delivery.task.message.envelope;
-        let pool = delivery.task.task.pool(envelope);
-        let sources = &context.sources;
-        let going = Going {
-            site: &route.site,
-            tenant: &envelope.tenant,
-            pool,
-        };
-        // What it had taken elsewhere goes back.
-        delivery.spend = None;
-        let (config, budgets) = (&context.config, &context.budgets);
-        let units = delivery.task.task.recipients.len() as u64;
-        let restraints = Restraints {
-            stopped: &|ip| context.active_actions.stopped(ip, going),
-            open: &|ip| budgets.open(&policy, ip, &route.site, units),
-            now: budgets.now(),
-            expires: delivery.task.task.created + config.retry.max_age,
-        };
-        let router = &context.router;
-        let source = sources.choose(
-            &policy,
-            router,
-            pool,
-            &route.site,
-            &route.hosts,
-            &restraints,
-        );
-        let source = match source {
-            Ok(source) => source,
-            Err(none) => {
-                let (away_from, left) = none.blocked.unzip();
-                if let (Some(ip), Some(left)) = (&away_from, left) {
-                    sources.health.tell(&route.site, ip, delivery.filed(), left);
-                }
-                let attempt = Attempt {
-                    site: route.site,
-                    retry_within: none.retry_within,
-                    // Zero would say that it is not left alone.
-                    away_for: left.map(|left| DurationMs::from(left).max(DurationMs(1))),
-                    away_from,
-                    ..Attempt::default()
-                };
-                context.settle_all(delivery, attempt, Verdict::Deferred, &none.reply);
-                return;
+    /// Places a task that has a route, and opens a connection if the present ones will not reach it soon.
+    pub fn push(self: &Arc<Self>, route: Route, mut delivery: DeliveryTask) {
+        match self.placer.place(&route, &mut delivery) {
+            Placement::Ended(ending) => self.results.end(delivery, ending),
+            Placement::Parked(target) => {
+                let units = delivery.units();
+                let routed = Routed { route, delivery };
+                self.placer.budgets.park(target, units, routed);
             }
-        };
-        if let Some(reply) = context.active_actions.bounced(source.0.as_deref(), going) {
-            let attempt = Attempt {
-                site: route.site,
-                ..Attempt::default()
-            };
-            context.settle_all(delivery, attempt, Verdict::Failed, &reply);
-            return;
+            Placement::Queued { key, source } => self.queue(key, route, source, delivery),
         }
-        match budgets.take(&policy, source.0.as_deref(), &route.site, units) {
-            Taken::Free => {}
-            Taken::Units(spend) => delivery.spend = Some(spend),
-            Taken::Ask(target) => return budgets.park(target, units, Routed { route, delivery }),
-        }
-        let path_policy = self.path_policy(&route, &source, &delivery);
-        let key = match source.name() {
-            "" => format!("{}{}", route.key, path_policy.label),
-            ip => format!("{} from {ip}{}", route.key, path_policy.label),
-        };
-        let (destination, is_queued) = {
-            let mut map = self.map.lock();
-            let route = Arc::new(route);
-            let number = self.made.fetch_add(1, Ordering::Relaxed);
-            let destination = map
-                .entry(key.clone())
-                .or_insert_with(|| {
-                    let new = Destination::new(key, number, route.clone(), source.clone());
-                    Arc::new(new)
-                })
-                .clone();
-            // Both locks are held, so the destination cannot close between the look-up and the push.
-            let mut state = destination.state.lock();
-            state.route = route;
-            state.source = source;
-            let is_queued = state.queue(delivery);
-            drop(state);
-            (destination, is_queued)
-        };
+    }
+
+    fn queue(self: &Arc<Self>, key: String, route: Route, source: Source, delivery: DeliveryTask) {
+        let (destination, is_queued) = self.table.queue(key, route, source, delivery);
         if !is_queued {
             self.close_if_unused(&destination);
             return;
         }
         destination.work.notify_one();
         self.open_if_needed(&destination);
-    }
-
-    /// What holds for a task now.
-    pub fn path_policy(
-        &self,
-        route: &Route,
-        source: &Source,
-        delivery: &DeliveryTask,
-    ) -> Arc<PathPolicy> {
-        let envelope = &delivery.task.message.envelope;
-        let way = Way {
-            pool: delivery.task.task.pool(envelope),
-            ip: source.name(),
-            site: &route.site,
-            tenant: &envelope.tenant,
-            is_named: route.is_named,
-        };
-        let policy = self.context.policy.borrow().clone();
-        let path_policy = self.context.path_policy.of(&policy, way);
-        self.context
-            .active_actions
-            .lowered(path_policy, &policy, way)
     }
 
     /// Opens one connection if the tasks that wait call for it and every limit allows it. The limits of pools and tenants
@@ -302,17 +115,19 @@ impl Destinations {
             let Some(delivery) = state.waiting.first() else {
                 return false;
             };
-            let path_policy = self.path_policy(&state.route, &state.source, delivery);
+            let path_policy = self
+                .placer
+                .path_policy(&state.route, &state.source, delivery);
             let waiter = || Some(self.waiter(destination, HoldKind::Connection));
-            let room = self.context.config.connections_max - state.connections;
+            let room = self.outbound.config.connections_max - state.connections;
             let demand = (state.waiting.len() - state.ready).min(room);
             let ask = delivery.ask(&path_policy.connect, &state.route, demand);
             // One of several slots of a site leaves without it.
             let stop = match ask.is_elsewhere {
-                true => self.context.drain.child_token(),
+                true => self.outbound.drain.child_token(),
                 false => delivery.claim.stop.clone(),
             };
-            match self.context.limiters.take(&ask, waiter) {
+            match self.limiters.take(&ask, waiter) {
                 Ok(token) => {
                     state.connections += 1;
                     state.ready += 1;
@@ -325,33 +140,32 @@ impl Destinations {
             }
         };
         let (destinations, destination) = (self.clone(), destination.clone());
-        self.connections.spawn(async move {
-            // Others that waited have had their turn.
+        self.outbound.connections.spawn(async move {
+            // Other destinations that waited have had their turn.
             destinations.open_if_needed(&destination);
-            destinations
-                .serve(&destination, &path_policy, token, stop)
-                .await;
+            let permit = ConnectionPermit::new(token, stop);
+            destinations.serve(&destination, &path_policy, permit).await;
             destinations.connection_ended(&destination);
         });
         true
     }
 
-    fn needs_connection(&self, state: &State) -> bool {
+    fn needs_connection(&self, state: &DestinationState) -> bool {
         let is_needed = state.waiting.len() > state.ready;
         let no_more = state.connections > 0
             && state
                 .no_more_until
                 .is_some_and(|until| Instant::now() < until);
         let is_held = state.connection_hold.is_some() || state.message_hold.is_some();
-        let health = &self.context.sources.health;
+        let health = &self.placer.sources.health;
         let most = health.connections_max(&state.route.site, state.source.name());
         is_needed
             && state.connections < most
             && !no_more
             && !is_held
             && !state.is_off
-            && !self.context.drain.is_cancelled()
-            && state.connections < self.context.config.connections_max
+            && !self.outbound.drain.is_cancelled()
+            && state.connections < self.outbound.config.connections_max
     }
 
     fn connection_ended(self: &Arc<Self>, destination: &Arc<Destination>) {
@@ -361,15 +175,7 @@ impl Destinations {
     }
 
     pub fn close_if_unused(&self, destination: &Destination) {
-        let mut map = self.map.lock();
-        let mut state = destination.state.lock();
-        if state.is_unused() && !state.is_off {
-            state.is_off = true;
-            state.open_queues();
-            state.connection_hold = None;
-            state.message_hold = None;
-            map.remove(&destination.key);
-        }
+        self.table.close_if_unused(destination);
     }
 
     /// The next task with all tokens that it needs. Counts the connection as ready if there is none.
@@ -384,10 +190,12 @@ impl Destinations {
             state.ready += 1;
             return Work::None;
         };
-        let path_policy = self.path_policy(&state.route, &state.source, delivery);
+        let path_policy = self
+            .placer
+            .path_policy(&state.route, &state.source, delivery);
         let waiter = || Some(self.waiter(destination, HoldKind::Message));
         let ask = delivery.ask(&path_policy.message, &state.route, state.waiting.len());
-        match self.context.limiters.take(&ask, waiter) {
+        match self.limiters.take(&ask, waiter) {
             Ok(token) => {
                 let delivery = state.waiting.pop().expect("the first one is there");
                 state.moved_at = Instant::now();
@@ -407,12 +215,12 @@ impl Destinations {
     }
 
     pub fn all(&self) -> Vec<Arc<Destination>> {
-        self.map.lock().values().cloned().collect()
+        self.table.all()
     }
 
     /// Gives tasks back that wait here and are not to be sent from here any more.
     pub fn return_stopped(&self) {
-        self.context.budgets.drop_stopped();
+        self.placer.budgets.drop_stopped();
         for destination in self.all() {
             let mut state = destination.state.lock();
             state.waiting.retain(|delivery| !delivery.is_stopped());
@@ -421,9 +229,16 @@ impl Destinations {
         }
     }
 
-    /// Waits for the connections to end after the drain began.
+    /// Begins nothing any more.
+    pub fn drain(&self) {
+        self.outbound.drain.cancel();
+        self.return_stopped();
+    }
+
+    /// Waits for the connections to end after the drain began, and for the reports of what they came to.
     pub async fn drained(&self) {
-        self.connections.close();
-        self.connections.wait().await;
+        self.outbound.connections.close();
+        self.outbound.connections.wait().await;
+        self.results.drained().await;
     }
 }

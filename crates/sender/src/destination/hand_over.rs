@@ -29,11 +29,11 @@ impl Slots {
                 self.receive(*slot, *epoch);
             }
             let lost = before.slots.iter().filter(|slot| !kept.contains(slot));
-            // They are not the session's any more: nothing is to be released.
+            // Those slots are not the session's any more: nothing is to be released.
             self.stop(lost.copied());
             let leaving = self.stop(now.leaving.iter().copied());
             destinations.return_stopped();
-            let limiters = &destinations.context.limiters;
+            let limiters = &destinations.limiters;
             let let_go = async {
                 conform(&streams, now.change).await;
                 let mut ended = ended(leaving);
@@ -75,8 +75,8 @@ fn names(slots: &[(Slot, Epoch)]) -> BTreeSet<Slot> {
 async fn conform(streams: &Mutex<Vec<watch::Receiver<u64>>>, change: u64) {
     let streams = streams.lock().clone();
     for mut stream in streams {
-        // One that ended brings nothing.
-        let _ = stream.wait_for(|settled| *settled >= change).await;
+        // A stream that ended brings nothing.
+        let _ = stream.wait_for(|reached| *reached >= change).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Destinations that wait for a limit: until when, and who wakes them.
+//! Destinations that wait for a limit: until when, and what wakes them.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,17 +8,19 @@ use skein_model::throttle::Scope;
 use skein_policy::Policy;
 use tokio::task::AbortHandle;
 
-use crate::destination::destinations::{Destination, Destinations, State};
-use crate::limits::limiters::{Closed, Waiter};
-use crate::metrics::Waits;
+use crate::destination::destinations::Destinations;
+use crate::destination::state::{Destination, DestinationState};
+use crate::limits::limiters::Closed;
+use crate::limits::waiters::Waiter;
+use crate::metrics::WaitingGauge;
 
 /// A limit that lets nothing go for longer than this, a day's say, keeps one task of a destination here, which is told of
 /// and goes as soon as it may. The others would take places that other sites can use.
 const LONG: Duration = Duration::from_secs(30);
-/// So does one that says no time, because senders share it, and has let nothing go for so long.
+/// So does a limit that says no time, because senders share it, and has let nothing go for so long.
 const STUCK: Duration = Duration::from_secs(5);
 const KEPT: usize = 1;
-/// What waits for one source IP may go from another one.
+/// Tasks that wait for one source IP may go from another one.
 const ANOTHER_IP: Duration = Duration::from_secs(5);
 
 /// What a limit may hold up.
@@ -33,7 +35,7 @@ pub struct Hold {
     pub until: Instant,
     pub scope: Scope,
     timer: AbortHandle,
-    _waits: Waits,
+    _waits: WaitingGauge,
 }
 
 impl Drop for Hold {
@@ -47,21 +49,21 @@ pub async fn follow_actions(destinations: Weak<Destinations>) {
     let Some(first) = destinations.upgrade() else {
         return;
     };
-    let mut changes = first.context.active_actions.changes();
-    let mut before = first.context.active_actions.sites();
+    let mut changes = first.placer.actions.changes();
+    let mut before = first.placer.actions.sites();
     drop(first);
     while changes.changed().await.is_ok() {
         changes.mark_unchanged();
         let Some(destinations) = destinations.upgrade() else {
             return;
         };
-        let now = destinations.context.active_actions.sites();
+        let now = destinations.placer.actions.sites();
         destinations.actions_changed(|site| before.has(site) || now.has(site));
         before = now;
     }
 }
 
-impl State {
+impl DestinationState {
     /// Gives back what will wait for long. Its queues are closed meanwhile, or until something goes here.
     pub fn shed(&mut self) {
         let holds = [&self.connection_hold, &self.message_hold].into_iter();
@@ -123,7 +125,7 @@ impl Destinations {
     pub fn hold(
         self: &Arc<Self>,
         destination: &Arc<Destination>,
-        state: &mut State,
+        state: &mut DestinationState,
         kind: HoldKind,
         closed: &Closed,
     ) {
@@ -141,7 +143,7 @@ impl Destinations {
             until,
             scope: closed.scope,
             timer: timer.abort_handle(),
-            _waits: self.context.metrics.waits(closed.scope),
+            _waits: self.outbound.metrics.waits(closed.scope),
         });
         state.shed();
     }

@@ -4,36 +4,51 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use skein_client::{KeptSession, Wait};
+use skein_dns::Resolver;
 
-use crate::destination::destinations::{Destination, Destinations};
+use crate::destination::destinations::Destinations;
 use crate::destination::hold::{Hold, HoldKind};
+use crate::destination::state::Destination;
+use crate::health::Health;
+use crate::smtp::broken_tls::BrokenTls;
 
 const TELL: Duration = Duration::from_secs(2);
 /// Those with the most tasks; about 200 bytes each.
 const TOLD_MAX: usize = 128;
 
-/// Tells for as long as the session is kept.
-pub async fn tell(destinations: Weak<Destinations>, session: Arc<KeptSession>) {
-    loop {
-        tokio::time::sleep(TELL).await;
-        let Some(destinations) = destinations.upgrade() else {
-            return;
-        };
-        let context = &destinations.context;
-        let health = context.health.told(context.config.routes.follow_mx());
-        let broken_tls = context.broken_tls.news(context.active_actions.now());
-        match session
-            .tell_waits(all(&destinations), health, &broken_tls)
-            .await
-        {
-            Ok(probes) => context.health.probe(&context.resolver, probes),
-            Err(error) => tracing::debug!(%error, "what tasks wait for is not told"),
+/// What this sender tells of itself, and of what it waits for.
+pub struct StatusReporter {
+    pub destinations: Weak<Destinations>,
+    pub health: Arc<Health>,
+    pub resolver: Arc<Resolver>,
+    pub broken_tls: Arc<BrokenTls>,
+    /// Some mail goes to the MX hosts of its domain.
+    pub needs_dns: bool,
+}
+
+impl StatusReporter {
+    /// Tells for as long as the session is kept.
+    pub async fn tell(self, session: Arc<KeptSession>) {
+        loop {
+            tokio::time::sleep(TELL).await;
+            let Some(destinations) = self.destinations.upgrade() else {
+                return;
+            };
+            let health = self.health.told(self.needs_dns);
+            let broken_tls = self.broken_tls.news(destinations.placer.now());
+            match session
+                .tell_waits(all(&destinations), health, &broken_tls)
+                .await
+            {
+                Ok(probes) => self.health.probe(&self.resolver, probes),
+                Err(error) => tracing::debug!(%error, "what tasks wait for is not told"),
+            }
         }
     }
 }
 
 fn all(destinations: &Destinations) -> Vec<Wait> {
-    let mut waits = destinations.context.sources.health.waits();
+    let mut waits = destinations.placer.sources.health.waits();
     let held = destinations.all().into_iter();
     waits.extend(held.filter_map(|one| of_destination(&one)));
     waits.sort_by(|a, b| b.tasks.cmp(&a.tasks).then_with(|| a.site.cmp(&b.site)));

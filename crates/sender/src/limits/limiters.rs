@@ -1,42 +1,30 @@
-//! The limits that this sender keeps, alone or as its part of what all senders have, and who waits for them.
+//! The limits that this sender keeps, alone or as its part of what all senders have.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_client::{Lease, since_boot};
-use skein_model::throttle::{
-    Counted, LIMITERS_MAX, LimitId, LimitReport, LimiterSet, Permit, Scope,
-};
+use skein_model::throttle::{Counted, LIMITERS_MAX, LimitId, LimitReport, LimiterSet, Scope};
 use skein_model::{DurationMs, SessionId};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::claim::Slots;
 use crate::limits::path_policy::LimitRequests;
+use crate::limits::token::Token;
+use crate::limits::waiters::{Waiter, Waiters};
 
-/// Who waits for something that has no known time looks again after this: policy may have raised the limit.
+/// A destination that waits for something without a known time looks again after this: policy may have raised the limit.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Destinations in one queue. Those beyond look again by their timers.
-const QUEUE_MAX: usize = 1024;
-
-/// Without a lease no connection is opened, and who would is asked again after this.
+/// Without a lease no connection is opened. A destination that would looks again after this.
 const NO_LEASE: Duration = Duration::from_secs(1);
 /// Between two looks whether the lease has ended, which a sender counts a second short.
 const LEASE_LOOK: Duration = Duration::from_millis(100);
 
-/// Somebody who waits until a token comes back.
-pub struct Waiter {
-    /// One waits once for each limit.
-    pub number: u64,
-    /// Whether there is still somebody, which is asked under the lock of the limits.
-    pub lives: Box<dyn Fn() -> bool + Send>,
-    /// Tells whether the token was of use.
-    pub wake: Box<dyn Fn() -> bool + Send>,
-}
-
-/// What is to be done, as far as limits go.
+/// An event that limits are asked about.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
     pub wants: &'a LimitRequests,
@@ -59,7 +47,7 @@ pub struct Closed {
 
 /// All limits of one sender. Their clock is the machine's, which also runs while it is suspended.
 pub struct LocalLimiters {
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Mutex<LimiterState>,
     lease: OnceLock<Lease>,
     /// Since when limits of sites have been kept here alone.
     pub(crate) slots: OnceLock<Arc<Slots>>,
@@ -69,13 +57,10 @@ pub struct LocalLimiters {
     over: watch::Sender<u64>,
 }
 
-pub(crate) struct State {
+pub(crate) struct LimiterState {
     pub limiters: LimiterSet,
-    /// First in, first out for each limit.
-    waiting: HashMap<LimitId, VecDeque<Line>>,
-    /// Those that have a time of their own, and go sooner if this sender's part grows.
-    timed: HashMap<LimitId, VecDeque<Line>>,
-    /// What was granted was granted to this session.
+    pub waiters: Waiters,
+    /// The session that all parts were granted to.
     pub session: SessionId,
     pub shared: SharedSites,
     /// When the next report is planned.
@@ -91,35 +76,16 @@ pub(crate) struct SharedSites {
     pub fresh: BTreeSet<String>,
     /// The leader is to hear in this session which version is known.
     pub is_told: bool,
-    /// What it has heard.
+    /// The version that the leader has heard of.
     pub told: u64,
-}
-
-struct Line {
-    waiter: Waiter,
-    demand: u64,
-}
-
-/// One token of each of some limits. Dropped, it counts as used.
-#[must_use = "a token that is dropped counts as used"]
-pub struct Token {
-    limiters: Arc<LocalLimiters>,
-    permit: Option<Permit>,
-    ids: Vec<LimitId>,
-    pub is_elsewhere: bool,
-    /// Limits because of which the connection of this token is to end.
-    leaving: Mutex<Vec<LimitId>>,
-    /// Limits in which its connection counts as having nothing to do.
-    idle: Mutex<Vec<LimitId>>,
 }
 
 impl LocalLimiters {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
+            state: Mutex::new(LimiterState {
                 limiters: LimiterSet::new(LIMITERS_MAX),
-                waiting: HashMap::new(),
-                timed: HashMap::new(),
+                waiters: Waiters::default(),
                 session: SessionId::NONE,
                 shared: SharedSites::default(),
                 planned: None,
@@ -142,6 +108,11 @@ impl LocalLimiters {
         let _ = self.slots.set(slots);
     }
 
+    /// Limits are wanted as the policy of this version has them.
+    pub fn set_policy(&self, version: u64) {
+        self.state.lock().limiters.set_policy(version);
+    }
+
     /// A time on the clock of the limits; never 0, which stands for never.
     pub fn at(&self, time: Instant) -> DurationMs {
         let now = self.now();
@@ -153,13 +124,13 @@ impl LocalLimiters {
     }
 
     /// Brings the lease to what it is now.
-    pub(crate) fn renew(&self, state: &mut State) {
+    pub(crate) fn renew(&self, state: &mut LimiterState) {
         if let Some(lease) = self.lease.get() {
             state.limiters.renew(lease.of(state.session));
         }
     }
 
-    fn holds(&self, state: &State) -> bool {
+    fn holds(&self, state: &LimiterState) -> bool {
         let lease = self.lease.get();
         lease.is_some_and(|lease| lease.holds(state.session))
     }
@@ -169,8 +140,8 @@ impl LocalLimiters {
         self.over.subscribe()
     }
 
-    /// Takes a token of each limit, or none. Who waits for a limit that has no time of its own is woken when a token of it
-    /// comes back; who waits for one that senders share, also when this one's part grows.
+    /// Takes a token of each limit, or none. The waiter for a limit that has no time of its own is woken when a token of it
+    /// comes back; the one for a limit that senders share, also when this one's part grows.
     pub fn take(
         self: &Arc<Self>,
         ask: &Ask<'_>,
@@ -193,22 +164,13 @@ impl LocalLimiters {
         }
         let held = match state.limiters.try_take(now, &wants) {
             Ok(permit) => {
-                return Ok(Token {
-                    limiters: self.clone(),
-                    permit: Some(permit),
-                    ids: wants.iter().map(|want| want.id.clone()).collect(),
-                    is_elsewhere: ask.is_elsewhere,
-                    leaving: Mutex::default(),
-                    idle: Mutex::default(),
-                });
+                let ids = wants.iter().map(|want| want.id.clone()).collect();
+                return Ok(Token::new(self.clone(), permit, ids, ask.is_elsewhere));
             }
             Err(held) => held,
         };
         let due = state.limiters.refused(now, &wants, &held, ask.demand);
-        if let Some(due) = due
-            && state.planned.is_none_or(|planned| due < planned)
-        {
-            state.planned = Some(due);
+        if due.is_some_and(|due| state.plan(due)) {
             self.hurry.notify_one();
         }
         let scope = held.limit.scope;
@@ -224,13 +186,36 @@ impl LocalLimiters {
             && let Some(waiter) = waiter()
         {
             let demand = ask.demand;
-            state.wait(is_timed, held.limit, Line { waiter, demand });
+            state.waiters.wait(is_timed, held.limit, waiter, demand);
         }
         Err(Closed { scope, until })
     }
 
-    /// Wakes whoever has waited longest for each limit and has a use for it.
-    fn returned(&self, ids: &[LimitId]) {
+    /// Takes tokens that are free soon; none after `stop`.
+    pub async fn take_within(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        within: Duration,
+        stop: &CancellationToken,
+    ) -> Option<Token> {
+        let deadline = Instant::now() + within;
+        loop {
+            let closed = match self.take(ask, || None) {
+                Ok(token) => return Some(token),
+                Err(closed) => closed,
+            };
+            if closed.until > deadline {
+                return None;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(closed.until.into()) => {}
+                () = stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// Wakes the destination that has waited longest for each limit and has a use for it.
+    pub(crate) fn returned(&self, ids: &[LimitId]) {
         for id in ids {
             self.wake(false, id, 1);
         }
@@ -243,21 +228,16 @@ impl LocalLimiters {
     }
 
     fn wake(&self, is_timed: bool, id: &LimitId, most: u64) {
-        let turns = self
-            .state
-            .lock()
-            .queues(is_timed)
-            .get(id)
-            .map_or(0, VecDeque::len);
+        let turns = self.state.lock().waiters.len(is_timed, id);
         let mut left = most;
         for _ in 0..turns {
             if left == 0 {
                 return;
             }
             // Not woken under the lock: it takes tokens.
-            let next = self.state.lock().next(is_timed, id);
+            let next = self.state.lock().waiters.next(is_timed, id);
             let Some(next) = next else { return };
-            left -= u64::from((next.waiter.wake)());
+            left -= u64::from((next.wake)());
         }
     }
 
@@ -287,13 +267,7 @@ impl LocalLimiters {
     }
 }
 
-impl Line {
-    fn lives(&self) -> bool {
-        (self.waiter.lives)()
-    }
-}
-
-impl State {
+impl LimiterState {
     /// Whether the limits of a site are shared: others say so, or this sender has begun to.
     fn is_shared(&self, ask: &Ask<'_>) -> bool {
         ask.is_elsewhere
@@ -304,160 +278,21 @@ impl State {
                 .any(|id| self.limiters.has_allocation(id))
     }
 
-    fn queues(&mut self, is_timed: bool) -> &mut HashMap<LimitId, VecDeque<Line>> {
-        match is_timed {
-            true => &mut self.timed,
-            false => &mut self.waiting,
+    /// A report is to be sent by then. Tells whether that is sooner than was planned.
+    pub fn plan(&mut self, due: DurationMs) -> bool {
+        let is_sooner = self.planned.is_none_or(|planned| due < planned);
+        if is_sooner {
+            self.planned = Some(due);
         }
+        is_sooner
     }
 
-    fn wait(&mut self, is_timed: bool, id: LimitId, line: Line) {
-        let queue = self.queues(is_timed).entry(id).or_default();
-        let number = line.waiter.number;
-        if queue.len() >= QUEUE_MAX {
-            queue.retain(Line::lives);
-        }
-        let known = queue.iter().position(|other| other.waiter.number == number);
-        match known {
-            Some(known) => queue[known].demand = line.demand,
-            None if queue.len() < QUEUE_MAX => queue.push_back(line),
-            None => {}
-        }
-    }
-
-    fn next(&mut self, is_timed: bool, id: &LimitId) -> Option<Line> {
-        let queues = self.queues(is_timed);
-        let queue = queues.get_mut(id)?;
-        let next = queue.pop_front();
-        if queue.is_empty() {
-            queues.remove(id);
-        }
-        next
-    }
-
-    /// What is to be reported, with what waits in queues.
+    /// The reports that are due, with the demand of queues.
     pub fn reports(&mut self, now: DurationMs) -> Vec<LimitReport> {
         let Self {
-            limiters, waiting, ..
+            limiters, waiters, ..
         } = self;
-        limiters.reports(now, |id| {
-            let lines = waiting.get(id).into_iter().flatten();
-            // Who is gone would ask for a part for ever.
-            let lines = lines.filter(|line| line.lives());
-            lines.map(|line| line.demand).sum()
-        })
-    }
-}
-
-impl Token {
-    /// What was to be done is over.
-    pub fn ended(self) {
-        drop(self);
-    }
-
-    fn connections(&self) -> impl Iterator<Item = &LimitId> {
-        let ids = self.ids.iter();
-        ids.filter(|id| id.counts == Counted::Connections)
-    }
-
-    /// Whether somebody else than the waiter of this number waits for the connection that this token holds: who has it
-    /// would give it up for another one of its own.
-    pub fn is_wanted(&self, own: u64) -> bool {
-        let state = self.limiters.state.lock();
-        let mut lines = self.connections().filter_map(|id| state.waiting.get(id));
-        let is_other = |line: &Line| line.waiter.number != own && line.lives();
-        lines.any(|lines| lines.iter().any(is_other))
-    }
-
-    /// Whether the connection of this token is to end, because there are more than this sender may have.
-    pub fn must_leave(&self) -> bool {
-        let mut leaving = self.leaving.lock();
-        if !leaving.is_empty() {
-            return true;
-        }
-        let mut state = self.limiters.state.lock();
-        self.limiters.renew(&mut state);
-        let now = self.limiters.now();
-        for id in self.connections() {
-            if state.limiters.must_leave(now, id) {
-                leaving.push(id.clone());
-            }
-        }
-        !leaving.is_empty()
-    }
-
-    /// Completes when the connection of this token is to end.
-    pub async fn to_end(&self) {
-        let mut over = self.limiters.over();
-        while !self.must_leave() {
-            // The sender of the changes lives as long as this token.
-            let _ = over.changed().await;
-        }
-    }
-
-    /// The connection of this token has nothing to do, or has again.
-    pub fn set_idle(&self, is_idle: bool) {
-        let mut idle = self.idle.lock();
-        if is_idle != idle.is_empty() {
-            return;
-        }
-        let mut state = self.limiters.state.lock();
-        match is_idle {
-            true => {
-                let counted = self.connections();
-                let counted = counted.filter(|id| state.limiters.idles(id, true));
-                *idle = counted.cloned().collect();
-            }
-            false => {
-                for id in idle.drain(..) {
-                    state.limiters.idles(&id, false);
-                }
-            }
-        }
-    }
-
-    /// It was not begun.
-    pub fn cancel(mut self) {
-        if let Some(permit) = self.permit.take() {
-            self.limiters.state.lock().limiters.cancel(permit);
-            self.limiters.returned(&self.ids);
-        }
-    }
-
-    /// A connection stands: what counts attempts has ended.
-    pub fn opened(&mut self) {
-        let Some(permit) = &mut self.permit else {
-            return;
-        };
-        let now = self.limiters.now();
-        self.limiters.state.lock().limiters.opened(now, permit);
-        self.limiters.returned(&self.ids);
-    }
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            let now = self.limiters.now();
-            {
-                let mut state = self.limiters.state.lock();
-                state.limiters.ended(now, permit);
-                for id in self.leaving.lock().drain(..) {
-                    state.limiters.left(&id);
-                }
-                for id in self.idle.lock().drain(..) {
-                    state.limiters.idles(&id, false);
-                }
-                let due = state.limiters.ended_at(now, &self.ids);
-                if let Some(due) = due
-                    && state.planned.is_none_or(|planned| due < planned)
-                {
-                    state.planned = Some(due);
-                    self.limiters.hurry.notify_one();
-                }
-            }
-            self.limiters.returned(&self.ids);
-        }
+        limiters.reports(now, |id| waiters.demand(id))
     }
 }
 

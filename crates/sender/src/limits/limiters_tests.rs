@@ -85,7 +85,7 @@ fn a_token_that_comes_back_wakes_the_one_that_has_waited_longest() {
     assert_eq!(counts(), [1, 1, 0]);
     drop(take(&limiters, &one, || None).unwrap());
     assert_eq!(counts(), [1, 1, 1]);
-    assert!(limiters.state.lock().waiting.is_empty());
+    assert!(limiters.state.lock().waiters.is_empty());
 }
 
 #[test]

@@ -3,3 +3,5 @@
 pub mod limiters;
 pub mod path_policy;
 pub mod shared_limits;
+pub mod token;
+pub mod waiters;

@@ -22,9 +22,9 @@ use crate::config::tls_policy::TlsPolicy;
 /// One for each pool, IP, site and tenant at work together; about 1 kB each. When they are too many, all are made anew.
 const PATHS_MAX: usize = 16_384;
 
-/// Who a task is of and where it goes.
+/// The pool and tenant of a task, and where it goes.
 #[derive(Debug, Clone, Copy)]
-pub struct Way<'a> {
+pub struct EgressPath<'a> {
     pub pool: &'a str,
     /// Empty: the node's own address.
     pub ip: &'a str,
@@ -37,7 +37,7 @@ pub struct Way<'a> {
 /// Limits that are kept together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitRequests {
-    /// As the owner of the site's slot keeps them, who is the only one that sends there.
+    /// As the owner of the site's slot keeps them, which is the only sender to that site.
     alone: Vec<LimitRequest>,
     /// As senders keep them that share the site.
     shared: Vec<LimitRequest>,
@@ -93,8 +93,8 @@ impl LimitRequests {
         }
     }
 
-    /// What a sender wants that shares the site with others, or has it from another one, which may have used its limits until
-    /// `gone_since`; none: it has been nobody else's.
+    /// The requests of a sender that shares the site with others, or has it from another one, which may have used its limits
+    /// until `gone_since`; none: no other sender has had it.
     pub fn of(&self, is_shared: bool, gone_since: Option<DurationMs>) -> Cow<'_, [LimitRequest]> {
         if is_shared {
             return Cow::Borrowed(&self.shared);
@@ -112,7 +112,7 @@ impl LimitRequests {
         Cow::Owned(wants.collect())
     }
 
-    /// All limits, whoever keeps them: those of a node's own address are nobody else's.
+    /// All limits, of whichever keeper: those of a node's own address are not shared.
     fn given(&self) -> impl Iterator<Item = (&LimitId, SharedLimit)> {
         let wants = self.shared.iter();
         wants.map(|want| (&want.id, given(want.limit)))
@@ -150,7 +150,7 @@ fn pace(limit: SharedLimit) -> u128 {
     }
 }
 
-/// Limits and manners of one way.
+/// Limits and manners of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPolicy {
     /// For a connection: how many are open, and how many are opened in a time.
@@ -160,21 +160,21 @@ pub struct PathPolicy {
     pub messages_per_connection: Option<u32>,
     pub tls: TlsPolicy,
     timeouts: Given,
-    /// Sets tasks apart whose pool or tenant has limits, so that they hold up nobody else.
+    /// Sets tasks apart whose pool or tenant has limits, so that they hold up no others.
     pub label: String,
 }
 
 impl PathPolicy {
-    /// What holds for a way.
+    /// The policy of a path.
     ///
     /// The limits of IPs, pools and tenants are shared by all senders. Hosts that the operator named are not strangers:
     /// they have the figures of a provider of their name, and not those of `default`.
-    pub fn of(policy: &Policy, way: Way<'_>) -> Self {
-        let named = policy.provider(way.site);
+    pub fn of(policy: &Policy, path: EgressPath<'_>) -> Self {
+        let named = policy.provider(path.site);
         let provider: &Provider = named.unwrap_or_else(|| policy.default_provider());
-        let is_strange = named.is_some() || !way.is_named;
-        let limits = policy.limits(way.pool, way.ip, Some(provider), way.tenant);
-        let mut path = Self {
+        let is_strange = named.is_some() || !path.is_named;
+        let limits = policy.limits(path.pool, path.ip, Some(provider), path.tenant);
+        let mut made = Self {
             connect: LimitRequests::default(),
             message: LimitRequests::default(),
             messages_per_connection: None,
@@ -183,18 +183,18 @@ impl PathPolicy {
             label: String::new(),
         };
         if is_strange {
-            path.messages_per_connection =
+            made.messages_per_connection =
                 provider.messages_per_connection.as_ref().map(|at| at.value);
-            path.tls = tls(provider.tls);
-            path.timeouts = provider.timeouts;
+            made.tls = tls(provider.tls);
+            made.timeouts = provider.timeouts;
         }
         for limit in &limits.0 {
             let is_of_site = matches!(limit.scope, PolicyScope::IpSite | PolicyScope::Site);
             if is_strange || !is_of_site {
-                path.add(limit, way);
+                made.add(limit, path);
             }
         }
-        path
+        made
     }
 
     /// Connections at once from one IP to the site; none: as many as the node allows.
@@ -218,20 +218,20 @@ impl PathPolicy {
     }
 
     /// Sets tasks apart that have limits of their own.
-    pub fn label_of(way: Way<'_>) -> String {
-        format!(" pool {} tenant {}", way.pool, way.tenant)
+    pub fn label_of(path: EgressPath<'_>) -> String {
+        format!(" pool {} tenant {}", path.pool, path.tenant)
     }
 
-    fn add(&mut self, limit: &EffectiveLimit, way: Way<'_>) {
+    fn add(&mut self, limit: &EffectiveLimit, path: EgressPath<'_>) {
         let (scope, key) = match limit.scope {
-            PolicyScope::IpSite => (Scope::IpSite, format!("{} {}", way.ip, way.site)),
-            PolicyScope::Site => (Scope::Site, way.site.to_owned()),
-            PolicyScope::Ip => (Scope::Ip, way.ip.to_owned()),
-            PolicyScope::Pool => (Scope::Pool, way.pool.to_owned()),
-            PolicyScope::Tenant => (Scope::Tenant, way.tenant.to_owned()),
+            PolicyScope::IpSite => (Scope::IpSite, format!("{} {}", path.ip, path.site)),
+            PolicyScope::Site => (Scope::Site, path.site.to_owned()),
+            PolicyScope::Ip => (Scope::Ip, path.ip.to_owned()),
+            PolicyScope::Pool => (Scope::Pool, path.pool.to_owned()),
+            PolicyScope::Tenant => (Scope::Tenant, path.tenant.to_owned()),
         };
         if matches!(scope, Scope::Pool | Scope::Tenant) && self.label.is_empty() {
-            self.label = Self::label_of(way);
+            self.label = Self::label_of(path);
         }
         let (counts, value) = match limit.value {
             LimitValue::Connections(count) => {
@@ -280,7 +280,7 @@ impl PathPolicy {
         wants.alone.push(alone);
     }
 
-    /// What the node is configured with, where the provider says nothing unusual.
+    /// The node's configuration, where the provider says nothing unusual.
     pub fn timeouts(&self, own: &Timeouts) -> Timeouts {
         let (given, usual) = (self.timeouts, Given::default());
         let pick = |given: DurationMs, usual: DurationMs, own: Duration| match given == usual {
@@ -316,7 +316,7 @@ fn is_inherited(limit: &EffectiveLimit) -> bool {
     matches!(limit.scope, PolicyScope::IpSite | PolicyScope::Site) && !is_usual
 }
 
-/// A site has one owner, mostly, who keeps its limits without asking. Long windows that somebody gave for a provider are
+/// A site has one owner, mostly, which keeps its limits without asking. Long windows that policy has for a provider are
 /// granted by the leader all the same: a day's window need not stay closed for a day after the slot changed hands. Those
 /// of `default` are not, because they are on every site there is.
 fn is_by_owner(limit: &EffectiveLimit, value: SharedLimit) -> bool {
@@ -357,14 +357,14 @@ struct Made {
 }
 
 impl PathPolicies {
-    pub fn of(&self, policy: &Arc<Policy>, way: Way<'_>) -> Arc<PathPolicy> {
-        let Way {
+    pub fn of(&self, policy: &Arc<Policy>, path: EgressPath<'_>) -> Arc<PathPolicy> {
+        let EgressPath {
             pool,
             ip,
             site,
             tenant,
             is_named,
-        } = way;
+        } = path;
         let key = format!("{pool}\0{ip}\0{site}\0{tenant}\0{is_named}");
         let mut made = self.0.lock();
         let is_same = made
@@ -375,8 +375,9 @@ impl PathPolicies {
             made.policy = Some(policy.clone());
             made.paths.clear();
         }
-        let path = made.paths.entry(key);
-        path.or_insert_with(|| Arc::new(PathPolicy::of(policy, way)))
+        let entry = made.paths.entry(key);
+        entry
+            .or_insert_with(|| Arc::new(PathPolicy::of(policy, path)))
             .clone()
     }
 }

@@ -36,8 +36,8 @@ fn policy() -> Arc<Policy> {
     Arc::new(Policy::parse(&[source]).unwrap())
 }
 
-fn way<'a>(site: &'a str, tenant: &'a str, is_named: bool) -> Way<'a> {
-    Way {
+fn path<'a>(site: &'a str, tenant: &'a str, is_named: bool) -> EgressPath<'a> {
+    EgressPath {
         pool: "news",
         ip: "a1",
         site,
@@ -73,7 +73,7 @@ fn shared(count: u64, seconds: u64) -> Limit {
 
 #[test]
 fn every_limit_of_every_scope_is_wanted() {
-    let path_policy = PathPolicy::of(&policy(), way("big", "acme", false));
+    let path_policy = PathPolicy::of(&policy(), path("big", "acme", false));
     let at_site = || "a1 big".to_owned();
     assert_eq!(
         seen(&path_policy.connect.alone),
@@ -105,20 +105,20 @@ fn every_limit_of_every_scope_is_wanted() {
 #[test]
 fn hosts_that_the_operator_named_have_no_figures_of_default() {
     let policy = policy();
-    let own = PathPolicy::of(&policy, way("127.0.0.1:25", "other", true));
+    let own = PathPolicy::of(&policy, path("127.0.0.1:25", "other", true));
     assert!(own.connect.alone.is_empty() && own.label.is_empty());
     assert_eq!(
         seen(&own.message.alone),
         [(Scope::Ip, "a1".into(), 0, shared(1000, 3600))]
     );
-    let strange = PathPolicy::of(&policy, way("there.test", "other", false));
+    let strange = PathPolicy::of(&policy, path("there.test", "other", false));
     assert!(!strange.connect.alone.is_empty());
     assert_eq!(strange.messages_per_connection, Some(100));
 }
 
 #[test]
 fn what_the_operator_says_of_tls_goes_before_the_provider() {
-    let path_policy = PathPolicy::of(&policy(), way("big", "acme", false));
+    let path_policy = PathPolicy::of(&policy(), path("big", "acme", false));
     let usual = Arc::new(HopPolicy::default());
     assert_eq!(path_policy.hop(&usual, false).tls, TlsPolicy::Require);
     assert_eq!(path_policy.hop(&usual, true).tls, TlsPolicy::Opportunistic);
@@ -132,18 +132,18 @@ fn what_the_operator_says_of_tls_goes_before_the_provider() {
 #[test]
 fn terms_are_made_once_for_each_policy() {
     let (all, first) = (PathPolicies::default(), policy());
-    let one = all.of(&first, way("big", "acme", false));
+    let one = all.of(&first, path("big", "acme", false));
     assert!(Arc::ptr_eq(
         &one,
-        &all.of(&first, way("big", "acme", false))
+        &all.of(&first, path("big", "acme", false))
     ));
     assert!(!Arc::ptr_eq(
         &one,
-        &all.of(&first, way("big", "other", false))
+        &all.of(&first, path("big", "other", false))
     ));
     assert!(!Arc::ptr_eq(
         &one,
-        &all.of(&policy(), way("big", "acme", false))
+        &all.of(&policy(), path("big", "acme", false))
     ));
 }
 
@@ -154,14 +154,14 @@ fn limits_of_a_site_that_somebody_gave_are_inherited() {
         let wants = wants.of(false, Some(DurationMs(7)));
         wants.iter().map(|want| want.gone_since.0).collect()
     };
-    let big = PathPolicy::of(&policy, way("big", "acme", false));
+    let big = PathPolicy::of(&policy, path("big", "acme", false));
     assert_eq!(since(&big.connect), [7, 0, 7]);
     assert_eq!(
         since(&big.message),
         [7, 0, 0, 0, 0],
         "not those that the leader grants, and not those of ip and tenant"
     );
-    let usual = PathPolicy::of(&policy, way("there.test", "other", false));
+    let usual = PathPolicy::of(&policy, path("there.test", "other", false));
     assert_eq!(since(&usual.connect), [0, 0]);
     assert_eq!(usual.connect.of(false, None), usual.connect.alone);
 }
@@ -169,8 +169,8 @@ fn limits_of_a_site_that_somebody_gave_are_inherited() {
 #[test]
 fn a_site_that_senders_share_is_theirs_with_all_its_limits() {
     let policy = policy();
-    let big = PathPolicy::of(&policy, way("big", "acme", false));
-    let usual = PathPolicy::of(&policy, way("there.test", "other", false));
+    let big = PathPolicy::of(&policy, path("big", "acme", false));
+    let usual = PathPolicy::of(&policy, path("there.test", "other", false));
     for wants in [&big.connect, &big.message, &usual.connect, &usual.message] {
         let shared = wants.of(true, Some(DurationMs(7)));
         let is_shared = |want: &LimitRequest| matches!(want.limit, Limit::Shared { .. });

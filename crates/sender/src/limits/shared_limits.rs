@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::limits::limiters::LocalLimiters;
 
-/// Most connections of a site that leaves are closed by then, so that nobody need hear of them.
+/// Most connections of a site that leaves are closed by then, so that no other sender need hear of them.
 const CLOSED_SOON: Duration = Duration::from_millis(100);
 /// Without a leader no slot changes hands either. What it does not take by then is beyond a bound of what it keeps.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ impl LimitKeeper for LocalLimiters {
         if reports.is_empty() && is_told {
             return None;
         }
-        // What was used alone goes with the word that it is not any more, all of it.
+        // The use that this sender had alone goes, all of it, with the report that the site is shared.
         let shared_version = match reports.len() < REPORTS_MAX {
             true => state.shared.version,
             false => state.shared.told,

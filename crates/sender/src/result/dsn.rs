@@ -1,15 +1,16 @@
 //! Which DSNs an attempt calls for (RFC 3461 4 and 6.2), and making them.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use skein_client::{LeasedTask, Spool, SpoolError};
 use skein_mail::dsn::{Action, Diagnostic, Dsn, DsnRecipient, OriginalContent};
 use skein_model::mail::{BodyType, Ret};
 use skein_model::spool::{Accept, Report, Verdict};
-use skein_model::{Domain, Envelope, Notify, Recipient, UnixMs};
+use skein_model::{Domain, DurationMs, Envelope, Notify, Recipient, UnixMs};
 use skein_smtp::address::Address;
 use tokio_stream::StreamExt;
 
-use crate::config::Config;
 use crate::route::sites::Sites;
 
 /// A failure DSN returns a whole message up to this size when RET=FULL asks for it, else its headers.
@@ -52,74 +53,112 @@ fn action(notify: &Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) 
     }
 }
 
-/// Makes the DSN, stores its body, and returns the Accept that goes with the report.
-pub async fn make(
-    config: &Config,
-    sites: &Sites,
-    spool: &Spool,
-    task: &LeasedTask,
-    report: &Report,
-    due: &[(usize, Action)],
-    now: UnixMs,
-) -> Result<Accept, SpoolError> {
-    let is_failure = due
-        .iter()
-        .any(|(_, action)| matches!(action, Action::Failed));
-    let original = original(task, &beginning(spool, task).await?, is_failure);
-    let mut upload = spool.begin(now, rand::random())?;
-    let id = upload.id();
-    let envelope = &task.message.envelope;
-    let recipient = return_recipient(&envelope.return_path)?;
-    let dsn = Dsn {
-        host: config.hostname.clone(),
-        to: recipient.1.address.clone(),
-        message_id: skein_mail::trace::message_id(&id.to_string(), &config.hostname),
-        at_ms: now.0,
-        reporting_mta: config.hostname.clone(),
-        received_from_mta: envelope.client.as_ref().map(|client| client.helo.clone()),
-        arrival_ms: Some(task.message.accepted_at.0),
-        envelope_id: envelope.envid.clone(),
-        recipients: due
-            .iter()
-            .map(|(place, action)| entry(config, task, report, *place, *action, now))
-            .collect(),
-        original,
-        boundary_seed: id.entropy(),
-    };
-    let bytes = dsn.build();
-    for part in Bytes::from(bytes).chunks(256 << 10) {
-        upload.write(Bytes::copy_from_slice(part)).await?;
+/// Makes DSNs and stores their bodies.
+pub struct DsnWriter {
+    /// The reporting MTA.
+    pub hostname: String,
+    /// How long mail is tried.
+    pub max_age: DurationMs,
+    pub sites: Sites,
+}
+
+impl DsnWriter {
+    /// Makes the DSN that is due for a report, however often its body must be offered until it is stored. None: none is due,
+    /// or none can be made.
+    pub async fn store(
+        &self,
+        spool: &Spool,
+        task: &LeasedTask,
+        report: &Report,
+        due: &[(usize, Action)],
+        now: UnixMs,
+    ) -> Option<Accept> {
+        let mut wait = Duration::from_millis(50);
+        while !due.is_empty() {
+            match self.make(spool, task, report, due, now).await {
+                Ok(accept) => return Some(accept),
+                Err(SpoolError::Refused(reason)) => {
+                    tracing::warn!(task = %task.id, reason, "no DSN can be made");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(task = %task.id, %error, "a DSN could not be stored");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+        None
     }
-    let body = upload.finish().await?;
-    let site = sites.soon(recipient.0.as_str()).await;
-    let sites = site.map(|site| (recipient.0.clone(), site));
-    Ok(Accept {
-        id,
-        envelope: Envelope {
-            return_path: String::new(),
-            // A report is 7bit data, so that every host takes it.
-            body_type: BodyType::SevenBit,
-            smtputf8: dsn.needs_smtputf8(),
-            require_tls: false,
-            ret: None,
-            envid: None,
-            tenant: envelope.tenant.clone(),
-            pool: envelope.pool.clone(),
-            client: None,
-            traceparent: None,
-            campaign: None,
-            // A mailing that bounces makes thousands of reports: they must not go before what somebody waits for.
-            priority: envelope.priority,
-        },
-        body,
-        tasks: spool.plan(
+
+    /// Makes the DSN, stores its body, and returns the Accept that goes with the report.
+    async fn make(
+        &self,
+        spool: &Spool,
+        task: &LeasedTask,
+        report: &Report,
+        due: &[(usize, Action)],
+        now: UnixMs,
+    ) -> Result<Accept, SpoolError> {
+        let is_failure = due
+            .iter()
+            .any(|(_, action)| matches!(action, Action::Failed));
+        let original = original(task, &beginning(spool, task).await?, is_failure);
+        let mut upload = spool.begin(now, rand::random())?;
+        let id = upload.id();
+        let envelope = &task.message.envelope;
+        let recipient = return_recipient(&envelope.return_path)?;
+        let dsn = Dsn {
+            host: self.hostname.clone(),
+            to: recipient.1.address.clone(),
+            message_id: skein_mail::trace::message_id(&id.to_string(), &self.hostname),
+            at_ms: now.0,
+            reporting_mta: self.hostname.clone(),
+            received_from_mta: envelope.client.as_ref().map(|client| client.helo.clone()),
+            arrival_ms: Some(task.message.accepted_at.0),
+            envelope_id: envelope.envid.clone(),
+            recipients: due
+                .iter()
+                .map(|(place, action)| entry(self.max_age, task, report, *place, *action, now))
+                .collect(),
+            original,
+            boundary_seed: id.entropy(),
+        };
+        let bytes = dsn.build();
+        for part in Bytes::from(bytes).chunks(256 << 10) {
+            upload.write(Bytes::copy_from_slice(part)).await?;
+        }
+        let body = upload.finish().await?;
+        let site = self.sites.soon(recipient.0.as_str()).await;
+        let sites = site.map(|site| (recipient.0.clone(), site));
+        Ok(Accept {
             id,
-            [recipient],
-            RECIPIENTS_PER_TASK,
-            &sites.into_iter().collect(),
-        ),
-        about: Some(task.id.message),
-    })
+            envelope: Envelope {
+                return_path: String::new(),
+                // A report is 7bit data, so that every host takes it.
+                body_type: BodyType::SevenBit,
+                smtputf8: dsn.needs_smtputf8(),
+                require_tls: false,
+                ret: None,
+                envid: None,
+                tenant: envelope.tenant.clone(),
+                pool: envelope.pool.clone(),
+                client: None,
+                traceparent: None,
+                campaign: None,
+                // A mailing that bounces makes thousands of reports: they must not go before mail that a user waits for.
+                priority: envelope.priority,
+            },
+            body,
+            tasks: spool.plan(
+                id,
+                [recipient],
+                RECIPIENTS_PER_TASK,
+                &sites.into_iter().collect(),
+            ),
+            about: Some(task.id.message),
+        })
+    }
 }
 
 /// The address that reports go to, in the form that most hosts take: A-labels, where its local part is ASCII.
@@ -143,7 +182,7 @@ fn return_recipient(return_path: &str) -> Result<(Domain, Recipient), SpoolError
 }
 
 fn entry(
-    config: &Config,
+    max_age: DurationMs,
     task: &LeasedTask,
     report: &Report,
     place: usize,
@@ -159,10 +198,10 @@ fn entry(
         .map(|(_, recipient)| recipient)
         .expect("due() found it by the same number");
     let reply = &outcome.reply;
-    let until = task.task.created + config.retry.max_age;
+    let until = task.task.created + max_age;
     let (_, subject, detail) = reply.status();
     let class = match action {
-        // What expired might have been delivered later (RFC 3463 3.5).
+        // An expired message might have been delivered later (RFC 3463 3.5).
         Action::Failed if outcome.verdict == Verdict::Expired => 4,
         Action::Failed => 5,
         Action::Delayed => 4,

@@ -119,7 +119,8 @@ fn entry_of(outcome: Outcome, action: Action) -> DsnRecipient {
     task.task.recipients[0].1.orcpt = Some("rfc822;first@there.test".into());
     let mut report = ended(&task, outcome.verdict);
     report.outcomes[0] = outcome;
-    entry(&Config::default(), &task, &report, 0, action, UnixMs(5000))
+    let max_age = RetryPolicy::default().max_age;
+    entry(max_age, &task, &report, 0, action, UnixMs(5000))
 }
 
 #[test]

@@ -12,23 +12,23 @@ use crate::result::journal::Fact;
 
 /// By task; an attempt follows the report of the one before, so a task rarely has two.
 #[derive(Default)]
-pub struct Recovered(HashMap<TaskId, Vec<Arc<Told>>>);
+pub struct Recovered(HashMap<TaskId, Vec<Arc<RecoveredFact>>>);
 
-pub struct Told {
+pub struct RecoveredFact {
     pub fact: Fact,
     /// When the fact is committed or refused.
-    pub settled: CancellationToken,
+    pub answered: CancellationToken,
     /// The group has no use for it.
     pub is_refused: AtomicBool,
 }
 
 impl Recovered {
     pub fn new(facts: Vec<Fact>) -> Self {
-        let mut by_task: HashMap<TaskId, Vec<Arc<Told>>> = HashMap::new();
+        let mut by_task: HashMap<TaskId, Vec<Arc<RecoveredFact>>> = HashMap::new();
         for fact in facts {
-            let told = Told {
+            let told = RecoveredFact {
                 fact,
-                settled: CancellationToken::new(),
+                answered: CancellationToken::new(),
                 is_refused: AtomicBool::new(false),
             };
             let task = told.fact.report.task;
@@ -44,15 +44,15 @@ impl Recovered {
         let Some(told) = self.of(task) else {
             return false;
         };
-        told.settled.cancelled().await;
+        told.answered.cancelled().await;
         !told.is_refused.load(Ordering::Acquire)
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Told>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RecoveredFact>> {
         self.0.values().flatten()
     }
 
-    fn of(&self, task: &LeasedTask) -> Option<&Told> {
+    fn of(&self, task: &LeasedTask) -> Option<&RecoveredFact> {
         let is_open = |number: u32| task.task.recipients.iter().any(|(open, _)| *open == number);
         let told = self.0.get(&task.id)?.iter().find(|told| {
             let mut outcomes = told.fact.report.outcomes.iter();
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(recovered.contradicts(&other).now_or_never(), Some(false));
         assert_eq!(recovered.contradicts(&task).now_or_never(), None);
         let told = &recovered.0[&task.id][0];
-        told.settled.cancel();
+        told.answered.cancel();
         assert_eq!(recovered.contradicts(&task).now_or_never(), Some(true));
         told.is_refused.store(true, Ordering::Release);
         assert_eq!(recovered.contradicts(&task).now_or_never(), Some(false));

@@ -19,7 +19,7 @@ use crate::smtp::outgoing::requires_tls;
 pub struct Route {
     /// Tasks with the same key share connections.
     pub key: String,
-    /// What is throttled as one destination; others may have hosts of it, and it may have others.
+    /// The site that limits count as one destination; others may have hosts of it, and it may have others.
     pub site: String,
     /// In the order in which they are tried.
     pub hosts: Vec<Host>,

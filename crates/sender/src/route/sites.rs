@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::config::rule::{RouteHost, Rules};
 
-/// What makes a message waits this long for the site of a domain, and no longer.
+/// The maker of a message waits this long for the site of a domain, and no longer.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Looks sites up. Clones share what the resolver knows.

@@ -33,7 +33,7 @@ impl BrokenTls {
     /// TLS with a host failed, which took mail in the clear then.
     pub fn learn(&self, host: &Host, site: &str, reason: &str, now: UnixMs) {
         tracing::info!(%host, reason, "TLS does not work there; mail that may go in the clear does so for an hour");
-        // What replies begin with; who reads the reason knows the host.
+        // Replies begin with this; a reader of the reason knows the host.
         let said = format!("TLS with {host}: ");
         let broken = Broken {
             host: host.name.clone(),
@@ -45,7 +45,7 @@ impl BrokenTls {
         self.own.lock().note(address, broken, now);
     }
 
-    /// What the leader does not know. Others' words are kept for the next leader.
+    /// The hosts that the leader does not know. Those of others are kept for the next leader.
     pub fn news(&self, now: UnixMs) -> Vec<(SocketAddr, Broken)> {
         let leader = self.leader.borrow().clone();
         let mut own = self.own.lock();

@@ -1,59 +1,33 @@
 //! From an address to a session that may begin a transaction.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use skein_egress::dial;
-use skein_egress::via::{RouteFault, ViaError};
-use skein_model::Reply as Fact;
 use skein_policy::Ip;
 use skein_smtp::client::Capabilities;
-use skein_smtp::reply::Reply;
 use tokio::time::timeout;
 
 use crate::config::Timeouts;
 use crate::config::rule::HopPolicy;
 use crate::config::tls_policy::TlsPolicy;
 use crate::host::Host;
-use crate::outcome::{fact, from_host};
 use crate::smtp::auth::{self, LoginError};
 use crate::smtp::connection::Connection;
+use crate::smtp::no_session::{Cause, NoSession};
+use crate::smtp::open_stream::open_stream;
 use crate::smtp::session::{Session, SessionError, Stream};
 use crate::smtp::tls::TlsConnectors;
 use crate::smtp::tls_fault;
 use crate::source_ip::outbound_stream::OutboundStream;
-use crate::source_ip::router::{Opened, SourceIpRouter};
+use crate::source_ip::router::SourceIpRouter;
 
 /// A handshake costs both sides milliseconds and two round trips: a host that has not ended it by then does not, and another
 /// way is open to most mail. A command may take five minutes, in which nothing would go there.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The replies to STARTTLS, and the first one under TLS, of a host that answered EHLO in the clear a moment ago.
 const FIRST_REPLY: Duration = Duration::from_secs(30);
-
-/// Why a host did not get as far as a transaction.
-#[derive(Debug)]
-pub struct NoSession {
-    pub reply: Fact,
-    pub cause: Cause,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The network, or what the host says to everybody.
-    Host,
-    /// TLS was begun, or refused for good, and no reply came under it.
-    TlsFailed,
-    /// The host says that it gives no TLS at this moment.
-    TlsNotNow,
-    /// TLS is needed and not offered.
-    NoTls,
-    /// The source IP cannot be used, whatever the host: its node, its proxy, or where it is.
-    Source,
-    /// The source IP takes no connection now and may in a second.
-    SourceBusy,
-}
 
 /// Where a connection comes from, and how long the other side may take.
 #[derive(Debug)]
@@ -70,70 +44,6 @@ pub enum SourceAddress<'a> {
     Node(Option<IpAddr>),
     /// An IP of a pool.
     Pool(&'a Arc<Ip>, &'a Arc<SourceIpRouter>),
-}
-
-/// RFC 3463: no answer from the host.
-const NO_ANSWER: (u8, u16, u16) = (4, 4, 1);
-
-impl NoSession {
-    /// Whether there was not even a connection.
-    pub fn is_unreachable(&self) -> bool {
-        self.cause == Cause::Host
-            && self.reply.host.is_none()
-            && self.reply.enhanced == Some(NO_ANSWER)
-    }
-
-    fn weather(host: &Host, doing: &str, error: &SessionError) -> Self {
-        let text = format!("{doing} {host}: {error}");
-        Self::ours(Cause::Host, (4, 4, 2), text)
-    }
-
-    fn refused(host: &Host, reply: &Reply) -> Self {
-        Self {
-            reply: from_host(host, fact(reply)),
-            cause: Cause::Host,
-        }
-    }
-
-    fn ours(cause: Cause, enhanced: (u8, u16, u16), text: String) -> Self {
-        Self {
-            reply: Fact::ours(enhanced, text).bounded(),
-            cause,
-        }
-    }
-
-    /// Whether the host may be better off without TLS.
-    pub fn is_of_tls(&self) -> bool {
-        matches!(self.cause, Cause::TlsFailed | Cause::TlsNotNow)
-    }
-
-    /// Says that the proxy may be at fault, where it does not tell.
-    fn through_a_proxy(mut self) -> Self {
-        if self.reply.host.is_none() {
-            self.reply
-                .text
-                .push_str(" (the proxy between does not say why)");
-            self.reply = self.reply.bounded();
-        }
-        self
-    }
-
-    fn tls(host: &Host, error: &dyn std::fmt::Display) -> Self {
-        let text = format!("TLS with {host}: {error}");
-        Self::ours(Cause::TlsFailed, (4, 7, 5), text)
-    }
-
-    fn no_starttls(host: &Host, reply: &Reply) -> Self {
-        let error = format!("STARTTLS was answered with {reply}");
-        let cause = match reply.is_permanent() {
-            true => Cause::TlsFailed,
-            false => Cause::TlsNotNow,
-        };
-        Self {
-            cause,
-            ..Self::tls(host, &error)
-        }
-    }
 }
 
 /// Connects, greets, encrypts and logs in as policy says, but for `policy`, which may be weaker after a failure.
@@ -284,54 +194,6 @@ impl Connecting<'_> {
     }
 }
 
-async fn open_stream(hop: &Hop<'_>, host: &Host) -> Result<Opened, NoSession> {
-    let address = SocketAddr::new(host.address, host.port);
-    let limit = hop.timeouts.connect;
-    match hop.from {
-        SourceAddress::Node(source) => {
-            let source = source.filter(|source| can_reach(*source, host.address));
-            let stream = dial(source, address, limit).await.map_err(|error| {
-                let text = format!("connecting to {host}: {error}");
-                NoSession::ours(Cause::Host, NO_ANSWER, text)
-            })?;
-            let source = stream.local_addr().map(|address| address.ip().to_string());
-            Ok(Opened {
-                wire: OutboundStream::Own(stream),
-                source: source.ok(),
-                revocation: None,
-                hides_failures: false,
-            })
-        }
-        SourceAddress::Pool(ip, router) => {
-            let opened = router.open(ip, address, limit).await;
-            opened.map_err(|error| no_way(ip, host, &error))
-        }
-    }
-}
-
-/// Whether a source is of the family of a target. From one that is not, nothing is reached: the system chooses another.
-fn can_reach(source: IpAddr, target: IpAddr) -> bool {
-    source.is_ipv4() == target.is_ipv4()
-}
-
-/// Only what is said of the host counts against it. What a proxy does not explain is no reason to leave the IP alone.
-fn no_way(ip: &Ip, host: &Host, error: &ViaError) -> NoSession {
-    let ViaError::Route { fault, .. } = error else {
-        let text = format!("connecting to {host} from ip {}: {error}", ip.name);
-        return NoSession::ours(Cause::Host, NO_ANSWER, text);
-    };
-    let cause = match fault {
-        RouteFault::Stale
-        | RouteFault::Ahead
-        | RouteFault::NotHeld
-        | RouteFault::Cap
-        | RouteFault::Full => Cause::SourceBusy,
-        _ => Cause::Source,
-    };
-    let text = format!("ip {} cannot be used: {error}", ip.name);
-    NoSession::ours(cause, (4, 4, 0), text)
-}
-
 /// What a dialogue goes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Under {
@@ -411,24 +273,5 @@ fn describe(connection: &rustls::ClientConnection) -> String {
     {
         Some(cipher) => format!("{version} {cipher}"),
         None => version.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    #[test]
-    fn a_source_reaches_its_own_family() {
-        for (source, target, expected) in [
-            ("192.0.2.1", "192.0.2.9", true),
-            ("192.0.2.1", "2001:db8::9", false),
-            ("2001:db8::1", "2001:db8::9", true),
-            ("2001:db8::1", "192.0.2.9", false),
-        ] {
-            let reached = can_reach(source.parse().unwrap(), target.parse().unwrap());
-            assert_eq!(reached, expected, "{source} to {target}");
-        }
     }
 }

@@ -26,7 +26,7 @@ use crate::source_ip::connections::Revocation;
 
 /// The body is handed to the socket in pieces of about this size.
 const WRITE_BYTES: usize = 64 << 10;
-/// What was sent before a connection ended has arrived by then.
+/// Replies that were sent before a connection ended have arrived by then.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 const IP_LEAVES: &str = "the source IP moves to another node";
@@ -50,7 +50,7 @@ pub struct Connection {
     out: Vec<u8>,
 }
 
-/// What ends a transaction before its final dot, at whatever point: a host that is slow must not keep what others wait for.
+/// The reasons to end a transaction before its final dot, at any point: a host that is slow must not keep a slot or an IP.
 struct Halt<'a, L> {
     /// The slot is to go elsewhere.
     stop: CancellationToken,
@@ -90,7 +90,7 @@ impl Content<'_> {
     /// Whether the message may be completed at this moment.
     fn may_end(&self, reporter: &Reporter) -> Result<(), SessionError> {
         if !self.lease.holds(self.task.session) {
-            // The slot may be another's by now, who would send the message as well.
+            // The slot may be another sender's by now, which would send the message as well.
             return Err(SessionError::NotNow(NO_LEASE));
         }
         if !reporter.is_open() {
@@ -167,7 +167,7 @@ impl Connection {
         let outcome = transaction.outcome();
         self.needs_reset = outcome.needs_reset;
         if self.is_cut() && !outcome.dot_sent {
-            // That says nothing about the host.
+            // This end says nothing about the host.
             self.gave_up = true;
         }
         outcome

@@ -52,9 +52,9 @@ impl KeptBack {
 /// What must be done with the bytes of a message before a host can have them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rewrite {
-    /// It has a bare CR or LF, as versions before the gate at intake stored them.
+    /// The message has a bare CR or LF, as versions before the check at intake stored them.
     pub line_ends: bool,
-    /// It has octets that the host does not take.
+    /// The message has octets that the host does not take.
     pub seven_bit: bool,
 }
 
@@ -142,7 +142,7 @@ pub fn outgoing(
     capabilities: &Capabilities,
 ) -> OutgoingMessage {
     let envelope = &task.message.envelope;
-    // What was declared and is not there is still passed on to a host that takes the word.
+    // A BODY that was declared and is not needed is still passed on to a host that takes it.
     let is_declared_8bit = envelope.body_type == BodyType::EightBit && capabilities.eight_bit_mime;
     let mut message = OutgoingMessage {
         reverse_path: envelope.return_path.clone(),
@@ -174,7 +174,7 @@ pub fn outgoing(
 }
 
 /// Whether the message goes over verified TLS or not at all. A report about such a message is not stopped by a host
-/// that lacks it: nobody would be told (RFC 8689 5).
+/// that lacks it: no sender would be told (RFC 8689 5).
 pub fn requires_tls(envelope: &Envelope) -> bool {
     envelope.require_tls && !envelope.return_path.is_empty()
 }

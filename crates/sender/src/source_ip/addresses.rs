@@ -1,5 +1,5 @@
-//! Which addresses are ours: source IPs that this node has, told to the leader, who says where each is; and all at which
-//! mail would come back to us, told to the resolver.
+//! Which addresses are ours: source IPs that this node has, told to the leader, which places them; and all at which mail
+//! would come back to us, told to the resolver.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -72,7 +72,7 @@ pub fn own(
 ) -> OwnAddresses {
     let of_ips = policy.ips().flat_map(|ip| match ip.proxy {
         None => vec![ip.bind, ip.public],
-        // What it binds is an address of somebody else's machine.
+        // Such an IP binds an address of the proxy's machine.
         Some(_) => vec![ip.public],
     });
     let of_nodes = placed.ips.values().filter_map(|ip| host(&ip.egress));

@@ -1,4 +1,4 @@
-//! Budgets of IPs that are warming up: asked for in small hands, and spent attempt by attempt.
+//! Budgets of IPs that are warming up: asked for in small parts, and spent attempt by attempt.
 //!
 //! One unit is one attempt at one recipient. What is in the lease was granted for one day and is used up by the day's
 //! end, whether it was spent or not. A task that finds too little in the lease waits here until more was asked for.
@@ -7,34 +7,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use skein_client::{GroupTime, KeptSession};
-use skein_model::spool::Verdict;
-use skein_model::warmup::{ASKS_MAX, Ask, Day, Granted, Report, Target};
-use skein_model::{Reply, UnixMs};
+use skein_model::UnixMs;
+use skein_model::warmup::{ASKS_MAX, Ask, Granted, Target};
 use skein_policy::{Ip, Policy};
 use tokio::sync::Notify;
 
-use crate::source_ip::unit_lease::{BEFORE_MIDNIGHT, Open, Standing, UnitLease};
+use crate::source_ip::spend::Spend;
+use crate::source_ip::unit_lease::{Open, Standing, UnitLease};
 use crate::wall_clock::now;
 
-/// Each answer brings a hand; this many ask again in a second.
+/// Each answer brings a part of what is asked for; this many ask again in a second.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// Results are told this long after they are there, if nothing is asked for before.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
-/// What may wait for units.
-pub trait Waits {
-    /// It is not to be sent from here any more.
+
+/// A task that may wait for units.
+pub trait Stoppable {
+    /// The task is not to be sent from here any more.
     fn is_stopped(&self) -> bool;
 }
 
-/// What a task gets that goes from an IP.
-pub enum Taken<T: Waits> {
+/// The answer to a task that goes from an IP.
+pub enum Taken<T: Stoppable> {
     /// No budget applies.
     Free,
     Units(Spend<T>),
-    /// It is to wait for the answer of the leader.
+    /// The task is to wait for the answer of the leader.
     Ask(Target),
 }
 
@@ -44,14 +45,14 @@ struct Parked<T> {
     task: T,
 }
 
-struct State<T> {
-    unit_leases: BTreeMap<Target, UnitLease>,
+pub(super) struct BudgetState<T> {
+    pub unit_leases: BTreeMap<Target, UnitLease>,
     /// Tasks that wait for an answer; no more than the sender's window.
     parked: Vec<Parked<T>>,
     time: Option<GroupTime>,
 }
 
-impl<T> Default for State<T> {
+impl<T> Default for BudgetState<T> {
     fn default() -> Self {
         Self {
             unit_leases: BTreeMap::new(),
@@ -61,7 +62,7 @@ impl<T> Default for State<T> {
     }
 }
 
-impl<T> State<T> {
+impl<T> BudgetState<T> {
     fn now(&self) -> UnixMs {
         self.time.map_or_else(now, |time| time.now())
     }
@@ -69,7 +70,7 @@ impl<T> State<T> {
 
 /// The leases of units of this sender: one for each IP and provider that policy warms up and that has had mail.
 pub struct Budgets<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<BudgetState<T>>,
     wake: Notify,
 }
 
@@ -82,16 +83,6 @@ impl<T> Default for Budgets<T> {
     }
 }
 
-/// Units that a task has taken. Dropped before its attempt has begun, they go back to the lease.
-pub struct Spend<T: Waits> {
-    budgets: Arc<Budgets<T>>,
-    target: Target,
-    units: u64,
-    day: Option<Day>,
-    ends: Option<UnixMs>,
-    is_begun: bool,
-}
-
 fn target_of(policy: &Policy, ip: &Ip, site: &str) -> Option<Target> {
     let warmup = policy.warmup_of(&ip.name)?;
     Some(Target {
@@ -100,7 +91,11 @@ fn target_of(policy: &Policy, ip: &Ip, site: &str) -> Option<Target> {
     })
 }
 
-impl<T: Waits> Budgets<T> {
+impl<T: Stoppable> Budgets<T> {
+    pub(super) fn state(&self) -> MutexGuard<'_, BudgetState<T>> {
+        self.state.lock()
+    }
+
     /// The time by which days end.
     pub fn now(&self) -> UnixMs {
         self.state.lock().now()
@@ -137,7 +132,7 @@ impl<T: Waits> Budgets<T> {
             .unit_leases
             .entry(target.clone())
             .or_insert_with(UnitLease::new);
-        // What a warm IP does is told as well: providers forget one that falls silent.
+        // The results of a warm IP are told as well: providers forget one that falls silent.
         let is_warm = unit_lease.standing == Standing::Warm && !unit_lease.may_ask(at);
         let units = if is_warm { 0 } else { units };
         if unit_lease.left < units {
@@ -145,21 +140,14 @@ impl<T: Waits> Budgets<T> {
         }
         unit_lease.left -= units;
         unit_lease.out += units;
-        Taken::Units(Spend {
-            budgets: self.clone(),
-            target,
-            units,
-            day: unit_lease.day,
-            ends: unit_lease.ends,
-            is_begun: false,
-        })
+        Taken::Units(Spend::new(self.clone(), target, units, unit_lease))
     }
 
     /// Keeps a task until the leader has answered.
     pub fn park(&self, target: Target, units: u64, task: T) {
         let mut state = self.state.lock();
         if task.is_stopped() {
-            // Who drops those that are parked may have been here before.
+            // `drop_stopped` may have been here before.
             drop(state);
             return;
         }
@@ -178,7 +166,7 @@ impl<T: Waits> Budgets<T> {
     /// Drops tasks that are not to be sent from here.
     pub fn drop_stopped(&self) {
         let mut state = self.state.lock();
-        let State {
+        let BudgetState {
             unit_leases,
             parked,
             ..
@@ -191,11 +179,11 @@ impl<T: Waits> Budgets<T> {
             }
         }
         drop(state);
-        // What a dropped task had taken goes back under the lock.
+        // The units of a dropped task go back under the lock.
         drop(stopped);
     }
 
-    /// What is to be asked for now, with what is to be told.
+    /// The asks that are due, with the results that are to be told.
     fn asks(&self, is_to_tell: bool) -> Vec<Ask> {
         let mut state = self.state.lock();
         let wanted = state.unit_leases.iter_mut();
@@ -212,7 +200,7 @@ impl<T: Waits> Budgets<T> {
         asks.collect()
     }
 
-    /// Whether somebody waits for an answer.
+    /// Whether a task waits for an answer.
     fn is_wanted(&self) -> bool {
         !self.state.lock().parked.is_empty()
     }
@@ -238,7 +226,7 @@ impl<T: Waits> Budgets<T> {
     fn served(&self) -> Vec<Parked<T>> {
         let mut state = self.state.lock();
         let at = state.now();
-        let State {
+        let BudgetState {
             unit_leases,
             parked,
             ..
@@ -253,7 +241,7 @@ impl<T: Waits> Budgets<T> {
         state.unpark(|one| is_served(&mut left, &one.target, one.units))
     }
 
-    /// Asks and tells until the process ends, or `give_out` says that nobody takes tasks any more.
+    /// Asks and tells until the process ends, or `give_out` says that no task is taken any more.
     pub async fn ask(self: Arc<Self>, session: Arc<KeptSession>, give_out: impl Fn(T) -> bool) {
         let give_out = |ready: Vec<Parked<T>>| {
             let mut ready = ready.into_iter().filter(|one| !one.task.is_stopped());
@@ -301,7 +289,7 @@ impl<T: Waits> Budgets<T> {
     }
 }
 
-impl<T> State<T> {
+impl<T> BudgetState<T> {
     fn unpark(&mut self, mut is_ready: impl FnMut(&Parked<T>) -> bool) -> Vec<Parked<T>> {
         let ready = self.parked.extract_if(.., |one| is_ready(one));
         let ready: Vec<Parked<T>> = ready.collect();
@@ -318,68 +306,6 @@ impl<T> State<T> {
 fn is_served(left: &mut BTreeMap<Target, u64>, target: &Target, units: u64) -> bool {
     let left = left.get_mut(target).filter(|left| **left >= units);
     left.map(|left| *left -= units).is_some()
-}
-
-impl<T: Waits> Spend<T> {
-    /// Whether the day that the units are of is over, or nearly so.
-    pub fn is_over(&self) -> bool {
-        let at = self.budgets.now();
-        self.ends.is_some_and(|ends| at + BEFORE_MIDNIGHT >= ends)
-    }
-
-    /// The host may hear of the recipients from now on: the units are used.
-    pub fn begin(&mut self) {
-        if std::mem::replace(&mut self.is_begun, true) {
-            return;
-        }
-        if let Some(unit_lease) = self.budgets.state.lock().unit_leases.get_mut(&self.target) {
-            unit_lease.out = unit_lease.out.saturating_sub(self.units);
-        }
-    }
-
-    /// What became of the attempt.
-    pub fn used(mut self, verdicts: &[(Verdict, Reply)]) {
-        self.begin();
-        let Some(day) = self.day else { return };
-        let mut state = self.budgets.state.lock();
-        let Some(unit_lease) = state.unit_leases.get_mut(&self.target) else {
-            return;
-        };
-        let report = unit_lease.results.entry(day).or_insert(Report {
-            day,
-            delivered: 0,
-            deferred: 0,
-            bounced: 0,
-        });
-        for (verdict, _) in verdicts {
-            let count = match verdict {
-                Verdict::Delivered => &mut report.delivered,
-                Verdict::Deferred => &mut report.deferred,
-                Verdict::Failed | Verdict::Expired => &mut report.bounced,
-            };
-            *count += 1;
-        }
-        // The day before this one is the oldest that anybody hears of.
-        while unit_lease.results.len() > 2 {
-            unit_lease.results.pop_first();
-        }
-    }
-}
-
-impl<T: Waits> Drop for Spend<T> {
-    fn drop(&mut self) {
-        if self.is_begun {
-            return;
-        }
-        let mut state = self.budgets.state.lock();
-        let Some(unit_lease) = state.unit_leases.get_mut(&self.target) else {
-            return;
-        };
-        unit_lease.out = unit_lease.out.saturating_sub(self.units);
-        if unit_lease.day == self.day && unit_lease.standing == Standing::Warming {
-            unit_lease.left += self.units;
-        }
-    }
 }
 
 #[cfg(test)]

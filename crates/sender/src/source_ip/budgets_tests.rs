@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
-use skein_model::DurationMs;
-use skein_model::warmup::Left;
+use skein_model::spool::Verdict;
+use skein_model::warmup::{Day, Left};
+use skein_model::{DurationMs, Reply};
 use skein_policy::Source;
 
 use super::*;
@@ -27,7 +28,7 @@ const GOOGLE: &str = "google";
 /// A task that is never stopped.
 struct Nothing;
 
-impl Waits for Nothing {
+impl Stoppable for Nothing {
     fn is_stopped(&self) -> bool {
         false
     }

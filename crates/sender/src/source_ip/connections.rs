@@ -17,7 +17,7 @@ use crate::source_ip::sources::is_present;
 /// An IP's name, and the epoch.
 pub type Key = (String, u64);
 
-/// Who uses which IP, and what is known of where IPs are.
+/// The connections that use each IP, and what is known of where IPs are.
 pub struct IpConnections {
     own: Option<SessionId>,
     since: Instant,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use skein_egress::via::{self, RouteFault, ViaError, Way};
 use skein_policy::{Ip, Proxy};
 
-/// What is over when a connection ends, or a heartbeat is answered.
+/// Faults that are over when a connection ends, or a heartbeat is answered.
 pub fn is_busy(error: &ViaError) -> bool {
     matches!(
         error,

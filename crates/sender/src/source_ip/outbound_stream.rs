@@ -23,7 +23,7 @@ pub enum OutboundStream {
     },
     /// Through another node.
     There(Box<Through>),
-    /// Through somebody else's proxy.
+    /// Through a proxy.
     Proxy(skein_egress::Stream),
 }
 

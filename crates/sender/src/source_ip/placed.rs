@@ -19,11 +19,11 @@ pub const INHERITED: Duration = Duration::from_millis(LEASE.0 + GRACE.0);
 /// How an IP is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach<'a> {
-    /// It is this node's.
+    /// The IP is this node's.
     Here { epoch: u64 },
     /// Through a node that takes connections for others at this `host:port`.
     There { epoch: u64, egress: &'a str },
-    /// Somebody else's, and everybody's.
+    /// Through a proxy, which every node may use.
     Proxy,
 }
 
@@ -53,7 +53,7 @@ impl Reach<'_> {
 pub struct Standing {
     /// 0 for one behind a proxy.
     pub epoch: u64,
-    /// It is bound by this process.
+    /// This process binds it.
     pub is_here: bool,
 }
 
@@ -92,7 +92,7 @@ pub fn reach<'a>(
     }
 }
 
-/// What a node holds for its own sender and for others. An IP that has been leaving for too long is not among it.
+/// The IPs that a node holds for its own sender and for others, without those that have been leaving for too long.
 pub fn held(
     own: Option<SessionId>,
     placed: &PlacedIps,

@@ -28,12 +28,12 @@ use crate::source_ip::placed::{Missing, Reach, Standing};
 const LOOK: Duration = Duration::from_millis(100);
 /// Another node is near and is there or not.
 const NODE_WITHIN: Duration = Duration::from_secs(10);
-/// What is cut is closed by then; a socket that is not has no place in a runtime that works.
+/// Connections that are cut are closed by then; a socket that is not has no place in a runtime that works.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 /// Until an IP may have room for another connection.
 const BUSY: Duration = Duration::from_secs(1);
 /// An IP that changes hands, or is new, is placed by then.
-const SETTLES: Duration = Duration::from_secs(3);
+const PLACED_WITHIN: Duration = Duration::from_secs(3);
 /// The node of one that is dead is waited for; then it is nowhere.
 const MOVES: Duration = Duration::from_secs(30);
 /// When a task of an IP that is on its way to a node looks again, and when one whose IP is nowhere does.
@@ -49,7 +49,7 @@ pub struct SourceIpRouter {
     /// `host:port` at which this node connects out for others.
     advertised: Option<String>,
     connect: ConnectTo,
-    /// What nothing may leave without.
+    /// Nothing leaves without it.
     lease: OnceLock<Lease>,
     /// The session whose IPs are used, 0 for none.
     own: AtomicU64,
@@ -159,7 +159,7 @@ impl SourceIpRouter {
         }
         let held = state.heed(now);
         self.egress.set(held);
-        // What was to be cut is cut.
+        // All connections that were to be cut are cut.
         let own = own.map_or(0, |own| own.0);
         self.own.store(own, Ordering::Release);
         let released = state.released(now, &self.egress);
@@ -214,12 +214,12 @@ impl SourceIpRouter {
     }
 
     /// Waits until a pool has an IP that can be used, if that is likely to come soon.
-    pub(crate) async fn settle(&self, policy: &Policy, pool: &str) {
+    pub(crate) async fn wait_until_placed(&self, policy: &Policy, pool: &str) {
         if !self.may_come(policy, pool) {
             return;
         }
         let mut placements = self.placements.subscribe();
-        let settled = async {
+        let placed = async {
             loop {
                 placements.borrow_and_update();
                 if !self.may_come(policy, pool) || placements.changed().await.is_err() {
@@ -227,8 +227,8 @@ impl SourceIpRouter {
                 }
             }
         };
-        // One that takes longer is found out about when the task looks for its IP.
-        let _ = tokio::time::timeout(SETTLES, settled).await;
+        // An IP that takes longer is missed when the task looks for one.
+        let _ = tokio::time::timeout(PLACED_WITHIN, placed).await;
     }
 
     /// Whether none of a pool's IPs can be used, and one of them has not been missed for long.
@@ -246,7 +246,7 @@ impl SourceIpRouter {
             }
             let now = Instant::now();
             let since = self.state.lock().missed_since(&ip.name, now);
-            may_come |= now.saturating_duration_since(since) < SETTLES;
+            may_come |= now.saturating_duration_since(since) < PLACED_WITHIN;
         }
         may_come
     }
@@ -269,7 +269,7 @@ impl SourceIpRouter {
             if !is_busy || Instant::now() >= until {
                 return opened;
             }
-            // Those that wait at other nodes do not come all at once.
+            // Senders that wait at other nodes do not come all at once.
             tokio::time::sleep(BUSY.mul_f64(rand::random_range(0.5..1.0))).await;
         }
     }

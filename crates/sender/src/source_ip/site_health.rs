@@ -24,14 +24,14 @@ pub struct Blocked {
 #[derive(Debug)]
 pub struct SiteHealth {
     began: Instant,
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<String, SiteEntry>>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct SiteEntry {
     health: Health,
     last: Option<Reply>,
-    /// Who knows that the site is blocked now.
+    /// The groups that know that the site is blocked now.
     told: NotifiedGroups,
 }
 
@@ -129,7 +129,7 @@ impl SiteHealth {
         until.is_some()
     }
 
-    /// It took or refused something. Tells whether more connections may be opened than before.
+    /// A host of the site took or refused something. Tells whether more connections may be opened than before.
     pub fn works(&self, site: &str, ip: &str) -> bool {
         let mut entries = self.entries.lock();
         if entries.is_empty() {

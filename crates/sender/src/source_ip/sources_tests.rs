@@ -2,9 +2,34 @@
 use std::collections::BTreeMap;
 
 use skein_client::{PlacedIp, PlacedIps};
+use skein_model::warmup::Left;
+use skein_model::{DurationMs, UnixMs};
 use skein_policy::Source as Text;
 
 use super::*;
+use crate::automation::active_actions::Stopped;
+use crate::source_ip::pool_choice::{LOOK_AGAIN, NoSource};
+use crate::source_ip::source::Source;
+
+const NOW: UnixMs = UnixMs(1_000_000);
+const EXPIRES: UnixMs = UnixMs(9_000_000);
+
+impl Sources {
+    fn choose(
+        &self,
+        policy: &Policy,
+        router: &SourceIpRouter,
+        pool: &str,
+        site: &str,
+        hosts: &[Host],
+        restraints: &Restraints<'_>,
+    ) -> Result<Source, NoSource> {
+        let state = self.look(policy, router, pool, site, hosts, restraints);
+        let chosen = state.choose(pool, NOW, EXPIRES)?;
+        assert_eq!(chosen.bounced, None);
+        Ok(chosen.source)
+    }
+}
 
 #[test]
 fn an_address_is_bound_for_hosts_of_its_family_only() {
@@ -91,10 +116,8 @@ members: [{ip: a2}]
 ";
 
 const FREE: &Restraints<'_> = &Restraints {
-    stopped: &|_| None,
+    rules: &|_| None,
     open: &|_| Open::WARM,
-    now: UnixMs(1_000_000),
-    expires: UnixMs(9_000_000),
 };
 
 fn policy() -> Policy {
@@ -224,13 +247,15 @@ async fn an_ip_that_a_rule_stops_gives_way_to_others_and_the_last_one_says_why()
     let router = router(&policy);
     let a1 = |ip: Option<&Ip>| {
         let is_stopped = ip.is_none_or(|ip| &*ip.name == "a1");
-        is_stopped.then(|| Stopped {
-            left: DurationMs::from_secs(7200),
-            text: "is suspended at yahoo".to_owned(),
+        is_stopped.then(|| {
+            Restraint::Stopped(Stopped {
+                left: DurationMs::from_secs(7200),
+                text: "is suspended at yahoo".to_owned(),
+            })
         })
     };
     let a1 = Restraints {
-        stopped: &a1,
+        rules: &a1,
         ..*FREE
     };
     for _ in 0..50 {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use skein_model::warmup::{Ask, Day, Granted, Left, Report};
 use skein_model::{DurationMs, UnixMs};
 
-/// What has no budget now is asked about again: an operator may have started, resumed or skipped it.
+/// A budget that has nothing now is asked about again: an operator may have started, resumed or skipped the warm-up.
 const RECHECK: Duration = Duration::from_secs(5);
 /// An attempt that begins later in a day would end in the next one.
 pub const BEFORE_MIDNIGHT: DurationMs = DurationMs::from_secs(5);
@@ -55,7 +55,7 @@ pub struct UnitLease {
     pub out: u64,
     /// Of the last answer that brought some: no more than that is held at once, so that others have theirs and little is
     /// lost with this process.
-    hand: u64,
+    last_grant: u64,
     /// Not told yet, by day.
     pub results: BTreeMap<Day, Report>,
 }
@@ -72,12 +72,12 @@ impl UnitLease {
             is_dry: false,
             demand: 0,
             out: 0,
-            hand: 1,
+            last_grant: 1,
             results: BTreeMap::new(),
         }
     }
 
-    /// What was granted for a day that is over is lost.
+    /// Units of a day that is over are lost.
     pub fn pass(&mut self, at: UnixMs) {
         if self.ends.is_some_and(|ends| at + BEFORE_MIDNIGHT >= ends) {
             self.left = 0;
@@ -87,9 +87,9 @@ impl UnitLease {
         }
     }
 
-    /// What to ask for: as much as tasks wait for, when what is in hand is used.
+    /// Units to ask for: as many as tasks wait for, when those that were granted are used.
     pub fn want(&self) -> u64 {
-        match self.out == 0 || self.left + self.out < self.hand {
+        match self.out == 0 || self.left + self.out < self.last_grant {
             true => self.demand.saturating_sub(self.left).min(UNUSED_MAX),
             false => 0,
         }
@@ -149,7 +149,7 @@ impl UnitLease {
         self.ends = granted.ends;
         self.left += granted.count;
         if granted.count > 0 {
-            self.hand = granted.count;
+            self.last_grant = granted.count;
         }
         self.next_at = granted.next_at;
         self.is_dry = granted.count == 0 && ask.want > 0;

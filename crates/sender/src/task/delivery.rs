@@ -8,12 +8,14 @@ use skein_client::{Lease, LeasedTask, Reporter, Spool};
 use skein_mail::content::Content;
 use skein_model::{Priority, Slot, TaskId};
 
+use crate::automation::active_actions::Going;
 use crate::claim::Claim;
 use crate::limits::limiters::Ask;
 use crate::limits::path_policy::LimitRequests;
 use crate::notified_groups::Filed;
 use crate::route::find::Route;
-use crate::source_ip::budgets::{Spend, Waits};
+use crate::source_ip::budgets::Stoppable;
+use crate::source_ip::spend::Spend;
 
 /// A task and the stream that its result goes to. One that is dropped without a result is given back.
 pub struct DeliveryTask {
@@ -33,7 +35,7 @@ pub struct DeliveryTask {
 }
 
 impl DeliveryTask {
-    /// What it asks of limits. `demand` events like it could be now.
+    /// The question to the limiters. `demand` events like it could be now.
     pub fn ask<'a>(&self, wants: &'a LimitRequests, route: &'a Route, demand: usize) -> Ask<'a> {
         Ask {
             wants,
@@ -64,6 +66,21 @@ impl DeliveryTask {
         }
     }
 
+    /// Where it would go.
+    pub fn going<'a>(&'a self, site: &'a str) -> Going<'a> {
+        let envelope = &self.task.message.envelope;
+        Going {
+            site,
+            tenant: &envelope.tenant,
+            pool: self.task.task.pool(envelope),
+        }
+    }
+
+    /// What it takes of a warm-up budget.
+    pub fn units(&self) -> u64 {
+        self.task.task.recipients.len() as u64
+    }
+
     pub fn priority(&self) -> Priority {
         self.task.message.envelope.priority
     }
@@ -75,19 +92,19 @@ pub struct Routed {
     pub delivery: DeliveryTask,
 }
 
-impl Waits for Routed {
+impl Stoppable for Routed {
     fn is_stopped(&self) -> bool {
         self.delivery.is_stopped()
     }
 }
 
-/// A task that counts as held, until it is settled or dropped.
+/// A task that counts as held, until its report is answered or it is dropped.
 pub struct TaskGuard {
     held: Gauge,
     reporter: Reporter,
     task: TaskId,
     attempts: u32,
-    is_settled: bool,
+    is_answered: bool,
     /// A limit lets nothing of its kind go for so long.
     closed_for: Duration,
 }
@@ -101,26 +118,26 @@ impl TaskGuard {
             reporter,
             task: task.id,
             attempts: task.task.attempts,
-            is_settled: false,
+            is_answered: false,
             closed_for: Duration::ZERO,
         }
     }
 
-    /// It is to come back when this time is over, if it is dropped.
+    /// The task is to come back when this time is over, if it is dropped.
     pub fn postpone(&mut self, closed_for: Duration) {
         self.closed_for = closed_for;
     }
 
     /// Its report is answered.
-    pub fn settled(&mut self) {
-        self.is_settled = true;
+    pub fn answered(&mut self) {
+        self.is_answered = true;
     }
 }
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.held.dec();
-        if !self.is_settled {
+        if !self.is_answered {
             self.reporter
                 .give_back(self.task, self.attempts, self.closed_for);
         }

@@ -36,7 +36,7 @@ impl Rewrites {
         Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// Room for a message of this size and its new form; none once nobody gives any.
+    /// Room for a message of this size and its new form; none once the memory is closed.
     async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let units = (bytes * 2)
             .div_ceil(Self::UNIT)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use skein_model::codec;
 
 use super::frame;
-use super::{Entry, Fact, Key};
+use super::{Fact, Key, Record};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -42,7 +42,7 @@ pub struct Files {
     open: HashMap<Key, Vec<u8>>,
     open_bytes: usize,
     /// Marks that go with the next fact: losing one only makes a report be repeated.
-    settled: Vec<u8>,
+    forgotten: Vec<u8>,
 }
 
 struct Current {
@@ -71,7 +71,7 @@ impl Files {
             last: 0,
             open: HashMap::new(),
             open_bytes: 0,
-            settled: Vec::new(),
+            forgotten: Vec::new(),
         };
         let mut facts = HashMap::new();
         for (number, path) in numbered(dir)? {
@@ -91,13 +91,13 @@ impl Files {
             .read_to_end(&mut bytes)?;
         for record in frame::records(&bytes) {
             match codec::decode(record) {
-                Ok(Entry::Fact(fact)) => {
+                Ok(Record::Fact(fact)) => {
                     let mut framed = Vec::with_capacity(frame::size(record.len()));
                     frame::put(&mut framed, record);
                     self.open.insert(fact.key(), framed);
                     facts.insert(fact.key(), *fact);
                 }
-                Ok(Entry::Settled(key)) => {
+                Ok(Record::Forget(key)) => {
                     self.open.remove(&key);
                     facts.remove(&key);
                 }
@@ -112,16 +112,16 @@ impl Files {
     pub fn keep(&mut self, fact: Fact) -> io::Result<()> {
         let key = fact.key();
         let mut record = Vec::new();
-        frame::put(&mut record, &codec::encode(&Entry::Fact(Box::new(fact))));
+        frame::put(&mut record, &codec::encode(&Record::Fact(Box::new(fact))));
         if self.open_bytes + record.len() > self.limits.open_bytes {
             return Err(io::Error::other("too many results wait for their commit"));
         }
-        let adds = self.settled.len() + record.len();
+        let adds = self.forgotten.len() + record.len();
         let has_room = |current: &Current| current.bytes + adds <= self.limits.file_bytes;
         if !self.current.as_ref().is_some_and(has_room) {
             self.next_file()?;
         }
-        let mut bytes = std::mem::take(&mut self.settled);
+        let mut bytes = std::mem::take(&mut self.forgotten);
         bytes.extend_from_slice(&record);
         self.append(&bytes)?;
         self.open_bytes += record.len();
@@ -131,10 +131,10 @@ impl Files {
         Ok(())
     }
 
-    pub fn settled(&mut self, key: Key) {
+    pub fn forget(&mut self, key: Key) {
         if let Some(record) = self.open.remove(&key) {
             self.open_bytes -= record.len();
-            frame::put(&mut self.settled, &codec::encode(&Entry::Settled(key)));
+            frame::put(&mut self.forgotten, &codec::encode(&Record::Forget(key)));
         }
     }
 
@@ -164,7 +164,7 @@ impl Files {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        self.settled.clear();
+        self.forgotten.clear();
         for before in std::mem::replace(&mut self.paths, vec![path]) {
             if let Err(error) = fs::remove_file(&before) {
                 tracing::warn!(path = %before.display(), %error, "a file of the journal is not removed");

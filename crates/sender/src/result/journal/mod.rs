@@ -51,12 +51,12 @@ pub struct Key {
 }
 
 #[derive(Debug, Encode, Decode)]
-enum Entry {
+enum Record {
     #[n(0)]
     Fact(#[n(0)] Box<Fact>),
     /// The report is committed, or was not needed.
     #[n(1)]
-    Settled(#[n(0)] Key),
+    Forget(#[n(0)] Key),
 }
 
 impl Key {
@@ -69,7 +69,8 @@ impl Key {
 }
 
 impl Fact {
-    /// What is final in a report; none if nothing is. An expiry is found out again by whoever looks at the task's age.
+    /// The final outcomes of a report; none if it has none. An expiry is found out again by the next sender that looks at the
+    /// task's age.
     pub fn of(report: &Report, task: &LeasedTask, passes_dsn: bool) -> Option<Self> {
         let is_fact = |verdict| matches!(verdict, Verdict::Delivered | Verdict::Failed);
         let mut report = report.clone();
@@ -92,9 +93,9 @@ impl Fact {
 }
 
 /// Facts on a disk, or nowhere. No failure of the disk holds a delivery up.
-pub struct Journal(Option<Mutex<Kept>>);
+pub struct Journal(Option<Mutex<OpenJournal>>);
 
-struct Kept {
+struct OpenJournal {
     files: Files,
     /// The last write failed, and that was said.
     is_failing: bool,
@@ -127,13 +128,13 @@ impl Journal {
     }
 
     fn over(files: Files) -> Self {
-        Self(Some(Mutex::new(Kept {
+        Self(Some(Mutex::new(OpenJournal {
             files,
             is_failing: false,
         })))
     }
 
-    /// Keeps a fact until it is settled. It is one short write into the page cache, so the caller waits for it.
+    /// Keeps a fact until it is to be forgotten. It is one short write into the page cache, so the caller waits for it.
     pub fn keep(&self, fact: Fact) {
         let Some(kept) = &self.0 else {
             return;
@@ -153,9 +154,9 @@ impl Journal {
         }
     }
 
-    pub fn settled(&self, key: Key) {
+    pub fn forget(&self, key: Key) {
         if let Some(kept) = &self.0 {
-            kept.lock().files.settled(key);
+            kept.lock().files.forget(key);
         }
     }
 }

@@ -50,7 +50,7 @@ fn files(dir: &TempDir) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn what_is_not_settled_is_there_after_a_restart() {
+fn what_is_not_forgotten_is_there_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let (journal, before) = Journal::open(dir.path());
     assert_eq!(before, []);
@@ -58,10 +58,10 @@ fn what_is_not_settled_is_there_after_a_restart() {
     for fact in &facts {
         journal.keep(fact.clone());
     }
-    journal.settled(facts[1].key());
+    journal.forget(facts[1].key());
     // A mark goes with the next fact; this one has none.
     journal.keep(delivered(9));
-    journal.settled(facts[2].key());
+    journal.forget(facts[2].key());
     drop(journal);
     let left = [&facts[0], &facts[2], &facts[3], &delivered(9)];
     assert_eq!(reopened(&dir), keys(left));
@@ -99,7 +99,7 @@ fn files_rotate_and_keep_what_is_open() {
         let fact = delivered(n);
         written.keep(fact.clone()).unwrap();
         if n < 199 {
-            written.settled(fact.key());
+            written.forget(fact.key());
         }
         let paths = files(&dir);
         assert_eq!(paths.len(), 1);
@@ -123,7 +123,7 @@ fn what_has_no_room_is_not_kept_and_the_rest_is() {
         .map(|n| written.keep(delivered(n)).is_ok())
         .collect();
     assert!(results[0] && !results[9], "{results:?}");
-    written.settled(delivered(0).key());
+    written.forget(delivered(0).key());
     written.keep(delivered(10)).unwrap();
 }
 

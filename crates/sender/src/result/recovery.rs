@@ -8,20 +8,21 @@ use skein_client::{LeasedTask, SpoolError, Spools};
 use skein_model::UnixMs;
 use tokio_util::task::TaskTracker;
 
-use crate::context::Context;
-use crate::result::recovered::Told;
+use crate::result::dsn;
+use crate::result::recovered::{Recovered, RecoveredFact};
+use crate::result::results::Results;
 use crate::wall_clock::now;
 
 /// While the session of the process before this one lasts, which is 11.1 s after its last heartbeat, its tasks go to
-/// nobody else. After that others have them, and waiting protects nothing.
+/// no other sender. After that others have them, and waiting protects nothing.
 const TELL_WITHIN: Duration = Duration::from_secs(12);
 
 /// Tells the facts, and returns when all are recorded or it is time to work.
-pub async fn tell(context: &Arc<Context>, spools: &Spools) {
-    let told = context.recovered.all();
+pub async fn tell(recovered: &Recovered, results: &Arc<Results>, spools: &Spools) {
+    let told = recovered.all();
     let telling = TaskTracker::new();
     for told in told {
-        telling.spawn(tell_one(context.clone(), spools.clone(), told.clone()));
+        telling.spawn(tell_one(results.clone(), spools.clone(), told.clone()));
     }
     if telling.is_empty() {
         return;
@@ -40,7 +41,7 @@ pub async fn tell(context: &Arc<Context>, spools: &Spools) {
     }
 }
 
-async fn tell_one(context: Arc<Context>, spools: Spools, told: Arc<Told>) {
+async fn tell_one(results: Arc<Results>, spools: Spools, told: Arc<RecoveredFact>) {
     let mut report = told.fact.report.clone();
     let spool = spools.get(report.task.message.group());
     if let Some(due) = &told.fact.dsn {
@@ -53,8 +54,8 @@ async fn tell_one(context: Arc<Context>, spools: Spools, told: Arc<Told>) {
             body: None,
         };
         let at: UnixMs = now();
-        let due = crate::result::dsn::due(&task, &report, due.passes_dsn, false);
-        context.add_dsn(&spool, &task, &mut report, &due, at).await;
+        let due = dsn::due(&task, &report, due.passes_dsn, false);
+        report.dsn = results.dsns.store(&spool, &task, &report, &due, at).await;
     }
     match spool.tell(&report).await {
         Ok(()) => {}
@@ -66,6 +67,6 @@ async fn tell_one(context: Arc<Context>, spools: Spools, told: Arc<Told>) {
             tracing::error!(task = %report.task, %error, "a fact is not recorded");
         }
     }
-    context.journal.settled(told.fact.key());
-    told.settled.cancel();
+    results.journal.forget(told.fact.key());
+    told.answered.cancel();
 }

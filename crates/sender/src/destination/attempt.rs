@@ -1,0 +1,202 @@
+//! One attempt at a task: a transaction, and what follows from it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skein_model::Reply;
+use skein_model::spool::Verdict;
+use skein_smtp::client::TransactionOutcome;
+
+use crate::automation::active_actions::Going;
+use crate::destination::destinations::Destinations;
+use crate::destination::open::Serving;
+use crate::destination::permit::ConnectionPermit;
+use crate::destination::state::Destination;
+use crate::limits::token::Token;
+use crate::outcome::{self, Attempt, verdicts};
+use crate::smtp::connection::{Connection, Content};
+use crate::source_ip::spend::Spend;
+use crate::task::delivery::DeliveryTask;
+
+/// A task after a transaction that did not settle it here.
+pub struct Unsettled {
+    /// The host ended the session, or gave none that can be used: else it answered, and is well.
+    pub has_ended: bool,
+    pub delivery: DeliveryTask,
+    pub attempt: Attempt,
+    pub verdicts: Vec<(Verdict, Reply)>,
+}
+
+impl Unsettled {
+    fn of(
+        destination: &Destination,
+        connection: &Connection,
+        delivery: DeliveryTask,
+        outcome: &TransactionOutcome,
+        began: Instant,
+    ) -> Self {
+        let attempt = Attempt {
+            site: destination.state.lock().route.site.clone(),
+            source: connection.source.clone(),
+            peer: Some(connection.host.to_string()),
+            tls: connection.tls.clone(),
+            duration: began.elapsed().into(),
+            passes_dsn: connection.capabilities.dsn,
+            rest_at_once: outcome::rest_may_follow_at_once(&outcome.recipients),
+            ..Attempt::default()
+        };
+        Self {
+            has_ended: !outcome.connection_usable,
+            delivery,
+            attempt,
+            verdicts: verdicts(&connection.host, &outcome.recipients),
+        }
+    }
+}
+
+/// What follows a transaction.
+pub enum After {
+    /// Another one on the same connection.
+    Next,
+    /// The connection is of no more use.
+    Close,
+    /// The host does not take this message, and another host of the destination may.
+    Elsewhere(Box<Unsettled>),
+}
+
+/// A change of leader or a heartbeat that comes late is over by then.
+const NOT_NOW: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits a little until a transaction could be finished. A task that could not is given back, to be handed out again when
+/// it can: that says nothing about its host, and counts no attempt. It does not wait on a connection that is to end.
+async fn may_finish(delivery: &DeliveryTask, permit: &ConnectionPermit) -> bool {
+    let began = Instant::now();
+    while !(delivery.lease.holds(delivery.task.session) && delivery.reporter.is_open()) {
+        if delivery.is_stopped() || permit.must_leave() || began.elapsed() >= NOT_NOW {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    true
+}
+
+impl Destinations {
+    /// One transaction.
+    pub async fn attempt(
+        self: &Arc<Self>,
+        destination: &Arc<Destination>,
+        serving: &Serving<'_>,
+        connection: &mut Connection,
+        (mut delivery, token): (DeliveryTask, Token),
+        has_more_hosts: bool,
+    ) -> After {
+        if delivery.spend.as_ref().is_some_and(Spend::is_over) {
+            // The task waited here beyond the day that its budget is of.
+            token.cancel();
+            let route = destination.state.lock().route.as_ref().clone();
+            self.push(route, delivery);
+            return After::Next;
+        }
+        if !may_finish(&delivery, &serving.permit).await {
+            token.cancel();
+            return After::Next;
+        }
+        if let Some(spend) = &mut delivery.spend {
+            spend.begin();
+        }
+        let is_reused = connection.transactions > 0;
+        let began = Instant::now();
+        let Some(outcome) = self.transact(serving, connection, &delivery).await else {
+            token.cancel();
+            return After::Next;
+        };
+        token.ended();
+        self.heard(destination, &delivery, &outcome);
+        if connection.gave_up || (delivery.is_stopped() && !outcome.dot_sent) {
+            // As far as the host can tell it was not begun; the group hands it out again.
+            return After::Close;
+        }
+        let is_elsewhere =
+            outcome::may_go_elsewhere(&outcome, has_more_hosts) && delivery.reporter.is_open();
+        let usable = outcome.connection_usable;
+        self.learn(destination, &outcome);
+        if is_elsewhere && is_reused && !usable {
+            // The host had enough of this connection; that says nothing about this message.
+            destination.state.lock().put_back(delivery);
+            return After::Close;
+        }
+        let unsettled = Unsettled::of(destination, connection, delivery, &outcome, began);
+        if is_elsewhere && (has_more_hosts || !usable) {
+            return After::Elsewhere(Box::new(unsettled));
+        }
+        self.results
+            .settle(unsettled.delivery, unsettled.attempt, unsettled.verdicts);
+        if usable { After::Next } else { After::Close }
+    }
+
+    /// The transaction of a task. None: it was stopped before that began.
+    async fn transact(
+        &self,
+        serving: &Serving<'_>,
+        connection: &mut Connection,
+        delivery: &DeliveryTask,
+    ) -> Option<TransactionOutcome> {
+        let rewrites = &self.outbound.rewrites;
+        let prepared = tokio::select! {
+            prepared = delivery.prepare(&connection.capabilities, rewrites) => prepared,
+            () = delivery.claim.stop.cancelled() => return None,
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(reason) => {
+                let recipients = delivery.task.task.recipients.len();
+                return Some(connection.keep_back(&reason, recipients));
+            }
+        };
+        let content = Content {
+            spool: &delivery.spool,
+            task: &delivery.task,
+            lease: &delivery.lease,
+            claim: &delivery.claim,
+            rewritten: prepared.rewritten.clone(),
+        };
+        let timeouts = serving.hop.timeouts;
+        let outcome = connection
+            .transact(timeouts, &prepared.message, content, &delivery.reporter)
+            .await;
+        Some(outcome)
+    }
+
+    /// Replies that rules are about are told to the meta group.
+    fn heard(
+        &self,
+        destination: &Destination,
+        delivery: &DeliveryTask,
+        outcome: &TransactionOutcome,
+    ) {
+        let (route, source) = destination.path();
+        let envelope = &delivery.task.message.envelope;
+        let going = Going {
+            site: &route.site,
+            tenant: &envelope.tenant,
+            pool: &envelope.pool,
+        };
+        let policy = self.placer.policy();
+        let reactions = &self.outbound.reactions;
+        reactions.transaction(&policy, source.0.as_deref(), going, outcome);
+    }
+
+    /// A host that took or refused something is well, whatever it was.
+    fn learn(self: &Arc<Self>, destination: &Arc<Destination>, outcome: &TransactionOutcome) {
+        let health = &self.placer.sources.health;
+        let has_ended = !outcome.connection_usable && outcome::may_go_elsewhere(outcome, false);
+        if has_ended || health.is_all_well() {
+            return;
+        }
+        let (route, source) = destination.path();
+        if health.works(&route.site, source.name()) {
+            while self.open_if_needed(destination) {}
+        }
+    }
+}

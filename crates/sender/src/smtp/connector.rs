@@ -1,0 +1,60 @@
+//! Connects to hosts, and remembers what came of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use skein_model::UnixMs;
+
+use crate::config::tls_policy::TlsPolicy;
+use crate::host::Host;
+use crate::smtp::broken_tls::BrokenTls;
+use crate::smtp::connect::{Hop, connect};
+use crate::smtp::connection::Connection;
+use crate::smtp::connects::RecentConnects;
+use crate::smtp::no_session::{Cause, NoSession};
+use crate::smtp::tls::TlsConnectors;
+
+pub struct Connector {
+    pub tls: TlsConnectors,
+    pub broken_tls: Arc<BrokenTls>,
+    pub connects: Arc<RecentConnects>,
+}
+
+impl Connector {
+    /// Whether mail that may go in the clear is to do so at once.
+    pub fn is_tls_broken(&self, host: &Host, now: UnixMs) -> bool {
+        self.broken_tls.is_known(host, now)
+    }
+
+    /// A host took mail in the clear after TLS with it ended like this.
+    pub fn fell_back(&self, host: &Host, site: &str, failure: &NoSession, now: UnixMs) {
+        // A host that is gone altogether says nothing about its TLS.
+        if failure.cause == Cause::TlsFailed {
+            self.broken_tls.learn(host, site, &failure.reply.text, now);
+        }
+    }
+
+    /// Connects to a host of a site with this policy, which may be weaker than the hop's after a failure.
+    pub async fn connect(
+        &self,
+        hop: &Hop<'_>,
+        policy: TlsPolicy,
+        site: &str,
+        host: &Host,
+    ) -> Result<Connection, NoSession> {
+        let connected = connect(hop, &self.tls, policy, host).await;
+        self.note(site, host, &connected);
+        connected
+    }
+
+    /// Remembers whether there was a connection, whatever came of it. What is wrong with the source says nothing.
+    fn note(&self, site: &str, host: &Host, connected: &Result<Connection, NoSession>) {
+        let result = match connected {
+            Err(failure) if matches!(failure.cause, Cause::Source | Cause::SourceBusy) => return,
+            Err(failure) if failure.is_unreachable() => Err(failure.reply.text.as_str()),
+            _ => Ok(()),
+        };
+        self.connects
+            .note(Instant::now(), site, host.address, result);
+    }
+}
