@@ -118,6 +118,7 @@ impl WorkStream {
             held: TaskGuard::new(held.clone(), reporter.clone(), &task),
             spend: None,
             content: OnceLock::new(),
+            awaited: None,
             was_cut: false,
             task,
             reporter,

@@ -27,6 +27,8 @@ pub struct Problem<'a> {
     pub route_key: &'a str,
     pub pool_name: &'a str,
     pub pool: PoolState,
+    /// The budget that the task has waited for.
+    pub awaited: Option<Target>,
     /// The time of budgets.
     pub now: UnixMs,
     pub expires: UnixMs,
@@ -62,8 +64,14 @@ impl Problem<'_> {
         if let Some(suspended) = &self.suspended {
             return Err(Ending::of_suspended(suspended.clone(), self.filed_site));
         }
-        let chosen = self.pool.choose(self.pool_name, self.now, self.expires);
-        let chosen = chosen.map_err(|none| without_source(self.site, none))?;
+        let awaited = self.awaited.as_ref();
+        let chosen = match awaited.and_then(|target| self.pool.awaited(target.ip)) {
+            Some(chosen) => chosen,
+            None => self
+                .pool
+                .choose(self.pool_name, self.now, self.expires)
+                .map_err(|none| without_source(self.site, none))?,
+        };
         match chosen.bounced {
             Some(reply) => Err(Ending::at(self.site, Verdict::Failed, reply)),
             None => Ok(chosen.source),

@@ -128,13 +128,19 @@ fn problem() -> impl Strategy<Value = Problem<'static>> {
     let suspended = prop_oneof![Just(Suspended::HeldBack), Just(given_up)];
     let suspended = option::weighted(0.2, suspended);
     let expires = (1_000_000_u64..2_000_000).prop_map(UnixMs);
-    (suspended, pool(), expires).prop_map(|(suspended, pool, expires)| Problem {
+    let awaited = (1_u8..=IPS as u8).prop_map(|n| Target {
+        ip: [192, 0, 2, n].into(),
+        provider: "there".to_owned(),
+    });
+    let all = (suspended, pool(), option::of(awaited), expires);
+    all.prop_map(|(suspended, pool, awaited, expires)| Problem {
         suspended,
         filed_site: FILED_SITE,
         site: SITE,
         route_key: "mx.there.test",
         pool_name: "news",
         pool,
+        awaited,
         now: NOW,
         expires,
     })
@@ -347,6 +353,22 @@ proptest! {
             let placement = placed(&problem, &Units::Ready);
             let is_queued = matches!(placement, Placement::Queued { .. });
             prop_assert!(is_queued, "{placement:?}");
+        }
+    }
+
+    /// They were asked for on its behalf, and another task may never come.
+    #[test]
+    fn units_that_a_task_has_waited_for_are_spent_by_it(mut problem in problem()) {
+        problem.suspended = None;
+        let awaited = problem.awaited.as_ref().map(|target| target.ip);
+        let mut members = own(&problem.pool).iter();
+        let member = members.find(|one| Some(one.ip.public) == awaited && one.weight > 0);
+        let Some(Candidate { ip, state: Ok(usable), .. }) = member else {
+            return Ok(());
+        };
+        if matches!(usable.open.left, Left::Of(1..)) && usable.bounced.is_none() {
+            let source = problem.source().unwrap();
+            prop_assert_eq!(source.0.as_ref(), Some(ip));
         }
     }
 }

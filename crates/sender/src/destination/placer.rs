@@ -51,6 +51,7 @@ impl Placer {
                 self.look(&policy, route, delivery)
             }
         };
+        let awaited = delivery.awaited.take();
         let problem = Problem {
             suspended,
             filed_site: delivery.task.task.site(),
@@ -58,6 +59,7 @@ impl Placer {
             route_key: &route.key,
             pool_name: delivery.task.task.pool(&delivery.task.message.envelope),
             pool,
+            awaited,
             now: self.budgets.now(),
             expires: delivery.task.task.created + self.max_age,
         };
@@ -74,9 +76,13 @@ impl Placer {
             Taken::Units(spend) => (Units::Ready, Some(spend)),
             Taken::Ask(target) => (Units::Awaited(target), None),
         };
+        let awaited = match &units {
+            Units::Ready => None,
+            Units::Awaited(target) => Some(target.clone()),
+        };
         let path_policy = self.path_policy(route, &source, delivery);
         let placement = problem.place(source, units, &path_policy.label);
-        delivery.spend = spend;
+        (delivery.spend, delivery.awaited) = (spend, awaited);
         placement
     }
 

@@ -1,5 +1,6 @@
 //! Which IP of a pool a task goes from, by what is known of each. Pure.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,21 @@ impl NoSource {
 }
 
 impl PoolState {
+    /// The member whose units a task has waited for, if there are some. The units were asked for on behalf of that task: from
+    /// another IP it would leave them to no one, once this sender has no more mail for the provider.
+    pub fn awaited(&self, ip: IpAddr) -> Option<Chosen> {
+        let Self::Members { own, .. } = self else {
+            return None;
+        };
+        let has_units = |usable: &Usable| matches!(usable.open.left, Left::Of(1..));
+        own.iter()
+            .filter(|one| one.ip.public.to_canonical() == ip && one.weight > 0)
+            .find_map(|one| {
+                one.chosen()
+                    .filter(|_| one.state.as_ref().is_ok_and(has_units))
+            })
+    }
+
     /// The source of a task that expires at a time.
     ///
     /// # Errors
@@ -115,17 +131,22 @@ impl PoolState {
                     Choice::Send { ip, .. } => ip,
                     Choice::Wait { .. } => return Err(none_of(pool, own, now)),
                 };
-                let mut both = own.iter().chain(overflow);
-                let chosen = both.find_map(|one| {
-                    let usable = one.state.as_ref().ok()?;
-                    (one.ip.public == ip).then(|| Chosen {
-                        source: Source(Some(one.ip.clone())),
-                        bounced: usable.bounced.clone(),
-                    })
-                });
+                let both = own.iter().chain(overflow);
+                let mut both = both.filter(|one| one.ip.public == ip);
+                let chosen = both.find_map(Candidate::chosen);
                 Ok(chosen.expect("what was chosen is one of the members"))
             }
         }
+    }
+}
+
+impl Candidate {
+    fn chosen(&self) -> Option<Chosen> {
+        let usable = self.state.as_ref().ok()?;
+        Some(Chosen {
+            source: Source(Some(self.ip.clone())),
+            bounced: usable.bounced.clone(),
+        })
     }
 }
 

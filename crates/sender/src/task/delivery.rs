@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use skein_client::{Lease, LeasedTask, Reporter, Spool};
 use skein_mail::content::Content;
+use skein_model::warmup::Target;
 use skein_model::{Priority, Slot, TaskId};
 
 use crate::automation::active_actions::Going;
@@ -28,6 +29,8 @@ pub struct DeliveryTask {
     pub held: TaskGuard,
     /// Of the budget of an IP that is warming up.
     pub spend: Option<Spend<Routed>>,
+    /// The budget that it waits for.
+    pub awaited: Option<Target>,
     /// What its octets are, once they were looked at.
     pub content: OnceLock<Content>,
     /// A connection ended at it, which says something about the message only when the next one does, too.
