@@ -9,6 +9,6 @@ mod local;
 mod role;
 
 pub use caller::{Caller, Denied, Peer};
-pub use holder::{Holder, Serial};
+pub use holder::{Holder, Serial, Unreadable};
 pub use local::{Ends, LocalUser, LookUp, users_at};
 pub use role::{BadRole, Role, RoleRule};

@@ -25,7 +25,7 @@ use tonic::transport::{Endpoint, Uri};
 use tower::{Layer, Service};
 
 use crate::access::{Caller, Peer};
-use crate::tls::Seldom;
+use crate::log_limit::LogLimit;
 
 /// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
 const IN_PROCESS_BUFFER: usize = 1 << 20;
@@ -48,7 +48,7 @@ pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
 pub struct Channels {
     connect: Connect,
     open: Arc<Mutex<HashMap<String, Channel>>>,
-    refused: Arc<Seldom>,
+    refused: Arc<LogLimit>,
 }
 
 impl std::fmt::Debug for Channels {

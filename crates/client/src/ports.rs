@@ -4,10 +4,8 @@
 //! [`Places`] for who goes first.
 
 mod accept;
-mod line;
 mod places;
 mod users;
 
 pub use accept::{Accepted, Guard, Limits, accept};
-pub use line::{Guarded, Line};
 pub use places::{Full, Places, network_of};

@@ -6,7 +6,6 @@
 mod certificates;
 mod connect;
 mod revoked;
-mod seldom;
 mod server;
 mod tunnels;
 
@@ -18,11 +17,10 @@ use rustls::{ClientConfig, ServerConfig};
 pub use certificates::{Certificates, TlsError, expires_at, identity, key, own_chain, roots};
 pub use connect::{client_config, connect};
 pub use revoked::{Revoked, Watched};
-pub(crate) use seldom::Seldom;
 pub use tunnels::{Connected, connect as connect_tunnel};
 
 use crate::access::{RoleRule, Serial};
-use crate::ports::Line;
+use crate::connection::Line;
 use revoked::InUse;
 
 /// What is spoken over a connection; each says so in the handshake, so that no client takes one port for another.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
-use skein_client::{Cluster, LeasedTask, Spool, SpoolError};
+use skein_client::{ClusterState, LeasedTask, Spool, SpoolError};
 use skein_dns::Resolver;
 use skein_mail::dsn::Action;
 use skein_model::spool::{Report, Verdict};
@@ -52,7 +52,7 @@ pub struct Context {
     pub limiters: Arc<LocalLimiters>,
     pub active_actions: ActionsHere,
     pub reactions: Arc<Reactions>,
-    pub cluster: Cluster,
+    pub state: ClusterState,
     pub budgets: Arc<Budgets<Routed>>,
     pub metrics: Metrics,
     pub health: Arc<Health>,
@@ -71,7 +71,7 @@ pub struct Context {
 impl Context {
     /// Limits are wanted as the policy has them that is known now.
     pub fn follow_policy(&self) {
-        let version = self.cluster.policy_version();
+        let version = self.state.policy_version();
         self.limiters.state.lock().limiters.set_policy(version);
     }
 

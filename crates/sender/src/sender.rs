@@ -105,14 +105,14 @@ impl Sender {
             router,
             path_policy: PathPolicies::default(),
             limiters: LocalLimiters::new(),
-            active_actions: ActionsHere::new(spools.cluster().active_actions()),
+            active_actions: ActionsHere::new(spools.state().active_actions()),
             reactions: Arc::default(),
-            cluster: spools.cluster().clone(),
+            state: spools.state().clone(),
             budgets: Arc::default(),
             metrics: Metrics::register(registry),
             health: Arc::default(),
             tls,
-            broken_tls: BrokenTls::new(spools.cluster().broken_tls()),
+            broken_tls: BrokenTls::new(spools.state().broken_tls()),
             drain: CancellationToken::new(),
             reports: TaskTracker::new(),
             journal,
@@ -155,7 +155,7 @@ impl Sender {
             () = shutdown.cancelled() => return,
         }
         let destinations = Destinations::new(self.context.clone());
-        let sessions = Sessions::new(self.spools.cluster().clone());
+        let sessions = Sessions::new(self.spools.cluster().clone(), self.spools.state().clone());
         let limiters = self.context.limiters.clone();
         let config = &self.context.config;
         let process = process::of(config.scratch_dir.as_deref(), &self.context.journal);
@@ -235,7 +235,7 @@ impl Sender {
                     let spool = self.spools.get(group);
                     let work = spool.work(session.session.clone(), self.window());
                     entry.insert(work.reporter());
-                    streams.lock().push(work.settled());
+                    streams.lock().push(work.applied_change());
                     let take = Take {
                         context: self.context.clone(),
                         destinations: destinations.clone(),
@@ -275,7 +275,7 @@ impl Sender {
         if session.wait_for(|now| now.id.is_some()).await.is_err() {
             return;
         }
-        let texts = self.spools.cluster().policy();
+        let texts = self.spools.state().policy();
         let resources = texts.borrow().resources.len();
         let mut policy = self.context.policy.clone();
         let known = policy.wait_for(|policy| own_resources(policy) == resources);

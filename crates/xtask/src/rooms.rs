@@ -9,29 +9,6 @@ use crate::run::{Result, root};
 /// Crate, modules, and why they cannot be told apart.
 const CIRCLES: &[(&str, &[&str], &str)] = &[
     (
-        "client",
-        &["access", "channel", "ports", "tls"],
-        "who calls is known where a connection is accepted, and what they may is asked there",
-    ),
-    (
-        "client",
-        &[
-            "active_actions",
-            "broken_tls",
-            "cluster",
-            "keeper",
-            "limits",
-            "sessions",
-            "warmup",
-        ],
-        "one session brings all that a sender hears",
-    ),
-    (
-        "client",
-        &["work", "work_frames"],
-        "frames are made of what a stream holds",
-    ),
-    (
         "control",
         &["limits", "replies", "sessions", "warmup"],
         "a session's calls are answered together",

@@ -22,11 +22,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use super::line::{Guarded, Line};
 use super::places::{Places, network_of};
 use super::users::Users;
 use crate::access::{Caller, Ends, Holder, Peer};
-use crate::tls::{Protocol, Seldom, Tls, Watched};
+use crate::connection::{Guarded, Line};
+use crate::log_limit::LogLimit;
+use crate::tls::{Protocol, Tls, Watched};
 
 /// All our clients speak first, and at once.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(1);
@@ -106,8 +107,8 @@ pub fn accept(
         turned_away: Room::new(TURNED_AWAY_MAX),
         known: Mutex::default(),
         users: Users::start(),
-        refused: Seldom::default(),
-        failed: Seldom::default(),
+        refused: LogLimit::default(),
+        failed: LogLimit::default(),
     };
     skein_runtime::task("port", Arc::new(port).run(listener, to));
     ReceiverStream::new(accepted)
@@ -246,8 +247,8 @@ struct Port {
     /// Networks that have proven who they are, and when last.
     known: Mutex<BTreeMap<IpAddr, Instant>>,
     users: Users,
-    refused: Seldom,
-    failed: Seldom,
+    refused: LogLimit,
+    failed: LogLimit,
 }
 
 impl Port {

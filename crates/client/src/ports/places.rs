@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::line::Line;
+use crate::connection::Line;
 
 /// Places of one port, or of one stage of its connections.
 ///

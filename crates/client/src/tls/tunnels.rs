@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt};
 use super::connect::{Server, in_words};
 use super::{Protocol, Tls};
 use crate::access::Role;
-use crate::ports::Guarded;
+use crate::connection::Guarded;
 
 /// A machine that vanished is noticed within about a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);

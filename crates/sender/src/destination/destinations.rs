@@ -149,7 +149,7 @@ impl Destinations {
                 let now = policy.borrow_and_update().clone();
                 destinations.context.follow_policy();
                 destinations.policy_changed(&now);
-                destinations.context.cluster.goes_by_policy(now.version());
+                destinations.context.state.goes_by_policy(now.version());
             }
         });
         destinations

@@ -14,8 +14,8 @@ use skein_wire::internal::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::SpoolError;
 use crate::channel::Channel;
+use crate::error::SpoolError;
 
 /// Items that wait for the stream; a full queue holds the SMTP sessions back.
 const QUEUED_ITEMS: usize = 1024;

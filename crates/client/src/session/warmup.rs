@@ -1,31 +1,14 @@
 //! Asking for attempts from IPs that are warming up.
 
 use skein_model::warmup::{Ask, Granted};
-use skein_model::{DurationMs, UnixMs, codec};
+use skein_model::{UnixMs, codec};
 use skein_wire::internal::GrantWarmupRequest;
 use skein_wire::internal::sessions_client::SessionsClient;
 
-use crate::SpoolError;
+use super::kept::KeptSession;
 use crate::channel::Channel;
-use crate::sessions::{KeptSession, since_boot};
-
-/// The meta group's time, on a clock of this machine that nobody sets.
-#[derive(Debug, Clone, Copy)]
-pub struct GroupTime {
-    then: UnixMs,
-    since: DurationMs,
-}
-
-impl GroupTime {
-    pub fn at(then: UnixMs) -> Self {
-        let since = since_boot();
-        Self { then, since }
-    }
-
-    pub fn now(&self) -> UnixMs {
-        self.then + DurationMs(since_boot().0.saturating_sub(self.since.0))
-    }
-}
+use crate::clock::GroupTime;
+use crate::error::SpoolError;
 
 impl KeptSession {
     /// Asks for attempts. The same batch may be told again when its answer has not come: it is granted once, unless the
@@ -46,7 +29,7 @@ impl KeptSession {
         };
         let asking =
             |mut client: SessionsClient<Channel>| async move { client.grant_warmup(request).await };
-        let reply = self.sessions.call("asking for budget", asking).await?;
+        let reply = self.leader.call("asking for budget", asking).await?;
         let granted = reply.granted.iter().map(|one| codec::decode(one));
         let granted: Result<Vec<Granted>, _> = granted.collect();
         let granted = granted.map_err(|error| SpoolError::Refused(error.to_string()))?;

@@ -11,9 +11,10 @@ use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{self, ReportLimitsReply, ReportLimitsRequest, SharedSites};
 use tokio::sync::{Notify, watch};
 
-use crate::SpoolError;
+use super::SenderSession;
+use super::leader::MetaLeader;
 use crate::channel::Channel;
-use crate::sessions::{Session, Sessions};
+use crate::error::SpoolError;
 
 /// Between two requests, so that reports which become due one after the other go together.
 const GATHER: Duration = Duration::from_millis(2);
@@ -81,8 +82,8 @@ pub(crate) fn take_shared_sites(keeper: &dyn LimitKeeper, told: Option<SharedSit
 
 /// Reports as long as it is polled, one request after the other: an answer is never older than the one before it.
 pub(crate) async fn report(
-    sessions: Sessions,
-    mut session: watch::Receiver<Session>,
+    leader: MetaLeader,
+    mut session: watch::Receiver<SenderSession>,
     keeper: Arc<dyn LimitKeeper>,
 ) {
     let mut number = 0;
@@ -121,7 +122,7 @@ pub(crate) async fn report(
         let reporting = |mut client: SessionsClient<Channel>| async move {
             client.report_limits(request).await
         };
-        let answered = sessions.call("reporting limits", reporting).await;
+        let answered = leader.call("reporting limits", reporting).await;
         if session.borrow().id != Some(id) {
             continue;
         }

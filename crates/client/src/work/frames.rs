@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use skein_model::{Epoch, SessionId, TaskId};
+use skein_model::TaskId;
 use skein_wire::convert;
 use skein_wire::internal::work_request::Request;
 use skein_wire::internal::{
-    BlockedSite, OpenSite, RefileTask, Refiles, Reports, Returned, Task, TaskRef, WorkRequest,
+    BlockedSite, OpenSite, RefileTask, Refiles, Reports, Returned, TaskRef, WorkRequest,
 };
 use tokio::sync::mpsc;
-
-use crate::work::LeasedTask;
 
 /// Results of one frame; a server answers as many at once.
 const FRAME_REPORTS: usize = 256;
@@ -102,15 +100,4 @@ pub async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<
             }
         }
     }
-}
-
-pub fn read_task(session: SessionId, task: Task) -> Result<LeasedTask, convert::BadMessage> {
-    Ok(LeasedTask {
-        id: convert::task_id(&task.message_id, task.number)?,
-        session,
-        epoch: Epoch(task.epoch),
-        message: convert::row(&task.message)?,
-        task: convert::row(&task.task)?,
-        body: task.body,
-    })
 }

@@ -9,11 +9,11 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Lets one line through at a time, and counts those that it held back.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom {
+pub(crate) struct LogLimit {
     state: Mutex<(Option<Instant>, u64)>,
 }
 
-impl Seldom {
+impl LogLimit {
     /// How many lines were held back since the last one that passed, if this one passes.
     pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
@@ -33,8 +33,8 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_counted() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
-        let passed = [0, 1, 9, 10, 11, 30].map(|at| seldom.pass(start + Duration::from_secs(at)));
+        let (limit, start) = (LogLimit::default(), Instant::now());
+        let passed = [0, 1, 9, 10, 11, 30].map(|at| limit.pass(start + Duration::from_secs(at)));
         assert_eq!(passed, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 }

@@ -10,29 +10,32 @@ use skein_model::{DurationMs, Epoch, SessionId, Slot, lease};
 use skein_wire::convert;
 use skein_wire::internal::sessions_client::SessionsClient;
 use skein_wire::internal::{
-    GetPolicyRequest, HeartbeatRequest, HeldIp, OpenSessionRequest, OwnedSlot, Placements,
-    SiteSpread, Slots, WatchReply, WatchRequest,
+    HeartbeatRequest, HeldIp, OpenSessionRequest, OwnedSlot, Placements, SiteSpread, Slots,
+    WatchReply, WatchRequest,
 };
 use tokio::sync::watch;
 
-use crate::SpoolError;
+use super::leader::MetaLeader;
+use super::lease::Lease;
+use super::limits::{LimitKeeper, take_shared_sites};
+use super::reads;
+use super::{NextHeartbeat, PlacedIps, SenderSession};
 use crate::channel::Channel;
-use crate::cluster::PolicyTexts;
-use crate::limits::{LimitKeeper, take_shared_sites};
-use crate::sessions::{Lease, PlacedIps, Session, Sessions, Tell, since_boot};
+use crate::clock::since_boot;
+use crate::error::SpoolError;
+use crate::state::{ClusterState, KnownBrokenTls};
 
 const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
 const TRY_AGAIN: Duration = Duration::from_millis(200);
-/// Twice what all resources together may have, with their keys.
-const POLICY_MESSAGE_BYTES_MAX: usize = 4 << 20;
 
-pub(crate) struct Keeper {
-    pub sessions: Sessions,
+pub(super) struct Keeper {
+    pub leader: MetaLeader,
+    pub state: ClusterState,
     pub sender: String,
     pub process: Process,
-    pub told: watch::Sender<Session>,
+    pub told: watch::Sender<SenderSession>,
     pub lease: Lease,
-    pub tell: Arc<Tell>,
+    pub next: Arc<NextHeartbeat>,
     pub placed: watch::Sender<Arc<PlacedIps>>,
     /// Of the latest attempt to register.
     pub order: Mutex<u64>,
@@ -48,8 +51,8 @@ impl Keeper {
                     self.beat(session, version, lasts).await;
                     tracing::warn!(%session, "the session has ended");
                     self.lease.set(lease::Lease::ENDED);
-                    self.tell.released.lock().clear();
-                    self.tell.released_ips.lock().clear();
+                    self.next.released.lock().clear();
+                    self.next.released_ips.lock().clear();
                     self.placed.send_replace(Arc::default());
                     self.change(|told| {
                         told.id = None;
@@ -65,7 +68,7 @@ impl Keeper {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Session)) {
+    fn change(&self, change: impl FnOnce(&mut SenderSession)) {
         self.told.send_modify(|told| {
             told.change += 1;
             change(told);
@@ -92,7 +95,7 @@ impl Keeper {
         let sent_at = since_boot();
         let opening =
             |mut client: SessionsClient<Channel>| async move { client.open(request).await };
-        let reply = self.sessions.call("opening a session", opening).await?;
+        let reply = self.leader.call("opening a session", opening).await?;
         let slots = reply.slots.unwrap_or_default();
         let (id, version) = (SessionId(reply.session), slots.version);
         let lasts = DurationMs(reply.lease_ms);
@@ -103,8 +106,8 @@ impl Keeper {
         self.lease.begin(id, lease::Lease::granted(sent_at, lasts));
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
         // Before any task comes, whatever its version is.
-        self.read_policy(u64::MAX).await;
-        self.read_forces(u64::MAX).await;
+        reads::policy(&self.leader, &self.state, u64::MAX).await;
+        reads::active_actions(&self.leader, &self.state, u64::MAX).await;
         self.change(|told| {
             told.id = Some(id);
             told.slots = kept;
@@ -118,14 +121,14 @@ impl Keeper {
         let mut rest = HEARTBEAT;
         let mut changes = None;
         let mut known_addresses = None;
-        let mut policy = self.sessions.cluster.policy_in_use();
+        let mut policy = self.state.policy_in_use();
         loop {
             if changes.is_none() {
                 changes = self.watch().await;
             }
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = self.tell.hurry.notified() => {}
+                () = self.next.hurry.notified() => {}
                 // The cluster may be waiting for this sender to go by it.
                 Ok(()) = policy.changed() => {}
                 changed = self.changed_from(version, &mut changes) => if !changed {
@@ -135,9 +138,9 @@ impl Keeper {
                 }
             }
             self.leave_if_retiring();
-            let released = self.tell.released.lock().clone();
+            let released = self.next.released.lock().clone();
             let mut request = self.heartbeat(session, version, &released);
-            let addresses = self.tell.addresses.lock().clone();
+            let addresses = self.next.addresses.lock().clone();
             request.addresses = addresses.clone().filter(|_| addresses != known_addresses);
             request.policy_version = *policy.borrow_and_update();
             let released_ips = request.released_ips.clone();
@@ -145,7 +148,7 @@ impl Keeper {
             let beating = |mut client: SessionsClient<Channel>| async move {
                 client.heartbeat(request).await
             };
-            match self.sessions.call("a heartbeat", beating).await {
+            match self.leader.call("a heartbeat", beating).await {
                 Ok(reply) if !reply.alive => return,
                 Ok(reply) => {
                     rest = HEARTBEAT;
@@ -155,9 +158,12 @@ impl Keeper {
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
                     self.tell_spreads(reply.spreads);
-                    self.sessions.cluster.set_broken_tls(reply.broken_tls);
-                    self.read_policy(reply.policy_version).await;
-                    self.read_forces(reply.actions_version).await;
+                    if let Some(hosts) = reply.broken_tls {
+                        let now = self.state.active_actions().borrow().now();
+                        self.state.set_broken_tls(KnownBrokenTls::read(hosts, now));
+                    }
+                    reads::policy(&self.leader, &self.state, reply.policy_version).await;
+                    reads::active_actions(&self.leader, &self.state, reply.actions_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -180,7 +186,7 @@ impl Keeper {
 
     /// A sender that retires takes nothing more, whether the leader knows it or not.
     fn leave_if_retiring(&self) {
-        if self.tell.retiring.load(Ordering::Acquire) && !self.told.borrow().slots.is_empty() {
+        if self.next.retiring.load(Ordering::Acquire) && !self.told.borrow().slots.is_empty() {
             self.change(|told| {
                 let kept = std::mem::take(&mut told.slots);
                 told.leaving = Arc::new(kept.iter().chain(&*told.leaving).copied().collect());
@@ -194,20 +200,20 @@ impl Keeper {
         version: u64,
         released: &[(Slot, Epoch)],
     ) -> HeartbeatRequest {
-        let unreachable = self.tell.unreachable.lock();
+        let unreachable = self.next.unreachable.lock();
         HeartbeatRequest {
             session: session.0,
             version,
             released: convert::owned_slots(released),
             unreachable_groups: unreachable.iter().map(|group| group.0.into()).collect(),
-            retiring: self.tell.retiring.load(Ordering::Acquire),
+            retiring: self.next.retiring.load(Ordering::Acquire),
             addresses: None,
             placements_version: self.placed.borrow().version,
-            released_ips: self.tell.released_ips.lock().clone(),
+            released_ips: self.next.released_ips.lock().clone(),
             shared_version: self.limits.shared_version(),
             process: self.process.number,
             place: self.process.place.clone(),
-            broken_tls_version: self.sessions.cluster.broken_tls_version(),
+            broken_tls_version: self.state.broken_tls_version(),
             policy_version: None,
         }
     }
@@ -224,16 +230,16 @@ impl Keeper {
     /// These releases have arrived.
     fn forget(&self, slots: &[(Slot, Epoch)], ips: &[HeldIp]) {
         let is_waiting = |slot: &(Slot, Epoch)| !slots.contains(slot);
-        self.tell.released.lock().retain(is_waiting);
+        self.next.released.lock().retain(is_waiting);
         let is_waiting = |ip: &HeldIp| !ips.contains(ip);
-        self.tell.released_ips.lock().retain(is_waiting);
+        self.next.released_ips.lock().retain(is_waiting);
     }
 
     fn tell_slots(&self, slots: &Slots) {
         let read = read_slots(&slots.slots)
             .and_then(|kept| read_slots(&slots.leaving).map(|leaving| (kept, leaving)));
         let (kept, leaving) = match read {
-            Ok(_) if self.tell.retiring.load(Ordering::Acquire) => return,
+            Ok(_) if self.next.retiring.load(Ordering::Acquire) => return,
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(%error, "slots cannot be read");
@@ -258,30 +264,7 @@ impl Keeper {
         let spreads: Spreads = spreads
             .filter_map(|spread| Some((spread.site, u16::try_from(spread.slots).ok()?)))
             .collect();
-        self.sessions.cluster.set_spreads(spreads);
-    }
-
-    /// Reads the policy if the leader knows a later one. What cannot be read now is asked for after the next heartbeat.
-    async fn read_policy(&self, version: u64) {
-        let cluster = &self.sessions.cluster;
-        if version <= cluster.policy_version() {
-            return;
-        }
-        let reading = |client: SessionsClient<Channel>| async move {
-            let mut client = client.max_decoding_message_size(POLICY_MESSAGE_BYTES_MAX);
-            client.get_policy(GetPolicyRequest {}).await
-        };
-        match self.sessions.call("reading the policy", reading).await {
-            Ok(reply) => {
-                let resources = reply.resources.into_iter();
-                let resources = resources.map(|resource| (resource.key, resource.text));
-                cluster.set_policy(PolicyTexts {
-                    version: reply.version,
-                    resources: resources.collect(),
-                });
-            }
-            Err(error) => tracing::warn!(%error, "the policy could not be read"),
-        }
+        self.state.set_spreads(spreads);
     }
 
     /// A stream of hints; heartbeats do without if there is none.
@@ -289,7 +272,7 @@ impl Keeper {
         let watching = |mut client: SessionsClient<Channel>| async move {
             client.watch(WatchRequest {}).await
         };
-        self.sessions.call("watching slots", watching).await.ok()
+        self.leader.call("watching slots", watching).await.ok()
     }
 
     /// Completes with true when slots, placements, the policy or what is in force have other versions than are known here,
@@ -306,8 +289,8 @@ impl Keeper {
             let known = WatchReply {
                 version,
                 placements_version: self.placed.borrow().version,
-                actions_version: self.sessions.cluster.actions_version(),
-                policy_version: self.sessions.cluster.policy_version(),
+                actions_version: self.state.actions_version(),
+                policy_version: self.state.policy_version(),
             };
             if reply != known {
                 return true;

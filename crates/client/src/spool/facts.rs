@@ -7,8 +7,8 @@ use skein_model::codec;
 use skein_model::spool::Report;
 use skein_wire::internal::Fact;
 
-use crate::SpoolError;
-use crate::ingest::{Spool, client};
+use super::{Spool, client};
+use crate::error::SpoolError;
 
 /// A group that does not answer by then is asked again.
 const DEADLINE: Duration = Duration::from_secs(5);

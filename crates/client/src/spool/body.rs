@@ -10,9 +10,9 @@ use skein_wire::convert;
 use skein_wire::internal::{BodyPart, ReadBodyRequest};
 use tonic::{Status, Streaming};
 
-use crate::SpoolError;
+use super::{Spool, client};
 use crate::channel::Channel;
-use crate::ingest::{Spool, client};
+use crate::error::SpoolError;
 
 /// Octets that are asked for at a time. Whoever gives up a body in its middle leaves at most this much that is still read,
 /// and a body of 50 MB needs fifty questions, each of which costs less than its answer.

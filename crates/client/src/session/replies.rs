@@ -5,9 +5,9 @@ use skein_model::codec;
 use skein_wire::internal::TellRepliesRequest;
 use skein_wire::internal::sessions_client::SessionsClient;
 
-use crate::SpoolError;
+use super::kept::KeptSession;
 use crate::channel::Channel;
-use crate::sessions::KeptSession;
+use crate::error::SpoolError;
 
 impl KeptSession {
     /// Tells a batch. The same one may be told again when it is not known whether it has arrived: it counts once, unless
@@ -24,7 +24,7 @@ impl KeptSession {
         };
         let telling =
             |mut client: SessionsClient<Channel>| async move { client.tell_replies(request).await };
-        self.sessions.call("telling of replies", telling).await?;
+        self.leader.call("telling of replies", telling).await?;
         Ok(())
     }
 }
