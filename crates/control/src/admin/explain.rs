@@ -5,7 +5,7 @@ use skein_wire::v1::{EffectiveLimit, ExplainLimitsRequest, ExplainLimitsResponse
 use tonic::Status;
 
 use super::AdminService;
-use crate::MxHosts;
+use crate::config::MxHosts;
 
 impl AdminService {
     pub(super) async fn limits(

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::AdminService;
 use super::reasons::retry;
-use crate::automation::pools;
+use crate::policy::pools;
 
 /// What [`State::word`] may be.
 pub(super) const WORDS: [&str; 10] = [

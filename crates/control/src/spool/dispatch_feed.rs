@@ -2,19 +2,14 @@
 //! operators and rules hold back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use skein_model::automation::{self, Suspensions};
-use skein_model::{codec, meta};
+use skein_model::automation::Suspensions;
+use skein_model::meta;
 use skein_store::Reader;
 use tokio::sync::watch;
 
-use crate::automation::HeldBack;
-use crate::clock;
-use crate::raft::Group;
-use crate::spool::Dispatch;
-
-const LOOK: Duration = Duration::from_secs(1);
+use super::dispatch::Dispatch;
+use crate::policy::HeldBack;
 
 /// Tells the dispensers of this node whenever something changed.
 pub async fn follow(
@@ -41,21 +36,6 @@ pub async fn follow(
                 dispatch.set_suspensions(now.clone());
             }
             suspended = now;
-        }
-    }
-}
-
-/// Lets what has ended end, while this node leads the meta group.
-pub async fn pass_time(meta: Arc<Group>, reader: Reader) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let due = automation::next_due(&reader);
-        if !meta.is_leader() || due.is_none_or(|due| due > clock::now()) {
-            continue;
-        }
-        let tick = meta::Command::Automation(Box::new(automation::Command::Tick));
-        if let Err(error) = meta.propose(codec::encode(&tick)).await {
-            tracing::warn!(%error, "what has ended is still listed");
         }
     }
 }

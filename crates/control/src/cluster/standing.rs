@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use skein_model::NodeId;
 
-use crate::Config;
+use crate::config::Config;
 
 /// What the data directory was made for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use skein_model::{SessionId, Slot, codec};
 use skein_policy::Policy;
 use skein_store::Reader;
 
+use super::read;
 use crate::clock;
-use crate::policy;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_secs(5);
@@ -38,10 +38,7 @@ pub async fn look_after(meta: Arc<Group>, reader: Reader, spools: Vec<Reader>) {
         let version = meta::policy_version(&reader);
         // The policy is of no interest while the backlog is small.
         if backlog.is_some() && policy_of != Some(version) {
-            (policy, policy_of) = (
-                policy::read(&reader, "no limit bounds spreads"),
-                Some(version),
-            );
+            (policy, policy_of) = (read(&reader, "no limit bounds spreads"), Some(version));
         }
         let allowed = |site: &str, pools: &BTreeSet<String>| {
             let policy = policy.as_ref();

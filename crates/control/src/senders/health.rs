@@ -1,20 +1,12 @@
 //! What senders say of themselves, in the words of the model.
 
-use skein_model::UnixMs;
 use skein_model::doctor::{self, Connects, NameServer};
-use skein_wire::internal::{CertificateEnd, SenderHealth};
+use skein_wire::internal::SenderHealth;
+
+use crate::cluster::certificates;
 
 fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
-}
-
-pub fn certificates(ends: Vec<CertificateEnd>) -> Vec<doctor::CertificateEnd> {
-    let ends = ends.into_iter().map(|end| doctor::CertificateEnd {
-        setting: end.setting,
-        path: end.path,
-        at: UnixMs(end.at_ms),
-    });
-    ends.collect()
 }
 
 /// `clock_ahead_ms` is the sender's clock less that of the node that asks.

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use skein_model::doctor::{Answer, Facts, GroupFacts, Mark, NodeFacts, Replica};
+use skein_model::doctor::{self, Answer, Facts, GroupFacts, Mark, NodeFacts, Replica};
 use skein_model::{GroupId, NodeId, UnixMs, meta};
 use skein_wire::convert;
-use skein_wire::internal::{self, GroupView, HelloReply, HelloRequest};
+use skein_wire::internal::{self, CertificateEnd, GroupView, HelloReply, HelloRequest};
 
+use super::members::Members;
 use crate::clock;
-use crate::members::Members;
 use crate::raft::Group;
-use crate::sender_health;
 
 /// A stretch of the log takes longer than this to write, so replicas are seen at the same one.
 const COMPARE: Duration = Duration::from_secs(5);
@@ -219,7 +218,7 @@ fn read_answer(hello: &HelloReply, clock_ahead_ms: i64) -> Answer {
         disk_used_percent: hello.disk_used_percent,
         disk_soft_mark: hello.disk_soft_mark,
         events_fault: (!fault.is_empty()).then_some(fault),
-        certificates: sender_health::certificates(hello.certificates.clone()),
+        certificates: certificates(hello.certificates.clone()),
     }
 }
 
@@ -256,4 +255,14 @@ fn facts(view: &GroupView) -> GroupFacts {
         ready_since: (view.ready_since_ms > 0).then_some(UnixMs(view.ready_since_ms)),
         ..GroupFacts::default()
     }
+}
+
+/// Certificates as the model has them.
+pub fn certificates(ends: Vec<CertificateEnd>) -> Vec<doctor::CertificateEnd> {
+    let ends = ends.into_iter().map(|end| doctor::CertificateEnd {
+        setting: end.setting,
+        path: end.path,
+        at: UnixMs(end.at_ms),
+    });
+    ends.collect()
 }

@@ -1,4 +1,4 @@
-//! Who leads: spread evenly over the nodes, moved when somebody asks for it, and handed over before a node stops.
+//! Leaders: spread evenly over the nodes, moved when an operator asks for it, and handed over before a node stops.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -12,16 +12,15 @@ use skein_wire::internal::peer_client::PeerClient;
 
 use tonic::Status;
 
-use crate::members::Members;
+use super::members::Members;
 use crate::raft::{Group, NEARLY};
-use crate::sessions::SessionsService;
 
 const LOOK: Duration = Duration::from_secs(1);
-/// Nobody is moved for this long after a leader changed anywhere: a node that came back may go again, and the next one
+/// No group is moved for this long after a leader changed anywhere: a node that came back may go again, and the next one
 /// of a rolling restart goes soon.
-const SETTLED: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(30);
 /// The founder leads all groups of a new cluster, and nothing is lost by moving them at once.
-const SETTLED_WHEN_NEW: Duration = Duration::from_secs(2);
+const PAUSE_WHEN_NEW: Duration = Duration::from_secs(2);
 /// The term of the founder's election.
 const FIRST_TERM: u64 = 1;
 const ELECT_WITHIN: Duration = Duration::from_secs(2);
@@ -57,8 +56,9 @@ impl MoveError {
 }
 
 impl Members {
-    /// While this node leads groups, gives one away where that makes it more even.
-    pub async fn spread(self, sessions: SessionsService) {
+    /// While this node leads groups, gives one away where that makes it more even; the meta group only while no sender is
+    /// silent, as `is_sender_silent` says: a new leader would make the slots of a dead one wait.
+    pub async fn spread(self, is_sender_silent: impl Fn() -> bool) {
         let (mut seen, mut since) = (BTreeMap::new(), Instant::now());
         while !self.is_stopping.load(Ordering::Acquire) {
             tokio::time::sleep(LOOK).await;
@@ -78,12 +78,12 @@ impl Members {
                 continue;
             };
             let is_new = facts.groups[&group].term == FIRST_TERM;
-            let settled = if is_new { SETTLED_WHEN_NEW } else { SETTLED };
+            let pause = if is_new { PAUSE_WHEN_NEW } else { PAUSE };
             let is_whole = leading.leaders.len() == facts.groups.len();
-            if !is_whole || since.elapsed() < settled || leading.leaders[&group] != self.node {
+            if !is_whole || since.elapsed() < pause || leading.leaders[&group] != self.node {
                 continue;
             }
-            if group == GroupId::META && sessions.is_somebody_silent() {
+            if group == GroupId::META && is_sender_silent() {
                 continue;
             }
             tracing::info!(%group, %to, "leaders are spread more evenly");
@@ -125,7 +125,7 @@ impl Members {
         given.map_err(MoveError::Refused)
     }
 
-    /// Before this node stops, so that nobody waits for an election then, and while its disk is full.
+    /// Before this node stops, so that no client waits for an election then, and while its disk is full.
     pub async fn hand_over_all(&self) {
         let groups = self.forward.groups.values();
         let led = groups.filter(|group| group.is_leader() && !group.others().is_empty());

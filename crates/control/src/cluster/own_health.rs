@@ -1,4 +1,4 @@
-//! How this node is, as it knows itself or was told: for whoever asks the cluster how it does.
+//! How this node is, as it knows itself or was told, for surveys of the cluster.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -37,7 +37,7 @@ impl OwnHealth {
         self.events_fault.lock().clone()
     }
 
-    /// Whom to ask for them; the first word counts.
+    /// The function that says when they end; the first counts.
     pub fn set_certificates(&self, ends: CertificateEnds) {
         // Set once, when the node starts.
         let _ = self.certificates.set(ends);

@@ -1,4 +1,4 @@
-//! The Raft groups of this node, and what each needs beside its log and its machine.
+//! A spool group of this node, and what it needs beside its log and its machine.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use skein_client::Channels;
 use skein_model::spool::query;
 use skein_model::{Epoch, GroupId, NodeId, SessionId, Slot, meta};
-use skein_store::{Bodies, Disk, Hooks, Machine, Reader, SpoolMachine, Store};
+use skein_store::{Bodies, Disk, Hooks, Reader, SpoolMachine, Store};
 
-use crate::StartError;
-use crate::raft::{Commands, Group, Network};
-use crate::spool::bodies::BodiesNeeded;
-use crate::spool::pace::Pace;
-use crate::spool::{self, Dispatch};
+use super::bodies::{self, BodiesNeeded};
+use super::dispatch::Dispatch;
+use super::pace::Pace;
+use super::work;
+use crate::raft::{Group, GroupError, start_group};
 
 pub(crate) const LOOK_FOR_LEADER: Duration = Duration::from_millis(20);
 /// A change of roles wakes at once; this covers one that came between two looks.
@@ -40,7 +40,7 @@ impl SpoolGroup {
     }
 
     /// Whether the meta group gave these slots to the session, or has given them on since, as far as this node knows. An
-    /// epoch that nobody gave would shut the slot's real owner out for good.
+    /// epoch that was never given would shut the slot's real owner out for good.
     pub fn were_given(&self, session: SessionId, slots: &[(Slot, Epoch)]) -> bool {
         let given = meta::assignments(&self.meta);
         slots.iter().all(|(slot, epoch)| {
@@ -60,27 +60,6 @@ impl SpoolGroup {
     }
 }
 
-pub(crate) async fn start_group<M: Machine>(
-    store: &Store,
-    peers: &Channels,
-    node: NodeId,
-    group: GroupId,
-    machine: M,
-    hooks: Hooks<M::Effect>,
-) -> Result<Arc<Group>, StartError> {
-    let failed = |reason: String| StartError::Raft { group, reason };
-    let commands = Commands::of(group, machine, store.skipped(group));
-    let (log, machine) = store
-        .group(group, machine, hooks)
-        .map_err(|error| failed(error.to_string()))?;
-    let network = Network {
-        group,
-        peers: peers.clone(),
-    };
-    let group = Group::start(node, network, log, machine, commands).await?;
-    Ok(Arc::new(group))
-}
-
 pub(crate) async fn start_spool(
     store: &Store,
     peers: &Channels,
@@ -88,7 +67,7 @@ pub(crate) async fn start_spool(
     node: NodeId,
     id: GroupId,
     meta: Reader,
-) -> Result<SpoolGroup, StartError> {
+) -> Result<SpoolGroup, GroupError> {
     let (reader, bodies) = (store.reader(id), store.bodies());
     let needed = BodiesNeeded::new(node);
     let dispatch = Arc::new(Dispatch::new(
@@ -114,7 +93,7 @@ pub(crate) async fn start_spool(
     };
     skein_runtime::task("leadership", follow_leadership(spool.clone()));
     let disk = store.disk().clone();
-    let pull = spool::bodies::pull(spool.clone(), needed, peers.clone(), disk, pace.clone());
+    let pull = bodies::pull(spool.clone(), needed, peers.clone(), disk, pace.clone());
     skein_runtime::task("body-pull", pull);
     Ok(spool)
 }
@@ -127,7 +106,7 @@ async fn follow_leadership(spool: SpoolGroup) {
             // With everything applied that an earlier leader committed.
             if spool.group.leads().await {
                 spool.dispatch.lead(spool.sessions());
-                tokio::spawn(spool::work::wait_for_absent(spool.clone()));
+                tokio::spawn(work::wait_for_absent(spool.clone()));
                 tracing::info!(group = %spool.group.id(), "this node leads");
             } else {
                 tokio::time::sleep(LOOK_FOR_LEADER).await;

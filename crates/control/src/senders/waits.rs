@@ -18,7 +18,7 @@ const SENDERS_MAX: usize = 1024;
 
 /// Senders hear of a probe within two seconds, and take up to ten for it.
 const PROBE_ASKED_FOR: Duration = Duration::from_secs(15);
-/// Probes that are under way at once; who asks for more waits.
+/// Probes that are under way at once; an operator that asks for more waits.
 const PROBES_MAX: usize = 4;
 
 #[derive(Debug, Clone, Default)]

@@ -12,9 +12,11 @@ use skein_store::{Disk, Reader};
 use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::internal::{JoinReply, JoinRequest};
 
-use crate::forward::Forward;
+use super::own_health::OwnHealth;
+use crate::config::Config;
+use crate::raft::Forward;
 use crate::raft::Group;
-use crate::{Config, OwnHealth, SpoolGroup};
+use crate::spool::SpoolGroup;
 
 const LOOK: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -81,11 +83,11 @@ impl Members {
         }
     }
 
-    /// Whether who answers at the address of a join is the node that joins. An address is somebody's who is called there, and
-    /// nobody's word but its own gives it to another.
+    /// Whether the node that joins answers at the address of its join. An address belongs to the node that answers there, and
+    /// only that node gives it to another.
     ///
     /// # Errors
-    /// Somebody else answers there, or nobody does.
+    /// Another node answers there, or none.
     pub async fn verify(&self, join: &meta::Join) -> Result<(), String> {
         let parsed = join.address.parse::<HostPort>();
         let address = parsed.map_err(|error| format!("address: {error}"))?;
@@ -135,7 +137,7 @@ impl Members {
                 continue;
             };
             if !wanted.contains_key(&self.node) {
-                // A leader that leaves is missed for as long as an election takes; if nobody can follow it, it does leave.
+                // A leader that leaves is missed for as long as an election takes; if no member can follow it, it does leave.
                 match self.give_away(&[group.id()]).await {
                     Ok(()) => continue,
                     Err(error) => {

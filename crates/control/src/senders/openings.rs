@@ -22,7 +22,7 @@ pub struct Openings(Arc<Mutex<BTreeMap<String, Opened>>>);
 #[derive(Debug, Default)]
 struct Opened {
     latest: VecDeque<(Instant, String)>,
-    /// Who has the session.
+    /// Where the process runs that has the session.
     holder: String,
 }
 

@@ -1,5 +1,7 @@
 //! Reading the event log: at least once, in order.
 
+mod automation;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use skein_model::spool::{Command, query};
 use skein_model::{DurationMs, codec};
 use skein_store::Reader;
 use tokio::sync::watch;
+
+pub use automation::AutomationEvents;
 
 use crate::raft::Group;
 use crate::spool::Dispatch;

@@ -9,7 +9,7 @@ use skein_model::doctor::{Founding, MissingPeer};
 use skein_model::{NodeId, meta};
 use skein_wire::internal::HelloRequest;
 
-use crate::members::Members;
+use super::members::Members;
 
 /// The founders by their ids, if all answer and none belongs to a cluster.
 ///
@@ -86,7 +86,7 @@ impl Members {
         let others = meta::nodes(&self.meta);
         let others = others.iter().filter(|(id, _)| **id != self.node);
         let told = others.map(|(_, row)| self.forward.peers.ask_hello(&row.address, request));
-        // Who does not hear it takes this node for lost until it is back.
+        // A node that does not hear it takes this one for lost until it is back.
         let _ = tokio::time::timeout(FAREWELL_WITHIN, join_all(told)).await;
     }
 

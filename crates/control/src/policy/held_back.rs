@@ -1,56 +1,15 @@
-//! The rules that replies are counted by, as policy has them, and what they hold back at the dispensers.
+//! What operators and rules hold back at the dispensers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use skein_model::automation::{self, Suspensions, held_by_rules};
-use skein_model::{codec, meta};
+use skein_model::meta;
 use skein_policy::{DEFAULT_POOL, OWN_ADDRESS, Policy};
 use skein_store::Reader;
 
+use super::read;
 use crate::clock;
-use crate::policy;
-use crate::raft::Group;
-
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Writes the rules of the policy down whenever they are others than those that count, while this node leads the meta
-/// group. Those of two versions of the program differ; each leader's count while it leads.
-pub async fn keep_rules(meta: Arc<Group>, reader: Reader) {
-    let mut known = None;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if !meta.is_leader() {
-            known = None;
-            continue;
-        }
-        let version = meta::policy_version(&reader);
-        if known == Some(version) {
-            continue;
-        }
-        let Some(policy) = policy::read(&reader, "rules stay as they are") else {
-            known = Some(version);
-            continue;
-        };
-        let rules = policy.counted_rules();
-        if rules == automation::rules(&reader) {
-            known = Some(version);
-            continue;
-        }
-        match meta
-            .propose(codec::encode(&meta::Command::SetRules(rules)))
-            .await
-        {
-            Ok(_) => {
-                tracing::info!(version, "rules of the policy count from now on");
-                known = Some(version);
-            }
-            Err(error) => tracing::warn!(%error, "rules of the policy do not count yet"),
-        }
-    }
-}
 
 /// What is held back, as of one state of the rows.
 #[derive(Debug, Default)]
@@ -71,7 +30,7 @@ impl HeldBack {
         let version = meta::policy_version(reader);
         if self.policy_version != Some(version) {
             self.policy_version = Some(version);
-            if let Some(policy) = policy::read(reader, "rules stay as they are") {
+            if let Some(policy) = read(reader, "rules stay as they are") {
                 self.pools = pools(&policy);
             }
         }

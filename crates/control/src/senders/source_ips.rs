@@ -19,7 +19,7 @@ use crate::raft::Group;
 const LOOK: Duration = Duration::from_secs(1);
 /// A change of the group's rows is looked at at once, and those that follow it together.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// An IP that nobody has is spoken of this often.
+/// An IP that no node has is spoken of this often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Reads what a sender says that its node has.
@@ -84,7 +84,7 @@ pub fn placements(reader: &Reader) -> Placements {
     Placements { version, ips }
 }
 
-/// The IPs that policy has and that live on nodes: those behind somebody else's proxy are everybody's.
+/// The IPs that policy has and that live on nodes: those behind a proxy are on every node.
 fn wanted(policy: &Policy) -> Vec<Wanted> {
     let on_nodes = policy.ips().filter(|ip| ip.proxy.is_none());
     let wanted = on_nodes.map(|ip| Wanted {
@@ -95,7 +95,7 @@ fn wanted(policy: &Policy) -> Vec<Wanted> {
     wanted.collect()
 }
 
-/// Moves IPs to nodes that have them, while this node leads the meta group, and says which nobody has.
+/// Moves IPs to nodes that have them, while this node leads the meta group, and says which are on no node.
 pub async fn look_after(group: Arc<Group>, reader: Reader, mut applied: watch::Receiver<()>) {
     let mut ips = Ips::default();
     loop {

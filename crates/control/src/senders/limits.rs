@@ -14,17 +14,17 @@ use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, SharedSites};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
+use super::propose::propose;
 use crate::clock;
 use crate::raft::Group;
-use crate::sessions::propose;
 
-/// Reports that arrive within this time share one command; the first after a pause waits for nobody.
+/// Reports that arrive within this time share one command; the first after a pause goes at once.
 const GATHER: Duration = Duration::from_millis(20);
 /// Requests that wait for the command on its way. Each session has one, so this is more than there are.
 const QUEUED: usize = 1024;
 /// Limits in one command, so that it stays far below the size of an entry.
 const COMMAND_REPORTS: usize = 4096;
-/// Between two looks for limits that nobody reports of.
+/// Between two looks for limits that no session reports of.
 const TEND: Duration = Duration::from_secs(10);
 
 /// What senders share: gathers their reports, and knows the time that they are counted in.
@@ -163,7 +163,7 @@ impl Limits {
         }
     }
 
-    /// Keeps the time going while anything is counted in it, and forgets what nobody uses.
+    /// Keeps the time going while anything is counted in it, and forgets what no session uses.
     async fn tend(self) {
         loop {
             tokio::time::sleep(TEND).await;

@@ -10,9 +10,9 @@ use skein_wire::internal::ProposeRequest;
 use skein_wire::internal::peer_client::PeerClient;
 use tonic::{Code, Status};
 
-use crate::raft::Group;
+use super::Group;
 
-/// An election takes up to 3 s; who asks is told after that.
+/// An election takes up to 3 s; the caller is told after that.
 const WITHIN: Duration = Duration::from_secs(5);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 

@@ -7,11 +7,12 @@ use skein_store::Reader;
 use skein_wire::internal::{GetForcesReply, TellRepliesRequest};
 use tonic::Status;
 
+use super::propose::propose;
 use crate::clock;
-use crate::sessions::SessionsService;
+use crate::raft::Group;
 
 /// Counts what a sender heard.
-pub async fn tell(service: &SessionsService, request: TellRepliesRequest) -> Result<(), Status> {
+pub async fn tell(meta: &Group, request: TellRepliesRequest) -> Result<(), Status> {
     if request.told.len() > TOLD_MAX {
         return Err(Status::invalid_argument(format!(
             "told: has {} entries: {TOLD_MAX} at most",
@@ -26,7 +27,7 @@ pub async fn tell(service: &SessionsService, request: TellRepliesRequest) -> Res
         batch: request.batch,
         told,
     };
-    match service.propose(command).await? {
+    match propose(meta, command).await? {
         Response::Refused(refusal @ Refusal::NoSession) => {
             Err(Status::failed_precondition(format!("session: {refusal}")))
         }
