@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::id::TaskId;
 
-/// Given out to this sender, and neither settled nor given back, with the attempts before. Told to each new leader, so that it gives them to
-/// nobody else.
+/// Given out to this sender, and neither settled nor given back, with the attempts before. Told to each new leader, so that
+/// it gives them to no other sender.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeasedTasks(BTreeMap<TaskId, u32>);
 
