@@ -103,7 +103,7 @@ impl Channels {
     }
 }
 
-/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: who reads it wants
+/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: operators want
 /// to know whether a host refuses, is silent, or shows another certificate.
 fn cause(status: &tonic::Status) -> String {
     let mut text = status.message().to_owned();

@@ -9,7 +9,7 @@ pub fn since_boot() -> DurationMs {
     DurationMs(u64::try_from(ms).unwrap_or(0))
 }
 
-/// The meta group's time, on a clock of this machine that nobody sets.
+/// The meta group's time, on a clock of this machine that no operator sets.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupTime {
     then: UnixMs,

@@ -18,7 +18,7 @@ use crate::channel::{Channel, Channels, Connect};
 
 /// Between two looks when nothing is wrong.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two looks when a leader is missing or somebody was wrong about one.
+/// Between two looks when a leader is missing or the view was wrong about one.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A handle to all control nodes; clones share it.
@@ -129,7 +129,7 @@ impl Cluster {
         self.shared.channels.get(address)
     }
 
-    /// Somebody was not what the view says: look again soon.
+    /// A node was not what the view says: look again soon.
     pub fn doubt(&self) {
         self.shared.doubt.notify_one();
     }

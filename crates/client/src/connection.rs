@@ -1,4 +1,4 @@
-//! A connection that somebody else may end.
+//! A connection that its port or a revoked certificate may end.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ pub struct Line {
     has_spoken: AtomicBool,
     /// After `since`, when bytes last came.
     active_ms: AtomicU64,
-    /// Of whoever reads: a task at a time.
+    /// Of the task that reads: one at a time.
     reader: AtomicWaker,
 }
 

@@ -1,4 +1,4 @@
-//! Mutual TLS between nodes, and to the admin API: whoever connects and whoever listens show a certificate.
+//! Mutual TLS between nodes, and to the admin API: the side that connects and the side that listens show a certificate.
 //!
 //! Certificates may be replaced while connections are open: each new connection takes those of its moment, and is
 //! checked in full, because no session is resumed. Open connections go on.
@@ -27,7 +27,7 @@ use revoked::InUse;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Grpc,
-    /// HTTP/1.1, of which a request becomes a connection that passes somebody's bytes on.
+    /// HTTP/1.1, of which a request becomes a connection that passes bytes of another one on.
     Tunnel,
 }
 

@@ -45,7 +45,7 @@ impl fmt::Debug for Serial {
     }
 }
 
-/// Whoever showed a certificate that was found good.
+/// The party that showed a certificate which was found good.
 #[derive(Clone)]
 pub struct Holder {
     /// The common name; without one, the first host name, and without that the serial number.

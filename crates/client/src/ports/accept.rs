@@ -22,7 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use super::places::{Places, network_of};
+use super::places::network_of;
+use super::room::{Place, Room};
 use super::users::Users;
 use crate::access::{Caller, Ends, Holder, Peer};
 use crate::connection::{Guarded, Line};
@@ -49,7 +50,7 @@ const KNOWN_MAX: usize = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// What a port asks of whoever connects.
+/// What a port asks of a client that connects.
 #[derive(Debug, Clone)]
 pub enum Guard {
     /// A certificate of the authorities, and that the client speaks this.
@@ -198,46 +199,6 @@ impl AsyncWrite for Accepted {
     }
 }
 
-/// Places that several tasks share.
-#[derive(Debug, Clone)]
-struct Room(Arc<Mutex<Places>>);
-
-/// A place, and the line of the connection that has it.
-#[derive(Debug)]
-struct Place {
-    room: Room,
-    id: u64,
-    line: Arc<Line>,
-}
-
-impl Room {
-    fn new(max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Places::new(max))))
-    }
-
-    fn enter(&self, network: IpAddr, is_known: bool, line: Arc<Line>) -> Option<Place> {
-        let entered = self.0.lock().enter(network, is_known, line.clone());
-        let (id, displaced) = entered.ok()?;
-        if let Some(displaced) = displaced {
-            displaced.cut();
-        }
-        let room = self.clone();
-        Some(Place { room, id, line })
-    }
-}
-
-impl AsRef<Line> for Place {
-    fn as_ref(&self) -> &Line {
-        &self.line
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.room.0.lock().leave(self.id);
-    }
-}
-
 struct Port {
     guard: Guard,
     since: Instant,
@@ -291,14 +252,14 @@ impl Port {
                     opened = timeout(PROVEN_WITHIN, port.prove(stream, peer, own, place)) => opened.ok().flatten(),
                 };
                 if let Some(accepted) = opened {
-                    // The server has ended, if nobody takes it.
+                    // If it is not taken, the server has ended.
                     let _ = to.send(Ok(accepted)).await;
                 }
             });
         }
     }
 
-    /// None for whoever is refused, says nothing, or has no place.
+    /// None for a client that is refused, says nothing, or has no place.
     async fn prove(
         &self,
         stream: TcpStream,
@@ -307,7 +268,7 @@ impl Port {
         opening: Place,
     ) -> Option<Accepted> {
         let first = timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await;
-        // Whoever says nothing only looks whether the port is open.
+        // A client that says nothing only looks whether the port is open.
         if !matches!(first, Ok(Ok(1..))) {
             return None;
         }

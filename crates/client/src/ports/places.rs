@@ -64,7 +64,7 @@ impl Places {
         Ok((id, displaced.map(|entry| entry.line)))
     }
 
-    /// The place is free again, unless somebody else has it by now.
+    /// The place is free again, unless another connection has it by now.
     pub fn leave(&mut self, id: u64) {
         self.entries.remove(&id);
     }

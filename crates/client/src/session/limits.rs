@@ -33,7 +33,7 @@ pub struct Reports {
     pub alone: Vec<KeptAlone>,
 }
 
-/// Who keeps a sender's limits.
+/// The part of a sender that keeps its limits.
 pub trait LimitKeeper: Send + Sync {
     /// The sender has another session: what was said to an earlier one holds no more.
     fn begin_session(&self, session: SessionId);

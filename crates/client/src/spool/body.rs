@@ -14,7 +14,7 @@ use super::{Spool, client};
 use crate::channel::Channel;
 use crate::error::SpoolError;
 
-/// Octets that are asked for at a time. Whoever gives up a body in its middle leaves at most this much that is still read,
+/// Octets that are asked for at a time. A reader that gives up a body in its middle leaves at most this much that is still read,
 /// and a body of 50 MB needs fifty questions, each of which costs less than its answer.
 const RANGE: u64 = 1 << 20;
 
@@ -61,7 +61,7 @@ impl Spool {
     }
 }
 
-/// Who can be asked for a range of a body.
+/// A voter that can be asked for a range of a body.
 trait Ask: Send + 'static {
     type Parts: Answer;
     fn ask(&mut self, offset: u64, length: u64) -> BoxFuture<'_, Result<Self::Parts, Status>>;

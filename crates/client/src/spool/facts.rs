@@ -17,7 +17,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 const TRY_AGAIN_LATEST: Duration = Duration::from_secs(5);
 
 impl Spool {
-    /// Returns when the outcomes of this report that are final are committed, or refused because nobody waits for them.
+    /// Returns when the outcomes of this report that are final are committed, or refused because no recipient is open any more.
     /// Tries again until then.
     pub async fn tell(&self, report: &Report) -> Result<(), SpoolError> {
         let fact = Fact {

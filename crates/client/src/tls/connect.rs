@@ -84,7 +84,7 @@ impl Tls {
         })
     }
 
-    /// Whether the server that showed this certificate is what it must be, and nobody has revoked it.
+    /// Whether the server that showed this certificate is what it must be, and the certificate is not revoked.
     pub(super) fn admit(
         &self,
         stream: &TlsStream<TcpStream>,
