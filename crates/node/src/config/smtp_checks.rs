@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::{bail, ensure};
 use ipnet::IpNet;
 
-use super::{Kind, Listener, ListenerTls, Smtp};
+use super::smtp::{Kind, Listener, ListenerTls, Smtp};
 
 /// Room for a few messages while their headers are not complete.
 const MEMORY_BYTES_MIN: usize = 1 << 20;
-/// A range of public addresses this wide is no network of one's own: whoever is in it may relay.
+/// A range of public addresses this wide is no network of one's own: all hosts in it may relay.
 const OPEN_PREFIX_V4: u8 = 8;
 const OPEN_PREFIX_V6: u8 = 20;
 /// One that is wider than this is more than a company has, most likely.
