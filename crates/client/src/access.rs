@@ -1,4 +1,4 @@
-//! Who is on the other side of a connection, and what that party may do.
+//! The party on the other side of a connection, and its roles.
 //!
 //! A certificate names the roles of its holder in URIs (`skein://role/control`). Without certificates, the kernel says
 //! which user of this machine holds the other end.
@@ -9,6 +9,6 @@ mod local;
 mod role;
 
 pub use caller::{Caller, Denied, Peer};
-pub use holder::{Holder, Serial};
+pub use holder::{Holder, Serial, Unreadable};
 pub use local::{Ends, LocalUser, LookUp, users_at};
 pub use role::{BadRole, Role, RoleRule};

@@ -25,7 +25,7 @@ use tonic::transport::{Endpoint, Uri};
 use tower::{Layer, Service};
 
 use crate::access::{Caller, Peer};
-use crate::tls::Seldom;
+use crate::log_limit::LogLimit;
 
 /// Bytes on their way within the process; as much as HTTP/2 has in flight on one stream.
 const IN_PROCESS_BUFFER: usize = 1 << 20;
@@ -48,7 +48,7 @@ pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
 pub struct Channels {
     connect: Connect,
     open: Arc<Mutex<HashMap<String, Channel>>>,
-    refused: Arc<Seldom>,
+    refused: Arc<LogLimit>,
 }
 
 impl std::fmt::Debug for Channels {
@@ -103,7 +103,7 @@ impl Channels {
     }
 }
 
-/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: who reads it wants
+/// What lies at the bottom of a call that failed, in lower case and without the system's number for it: operators want
 /// to know whether a host refuses, is silent, or shows another certificate.
 fn cause(status: &tonic::Status) -> String {
     let mut text = status.message().to_owned();

@@ -1,4 +1,6 @@
-//! What a process knows about the cluster: who leads which group, where everybody is, which sites are spread.
+//! The address book of a process: members and leaders of groups, and the channels to their nodes.
+
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,84 +8,32 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
-use skein_model::disk::Room;
-use skein_model::meta::Spreads;
 use skein_model::{GroupId, NodeId};
-use skein_wire::convert;
-use skein_wire::internal::{GroupView, HelloReply, HelloRequest};
+use skein_wire::internal::{HelloReply, HelloRequest};
 use tokio::sync::{Notify, watch};
 
-use crate::active_actions::KnownActions;
-use crate::broken_tls::KnownBrokenTls;
+pub use view::{GroupInfo, View};
+
 use crate::channel::{Channel, Channels, Connect};
 
 /// Between two looks when nothing is wrong.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two looks when a leader is missing or somebody was wrong about one.
+/// Between two looks when a leader is missing or the view was wrong about one.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// A spool or meta group, as its members describe it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GroupInfo {
-    pub term: u64,
-    pub leader: Option<NodeId>,
-    /// Voters by where they are reached.
-    pub voters: BTreeMap<NodeId, String>,
-    /// Members on their way to being voters.
-    pub learners: BTreeMap<NodeId, String>,
-    /// What the disks of these nodes have room for, where it is not everything.
-    pub filled: BTreeMap<NodeId, Room>,
-}
-
-impl GroupInfo {
-    pub fn majority(&self) -> usize {
-        self.voters.len() / 2 + 1
-    }
-
-    pub fn room(&self, node: NodeId) -> Room {
-        self.filled.get(&node).copied().unwrap_or_default()
-    }
-
-    /// Whether a majority of the voters takes new mail, and the leader takes it over.
-    pub fn has_room(&self) -> bool {
-        let with_room = self.voters.keys();
-        let with_room = with_room.filter(|node| self.room(**node) == Room::Enough);
-        with_room.count() >= self.majority()
-            && self
-                .leader
-                .is_none_or(|leader| self.room(leader) < Room::Hard)
-    }
-}
-
-pub type View = BTreeMap<GroupId, GroupInfo>;
 
 /// A handle to all control nodes; clones share it.
 #[derive(Clone)]
 pub struct Cluster {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
     view: watch::Receiver<Arc<View>>,
 }
 
-pub(crate) struct Shared {
+struct Shared {
     seeds: Vec<String>,
     channels: Channels,
     doubt: Notify,
     /// Control nodes that were asked last: why they did not answer, or nothing if they did.
     asked: Mutex<BTreeMap<String, Option<String>>>,
-    spreads: Mutex<Arc<Spreads>>,
-    policy: watch::Sender<Arc<PolicyTexts>>,
-    policy_in_use: watch::Sender<Option<u64>>,
-    pub(crate) active_actions: watch::Sender<Arc<KnownActions>>,
-    pub(crate) broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
-}
-
-/// The cluster's policy as its authors wrote it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PolicyTexts {
-    /// Grows with every change; 0 before any was read.
-    pub version: u64,
-    /// By `kind/name`.
-    pub resources: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -102,11 +52,6 @@ impl Cluster {
             channels: Channels::new(connect),
             doubt: Notify::new(),
             asked: Mutex::default(),
-            spreads: Mutex::default(),
-            policy: watch::Sender::default(),
-            policy_in_use: watch::Sender::default(),
-            active_actions: watch::Sender::default(),
-            broken_tls: watch::Sender::default(),
         });
         let (told, view) = watch::channel(Arc::default());
         skein_runtime::task("cluster-look", look(shared.clone(), told));
@@ -184,44 +129,7 @@ impl Cluster {
         self.shared.channels.get(address)
     }
 
-    /// Over how many slots sites are spread, as the session of this process last heard.
-    pub fn spreads(&self) -> Arc<Spreads> {
-        self.shared.spreads.lock().clone()
-    }
-
-    pub(crate) fn set_spreads(&self, spreads: Spreads) {
-        *self.shared.spreads.lock() = Arc::new(spreads);
-    }
-
-    /// The policy, as the session of this process last read it.
-    pub fn policy(&self) -> watch::Receiver<Arc<PolicyTexts>> {
-        self.shared.policy.subscribe()
-    }
-
-    /// Of the policy that was read last.
-    pub fn policy_version(&self) -> u64 {
-        self.shared.policy.borrow().version
-    }
-
-    pub(crate) fn set_policy(&self, policy: PolicyTexts) {
-        self.shared.policy.send_replace(Arc::new(policy));
-    }
-
-    /// The version of the policy that mail of this process goes by; none before there is any.
-    pub(crate) fn policy_in_use(&self) -> watch::Receiver<Option<u64>> {
-        self.shared.policy_in_use.subscribe()
-    }
-
-    /// From here on no mail of this process goes by an earlier policy. The session tells the cluster.
-    pub fn goes_by_policy(&self, version: u64) {
-        self.shared.policy_in_use.send_if_modified(|known| {
-            let differs = *known != Some(version);
-            *known = Some(version);
-            differs
-        });
-    }
-
-    /// Somebody was not what the view says: look again soon.
+    /// A node was not what the view says: look again soon.
     pub fn doubt(&self) {
         self.shared.doubt.notify_one();
     }
@@ -239,11 +147,7 @@ async fn look(shared: Arc<Shared>, told: watch::Sender<Arc<View>>) {
             .map(|(address, answer)| (address, answer.as_ref().err().cloned()))
             .collect();
         let replies: Vec<HelloReply> = answers.into_iter().flatten().collect();
-        let mut view = merge(replies.iter().flat_map(|reply| &reply.groups));
-        let filled = filled(&replies);
-        for info in view.values_mut() {
-            info.filled.clone_from(&filled);
-        }
+        let view = view::of_replies(&replies);
         let is_whole = !view.is_empty() && view.values().all(|info| info.leader.is_some());
         known.clone_from(&shared.seeds);
         for info in view.values() {
@@ -274,95 +178,5 @@ fn place(address: &str) -> &str {
     match address {
         "" => "this node",
         address => address,
-    }
-}
-
-/// Members may be behind: the highest term counts, and within it who knows a leader.
-fn merge<'r>(views: impl Iterator<Item = &'r GroupView>) -> View {
-    let mut merged = View::new();
-    for group in views {
-        let Ok(id) = u16::try_from(group.group) else {
-            continue;
-        };
-        let info = GroupInfo {
-            term: group.term,
-            leader: (group.leader != 0).then_some(NodeId(group.leader)),
-            voters: members(group, true),
-            learners: members(group, false),
-            filled: BTreeMap::new(),
-        };
-        let known = merged.entry(GroupId(id)).or_default();
-        if (info.term, info.leader.is_some()) > (known.term, known.leader.is_some()) {
-            *known = info;
-        }
-    }
-    merged
-}
-
-fn filled(replies: &[HelloReply]) -> BTreeMap<NodeId, Room> {
-    let rooms = replies.iter().filter_map(|reply| {
-        let room = convert::room(reply.disk_room())?;
-        (room > Room::Enough).then_some((NodeId(reply.node), room))
-    });
-    rooms.collect()
-}
-
-fn members(group: &GroupView, voters: bool) -> BTreeMap<NodeId, String> {
-    let members = group.members.iter();
-    members
-        .filter(|member| member.voter == voters)
-        .map(|member| (NodeId(member.node), member.address.clone()))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(term: u64, leader: u64) -> GroupView {
-        GroupView {
-            group: 1,
-            term,
-            leader,
-            ..GroupView::default()
-        }
-    }
-
-    #[test]
-    fn a_group_takes_mail_while_a_majority_and_its_leader_have_room() {
-        use Room::{Enough, Hard, Soft};
-        for (rooms, takes) in [
-            (vec![Enough], true),
-            (vec![Soft], false),
-            (vec![Hard, Enough, Enough], false),
-            (vec![Soft, Enough, Enough], true),
-            (vec![Enough, Hard, Enough], true),
-            (vec![Enough, Soft, Hard], false),
-            (vec![Enough, Hard, Soft, Enough, Enough], true),
-        ] {
-            let nodes = || (1..).map(NodeId).zip(&rooms);
-            let info = GroupInfo {
-                leader: Some(NodeId(1)),
-                voters: nodes().map(|(node, _)| (node, String::new())).collect(),
-                filled: nodes().map(|(node, room)| (node, *room)).collect(),
-                ..GroupInfo::default()
-            };
-            assert_eq!(info.has_room(), takes, "{rooms:?}, led by the first");
-        }
-    }
-
-    #[test]
-    fn the_latest_term_names_the_leader() {
-        for (views, leader) in [
-            (vec![view(3, 7), view(2, 8)], Some(7)),
-            (vec![view(2, 8), view(3, 7)], Some(7)),
-            (vec![view(3, 0), view(3, 7), view(3, 0)], Some(7)),
-            (vec![view(4, 0), view(3, 7)], None),
-            (vec![], None),
-        ] {
-            let merged = merge(views.iter());
-            let found = merged.get(&GroupId(1)).and_then(|info| info.leader);
-            assert_eq!(found, leader.map(NodeId), "{views:?}");
-        }
     }
 }

@@ -1,13 +1,12 @@
 //! The side that listens: connections are accepted here, proven, and bounded.
 //!
-//! Strangers hold a place only until they must have shown who they are, and give it up as soon as somebody needs it. See
-//! [`Places`] for who goes first.
+//! A client holds a place unproven only for seconds, and gives it up as soon as another one needs it. See [`Places`] for
+//! the order.
 
 mod accept;
-mod line;
 mod places;
+mod room;
 mod users;
 
 pub use accept::{Accepted, Guard, Limits, accept};
-pub use line::{Guarded, Line};
 pub use places::{Full, Places, network_of};

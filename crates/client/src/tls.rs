@@ -1,4 +1,4 @@
-//! Mutual TLS between nodes, and to the admin API: whoever connects and whoever listens show a certificate.
+//! Mutual TLS between nodes, and to the admin API: the side that connects and the side that listens show a certificate.
 //!
 //! Certificates may be replaced while connections are open: each new connection takes those of its moment, and is
 //! checked in full, because no session is resumed. Open connections go on.
@@ -6,7 +6,6 @@
 mod certificates;
 mod connect;
 mod revoked;
-mod seldom;
 mod server;
 mod tunnels;
 
@@ -18,18 +17,17 @@ use rustls::{ClientConfig, ServerConfig};
 pub use certificates::{Certificates, TlsError, expires_at, identity, key, own_chain, roots};
 pub use connect::{client_config, connect};
 pub use revoked::{Revoked, Watched};
-pub(crate) use seldom::Seldom;
 pub use tunnels::{Connected, connect as connect_tunnel};
 
 use crate::access::{RoleRule, Serial};
-use crate::ports::Line;
+use crate::connection::Line;
 use revoked::InUse;
 
 /// What is spoken over a connection; each says so in the handshake, so that no client takes one port for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Grpc,
-    /// HTTP/1.1, of which a request becomes a connection that passes somebody's bytes on.
+    /// HTTP/1.1, of which a request becomes a connection that passes bytes of another one on.
     Tunnel,
 }
 

@@ -20,7 +20,7 @@ const NODES: &[Role] = &[Role::Control, Role::Sender];
 const CONTROL: &[Role] = &[Role::Control];
 const OPERATORS: &[Role] = &[Role::Operator];
 
-/// Who may make a call; none for one that is not known.
+/// The roles that may make a call; none for one that is not known.
 fn roles(service: &str, method: &str) -> Option<&'static [Role]> {
     match (service, method) {
         // A sender finds the leaders by it.
@@ -96,7 +96,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        // Every port of ours says who calls; a connection of which nobody does may do nothing.
+        // Every port of ours names the caller; a connection without one may do nothing.
         let peer = request.extensions().get::<Peer>();
         let caller = peer.map(|peer| peer.caller.clone());
         let (caller, is_noted) = match decide(&path, caller.as_ref()) {
@@ -124,7 +124,7 @@ where
     }
 }
 
-/// Who makes the call, and whether it is noted down.
+/// The caller, if it may make the call, and whether the call is noted down.
 fn decide<'c>(path: &str, caller: Option<&'c Caller>) -> Result<(&'c Caller, bool), Status> {
     let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let allowed = named.and_then(|(service, method)| Some((roles(service, method)?, method)));

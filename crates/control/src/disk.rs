@@ -9,8 +9,8 @@ use skein_model::spool::{Command, Response};
 use skein_model::{DurationMs, GroupId, codec};
 use skein_store::{Disk, Store};
 
-use crate::groups::SpoolGroup;
-use crate::members::Members;
+use crate::cluster::Members;
+use crate::spool::SpoolGroup;
 
 /// A look costs microseconds, and a disk that takes 500 MB/s fills by 25 MB between two. Bodies look for themselves before
 /// they claim space.

@@ -2,39 +2,18 @@
 
 mod access;
 mod admin;
-mod automation;
-mod automation_events;
 mod backup;
-mod bootstrap;
-mod broken_tls;
 mod clock;
-mod contested;
+mod cluster;
+mod config;
 mod disk;
-mod dispatch_feed;
 mod events;
-mod expelled;
-mod forward;
 mod gauges;
-mod groups;
-mod ips;
-mod leaders;
-mod limits;
-mod members;
-mod node_id;
-mod own_health;
 mod peer_service;
 mod policy;
 mod raft;
-mod reopened;
-mod replies;
-mod sender_health;
-mod sessions;
-mod site_spread;
+mod senders;
 mod spool;
-mod standing;
-mod survey;
-mod waits;
-mod warmup;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,14 +22,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use access::Router;
-pub use automation_events::AutomationEvents;
 pub use clock::now;
-pub use events::EventReader;
-pub use expelled::Expelled;
-use futures::future::BoxFuture;
+pub use cluster::{CertificateEnds, Expelled, OwnHealth};
+pub use config::{Config, FindMx, MxHosts};
+pub use events::{AutomationEvents, EventReader};
 pub use gauges::Gauge;
-pub use own_health::{CertificateEnds, OwnHealth};
-use skein_client::{Channels, Connect, Spools};
+use skein_client::{Channels, Spools};
 use skein_model::doctor::group_name;
 use skein_model::{GroupId, NodeId, meta};
 pub use skein_store::Options as StoreOptions;
@@ -63,16 +40,13 @@ use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::watch;
 use tonic::transport::server::Server;
 
+use crate::cluster::{Members, Misfit, Standing, node_id};
 use crate::disk::Relief;
-use crate::forward::Forward;
-use crate::groups::{LOOK_FOR_LEADER, SpoolGroup, start_group, start_spool};
-use crate::members::Members;
 use crate::peer_service::PeerService;
-use crate::raft::Group;
-use crate::sessions::SessionsService;
-use crate::spool::SpoolService;
+use crate::raft::{Forward, Group, GroupError, start_group};
+use crate::senders::SessionsService;
 use crate::spool::pace::Pace;
-use crate::standing::{Misfit, Standing};
+use crate::spool::{LOOK_FOR_LEADER, SpoolGroup, SpoolService, dispatch_feed, start_spool};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -81,49 +55,6 @@ const ADMIN_STREAMS_MAX: u32 = 32;
 const MEET_AGAIN: Duration = Duration::from_millis(300);
 /// A group's core that takes longer to say how it is waits for a disk that does not answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-#[derive(Clone)]
-pub struct Config {
-    pub data_dir: PathBuf,
-    /// Shown by the admin API.
-    pub version: String,
-    pub role: NodeRole,
-    /// Where other nodes reach this one; empty on a node that is alone.
-    pub address: String,
-    /// The control nodes that found a cluster together, this one among them; empty on a node that is alone.
-    pub founders: Vec<String>,
-    /// Control nodes to ask for membership in their cluster.
-    pub peers: Vec<String>,
-    /// Spool groups that a new cluster has.
-    pub spool_groups: u16,
-    pub connect: Connect,
-    pub store: StoreOptions,
-    /// What bodies that this node lacks may take of the network and the disks, together.
-    pub pull_bytes_per_second: u64,
-    pub find_mx: FindMx,
-}
-
-/// Where a domain's mail goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MxHosts {
-    /// By preference.
-    pub names: Vec<String>,
-    /// What they have in common.
-    pub roll_up: String,
-}
-
-/// Finds a domain's MX hosts, or says why they are not known.
-pub type FindMx = Arc<dyn Fn(String) -> BoxFuture<'static, Result<MxHosts, String>> + Send + Sync>;
-
-impl std::fmt::Debug for Config {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config")
-            .field("data_dir", &self.data_dir)
-            .field("address", &self.address)
-            .field("founders", &self.founders)
-            .finish_non_exhaustive()
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -138,8 +69,8 @@ pub enum StartError {
     Expelled(#[from] Expelled),
     #[error(transparent)]
     Misfit(#[from] Misfit),
-    #[error("starting Raft group {group}: {reason}")]
-    Raft { group: GroupId, reason: String },
+    #[error(transparent)]
+    Raft(#[from] GroupError),
 }
 
 /// A running control function.
@@ -220,15 +151,15 @@ impl Control {
             dispatches.collect(),
         );
         skein_runtime::task("words", weights);
-        let pass_time = dispatch_feed::pass_time(meta.clone(), meta_reader.clone());
+        let pass_time = policy::pass_time(meta.clone(), meta_reader.clone());
         skein_runtime::task("pass-time", pass_time);
-        let keep_plans = warmup::keep_plans(meta.clone(), meta_reader.clone());
+        let keep_plans = policy::keep_plans(meta.clone(), meta_reader.clone());
         skein_runtime::task("warmup-plans", keep_plans);
-        let keep_rules = automation::keep_rules(meta.clone(), meta_reader.clone());
+        let keep_rules = policy::keep_rules(meta.clone(), meta_reader.clone());
         skein_runtime::task("automation-rules", keep_rules);
         let readers = spools.values().map(|spool| spool.reader.clone());
         let site_spread =
-            site_spread::look_after(meta.clone(), meta_reader.clone(), readers.collect());
+            policy::spread_sites(meta.clone(), meta_reader.clone(), readers.collect());
         skein_runtime::task("site-spread", site_spread);
         let control = Self {
             sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied.clone()),
@@ -288,7 +219,8 @@ impl Control {
             let reconcile = members.clone().reconcile(group.clone());
             skein_runtime::task("members", reconcile);
         }
-        let spread = members.clone().spread(self.sessions.clone());
+        let sessions = self.sessions.clone();
+        let spread = members.clone().spread(move || sessions.is_sender_silent());
         skein_runtime::task("leaders", spread);
         // It ends when the cluster is made.
         tokio::spawn(members.clone().look_for_peers());
@@ -309,13 +241,13 @@ impl Control {
     }
 
     /// Makes the cluster if none of its founders knows one. The first of them does it when it has met all others, and
-    /// once: whoever comes later finds members.
+    /// once: a founder that comes later finds members.
     async fn found(&self) -> Result<(), StartError> {
         if self.config.founders.first() != Some(&self.config.address) {
             return Ok(());
         }
         while !self.groups[&GroupId::META].is_member() {
-            if let Some(members) = bootstrap::meet(&self.peers, &self.config.founders).await {
+            if let Some(members) = cluster::meet(&self.peers, &self.config.founders).await {
                 return self.initialize(members).await;
             }
             tokio::time::sleep(MEET_AGAIN).await;

@@ -17,9 +17,9 @@ use skein_wire::internal::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::access;
-use crate::members::Members;
+use crate::cluster::Members;
 use crate::raft::{Group, Implausible, convert};
-use crate::sessions::SessionsService;
+use crate::senders::SessionsService;
 
 pub struct PeerService {
     pub store: Arc<Store>,

@@ -1,5 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::Resolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
@@ -14,6 +14,11 @@ use crate::error::SetupError;
 use crate::failover::Failover;
 use crate::name;
 use crate::plan::{AddressAnswer, MxAnswer};
+
+/// A postmaster who moves the MX should not wait for a stranger's TTL of weeks.
+pub(crate) const LIFE_MAX: Duration = Duration::from_secs(3600);
+/// A domain that appears shall be found soon.
+pub(crate) const NEGATIVE_LIFE_MAX: Duration = Duration::from_secs(300);
 
 /// The questions, asked through hickory, with answers in this crate's words.
 #[derive(Clone, Debug)]
@@ -56,8 +61,8 @@ impl Asker {
         // `failover`, below hickory, decides which question is asked again, and which server.
         options.attempts = 0;
         options.cache_size = config.record_cache_entries;
-        options.positive_max_ttl = Some(crate::resolver::LIFE_MAX);
-        options.negative_max_ttl = Some(crate::resolver::NEGATIVE_LIFE_MAX);
+        options.positive_max_ttl = Some(LIFE_MAX);
+        options.negative_max_ttl = Some(NEGATIVE_LIFE_MAX);
         let resolver = builder.build().map_err(SetupError::Build)?;
         Ok(Self {
             resolver,

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::config::Config;
 use crate::error::{ResolveError, SetupError};
-use crate::lookup::{Asker, earlier};
+use crate::lookup::{Asker, LIFE_MAX, NEGATIVE_LIFE_MAX, earlier};
 use crate::name::{self, Destination};
 use crate::own::OwnAddresses;
 use crate::plan::{self, AddressAnswer, Plan};
@@ -21,10 +21,6 @@ use crate::probe;
 
 /// A zone with a TTL of zero must not cost a lookup per message.
 const LIFE_MIN: Duration = Duration::from_secs(10);
-/// A postmaster who moves the MX should not wait for a stranger's TTL of weeks.
-pub(crate) const LIFE_MAX: Duration = Duration::from_secs(3600);
-/// A domain that appears shall be found soon.
-pub(crate) const NEGATIVE_LIFE_MAX: Duration = Duration::from_secs(300);
 /// A dead name server is not asked by every task of the domain, yet a repaired one is found soon.
 const FAILURE_LIFE: Duration = Duration::from_secs(5);
 /// A PTR name is decoration in a trace header; a session does not wait longer for it.

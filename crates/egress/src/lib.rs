@@ -12,6 +12,7 @@ mod metrics;
 mod open;
 mod outgoing;
 mod protocol;
+mod refused;
 mod request;
 mod table;
 mod target;
@@ -23,8 +24,9 @@ pub use egress::{Config, Egress};
 pub use metrics::Metrics;
 pub use open::{Open, OpenTunnels};
 pub use outgoing::Outgoing;
+pub use refused::Refused;
 pub use request::Request;
-pub use table::{Admitted, Placement, PlacementState, Placements, Refused, admit};
+pub use table::{Admitted, Placement, PlacementState, Placements, admit};
 pub use target::Targets;
 
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::open::{Open, OpenTunnels};
+use crate::refused::Refused;
 use crate::request::Request;
-use crate::table::{Admitted, Placements, Refused, admit, let_go};
+use crate::table::{Admitted, Placements, admit, let_go};
 
 /// Whether this node may use its IPs at this moment.
 type Guard = Box<dyn Fn() -> bool + Send + Sync>;

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 
 use crate::dial::DialError;
-use crate::table::Refused;
+use crate::refused::Refused;
 
 /// The name of the IP resource to go out through.
 pub const IP: &str = "skein-ip";

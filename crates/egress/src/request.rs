@@ -7,7 +7,7 @@ use hyper::{HeaderMap, Method, http};
 
 use crate::dial::canonical;
 use crate::protocol::{EPOCH, IP, TIMEOUT_MS};
-use crate::table::Refused;
+use crate::refused::Refused;
 
 /// A connection attempt that takes longer holds a socket for nothing: Linux itself gives up after 127 s.
 pub const CONNECT_MAX: Duration = Duration::from_secs(120);

@@ -278,7 +278,7 @@ impl<'s> Session<'s> {
         if doing != Doing::Commands {
             holder.moved(count);
         }
-        self.dialogue.feed_owned(octets);
+        self.dialogue.feed(octets);
         Ok(true)
     }
 

@@ -33,7 +33,7 @@ pub struct Broken {
 pub struct BrokenHosts(BTreeMap<SocketAddr, Broken>);
 
 impl BrokenHosts {
-    /// Takes over what somebody says, with the later end of two. Tells whether that is news.
+    /// Takes over what a sender says, with the later end of two. Tells whether that is news.
     pub fn note(&mut self, address: SocketAddr, mut broken: Broken, now: UnixMs) -> bool {
         self.forget(now);
         broken.until = broken.until.min(now + KEPT);

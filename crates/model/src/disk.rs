@@ -1,12 +1,12 @@
 //! How much of a node's disk may be filled: two marks, and a ballast file that is given up for what must still be written.
 //!
 //! Beyond the soft mark a node takes no new mail; beyond the hard mark it takes nothing but what makes it emptier:
-//! results, deletions, elections. The ballast is space that nobody else can have, for exactly that.
+//! results, deletions, elections. The ballast is space that no other file can have, for exactly that.
 
 /// The file system that holds the data directory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// All that this process could have if nobody had anything.
+    /// All that this process could have on an empty disk.
     pub capacity: u64,
     pub available: u64,
 }

@@ -10,7 +10,7 @@ const LATE: DurationMs = DurationMs::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Horizon {
     /// What had finished by this time of the group did so `LATE` ago or earlier, as this leader has seen.
-    settled: UnixMs,
+    finished_by: UnixMs,
     /// A later time of the group, and when it was seen.
     seen: Option<(DurationMs, UnixMs)>,
 }
@@ -28,11 +28,11 @@ impl Horizon {
         match self.seen {
             Some((at, _)) if elapsed.0 < at.0 + LATE.0 => {}
             seen => {
-                self.settled = seen.map_or(self.settled, |(_, time)| time);
+                self.finished_by = seen.map_or(self.finished_by, |(_, time)| time);
                 self.seen = Some((elapsed, group_now));
             }
         }
-        self.settled.min(now - keep)
+        self.finished_by.min(now - keep)
     }
 }
 

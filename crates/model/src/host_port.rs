@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// A host and a port, as it was written: a DNS name or an IPv4 address, or an IPv6 address in brackets, then a port from
 /// 1 to 65535. Every such text is an authority of a URI (RFC 3986 3.2).
 ///
-/// Rows and the wire keep it as text. Whoever puts one there has parsed it.
+/// Rows and the wire keep it as text. What is put there was parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostPort {
     text: String,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::id::TaskId;
 
-/// Given out to this sender and not settled, with the attempts before. Told to each new leader, so that it gives them to
-/// nobody else.
+/// Given out to this sender, and neither settled nor given back, with the attempts before. Told to each new leader, so that
+/// it gives them to no other sender.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeasedTasks(BTreeMap<TaskId, u32>);
 
@@ -16,8 +16,8 @@ impl LeasedTasks {
         self.0.insert(task, attempts) != Some(attempts)
     }
 
-    /// The attempt after so many others is settled: the task is not ours any more, unless the next attempt is.
-    pub fn settle(&mut self, task: TaskId, attempts: u32) {
+    /// The attempt after so many others is settled or not begun: the task is not ours any more, unless the next attempt is.
+    pub fn remove(&mut self, task: TaskId, attempts: u32) {
         if self.0.get(&task) == Some(&attempts) {
             self.0.remove(&task);
         }
@@ -44,9 +44,9 @@ mod tests {
         assert!(held.receive(task, 0));
         assert!(!held.receive(task, 0), "it is being attempted");
         assert!(held.receive(task, 1), "the next attempt");
-        held.settle(task, 0);
+        held.remove(task, 0);
         assert_eq!(held.tasks().collect::<Vec<_>>(), [(task, 1)]);
-        held.settle(task, 1);
+        held.remove(task, 1);
         assert_eq!(held, LeasedTasks::default());
     }
 }

@@ -170,7 +170,7 @@ pub struct Envelope {
     pub tenant: String,
     #[n(7)]
     pub pool: String,
-    /// Who handed it in; none for mail that the system made itself.
+    /// The client that handed it in; none for mail that the system made itself.
     #[n(8)]
     pub client: Option<Client>,
     /// W3C trace context of the intake, so that a delivery hours later links to it.

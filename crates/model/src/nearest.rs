@@ -1,4 +1,4 @@
-//! Which name somebody may have meant.
+//! The known name that was most likely meant by an unknown one.
 
 /// A name that is longer is compared with nothing: the comparison takes the product of both lengths.
 const COMPARED_BYTES_MAX: usize = 255;

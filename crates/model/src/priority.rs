@@ -4,14 +4,14 @@ use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
 
-/// How urgent a message is, as whoever handed it in said.
+/// How urgent a message is, as its client said.
 ///
-/// Two suffice: somebody waits for it, or nobody does. Mail of which nothing is said is bulk, because only then does
+/// Two suffice: a person waits for it, or none does. Mail of which nothing is said is bulk, because only then does
 /// marking the few urgent messages help them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Priority {
-    /// Somebody waits for it: a password reset, a receipt.
+    /// A person waits for it: a password reset, a receipt.
     #[n(0)]
     Transactional,
     #[default]
@@ -59,7 +59,7 @@ impl FromStr for Priority {
 /// Bulk gets one of so many places even while transactional mail waits, so that it never starves.
 const BULK_ONE_IN: i32 = 5;
 
-/// Who goes first where mail of both priorities waits.
+/// The priority that goes first where mail of both waits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Precedence {
     /// Places that transactional mail had, less those that bulk mail had in return.

@@ -1,7 +1,7 @@
 //! What is asked of a Raft group, looked at before it is proposed.
 //!
 //! A command that is committed must be applied by every replica: one that cannot be read, or that means nothing, would
-//! stop the group for good. So whoever proposes it reads it first as the group will, and refuses it then. That
+//! stop the group for good. So the proposer reads it first as the group will, and refuses it then. That
 //! `apply` has no command at which it panics is another matter, and holds for all that can be read.
 
 use minicbor::{Decode, Decoder};

@@ -17,12 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use skein_client::ports::{Line, Places, network_of};
+use skein_client::connection::Line;
+use skein_client::ports::{Places, network_of};
 use skein_control::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
-/// Whoever watches a node has one or two; mail needs the descriptors.
+/// A monitor of a node has one or two; mail needs the descriptors.
 const CONNECTIONS_MAX: usize = 64;
 /// Until the head of a request is there, the next one's included: a client that asks seldom connects again.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -52,7 +53,7 @@ pub fn router(health: Arc<Health>) -> Router {
         .with_state(health)
 }
 
-/// Serves as long as the process runs. Of too many connections, those of whoever has most are ended.
+/// Serves as long as the process runs. Of too many connections, those of the client that has most are ended.
 pub async fn serve(listener: TcpListener, router: Router) {
     let since = Instant::now();
     let places = Arc::new(Mutex::new(Places::new(CONNECTIONS_MAX)));

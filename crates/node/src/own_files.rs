@@ -20,7 +20,7 @@ pub fn keep_private() {
 /// Makes the data directory, or takes the rights of others from it: bodies, logs and policy with its secrets are in it.
 ///
 /// # Errors
-/// It is somebody else's, and others may look into it.
+/// It belongs to another user, and others may look into it.
 pub fn claim(folder: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new()
         .recursive(true)

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use skein_client::{Cluster, PolicyTexts};
+use skein_client::{ClusterState, PolicyTexts};
 use skein_policy::Policy;
 use tokio::sync::watch;
 
 /// The built-in providers until the cluster's policy is known.
-pub fn follow(cluster: &Cluster) -> watch::Receiver<Arc<Policy>> {
+pub fn follow(state: &ClusterState) -> watch::Receiver<Arc<Policy>> {
     let (told, policy) = watch::channel(Policy::built_in());
-    let mut texts = cluster.policy();
+    let mut texts = state.policy();
     skein_runtime::task("policy", async move {
         loop {
             let now = texts.borrow_and_update().clone();

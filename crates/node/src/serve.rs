@@ -9,7 +9,7 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use skein_client::ports::Limits;
 use skein_client::tls::Protocol;
-use skein_client::{Cluster, Spools};
+use skein_client::{Cluster, ClusterState, Spools};
 use skein_control::{Control, FindMx, MxHosts, NodeRole};
 use skein_dns::{OwnAddresses, Resolver};
 use skein_egress::{Egress, Targets};
@@ -165,7 +165,7 @@ impl ControlPart {
         let part = Self { control, channel };
         let control = &part.control;
         tracing::info!(address = %admin.local_addr()?, "admin");
-        let spools = Spools::new(cluster(config, ports, Some(&part)));
+        let spools = Spools::new(cluster(config, ports, Some(&part)), ClusterState::default());
         let guard = ports.for_operators();
         links::serve(control.admin_router(spools), admin, guard, ports.limits);
         for reader in control.events() {
@@ -214,8 +214,9 @@ impl SendingPart {
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let router = router(config, ports, registry).await?;
-        let policy = policy::follow(&cluster);
-        let spools = Spools::new(cluster);
+        let state = ClusterState::default();
+        let policy = policy::follow(&state);
+        let spools = Spools::new(cluster, state);
         let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
         let sender = Sender::new(
             sender_config(config)?,

@@ -1,10 +1,9 @@
 //! The providers that ship with the product.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use crate::draft::{Draft, Resources, Source};
 use crate::nearest::did_you_mean;
-use crate::policy::{Overlap, Policy};
 use crate::provider::ProviderGiven;
 
 /// What the built-in providers' text is called in problems and explanations.
@@ -19,11 +18,6 @@ const SOURCE: Source<'_> = Source {
 
 static GIVEN: LazyLock<Resources<ProviderGiven>> =
     LazyLock::new(|| Draft::read(&[SOURCE]).providers);
-
-static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
-    let policy = Policy::build(&GIVEN, Draft::default(), Overlap::Refused);
-    Arc::new(policy.expect("the built-in providers are sound, as a test asserts"))
-});
 
 /// What people call providers that have another name here.
 const ALSO_CALLED: [(&str, &str); 19] = [
@@ -61,8 +55,4 @@ pub(crate) fn meant(name: &str) -> String {
 
 pub(crate) fn given() -> &'static Resources<ProviderGiven> {
     &GIVEN
-}
-
-pub(crate) fn policy() -> Arc<Policy> {
-    Arc::clone(&POLICY)
 }

@@ -134,7 +134,7 @@ impl Draft {
         let found = word(root, "kind").and_then(|(line, text)| {
             Kind::of(&text).ok_or_else(|| {
                 let meant = did_you_mean(&text, Kind::ALL.map(Kind::name));
-                let text = crate::read::shown(&text);
+                let text = crate::shown::shown(&text);
                 let message = format!("there is no \"{text}\": there are {kinds}{meant}");
                 (line, message)
             })

@@ -26,6 +26,7 @@ mod read;
 mod reply_pattern;
 mod route;
 mod schedule;
+mod shown;
 mod sites;
 mod size;
 mod span;

@@ -1,7 +1,7 @@
 //! The checked set of all resources, and the questions that senders and people ask of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::automation::Automation;
 use crate::built_in;
@@ -50,6 +50,11 @@ struct Stored {
     given: Placed<ProviderGiven>,
     provider: Arc<Provider>,
 }
+
+static BUILT_IN: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    let policy = Policy::build(built_in::given(), Draft::default(), Overlap::Refused);
+    Arc::new(policy.expect("the built-in providers are sound, as a test asserts"))
+});
 
 impl Policy {
     /// The built-in providers with these resources.
@@ -107,7 +112,7 @@ impl Policy {
 
     /// What holds when there are no resources. Parsed once.
     pub fn built_in() -> Arc<Self> {
-        built_in::policy()
+        Arc::clone(&BUILT_IN)
     }
 
     pub(crate) fn build(

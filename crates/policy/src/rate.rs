@@ -46,7 +46,7 @@ impl FromStr for Rate {
         let shape = || {
             format!(
                 "\"{}\" is no rate: write it as 20/s, 100/min, 10/5min, 1000/h or 10000/day burst 500",
-                crate::read::shown(text)
+                crate::shown::shown(text)
             )
         };
         let (rate, burst) = match text.split_once(" burst ") {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::nearest::did_you_mean;
 use crate::place::{At, Kind, Origin, Place, Problem};
+use crate::shown::shown;
 use crate::yaml::{Entry, Node, Value};
 
 /// The resource that is being read, and what was found wrong with it so far.
@@ -306,13 +307,4 @@ fn join(path: &str, key: &str) -> String {
         "" => key.to_owned(),
         path => format!("{path}.{key}"),
     }
-}
-
-/// What somebody wrote, short enough and clean enough for a message.
-pub(crate) fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(64).flat_map(char::escape_debug).collect();
-    if text.chars().count() > 64 {
-        short.push('…');
-    }
-    short
 }

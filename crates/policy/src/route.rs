@@ -146,7 +146,7 @@ pub struct PoolRefused {
 impl fmt::Display for PoolRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tenant, pool } = self;
-        let pool = crate::read::shown(pool);
+        let pool = crate::shown::shown(pool);
         write!(f, "no route lets tenant {tenant:?} choose pool \"{pool}\"")
     }
 }

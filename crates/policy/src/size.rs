@@ -35,7 +35,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let shown = || crate::read::shown(text);
+        let shown = || crate::shown::shown(text);
         let shape = || {
             format!(
                 "\"{}\" is no size: write bytes, or a number and a unit, such as 50MB or 64MiB",

@@ -50,7 +50,7 @@ impl FromStr for Span {
         let shape = || {
             format!(
                 "\"{}\" is no span of time: write a number and a unit, such as 30s, 5m, 2h or 1d",
-                crate::read::shown(text)
+                crate::shown::shown(text)
             )
         };
         let mut rest = text.trim();
@@ -78,7 +78,7 @@ impl FromStr for Span {
                 .ok_or_else(|| {
                     format!(
                         "\"{}\" is too long: a hundred years at most",
-                        crate::read::shown(text)
+                        crate::shown::shown(text)
                     )
                 })?;
             rest = next.trim_start();

@@ -122,7 +122,7 @@ fn read_shares(reader: &mut Reader, keys: &mut Keys<'_>) -> Vec<Share> {
     let path = keys.path("providers");
     let mut shares = Vec::new();
     for entry in inner.entries() {
-        let key = inner.path(&crate::read::shown(&entry.key));
+        let key = inner.path(&crate::shown::shown(&entry.key));
         if let Err(message) = share_name(&entry.key) {
             reader.fault(entry.line, &key, message);
             continue;

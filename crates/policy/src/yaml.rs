@@ -129,7 +129,7 @@ fn to_quote(text: &str, line: u32) -> Option<&str> {
 }
 
 fn needs_quotes(value: &str) -> String {
-    let value = crate::read::shown(value);
+    let value = crate::shown::shown(value);
     format!("{value} must be in quotes, because of the character that it begins with: \"{value}\"")
 }
 

@@ -90,9 +90,8 @@ impl Sender {
         };
         resolver.set_own_addresses(own_addresses(&config, &policy.borrow()));
         let config = Arc::new(config);
-        let cluster = spools.cluster();
         let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
-        let actions = Arc::new(ActionsHere::new(cluster.active_actions()));
+        let actions = Arc::new(ActionsHere::new(spools.state().active_actions()));
         let metrics = Metrics::register(registry);
         let (sources, health) = (Sources::default(), Arc::new(Health::default()));
         let results = Arc::new(Results {
@@ -117,7 +116,7 @@ impl Sender {
             config: config.clone(),
             connector: Connector {
                 tls,
-                broken_tls: Arc::new(BrokenTls::new(cluster.broken_tls())),
+                broken_tls: Arc::new(BrokenTls::new(spools.state().broken_tls())),
                 connects: health.connects.clone(),
             },
             reactions: Arc::default(),
@@ -173,7 +172,7 @@ impl Sender {
             () = recovery::tell(recovered, results, &self.spools) => {}
             () = shutdown.cancelled() => return,
         }
-        destinations.follow(self.spools.cluster().clone());
+        destinations.follow(self.spools.state().clone());
         let session = self.begin_session();
         let slots = Arc::new(Slots::new(destinations.outbound.drain.clone()));
         destinations.limiters.set_slots(slots.clone());
@@ -184,7 +183,7 @@ impl Sender {
         self.follow_ips(&mut of_ips, &session);
         tokio::select! {
             () = self.policy_known(&session) => {
-                let version = self.spools.cluster().policy_version();
+                let version = self.spools.state().policy_version();
                 destinations.limiters.set_policy(version);
             }
             () = shutdown.cancelled() => {}
@@ -206,7 +205,7 @@ impl Sender {
 
     fn begin_session(&self) -> Arc<KeptSession> {
         let destinations = &self.router.destinations;
-        let sessions = Sessions::new(self.spools.cluster().clone());
+        let sessions = Sessions::new(self.spools.cluster().clone(), self.spools.state().clone());
         let scratch_dir = self.config.scratch_dir.as_deref();
         let process = process::of(scratch_dir, &destinations.results.journal);
         let limiters = destinations.limiters.clone();
@@ -293,7 +292,7 @@ impl Sender {
         if session.wait_for(|now| now.id.is_some()).await.is_err() {
             return;
         }
-        let texts = self.spools.cluster().policy();
+        let texts = self.spools.state().policy();
         let resources = texts.borrow().resources.len();
         let mut policy = self.router.destinations.placer.policy.clone();
         let known = policy.wait_for(|policy| own_resources(policy) == resources);

@@ -74,7 +74,7 @@ impl WorkStreams {
             let spool = spools.get(group);
             let work = spool.work(self.session.session.clone(), window);
             entry.insert(work.reporter());
-            self.reached.lock().push(work.settled());
+            self.reached.lock().push(work.applied_change());
             let stream = WorkStream {
                 router: self.router.clone(),
                 spool,

@@ -92,27 +92,6 @@ impl Address {
         &self.text[..self.at]
     }
 
-    /// The local part's meaning: quotes and escapes removed.
-    pub fn local_unquoted(&self) -> Cow<'_, str> {
-        let local = self.local_part();
-        let Some(inner) = local.strip_prefix('"').and_then(|l| l.strip_suffix('"')) else {
-            return Cow::Borrowed(local);
-        };
-        if !inner.contains('\\') {
-            return Cow::Borrowed(inner);
-        }
-        let mut out = String::with_capacity(inner.len());
-        let mut chars = inner.chars();
-        while let Some(c) = chars.next() {
-            out.push(if c == '\\' {
-                chars.next().unwrap_or(c)
-            } else {
-                c
-            });
-        }
-        Cow::Owned(out)
-    }
-
     /// The domain as written: a name (perhaps with U-labels) or an address literal in brackets.
     pub fn domain(&self) -> &str {
         &self.text[self.at + 1..]

@@ -281,7 +281,7 @@ fn mail(text: &str) -> Result<MailFrom, CommandError> {
             ("ENVID", Some(value)) if value.len() <= 100 => {
                 mail.envid = Some(xtext::decode(value).map_err(|_| bad())?)
             }
-            // Who logged in at an earlier hop; we do not pass it on (RFC 4954 5).
+            // The user of an earlier hop; we do not pass it on (RFC 4954 5).
             ("AUTH", Some(_)) => {}
             ("REQUIRETLS", None) => mail.require_tls = true,
             ("MT-PRIORITY", Some(value)) => {

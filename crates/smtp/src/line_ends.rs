@@ -71,7 +71,7 @@ impl LineEndGate {
         self.push_slice(&chunk, out)
     }
 
-    /// As [`LineEndGate::push`], for octets that belong to somebody else.
+    /// As [`LineEndGate::push`], for octets that the caller keeps.
     ///
     /// # Errors
     /// As for [`LineEndGate::push`].

@@ -102,11 +102,6 @@ impl ReplyClass {
             Self::Deferred(scope) | Self::Failed(scope) => Some(scope),
         }
     }
-
-    /// No further attempt follows.
-    pub const fn is_final(self) -> bool {
-        !matches!(self, Self::Deferred(_))
-    }
 }
 
 /// Whether a refusal says something of the dialogue, the host or our standing with it, and nothing of a message or a
@@ -115,7 +110,7 @@ fn is_about_session(stage: Stage, reply: &Reply) -> bool {
     match (stage, reply.code) {
         // The service is closing, whatever was asked (RFC 5321 section 3.8).
         (_, 421) => true,
-        // The host takes no mail from us now, or from nobody. RFC 5321 section 4.2.4.2 has 554 of a greeting so as well.
+        // The host takes no mail from us now, or from any client. RFC 5321 section 4.2.4.2 has 554 of a greeting so as well.
         (Stage::Greeting | Stage::Ehlo | Stage::Other, _) => true,
         // Our credentials or the peer's certificate are at fault.
         (Stage::Auth | Stage::StartTls, _) => true,

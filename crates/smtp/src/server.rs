@@ -172,14 +172,9 @@ impl ServerSession {
         Reply::plain(220, format!("{} ESMTP Skein", self.config.hostname)).write(out);
     }
 
-    /// Takes bytes that were read. The shell feeds only after `NeedInput`, so this holds one read and one line.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        self.forget_used();
-        self.input.extend_from_slice(bytes);
-    }
-
-    /// As [`ServerSession::feed`], without a copy if nothing is left of what was read before.
-    pub fn feed_owned(&mut self, bytes: Vec<u8>) {
+    /// Takes bytes that were read, without a copy if nothing is left of what was read before. The shell feeds only after
+    /// `NeedInput`, so this holds one read and one line.
+    pub fn feed(&mut self, bytes: Vec<u8>) {
         self.forget_used();
         if self.input.is_empty() {
             self.input = bytes;

@@ -11,7 +11,7 @@ pub enum Framing {
     Counted,
 }
 
-/// The body has a CR or an LF that is not part of a CRLF, which RFC 5321 section 2.3.8 lets nobody send.
+/// The body has a CR or an LF that is not part of a CRLF, which RFC 5321 section 2.3.8 forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body has a CR or LF that ends no line")]
 pub struct BareLineEnd;

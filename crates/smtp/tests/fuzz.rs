@@ -257,7 +257,7 @@ fn converse(input: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
     let (mut out, mut body, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     let mut written = Vec::new();
     for piece in input.chunks(size) {
-        session.feed(piece);
+        session.feed(piece.to_vec());
         loop {
             match session.step(&mut out) {
                 Step::NeedInput => break,

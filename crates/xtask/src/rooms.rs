@@ -9,62 +9,9 @@ use crate::run::{Result, root};
 /// Crate, modules, and why they cannot be told apart.
 const CIRCLES: &[(&str, &[&str], &str)] = &[
     (
-        "client",
-        &["access", "channel", "ports", "tls"],
-        "who calls is known where a connection is accepted, and what they may is asked there",
-    ),
-    (
-        "client",
-        &[
-            "active_actions",
-            "broken_tls",
-            "cluster",
-            "keeper",
-            "limits",
-            "sessions",
-            "warmup",
-        ],
-        "one session brings all that a sender hears",
-    ),
-    (
-        "client",
-        &["work", "work_frames"],
-        "frames are made of what a stream holds",
-    ),
-    (
-        "control",
-        &["limits", "replies", "sessions", "warmup"],
-        "a session's calls are answered together",
-    ),
-    (
-        "control",
-        &["groups", "spool"],
-        "a spool group is a group and what it serves",
-    ),
-    (
-        "dns",
-        &["lookup", "resolver"],
-        "a look-up asks with the resolver's servers",
-    ),
-    (
-        "egress",
-        &["protocol", "request", "table"],
-        "a request is admitted by the table, and says why not",
-    ),
-    (
         "ingress",
         &["intake", "login", "server", "session"],
         "sessions share what the server owns",
-    ),
-    (
-        "policy",
-        &["built_in", "policy"],
-        "the built-in resources are a policy",
-    ),
-    (
-        "policy",
-        &["read", "yaml"],
-        "YAML is read into what names its faults",
     ),
     (
         "store",

@@ -1,4 +1,4 @@
-//! Members of the groups, as in `control::members`, and bodies that this node lacks, as in `control::spool::bodies`.
+//! Members of the groups, as in `control::cluster::members`, and bodies that this node lacks, as in `control::spool::bodies`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

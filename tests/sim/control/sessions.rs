@@ -1,4 +1,4 @@
-//! The Sessions service, as in `control::sessions`.
+//! The Sessions service, as in `control::senders::sessions`.
 
 use skein_model::{GroupId, SessionId, meta};
 

@@ -145,7 +145,7 @@ impl Sender {
         if sim.is(Mutation::ReportOnce) {
             let lost = std::mem::take(&mut worker.reports);
             for ((task, _), waiting) in lost {
-                worker.held.settle(task, waiting.attempts);
+                worker.held.remove(task, waiting.attempts);
                 self.jobs.remove(&task);
             }
         }
@@ -193,7 +193,7 @@ impl Sender {
         let worker = self.workers.get_mut(&group).expect("it is there");
         if let Some(waiting) = worker.reports.remove(&attempt) {
             let (task, attempts) = (attempt.0, waiting.attempts);
-            worker.held.settle(task, attempts);
+            worker.held.remove(task, attempts);
             if self.jobs.get(&task).is_some_and(|job| job.is_of(attempts)) {
                 self.jobs.remove(&task);
             }
@@ -247,7 +247,7 @@ impl Sender {
     pub(super) fn give_back(&mut self, sim: &mut Sim, task: TaskId, attempts: u32) {
         let group = task.message.group();
         let worker = self.workers.get_mut(&group).expect("the task came from it");
-        worker.held.settle(task, attempts);
+        worker.held.remove(task, attempts);
         if let Some(stream) = &worker.stream {
             sim.frame(stream.id, self.pid, Frame::Returned(task));
         }

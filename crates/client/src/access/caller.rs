@@ -1,4 +1,4 @@
-//! Who calls.
+//! The caller behind a connection.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,11 +13,11 @@ use super::role::{Role, RoleRule};
 pub enum Caller {
     /// This process.
     Own,
-    /// Whoever showed a certificate of our authorities.
+    /// The holder of a certificate of our authorities.
     Holder(Arc<Holder>, RoleRule),
     /// A user of this machine, or why it is not known which.
     Local(Result<LocalUser, LookUp>),
-    /// Anybody: the configuration says that nobody else is on that network.
+    /// Any client: the configuration says that the network has no strangers.
     Anybody(IpAddr),
 }
 

@@ -9,7 +9,6 @@ use rustls::server::ParsedCertificate;
 use webpki::EndEntityCert;
 
 use super::role::{Role, named};
-use crate::tls::TlsError;
 
 /// Names go into rows and log lines.
 const NAME_CHARS_MAX: usize = 64;
@@ -17,6 +16,11 @@ const NAME_CHARS_MAX: usize = 64;
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
+
+/// Bytes that are no certificate, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("holds a certificate that cannot be read: {0}")]
+pub struct Unreadable(String);
 
 /// The number that its CA gave a certificate, without leading zeros.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +45,7 @@ impl fmt::Debug for Serial {
     }
 }
 
-/// Whoever showed a certificate that was found good.
+/// The party that showed a certificate which was found good.
 #[derive(Clone)]
 pub struct Holder {
     /// The common name; without one, the first host name, and without that the serial number.
@@ -65,10 +69,10 @@ impl fmt::Debug for Holder {
 impl Holder {
     /// # Errors
     /// It is no certificate.
-    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, Unreadable> {
         // The parser of rustls is the same, but shows nothing of what it found.
         let parsed = EndEntityCert::try_from(certificate);
-        let parsed = parsed.map_err(|error| TlsError::Unreadable(error.to_string()))?;
+        let parsed = parsed.map_err(|error| Unreadable(error.to_string()))?;
         let serial = Serial::new(parsed.serial());
         let common = common_name(parsed.subject()).map(|name| readable(&name));
         let host = || parsed.valid_dns_names().next().map(readable);

@@ -1,7 +1,7 @@
 //! Which user of this machine holds the other end of a connection.
 //!
-//! The kernel says so in its table of TCP sockets: `SO_PEERCRED` for connections over loopback. Nobody needs a secret or has
-//! to find one, and whoever may use the node is told by the user that runs it.
+//! The kernel says so in its table of TCP sockets: `SO_PEERCRED` for connections over loopback. No user needs a secret or has
+//! to find one: the user that runs the node may use it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -37,7 +37,7 @@ impl LocalUser {
         Self::of(rustix::process::geteuid().as_raw())
     }
 
-    /// Who runs the node may do with it what the node can, and root may do everything anyway.
+    /// The user that runs the node may do with it what the node can, and root may do everything anyway.
     pub fn is_trusted(&self) -> bool {
         self.uid == ROOT || self.uid == rustix::process::geteuid().as_raw()
     }
@@ -79,7 +79,7 @@ impl Ends {
     }
 }
 
-/// Who holds the other ends of these connections; who is not in the answer is nobody of this machine. Reads files as long
+/// The users that hold the other ends of these connections; an end without one is none of this machine. Reads files as long
 /// as the machine has sockets, however many connections are asked about.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What somebody is in the cluster.
+//! Roles of nodes and operators in the cluster.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +15,7 @@ pub enum Role {
     Sender,
     /// A node through whose source IPs others connect out.
     Egress,
-    /// Somebody who manages the cluster.
+    /// A person or tool that manages the cluster.
     Operator,
 }
 

@@ -22,11 +22,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpIncoming};
 
-use super::line::{Guarded, Line};
-use super::places::{Places, network_of};
+use super::places::network_of;
+use super::room::{Permit, Room};
 use super::users::Users;
 use crate::access::{Caller, Ends, Holder, Peer};
-use crate::tls::{Protocol, Seldom, Tls, Watched};
+use crate::connection::{Guarded, Line};
+use crate::log_limit::LogLimit;
+use crate::tls::{Protocol, Tls, Watched};
 
 /// All our clients speak first, and at once.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(1);
@@ -48,7 +50,7 @@ const KNOWN_MAX: usize = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// What a port asks of whoever connects.
+/// What a port asks of a client that connects.
 #[derive(Debug, Clone)]
 pub enum Guard {
     /// A certificate of the authorities, and that the client speaks this.
@@ -106,8 +108,8 @@ pub fn accept(
         turned_away: Room::new(TURNED_AWAY_MAX),
         known: Mutex::default(),
         users: Users::start(),
-        refused: Seldom::default(),
-        failed: Seldom::default(),
+        refused: LogLimit::default(),
+        failed: LogLimit::default(),
     };
     skein_runtime::task("port", Arc::new(port).run(listener, to));
     ReceiverStream::new(accepted)
@@ -197,46 +199,6 @@ impl AsyncWrite for Accepted {
     }
 }
 
-/// Places that several tasks share.
-#[derive(Debug, Clone)]
-struct Room(Arc<Mutex<Places>>);
-
-/// The right to a place, with the line of the connection that has it.
-#[derive(Debug)]
-struct Permit {
-    room: Room,
-    id: u64,
-    line: Arc<Line>,
-}
-
-impl Room {
-    fn new(max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Places::new(max))))
-    }
-
-    fn enter(&self, network: IpAddr, is_known: bool, line: Arc<Line>) -> Option<Permit> {
-        let entered = self.0.lock().enter(network, is_known, line.clone());
-        let (id, displaced) = entered.ok()?;
-        if let Some(displaced) = displaced {
-            displaced.cut();
-        }
-        let room = self.clone();
-        Some(Permit { room, id, line })
-    }
-}
-
-impl AsRef<Line> for Permit {
-    fn as_ref(&self) -> &Line {
-        &self.line
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.room.0.lock().leave(self.id);
-    }
-}
-
 struct Port {
     guard: Guard,
     since: Instant,
@@ -246,8 +208,8 @@ struct Port {
     /// Networks that have proven who they are, and when last.
     known: Mutex<BTreeMap<IpAddr, Instant>>,
     users: Users,
-    refused: Seldom,
-    failed: Seldom,
+    refused: LogLimit,
+    failed: LogLimit,
 }
 
 impl Port {
@@ -290,14 +252,14 @@ impl Port {
                     opened = timeout(PROVEN_WITHIN, port.prove(stream, peer, own, permit)) => opened.ok().flatten(),
                 };
                 if let Some(accepted) = opened {
-                    // The server has ended, if nobody takes it.
+                    // If it is not taken, the server has ended.
                     let _ = to.send(Ok(accepted)).await;
                 }
             });
         }
     }
 
-    /// None for whoever is refused, says nothing, or has no place.
+    /// None for a client that is refused, says nothing, or has no place.
     async fn prove(
         &self,
         stream: TcpStream,
@@ -306,7 +268,7 @@ impl Port {
         opening: Permit,
     ) -> Option<Accepted> {
         let first = timeout(FIRST_BYTE_WITHIN, stream.peek(&mut [0])).await;
-        // Whoever says nothing only looks whether the port is open.
+        // A client that says nothing only looks whether the port is open.
         if !matches!(first, Ok(Ok(1..))) {
             return None;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::line::Line;
+use crate::connection::Line;
 
 /// Places of one port, or of one stage of its connections.
 ///
@@ -64,7 +64,7 @@ impl Places {
         Ok((id, displaced.map(|entry| entry.line)))
     }
 
-    /// The place is free again, unless somebody else has it by now.
+    /// The place is free again, unless another connection has it by now.
     pub fn leave(&mut self, id: u64) {
         self.entries.remove(&id);
     }

@@ -11,13 +11,13 @@ const QUEUE: usize = 1024;
 
 type Answer = Result<LocalUser, LookUp>;
 
-/// The table of sockets is as long as the machine has connections, so it is read once for whoever has come meanwhile, and
-/// not by several at a time.
+/// The table of sockets is as long as the machine has connections, so it is read once for all callers that have come
+/// meanwhile, and not by several at a time.
 #[derive(Debug, Clone)]
 pub struct Users(mpsc::Sender<(Ends, oneshot::Sender<Answer>)>);
 
 impl Users {
-    /// Answers as long as somebody may ask.
+    /// Answers while a handle lives.
     pub fn start() -> Self {
         let (ask, asked) = mpsc::channel(QUEUE);
         skein_runtime::task("local-users", answer(asked));
@@ -36,7 +36,7 @@ impl Users {
 async fn answer(mut asked: mpsc::Receiver<(Ends, oneshot::Sender<Answer>)>) {
     let mut waiting = Vec::new();
     while asked.recv_many(&mut waiting, QUEUE).await > 0 {
-        // Who has given up has not to be looked for.
+        // Callers that have given up have not to be looked for.
         waiting.retain(|(_, tell)| !tell.is_closed());
         let ends: BTreeSet<Ends> = waiting.iter().map(|(ends, _)| *ends).collect();
         let found = tokio::task::spawn_blocking(move || users_at(&ends)).await;
@@ -46,7 +46,7 @@ async fn answer(mut asked: mpsc::Receiver<(Ends, oneshot::Sender<Answer>)>) {
                 Ok(found) => found.get(&ends).cloned().ok_or(LookUp::Unknown),
                 Err(error) => Err(error.clone()),
             };
-            // Nobody hears it who has given up meanwhile.
+            // A caller that has given up meanwhile does not hear it.
             let _ = tell.send(user);
         }
     }

@@ -37,8 +37,6 @@ pub enum TlsError {
     Refused(#[source] rustls::Error),
     #[error("{0:?} is not a host name or an IP address")]
     NotAHost(String),
-    #[error("holds a certificate that cannot be read: {0}")]
-    Unreadable(String),
     #[error(
         "line {line} is no serial number: write hexadecimal digits, as `openssl x509 -noout -serial` prints them"
     )]

@@ -19,11 +19,11 @@ use tower::{Service, ServiceExt};
 
 use super::certificates::{TlsError, is_other_ca, provider};
 use super::revoked::Watched;
-use super::seldom::Seldom;
 use super::{Protocol, Tls};
 use crate::access::{Caller, Holder, Role};
 use crate::channel::tune;
-use crate::ports::{Guarded, Line};
+use crate::connection::{Guarded, Line};
+use crate::log_limit::LogLimit;
 
 /// Our servers speak as soon as they have accepted a certificate; of a proxy between us this need not be true.
 const SPEAKS_WITHIN: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ impl Tls {
         })
     }
 
-    /// Whether the server that showed this certificate is what it must be, and nobody has revoked it.
+    /// Whether the server that showed this certificate is what it must be, and the certificate is not revoked.
     pub(super) fn admit(
         &self,
         stream: &TlsStream<TcpStream>,
@@ -145,7 +145,7 @@ fn channel(
     let endpoint = tune(endpoint).origin(origin.uri().clone());
     let mut tcp = HttpConnector::new();
     tcp.set_nodelay(true);
-    let failed = Arc::new(Seldom::default());
+    let failed = Arc::new(LogLimit::default());
     let connector = tower::service_fn(move |uri: Uri| {
         let (tcp, (config, tls), failed) = (tcp.clone(), ask(), failed.clone());
         async move {

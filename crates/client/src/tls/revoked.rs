@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::certificates::TlsError;
 use crate::access::Serial;
-use crate::ports::Line;
+use crate::connection::Line;
 
 /// A longer list means that it is time for another CA.
 const SERIALS_MAX: usize = 100_000;

@@ -1,4 +1,4 @@
-//! Connections between nodes that carry somebody's bytes: HTTP/1.1, one request for each.
+//! Connections between nodes that carry bytes of other connections: HTTP/1.1, one request for each.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt};
 use super::connect::{Server, in_words};
 use super::{Protocol, Tls};
 use crate::access::Role;
-use crate::ports::Guarded;
+use crate::connection::Guarded;
 
 /// A machine that vanished is noticed within about a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ pub type Connected = Either<Guarded<TlsStream<TcpStream>, Server>, TcpStream>;
 /// read.
 ///
 /// # Errors
-/// Nobody is there, or not who should be.
+/// No node is there, or not the one that should be.
 pub async fn connect(address: &str, tls: Option<&Tls>) -> io::Result<Connected> {
     let uri = format!("http://{address}").parse::<Uri>();
     let uri = uri.map_err(io::Error::other)?;

@@ -14,7 +14,7 @@ use skein_wire::v1::{
 use tonic::Status;
 
 use super::AdminService;
-use crate::sender_health;
+use crate::senders::health;
 
 /// Between two looks at a cluster in which something is wrong: longer than an election.
 const LOOK_AGAIN: Duration = Duration::from_secs(4);
@@ -69,7 +69,7 @@ impl AdminService {
             .into_iter()
             .filter_map(|one| {
                 let ahead_ms = one.clock_ahead_ms.saturating_add(leader_ahead_ms);
-                Some((one.sender, sender_health::read(one.health?, ahead_ms)))
+                Some((one.sender, health::read(one.health?, ahead_ms)))
             })
             .collect();
         let senders = senders.into_iter().map(|sender| SenderFacts {
@@ -219,8 +219,8 @@ fn look_at_rows(facts: &mut Facts, meta: &Reader, readers: &BTreeMap<GroupId, Re
         let is_unopened = |slot: Slot, held: &meta::Assignment| {
             query::slot(rows, slot).is_none_or(|row| row.epoch < held.epoch)
         };
-        let settled = owned.clone().filter(|(_, held)| held.moving_to.is_none());
-        group.slots_unopened = settled
+        let staying = owned.clone().filter(|(_, held)| held.moving_to.is_none());
+        group.slots_unopened = staying
             .filter(|(slot, held)| is_unopened(**slot, held))
             .count() as u64;
         let state = query::state(rows);

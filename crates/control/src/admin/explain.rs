@@ -7,7 +7,7 @@ use skein_wire::v1::{
 use tonic::Status;
 
 use super::AdminService;
-use crate::MxHosts;
+use crate::config::MxHosts;
 
 impl AdminService {
     pub(super) async fn limits(

@@ -46,10 +46,11 @@ use skein_wire::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::access;
-use crate::forward::Forward;
-use crate::members::Members;
-use crate::sessions::SessionsService;
-use crate::{Config, SpoolGroup};
+use crate::cluster::Members;
+use crate::config::Config;
+use crate::raft::Forward;
+use crate::senders::SessionsService;
+use crate::spool::SpoolGroup;
 
 /// Says with an answer that it may be old, and why: the node that gives it hears from no leader.
 const STALE: &str = "skein-stale";

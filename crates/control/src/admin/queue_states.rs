@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::AdminService;
 use super::reasons::retry;
-use crate::automation::pools;
+use crate::policy::pools;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct QueueStatus {

@@ -24,7 +24,7 @@ pub struct Causes {
     words: Suspensions,
     active_actions: ActiveActions,
     waits: GetWaitsReply,
-    /// Of each slot: who has it, and who is to get it.
+    /// Of each slot: its owner, and the sender that is to get it.
     owners: BTreeMap<Slot, (String, Option<String>)>,
     /// Limits that senders share, with who has which part.
     shared: Vec<(LimitId, String)>,

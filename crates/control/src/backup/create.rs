@@ -1,4 +1,4 @@
-//! Reading everything out: rows from a view of each group that does not move, bodies from whoever has them.
+//! Reading everything out: rows from a view of each group that does not move, bodies from any voter that has them.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use tonic::Status;
 
 use super::{BackupService, FORMAT, part};
 use crate::clock;
-use crate::groups::SpoolGroup;
 use crate::raft::Group;
+use crate::spool::SpoolGroup;
 
 /// Messages, or rows, that are read at once.
 const PAGE: usize = 500;
@@ -46,7 +46,7 @@ pub async fn start(
     tokio::spawn(async move {
         if let Err(status) = send_all(&service, &views, &parts).await {
             tracing::warn!(reason = status.message(), "a backup was not finished");
-            // Nobody waits for it any more if this is not received.
+            // If this is not received, the caller waits for it no more.
             let _ = parts.send(Err(status)).await;
         }
     });
@@ -252,7 +252,7 @@ async fn send_message(
 
 enum BodyFailure {
     Unreadable(SpoolError),
-    /// Who asked for the backup.
+    /// The operator that asked for the backup.
     Gone(Status),
 }
 

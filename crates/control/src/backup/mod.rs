@@ -15,8 +15,10 @@ use skein_wire::internal::backup_server::{Backup, BackupServer};
 use skein_wire::internal::{BackupPart, CreateBackupRequest, RestoreReply};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::forward::Forward;
-use crate::{Config, MESSAGE_BYTES_MAX, SpoolGroup};
+use crate::MESSAGE_BYTES_MAX;
+use crate::config::Config;
+use crate::raft::Forward;
+use crate::spool::SpoolGroup;
 
 /// Of the parts and their order. A later one is refused.
 const FORMAT: u32 = 1;

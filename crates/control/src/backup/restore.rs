@@ -172,7 +172,7 @@ impl<'s> Restore<'s> {
     }
 
     async fn group(&mut self, group: BackupGroup) -> Result<(), Status> {
-        self.settle(0).await?;
+        self.wait_for_bodies(0).await?;
         self.flush().await?;
         let id = u16::try_from(group.group).map(GroupId).map_err(bad)?;
         if !self.service.groups.contains_key(&id) {
@@ -281,11 +281,11 @@ impl<'s> Restore<'s> {
                 Ok(imported)
             }));
         }
-        self.settle(BODIES_AT_ONCE).await
+        self.wait_for_bodies(BODIES_AT_ONCE).await
     }
 
     /// Waits until no more than so many bodies are on their way.
-    async fn settle(&mut self, at_once: usize) -> Result<(), Status> {
+    async fn wait_for_bodies(&mut self, at_once: usize) -> Result<(), Status> {
         while self.arriving.len() > at_once {
             let Some(message) = self.arriving.next().await else {
                 return Ok(());
@@ -314,7 +314,7 @@ impl<'s> Restore<'s> {
     }
 
     async fn end(mut self) -> Result<RestoreReply, Status> {
-        self.settle(0).await?;
+        self.wait_for_bodies(0).await?;
         self.flush().await?;
         if self.seen.len() != self.service.groups.len() {
             return Err(bad("it lacks a spool group"));
@@ -327,8 +327,8 @@ impl<'s> Restore<'s> {
     }
 }
 
-/// Waits until every node that may lead a spool group has applied what the meta group has: whoever hands the first
-/// message out must have heard what holds it back. A node that does not answer leads nothing.
+/// Waits until every node that may lead a spool group has applied what the meta group has: the leader that hands
+/// the first message out must have heard what holds it back. A node that does not answer leads nothing.
 async fn everybody_knows(service: &BackupService) -> Result<(), Status> {
     let meta = &service.forward.groups[&GroupId::META];
     super::create::catch_up(service, meta).await?;

@@ -1,8 +1,8 @@
 //! Giving leadership to another voter. openraft 0.9 has no transfer, so the other asks for votes, and this node helps.
 //!
 //! Voters refuse to vote while they heed a leader, that is, for 1.3 s after they last heard of one. A leader itself does
-//! so only for 1.3 s after its election: it votes for whoever has its log and a higher term, and is a follower then. With
-//! three voters its vote and the other's own are a majority, so nobody needs to be silent. With more, the leader falls
+//! so only for 1.3 s after its election: it votes for a candidate that has its log and a higher term, and is a follower then. With
+//! three voters its vote and the other's own are a majority, so no member needs to be silent. With more, the leader falls
 //! silent until all have ceased to heed it. Both are plain Raft: an election that the wrong voter asks for, or at the
 //! wrong moment, fails, and this node or another leads on.
 
@@ -19,7 +19,7 @@ const ELECTED_WITHIN: Duration = Duration::from_secs(3);
 /// Voters of whom the leader and one more are a majority.
 const TWO_DECIDE: usize = 3;
 
-/// Commits nothing new while this lives, which ends also when nobody waits for the end any more.
+/// Commits nothing new while this lives, which ends also when the caller waits for the end no more.
 struct HeldBack<'g>(&'g Group);
 
 impl<'g> HeldBack<'g> {

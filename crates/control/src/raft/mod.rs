@@ -2,49 +2,49 @@
 
 mod commands;
 pub mod convert;
+mod forward;
 mod hand_over;
+mod health;
+mod membership;
 mod network;
 mod plausible;
 mod proposer;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-pub use commands::Commands;
-pub use network::Network;
-use openraft::error::Fatal;
+pub use forward::Forward;
 use openraft::raft::AppendEntriesRequest;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
-use openraft::{
-    BasicNode, ChangeMembers, Raft, RaftMetrics, ServerState, SnapshotMeta, SnapshotPolicy, Vote,
-};
+use openraft::{BasicNode, Raft, ServerState, SnapshotMeta, SnapshotPolicy, Vote};
 pub use plausible::Implausible;
 use plausible::Known;
 pub use proposer::ProposeError;
 use proposer::Proposer;
-use skein_model::meta::Step;
-use skein_model::{GroupId, NodeId, meta};
+use skein_model::{GroupId, NodeId};
 use skein_store::TypeConfig;
 use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::{GroupStatus, RaftState};
-use tokio::sync::watch;
+pub use start::start_group;
 
-use crate::StartError;
+use commands::Commands;
+use network::Network;
 
 /// Also how long a leader is heeded after it was last heard.
 const ELECTION_MAX_MS: u64 = 1300;
 /// Entries that a member may lack and still count as up to date: those of about one heartbeat.
 pub const NEARLY: u64 = 100;
-/// Entries that are appended and not applied on a node that is up to date, on its way to the disk: some of those that
-/// arrive within a second.
-const BEHIND: u64 = 1000;
 /// Entries that stay when the log is purged for room: what a member lacks that was away for a few seconds.
 const KEPT_ENTRIES: u64 = 200;
-/// A change waits for what is being replicated; one that takes longer is looked at again.
-const CHANGE_WITHIN: Duration = Duration::from_secs(20);
-/// A leader that no majority has answered for this long may be cut off.
-const CUT_OFF: Duration = Duration::from_secs(3);
+
+/// A group that cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("starting Raft group {group}: {reason}")]
+pub struct GroupError {
+    group: GroupId,
+    reason: String,
+}
 
 pub struct Group {
     id: GroupId,
@@ -63,20 +63,20 @@ impl Group {
         log: L,
         machine: S,
         commands: Commands,
-    ) -> Result<Self, StartError>
+    ) -> Result<Self, GroupError>
     where
         L: RaftLogStorage<TypeConfig>,
         S: RaftStateMachine<TypeConfig>,
     {
         let id = network.group;
-        let failed = |reason: String| StartError::Raft { group: id, reason };
+        let failed = |reason: String| GroupError { group: id, reason };
         let config = raft_config(id)
             .validate()
             .map_err(|error| failed(error.to_string()))?;
         let raft = Raft::new(node.0, Arc::new(config), network, log, machine)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        skein_runtime::task("raft-watch", watch_core(id, raft.metrics()));
+        skein_runtime::task("raft-watch", health::watch_core(id, raft.metrics()));
         let proposer = Proposer::start(raft.clone());
         Ok(Self {
             id,
@@ -89,8 +89,8 @@ impl Group {
     }
 
     /// Makes the group, if it does not exist: all members and no others. Done once, by one of them.
-    pub async fn initialize(&self, members: &BTreeMap<NodeId, String>) -> Result<(), StartError> {
-        let failed = |reason: String| StartError::Raft {
+    pub async fn initialize(&self, members: &BTreeMap<NodeId, String>) -> Result<(), GroupError> {
+        let failed = |reason: String| GroupError {
             group: self.id,
             reason,
         };
@@ -146,31 +146,8 @@ impl Group {
         }
     }
 
-    /// Whether this node is or was part of a cluster.
-    pub fn is_member(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        metrics.current_term > 0 || metrics.last_log_index.is_some()
-    }
-
     pub fn is_leader(&self) -> bool {
         self.raft.metrics().borrow().current_leader == Some(self.node.0)
-    }
-
-    pub fn voters(&self) -> Vec<NodeId> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let voters = metrics.membership_config.membership().voter_ids();
-        voters.map(NodeId).collect()
-    }
-
-    /// The other voters and where they are reached.
-    pub fn others(&self) -> Vec<(NodeId, String)> {
-        let members = self.view().members.into_iter();
-        members
-            .filter(|member| member.voter && member.node != self.node.0)
-            .map(|member| (NodeId(member.node), member.address))
-            .collect()
     }
 
     /// Where the leader is reached, if one is known.
@@ -278,59 +255,6 @@ impl Group {
         }
     }
 
-    /// Why the group does nothing any more, if that is so. The process is about to end then.
-    pub fn failure(&self) -> Option<String> {
-        failure(&self.raft.metrics().borrow())
-    }
-
-    /// The members as the leader sees them, ready as far as the log goes; none if this node does not lead.
-    pub fn members(&self) -> Option<BTreeMap<NodeId, meta::Member>> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let replication = metrics.replication.as_ref()?;
-        let membership = metrics.membership_config.membership();
-        let voters: Vec<u64> = membership.voter_ids().collect();
-        let end = metrics.last_log_index.unwrap_or(0);
-        let members = membership.nodes().map(|(id, node)| {
-            let matched = replication.get(id).copied().flatten();
-            let matched = matched.map_or(0, |log_id| log_id.index);
-            let member = meta::Member {
-                address: node.addr.clone(),
-                is_voter: voters.contains(id),
-                is_ready: *id == self.node.0 || matched + NEARLY >= end,
-            };
-            (NodeId(*id), member)
-        });
-        Some(members.collect())
-    }
-
-    /// Makes one step of a membership change.
-    ///
-    /// # Errors
-    /// It is not known to be committed. It may be tried again.
-    pub async fn change(&self, step: Step) -> Result<(), String> {
-        let nodes = |nodes: BTreeMap<NodeId, String>| {
-            let nodes = nodes.into_iter();
-            nodes
-                .map(|(id, address)| (id.0, BasicNode::new(address)))
-                .collect()
-        };
-        let ids = |ids: Vec<NodeId>| ids.into_iter().map(|id| id.0).collect();
-        let change: ChangeMembers<u64, BasicNode> = match step {
-            Step::Move(moved) => ChangeMembers::SetNodes(nodes(moved)),
-            Step::AddLearner(id, address) => ChangeMembers::AddNodes(nodes([(id, address)].into())),
-            Step::Voters(voters) => ChangeMembers::ReplaceAllVoters(ids(voters)),
-            Step::Remove(left) => ChangeMembers::RemoveNodes(ids(left)),
-        };
-        let _alone = self.changing.lock().await;
-        let change = self.raft.change_membership(change, true);
-        match tokio::time::timeout(CHANGE_WITHIN, change).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("not committed in time".to_owned()),
-        }
-    }
-
     /// Lets go of entries that are applied, for a disk that is full: a member that lacks some of them gets a snapshot.
     pub async fn purge(&self) {
         let last = self.raft.metrics().borrow().snapshot;
@@ -351,45 +275,6 @@ impl Group {
         if let Err(error) = self.raft.trigger().elect().await {
             tracing::warn!(group = %self.id, %error, "no election");
         }
-    }
-
-    /// Why what this node knows of the group may be old, if it may.
-    pub async fn out_of_touch(&self) -> Option<String> {
-        let (leader, acked) = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            (metrics.current_leader, metrics.millis_since_quorum_ack)
-        };
-        if leader.is_none() {
-            return Some("sees no leader".to_owned());
-        }
-        let heard = match leader == Some(self.node.0) {
-            true => acked.map(Duration::from_millis),
-            false => {
-                let told = self
-                    .raft
-                    .with_raft_state(|state| state.vote_last_modified());
-                told.await.ok().flatten().map(|at| at.elapsed())
-            }
-        };
-        let silent = heard.filter(|heard| *heard > CUT_OFF)?;
-        let who = match leader == Some(self.node.0) {
-            true => "is the leader, and no majority has answered it",
-            false => "has heard nothing from the leader",
-        };
-        Some(format!("{who} for {} s", silent.as_secs()))
-    }
-
-    /// Why this node should not be relied on for the group, if it should not.
-    pub async fn not_ready(&self) -> Option<String> {
-        if let Some(why) = self.out_of_touch().await {
-            return Some(why);
-        }
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let applied = metrics.last_applied.map_or(0, |id| id.index);
-        let lacks = metrics.last_log_index.unwrap_or(0).saturating_sub(applied);
-        (lacks > BEHIND).then(|| format!("has {lacks} entries yet to apply"))
     }
 
     pub fn status(&self) -> GroupStatus {
@@ -414,29 +299,6 @@ impl Group {
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.id, %error, "a Raft group did not stop cleanly");
-        }
-    }
-}
-
-fn failure(metrics: &RaftMetrics<u64, BasicNode>) -> Option<String> {
-    match &metrics.running_state {
-        Ok(()) | Err(Fatal::Stopped) => None,
-        Err(fatal) => Some(fatal.to_string()),
-    }
-}
-
-/// Ends the process when the group's core does: nothing is committed or applied any more, and nobody else would notice.
-async fn watch_core(id: GroupId, mut metrics: watch::Receiver<RaftMetrics<u64, BasicNode>>) {
-    let is_over = |now: &RaftMetrics<u64, BasicNode>| now.running_state.is_err();
-    // What follows a core that is gone without a word is the same.
-    let _ = metrics.wait_for(is_over).await;
-    let state = metrics.borrow().running_state.clone();
-    match state {
-        // By this node itself, which stops; or it is gone, and the process must not go on without it.
-        Err(Fatal::Stopped) | Ok(()) => {}
-        Err(fatal) => {
-            let reason = format!("Raft group {id} has failed: {fatal}");
-            skein_runtime::end_after_cause(reason).await
         }
     }
 }

@@ -152,7 +152,7 @@ fn parts(
     Ok(all.map(|part| SnapshotPart { part: Some(part) }))
 }
 
-/// Reads until the end, or until nobody wants more.
+/// Reads until the end, or until the receiver is gone.
 fn read_rows(view: &View, parts: &mpsc::Sender<Part>) {
     let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
     let mut is_open = true;

@@ -1,7 +1,7 @@
 //! What another node says over Raft's calls is looked at before openraft, which takes its peers at their word, hears of it.
 //!
 //! A leader's word cannot be told from anybody's who has its certificate. But no member of a group ever says what is refused
-//! here, and openraft would be stopped by it, or could elect nobody for good.
+//! here, and openraft would be stopped by it, or could elect no leader for good.
 
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Entry, EntryPayload, LogId, Membership, Vote};
@@ -45,7 +45,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether somebody else may say this.
+    /// Whether another node may say this.
     pub fn check_vote(&self, vote: &Vote<u64>) -> Result<(), Implausible> {
         let leader = vote.leader_id();
         if self.is_alone {

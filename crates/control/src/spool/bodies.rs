@@ -18,15 +18,16 @@ use skein_wire::convert;
 use skein_wire::internal::ReadBodyRequest;
 use skein_wire::internal::spool_client::SpoolClient;
 
+use super::group::SpoolGroup;
 use super::pace::Pace;
-use crate::{MESSAGE_BYTES_MAX, SpoolGroup};
+use crate::MESSAGE_BYTES_MAX;
 
 /// A copy that is on its way from the intake has this long to arrive before it is pulled.
 const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// Ids in memory; what is beyond is found by the next look through all open messages.
 const LISTED_MAX: usize = 100_000;
-/// More are not counted when somebody asks how many are missing, which is often.
+/// More are not counted when another node asks how many are missing, which is often.
 const COUNTED_MAX: usize = 10_000;
 /// Between two looks through all open messages.
 const LOOK_THROUGH: Duration = Duration::from_secs(300);

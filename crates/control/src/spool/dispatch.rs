@@ -124,7 +124,7 @@ impl Dispatch {
         dispenser.ready_since(&self.reader, clock::now())
     }
 
-    /// Another node leads, or nobody.
+    /// Another node leads, or none.
     pub fn follow(&self) {
         *self.dispenser.lock() = None;
         self.changed.notify_waiters();
@@ -271,7 +271,7 @@ impl Dispatch {
 
     /// A session has come to an end with these attempts, over this stream. Where one was not counted, the task waits where
     /// it did.
-    pub fn settled(&self, session: SessionId, stream: u64, attempts: &[(TaskId, u32)]) {
+    pub fn end_attempts(&self, session: SessionId, stream: u64, attempts: &[(TaskId, u32)]) {
         let uncounted = attempts
             .iter()
             .filter(|(task, attempt)| query::is_before_attempt(&self.reader, *task, *attempt));

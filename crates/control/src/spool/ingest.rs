@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::bodies::info;
-use crate::groups::SpoolGroup;
+use super::group::SpoolGroup;
 
 /// Answers that wait for the stream. One intake has one question open, so this bounds nothing that intakes do not.
 const QUEUED_ANSWERS: usize = 4096;
@@ -59,7 +59,7 @@ impl Ingest {
                 // A client that is gone needs no reason.
                 let _ = frames.send(Err(status)).await;
             }
-            // Nobody can complete these any more.
+            // No client can complete these any more.
             for id in open {
                 if let Some(group) = ingest.groups.get(&id.group()) {
                     group.bodies.abort(id).await;

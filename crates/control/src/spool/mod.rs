@@ -1,13 +1,15 @@
 //! The Spool service: taking messages in, handing tasks out, reading bodies.
 
-pub mod bodies;
+mod bodies;
 #[cfg(test)]
 mod body_tests;
 mod dispatch;
+pub mod dispatch_feed;
+mod group;
 mod ingest;
 pub mod pace;
 mod results;
-pub mod work;
+mod work;
 #[cfg(test)]
 mod work_tests;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
+pub(crate) use group::{LOOK_FOR_LEADER, SpoolGroup, start_spool};
 use ingest::Ingest;
 use parking_lot::Mutex;
 use skein_model::spool::{Command, Report, Response as SpoolResponse, query};
@@ -32,7 +35,6 @@ use skein_wire::internal::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::groups::SpoolGroup;
 use crate::raft::ProposeError;
 
 /// What one part of a streamed body holds.
@@ -88,7 +90,7 @@ impl Spool for SpoolService {
             .map_err(|error| Status::invalid_argument(format!("report: {error}")))?;
         let (task, attempt) = (report.task, report.facts.number);
         let group = group_of(&self.groups, task.message.group().0.into())?;
-        // Nobody's report: what it says of recipients that are done counts, and nothing else of it.
+        // The report of no session: what it says of recipients that are done counts, and nothing else of it.
         let report = Report {
             session: SessionId::NONE,
             ..report

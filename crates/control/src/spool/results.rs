@@ -7,13 +7,13 @@ use skein_wire::convert;
 use skein_wire::internal::problem::Kind;
 use skein_wire::internal::{Problem, RefileTask, ReportResult};
 
-use crate::groups::SpoolGroup;
+use super::group::SpoolGroup;
 
 /// A report's answer.
 pub struct Recorded {
     pub result: ReportResult,
     /// The task and the attempt that the session is done with.
-    pub settles: Option<(TaskId, u32)>,
+    pub ended: Option<(TaskId, u32)>,
 }
 
 /// A report of an attempt.
@@ -49,22 +49,22 @@ pub async fn of_refile(
             Kind::Refused,
             "no site has this name, or no slot this number",
         );
-        return Some(settled(attempt, Some(problem)));
+        return Some(recorded(attempt, Some(problem)));
     }
     Some(commit(group, attempt, &Command::Refile(Box::new(refile))).await)
 }
 
 async fn commit(group: &SpoolGroup, attempt: (TaskId, u32), command: &Command) -> Recorded {
     let problem = super::commit(group, codec::encode(command)).await;
-    settled(attempt, problem.err())
+    recorded(attempt, problem.err())
 }
 
-fn settled((task, attempt): (TaskId, u32), problem: Option<Problem>) -> Recorded {
-    let is_settled = problem
+fn recorded((task, attempt): (TaskId, u32), problem: Option<Problem>) -> Recorded {
+    let has_ended = problem
         .as_ref()
         .is_none_or(|problem| problem.kind() == Kind::Refused);
     Recorded {
-        settles: is_settled.then_some((task, attempt)),
+        ended: has_ended.then_some((task, attempt)),
         result: result(task, attempt, problem),
     }
 }

@@ -16,9 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::dispatch::OwnedSlots;
+use super::group::SpoolGroup;
 use super::results::{self, Recorded};
 use crate::clock;
-use crate::groups::SpoolGroup;
 
 /// A window above this would let one sender hold more than it can send while its lease lasts.
 const WINDOW_MAX: u32 = 16_384;
@@ -55,7 +55,7 @@ impl WorkStream {
     }
 
     /// The sender has this many tasks less.
-    fn settled(&self, tasks: usize) {
+    fn free_places(&self, tasks: usize) {
         let less = |outstanding: usize| Some(outstanding.saturating_sub(tasks));
         let _ = self
             .outstanding
@@ -328,7 +328,7 @@ async fn receive_reports(
                 let dispatch = &stream.group.dispatch;
                 dispatch.give_back(stream.session, stream.number, &tasks);
                 dispatch.open_queues(&returned.open);
-                stream.settled(tasks.len());
+                stream.free_places(tasks.len());
                 continue;
             }
             Some(Request::Blocked(site)) => {
@@ -380,13 +380,13 @@ fn answer<R>(
 /// until then it takes the task for one that it has.
 async fn send_results(stream: &WorkStream, mut queue: mpsc::Receiver<Recorded>, frames: &Frames) {
     while let Some(first) = queue.recv().await {
-        let mut settled = Vec::from_iter(first.settles);
+        let mut ended = Vec::from_iter(first.ended);
         let mut recorded = vec![first.result];
         while recorded.len() < FRAME_RESULTS {
             let Ok(next) = queue.try_recv() else {
                 break;
             };
-            settled.extend(next.settles);
+            ended.extend(next.ended);
             recorded.push(next.result);
         }
         let reply = WorkReply {
@@ -397,9 +397,9 @@ async fn send_results(stream: &WorkStream, mut queue: mpsc::Receiver<Recorded>, 
             return;
         }
         let dispatch = &stream.group.dispatch;
-        dispatch.settled(stream.session, stream.number, &settled);
-        stream.settled(settled.len());
+        dispatch.end_attempts(stream.session, stream.number, &ended);
+        stream.free_places(ended.len());
     }
-    // The reports have ended; who receives them says so.
+    // The reports have ended; `receive_reports` says so.
     std::future::pending().await
 }

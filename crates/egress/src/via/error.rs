@@ -1,7 +1,7 @@
 //! Whose fault it is that a connection did not come about.
 
 use crate::dial::{DialError, TargetFault};
-use crate::table::Refused;
+use crate::refused::Refused;
 
 /// Only [`ViaError::Target`] says something about the destination.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,10 +45,6 @@ pub enum RouteFault {
 }
 
 impl ViaError {
-    pub fn is_about_target(&self) -> bool {
-        matches!(self, Self::Target { .. })
-    }
-
     pub fn route(fault: RouteFault, text: impl Into<String>) -> Self {
         let text = text.into();
         Self::Route { fault, text }

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;
 use crate::dial::DialError;
-use crate::table::Refused;
+use crate::refused::Refused;
 
 fn fault(error: ViaError) -> Result<RouteFault, TargetFault> {
     match error {

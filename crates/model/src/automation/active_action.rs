@@ -11,7 +11,7 @@ use crate::time::{DurationMs, UnixMs};
 
 /// Of the climb back, over the time that the action lasts.
 pub const STEPS: u8 = 10;
-/// What goes on longer is a fault of somebody, and mail expires by it; then it is tried again.
+/// What goes on longer is a fault to be mended, and mail expires by it; then it is tried again.
 pub const IN_ONE_GO_MAX: DurationMs = DurationMs::from_secs(24 * 3600);
 /// A storm of replies must not make a storm of changes.
 const MOVES_MIN: DurationMs = DurationMs::from_secs(60);

@@ -1,6 +1,6 @@
 //! Destinations that give no connection, and the tasks that wait for them to answer.
 //!
-//! That a host is away says nothing about the messages for it. Tasks that met nobody wait for their destination together:
+//! That a host is away says nothing about the messages for it. Tasks that met no host wait for their destination together:
 //! while it is away, one of them now and then is the one that asks; when it answers, all of them are due. Where they wait is
 //! in the rows (`w`), so a new leader, which knows nothing of who is away, takes all of them for due.
 
@@ -57,7 +57,7 @@ pub(super) enum Turn {
     Waiting(QueueId),
 }
 
-/// All that are away. One entry for each way that has waiting tasks, at most; what nobody waits for is forgotten when it is
+/// All that are away. One entry for each way that has waiting tasks, at most; what no task waits for is forgotten when it is
 /// to be asked again.
 #[derive(Debug, Default)]
 pub(super) struct Absences {
@@ -80,7 +80,7 @@ struct Absence {
     parked: VecDeque<QueueId>,
     /// Queues with tasks that wait for it to answer.
     waiting: BTreeSet<QueueId>,
-    /// Who asked last, so that they take turns.
+    /// The session that asked last, so that they take turns.
     asked: QueueId,
 }
 
@@ -267,7 +267,7 @@ impl Dispenser {
         }
     }
 
-    /// A task waits for its destination, which is away if somebody says so.
+    /// A task waits for its destination, which is away if a report says so.
     pub(super) fn awaits(&mut self, queue: &Queue, task: TaskId, away: Option<spool::Away>) {
         let Some(head) = self.queues.get_mut(&queue.id) else {
             return;

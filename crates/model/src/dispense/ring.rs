@@ -7,7 +7,7 @@ use std::ops::Bound;
 #[derive(Debug)]
 pub struct Ring<K> {
     members: BTreeSet<K>,
-    /// Who had the last turn; may have left since.
+    /// The member that had the last turn; may have left since.
     last: Option<K>,
 }
 
@@ -33,7 +33,7 @@ impl<K: Ord + Copy> Ring<K> {
         self.members.is_empty()
     }
 
-    /// Who had the last turn, if it is still a member.
+    /// The member that had the last turn, if it is still one.
     pub fn last(&self) -> Option<K> {
         self.last.filter(|last| self.members.contains(last))
     }

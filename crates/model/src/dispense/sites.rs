@@ -191,7 +191,7 @@ impl Sites {
 
     /// A parked queue that may have turns again, because there is room.
     ///
-    /// Asked for after every turn and every return, so that none stays parked: whoever had room and did not use it
+    /// Asked for after every turn and every return, so that none stays parked: a session that had room and did not use it
     /// leaves it to the next.
     pub fn unpark(&mut self, site: SiteKey) -> Option<QueueId> {
         let known = self.known.get_mut(&site)?;
@@ -219,7 +219,7 @@ mod tests {
         if let Room::Tasks(tasks) = room(sites, at) {
             sites.went_out(SITE, tasks);
         }
-        // Somebody asks who finds it full.
+        // A session asks that finds it full.
         let _ = room(sites, at);
         (0..back).for_each(|_| sites.came_back(SITE));
         sites.known[&SITE].window.size

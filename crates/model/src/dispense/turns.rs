@@ -1,4 +1,4 @@
-//! Whose turn it is: for each session, its tenants by weight; for each tenant, transactional mail before bulk; for
+//! Turns: for each session, its tenants by weight; for each tenant, transactional mail before bulk; for
 //! each of these, all slots and queues in a circle.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +18,7 @@ pub(super) const TURN: usize = 4;
 /// Queues that may have due tasks.
 #[derive(Debug)]
 pub struct Turns {
-    /// By slot; [`SessionId::NONE`] while nobody asks for its tasks.
+    /// By slot; [`SessionId::NONE`] while no session asks for its tasks.
     owners: Box<[SessionId]>,
     shares: HashMap<SessionId, Shares>,
     lanes: BTreeMap<(Slot, TenantKey, Priority), Ring<QueueId>>,

@@ -14,7 +14,7 @@ type Look = fn(&Facts) -> Vec<Finding>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
     Nothing,
-    /// Before the control nodes have made one, nobody knows.
+    /// Not known before the control nodes have made one.
     Cluster,
 }
 

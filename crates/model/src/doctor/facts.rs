@@ -297,7 +297,7 @@ impl Facts {
             .unwrap_or_else(|| format!("{:016x}", node.0))
     }
 
-    /// Who leads, and who could: voters that answer, go on running, have room on their disk, and lack no more than `nearly` entries and no body.
+    /// Leaders, and voters that could lead: voters that answer, go on running, have room on their disk, and lack no more than `nearly` entries and no body.
     pub fn leading(&self, nearly: u64) -> Leading {
         let is_there = |node: &NodeId| {
             let answer = self.nodes.get(node).and_then(|facts| facts.answer.as_ref());

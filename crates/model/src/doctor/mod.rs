@@ -12,7 +12,7 @@ pub use facts::{
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing is at risk; somebody may want to know.
+    /// Nothing is at risk; operators may want to know.
     Note,
     /// Mail waits, or one more loss would make it wait.
     Problem,

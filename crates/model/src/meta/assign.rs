@@ -42,7 +42,7 @@ pub fn assign(
 }
 
 /// Sessions that cannot work on slots, given the spool groups that each does not reach: those that miss a group which
-/// another one reaches. A group that nobody reaches is ill itself, and moving slots would not help.
+/// another one reaches. A group that no session reaches is ill itself, and moving slots would not help.
 pub fn unfit(unreachable: &BTreeMap<SessionId, BTreeSet<GroupId>>) -> BTreeSet<SessionId> {
     let reached_by_another =
         |group: &GroupId| unreachable.values().any(|missed| !missed.contains(group));

@@ -170,7 +170,7 @@ pub enum Command {
         #[n(1)]
         told: Vec<SessionReports>,
     },
-    /// Time went on for limits that nobody reports of.
+    /// Time went on for limits that no session reports of.
     #[n(21)]
     TendLimits {
         #[n(0)]

@@ -61,8 +61,8 @@ pub(super) fn set_ip_checks<R: Rows>(
     Ok(())
 }
 
-/// After sessions have come or gone: nobody goes by what a dead one said.
-pub(super) fn settle<R: Rows>(rows: &mut R) {
+/// After sessions have come or gone: what an ended one said counts no more.
+pub(super) fn forget_ended_sessions<R: Rows>(rows: &mut R) {
     let live = sessions(rows);
     for id in ip_checks(rows).into_keys() {
         if !live.contains_key(&id) {

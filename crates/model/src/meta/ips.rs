@@ -43,12 +43,12 @@ pub struct Addresses {
 /// Where an IP is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Placement {
-    /// [`SessionId::NONE`] while nobody may use it.
+    /// [`SessionId::NONE`] while no session may use it.
     #[n(0)]
     pub session: SessionId,
     #[n(1)]
     pub epoch: Epoch,
-    /// The holder lives and is asked to let go of the IP, which then goes there, or to nobody.
+    /// The holder lives and is asked to let go of the IP, which then goes there, or to none.
     #[n(2)]
     pub moving_to: Option<SessionId>,
 }
@@ -99,8 +99,8 @@ pub fn placements_version(rows: &(impl ReadRows + ?Sized)) -> u64 {
     load(rows, VERSION).unwrap_or(0)
 }
 
-/// Where IPs are to go that are not where they should be, nobody among it. An IP stays where it is while that is allowed;
-/// else it goes to the node that has the fewest. One that policy does not have any more goes to nobody.
+/// Where IPs are to go that are not where they should be, or to none. An IP stays where it is while that is allowed;
+/// else it goes to the node that has the fewest. One that policy does not have any more goes to none.
 pub fn place(wanted: &[Wanted], rows: &(impl ReadRows + ?Sized)) -> Vec<(String, SessionId)> {
     let before = placements(rows);
     let live = sessions(rows);
@@ -199,7 +199,7 @@ pub(super) fn release_ips<R: Rows>(rows: &mut R, from: SessionId, ips: &[(String
     }
 }
 
-/// A sender has registered anew: its node has what it had, and lets go of what it was to let go of. Nobody else gets it
+/// A sender has registered anew: its node has what it had, and lets go of what it was to let go of. No other gets it
 /// without that, because the process before may be stopped and not dead.
 pub(super) fn inherit<R: Rows>(rows: &mut R, before: SessionId, session: SessionId) {
     for (name, held) in placements(rows) {
@@ -214,8 +214,8 @@ pub(super) fn inherit<R: Rows>(rows: &mut R, before: SessionId, session: Session
     }
 }
 
-/// After sessions have come or gone: what a dead one held is nobody's, or goes where it was to go.
-pub(super) fn settle<R: Rows>(rows: &mut R) {
+/// After sessions have come or gone: what an ended one held is free, or goes where it was to go.
+pub(super) fn release_ended_sessions<R: Rows>(rows: &mut R) {
     let live = sessions(rows);
     for id in addresses(rows).into_keys() {
         if !live.contains_key(&id) {
@@ -231,7 +231,7 @@ pub(super) fn settle<R: Rows>(rows: &mut R) {
     }
 }
 
-/// Of a cluster that is no more: whoever had the IP there has it no more under any epoch of this one.
+/// Of a cluster that is no more: a node that had the IP there has it no more under any epoch of this one.
 pub(super) fn raise_epoch<R: Rows>(rows: &mut R, name: &str, epoch: Epoch) {
     let held: Option<Placement> = load(rows, &placement_key(name));
     if held.is_none() && (!is_name(name) || placements(rows).len() >= IPS_MAX) {

@@ -11,11 +11,11 @@ pub struct Move {
     pub to: NodeId,
 }
 
-/// Who leads, and who could.
+/// The leaders, and the voters that could lead.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leading {
     pub leaders: BTreeMap<GroupId, NodeId>,
-    /// Voters of each group that have its log and bodies and will be there for a while; nobody else may be given it.
+    /// Voters of each group that have its log and bodies and will be there for a while; no other may be given it.
     pub able: BTreeMap<GroupId, BTreeSet<NodeId>>,
     /// Nodes that are about to go: what they lead goes to others, even or not.
     pub leaving: BTreeSet<NodeId>,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     /// Moves until nothing is to be moved; how often that was.
-    fn settle(mut leading: Leading) -> (Leading, usize) {
+    fn move_all(mut leading: Leading) -> (Leading, usize) {
         for moves in 0.. {
             let Some(Move { group, to }) = leading.next_move() else {
                 return (leading, moves);
@@ -137,7 +137,7 @@ mod tests {
             (&[], &[], &[], vec![], 0),
         ] {
             let start = leading(leaders, able, leaving);
-            let (end, took) = settle(start.clone());
+            let (end, took) = move_all(start.clone());
             assert_eq!((spread(&end), took), (expected, moves), "{start:?}");
             assert!(end.is_even());
         }
@@ -168,7 +168,7 @@ mod tests {
         #[test]
         fn where_everybody_is_able_nobody_leads_two_more_than_another(leaders in prop::collection::vec(1u64..6, 0..12)) {
             let all: Vec<&[u64]> = vec![&[1, 2, 3, 4, 5]; leaders.len()];
-            let (end, _) = settle(leading(&leaders, &all, &[]));
+            let (end, _) = move_all(leading(&leaders, &all, &[]));
             let loads = spread(&end);
             prop_assert!(loads.last().unwrap_or(&0) - loads.first().unwrap_or(&0) <= 1, "{:?}", loads);
         }

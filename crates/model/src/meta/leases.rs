@@ -12,9 +12,9 @@ use crate::time::DurationMs;
 
 /// A sender that has reached a spool group for less, or not for longer, keeps the slots that it has or has not: an
 /// election takes up to 3 s, and slots do not move for one.
-const REACH_SETTLES: DurationMs = DurationMs::from_secs(5);
+const REACH_LASTS: DurationMs = DurationMs::from_secs(5);
 
-/// Two heartbeats and a little: who was heard since then has not ended, whatever an operator says.
+/// Two heartbeats and a little: a sender that was heard since then has not ended, whatever an operator says.
 const SURELY_ALIVE: DurationMs = DurationMs(5500);
 
 /// A heartbeat, and what one may take.
@@ -108,7 +108,7 @@ impl Leases {
         }
     }
 
-    /// Who has this session, if that is surely alive and another process than the one that asks. Two senders of one name
+    /// The process that has this session, if that is surely alive and another process than the one that asks. Two senders of one name
     /// would take it from each other for ever. One that has been silent for long is dead, or soon will be taken for it.
     pub fn holder(
         &mut self,
@@ -176,15 +176,15 @@ impl Leases {
                 due.push(Command::CloseSession(session));
             }
         }
-        let settled: BTreeMap<SessionId, BTreeSet<GroupId>> = self
+        let lasting: BTreeMap<SessionId, BTreeSet<GroupId>> = self
             .heard
             .iter()
             .filter(|(session, _)| !self.ending.contains(session))
-            .filter(|(_, heard)| now.0.saturating_sub(heard.since.0) > REACH_SETTLES.0)
+            .filter(|(_, heard)| now.0.saturating_sub(heard.since.0) > REACH_LASTS.0)
             .filter_map(|(session, heard)| Some((*session, heard.unreachable.clone()?)))
             .collect();
-        let unfit = unfit(&settled);
-        for session_id in settled.into_keys() {
+        let unfit = unfit(&lasting);
+        for session_id in lasting.into_keys() {
             let fit = !unfit.contains(&session_id);
             if session(rows, session_id).is_some_and(|row| row.fit != fit) {
                 due.push(Command::SetFit {

@@ -132,7 +132,7 @@ impl<'a, R: Rows> Book<'a, R> {
                 row
             }
         };
-        row.settle(at, &self.live);
+        row.end_sessions(at, &self.live);
         let answer = row.report(at, session, report, self.head.version);
         self.keep(&report.id, key, before, row);
         answer
@@ -211,11 +211,11 @@ impl<'a, R: Rows> Book<'a, R> {
     }
 
     /// Brings a limit to the time.
-    pub fn settle(&mut self, id: &LimitId) {
+    pub fn bring_to_time(&mut self, id: &LimitId) {
         let key = limit_key(id);
         if let Some(before) = self.rows.get(&key) {
             let mut row: LimitRow = read(&before);
-            row.settle(self.head.time, &self.live);
+            row.end_sessions(self.head.time, &self.live);
             self.keep(id, key, Some(before), row);
         }
     }

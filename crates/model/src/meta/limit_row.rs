@@ -48,7 +48,7 @@ pub struct Part {
 }
 
 impl LimitRow {
-    /// Until `untold` somebody may have used all of it who has not told.
+    /// Until `untold` an owner may have used all of it that has not told.
     pub(super) fn new(report: &LimitReport, version: u64, untold: Option<LimitMs>) -> Self {
         let parts = match untold {
             Some(until) => Parts::after(report.limit, until, version),
@@ -67,7 +67,7 @@ impl LimitRow {
         self.limit
     }
 
-    /// Who has which part of it.
+    /// The parts that sessions have of it.
     pub fn parts(&self) -> Vec<Part> {
         match &self.parts {
             Parts::Shares(shares) => {
@@ -143,7 +143,7 @@ impl LimitRow {
     }
 
     /// What sessions had that have ended counts as used now.
-    pub(super) fn settle(&mut self, at: LimitMs, live: &BTreeSet<SessionId>) {
+    pub(super) fn end_sessions(&mut self, at: LimitMs, live: &BTreeSet<SessionId>) {
         for session in self.holders() {
             if live.contains(&session) {
                 continue;
@@ -230,7 +230,7 @@ impl Parts {
         }
     }
 
-    /// Somebody may have used all of it until then.
+    /// An owner may have used all of it until then.
     fn after(limit: SharedLimit, until: LimitMs, version: u64) -> Self {
         match limit {
             SharedLimit::Rate(rate) if limit.is_granted() => {

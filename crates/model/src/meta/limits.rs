@@ -15,7 +15,7 @@
 //! is noticed by the next command that touches a limit: later than it ended, which counts what it had for longer.
 //!
 //! The limits of a site are kept by the owner of its slot alone, without any row, until another session has a task of the
-//! site: one that was filed while the site was spread. Then the site becomes shared. Nobody else gets a part before
+//! site: one that was filed while the site was spread. Then the site becomes shared. No other session gets a part before
 //! the owner has said that it knows, and what it uses, or its session has ended. A session learns of shared sites no later
 //! than of its slots, so that a later owner of the slot knows too.
 
@@ -78,7 +78,7 @@ pub struct KeptAlone {
     /// Under which the session has its slot.
     #[n(2)]
     pub epoch: Epoch,
-    /// For how long nobody else has used them; none: nobody else ever did.
+    /// For how long no other session has used them; none: no other ever did.
     #[n(1)]
     pub others_gone: Option<DurationMs>,
 }
@@ -125,13 +125,13 @@ pub(super) struct SharedSite {
     /// Of the shared sites, when this one became shared.
     #[n(0)]
     pub version: u64,
-    /// Who may keep its limits alone still.
+    /// The sessions that may keep its limits alone still.
     #[n(1)]
     pub alone: Option<SessionId>,
-    /// Until when somebody kept its limits alone.
+    /// Until when a session kept its limits alone.
     #[n(2)]
     pub until: LimitMs,
-    /// Somebody who has not told of it may have used all of a window until then.
+    /// An owner that has not told of it may have used all of a window until then.
     #[n(3)]
     pub untold: Option<LimitMs>,
     /// Limits of the site that have a row.
@@ -257,7 +257,7 @@ pub fn answer(
     (!trial.is_changed()).then_some(answers)
 }
 
-/// Limits that have to be looked after though nobody may report: sessions that have ended had a part of them, or nothing
+/// Limits that have to be looked after though no session may report: sessions that have ended had a part of them, or nothing
 /// of them counts.
 pub fn due(rows: &(impl ReadRows + ?Sized), at: LimitMs) -> Vec<LimitId> {
     let live = sessions(rows).into_keys().collect();
@@ -293,7 +293,7 @@ pub(super) fn report<R: Rows>(
 pub(super) fn tend<R: Rows>(rows: &mut R, at: LimitMs, limits: &[LimitId]) {
     let mut book = Book::open(rows, at);
     for id in limits {
-        book.settle(id);
+        book.bring_to_time(id);
     }
     book.forget();
     book.close();

@@ -1,4 +1,4 @@
-//! Who belongs to the cluster's control nodes.
+//! Members of the cluster: its control nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -223,7 +223,7 @@ pub struct Member {
 
 /// The next step from the members that a group has to those that it should have; none if it has them.
 ///
-/// A learner votes when it is ready, and whoever has to go stays until then: with a voter less, one more loss would
+/// A learner votes when it is ready, and a voter that has to go stays until then: with a voter less, one more loss would
 /// stop the group.
 pub fn next_step(
     wanted: &BTreeMap<NodeId, NodeRow>,

@@ -33,7 +33,7 @@ pub(super) fn tell<R: Rows>(
     automate(rows, now, &Command::Told(told.to_vec()))
 }
 
-/// Batches of sessions that have ended are told by nobody.
+/// Batches of sessions that have ended come no more.
 pub(super) fn forget<R: Rows>(rows: &mut R) {
     let live = sessions(rows);
     automation::keep_batches(rows, |id| live.contains_key(&SessionId(id)));

@@ -56,10 +56,10 @@ pub struct SessionRow {
     pub order: u64,
 }
 
-/// Who owns a slot, and since which epoch.
+/// The owner of a slot, and its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Assignment {
-    /// [`SessionId::NONE`] when nobody may have it.
+    /// [`SessionId::NONE`] when no session may have it.
     #[n(0)]
     pub session: SessionId,
     #[n(1)]
@@ -243,9 +243,9 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         }
     };
     if let Command::OpenSession { .. } | Command::CloseSession(_) = command {
-        ips::settle(rows);
+        ips::release_ended_sessions(rows);
         replies::forget(rows);
-        ip_checks::settle(rows);
+        ip_checks::forget_ended_sessions(rows);
         warmups::forget(rows);
     }
     reassign(rows);

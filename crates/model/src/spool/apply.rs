@@ -21,7 +21,7 @@ pub enum Effect {
         due: UnixMs,
         task: TaskId,
     },
-    /// A task waits in another queue than before. Who has it gives it back when it is told.
+    /// A task waits in another queue than before. The sender that has it gives it back when it is told.
     Moved {
         queue: Queue,
         due: UnixMs,

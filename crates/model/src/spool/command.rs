@@ -147,7 +147,7 @@ pub struct Report {
     #[n(7)]
     pub delay_notified: bool,
     /// The destination gave no connection, and is asked again after so long: until it answers, the task waits for that, and
-    /// for nothing of its own. Zero: nobody was met this time, which is no reason yet to leave the destination alone. None:
+    /// for nothing of its own. Zero: no host was met this time, which is no reason yet to leave the destination alone. None:
     /// a host was met, or it is our own fault.
     #[n(8)]
     pub away_for: Option<DurationMs>,

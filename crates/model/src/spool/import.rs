@@ -110,7 +110,7 @@ pub(super) fn import<R: Rows>(
     Ok(Response::Done)
 }
 
-/// Whoever held a slot when the backup was made must not act on it any more.
+/// A session that held a slot when the backup was made must not act on it any more.
 fn raise_epochs<R: Rows>(state: &mut State<'_, R>, slots: &[(Slot, Epoch)]) {
     for (slot, epoch) in slots {
         if state.slot(*slot).is_none_or(|row| row.epoch < *epoch) {

@@ -15,7 +15,7 @@ const AWAY_MAX: DurationMs = DurationMs::from_secs(600);
 
 /// Records the outcomes that are news.
 ///
-/// A terminal outcome is a fact: it counts while the recipient is open, whoever reports it and however late,
+/// A terminal outcome is a fact: it counts while the recipient is open, from any session and however late,
 /// because refusing it would send the message again. Deferring is an action: only the session that holds the
 /// slot may do it, once for each attempt.
 pub(super) fn record<R: Rows>(

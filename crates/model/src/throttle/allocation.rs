@@ -13,11 +13,11 @@ const EVERY: DurationMs = DurationMs::from_secs(1);
 /// Tokens of long windows that are at hand in plenty are told of less often, because each report is committed. The leader
 /// takes who is silent for longer than [`super::ledger`]'s patience as not waiting.
 const SELDOM: DurationMs = DurationMs::from_secs(4);
-/// Who waits asks again after this, while asking brings nothing.
+/// A sender that waits asks again after this, while asking brings nothing.
 const POLL: DurationMs = DurationMs(250);
 /// And after this while it brings more.
 const AT_ONCE: DurationMs = DurationMs(10);
-/// A limit that nobody has used for so long here is given up.
+/// A limit that no task has used for so long here is given up.
 const IDLE: DurationMs = DurationMs::from_secs(10);
 /// Below this, what is wanted is said exactly, so that small limits are not asked for in vain.
 const EXACT: u64 = 8;
@@ -52,7 +52,7 @@ pub struct Before {
     /// That have ended within the window.
     #[n(0)]
     pub ended: u64,
-    /// Whose event may still come.
+    /// Of tasks whose event may still come.
     #[n(1)]
     pub out: u64,
 }
@@ -75,7 +75,7 @@ pub enum LimitAnswer {
     /// The last report has arrived.
     #[n(2)]
     Closed,
-    /// Nothing yet: somebody may keep the limit by itself still, or the policy has changed.
+    /// Nothing yet: a single owner may keep the limit still, or the policy has changed.
     #[n(3)]
     Later,
     /// There are as many limits as there may be.
@@ -99,7 +99,7 @@ pub(super) struct Allocation {
     used_at: DurationMs,
     told_at: Option<DurationMs>,
     told_counted: u64,
-    /// Somebody found no token since the last report.
+    /// A task found no token since the last report.
     is_refused: bool,
     /// The last answer brought more, so the next may.
     is_growing: bool,
@@ -203,7 +203,7 @@ impl Allocation {
     pub fn refused(&mut self, now: DurationMs, demand: u64, until: Option<DurationMs>) {
         self.used_at = now;
         self.is_refused = true;
-        // Without a time, whoever asks waits in a queue and is counted there.
+        // Without a time, a task that asks waits in a queue and is counted there.
         if let Some(until) = until {
             self.unmet = match now < self.unmet.1 {
                 true => (self.unmet.0.max(demand), self.unmet.1.max(until)),

@@ -66,7 +66,7 @@ impl Leader {
         }
     }
 
-    /// Whether something may have changed that nobody has asked for.
+    /// Whether something may have changed that no sender has asked for.
     pub fn divide(&mut self, at: LimitMs) -> bool {
         let Self::Shares(shares) = self else {
             return false;

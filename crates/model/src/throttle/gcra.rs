@@ -42,7 +42,7 @@ impl Gcra {
         DurationMs(self.due.saturating_sub(tolerance).div_ceil(TICK))
     }
 
-    /// How many may go at once, where somebody looks only once in `slack` and must not be late for it.
+    /// How many may go at once, where the caller looks only once in `slack` and must not be late for it.
     pub fn available(&self, now: DurationMs, rate: Rate, slack: DurationMs) -> u64 {
         let Some(tolerance) = tolerance(rate, slack.0 << FRACTION_BITS) else {
             return u64::MAX;

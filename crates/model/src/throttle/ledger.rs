@@ -95,7 +95,7 @@ impl Account {
     }
 
     /// Tokens that have ended since the last report, and that were returned. No report can end more than was granted.
-    fn settle(&mut self, report: &TokenLeaseReport) -> (u64, u64) {
+    fn record(&mut self, report: &TokenLeaseReport) -> (u64, u64) {
         let before = (self.ended, self.returned);
         self.ended = self
             .ended
@@ -108,7 +108,7 @@ impl Account {
 }
 
 impl Ledger {
-    /// Nobody has used the limit lately.
+    /// No session has used the limit lately.
     pub fn new(rate: Rate) -> Self {
         Self {
             allowance: Allowance::Rolling(rate),
@@ -119,7 +119,7 @@ impl Ledger {
         }
     }
 
-    /// Somebody may have used all of it until `at`: single owners, as long as the limit did not span several.
+    /// Single owners may have used all of it until `at`, as long as the limit did not span several.
     pub fn after_owners(rate: Rate, at: LimitMs) -> Self {
         let mut ledger = Self::new(rate);
         ledger.spent.add(at.0, rate.count, rate.per);
@@ -158,7 +158,7 @@ impl Ledger {
         let unknown = TokenLeaseAnswer {
             token_lease: report.token_lease,
             granted: 0,
-            settled: 0,
+            accounted: 0,
         };
         let is_full = self.accounts.len() >= HOLDERS_MAX;
         match self.accounts.get(&session) {
@@ -169,11 +169,11 @@ impl Ledger {
             None if is_full => return unknown,
             _ => {}
         }
-        // Who has enough unused waits for nothing, and must not keep others waiting.
+        // A session that has enough unused waits for nothing, and must not keep others waiting.
         let unused_max = unused_max(self.rate(), self.accounts.len() as u64);
         let account = self.accounts.entry(session);
         let account = account.or_insert_with(|| Account::new(report.token_lease, at));
-        let (ended, returned) = account.settle(report);
+        let (ended, returned) = account.record(report);
         let unseen = account.granted.saturating_sub(report.seen);
         let unused = report.unused.saturating_add(unseen);
         account.heard_at = at;
@@ -227,11 +227,11 @@ impl Ledger {
         TokenLeaseAnswer {
             token_lease: account.token_lease,
             granted: account.granted,
-            settled: account.ended + account.returned,
+            accounted: account.ended + account.returned,
         }
     }
 
-    /// Somebody who had all of it has used so many tokens, and others may be used until a later time.
+    /// An owner that had all of it has used so many tokens, and others may be used until a later time.
     pub fn begin_with(&mut self, at: LimitMs, ended: u64, out: u64, until: LimitMs) {
         let per = self.rate().per;
         self.spent.add(at.0, ended, per);
@@ -249,7 +249,7 @@ impl Ledger {
         accounts.map(|(id, account)| (*id, account.open()))
     }
 
-    /// Nobody has an account, and nothing counts any more.
+    /// No session has an account, and nothing counts any more.
     pub fn is_idle(&self, at: LimitMs) -> bool {
         self.accounts.is_empty() && self.used(at) == 0
     }
@@ -263,7 +263,7 @@ impl Ledger {
         if account.token_lease != last.token_lease {
             return;
         }
-        let (ended, _) = account.settle(last);
+        let (ended, _) = account.record(last);
         self.accounts.remove(&session);
         self.spent.add(at.0, ended, self.rate().per);
     }

@@ -47,7 +47,7 @@ fn tokens_count_from_their_grant_until_a_window_after_their_end() {
         ..TokenLeaseReport::default()
     };
     let answer = ledger.report(s(659), A, &report);
-    assert_eq!((answer.granted, answer.settled), (2, 2));
+    assert_eq!((answer.granted, answer.accounted), (2, 2));
     assert_eq!(ledger.used(s(659)), 1, "what was returned is not spent");
 }
 

@@ -12,7 +12,7 @@ use super::window::Window;
 use crate::lease::Lease;
 use crate::time::DurationMs;
 
-/// Whose mail a limit holds for.
+/// The mail that a limit holds for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Scope {
@@ -86,7 +86,7 @@ impl LimitId {
         }
     }
 
-    /// Whether it is of a node's own address, which has no name. No other sender's mail goes from there, so nobody shares it.
+    /// Whether it is of a node's own address, which has no name. No other sender's mail goes from there, so it is not shared.
     pub fn is_of_node(&self) -> bool {
         self.ip().is_some_and(str::is_empty)
     }

@@ -20,9 +20,9 @@ pub struct LimitRequest {
     pub id: LimitId,
     /// As it is now. If it is another one than before, it holds at once for new tokens; what is out counts on.
     pub limit: Limit,
-    /// What whoever had the site before has used counts, so whoever has it next is to know.
+    /// What the owner before has used counts, so the next one is to know.
     pub is_inherited: bool,
-    /// Nobody else has used the limit since then, on this process's clock; 0 if nobody ever has.
+    /// No other sender has used the limit since then, on this process's clock; 0 if none ever has.
     pub gone_since: DurationMs,
 }
 
@@ -303,8 +303,9 @@ impl LimiterSet {
         self.entries.is_empty()
     }
 
-    /// Forgets what counts nothing. Not necessary for the bound on memory.
-    pub fn forget_idle(&mut self, now: DurationMs) {
+    /// Forgets what counts nothing, so that a test sees what does.
+    #[cfg(test)]
+    pub(super) fn forget_idle(&mut self, now: DurationMs) {
         self.entries.retain(|_, entry| !entry.is_idle(now));
     }
 }

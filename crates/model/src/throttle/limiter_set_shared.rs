@@ -221,7 +221,7 @@ impl LimiterSet {
                 if entry.is_at_rest(now) {
                     self.entries.remove(&key);
                 }
-                // Who came meanwhile begins anew.
+                // An owner that came meanwhile begins anew.
                 more.push((key.id, 1));
                 continue;
             }
@@ -241,7 +241,7 @@ impl LimiterSet {
         };
         match &mut entry.allocation {
             Some(allocation) => allocation.must_leave(now, lease, &entry.limiter),
-            // Whoever gets the site next has the whole limit.
+            // The next owner of the site has the whole limit.
             None => !lease.holds(now),
         }
     }

@@ -203,7 +203,7 @@ fn granted_tokens_need_a_lease() {
     token_lease.answered(TokenLeaseAnswer {
         token_lease: report.token_lease,
         granted: 2,
-        settled: 0,
+        accounted: 0,
     });
     assert!(limiters.try_take(s(0), &requests).is_err());
     limiters.renew(Lease::granted(s(0), LEASE));
@@ -271,7 +271,7 @@ fn what_was_granted_ends_with_its_session() {
     token_lease.answered(TokenLeaseAnswer {
         token_lease: first,
         granted: 2,
-        settled: 0,
+        accounted: 0,
     });
     let permit = limiters.try_take(s(1), &granted).unwrap();
     limiters.begin_session(Lease::granted(s(2), LEASE));

@@ -1,14 +1,14 @@
-//! Who gets how much of what is not enough for all.
+//! The fair division of what is not enough for all.
 
 use std::collections::BTreeMap;
 
 use crate::id::SessionId;
 
-/// Divides `total` by demand, max-min fair: nobody gets more than it demands while another demands more than it gets, but
+/// Divides `total` by demand, max-min fair: no session gets more than it demands while another demands more than it gets, but
 /// for one that cannot be divided.
 ///
 /// Ones that are left over go to neighbours in a circle, and move on by one place with each `turn`: after as many turns
-/// as there are sessions that want more, each has had them equally often, and a turn moves a single one. What nobody
+/// as there are sessions that want more, each has had them equally often, and a turn moves a single one. What no session
 /// demands stays with those who had it `before`, since to move it costs time.
 pub fn max_min(
     total: u64,

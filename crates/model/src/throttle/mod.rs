@@ -5,7 +5,7 @@
 //! short windows as [`Shares`], other rates as tokens of a [`Ledger`].
 //!
 //! No limit is exceeded, because whatever may be used somewhere is counted: tokens from before they can be used until the
-//! end of the last window that they can be in. What nobody can know, such as what a dead process has used, counts as used.
+//! end of the last window that they can be in. What cannot be known, such as what a dead process has used, counts as used.
 
 mod allocation;
 mod concurrency;

@@ -163,12 +163,12 @@ impl Shares {
         parts.map(|(id, share)| (*id, share.may, share.held, share.wants))
     }
 
-    /// Nobody has a part of it, and nothing counts any more.
+    /// No session has a part of it, and nothing counts any more.
     pub fn is_idle(&self, at: LimitMs) -> bool {
         self.shares.is_empty() && self.gone.total(at.0, self.per) == 0
     }
 
-    /// The only session that may have used the limit until now says what counts there. Nobody has a share yet.
+    /// The only session that may have used the limit until now says what counts there. There is no share yet.
     pub fn begin_with(&mut self, session: SessionId, counted: u64) {
         if counted > 0 {
             self.version += 1;
@@ -255,7 +255,7 @@ impl Shares {
         }
     }
 
-    /// When to look again though nobody reports; none while nobody waits.
+    /// When to look again though no session reports; none while none waits.
     pub fn due_at(&self, at: LimitMs) -> Option<LimitMs> {
         if !self.shares.values().any(|share| share.may < share.wants) {
             return None;

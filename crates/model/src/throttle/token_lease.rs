@@ -39,7 +39,7 @@ pub struct TokenLeaseAnswer {
     pub granted: u64,
     /// Those of them that it has reported as ended or returned.
     #[n(2)]
-    pub settled: u64,
+    pub accounted: u64,
 }
 
 /// Tokens that a session's lease keeps valid: none is taken from [`crate::lease::STOP_EARLY`] before it ends, counted
@@ -51,7 +51,7 @@ pub struct TokenLease {
     out: u64,
     ended: u64,
     returned: u64,
-    settled: u64,
+    accounted: u64,
     /// Tokens that are out from a session before, which counted them as spent when it ended.
     orphans: u64,
 }
@@ -66,7 +66,7 @@ impl TokenLease {
             out: 0,
             ended: 0,
             returned: 0,
-            settled: 0,
+            accounted: 0,
             orphans: 0,
         }
     }
@@ -136,7 +136,7 @@ impl TokenLease {
     pub fn answered(&mut self, answer: TokenLeaseAnswer) {
         if answer.token_lease == self.number {
             self.granted = self.granted.max(answer.granted);
-            self.settled = self.settled.max(answer.settled);
+            self.accounted = self.accounted.max(answer.accounted);
         }
     }
 
@@ -147,7 +147,7 @@ impl TokenLease {
 
     /// Whether all tokens have come back, and the leader knows it.
     pub fn is_idle(&self) -> bool {
-        self.settled == self.granted && self.orphans == 0
+        self.accounted == self.granted && self.orphans == 0
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
         TokenLeaseAnswer {
             token_lease,
             granted,
-            settled: 0,
+            accounted: 0,
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
         assert!(!token_lease.take(now, lease));
         assert!(!token_lease.is_idle(), "the leader does not know yet");
         token_lease.answered(TokenLeaseAnswer {
-            settled: 2,
+            accounted: 2,
             ..answer(1, 2)
         });
         assert!(token_lease.is_idle());

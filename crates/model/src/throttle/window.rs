@@ -23,7 +23,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Nobody has had a part of this limit lately.
+    /// No owner has had a part of this limit lately.
     pub fn new(rate: Rate) -> Self {
         Self {
             rate,
@@ -31,13 +31,6 @@ impl Window {
             spent: WindowCounter::default(),
             pace: Gcra::default(),
         }
-    }
-
-    /// Another owner may have used all of it until `gone_since`, when its last event had surely ended.
-    pub fn after_predecessor(rate: Rate, now: DurationMs, gone_since: DurationMs) -> Self {
-        let mut window = Self::new(rate);
-        window.predecessor_gone(now, rate.count, gone_since);
-        window
     }
 
     /// Another owner had the limit for a while, used at most `count`, and ended at `gone_since`.

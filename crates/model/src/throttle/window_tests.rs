@@ -132,13 +132,19 @@ fn tokens_that_are_out_count_until_a_window_after_their_end() {
     assert!(window.is_idle(at(6001)));
 }
 
+fn after_predecessor(rate: Rate, now: DurationMs, gone_since: DurationMs) -> Window {
+    let mut window = Window::new(rate);
+    window.predecessor_gone(now, rate.count, gone_since);
+    window
+}
+
 #[test]
 fn a_new_owner_waits_for_what_its_predecessor_may_have_sent() {
     let limit = rate(5, 10_000, None);
-    let window = Window::after_predecessor(limit, at(100_000), at(95_000));
+    let window = after_predecessor(limit, at(100_000), at(95_000));
     assert_eq!(window.next_at(at(100_000)), Some(at(105_001)));
     assert!(!window.is_idle(at(105_000)));
-    let long_gone = Window::after_predecessor(limit, at(100_000), at(80_000));
+    let long_gone = after_predecessor(limit, at(100_000), at(80_000));
     assert!(long_gone.is_idle(at(100_000)));
 }
 

@@ -290,7 +290,7 @@ pub(crate) fn grant_once<R: Rows>(
     let key = answer_key(session);
     let known: Option<Answered> = load(rows, &key);
     if let Some(known) = known.filter(|known| known.batch >= batch) {
-        // An earlier one is asked for by nobody any more.
+        // An earlier one is not asked for any more.
         return match known.batch == batch {
             true => known.granted,
             false => Vec::new(),

@@ -1,6 +1,6 @@
 //! Which source IP a task goes out from.
 //!
-//! Each turn belongs to one usable member, by weight. Whoever has its turn and no budget gives it to the warm members of
+//! Each turn belongs to one usable member, by weight. A member that has its turn and no budget gives it to the warm members of
 //! its pool. Without any, to members that are warming up and have budget; else to the warm members of the overflow pool;
 //! else the task waits. No budget is ever exceeded, however old the message is.
 
@@ -10,7 +10,7 @@ use crate::time::{DurationMs, UnixMs};
 
 /// More than any pool has; what is beyond takes no part.
 pub const MEMBERS_MAX: usize = 1024;
-/// When nobody knows when an IP may be used again, as after a quarantine.
+/// When it is not known when an IP may be used again, as after a quarantine.
 const LOOK_AGAIN: DurationMs = DurationMs::from_secs(60);
 
 /// What a member may still send to this provider now.

@@ -18,7 +18,7 @@ pub struct Target {
     pub provider: String,
 }
 
-/// Who gave an order, and why. Longer texts are cut.
+/// The author of an order, and its reason. Longer texts are cut.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Order {
     #[n(0)]

@@ -153,7 +153,7 @@ pub struct Change {
     /// The stage from then on.
     #[n(2)]
     pub stage: u16,
-    /// Nobody when the rules decided.
+    /// None when the rules decided.
     #[n(3)]
     pub who: Option<String>,
     #[n(4)]
@@ -238,7 +238,7 @@ impl Row {
         });
     }
 
-    /// Brings the row to this time. Of the days since its own only that one is judged: nobody lived through the others.
+    /// Brings the row to this time. Of the days since its own only that one is judged: nothing was seen of the others.
     pub(super) fn roll(&mut self, at: UnixMs) {
         self.now = self.now.max(at);
         let today = self.plan.calendar.day(self.now);

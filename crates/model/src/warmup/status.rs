@@ -1,4 +1,4 @@
-//! What a warm-up is like at a time: for people, and for whoever chooses an IP.
+//! What a warm-up is like at a time: for people, and for the choice of an IP.
 
 use super::calendar::Day;
 use super::choose::Left;
@@ -23,7 +23,7 @@ pub struct Status {
     /// Of attempts, rounded down.
     pub deferred_percent: u64,
     pub held_days: u16,
-    /// When more may be sent; none if nobody knows, or if no budget applies.
+    /// When more may be sent; none if it is not known, or if no budget applies.
     pub next_at: Option<UnixMs>,
     /// What happens at the end of the day if nothing more does, and why.
     pub outlook: String,

@@ -71,7 +71,7 @@ impl Default for Admin {
 pub struct AdminTls {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
-    /// Whose certificates of operators are taken.
+    /// The CA of operators' certificates.
     pub client_ca: Option<PathBuf>,
     pub roles: Option<Roles>,
     pub revoked: Option<PathBuf>,
@@ -98,7 +98,7 @@ pub struct PemFiles {
     pub port: &'static str,
     pub certificate: PemFile,
     pub key: PemFile,
-    /// Who may connect; without one, everybody.
+    /// The CA of clients that may connect; without one, all may.
     pub ca: Option<PemFile>,
     pub shown_to: ShownTo,
     /// Of others, at this port and where this node connects.
@@ -106,7 +106,7 @@ pub struct PemFiles {
     pub roles: RoleRule,
 }
 
-/// Who must accept the certificate.
+/// The side that must accept the certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShownTo {
     /// Other nodes, which trust the same CA and connect to this host if it listens to them.

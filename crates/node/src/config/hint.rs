@@ -1,4 +1,4 @@
-//! What somebody may have meant whose file cannot be read.
+//! What the author of a file that cannot be read may have meant.
 
 use skein_policy::nearest;
 

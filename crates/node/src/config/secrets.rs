@@ -113,7 +113,7 @@ mod tests {
             !shown.contains("hunter") && shown.matches("\"***\"").count() == 2,
             "{shown}"
         );
-        // Nobody starts a node with what was printed, and with stars for passwords.
+        // A node does not start with what was printed, and with stars for passwords.
         assert!(Config::parse(&shown).is_err());
         let shown = config.to_toml(true).unwrap();
         assert!(

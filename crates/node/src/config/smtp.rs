@@ -1,236 +1,201 @@
-//! What cannot work, or is not meant, of `[smtp]`.
+//! `[smtp]`: what clients find here.
 
-use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::Context;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
-use super::{Kind, Listener, ListenerTls, Smtp};
+use super::{loopback, secrets, values};
 
-/// Room for a few messages while their headers are not complete.
-const MEMORY_BYTES_MIN: usize = 1 << 20;
-/// A range of public addresses this wide is no network of one's own: whoever is in it may relay.
-const OPEN_PREFIX_V4: u8 = 8;
-const OPEN_PREFIX_V6: u8 = 20;
-/// One that is wider than this is more than a company has, most likely.
-const WIDE_PREFIX_V4: u8 = 16;
-const WIDE_PREFIX_V6: u8 = 32;
-/// RFC 4954 and the mechanisms have no larger ones in use.
-const NAME_BYTES_MAX: usize = 255;
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Smtp {
+    pub hostname: String,
+    /// Clients from here may send anywhere without a login.
+    #[serde(with = "values::networks")]
+    pub relay_networks: Vec<IpNet>,
+    /// The tenant whose mail that is.
+    pub relay_tenant: String,
+    /// Proxies: each connection from here begins with a PROXY header, version 1 or 2, that names the client.
+    #[serde(with = "values::networks")]
+    pub proxy_networks: Vec<IpNet>,
+    pub bare_newlines: BareNewlines,
+    pub tls: Tls,
+    pub limits: Limits,
+    #[serde(rename = "listener", with = "values::tables")]
+    pub listeners: Vec<Listener>,
+    #[serde(rename = "user", with = "values::tables")]
+    pub users: Vec<User>,
+}
 
-impl Smtp {
-    fn offers_tls(&self, listener: &Listener) -> bool {
-        self.tls.certificate.is_some() && listener.tls != ListenerTls::None
-    }
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareNewlines {
+    #[default]
+    Refuse,
+    Fix,
+}
 
-    pub fn check_hostname(&self) -> anyhow::Result<()> {
-        let is_odd = |c: char| c.is_whitespace() || c.is_control();
-        if self.hostname.is_empty() || self.hostname.contains(is_odd) {
-            bail!(
-                "smtp.hostname: {:?} is not a host name, such as mx.example.com",
-                self.hostname
-            );
-        }
-        Ok(())
-    }
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM files. Both or none.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
 
-    pub fn check(&self) -> anyhow::Result<()> {
-        self.check_hostname()?;
-        check_tenant("smtp.relay_tenant", &self.relay_tenant)?;
-        self.check_limits()?;
-        match (&self.tls.certificate, &self.tls.key) {
-            (Some(_), None) => bail!("smtp.tls.certificate: belongs together with key"),
-            (None, Some(_)) => bail!("smtp.tls.key: belongs together with certificate"),
-            _ => {}
-        }
-        for (key, networks) in [
-            ("smtp.relay_networks", &self.relay_networks),
-            ("smtp.proxy_networks", &self.proxy_networks),
-        ] {
-            if let Some(open) = networks.iter().find(|net| is_open(net)) {
-                let what = match key {
-                    "smtp.relay_networks" => "send mail to anywhere without a login: an open relay",
-                    _ => "pass for any client, also for one that may relay",
-                };
-                bail!(
-                    "{key}: whoever is in {open} may {what}; name your own networks, such as 10.0.0.0/8 or 192.0.2.0/24"
-                );
-            }
-        }
-        self.check_listeners()?;
-        self.check_users()
-    }
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    #[serde(with = "values::size")]
+    pub message_bytes: u64,
+    pub recipients: usize,
+    pub connections: usize,
+    pub connections_per_client: usize,
+    pub messages_per_connection: u32,
+    pub commands_per_connection: u32,
+    /// Refused commands.
+    pub errors_per_connection: u32,
+    /// A command line; RFC 5321 asks for 512 and its extensions for more.
+    #[serde(with = "values::size")]
+    pub line_bytes: usize,
+    #[serde(with = "values::span")]
+    pub command_timeout: Duration,
+    /// Silence within a body.
+    #[serde(with = "values::span")]
+    pub body_timeout: Duration,
+    /// Bytes of a body in a second, on the whole, after `body_timeout`; 0 waits for the slowest.
+    #[serde(with = "values::size")]
+    pub body_rate_min: u64,
+    /// Messages on their way in take at most this much memory; clients are held back, then told to come again.
+    #[serde(with = "values::size")]
+    pub memory_bytes: usize,
+    /// At SIGTERM, messages whose body is on its way may still come in for so long.
+    #[serde(with = "values::span")]
+    pub shutdown_grace: Duration,
+}
 
-    fn check_limits(&self) -> anyhow::Result<()> {
-        let limits = &self.limits;
-        ensure!(
-            limits.line_bytes >= 512,
-            "smtp.limits.line_bytes: RFC 5321 asks for at least 512"
-        );
-        ensure!(
-            limits.recipients >= 100,
-            "smtp.limits.recipients: RFC 5321 asks for at least 100"
-        );
-        for (key, is_zero) in [
-            ("command_timeout", limits.command_timeout.is_zero()),
-            ("body_timeout", limits.body_timeout.is_zero()),
-            ("message_bytes", limits.message_bytes == 0),
-            ("connections", limits.connections == 0),
-            ("connections_per_client", limits.connections_per_client == 0),
-            (
-                "messages_per_connection",
-                limits.messages_per_connection == 0,
-            ),
-            (
-                "commands_per_connection",
-                limits.commands_per_connection == 0,
-            ),
-            ("errors_per_connection", limits.errors_per_connection == 0),
-        ] {
-            ensure!(
-                !is_zero,
-                "smtp.limits.{key}: must be above zero, or no mail is taken"
-            );
-        }
-        ensure!(
-            limits.memory_bytes >= MEMORY_BYTES_MIN,
-            "smtp.limits.memory_bytes: at least {MEMORY_BYTES_MIN}, such as 128MiB"
-        );
-        Ok(())
-    }
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    #[serde(with = "values::address")]
+    pub address: SocketAddr,
+    #[serde(default)]
+    pub kind: Kind,
+    #[serde(default)]
+    pub tls: ListenerTls,
+}
 
-    fn check_listeners(&self) -> anyhow::Result<()> {
-        for (nth, listener) in (1..).zip(&self.listeners) {
-            let needs_tls = matches!(listener.tls, ListenerTls::Starttls | ListenerTls::Implicit);
-            ensure!(
-                !needs_tls || self.tls.certificate.is_some(),
-                "smtp.listener[{nth}].tls: {} needs smtp.tls.certificate and smtp.tls.key",
-                listener.address
-            );
-            ensure!(
-                listener.kind != Kind::Submission || self.offers_tls(listener),
-                "smtp.listener[{nth}].kind: nobody can log in at {}, which is needed for submission: AUTH is offered \
-                 under TLS alone; set smtp.tls.certificate and smtp.tls.key",
-                listener.address
-            );
-        }
-        Ok(())
-    }
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Port 25: mail from configured networks and of users that log in.
+    #[default]
+    Relay,
+    /// Ports 587 and 465: a login is required.
+    Submission,
+}
 
-    fn check_users(&self) -> anyhow::Result<()> {
-        let mut names = BTreeSet::new();
-        for (nth, user) in (1..).zip(&self.users) {
-            let key = format!("smtp.user[{nth}]");
-            let is_name = !user.name.is_empty()
-                && user.name.len() <= NAME_BYTES_MAX
-                && !user.name.contains(char::is_control);
-            ensure!(
-                is_name,
-                "{key}.name: up to {NAME_BYTES_MAX} bytes, such as \"shop\""
-            );
-            ensure!(
-                names.insert(&user.name),
-                "{key}.name: {:?} is there already; one of the two passwords would never count",
-                user.name
-            );
-            check_tenant(&format!("{key}.tenant"), &user.tenant)?;
-            user.password()?;
-        }
-        let any_tls = self.listeners.iter().any(|one| self.offers_tls(one));
-        ensure!(
-            self.users.is_empty() || any_tls,
-            "smtp.user: nobody can log in: AUTH is offered under TLS alone, and no listener has it; set \
-             smtp.tls.certificate and smtp.tls.key, or take the users out"
-        );
-        Ok(())
-    }
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTls {
+    /// STARTTLS if a certificate is configured.
+    #[default]
+    Auto,
+    None,
+    Starttls,
+    Implicit,
+}
 
-    /// What works, and is not what was meant, most likely. `keys` are those of the file.
-    pub fn warnings(&self, keys: &[String]) -> Vec<String> {
-        let is_given = |key: &str| keys.iter().any(|given| given == key);
-        let mut found = Vec::new();
-        let local: IpNet = IpNet::from(std::net::IpAddr::from([127, 0, 0, 1]));
-        let takes_local = self.relay_networks.iter().any(|net| net.contains(&local));
-        if is_given("smtp.relay_networks") && !takes_local {
-            found.push(
-                "smtp.relay_networks: without 127.0.0.0/8 and ::1/128, which are the default, mail from this machine is \
-                 refused with 550 5.7.1"
-                    .to_owned(),
-            );
-        }
-        let mut wide = self.relay_networks.iter().chain(&self.proxy_networks);
-        if let Some(net) = wide.find(|net| is_wide(net)) {
-            let key = match self.relay_networks.contains(net) {
-                true => "smtp.relay_networks",
-                false => "smtp.proxy_networks",
-            };
-            found.push(format!(
-                "{key}: {net} is a wide range of public addresses, all of which are trusted; name smaller ones, such as \
-                 192.0.2.0/24"
-            ));
-        }
-        if self.tls.certificate.is_some() && !self.listeners.iter().any(|one| self.offers_tls(one))
-        {
-            found.push("smtp.tls: has no effect, because no listener uses it".to_owned());
-        }
-        for (nth, listener) in (1..).zip(&self.listeners) {
-            if listener.kind == Kind::Submission && self.users.is_empty() {
-                found.push(format!(
-                    "smtp.listener[{nth}].kind: nobody can log in at {}, because there is no [[smtp.user]]",
-                    listener.address
-                ));
-            }
-        }
-        if self.limits.connections_per_client > self.limits.connections
-            && is_given("smtp.limits.connections_per_client")
-        {
-            found.push(
-                "smtp.limits.connections_per_client: has no effect above smtp.limits.connections"
-                    .to_owned(),
-            );
-        }
-        found
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub name: String,
+    pub password: Option<String>,
+    /// A file that holds nothing but the password, instead of it.
+    pub password_file: Option<PathBuf>,
+    /// The tenant of mail that this user hands in.
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
-fn check_tenant(key: &str, name: &str) -> anyhow::Result<()> {
-    ensure!(
-        skein_model::meta::is_tenant_name(name),
-        "{key}: {name:?} is no tenant's name; use up to 64 letters, digits, dots, - and _, such as \"acme-1\""
-    );
-    Ok(())
+impl User {
+    /// # Errors
+    /// None is given, or it cannot be read.
+    pub fn password(&self) -> anyhow::Result<String> {
+        let found = secrets::password(self.password.as_ref(), self.password_file.as_ref());
+        let found = found.and_then(|found| found.context("password: is missing"));
+        found.with_context(|| format!("smtp.user: {}", self.name))
+    }
 }
 
-/// Networks that no stranger can have an address of (RFC 1918, 4193, 6598, and those of the machine and the link).
-const OWN: [&str; 9] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-];
-
-fn is_public(net: &IpNet) -> bool {
-    let mut own = OWN.iter().filter_map(|own| own.parse::<IpNet>().ok());
-    !own.any(|own| own.contains(net))
+fn default_tenant() -> String {
+    "default".into()
 }
 
-fn is_open(net: &IpNet) -> bool {
-    let prefix = match net {
-        IpNet::V4(_) => OPEN_PREFIX_V4,
-        IpNet::V6(_) => OPEN_PREFIX_V6,
-    };
-    is_public(net) && net.prefix_len() < prefix
+impl Default for Smtp {
+    fn default() -> Self {
+        Self {
+            hostname: system_hostname(),
+            relay_networks: vec![
+                "127.0.0.0/8".parse().expect("a network"),
+                "::1/128".parse().expect("a network"),
+            ],
+            relay_tenant: default_tenant(),
+            proxy_networks: Vec::new(),
+            bare_newlines: BareNewlines::Refuse,
+            tls: Tls::default(),
+            limits: Limits::default(),
+            listeners: vec![Listener {
+                address: loopback(2525),
+                kind: Kind::Relay,
+                tls: ListenerTls::Auto,
+            }],
+            users: Vec::new(),
+        }
+    }
 }
 
-fn is_wide(net: &IpNet) -> bool {
-    let prefix = match net {
-        IpNet::V4(_) => WIDE_PREFIX_V4,
-        IpNet::V6(_) => WIDE_PREFIX_V6,
-    };
-    is_public(net) && net.prefix_len() < prefix
+fn system_hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name.to_ascii_lowercase()
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 64 << 20,
+            recipients: 1000,
+            connections: 2000,
+            connections_per_client: 500,
+            messages_per_connection: 10_000,
+            commands_per_connection: 100_000,
+            errors_per_connection: 20,
+            line_bytes: 2048,
+            command_timeout: Duration::from_secs(300),
+            body_timeout: Duration::from_secs(180),
+            // The slowest links in use, satellites and packet radio, carry several times as much.
+            body_rate_min: 100,
+            // A quarter of a second of mail at 500 MB/s, and a pod of 512 MiB has room for the rest of the process.
+            memory_bytes: 128 << 20,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
 }

@@ -135,7 +135,7 @@ impl<S> Filter<S> for Limited {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, S>) -> bool {
-        // Who asks for these wants all of them.
+        // An operator that asks for these wants all of them.
         if *event.metadata().level() > Level::INFO {
             return true;
         }

@@ -18,7 +18,7 @@ use super::Expiry;
 use super::files::{Contents, Loaded, parse, read};
 use crate::config::PemFiles;
 
-/// Reading a few small files costs nothing, and whoever replaces them sees soon whether they are good.
+/// Reading a few small files costs nothing, and an operator that replaces them sees soon whether they are good.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A certificate that ends soon is named at the start, and then as often.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use skein_client::Cluster;
+use skein_client::ClusterState;
 
 use crate::destination::hold::{self, HoldKind};
 use crate::destination::outbound::Outbound;
@@ -52,7 +52,7 @@ impl Destinations {
     }
 
     /// Goes by the policy and by what rules have in force, for as long as there are destinations.
-    pub fn follow(self: &Arc<Self>, cluster: Cluster) {
+    pub fn follow(self: &Arc<Self>, state: ClusterState) {
         let mut policy = self.placer.policy.clone();
         let follow = Arc::downgrade(self);
         let follow_actions = hold::follow_actions(Arc::downgrade(self));
@@ -63,9 +63,9 @@ impl Destinations {
                     return;
                 };
                 let now = policy.borrow_and_update().clone();
-                destinations.limiters.set_policy(cluster.policy_version());
+                destinations.limiters.set_policy(state.policy_version());
                 destinations.policy_changed(&now);
-                cluster.goes_by_policy(now.version());
+                state.goes_by_policy(now.version());
             }
         });
     }

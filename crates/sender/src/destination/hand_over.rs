@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use parking_lot::Mutex;
-use skein_client::{KeptSession, Session};
+use skein_client::{KeptSession, SenderSession};
 use skein_model::{Epoch, Slot};
 use tokio::sync::watch;
 
@@ -21,7 +21,7 @@ impl Slots {
         streams: Arc<Mutex<Vec<watch::Receiver<u64>>>>,
     ) {
         let mut changes = session.session.clone();
-        let mut before = Session::default();
+        let mut before = SenderSession::default();
         loop {
             let now = changes.borrow_and_update().clone();
             let kept: BTreeSet<_> = now.slots.iter().copied().collect();

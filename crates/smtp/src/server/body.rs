@@ -7,7 +7,7 @@ use crate::receive::DataReceiver;
 use crate::reply::Reply;
 
 /// A refused body is read to its end, so that its client hears why, up to so many times the length of the largest message.
-/// Who sends more does not wait for a reply.
+/// A client that sends more does not wait for a reply.
 const REFUSED_BODIES: u64 = 2;
 
 /// The body under way.

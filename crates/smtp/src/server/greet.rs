@@ -53,7 +53,7 @@ impl ServerSession {
             return self.refuse(&reply(502, (5, 5, 1), "STARTTLS is not offered now"), out);
         }
         if self.used < self.input.len() {
-            // Commands sent before the handshake were not protected by it; who put them there is unknown.
+            // Commands sent before the handshake were not protected by it, and may be anyone's.
             return Some(self.close(
                 &reply(554, (5, 5, 1), "Nothing may follow STARTTLS in the clear"),
                 out,

@@ -1,4 +1,4 @@
-//! Limits hold whatever the commands are, and whoever refuses them.
+//! Limits hold whatever the commands are, and wherever they are refused.
 
 use super::tests::{OPEN, check, config, talk_with};
 use super::*;
@@ -8,7 +8,7 @@ fn refusing(refused: fn(&Event) -> Option<Reply>, input: &str, limits: Limits) -
     let config = Config { limits, ..config() };
     let mut session = ServerSession::new(Arc::new(config), true);
     let (mut out, mut written) = (Vec::new(), Vec::new());
-    session.feed(input.as_bytes());
+    session.feed(input.as_bytes().to_vec());
     loop {
         match session.step(&mut out) {
             Step::NeedInput | Step::Close => break,
@@ -190,7 +190,7 @@ fn lines_that_are_too_long_or_end_badly_get_500_and_the_session_goes_on() {
 fn replies_are_written_before_more_is_done() {
     let mut session = ServerSession::new(Arc::new(config()), false);
     let mut out = Vec::new();
-    session.feed("EHLO a\r\n".repeat(4000).as_bytes());
+    session.feed("EHLO a\r\n".repeat(4000).into_bytes());
     let mut writes = 0;
     loop {
         match session.step(&mut out) {
@@ -206,8 +206,8 @@ fn replies_are_written_before_more_is_done() {
     assert!(writes > 0);
     // What a burst needed is given back when the session waits.
     let mut session = ServerSession::new(Arc::new(config()), false);
-    session.feed("NOOP\r\n".repeat(90).as_bytes());
-    session.feed(&[b'x'; 30_000]);
+    session.feed("NOOP\r\n".repeat(90).into_bytes());
+    session.feed(vec![b'x'; 30_000]);
     while !matches!(session.step(&mut out), Step::NeedInput) {
         out.clear();
     }

@@ -7,12 +7,12 @@ pub struct Limits {
     pub message_bytes: u64,
     pub recipients: usize,
     pub messages: u32,
-    /// Commands of one session, so that nobody holds a connection with NOOPs.
+    /// Commands of one session, so that no client holds a connection with NOOPs.
     pub commands: u32,
     /// Commands of one session that carry no mail (NOOP, RSET, EHLO and the like, and MAIL) after the latest accepted
     /// message; each further one is an error as well. Pools keep connections alive with some; hundreds are a flood.
     pub idle_commands: u32,
-    /// Refusals for good (5xx) of one session, whoever decides them and whatever they are about.
+    /// Refusals for good (5xx) of one session, by the dialogue or the shell, whatever they are about.
     pub errors: u32,
     /// Refusals for the time being (4xx). Clients offer all recipients of a large list whatever we say to each, so there
     /// are more of them.

@@ -28,7 +28,7 @@ pub(super) fn talk_with(
     let (mut out, mut body, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     let mut written = Vec::new();
     'input: for piece in input.chunks(chunk) {
-        session.feed(piece);
+        session.feed(piece.to_vec());
         loop {
             match session.step(&mut out) {
                 Step::NeedInput => break,
@@ -244,13 +244,13 @@ fn plaintext_behind_starttls_closes_the_session() {
 fn a_drain_lets_the_open_transaction_finish() {
     let mut session = ServerSession::new(Arc::new(config()), false);
     let mut out = Vec::new();
-    session.feed(format!("{OPEN}DATA\r\n").as_bytes());
+    session.feed(format!("{OPEN}DATA\r\n").into_bytes());
     while let Step::Event(_) = session.step(&mut out) {
         session.answer(None, &mut out);
     }
     session.shutdown();
     out.clear();
-    session.feed(b"x\r\n.\r\nMAIL FROM:<a@b.test>\r\n");
+    session.feed(b"x\r\n.\r\nMAIL FROM:<a@b.test>\r\n".to_vec());
     assert!(matches!(
         session.step(&mut out),
         Step::Event(Event::Body(_))

@@ -1,0 +1,17 @@
+//! The control nodes of a cluster: how it begins, its members, their leaders, and what each says of itself.
+
+mod bootstrap;
+mod expelled;
+mod leaders;
+mod members;
+pub mod node_id;
+mod own_health;
+mod standing;
+mod survey;
+
+pub use bootstrap::meet;
+pub use expelled::Expelled;
+pub use members::Members;
+pub use own_health::{CertificateEnds, OwnHealth};
+pub use standing::{Misfit, Standing};
+pub use survey::certificates;

@@ -1,0 +1,129 @@
+//! Whether a data directory fits the configuration that it is started with: as a node that is alone, or as one of a cluster.
+//!
+//! A node that was alone has no address in its groups, and its groups are as many as it was told then. Started as
+//! anything else, it would look alive, and nothing would move.
+
+use std::collections::BTreeMap;
+
+use skein_model::NodeId;
+
+use crate::config::Config;
+
+/// What the data directory was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Members of the meta group, with their addresses; none in a new directory.
+    pub members: BTreeMap<NodeId, String>,
+    /// Spool groups that have been begun; 0 in a new directory.
+    pub spool_groups: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    #[error(
+        "this data directory is that of a node that is alone, and it cannot become a member of a cluster: leave \
+         cluster.listen and cluster.peers out to go on with it; for a cluster, start all nodes with empty data directories \
+         and cluster.spool_groups = {spool_groups}, and bring the mail over with `skeinctl backup create` here and \
+         `skeinctl backup restore` there"
+    )]
+    WasAlone { spool_groups: u16 },
+    #[error(
+        "this data directory is that of a member of a cluster with {others}: set cluster.listen and cluster.peers as they \
+         were"
+    )]
+    IsMember { others: String },
+    #[error(
+        "cluster.spool_groups is {given}, and this data directory was made with {made}; set it to that"
+    )]
+    OtherGroups { given: u16, made: u16 },
+}
+
+impl Standing {
+    /// # Errors
+    /// The configuration makes something else of the node.
+    pub fn check(&self, node: NodeId, config: &Config) -> Result<(), Misfit> {
+        let own = self.members.get(&node);
+        let is_alone = config.address.is_empty();
+        if let Some("") = own.map(String::as_str)
+            && !is_alone
+        {
+            let spool_groups = self.spool_groups.max(1);
+            return Err(Misfit::WasAlone { spool_groups });
+        }
+        let others = self.members.iter().filter(|(id, _)| **id != node);
+        let others: Vec<&str> = others.map(|(_, address)| address.as_str()).collect();
+        if is_alone && !others.is_empty() {
+            let others = others.join(", ");
+            return Err(Misfit::IsMember { others });
+        }
+        let (given, made) = (config.spool_groups, self.spool_groups);
+        match made == 0 || given == made {
+            true => Ok(()),
+            false => Err(Misfit::OtherGroups { given, made }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const NODE: NodeId = NodeId(1);
+
+    fn config(address: &str, spool_groups: u16) -> Config {
+        Config {
+            data_dir: "data".into(),
+            version: String::new(),
+            role: crate::NodeRole::All,
+            address: address.into(),
+            founders: Vec::new(),
+            peers: Vec::new(),
+            spool_groups,
+            connect: Arc::new(|_| unreachable!("nobody is called")),
+            store: crate::StoreOptions::default(),
+            pull_bytes_per_second: 1,
+            find_mx: Arc::new(|_| unreachable!("nobody asks")),
+        }
+    }
+
+    #[test]
+    fn a_directory_goes_on_as_what_it_was() {
+        let alone = &[(1, "")][..];
+        let (one, three) = (&[(1, "a:1")][..], &[(1, "a:1"), (2, "b:1"), (3, "c:1")][..]);
+        for (members, made, address, given, expected) in [
+            (&[][..], 0, "", 1, None),
+            (&[][..], 0, "a:1", 4, None),
+            (alone, 1, "", 1, None),
+            (alone, 1, "", 4, Some("made with 1")),
+            (alone, 4, "", 1, Some("made with 4")),
+            (alone, 1, "a:1", 4, Some("cluster.spool_groups = 1")),
+            (alone, 2, "a:1", 2, Some("backup restore")),
+            (one, 4, "a:1", 4, None),
+            (one, 4, "b:2", 4, None),
+            (one, 4, "", 4, None),
+            (one, 4, "", 1, Some("made with 4")),
+            (three, 4, "a:1", 4, None),
+            (three, 4, "a:1", 2, Some("made with 4")),
+            (three, 4, "", 4, Some("b:1, c:1")),
+        ] {
+            let members = members
+                .iter()
+                .map(|(id, at)| (NodeId(*id), (*at).to_owned()));
+            let standing = Standing {
+                members: members.collect(),
+                spool_groups: made,
+            };
+            let misfit = standing.check(NODE, &config(address, given)).err();
+            let text = misfit.map(|misfit| misfit.to_string());
+            assert_eq!(
+                text.is_some(),
+                expected.is_some(),
+                "{standing:?} {address:?} {given}: {text:?}"
+            );
+            let text = text.unwrap_or_default();
+            assert!(text.contains(expected.unwrap_or_default()), "{text}");
+        }
+    }
+}

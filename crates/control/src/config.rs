@@ -1,0 +1,52 @@
+//! What the control function is told when it starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use skein_client::Connect;
+use skein_store::Options as StoreOptions;
+use skein_wire::v1::NodeRole;
+
+#[derive(Clone)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    /// Shown by the admin API.
+    pub version: String,
+    pub role: NodeRole,
+    /// Where other nodes reach this one; empty on a node that is alone.
+    pub address: String,
+    /// The control nodes that found a cluster together, this one among them; empty on a node that is alone.
+    pub founders: Vec<String>,
+    /// Control nodes to ask for membership in their cluster.
+    pub peers: Vec<String>,
+    /// Spool groups that a new cluster has.
+    pub spool_groups: u16,
+    pub connect: Connect,
+    pub store: StoreOptions,
+    /// What bodies that this node lacks may take of the network and the disks, together.
+    pub pull_bytes_per_second: u64,
+    pub find_mx: FindMx,
+}
+
+/// Where a domain's mail goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MxHosts {
+    /// By preference.
+    pub names: Vec<String>,
+    /// What they have in common.
+    pub roll_up: String,
+}
+
+/// Finds a domain's MX hosts, or says why they are not known.
+pub type FindMx = Arc<dyn Fn(String) -> BoxFuture<'static, Result<MxHosts, String>> + Send + Sync>;
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("data_dir", &self.data_dir)
+            .field("address", &self.address)
+            .field("founders", &self.founders)
+            .finish_non_exhaustive()
+    }
+}

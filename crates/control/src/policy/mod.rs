@@ -1,0 +1,27 @@
+//! The policy as the meta group has it, for what its leader decides.
+
+mod held_back;
+mod rules;
+mod site_spread;
+mod warmup_plans;
+
+use skein_model::meta;
+use skein_policy::Policy;
+use skein_store::Reader;
+
+pub use held_back::{HeldBack, pools};
+pub use rules::{keep_rules, pass_time};
+pub use site_spread::look_after as spread_sites;
+pub use warmup_plans::keep_plans;
+
+/// None if this version cannot read it, which is logged with what holds meanwhile.
+pub fn read(reader: &Reader, meanwhile: &str) -> Option<Policy> {
+    match Policy::of_texts(&meta::policy(reader)) {
+        Ok(policy) => Some(policy),
+        Err(problems) => {
+            let problem = problems.first().map(ToString::to_string);
+            tracing::error!(problem, "the policy cannot be read; {meanwhile}");
+            None
+        }
+    }
+}

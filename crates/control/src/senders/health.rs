@@ -1,0 +1,32 @@
+//! What senders say of themselves, in the words of the model.
+
+use skein_model::doctor::{self, Connects, NameServer};
+use skein_wire::internal::SenderHealth;
+
+use crate::cluster::certificates;
+
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// `clock_ahead_ms` is the sender's clock less that of the node that asks.
+pub fn read(health: SenderHealth, clock_ahead_ms: i64) -> doctor::SenderHealth {
+    let servers = health.name_servers.into_iter().map(|server| NameServer {
+        address: server.address,
+        fault: given(server.fault),
+    });
+    let connects = health.connects.unwrap_or_default();
+    doctor::SenderHealth {
+        clock_ahead_ms,
+        name_servers: servers.collect(),
+        needs_dns: health.needs_dns,
+        connects: Connects {
+            minutes: connects.minutes,
+            hosts: connects.hosts,
+            connected: connects.connected,
+            sites: connects.sites,
+            last_fault: connects.last_fault,
+        },
+        certificates: certificates(health.certificates),
+    }
+}
