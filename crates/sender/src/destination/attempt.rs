@@ -7,7 +7,6 @@ use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_smtp::client::TransactionOutcome;
 
-use crate::automation::active_actions::Going;
 use crate::destination::destinations::Destinations;
 use crate::destination::open::Serving;
 use crate::destination::permit::ConnectionPermit;
@@ -176,12 +175,7 @@ impl Destinations {
         outcome: &TransactionOutcome,
     ) {
         let (route, source) = destination.path();
-        let envelope = &delivery.task.message.envelope;
-        let going = Going {
-            site: &route.site,
-            tenant: &envelope.tenant,
-            pool: &envelope.pool,
-        };
+        let going = delivery.going(&route.site);
         let policy = self.placer.policy();
         let reactions = &self.outbound.reactions;
         reactions.transaction(&policy, source.0.as_deref(), going, outcome);

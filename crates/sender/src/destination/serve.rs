@@ -43,8 +43,10 @@ impl Destinations {
         let (route, source, whose) = {
             let state = destination.state.lock();
             let first = state.waiting.first();
-            let whose = first.map(|delivery| &delivery.task.message.envelope);
-            let whose = whose.map(|one| (one.tenant.clone(), one.pool.clone()));
+            let whose = first.map(|delivery| {
+                let Going { tenant, pool, .. } = delivery.going(&state.route.site);
+                (tenant.to_owned(), pool.to_owned())
+            });
             (state.route.clone(), state.source.clone(), whose)
         };
         let (tenant, pool) = whose.unwrap_or_default();
