@@ -45,6 +45,11 @@ async fn offer(bench: &Bench, prefix: &str) -> Vec<Injected> {
     offered
 }
 
+/// How far the database was durable, which is written once a second.
+fn mark(bench: &Bench) -> Vec<u8> {
+    fs::read(bench.data().join("durable")).unwrap()
+}
+
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -100,8 +105,14 @@ async fn a_damaged_database_is_not_gone_on_with() {
     // The second start writes what the log held into files.
     let mut node = bench.start().await.unwrap();
     offered.extend(offer(&bench, "second").await);
-    // Attempts go on, so that what was taken is behind the mark of what is durable.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Attempts go on, so that what was taken comes to be behind the mark of what is durable.
+    for _ in 0..2 {
+        let before = mark(&bench);
+        let look = || (mark(&bench) != before).then_some(());
+        skein_tests::until("the mark", WITHIN, Duration::from_millis(50), look)
+            .await
+            .unwrap();
+    }
     node.kill9().unwrap();
 
     let (data, whole) = (bench.data(), bench.data().with_extension("whole"));

@@ -1,9 +1,9 @@
 //! All tests, or those that are named.
 
-use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Instant;
 
 use crate::repeat::Repeat;
 use crate::run::{Result, cargo, cargo_command, target_dir};
@@ -13,66 +13,43 @@ use crate::{WHAT, arrows, rooms, setup};
 const SECOND_RUNS_MAX: usize = 3;
 
 /// End-to-end tests wait for a host, a lease or a limit most of their time, so more of them run at once than there are
-/// cores.
-const WAITING_TESTS_PER_CORE: usize = 3;
+/// cores. With three to a core, what they bound came late now and then.
+const WAITING_TESTS_PER_CORE: usize = 2;
 
 /// Test targets of cargo that run by one command.
-struct Part {
+struct Stage {
     targets: &'static [&'static str],
     /// Its tests wait more than they compute.
     waits: bool,
-    /// It has no clock but its own: it takes what processor time the part beside it leaves.
-    is_background: bool,
 }
 
-const PART: Part = Part {
-    targets: &[],
-    waits: false,
-    is_background: false,
-};
+const fn stage(targets: &'static [&'static str]) -> Stage {
+    let waits = false;
+    Stage { targets, waits }
+}
 
-/// One after the other; the parts of a stage run side by side. Cargo's own order, one target at a time, leaves the
-/// processors idle in more than half of the time.
-const STAGES: &[&[Part]] = &[
-    &[Part {
-        targets: &[
-            "--lib",
-            "--bins",
-            "--examples",
-            "--test=dns",
-            "--test=fuzz",
-            "--test=judged",
-            "--test=peers",
-            "--test=resolver",
-            "--test=sockets",
-            "--test=transport",
-        ],
-        ..PART
-    }],
-    &[Part {
-        targets: &["--doc"],
-        ..PART
-    }],
-    &[
-        Part {
-            targets: &["--test=e2e"],
-            waits: true,
-            ..PART
-        },
-        Part {
-            targets: &["--test=sim"],
-            is_background: true,
-            ..PART
-        },
-    ],
-    &[Part {
-        targets: &["--test=faults"],
-        ..PART
-    }],
-    &[Part {
-        targets: &["--test=alone"],
-        ..PART
-    }],
+/// One after the other.
+const STAGES: &[Stage] = &[
+    stage(&[
+        "--lib",
+        "--bins",
+        "--examples",
+        "--test=dns",
+        "--test=fuzz",
+        "--test=judged",
+        "--test=peers",
+        "--test=resolver",
+        "--test=sockets",
+        "--test=transport",
+    ]),
+    stage(&["--doc"]),
+    Stage {
+        waits: true,
+        ..stage(&["--test=e2e"])
+    },
+    stage(&["--test=sim"]),
+    stage(&["--test=faults"]),
+    stage(&["--test=alone"]),
 ];
 
 /// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
@@ -95,7 +72,7 @@ pub fn run(rest: &[String]) -> Result {
         [] => every_stage(&env)?,
         named => {
             let named: Vec<&str> = named.iter().map(String::as_str).collect();
-            tests(cargo_command(&[TEST, WHAT, &named].concat(), &env), true)?
+            tests(cargo_command(&[TEST, WHAT, &named].concat(), &env))?
         }
     };
     let failed = match first {
@@ -111,7 +88,7 @@ pub fn run(rest: &[String]) -> Result {
     println!("failed, and run once more, one at a time: {names}");
     let mut args = [TEST, WHAT, &["--", "--test-threads=1", "--exact"]].concat();
     args.extend(failed.iter().map(String::as_str));
-    match tests(cargo_command(&args, &env), true)? {
+    match tests(cargo_command(&args, &env))? {
         Ok(()) => {
             println!("{} passed only in a second run: {names}", failed.len());
             Ok(())
@@ -123,29 +100,16 @@ pub fn run(rest: &[String]) -> Result {
 /// One run names every test that fails.
 const TEST: &[&str] = &["test", "--no-fail-fast"];
 
-/// Every part of every stage, whatever failed before.
+/// Every stage, whatever failed before.
 fn every_stage(env: &[(&str, String)]) -> Result<Ran> {
-    let mut outcome = Ok(());
+    let mut ran = Ok(());
     for stage in STAGES {
-        let began = std::time::Instant::now();
-        let parts = thread::scope(|scope| {
-            let begun: Vec<_> = stage
-                .iter()
-                .map(|part| scope.spawn(|| tests(part.command(env), !part.is_background)))
-                .collect();
-            begun
-                .into_iter()
-                .map(|part| {
-                    part.join()
-                        .unwrap_or_else(|_| Err("a part of the tests could not be read".to_owned()))
-                })
-                .collect::<Result<Vec<_>>>()
-        })?;
-        outcome = parts.into_iter().fold(outcome, both);
-        let names: Vec<String> = stage.iter().map(Part::name).collect();
-        println!("{}: {} s", names.join(" and "), began.elapsed().as_secs());
+        let began = Instant::now();
+        ran = both(ran, tests(stage.command(env))?);
+        let name = stage.targets.join(" ");
+        println!("{name}: {} s", began.elapsed().as_secs());
     }
-    Ok(outcome)
+    Ok(ran)
 }
 
 fn both(one: Ran, other: Ran) -> Ran {
@@ -160,19 +124,7 @@ fn both(one: Ran, other: Ran) -> Ran {
     }
 }
 
-impl Part {
-    fn name(&self) -> String {
-        let names = self.targets.iter();
-        let names: Vec<&str> = names
-            .map(|target| {
-                target
-                    .trim_start_matches("--test=")
-                    .trim_start_matches("--")
-            })
-            .collect();
-        names.join(", ")
-    }
-
+impl Stage {
     fn command(&self, env: &[(&str, String)]) -> Command {
         let mut args = [TEST, WHAT, self.targets].concat();
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -180,30 +132,8 @@ impl Part {
         if self.waits {
             args.extend(["--", &threads]);
         }
-        let command = cargo_command(&args, env);
-        match self.is_background {
-            true => niced(&command),
-            false => command,
-        }
+        cargo_command(&args, env)
     }
-}
-
-/// The same at the lowest priority.
-fn niced(command: &Command) -> Command {
-    let mut niced = Command::new("nice");
-    niced.args(["-n", "19"]).arg(command.get_program());
-    niced.args(command.get_args());
-    niced.envs(
-        command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    niced.current_dir(
-        command
-            .get_current_dir()
-            .map_or(OsStr::new("."), |dir| dir.as_os_str()),
-    );
-    niced
 }
 
 /// What the tests of a run came to.
@@ -218,27 +148,20 @@ enum Failed {
     Otherwise,
 }
 
-/// Shows what cargo prints while it comes, or at the end.
-fn tests(mut command: Command, is_shown: bool) -> Result<Ran> {
+/// Shows what cargo prints while it comes.
+fn tests(mut command: Command) -> Result<Ran> {
     let run = command.stdout(Stdio::piped()).spawn();
     let mut run = run.map_err(|error| format!("cargo: {error}"))?;
     let mut outcome = Outcome::default();
-    let mut printed = Vec::new();
     if let Some(output) = run.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
             let line = line.map_err(|error| format!("the output of cargo: {error}"))?;
             let line = String::from_utf8_lossy(&line);
-            match is_shown {
-                true => println!("{line}"),
-                false => printed.extend_from_slice(format!("{line}\n").as_bytes()),
-            }
+            println!("{line}");
             outcome.read(&line);
         }
     }
     let status = run.wait().map_err(|error| format!("cargo: {error}"))?;
-    // One whole, whatever another part prints at the same time.
-    let shown = std::io::stdout().lock().write_all(&printed);
-    shown.map_err(|error| format!("the output of the tests: {error}"))?;
     Ok(match status.success() {
         true => Ok(()),
         false => Err(outcome.failed()),
@@ -319,9 +242,8 @@ test result: ok. 1 passed; 0 failed
 
     #[test]
     fn every_test_target_is_in_one_stage() {
-        let parts = || STAGES.iter().flat_map(|stage| stage.iter());
-        let named: Vec<&str> = parts()
-            .flat_map(|part| part.targets.iter())
+        let targets = STAGES.iter().flat_map(|stage| stage.targets.iter());
+        let mut named: Vec<&str> = targets
             .filter_map(|target| target.strip_prefix("--test="))
             .collect();
         let crates = fs::read_dir(root().join("crates")).expect("crates");
@@ -343,7 +265,6 @@ test result: ok. 1 passed; 0 failed
         let mut targets: Vec<String> = of_crates.chain(of_processes).collect();
         targets.sort_unstable();
         targets.dedup();
-        let mut named: Vec<&str> = named;
         named.sort_unstable();
         assert_eq!(named, targets);
     }
