@@ -90,7 +90,7 @@ fn parse(text: &str) -> Result<Replay> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use skein_model::automation::{Command, Match, Told, active_actions, commit, set_rules};
+    use skein_model::automation::{Command, Match, MatchCount, active_actions, commit, set_rules};
     use skein_model::rows::MemoryRows;
     use skein_model::{DurationMs, UnixMs};
     use skein_policy::{Policy, Rule};
@@ -129,9 +129,9 @@ mod tests {
                 pool: "main".to_owned(),
                 reply: reply.to_owned(),
             };
-            let told = vec![Told { matched, count: 1 }];
+            let told = vec![MatchCount { matched, count: 1 }];
             let now = UnixMs(1_700_000_000_000) + DurationMs::from_secs(count);
-            commit(&mut rows, now, &Command::Told(told));
+            commit(&mut rows, now, &Command::MatchCount(told));
             if let Some((_, force)) = active_actions(&rows).iter().next() {
                 assert_eq!(force.why, reply);
                 return count;

@@ -45,7 +45,7 @@ use crate::disk::Relief;
 use crate::peer_service::PeerService;
 use crate::raft::{Forward, Group, GroupError, start_group};
 use crate::senders::SessionsService;
-use crate::spool::pace::Pace;
+use crate::spool::byte_rate::ByteRate;
 use crate::spool::{LOOK_FOR_LEADER, SpoolGroup, SpoolService, dispatch_feed, start_spool};
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
@@ -137,10 +137,11 @@ impl Control {
         let meta = meta.await?;
         let mut groups = BTreeMap::from([(GroupId::META, meta.clone())]);
         let mut spools = BTreeMap::new();
-        let pace = Arc::new(Pace::new(config.pull_bytes_per_second));
+        let byte_rate = Arc::new(ByteRate::new(config.pull_bytes_per_second));
         for number in 1..=config.spool_groups {
             let id = GroupId(number);
-            let spool = start_spool(&store, &peers, &pace, node, id, meta_reader.clone()).await?;
+            let spool =
+                start_spool(&store, &peers, &byte_rate, node, id, meta_reader.clone()).await?;
             groups.insert(id, spool.group.clone());
             spools.insert(id, spool);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use skein_smtp::server::Limits;
 
-use crate::pace::Pace;
+use crate::min_rate::MinRate;
 
 /// A whole envelope, from MAIL to the body: a thousand recipients, each answered after half a second.
 const ENVELOPE_MAX: Duration = Duration::from_secs(600);
@@ -26,7 +26,7 @@ pub struct Waits {
     body_rate_min: u64,
     /// Since when, and how fast a body comes.
     envelope: Option<Duration>,
-    body: Option<(Duration, Pace)>,
+    body: Option<(Duration, MinRate)>,
 }
 
 impl Waits {
@@ -55,18 +55,18 @@ impl Waits {
             }
             Doing::Body => {
                 self.envelope = None;
-                let pace = Pace::new(self.body_timeout, self.body_rate_min);
-                let (since, pace) = self.body.get_or_insert((now, pace));
+                let min_rate = MinRate::new(self.body_timeout, self.body_rate_min);
+                let (since, min_rate) = self.body.get_or_insert((now, min_rate));
                 let left = BODY_MAX.saturating_sub(now.saturating_sub(*since));
-                left.min(pace.wait())
+                left.min(min_rate.wait())
             }
         }
     }
 
     /// So many octets came after this wait.
     pub fn received(&mut self, bytes: usize, waited: Duration) {
-        if let Some((_, pace)) = &mut self.body {
-            pace.received(bytes, waited);
+        if let Some((_, min_rate)) = &mut self.body {
+            min_rate.received(bytes, waited);
         }
     }
 }

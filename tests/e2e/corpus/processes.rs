@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(240);
 const CLIENTS: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Verb {
     Data,
     Bdat,
 }
@@ -26,13 +26,13 @@ enum Way {
 /// A message that was offered to the node.
 struct Offered {
     number: usize,
-    way: Way,
+    way: Verb,
     sample: Sample,
     /// The reply to the whole message or to what was refused before.
     code: u16,
 }
 
-async fn offer(smtp: std::net::SocketAddr, number: usize, way: Way, sample: Sample) -> Offered {
+async fn offer(smtp: std::net::SocketAddr, number: usize, way: Verb, sample: Sample) -> Offered {
     let (mut probe, _) = Probe::greet(smtp).await.unwrap();
     let bytes = &sample.bytes;
     let mut mail = format!("MAIL FROM:<m{number}@here.test>");
@@ -48,11 +48,11 @@ async fn offer(smtp: std::net::SocketAddr, number: usize, way: Way, sample: Samp
         assert_eq!(probe.cmd(&line).await.unwrap().code, 250, "{line}");
     }
     match way {
-        Way::Data => {
+        Verb::Data => {
             assert_eq!(probe.cmd("DATA").await.unwrap().code, 354);
             probe.send(&stuffed(bytes)).await.unwrap();
         }
-        Way::Bdat => {
+        Verb::Bdat => {
             let command = format!("BDAT {} LAST\r\n", bytes.len());
             probe.send(command.as_bytes()).await.unwrap();
             probe.send(bytes).await.unwrap();
@@ -137,7 +137,7 @@ async fn messages_of_all_kinds_reach_hosts_of_all_kinds() {
     world.start("", "").await;
     let samples = corpus::collected().unwrap().into_iter();
     let samples = samples.chain(corpus::generated(4711, 100));
-    let both = samples.flat_map(|sample| [(Way::Data, sample.clone()), (Way::Bdat, sample)]);
+    let both = samples.flat_map(|sample| [(Verb::Data, sample.clone()), (Verb::Bdat, sample)]);
     let smtp = world.smtp();
     let offered: Vec<Offered> = stream::iter(both.enumerate())
         .map(|(number, (way, sample))| offer(smtp, number, way, sample))

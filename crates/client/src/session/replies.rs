@@ -1,6 +1,6 @@
 //! Telling the meta group which replies of hosts matched rules.
 
-use skein_model::automation::Told;
+use skein_model::automation::MatchCount;
 use skein_model::codec;
 use skein_wire::internal::TellRepliesRequest;
 use skein_wire::internal::sessions_client::SessionsClient;
@@ -15,7 +15,7 @@ impl KeptSession {
     ///
     /// # Errors
     /// There is no session, or no leader takes it.
-    pub async fn tell_replies(&self, batch: u64, told: &[Told]) -> Result<(), SpoolError> {
+    pub async fn tell_replies(&self, batch: u64, told: &[MatchCount]) -> Result<(), SpoolError> {
         let session = self.id()?;
         let request = TellRepliesRequest {
             session: session.0,

@@ -16,7 +16,7 @@ const FRAME_REPORTS: usize = 256;
 
 /// What a task came to.
 #[derive(Debug, Clone)]
-pub enum Told {
+pub enum WorkResult {
     Report(Bytes),
     Refile(RefileTask),
     /// Nothing is answered to this.
@@ -81,15 +81,18 @@ pub async fn send_returned(
 }
 
 /// Puts what waits into one frame of each kind.
-pub async fn send_results(mut queue: mpsc::Receiver<Told>, frames: mpsc::Sender<WorkRequest>) {
+pub async fn send_results(
+    mut queue: mpsc::Receiver<WorkResult>,
+    frames: mpsc::Sender<WorkRequest>,
+) {
     let mut told = Vec::new();
     while queue.recv_many(&mut told, FRAME_REPORTS).await > 0 {
         let (mut reports, mut refiles, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
         for told in told.drain(..) {
             match told {
-                Told::Report(report) => reports.push(report),
-                Told::Refile(refile) => refiles.push(refile),
-                Told::Blocked(site) => blocked.push(Request::Blocked(site)),
+                WorkResult::Report(report) => reports.push(report),
+                WorkResult::Refile(refile) => refiles.push(refile),
+                WorkResult::Blocked(site) => blocked.push(Request::Blocked(site)),
             }
         }
         let reports = (!reports.is_empty()).then(|| Request::Reports(Reports { reports }));

@@ -13,7 +13,7 @@ use skein_wire::internal::{BlockedSite, OpenSite, RefileTask};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::frames::{Told, Undone, returned_ref};
+use super::frames::{Undone, WorkResult, returned_ref};
 use crate::error::SpoolError;
 
 /// A stream that does not answer a report for so long is given up for another. A report is not sent twice over one: the
@@ -36,7 +36,7 @@ pub(super) struct Shared {
 /// What a sender says over a stream.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
-    pub results: mpsc::Sender<Told>,
+    pub results: mpsc::Sender<WorkResult>,
     /// Without a bound of its own: a sender has no more tasks than its window.
     pub returns: mpsc::UnboundedSender<Undone>,
     /// The stream has ended, or is to end.
@@ -56,21 +56,21 @@ impl Reporter {
     pub async fn report(&self, report: &Report) -> Result<(), SpoolError> {
         let bytes = Bytes::from(codec::encode(report));
         let attempt = (report.task, report.facts.number);
-        self.tell(attempt, &Told::Report(bytes)).await
+        self.tell(attempt, &WorkResult::Report(bytes)).await
     }
 
     /// Returns when the task is filed under another site, or that is refused. It is not ours any more then, and may come
     /// again. `attempts` are those that were made.
     pub async fn refile(&self, refile: &Refile, attempts: u32) -> Result<(), SpoolError> {
         let attempt = attempts.saturating_add(1);
-        let told = Told::Refile(RefileTask {
+        let told = WorkResult::Refile(RefileTask {
             refile: Bytes::from(codec::encode(refile)),
             attempt,
         });
         self.tell((refile.task, attempt), &told).await
     }
 
-    async fn tell(&self, attempt: (TaskId, u32), told: &Told) -> Result<(), SpoolError> {
+    async fn tell(&self, attempt: (TaskId, u32), told: &WorkResult) -> Result<(), SpoolError> {
         loop {
             match self.try_tell(attempt, told.clone()).await {
                 Ok(()) => return Ok(()),
@@ -83,7 +83,7 @@ impl Reporter {
         }
     }
 
-    async fn try_tell(&self, attempt: (TaskId, u32), told: Told) -> Result<(), SpoolError> {
+    async fn try_tell(&self, attempt: (TaskId, u32), told: WorkResult) -> Result<(), SpoolError> {
         let broke = || SpoolError::Unavailable("there is no work stream".into());
         let stream = self.shared.stream.lock().clone().ok_or_else(broke)?;
         let (waiter, answer) = oneshot::channel();
@@ -113,7 +113,7 @@ impl Reporter {
             for_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
         };
         if let Some(stream) = &*self.shared.stream.lock() {
-            let _ = stream.results.try_send(Told::Blocked(site));
+            let _ = stream.results.try_send(WorkResult::Blocked(site));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Replies of hosts on their way in, and what rules have in force on its way out.
 
-use skein_model::automation::{self, TOLD_MAX, Told};
+use skein_model::automation::{self, MATCH_COUNTS_MAX, MatchCount};
 use skein_model::meta::{Command, Refusal, Response};
 use skein_model::{SessionId, codec};
 use skein_store::Reader;
@@ -13,14 +13,17 @@ use crate::raft::Group;
 
 /// Counts what a sender heard.
 pub async fn tell(meta: &Group, request: TellRepliesRequest) -> Result<(), Status> {
-    if request.told.len() > TOLD_MAX {
+    if request.told.len() > MATCH_COUNTS_MAX {
         return Err(Status::invalid_argument(format!(
-            "told: has {} entries: {TOLD_MAX} at most",
+            "told: has {} entries: {MATCH_COUNTS_MAX} at most",
             request.told.len()
         )));
     }
-    let told = request.told.iter().map(|one| codec::decode::<Told>(one));
-    let told: Result<Vec<Told>, _> = told.collect();
+    let told = request
+        .told
+        .iter()
+        .map(|one| codec::decode::<MatchCount>(one));
+    let told: Result<Vec<MatchCount>, _> = told.collect();
     let told = told.map_err(|error| Status::invalid_argument(format!("told: {error}")))?;
     let command = Command::TellReplies {
         session: SessionId(request.session),

@@ -18,8 +18,8 @@ use skein_wire::convert;
 use skein_wire::internal::ReadBodyRequest;
 use skein_wire::internal::spool_client::SpoolClient;
 
+use super::byte_rate::ByteRate;
 use super::group::SpoolGroup;
-use super::pace::Pace;
 use crate::MESSAGE_BYTES_MAX;
 
 /// A copy that is on its way from the intake has this long to arrive before it is pulled.
@@ -31,7 +31,7 @@ const LISTED_MAX: usize = 100_000;
 const COUNTED_MAX: usize = 10_000;
 /// Between two looks through all open messages.
 const LOOK_THROUGH: Duration = Duration::from_secs(300);
-/// Enough that the way to the others and back costs nothing; the pace is what limits them.
+/// Enough that the way to the others and back costs nothing; the rate is what limits them.
 const PULLS_AT_ONCE: usize = 4;
 
 /// Messages that were committed before their bytes came here.
@@ -173,7 +173,7 @@ pub async fn pull(
     needed: BodiesNeeded,
     peers: Channels,
     disk: Arc<Disk>,
-    pace: Arc<Pace>,
+    byte_rate: Arc<ByteRate>,
 ) {
     let mut looked = None::<Instant>;
     let mut told = Run::default();
@@ -188,7 +188,7 @@ pub async fn pull(
         }
         // Copies make mail safe that was taken already, so they may fill the disk further than new mail may.
         if disk.status().room < Room::Hard {
-            let run = pull_ready(&group, &needed, &peers, &pace).await;
+            let run = pull_ready(&group, &needed, &peers, &byte_rate).await;
             if run.pulled > 0 || run.missing != told.missing {
                 run.tell(&group);
             }
@@ -226,13 +226,15 @@ async fn pull_ready(
     group: &SpoolGroup,
     needed: &BodiesNeeded,
     peers: &Channels,
-    pace: &Pace,
+    byte_rate: &ByteRate,
 ) -> Run {
     let pulls = stream::iter(needed.ready()).map(|(id, missing)| async move {
         let is_here = missing.is_here(&group.bodies, id);
         let result = match query::message(&group.reader, id) {
             Some(row) if !is_here && row.finished_at.is_none() => {
-                pull_one(group, peers, pace, id, &row.body).await.map(Some)
+                pull_one(group, peers, byte_rate, id, &row.body)
+                    .await
+                    .map(Some)
             }
             _ => Ok(None),
         };
@@ -274,7 +276,7 @@ fn look_through(group: &SpoolGroup, needed: &BodiesNeeded) {
 async fn pull_one(
     group: &SpoolGroup,
     peers: &Channels,
-    pace: &Pace,
+    byte_rate: &ByteRate,
     id: MessageId,
     body: &BodyRef,
 ) -> Result<u64, String> {
@@ -282,7 +284,15 @@ async fn pull_one(
     for (node, address) in group.group.others() {
         // Under a name of its own, so that it does not mix with a copy that arrives from the intake at this moment.
         let from = MessageId::new(UnixMs(0), id.group(), rand::random());
-        let copied = copy(&group.bodies, peers.get(&address), pace, id, from, body).await;
+        let copied = copy(
+            &group.bodies,
+            peers.get(&address),
+            byte_rate,
+            id,
+            from,
+            body,
+        )
+        .await;
         let stored = match copied {
             Ok(()) => group.bodies.finish_as(from, id).await,
             Err(error) => {
@@ -302,7 +312,7 @@ async fn pull_one(
 async fn copy(
     bodies: &Bodies,
     channel: Channel,
-    pace: &Pace,
+    byte_rate: &ByteRate,
     id: MessageId,
     from: MessageId,
     body: &BodyRef,
@@ -323,7 +333,7 @@ async fn copy(
         .await
         .map_err(|status| status.message().to_owned())?
     {
-        pace.pass(part.data.len()).await;
+        byte_rate.pass(part.data.len()).await;
         count += part.data.len() as u64;
         crc = crc32c::crc32c_append(crc, &part.data);
         bodies.append(from, part.data).await;

@@ -10,8 +10,8 @@ use skein_model::{Epoch, GroupId, NodeId, SessionId, Slot, meta};
 use skein_store::{Bodies, Disk, Hooks, Reader, SpoolMachine, Store};
 
 use super::bodies::{self, BodiesNeeded};
+use super::byte_rate::ByteRate;
 use super::dispatch::Dispatch;
-use super::pace::Pace;
 use super::work;
 use crate::raft::{Group, GroupError, start_group};
 
@@ -63,7 +63,7 @@ impl SpoolGroup {
 pub(crate) async fn start_spool(
     store: &Store,
     peers: &Channels,
-    pace: &Arc<Pace>,
+    byte_rate: &Arc<ByteRate>,
     node: NodeId,
     id: GroupId,
     meta: Reader,
@@ -93,7 +93,13 @@ pub(crate) async fn start_spool(
     };
     skein_runtime::task("leadership", follow_leadership(spool.clone()));
     let disk = store.disk().clone();
-    let pull = bodies::pull(spool.clone(), needed, peers.clone(), disk, pace.clone());
+    let pull = bodies::pull(
+        spool.clone(),
+        needed,
+        peers.clone(),
+        disk,
+        byte_rate.clone(),
+    );
     skein_runtime::task("body-pull", pull);
     Ok(spool)
 }

@@ -3,11 +3,11 @@
 mod bodies;
 #[cfg(test)]
 mod body_tests;
+pub mod byte_rate;
 mod dispatch;
 pub mod dispatch_feed;
 mod group;
 mod ingest;
-pub mod pace;
 mod results;
 mod work;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::Stream;
 use crate::dial::{canonical, dial};
 
 /// How a connection leaves.
-pub enum Way {
+pub enum EgressRoute {
     /// From this machine, and from this address of it.
     Direct { bind: Option<IpAddr> },
     /// From another node of the cluster.
@@ -44,7 +44,7 @@ pub enum Way {
     },
 }
 
-impl Way {
+impl EgressRoute {
     /// Whether a failure to reach the target looks like a connection that ends before its first byte: HAProxy takes a
     /// connection before it makes its own, and has no means to say what became of that. Such an end counts against no host.
     pub fn hides_failures(&self) -> bool {
@@ -52,7 +52,7 @@ impl Way {
     }
 }
 
-impl fmt::Debug for Way {
+impl fmt::Debug for EgressRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct { bind: None } => write!(f, "direct"),
@@ -69,16 +69,22 @@ impl fmt::Debug for Way {
 /// # Errors
 /// See [`ViaError`]: only some say anything about the target.
 pub async fn connect(
-    way: Way,
+    way: EgressRoute,
     target: SocketAddr,
     limit: Duration,
 ) -> Result<(Stream, String), ViaError> {
     let target = canonical(target);
     match way {
-        Way::Direct { bind } => direct(bind, target, limit).await,
-        Way::Node { stream, ip, epoch } => node::connect(stream, &ip, epoch, target, limit).await,
-        Way::Socks5 { proxy, login } => socks::connect(&proxy, login.as_ref(), target, limit).await,
-        Way::HaProxy { proxy, source } => haproxy::connect(&proxy, source, target, limit).await,
+        EgressRoute::Direct { bind } => direct(bind, target, limit).await,
+        EgressRoute::Node { stream, ip, epoch } => {
+            node::connect(stream, &ip, epoch, target, limit).await
+        }
+        EgressRoute::Socks5 { proxy, login } => {
+            socks::connect(&proxy, login.as_ref(), target, limit).await
+        }
+        EgressRoute::HaProxy { proxy, source } => {
+            haproxy::connect(&proxy, source, target, limit).await
+        }
     }
 }
 

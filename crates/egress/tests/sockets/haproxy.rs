@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use skein_egress::via::{self, Way};
+use skein_egress::via::{self, EgressRoute};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -76,8 +76,8 @@ impl Proxy {
         }
     }
 
-    fn way(&self, source: &str) -> Way {
-        Way::HaProxy {
+    fn way(&self, source: &str) -> EgressRoute {
+        EgressRoute::HaProxy {
             proxy: self.address.to_string(),
             source: format!("{source}:0").parse().unwrap(),
         }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use skein_egress::via::{self, Login, RouteFault, TargetFault, ViaError, Way};
+use skein_egress::via::{self, EgressRoute, Login, RouteFault, TargetFault, ViaError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -113,8 +113,8 @@ async fn pass(mut stream: TcpStream, manner: Manner, target: SocketAddr) -> Opti
     Some(())
 }
 
-fn way(proxy: &str, login: Option<(&str, &str)>) -> Way {
-    Way::Socks5 {
+fn way(proxy: &str, login: Option<(&str, &str)>) -> EgressRoute {
+    EgressRoute::Socks5 {
         proxy: proxy.to_owned(),
         login: login.map(|(user, password)| Login {
             user: user.into(),
@@ -238,7 +238,7 @@ async fn a_proxy_that_is_not_there_is_the_fault_of_the_way() {
     ] {
         let ways = [
             way(&proxy, None),
-            Way::HaProxy {
+            EgressRoute::HaProxy {
                 proxy: proxy.clone(),
                 source: "192.0.2.2:0".parse().unwrap(),
             },

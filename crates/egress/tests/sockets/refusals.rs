@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use skein_egress::via::{self, RouteFault, TargetFault, ViaError, Way};
+use skein_egress::via::{self, EgressRoute, RouteFault, TargetFault, ViaError};
 use skein_egress::{Config, Egress, Metrics, PlacementState, Targets};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -76,7 +76,7 @@ async fn who_is_no_sender_hears_only_that() {
     egress.set(placements(&[("two", placement("127.0.0.2", 5))]));
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     tokio::spawn(async move { egress.serve(theirs, Err("no role".into())).await });
-    let way = Way::Node {
+    let way = EgressRoute::Node {
         stream: Box::new(ours),
         ip: "two".into(),
         epoch: 5,
@@ -97,12 +97,12 @@ async fn a_sender_hears_what_is_wrong_with_the_target() {
 
     let silent = Silent::start().await;
     let ways = [
-        Way::Node {
+        EgressRoute::Node {
             stream: Box::new(TcpStream::connect(node.address).await.unwrap()),
             ip: "two".into(),
             epoch: 5,
         },
-        Way::Direct {
+        EgressRoute::Direct {
             bind: Some(ip("127.0.0.2")),
         },
     ];
@@ -122,7 +122,7 @@ async fn a_direct_way_is_at_fault_for_its_own_address() {
         ("192.0.2.77", RouteFault::Bind),
         ("::1", RouteFault::Family),
     ] {
-        let way = Way::Direct {
+        let way = EgressRoute::Direct {
             bind: Some(ip(bind)),
         };
         let error = via::connect(way, target, LIMIT).await.err().unwrap();
@@ -233,7 +233,7 @@ async fn what_is_counted_has_few_names() {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let serving = egress.clone();
         tokio::spawn(async move { serving.serve(theirs, Ok(())).await });
-        let way = Way::Node {
+        let way = EgressRoute::Node {
             stream: Box::new(ours),
             ip: name.into(),
             epoch,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use skein_egress::via::{self, ViaError, Way};
+use skein_egress::via::{self, EgressRoute, ViaError};
 use skein_egress::{
     Config, Egress, Metrics, Placement, PlacementState, Placements, Stream, Targets,
 };
@@ -78,7 +78,7 @@ impl Node {
         epoch: u64,
         target: SocketAddr,
     ) -> Result<(Stream, String), ViaError> {
-        let way = Way::Node {
+        let way = EgressRoute::Node {
             stream: Box::new(TcpStream::connect(self.address).await.unwrap()),
             ip: ip.into(),
             epoch,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use skein_egress::via::{self, Way};
+use skein_egress::via::{self, EgressRoute};
 use skein_egress::{Egress, Metrics, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -53,7 +53,7 @@ async fn over_tls_a_cut_is_told_from_an_end() {
     let (listener, target) = listen("127.0.0.1").await;
     for is_cut in [false, true] {
         egress.set(placements(&[("two", placement("127.0.0.2", 1))]));
-        let way = Way::Node {
+        let way = EgressRoute::Node {
             stream: connect_to(&egress).await,
             ip: "two".into(),
             epoch: 1,

@@ -1,7 +1,7 @@
 use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
-use skein_egress::via::{self, Way};
+use skein_egress::via::{self, EgressRoute};
 use skein_egress::{Config, Stream};
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::TcpStream;
@@ -43,7 +43,7 @@ async fn the_target_sees_the_bind_address_of_ipv6() {
 async fn a_direct_connection_has_the_address_that_is_asked_for() {
     let (listener, target) = listen("127.0.0.1").await;
     for (bind, expected) in [(Some("127.0.0.4"), "127.0.0.4"), (None, "127.0.0.1")] {
-        let way = Way::Direct { bind: bind.map(ip) };
+        let way = EgressRoute::Direct { bind: bind.map(ip) };
         let (_stream, source) = via::connect(way, target, LIMIT).await.unwrap();
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!((peer.ip(), source.as_str()), (ip(expected), expected));
@@ -176,7 +176,7 @@ async fn a_tunnel_without_bytes_ends_on_both_sides() {
 async fn a_sender_that_leaves_while_its_connection_is_on_its_way_keeps_no_place() {
     let node = Node::start(&[("two", placement("127.0.0.2", 1))]).await;
     let silent = Silent::start().await;
-    let way = Way::Node {
+    let way = EgressRoute::Node {
         stream: Box::new(TcpStream::connect(node.address).await.unwrap()),
         ip: "two".into(),
         epoch: 1,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::active_action::{self, ActiveAction, FORCES_MAX, Phase, force_key};
 use super::command::{
-    Command, Event, Match, Outcome, Refusal, Response, Subject, TOLD_MAX, Told, What,
+    Command, Event, MATCH_COUNTS_MAX, Match, MatchCount, Outcome, Refusal, Response, Subject, What,
 };
 use super::count;
 use super::rule::{Rule, RuleAt, THRESHOLD_MAX};
@@ -27,8 +27,8 @@ pub fn apply<R: Rows>(rows: &mut R, now: UnixMs, rules: &Rules, command: &Comman
             }
             Ok(())
         }
-        Command::Told(told) => {
-            for Told { matched, count } in told.iter().take(TOLD_MAX) {
+        Command::MatchCount(told) => {
+            for MatchCount { matched, count } in told.iter().take(MATCH_COUNTS_MAX) {
                 heard_times(rows, now, rules, matched, *count, &mut events);
             }
             Ok(())

@@ -105,20 +105,20 @@ pub enum Command {
     /// Time went on; see [`next_due`](super::next_due).
     #[n(4)]
     Tick,
-    /// Of one sender, at most [`TOLD_MAX`]; what is beyond is passed over, as is what matches no rule that there is.
+    /// Of one sender, at most [`MATCH_COUNTS_MAX`]; what is beyond is passed over, as is what matches no rule that there is.
     #[n(5)]
-    Told(#[n(0)] Vec<Told>),
+    MatchCount(#[n(0)] Vec<MatchCount>),
     /// A sink has all events before this one.
     #[n(6)]
     Taken(#[n(0)] u64),
 }
 
 /// A sender tells once a second, and has mail for hardly more rules and scopes in that time.
-pub const TOLD_MAX: usize = 64;
+pub const MATCH_COUNTS_MAX: usize = 64;
 
 /// Some replies that matched one rule at one scope.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Told {
+pub struct MatchCount {
     /// With the first of the replies.
     #[n(0)]
     pub matched: Match,

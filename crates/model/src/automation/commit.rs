@@ -55,7 +55,7 @@ pub fn commit<R: Rows>(rows: &mut R, now: UnixMs, command: &Command) -> Response
         return Response::Done;
     }
     let rules = match command {
-        Command::Matches(_) | Command::Told(_) => rules(rows),
+        Command::Matches(_) | Command::MatchCount(_) => rules(rows),
         _ => Rules::new(),
     };
     let outcome = apply(rows, now, &rules, command);
@@ -145,14 +145,14 @@ pub(crate) fn keep_batches<R: Rows>(rows: &mut R, lives: impl Fn(u64) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{START, order, reply, rule};
-    use super::super::{Action, Told, What, active_action, active_actions};
+    use super::super::{Action, MatchCount, What, active_action, active_actions};
     use super::*;
     use crate::rows::MemoryRows;
     use crate::time::DurationMs;
 
     fn told(count: u32) -> Command {
         let matched = reply(0);
-        Command::Told(vec![Told { matched, count }])
+        Command::MatchCount(vec![MatchCount { matched, count }])
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod suspension;
 pub use active_action::{ActiveAction, IN_ONE_GO_MAX, Phase, STEPS};
 pub use apply::{Rules, apply};
 pub use command::{
-    Command, Event, Match, Outcome, Refusal, Response, Subject, TOLD_MAX, Told, What,
+    Command, Event, MATCH_COUNTS_MAX, Match, MatchCount, Outcome, Refusal, Response, Subject, What,
 };
 pub use commit::{
     EVENTS_MAX, Logged, actions_version, commit, events, latest_events, rules, set_rules, taken,

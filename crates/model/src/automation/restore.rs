@@ -107,8 +107,8 @@ fn enforce<R: Rows>(rows: &mut R, now: UnixMs, at: &RuleAt, force: &ActiveAction
 mod tests {
     use super::super::tests::{START, order, reply, rule};
     use super::super::{
-        Action, Command, Match, Refusal, Rules, Told, actions_version, active_actions, commit,
-        suspensions,
+        Action, Command, Match, MatchCount, Refusal, Rules, actions_version, active_actions,
+        commit, suspensions,
     };
     use super::*;
     use crate::rows::MemoryRows;
@@ -131,7 +131,7 @@ mod tests {
         let rules = Rules::from([("yahoo".to_owned(), vec![rule(1, Action::Suspend)])]);
         super::super::set_rules(&mut rows, &rules);
         let matched: Match = reply(0);
-        let told = Command::Told(vec![Told { matched, count: 5 }]);
+        let told = Command::MatchCount(vec![MatchCount { matched, count: 5 }]);
         commit(&mut rows, UnixMs(START), &told);
         assert_eq!(active_actions(&rows).iter().count(), 1);
         rows

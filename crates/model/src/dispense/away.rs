@@ -24,15 +24,15 @@ const ASK_AGAIN: DurationMs = DurationMs::from_secs(10);
 
 /// What is away together: a site, as its hosts are seen from the source IPs of one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Way {
+pub(super) struct SitePath {
     site: SiteKey,
     pool: PoolKey,
 }
 
 impl Queue {
-    pub(super) fn way(&self) -> Way {
+    pub(super) fn site_path(&self) -> SitePath {
         let (site, pool) = (self.site, self.pool);
-        Way { site, pool }
+        SitePath { site, pool }
     }
 }
 
@@ -61,9 +61,9 @@ pub(super) enum Turn {
 /// to be asked again.
 #[derive(Debug, Default)]
 pub(super) struct Absences {
-    known: HashMap<Way, Absence>,
+    known: HashMap<SitePath, Absence>,
     /// When something is to be done about one: one entry for each, at most.
-    ticks: BTreeSet<(UnixMs, Way)>,
+    ticks: BTreeSet<(UnixMs, SitePath)>,
 }
 
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Absences {
         self.ticks.first().map(|(at, _)| *at)
     }
 
-    pub fn pass(&self, way: Way, now: UnixMs) -> Pass {
+    pub fn pass(&self, way: SitePath, now: UnixMs) -> Pass {
         match self.known.get(&way) {
             None => Pass::All,
             Some(one) if now < one.next => Pass::None,
@@ -98,7 +98,7 @@ impl Absences {
     }
 
     /// A queue finds that it may have no task out now.
-    pub fn park(&mut self, way: Way, queue: QueueId) {
+    pub fn park(&mut self, way: SitePath, queue: QueueId) {
         if let Some(one) = self.known.get_mut(&way) {
             one.parked.push_back(queue);
             let next = one.next;
@@ -107,7 +107,7 @@ impl Absences {
     }
 
     /// A task went out, one that waits for the destination perhaps.
-    pub fn took_turn(&mut self, way: Way, now: UnixMs, has_asked: bool) {
+    pub fn took_turn(&mut self, way: SitePath, now: UnixMs, has_asked: bool) {
         if let Some(one) = self.known.get_mut(&way) {
             one.next = now + TOUCH;
             one.asks &= !has_asked;
@@ -116,7 +116,7 @@ impl Absences {
     }
 
     /// A queue that found it away has its turn, if one may go out now.
-    pub fn unpark(&mut self, way: Way, now: UnixMs) -> Option<Turn> {
+    pub fn unpark(&mut self, way: SitePath, now: UnixMs) -> Option<Turn> {
         let one = self.known.get_mut(&way)?;
         match now < one.next {
             true => None,
@@ -127,7 +127,7 @@ impl Absences {
     /// A destination gives no connection, and a task of this queue waits for it. The latest word counts: each is what a
     /// sender made of its own latest try.
     fn away(&mut self, queue: &Queue, away: spool::Away) {
-        let way = queue.way();
+        let way = queue.site_path();
         let one = self.known.entry(way).or_insert_with(|| Absence {
             slot: queue.slot,
             until: away.until,
@@ -145,20 +145,20 @@ impl Absences {
     }
 
     /// Says whether it is away.
-    fn wait(&mut self, way: Way, queue: QueueId) -> bool {
+    fn wait(&mut self, way: SitePath, queue: QueueId) -> bool {
         let known = self.known.get_mut(&way);
         known.map(|one| one.waiting.insert(queue)).is_some()
     }
 
     /// No task of this queue waits for it any more.
-    pub fn leave(&mut self, way: Way, queue: QueueId) {
+    pub fn leave(&mut self, way: SitePath, queue: QueueId) {
         if let Some(one) = self.known.get_mut(&way) {
             one.waiting.remove(&queue);
         }
     }
 
     /// It answers: returns all that wait for a turn.
-    fn answered(&mut self, way: Way) -> Vec<Turn> {
+    fn answered(&mut self, way: SitePath) -> Vec<Turn> {
         let Some(gone) = self.known.remove(&way) else {
             return Vec::new();
         };
@@ -171,7 +171,7 @@ impl Absences {
             .collect()
     }
 
-    fn of_site(&self, is_of_site: impl Fn(SiteKey) -> bool) -> Vec<Way> {
+    fn of_site(&self, is_of_site: impl Fn(SiteKey) -> bool) -> Vec<SitePath> {
         let ways = self.known.keys().copied();
         ways.filter(|way| is_of_site(way.site)).collect()
     }
@@ -179,7 +179,7 @@ impl Absences {
     /// Another session has the slot, and never tried: it is to ask at once.
     fn ask_now(&mut self, slot: Slot) {
         let of_slot = self.known.iter_mut().filter(|(_, one)| one.slot == slot);
-        let ways: Vec<Way> = of_slot
+        let ways: Vec<SitePath> = of_slot
             .map(|(way, one)| {
                 one.until = UnixMs(0);
                 *way
@@ -222,7 +222,7 @@ impl Absences {
     }
 
     /// Sees to the next tick of a way, which is not before `after` for queues that are parked.
-    fn arm(&mut self, way: Way, after: UnixMs) {
+    fn arm(&mut self, way: SitePath, after: UnixMs) {
         let Some(one) = self.known.get_mut(&way) else {
             return;
         };
@@ -261,7 +261,7 @@ impl Dispenser {
         }
     }
 
-    pub(super) fn answered(&mut self, way: Way) {
+    pub(super) fn answered(&mut self, way: SitePath) {
         for turn in self.absences.answered(way) {
             self.has_turn(turn);
         }
@@ -275,7 +275,7 @@ impl Dispenser {
         head.awaiting = Some(head.awaiting.map_or(task, |first| first.min(task)));
         match away {
             Some(away) => self.absences.away(queue, away),
-            None if self.absences.wait(queue.way(), queue.id) => {}
+            None if self.absences.wait(queue.site_path(), queue.id) => {}
             None => self.has_turn(Turn::Waiting(queue.id)),
         }
     }

@@ -151,17 +151,17 @@ proptest! {
     #[test]
     fn one_asks_while_a_destination_is_away_and_all_go_when_it_answers(steps in prop::collection::vec(step(), 0..80)) {
         let mut world = World::new();
-        let mut last: HashMap<Way, UnixMs> = HashMap::new();
+        let mut last: HashMap<SitePath, UnixMs> = HashMap::new();
         for step in steps {
             let nth = |world: &World, n: usize| world.out.iter().nth(n).copied();
             match step {
                 Step::Accept(n, recipients) => world.accept(n, recipients),
                 Step::Take(limit) => {
-                    let away: BTreeSet<Way> = world.dispenser.absences.known.keys().copied().collect();
+                    let away: BTreeSet<SitePath> = world.dispenser.absences.known.keys().copied().collect();
                     for task in world.take(limit) {
                         let row = world.row(task);
                         prop_assert!(row.due <= world.now || row.awaits_host, "{} is not due", task);
-                        let way = world.queue(task).way();
+                        let way = world.queue(task).site_path();
                         let before = last.insert(way, world.now);
                         let is_pressed = before.is_some_and(|at| world.now < at + TOUCH);
                         let is_away = world.dispenser.absences.known.contains_key(&way);
@@ -179,7 +179,7 @@ proptest! {
                 }
                 Step::Hears(n, verdict) => {
                     if let Some(task) = nth(&world, n) {
-                        let way = world.queue(task).way();
+                        let way = world.queue(task).site_path();
                         world.hears(task, verdict);
                         prop_assert!(!world.dispenser.absences.known.contains_key(&way));
                     }

@@ -176,7 +176,7 @@ impl Dispenser {
             }
             Effect::Moved { queue, due, task } => self.moved(queue, *due, *task),
             Effect::Awaits { queue, task, away } => self.awaits(queue, *task, *away),
-            Effect::Answered { queue } => self.answered(queue.way()),
+            Effect::Answered { queue } => self.answered(queue.site_path()),
             Effect::Ended { task, .. } => self.returned(*task),
             Effect::BodyNeeded { .. }
             | Effect::BodyFree { .. }
@@ -288,7 +288,10 @@ impl Dispenser {
             self.suspended.insert(id);
             return self.unpark(queue.site);
         }
-        let (way, pass) = (queue.way(), self.absences.pass(queue.way(), now));
+        let (way, pass) = (
+            queue.site_path(),
+            self.absences.pass(queue.site_path(), now),
+        );
         let weight = self.turns.weight(queue.tenant);
         let own = head.in_flight;
         let places = Places {
@@ -402,14 +405,14 @@ impl Dispenser {
             head.awaiting = early.rest;
             match early.rest {
                 Some(_) => wait = Wait::Turn,
-                None => self.absences.leave(queue.way(), queue.id),
+                None => self.absences.leave(queue.site_path(), queue.id),
             }
         }
         given += asks;
         head.in_flight += given;
         self.sites.went_out(queue.site, given);
         if given > 0 {
-            self.absences.took_turn(queue.way(), now, asks > 0);
+            self.absences.took_turn(queue.site_path(), now, asks > 0);
         }
         wait
     }
@@ -438,7 +441,7 @@ impl Dispenser {
     fn forget(&mut self, id: QueueId) {
         self.suspended.remove(&id);
         if let Some(head) = self.queues.remove(&id) {
-            self.absences.leave(head.queue.way(), id);
+            self.absences.leave(head.queue.site_path(), id);
             self.not_closed(id, head.queue.slot);
             let weight = self.turns.weight(head.queue.tenant);
             self.sites.remove_weight(head.queue.site, weight);

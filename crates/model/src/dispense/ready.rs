@@ -21,7 +21,7 @@ impl Dispenser {
                 Wait::Until(due) => due <= now,
                 Wait::Returns | Wait::Room | Wait::Idle => false,
             };
-            let is_there = self.absences.pass(head.queue.way(), now) == Pass::All;
+            let is_there = self.absences.pass(head.queue.site_path(), now) == Pass::All;
             has_turn && head.closed_until <= now && is_there
         });
         let due = ready.take(QUEUES_MAX).filter_map(|(id, head)| {

@@ -151,7 +151,7 @@ pub enum Command {
         #[n(1)]
         batch: u64,
         #[n(2)]
-        told: Vec<automation::Told>,
+        told: Vec<automation::MatchCount>,
     },
     /// A session says how it found the source IPs that it has; instead of what it said before.
     #[n(25)]

@@ -156,7 +156,7 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
 mod tests {
     use super::super::{Command, Response, apply, placements};
     use super::*;
-    use crate::automation::{Action, Match, Rule, Rules, ScopeKind, Selector, Told};
+    use crate::automation::{Action, Match, MatchCount, Rule, Rules, ScopeKind, Selector};
     use crate::rows::MemoryRows;
     use crate::time::DurationMs;
     use crate::warmup::Order;
@@ -217,7 +217,7 @@ mod tests {
         let tell = Command::TellReplies {
             session: SESSION,
             batch: 1,
-            told: vec![Told { matched, count: 1 }],
+            told: vec![MatchCount { matched, count: 1 }],
         };
         say(&mut rows, &tell);
         let moves = vec![("a1".to_owned(), SESSION)];

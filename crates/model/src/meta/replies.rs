@@ -2,7 +2,7 @@
 
 use super::command::Refusal;
 use super::state::{session, sessions};
-use crate::automation::{self, Command, Response, Told};
+use crate::automation::{self, Command, MatchCount, Response};
 use crate::id::SessionId;
 use crate::rows::Rows;
 use crate::time::UnixMs;
@@ -24,13 +24,13 @@ pub(super) fn tell<R: Rows>(
     now: UnixMs,
     id: SessionId,
     batch: u64,
-    told: &[Told],
+    told: &[MatchCount],
 ) -> Result<(), Refusal> {
     session(rows, id).ok_or(Refusal::NoSession)?;
     if !automation::is_new_batch(rows, id.0, batch) {
         return Ok(());
     }
-    automate(rows, now, &Command::Told(told.to_vec()))
+    automate(rows, now, &Command::MatchCount(told.to_vec()))
 }
 
 /// Batches of sessions that have ended come no more.
@@ -59,7 +59,7 @@ mod tests {
             pool: "main".to_owned(),
             reply: "421 4.7.0 [TSS04] deferred".to_owned(),
         };
-        let told = vec![Told { matched, count: 1 }];
+        let told = vec![MatchCount { matched, count: 1 }];
         Meta::TellReplies {
             session: SESSION,
             batch,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::Encode;
 
 use crate::automation::{
-    self, Action, Match, Rate as Slow, Rule, RuleAt, ScopeKind, Selector, Told,
+    self, Action, Match, MatchCount, Rate as Slow, Rule, RuleAt, ScopeKind, Selector,
 };
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
@@ -135,7 +135,7 @@ fn rules() -> automation::Rules {
     [("google".to_owned(), actions.map(rule).to_vec())].into()
 }
 
-fn told(rule: u16) -> Vec<Told> {
+fn told(rule: u16) -> Vec<MatchCount> {
     let matched = Match {
         provider: "google".into(),
         rule,
@@ -145,7 +145,7 @@ fn told(rule: u16) -> Vec<Told> {
         pool: "main".into(),
         reply: "421 4.7.28 later".into(),
     };
-    vec![Told { matched, count: 3 }]
+    vec![MatchCount { matched, count: 3 }]
 }
 
 fn operators() -> Vec<Meta> {
@@ -177,7 +177,7 @@ fn operators() -> Vec<Meta> {
         },
         automation::Command::Tick,
         automation::Command::Taken(3),
-        automation::Command::Told(told(1)),
+        automation::Command::MatchCount(told(1)),
     ];
     let said = orders.map(|order| Meta::Automation(Box::new(order)));
     said.into_iter().collect()

@@ -92,7 +92,7 @@ impl Follower {
         apply: impl Fn(&Loaded) -> Result<(), TlsError> + Send + 'static,
     ) {
         let gauge = self.expires.get_or_create(&[("port", files.port)]).clone();
-        let told = Told {
+        let told = ExpiryReport {
             gauge,
             ends: self.ends.clone(),
         };
@@ -104,7 +104,7 @@ impl Follower {
 async fn follow(
     files: Arc<PemFiles>,
     loaded: Loaded,
-    told: Told,
+    told: ExpiryReport,
     apply: impl Fn(&Loaded) -> Result<(), TlsError>,
 ) {
     let port = files.port;
@@ -150,12 +150,12 @@ fn renew(
 }
 
 /// Where the end of a certificate is told.
-struct Told {
+struct ExpiryReport {
     gauge: Gauge,
     ends: Ends,
 }
 
-impl Told {
+impl ExpiryReport {
     fn note(&self, files: &PemFiles, expires: Option<Expiry>) {
         let Some(expires) = expires else {
             return;

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 use skein_model::automation::{
-    Command, Match, Rule, Rules, ScopeKind, Told, active_actions, commit,
+    Command, Match, MatchCount, Rule, Rules, ScopeKind, active_actions, commit,
 };
 use skein_model::rows::MemoryRows;
 use skein_policy::Source;
@@ -94,8 +94,8 @@ fn of_address(
         pool: "main".to_owned(),
         reply: "421 4.7.0 too much".to_owned(),
     };
-    let told = vec![Told { matched, count: 1 }];
-    commit(&mut rows, now, &Command::Told(told));
+    let told = vec![MatchCount { matched, count: 1 }];
+    commit(&mut rows, now, &Command::MatchCount(told));
     let known = KnownActions::of(1, active_actions(&rows));
     let (told, known) = watch::channel(Arc::new(known));
     drop(told);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use skein_client::KeptSession;
 use skein_model::Reply;
-use skein_model::automation::{Match, RuleAt, Scope, TOLD_MAX, Told};
+use skein_model::automation::{MATCH_COUNTS_MAX, Match, MatchCount, RuleAt, Scope};
 use skein_policy::{ActionScope, Ip, Matched, Policy};
 use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
 use skein_smtp::reply_class::Stage;
@@ -27,7 +27,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// What is to be told, by rule and scope.
 #[derive(Debug, Default)]
 pub struct Reactions {
-    pending: Mutex<BTreeMap<RuleAt, Told>>,
+    pending: Mutex<BTreeMap<RuleAt, MatchCount>>,
     wake: Notify,
 }
 
@@ -83,7 +83,7 @@ impl Reactions {
                     pool: going.pool.to_owned(),
                     reply: text,
                 };
-                place.insert(Told { matched, count: 1 });
+                place.insert(MatchCount { matched, count: 1 });
             }
             Entry::Vacant(_) => return,
         }
@@ -91,9 +91,9 @@ impl Reactions {
         self.wake.notify_one();
     }
 
-    fn take(&self) -> Vec<Told> {
+    fn take(&self) -> Vec<MatchCount> {
         let mut pending = self.pending.lock();
-        let count = pending.len().min(TOLD_MAX);
+        let count = pending.len().min(MATCH_COUNTS_MAX);
         let taken = std::iter::from_fn(|| pending.pop_first()).take(count);
         taken.map(|(_, told)| told).collect()
     }
@@ -181,7 +181,7 @@ mod tests {
             reactions.transaction(&policy, None, GOING, &outcome);
             let told = reactions.take();
             assert_eq!((told.len(), told[0].count), (1, count), "{stage:?}");
-            let Told { matched, .. } = &told[0];
+            let MatchCount { matched, .. } = &told[0];
             assert_eq!(matched.reply, format!("421 4.7.0 {text}"));
             assert_eq!((&*matched.provider, &*matched.site), ("yahoo", "yahoo"));
         }
@@ -223,7 +223,7 @@ mod tests {
             if told.is_empty() {
                 break;
             }
-            assert!(told.len() <= TOLD_MAX);
+            assert!(told.len() <= MATCH_COUNTS_MAX);
             all += told.len();
         }
         assert_eq!(all, PENDING_MAX);

@@ -14,7 +14,7 @@ use crate::smtp::broken_tls::BrokenTls;
 
 const TELL: Duration = Duration::from_secs(2);
 /// Those with the most tasks; about 200 bytes each.
-const TOLD_MAX: usize = 128;
+const MATCH_COUNTS_MAX: usize = 128;
 
 /// What this sender tells of itself, and of what it waits for.
 pub struct StatusReporter {
@@ -52,7 +52,7 @@ fn all(destinations: &Destinations) -> Vec<Wait> {
     let held = destinations.all().into_iter();
     waits.extend(held.filter_map(|one| of_destination(&one)));
     waits.sort_by(|a, b| b.tasks.cmp(&a.tasks).then_with(|| a.site.cmp(&b.site)));
-    waits.truncate(TOLD_MAX);
+    waits.truncate(MATCH_COUNTS_MAX);
     waits
 }
 

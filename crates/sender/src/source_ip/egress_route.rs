@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use skein_egress::via::{self, RouteFault, ViaError, Way};
+use skein_egress::via::{self, EgressRoute, RouteFault, ViaError};
 use skein_policy::{Ip, Proxy};
 
 /// Faults that are over when a connection ends, or a heartbeat is answered.
@@ -21,16 +21,16 @@ pub fn moved(ip: &Ip) -> ViaError {
     ViaError::route(RouteFault::Stale, text)
 }
 
-pub fn proxy_route(ip: &Ip, proxy: &Proxy) -> Way {
+pub fn proxy_route(ip: &Ip, proxy: &Proxy) -> EgressRoute {
     match proxy {
-        Proxy::Socks5 { server, login } => Way::Socks5 {
+        Proxy::Socks5 { server, login } => EgressRoute::Socks5 {
             proxy: server.clone(),
             login: login.as_ref().map(|login| via::Login {
                 user: login.user.clone(),
                 password: login.password.clone(),
             }),
         },
-        Proxy::Haproxy { server } => Way::HaProxy {
+        Proxy::Haproxy { server } => EgressRoute::HaProxy {
             proxy: server.clone(),
             source: SocketAddr::new(ip.bind, 0),
         },

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
 use skein_client::{KeptSession, Lease, PlacedIps};
-use skein_egress::via::{self, RouteFault, ViaError, Way};
+use skein_egress::via::{self, EgressRoute, RouteFault, ViaError};
 use skein_egress::{Egress, Stream};
 use skein_model::SessionId;
 use skein_policy::{Ip, Policy};
@@ -362,7 +362,7 @@ impl SourceIpRouter {
             .map_err(|_| unreachable(&"no answer"))?
             .map_err(|error| unreachable(&skein_egress::io_fault::of_io(&error)))?;
         let (ip, epoch) = guard.key().clone();
-        let way = Way::Node { stream, ip, epoch };
+        let way = EgressRoute::Node { stream, ip, epoch };
         let (stream, source) = via::connect(way, target, limit).await?;
         Ok((
             OutboundStream::There(Box::new(Through::new(stream, guard))),

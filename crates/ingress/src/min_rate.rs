@@ -8,13 +8,13 @@ use std::time::Duration;
 /// Octets earn time, the wait for them uses it up, and no more is ever saved than the longest silence: who was fast at first
 /// may not rest for hours. Only what a client is waited for counts, not what disks or others take.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct MinRate {
     silence_max: Duration,
     rate_min: u64,
     left: Duration,
 }
 
-impl Pace {
+impl MinRate {
     /// A rate of 0 octets in a second lets a client be as slow as it likes, but for silence.
     pub fn new(silence_max: Duration, rate_min: u64) -> Self {
         Self {
@@ -47,13 +47,13 @@ mod tests {
     /// The second in which a client with 10 s of silence and 100 octets in a second to keep is given up, that sends so many
     /// octets at once and then so many every so many seconds.
     fn given_up(at_once: usize, then: usize, every: u64) -> Option<u64> {
-        let mut pace = Pace::new(Duration::from_secs(10), 100);
-        pace.received(at_once, Duration::ZERO);
+        let mut min_rate = MinRate::new(Duration::from_secs(10), 100);
+        min_rate.received(at_once, Duration::ZERO);
         for nth in 0..10_000 {
-            if pace.wait() < Duration::from_secs(every) {
-                return Some(nth * every + pace.wait().as_secs());
+            if min_rate.wait() < Duration::from_secs(every) {
+                return Some(nth * every + min_rate.wait().as_secs());
             }
-            pace.received(then, Duration::from_secs(every));
+            min_rate.received(then, Duration::from_secs(every));
         }
         None
     }
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn without_a_rate_only_silence_ends_a_body() {
-        let mut pace = Pace::new(Duration::from_secs(10), 0);
+        let mut min_rate = MinRate::new(Duration::from_secs(10), 0);
         for _ in 0..1000 {
-            pace.received(1, Duration::from_secs(9));
-            assert_eq!(pace.wait(), Duration::from_secs(10));
+            min_rate.received(1, Duration::from_secs(9));
+            assert_eq!(min_rate.wait(), Duration::from_secs(10));
         }
     }
 }

@@ -6,13 +6,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 #[derive(Debug)]
-pub struct Pace {
+pub struct ByteRate {
     bytes_per_second: u64,
     /// When what was let through so far is paid for.
     free_at: Mutex<Instant>,
 }
 
-impl Pace {
+impl ByteRate {
     pub fn new(bytes_per_second: u64) -> Self {
         Self {
             bytes_per_second,
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn what_came_before_is_waited_for_and_silence_saves_nothing_up() {
-        let pace = Pace::new(1_000_000);
+        let byte_rate = ByteRate::new(1_000_000);
         let start = Instant::now() + Duration::from_secs(1);
         for (at_ms, bytes, turn_ms) in [
             (0, 500_000, 0),
@@ -49,7 +49,7 @@ mod tests {
             (5000, 1_000_000, 5000),
             (5000, 1_000_000, 6000),
         ] {
-            let turn = pace.turn(start + Duration::from_millis(at_ms), bytes);
+            let turn = byte_rate.turn(start + Duration::from_millis(at_ms), bytes);
             assert_eq!(
                 turn,
                 start + Duration::from_millis(turn_ms),
