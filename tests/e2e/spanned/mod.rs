@@ -36,6 +36,20 @@ struct World {
     _pems: TempDir,
 }
 
+/// One message after the other waits for a disk each time, which takes a busy machine long.
+const USER_SESSIONS: usize = 8;
+
+async fn hand_in(probe: &mut Probe, domain: &str, id: &str) {
+    let to = format!("RCPT TO:<c@{domain}>");
+    for line in ["MAIL FROM:<a@b.test>", to.as_str(), "DATA"] {
+        let reply = probe.cmd(line).await.unwrap();
+        assert!(reply.positive(), "{line}: {}", reply.text());
+    }
+    let message = format!("X-Test-Id: {id}\r\nSubject: x\r\n\r\nhi\r\n.\r\n");
+    probe.send(message.as_bytes()).await.unwrap();
+    assert_eq!(probe.reply().await.unwrap().code, 250);
+}
+
 impl World {
     async fn start(control: usize, senders: usize) -> Self {
         Self::start_first(control, senders, senders).await
@@ -111,24 +125,23 @@ impl World {
 
     /// Hands in so many messages as the user of this sender, who is another tenant.
     async fn offer_as_user(&self, sender: usize, domain: &str, count: usize) {
-        let to = format!("RCPT TO:<c@{domain}>");
+        let sessions = (0..USER_SESSIONS).map(async |first| {
+            let mut probe = self.log_in(sender).await;
+            for n in (first..count).step_by(USER_SESSIONS) {
+                let id = format!("user{}-{n}", sender + 1);
+                hand_in(&mut probe, domain, &id).await;
+            }
+        });
+        futures::future::join_all(sessions).await;
+    }
+
+    async fn log_in(&self, sender: usize) -> Probe {
         let (mut probe, _) = Probe::greet(self.fleet.senders[sender].smtp).await.unwrap();
         probe.starttls().await.unwrap();
         probe.cmd("EHLO client.test").await.unwrap();
         let reply = probe.cmd(&format!("AUTH PLAIN {}", LOGINS[sender])).await;
         assert_eq!(reply.unwrap().code, 235);
-        for n in 0..count {
-            for line in ["MAIL FROM:<a@b.test>", to.as_str(), "DATA"] {
-                let reply = probe.cmd(line).await.unwrap();
-                assert!(reply.positive(), "{line}: {}", reply.text());
-            }
-            let message = format!(
-                "X-Test-Id: user{}-{n}\r\nSubject: x\r\n\r\nhi\r\n.\r\n",
-                sender + 1
-            );
-            probe.send(message.as_bytes()).await.unwrap();
-            assert_eq!(probe.reply().await.unwrap().code, 250);
-        }
+        probe
     }
 
     fn all_senders(&self) -> Vec<usize> {

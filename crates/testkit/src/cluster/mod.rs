@@ -15,6 +15,7 @@ mod net;
 mod nodes;
 mod outpost;
 mod pace;
+mod processors;
 mod report;
 mod run;
 mod stage;

@@ -113,6 +113,7 @@ fn try_run(scenario: &Scenario, seed: u64, binaries: &Binaries, report: &mut Rep
             visits: world.visits(),
             injected,
             history: stage.history(),
+            idle_percent: stage.idle_percent(),
             quiet,
             dead: stage.nodes.dead(),
             log_bytes: stage.nodes.longest_log(),

@@ -13,6 +13,7 @@ use super::host::{Host, INTERNAL_PORT};
 use super::nemesis::{Fault, META, Step};
 use super::nodes::Nodes;
 use super::pace;
+use super::processors::Processors;
 use super::world::World;
 use super::{ClusterError, Result};
 use crate::load::Injected;
@@ -37,6 +38,8 @@ pub struct Stage {
     history: Vec<Happened>,
     /// Those of the history that have not ended.
     open: BTreeSet<usize>,
+    /// Of the processors' time under load before the first fault, in percent.
+    idle_percent: Option<u64>,
 }
 
 /// A step begins, or the one of this place in the history ends.
@@ -54,7 +57,13 @@ impl Stage {
             rng,
             history: Vec::new(),
             open: BTreeSet::new(),
+            idle_percent: None,
         }
+    }
+
+    /// The part of the time under load before the first fault in which the processors had nothing to do.
+    pub fn idle_percent(&self) -> Option<u64> {
+        self.idle_percent
     }
 
     pub fn history(&self) -> Vec<Happened> {
@@ -86,6 +95,7 @@ impl Stage {
     /// Plays the steps in their order of time, and returns when the last has ended.
     pub async fn play(&mut self, steps: Vec<Step>) -> Result<()> {
         let start = Instant::now();
+        let processors = Processors::now();
         let mut cues: Vec<(Duration, Cue)> = Vec::new();
         cues.extend(steps.into_iter().map(|step| (step.at, Cue::Begin(step))));
         let mut result = Ok(());
@@ -99,6 +109,9 @@ impl Stage {
                 continue;
             }
             sleep_until(start + at).await;
+            if self.history.is_empty() {
+                self.idle_percent = Processors::now().idle_percent_since(processors);
+            }
             let played = match cue {
                 Cue::Begin(step) => self.begin(&step).await.map(|number| {
                     if let Some(number) = number {
