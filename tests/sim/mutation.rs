@@ -69,6 +69,17 @@ impl Mutation {
         Self::TaskBeforeRefusal,
     ];
 
+    /// A seed that shows it, where few do. It is tried first; a change of the product may need another one.
+    pub fn known_seed(self) -> Option<u64> {
+        match self {
+            Self::LeaseFromAnswer => Some(75),
+            Self::RenewWhileEnding => Some(13),
+            Self::SkipLeaseCheck | Self::OwnClock => Some(8),
+            Self::HeldNotTold => Some(5),
+            _ => None,
+        }
+    }
+
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()

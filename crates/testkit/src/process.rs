@@ -66,9 +66,9 @@ impl NodeConfig {
     }
 }
 
-/// What the standard library writes of every panic.
 /// Of a log that is shown when something goes wrong.
 const LOG_END: usize = 12 << 10;
+/// What the standard library writes of every panic.
 const PANIC: &str = "panicked at";
 
 /// A running node. It is killed when dropped, by its own process id.

@@ -19,37 +19,46 @@ const WAITING_TESTS_PER_CORE: usize = 2;
 /// Test targets of cargo that run by one command.
 struct Stage {
     targets: &'static [&'static str],
-    /// Its tests wait more than they compute.
-    waits: bool,
+    pace: Pace,
 }
 
-const fn stage(targets: &'static [&'static str]) -> Stage {
-    let waits = false;
-    Stage { targets, waits }
+/// What tests do with the processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// They compute, or must have the machine for themselves.
+    Alone,
+    /// They wait more than they compute.
+    Waits,
+    /// They compute without regard to the time that passes, and have what the stages after them leave of the processors.
+    GivesWay,
 }
 
-/// One after the other.
+const fn stage(pace: Pace, targets: &'static [&'static str]) -> Stage {
+    Stage { targets, pace }
+}
+
+/// One after the other, but for those that give way.
 const STAGES: &[Stage] = &[
-    stage(&[
-        "--lib",
-        "--bins",
-        "--examples",
-        "--test=dns",
-        "--test=fuzz",
-        "--test=judged",
-        "--test=peers",
-        "--test=resolver",
-        "--test=sockets",
-        "--test=transport",
-    ]),
-    stage(&["--doc"]),
-    Stage {
-        waits: true,
-        ..stage(&["--test=e2e"])
-    },
-    stage(&["--test=sim"]),
-    stage(&["--test=faults"]),
-    stage(&["--test=alone"]),
+    stage(
+        Pace::Alone,
+        &[
+            "--lib",
+            "--bins",
+            "--examples",
+            "--test=dns",
+            "--test=fuzz",
+            "--test=judged",
+            "--test=peers",
+            "--test=resolver",
+            "--test=sockets",
+            "--test=transport",
+        ],
+    ),
+    stage(Pace::Alone, &["--doc"]),
+    stage(Pace::Waits, &["--test=e2e"]),
+    stage(Pace::GivesWay, &["--test=sim"]),
+    stage(Pace::Alone, &["--test=faults"]),
+    stage(Pace::Alone, &["--test=alone"]),
 ];
 
 /// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
@@ -72,7 +81,7 @@ pub fn run(rest: &[String]) -> Result {
         [] => every_stage(&env)?,
         named => {
             let named: Vec<&str> = named.iter().map(String::as_str).collect();
-            tests(cargo_command(&[TEST, WHAT, &named].concat(), &env))?
+            tests(cargo_command(&[TEST, WHAT, &named].concat(), &env), print)?
         }
     };
     let failed = match first {
@@ -88,7 +97,7 @@ pub fn run(rest: &[String]) -> Result {
     println!("failed, and run once more, one at a time: {names}");
     let mut args = [TEST, WHAT, &["--", "--test-threads=1", "--exact"]].concat();
     args.extend(failed.iter().map(String::as_str));
-    match tests(cargo_command(&args, &env))? {
+    match tests(cargo_command(&args, &env), print)? {
         Ok(()) => {
             println!("{} passed only in a second run: {names}", failed.len());
             Ok(())
@@ -100,16 +109,33 @@ pub fn run(rest: &[String]) -> Result {
 /// One run names every test that fails.
 const TEST: &[&str] = &["test", "--no-fail-fast"];
 
-/// Every stage, whatever failed before.
+/// Every stage, whatever failed before. What a stage prints that gives way is shown when it is done, at the end.
 fn every_stage(env: &[(&str, String)]) -> Result<Ran> {
-    let mut ran = Ok(());
-    for stage in STAGES {
-        let began = Instant::now();
-        ran = both(ran, tests(stage.command(env))?);
-        let name = stage.targets.join(" ");
-        println!("{name}: {} s", began.elapsed().as_secs());
-    }
-    Ok(ran)
+    thread::scope(|scope| {
+        let (mut ran, mut beside) = (Ok(()), Vec::new());
+        for stage in STAGES {
+            match stage.pace {
+                Pace::GivesWay => beside.push(scope.spawn(|| {
+                    let mut lines = Vec::new();
+                    let ran = stage.run(env, |line| lines.push(line.to_owned()));
+                    (ran, lines)
+                })),
+                Pace::Alone | Pace::Waits => {
+                    ran = both(ran, stage.run(env, print)?);
+                }
+            }
+        }
+        for stage in beside {
+            let (also, lines) = stage.join().map_err(|_| "a stage panicked".to_owned())?;
+            lines.iter().for_each(|line| print(line));
+            ran = both(ran, also?);
+        }
+        Ok(ran)
+    })
+}
+
+fn print(line: &str) {
+    println!("{line}");
 }
 
 fn both(one: Ran, other: Ran) -> Ran {
@@ -125,15 +151,45 @@ fn both(one: Ran, other: Ran) -> Ran {
 }
 
 impl Stage {
+    fn run(&self, env: &[(&str, String)], mut show: impl FnMut(&str)) -> Result<Ran> {
+        let began = Instant::now();
+        let ran = tests(self.command(env), &mut show)?;
+        let (name, seconds) = (self.targets.join(" "), began.elapsed().as_secs());
+        show(&format!("{name}: {seconds} s"));
+        Ok(ran)
+    }
+
     fn command(&self, env: &[(&str, String)]) -> Command {
         let mut args = [TEST, WHAT, self.targets].concat();
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = format!("--test-threads={}", cores * WAITING_TESTS_PER_CORE);
-        if self.waits {
-            args.extend(["--", &threads]);
+        match self.pace {
+            Pace::Alone => cargo_command(&args, env),
+            Pace::Waits => {
+                args.extend(["--", &threads]);
+                cargo_command(&args, env)
+            }
+            Pace::GivesWay => giving_way(cargo_command(&args, env)),
         }
-        cargo_command(&args, env)
     }
+}
+
+/// The command at the scheduling class that runs when no other process wants the processor (sched(7), SCHED_IDLE), and
+/// with a niceness by which the kernel counts its time apart.
+fn giving_way(command: Command) -> Command {
+    let mut idle = Command::new("nice");
+    idle.args(["-n", "19", "chrt", "--idle", "0"]);
+    idle.arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        idle.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => idle.env(name, value),
+            None => idle.env_remove(name),
+        };
+    }
+    idle
 }
 
 /// What the tests of a run came to.
@@ -149,7 +205,7 @@ enum Failed {
 }
 
 /// Shows what cargo prints while it comes.
-fn tests(mut command: Command) -> Result<Ran> {
+fn tests(mut command: Command, mut show: impl FnMut(&str)) -> Result<Ran> {
     let run = command.stdout(Stdio::piped()).spawn();
     let mut run = run.map_err(|error| format!("cargo: {error}"))?;
     let mut outcome = Outcome::default();
@@ -157,7 +213,7 @@ fn tests(mut command: Command) -> Result<Ran> {
         for line in BufReader::new(output).split(b'\n') {
             let line = line.map_err(|error| format!("the output of cargo: {error}"))?;
             let line = String::from_utf8_lossy(&line);
-            println!("{line}");
+            show(&line);
             outcome.read(&line);
         }
     }

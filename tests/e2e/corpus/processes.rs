@@ -26,13 +26,13 @@ enum Verb {
 /// A message that was offered to the node.
 struct Offered {
     number: usize,
-    way: Verb,
+    verb: Verb,
     sample: Sample,
     /// The reply to the whole message or to what was refused before.
     code: u16,
 }
 
-async fn offer(smtp: std::net::SocketAddr, number: usize, way: Verb, sample: Sample) -> Offered {
+async fn offer(smtp: std::net::SocketAddr, number: usize, verb: Verb, sample: Sample) -> Offered {
     let (mut probe, _) = Probe::greet(smtp).await.unwrap();
     let bytes = &sample.bytes;
     let mut mail = format!("MAIL FROM:<m{number}@here.test>");
@@ -47,7 +47,7 @@ async fn offer(smtp: std::net::SocketAddr, number: usize, way: Verb, sample: Sam
         let line = format!("RCPT TO:<r{number}@h{host}.test>");
         assert_eq!(probe.cmd(&line).await.unwrap().code, 250, "{line}");
     }
-    match way {
+    match verb {
         Verb::Data => {
             assert_eq!(probe.cmd("DATA").await.unwrap().code, 354);
             probe.send(&stuffed(bytes)).await.unwrap();
@@ -61,7 +61,7 @@ async fn offer(smtp: std::net::SocketAddr, number: usize, way: Verb, sample: Sam
     let code = probe.reply().await.unwrap().code;
     Offered {
         number,
-        way,
+        verb,
         sample,
         code,
     }
@@ -140,7 +140,7 @@ async fn messages_of_all_kinds_reach_hosts_of_all_kinds() {
     let both = samples.flat_map(|sample| [(Verb::Data, sample.clone()), (Verb::Bdat, sample)]);
     let smtp = world.smtp();
     let offered: Vec<Offered> = stream::iter(both.enumerate())
-        .map(|(number, (way, sample))| offer(smtp, number, way, sample))
+        .map(|(number, (verb, sample))| offer(smtp, number, verb, sample))
         .buffer_unordered(CLIENTS)
         .collect()
         .await;
@@ -150,10 +150,10 @@ async fn messages_of_all_kinds_reach_hosts_of_all_kinds() {
         assert!(
             corpus::has_bare(&one.sample.bytes),
             "{name} by {:?}: {}",
-            one.way,
+            one.verb,
             one.code
         );
-        assert_eq!(one.code, 550, "{name} by {:?}", one.way);
+        assert_eq!(one.code, 550, "{name} by {:?}", one.verb);
     }
     let all: Vec<String> = accepted
         .iter()
@@ -207,7 +207,7 @@ fn check(one: &Offered, seen: &Seen) {
         assert!(
             is_same,
             "{name} by {:?} was changed:\n{}\nbecame\n{}",
-            one.way,
+            one.verb,
             whole.escape_ascii(),
             stored.escape_ascii()
         );
@@ -221,7 +221,7 @@ fn check(one: &Offered, seen: &Seen) {
                     "{recipient} is told of as well"
                 );
                 let fault = fault(stored, &record.message, offer);
-                assert_eq!(fault, None, "{name} by {:?} to {offer:?}", one.way);
+                assert_eq!(fault, None, "{name} by {:?} to {offer:?}", one.verb);
             }
             (Some(_), None) => {
                 panic!("{name}: {offer:?} got what the host with everything did not")

@@ -278,12 +278,13 @@ fn covered(scenario: &Scenario, seen: &Seen, net: &Net, report: &mut Report) {
     let calm = acked.filter(|message| message.answered_at_ms < before);
     let mut waits: Vec<Duration> = calm.map(|message| message.waited).collect();
     let p99 = percentile(&mut waits, 99);
-    let idle = seen.idle_percent.unwrap_or_default();
+    let idle = seen.idle_percent;
     report.row(
         "processors idle before the first fault",
-        format!("{idle} %"),
+        idle.map_or("not known".to_owned(), |percent| format!("{percent} %")),
     );
-    let is_promised = !scenario.may_duplicate && idle >= IDLE_PERCENT_MIN;
+    let had_time = idle.is_none_or(|percent| percent >= IDLE_PERCENT_MIN);
+    let is_promised = !scenario.may_duplicate && had_time;
     let limit = is_promised.then_some(ACCEPT_P99);
     report.time(
         "p99 from dot to 250 before the first fault",

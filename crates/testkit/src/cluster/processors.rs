@@ -20,14 +20,16 @@ impl Processors {
         let first = stat.lines().next().unwrap_or_default();
         let ticks = first.split_ascii_whitespace().skip(1);
         let ticks: Vec<u64> = ticks.map_while(|one| one.parse().ok()).collect();
+        let [nice, idle, iowait] = [1, 3, 4].map(|at| ticks.get(at).copied().unwrap_or_default());
         Self {
-            idle: ticks.iter().skip(3).take(2).sum(),
+            idle: nice + idle + iowait,
             // Those of guests are counted with user and nice.
             all: ticks.iter().take(8).sum(),
         }
     }
 
-    /// The part of the time since then in which they had nothing to do, in percent; none if no time has passed.
+    /// The part of the time since then in which they had nothing to do but for what gives way, in percent; none if no time
+    /// has passed.
     pub fn idle_percent_since(self, earlier: Self) -> Option<u64> {
         let all = self.all.checked_sub(earlier.all).filter(|all| *all > 0)?;
         Some(self.idle.saturating_sub(earlier.idle) * 100 / all)
@@ -39,9 +41,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_time_is_that_of_nothing_to_do_and_of_waiting_for_disks() {
-        let before = Processors::of("cpu  100 0 50 1000 10 0 5 0 0 0\ncpu0 1 2 3\n");
-        let after = Processors::of("cpu  160 0 70 1015 15 0 5 0 0 0\n");
+    fn idle_time_is_that_of_nothing_to_do_of_waiting_for_disks_and_of_what_gives_way() {
+        let before = Processors::of("cpu  100 7 50 1000 10 0 5 0 0 0\ncpu0 1 2 3\n");
+        let after = Processors::of("cpu  160 17 70 1010 10 0 5 0 0 0\n");
         assert_eq!(after.idle_percent_since(before), Some(20));
         assert_eq!(after.idle_percent_since(after), None);
         assert_eq!(
