@@ -16,6 +16,7 @@ mod disk;
 mod doctor;
 mod drain;
 mod egress;
+mod growth;
 mod guessing;
 mod journal;
 mod lease;

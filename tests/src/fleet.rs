@@ -46,6 +46,45 @@ impl Fleet {
     /// # Errors
     /// One of them does not start.
     pub async fn start(plan: Plan) -> Result<Self> {
+        let mut fleet = Self::configured(plan).await?;
+        start(&mut fleet.control).await?;
+        let first = fleet.plan.first.unwrap_or(fleet.plan.senders);
+        fleet.join(0..first).await?;
+        Ok(fleet)
+    }
+
+    /// Starts the first control node as a node that is alone and does everything, and no other. Its file as one of the
+    /// cluster is written by [`Fleet::configure_control`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn alone(plan: Plan) -> Result<Self> {
+        let mut fleet = Self::configured(plan).await?;
+        fleet.configure_alone(0)?;
+        fleet.control[0].start().await?;
+        Ok(fleet)
+    }
+
+    /// Writes the file of a control node as a node that is alone.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn configure_alone(&self, nth: usize) -> Result<()> {
+        let member = &self.control[nth];
+        member.configure(&self.alone_file(member))
+    }
+
+    /// Writes the file of a control node as one of the cluster.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn configure_control(&self, nth: usize) -> Result<()> {
+        let member = &self.control[nth];
+        member.configure(&self.control_file(member, self.plan.control))
+    }
+
+    /// Places, certificates and files of all, of whom none runs.
+    async fn configured(plan: Plan) -> Result<Self> {
         let folder = TempDir::new()?;
         let members = |kind: char, count: usize| -> Result<Vec<Member>> {
             let names = (1..=count).map(|n| format!("{kind}{n}"));
@@ -58,7 +97,7 @@ impl Fleet {
             true => files::certificates(folder.path(), &plan.tls)?,
             false => String::new(),
         };
-        let mut fleet = Self {
+        let fleet = Self {
             dns: FakeDns::start(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
             port: free_port()?,
             control,
@@ -67,15 +106,12 @@ impl Fleet {
             plan,
             tls,
         };
-        for member in &fleet.control {
-            member.configure(&fleet.control_file(member, fleet.plan.control))?;
+        for nth in 0..fleet.control.len() {
+            fleet.configure_control(nth)?;
         }
         for nth in 0..fleet.senders.len() {
             fleet.senders[nth].configure(&fleet.sender_file(nth)?)?;
         }
-        start(&mut fleet.control).await?;
-        let first = fleet.plan.first.unwrap_or(fleet.plan.senders);
-        fleet.join(0..first).await?;
         Ok(fleet)
     }
 

@@ -22,6 +22,8 @@ pub struct Config {
     pub peers: Vec<String>,
     /// Spool groups that a new cluster has.
     pub spool_groups: u16,
+    /// Nobody said so: a data directory that has another number keeps it.
+    pub spool_groups_by_default: bool,
     pub connect: Connect,
     pub store: StoreOptions,
     /// What bodies that this node lacks may take of the network and the disks, together.

@@ -103,7 +103,7 @@ impl Control {
     ///
     /// # Errors
     /// The data directory cannot be used, or its content cannot be trusted.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
         let node = node_id::load_or_create(&config.data_dir);
         let node = node.map_err(|source| StartError::NodeId {
             dir: config.data_dir.clone(),
@@ -125,7 +125,14 @@ impl Control {
             members: store.members(GroupId::META)?,
             spool_groups: founded.unwrap_or_else(|| store.spool_groups()),
         };
-        standing.check(node, &config)?;
+        let is_new = standing.members.is_empty();
+        config.spool_groups = standing.check(node, &config)?;
+        if is_new
+            && config.spool_groups_by_default
+            && let Some(theirs) = cluster::spool_groups_of_cluster(&peers, &config).await
+        {
+            config.spool_groups = theirs;
+        }
         let (applied, meta_applied) = watch::channel(());
         let hooks = Hooks {
             on_effects: Arc::new(move |_: Vec<()>| {

@@ -438,6 +438,7 @@ fn control_config(
         founders: config.cluster.founders(),
         peers: config.cluster.peers.clone(),
         spool_groups: config.cluster.spool_groups(),
+        spool_groups_by_default: config.cluster.spool_groups.is_none(),
         connect,
         store: config.storage.options(),
         pull_bytes_per_second: config.storage.pull_bytes_per_second,

@@ -72,14 +72,47 @@ impl Fleet {
         )
     }
 
+    /// Of a node that does everything and knows of no other.
+    pub(super) fn alone_file(&self, member: &Member) -> String {
+        format!(
+            r#"
+            data_dir = "{data}"
+            {dns}
+            [admin]
+            listen = "{admin}"
+            [http]
+            listen = "{http}"
+            [smtp]
+            hostname = "{name}.skein.test"
+            relay_networks = ["127.0.0.0/8"]
+            [[smtp.listener]]
+            address = "{smtp}"
+            [delivery]
+            {hosts}
+            "#,
+            data = member.data_dir.display(),
+            dns = self.dns_line(),
+            admin = member.admin,
+            http = member.http,
+            name = member.name,
+            smtp = member.smtp,
+            hosts = self.hosts_lines(),
+        )
+    }
+
+    /// Where mail goes, within `[delivery]`.
+    fn hosts_lines(&self) -> String {
+        match self.plan.smarthost {
+            Some(host) => format!("smarthost = \"{host}\""),
+            None => format!("port = {}\nallow_private_addresses = true", self.port),
+        }
+    }
+
     pub(super) fn sender_file(&self, nth: usize) -> Result<String> {
         let (member, plan) = (&self.senders[nth], &self.plan);
-        let (egress, hosts) = match plan.smarthost {
-            Some(host) => (String::new(), format!("smarthost = \"{host}\"")),
-            None => (
-                format!("egress.listen = \"{}\"", loopback()?),
-                format!("port = {}\nallow_private_addresses = true", self.port),
-            ),
+        let egress = match plan.smarthost {
+            Some(_) => String::new(),
+            None => format!("egress.listen = \"{}\"", loopback()?),
         };
         let numbered = |lines: &str| lines.replace("{n}", &(nth + 1).to_string());
         Ok(format!(
@@ -117,6 +150,7 @@ impl Fleet {
             tls = self.tls,
             smtp_lines = numbered(&plan.smtp),
             smtp = member.smtp,
+            hosts = self.hosts_lines(),
             delivery = numbered(&plan.delivery),
             sections = numbered(&plan.sections),
         ))

@@ -88,4 +88,16 @@ impl Member {
         node.kill9()?;
         Ok(())
     }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// It does not run, does not end in time, or says that something went wrong.
+    pub async fn stop(&mut self) -> Result<()> {
+        let mut node = self.node.take().context("it does not run")?;
+        node.term()?;
+        let status = node.wait(READY).await?;
+        anyhow::ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
 }

@@ -182,9 +182,8 @@ impl AdminService {
 
 fn alone() -> Status {
     Status::failed_precondition(
-        "this node is alone or belongs to no cluster yet, and nobody can join it: a cluster is made by control nodes that start \
-         with empty data directories and whose cluster.peers name one another; mail is brought over with `skeinctl backup \
-         create` and `skeinctl backup restore`",
+        "this node is alone, and nobody can join it: set cluster.listen (and cluster.address, if others reach it elsewhere), \
+         start it again with its data, and try again",
     )
 }
 

@@ -10,6 +10,7 @@ use skein_model::{NodeId, meta};
 use skein_wire::internal::HelloRequest;
 
 use super::members::Members;
+use crate::config::Config;
 
 /// The founders by their ids, if all answer and none belongs to a cluster.
 ///
@@ -22,6 +23,19 @@ pub async fn meet(peers: &Channels, founders: &[String]) -> Option<BTreeMap<Node
     let members: BTreeMap<NodeId, String> = met.await.into_iter().collect::<Option<_>>()?;
     // Two addresses of one node are a mistake in the configuration.
     (members.len() == founders.len()).then_some(members)
+}
+
+/// How many spool groups a cluster has that the new node is to join, as one of its members says.
+///
+/// Without such a member there is none yet, or its members refuse a node of another number and say so.
+pub async fn spool_groups_of_cluster(peers: &Channels, config: &Config) -> Option<u16> {
+    let others = config.peers.iter();
+    let others = others.filter(|peer| **peer != config.address);
+    let asked = join_all(others.map(|address| peers.hello(address))).await;
+    let members = asked.into_iter().flatten().filter(|hello| hello.is_member);
+    let counts = members.map(|hello| hello.groups.len().saturating_sub(1));
+    let count = counts.max().and_then(|count| u16::try_from(count).ok());
+    count.filter(|count| (1..=meta::SPOOL_GROUPS_MAX).contains(count))
 }
 
 /// Between two looks for peers that are missing.

@@ -152,10 +152,16 @@ impl Members {
         }
     }
 
-    /// The first leader writes down what the founders made.
+    /// The first leader writes down what the founders made. A node that was alone makes a cluster of itself, at the address
+    /// that it has now.
     async fn record_founding(&self, group: &Group) {
         let view = group.view();
-        let nodes = view.members.into_iter();
+        let nodes = view.members.into_iter().map(|mut member| {
+            if member.node == self.node.0 {
+                member.address.clone_from(&self.config.address);
+            }
+            member
+        });
         let command = Command::Found {
             cluster: ClusterRow {
                 id: rand::random(),

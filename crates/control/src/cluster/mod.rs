@@ -9,7 +9,7 @@ mod own_health;
 mod standing;
 mod survey;
 
-pub use bootstrap::meet;
+pub use bootstrap::{meet, spool_groups_of_cluster};
 pub use expelled::Expelled;
 pub use members::Members;
 pub use own_health::{CertificateEnds, OwnHealth};

@@ -1,7 +1,7 @@
 //! Whether a data directory fits the configuration that it is started with: as a node that is alone, or as one of a cluster.
 //!
-//! A node that was alone has no address in its groups, and its groups are as many as it was told then. Started as
-//! anything else, it would look alive, and nothing would move.
+//! A node that was alone has no address in its groups; started with one, it is the first member of a cluster that others
+//! join, and its groups are as many as they were. A member whose others are gone may go on alone.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,13 @@ use crate::config::Config;
 pub struct Standing {
     /// Members of the meta group, with their addresses; none in a new directory.
     pub members: BTreeMap<NodeId, String>,
-    /// Spool groups that have been begun; 0 in a new directory.
+    /// Spool groups that have been begun. They count for nothing while there are no members: the node has waited for others
+    /// in vain.
     pub spool_groups: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
-    #[error(
-        "this data directory is that of a node that is alone, and it cannot become a member of a cluster: leave \
-         cluster.listen and cluster.peers out to go on with it; for a cluster, start all nodes with empty data directories \
-         and cluster.spool_groups = {spool_groups}, and bring the mail over with `skeinctl backup create` here and \
-         `skeinctl backup restore` there"
-    )]
-    WasAlone { spool_groups: u16 },
     #[error(
         "this data directory is that of a member of a cluster with {others}: set cluster.listen and cluster.peers as they \
          were"
@@ -39,27 +33,22 @@ pub enum Misfit {
 }
 
 impl Standing {
+    /// How many spool groups the node has.
+    ///
     /// # Errors
-    /// The configuration makes something else of the node.
-    pub fn check(&self, node: NodeId, config: &Config) -> Result<(), Misfit> {
-        let own = self.members.get(&node);
-        let is_alone = config.address.is_empty();
-        if let Some("") = own.map(String::as_str)
-            && !is_alone
-        {
-            let spool_groups = self.spool_groups.max(1);
-            return Err(Misfit::WasAlone { spool_groups });
-        }
+    /// The configuration makes something of the node that would look alive and move nothing.
+    pub fn check(&self, node: NodeId, config: &Config) -> Result<u16, Misfit> {
         let others = self.members.iter().filter(|(id, _)| **id != node);
         let others: Vec<&str> = others.map(|(_, address)| address.as_str()).collect();
-        if is_alone && !others.is_empty() {
+        if config.address.is_empty() && !others.is_empty() {
             let others = others.join(", ");
             return Err(Misfit::IsMember { others });
         }
         let (given, made) = (config.spool_groups, self.spool_groups);
-        match made == 0 || given == made {
-            true => Ok(()),
-            false => Err(Misfit::OtherGroups { given, made }),
+        match made {
+            _ if self.members.is_empty() => Ok(given),
+            _ if given == made || config.spool_groups_by_default => Ok(made),
+            _ => Err(Misfit::OtherGroups { given, made }),
         }
     }
 }
@@ -81,6 +70,7 @@ mod tests {
             founders: Vec::new(),
             peers: Vec::new(),
             spool_groups,
+            spool_groups_by_default: false,
             connect: Arc::new(|_| unreachable!("nobody is called")),
             store: crate::StoreOptions::default(),
             pull_bytes_per_second: 1,
@@ -95,11 +85,12 @@ mod tests {
         for (members, made, address, given, expected) in [
             (&[][..], 0, "", 1, None),
             (&[][..], 0, "a:1", 4, None),
+            (&[][..], 4, "a:1", 1, None),
             (alone, 1, "", 1, None),
             (alone, 1, "", 4, Some("made with 1")),
             (alone, 4, "", 1, Some("made with 4")),
-            (alone, 1, "a:1", 4, Some("cluster.spool_groups = 1")),
-            (alone, 2, "a:1", 2, Some("backup restore")),
+            (alone, 1, "a:1", 4, Some("made with 1")),
+            (alone, 2, "a:1", 2, None),
             (one, 4, "a:1", 4, None),
             (one, 4, "b:2", 4, None),
             (one, 4, "", 4, None),
@@ -115,8 +106,15 @@ mod tests {
                 members: members.collect(),
                 spool_groups: made,
             };
-            let misfit = standing.check(NODE, &config(address, given)).err();
-            let text = misfit.map(|misfit| misfit.to_string());
+            let mut config = config(address, given);
+            let checked = standing.check(NODE, &config);
+            let has = if standing.members.is_empty() {
+                given
+            } else {
+                made
+            };
+            assert!(checked.as_ref().is_err() || checked.as_ref() == Ok(&has));
+            let text = checked.err().map(|misfit| misfit.to_string());
             assert_eq!(
                 text.is_some(),
                 expected.is_some(),
@@ -124,6 +122,11 @@ mod tests {
             );
             let text = text.unwrap_or_default();
             assert!(text.contains(expected.unwrap_or_default()), "{text}");
+            // What nobody said contradicts nothing.
+            config.spool_groups_by_default = true;
+            let is_member = matches!(expected, Some(others) if others.contains(':'));
+            let by_default = standing.check(NODE, &config);
+            assert_eq!(by_default.ok(), (!is_member).then_some(has));
         }
     }
 }

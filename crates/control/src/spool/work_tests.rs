@@ -44,6 +44,7 @@ pub async fn alone(dir: &std::path::Path) -> Control {
         founders: Vec::new(),
         peers: Vec::new(),
         spool_groups: 1,
+        spool_groups_by_default: true,
         connect: Arc::new(|_| unreachable!("a node that is alone connects to nobody")),
         store: crate::StoreOptions::default(),
         pull_bytes_per_second: 1 << 20,

@@ -228,7 +228,10 @@ pub enum Refusal {
     #[error("nobody expects a node at this address: it is none that the cluster was made with")]
     NotInvited,
     #[n(4)]
-    #[error("the cluster has another number of spool groups; set cluster.spool_groups to it")]
+    #[error(
+        "the cluster has another number of spool groups: set cluster.spool_groups to it, or leave the key out and \
+         restart this node while a member runs"
+    )]
     OtherGroups,
     #[n(5)]
     #[error("no such node is a member")]
