@@ -9,7 +9,7 @@ use std::time::Duration;
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
 use skein_testkit::process::Node;
 use skein_testkit::sink::{Act, Phase};
-use skein_tests::{Bench, operator};
+use skein_tests::{Bench, Extra, operator};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -55,8 +55,15 @@ async fn offer(bench: &Bench, prefix: &str, domain: &str) -> Vec<Injected> {
     offered
 }
 
-async fn before() -> Before {
-    let bench = Bench::new().await.unwrap();
+async fn before(spool_groups: u16) -> Before {
+    let sections = format!("[cluster]\nspool_groups = {spool_groups}\n");
+    let bench = Bench::with(|_| {
+        Ok(Extra {
+            sections,
+            ..Extra::default()
+        })
+    });
+    let bench = bench.await.unwrap();
     let node = bench.start().await.unwrap();
     let delivered = offer(&bench, "early", "open.test").await;
     let verdict = bench.settle(&delivered, WITHIN).await;
@@ -79,7 +86,11 @@ async fn before() -> Before {
 
 /// Takes a backup and loses the node.
 async fn lost() -> Before {
-    let mut before = before().await;
+    lost_with(1).await
+}
+
+async fn lost_with(spool_groups: u16) -> Before {
+    let mut before = before(spool_groups).await;
     println!(
         "{}",
         succeeds(&backup(&before.bench, "create", &before.file))
@@ -125,6 +136,22 @@ async fn a_node_that_lost_everything_goes_on_from_its_backup() {
     let more = offer(&before.bench, "new", "open.test").await;
     let verdict = before.bench.settle(&more, WITHIN).await;
     assert!(verdict.lost.is_empty(), "{}", verdict.summary());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_goes_into_fewer_and_into_more_groups() {
+    for (made, here) in [(5, 2), (3, 1), (2, 4)] {
+        let mut before = lost_with(made).await;
+        let config = fs::read_to_string(before.bench.config()).unwrap();
+        let groups = |count| format!("spool_groups = {count}");
+        let config = config.replace(&groups(made), &groups(here));
+        fs::write(before.bench.config(), config).unwrap();
+        before.node = before.bench.start().await.unwrap();
+        succeeds(&backup(&before.bench, "restore", &before.file));
+        all_arrive_once(&before).await;
+        let told = fails(&backup(&before.bench, "restore", &before.file));
+        assert!(told.contains("restored already"), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +282,7 @@ async fn a_restore_that_holds_sends_nothing_until_it_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_its_owners_replaces_nothing_and_streams() {
-    let mut before = before().await;
+    let mut before = before(1).await;
     let (bench, file) = (&before.bench, &before.file);
     succeeds(&backup(bench, "create", file));
     let mode = fs::metadata(file).unwrap().permissions().mode();

@@ -100,6 +100,16 @@ impl EventKind {
         }
     }
 
+    /// Another message that the event names: the report about this one, or what this one reports about.
+    pub fn other_message_mut(&mut self) -> Option<&mut MessageId> {
+        match self {
+            Self::Accepted { about: other, .. }
+            | Self::Bounced { dsn: other, .. }
+            | Self::Expired { dsn: other, .. } => other.as_mut(),
+            Self::Delivered { .. } | Self::Deferred { .. } | Self::Deleted { .. } => None,
+        }
+    }
+
     /// Whether the recipient is done with.
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Accepted { .. } | Self::Deferred { .. })

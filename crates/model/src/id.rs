@@ -47,6 +47,15 @@ impl GroupId {
     pub const META: Self = Self(0);
     /// The spool group of a cluster that has one.
     pub const FIRST_SPOOL: Self = Self(1);
+
+    /// The spool group that stands for this one in a cluster that has so many: the same, where there is one.
+    #[must_use]
+    pub fn among(self, spool_groups: u16) -> Self {
+        match self.0.checked_sub(spool_groups.max(1) + 1) {
+            Some(_) if self != Self::META => Self((self.0 - 1) % spool_groups.max(1) + 1),
+            _ => self,
+        }
+    }
 }
 
 impl SessionId {
@@ -130,6 +139,12 @@ impl MessageId {
 
     pub fn group(&self) -> GroupId {
         GroupId(u16::from_be_bytes([self.0[6], self.0[7]]))
+    }
+
+    /// The id of this message in a cluster that has so many spool groups, into which a backup was restored.
+    #[must_use]
+    pub fn among(self, spool_groups: u16) -> Self {
+        Self::new(self.at(), self.group().among(spool_groups), self.entropy())
     }
 
     /// The time its intake began, to the millisecond.

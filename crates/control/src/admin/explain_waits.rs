@@ -10,7 +10,7 @@ use skein_wire::words::Words;
 use tonic::Status;
 
 use super::reasons::{Causes, nothing, retry};
-use super::{AdminService, message_id, no_message, summary};
+use super::{AdminService, no_message, summary};
 
 impl AdminService {
     /// Why the mail waits that an operator asks about.
@@ -32,7 +32,7 @@ impl AdminService {
     }
 
     fn explain_message(&self, causes: &Causes, id: &str) -> Result<Vec<Explained>, Status> {
-        let id = message_id(id)?;
+        let id = self.message_id(id)?;
         let spool = self.spools.get(&id.group()).ok_or_else(|| no_message(id))?;
         let rows = &spool.reader;
         let message = query::message(rows, id).ok_or_else(|| no_message(id))?;

@@ -119,7 +119,7 @@ impl Admin for AdminService {
         &self,
         request: Request<GetMessageRequest>,
     ) -> Result<Response<Message>, Status> {
-        let id = message_id(&request.into_inner().id)?;
+        let id = self.message_id(&request.into_inner().id)?;
         let rows = &self
             .spools
             .get(&id.group())
@@ -153,7 +153,7 @@ impl Admin for AdminService {
         &self,
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
-        let id = message_id(&request.into_inner().id)?;
+        let id = self.message_id(&request.into_inner().id)?;
         if !self.spools.contains_key(&id.group()) {
             return Err(Status::not_found(format!(
                 "id: there is no message {id}: its group {} is none of this cluster; is the id mistyped?",
@@ -409,6 +409,16 @@ impl Admin for AdminService {
 }
 
 impl AdminService {
+    /// The id that a message has here. One that was told before a restore into fewer groups still finds its message.
+    fn message_id(&self, text: &str) -> Result<MessageId, Status> {
+        let told = text.parse::<MessageId>();
+        let told = told.map_err(|error| Status::invalid_argument(format!("id: {error}")))?;
+        let here = told.among(self.config.spool_groups);
+        let spool = self.spools.get(&here.group());
+        let is_known = spool.is_some_and(|spool| query::message(&spool.reader, here).is_some());
+        Ok(if is_known { here } else { told })
+    }
+
     /// Why this node's replicas may be old: it is cut off, or what it asks has no leader.
     async fn stale(&self) -> Option<String> {
         let meta = &self.forward.groups[&GroupId::META];
@@ -448,11 +458,6 @@ fn page(limit: u32, default: usize) -> usize {
     } else {
         (limit as usize).min(PAGE_MAX)
     }
-}
-
-fn message_id(text: &str) -> Result<MessageId, Status> {
-    text.parse()
-        .map_err(|error| Status::invalid_argument(format!("id: {error}")))
 }
 
 fn no_message(id: MessageId) -> Status {

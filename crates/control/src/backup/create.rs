@@ -11,8 +11,8 @@ use skein_store::View;
 use skein_wire::convert;
 use skein_wire::internal::backup_part::Part;
 use skein_wire::internal::{
-    BackupBody, BackupEnd, BackupEvent, BackupEvents, BackupGroup, BackupHead, BackupMessage,
-    BackupPart, BackupRow, BackupRows, BackupSlot, BackupTask,
+    BackupBody, BackupEnd, BackupEvent, BackupEvents, BackupGroup, BackupHead, BackupKept,
+    BackupMessage, BackupPart, BackupRow, BackupRows, BackupSlot, BackupTask,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -93,6 +93,7 @@ async fn send_all(
         made_at_ms: clock::now().0,
         version: service.config.version.clone(),
         spool_groups: service.config.spool_groups.into(),
+        kept: kept(views),
     };
     send(parts, Part::Head(head)).await?;
     let mut end = BackupEnd::default();
@@ -108,6 +109,20 @@ async fn send_all(
         "a backup was read"
     );
     send(parts, Part::End(end)).await
+}
+
+/// What each spool group keeps of its events.
+fn kept(views: &[(GroupId, View)]) -> Vec<BackupKept> {
+    let spools = views.iter().filter(|(id, _)| *id != GroupId::META);
+    let kept = spools.map(|(id, view)| {
+        let state = query::state(view);
+        BackupKept {
+            group: id.0.into(),
+            first_seq: state.first_seq,
+            next_seq: state.next_seq,
+        }
+    });
+    kept.collect()
 }
 
 /// All rows of the meta group, which are few: some thousand slots, sessions and nodes.

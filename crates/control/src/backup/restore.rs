@@ -1,6 +1,6 @@
 //! Committing what a backup holds: bodies to a majority first, then the messages in bounded batches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use futures::stream::FuturesOrdered;
 use skein_client::{SpoolError, Upload};
 use skein_model::automation::{ActiveAction, Phase};
 use skein_model::spool::{
-    Command, Import, ImportStep, ImportedMessage, MessageRow, Response, TaskRow, query,
+    self, Command, EventSpan, Import, ImportStep, ImportedMessage, MessageRow, Place, Response,
+    StateRow, TaskRow, query,
 };
 use skein_model::{Epoch, GroupId, MessageId, Slot, codec, meta};
 use skein_wire::convert;
@@ -50,7 +51,8 @@ pub async fn run(
     let mut restore = Restore {
         service,
         backup: head.backup,
-        group: None,
+        places: places(service, &head)?,
+        to: None,
         seen: BTreeSet::new(),
         upload: None,
         arriving: FuturesOrdered::new(),
@@ -98,10 +100,11 @@ fn check(service: &BackupService, head: &BackupHead) -> Result<(), Status> {
         )));
     }
     let here = u32::from(service.config.spool_groups);
-    if head.spool_groups != here {
+    if head.spool_groups > here && head.kept.len() != head.spool_groups as usize {
         return Err(Status::failed_precondition(format!(
-            "the backup has {} spool groups and this cluster {here}: make the cluster with cluster.spool_groups = {}",
-            head.spool_groups, head.spool_groups
+            "the backup has {} spool groups and this cluster {here}, and version {} did not write what fewer need: make \
+             the cluster with cluster.spool_groups = {}",
+            head.spool_groups, head.version, head.spool_groups
         )));
     }
     let mut groups = service.groups.values();
@@ -114,13 +117,32 @@ fn check(service: &BackupService, head: &BackupHead) -> Result<(), Status> {
     Ok(())
 }
 
+/// Where each group goes that says before what it keeps.
+fn places(service: &BackupService, head: &BackupHead) -> Result<BTreeMap<GroupId, Place>, Status> {
+    let kept = head.kept.iter().map(|kept| {
+        let span = EventSpan {
+            first_seq: kept.first_seq,
+            next_seq: kept.next_seq,
+        };
+        Ok((group_id(kept.group)?, span))
+    });
+    let kept = kept.collect::<Result<_, Status>>()?;
+    Ok(spool::places(&kept, service.config.spool_groups))
+}
+
+fn group_id(number: u32) -> Result<GroupId, Status> {
+    u16::try_from(number).map(GroupId).map_err(bad)
+}
+
 type Arriving<'s> = BoxFuture<'s, Result<ImportedMessage, Status>>;
 
 struct Restore<'s> {
     service: &'s BackupService,
     backup: u64,
-    /// The group whose messages come.
-    group: Option<GroupId>,
+    places: BTreeMap<GroupId, Place>,
+    /// Where messages go that come.
+    to: Option<Place>,
+    /// Groups of this cluster that got some.
     seen: BTreeSet<GroupId>,
     /// The body that comes.
     upload: Option<(MessageId, Upload)>,
@@ -167,17 +189,35 @@ impl<'s> Restore<'s> {
         }
     }
 
-    fn current(&self) -> Result<GroupId, Status> {
-        self.group.ok_or_else(|| bad("a group begins with its row"))
+    fn current(&self) -> Result<Place, Status> {
+        self.to.ok_or_else(|| bad("a group begins with its row"))
+    }
+
+    /// The id of the message here.
+    fn id(&self, bytes: &Bytes) -> Result<MessageId, Status> {
+        let id = convert::message_id(bytes).map_err(bad)?;
+        Ok(id.among(self.service.config.spool_groups))
     }
 
     async fn group(&mut self, group: BackupGroup) -> Result<(), Status> {
         self.wait_for_bodies(0).await?;
         self.flush().await?;
-        let id = u16::try_from(group.group).map(GroupId).map_err(bad)?;
-        if !self.service.groups.contains_key(&id) {
-            return Err(bad(format!("there is no spool group {id}")));
+        let from = group_id(group.group)?;
+        let mut state: StateRow = row(&group.state)?;
+        let spool_groups = self.service.config.spool_groups;
+        let place = self.places.get(&from).copied().unwrap_or(Place {
+            group: from,
+            spool_groups,
+            shift: 0,
+            events: EventSpan {
+                first_seq: state.first_seq,
+                next_seq: state.next_seq,
+            },
+        });
+        if !self.service.groups.contains_key(&place.group) {
+            return Err(bad(format!("there is no spool group {}", place.group)));
         }
+        (state.first_seq, state.next_seq) = (place.events.first_seq, place.events.next_seq);
         let slots = group.slots.iter().map(|one| {
             let slot = u16::try_from(one.slot)
                 .ok()
@@ -186,29 +226,29 @@ impl<'s> Restore<'s> {
             Ok((Slot(slot), Epoch(one.epoch)))
         });
         let step = ImportStep::Begin {
-            state: row(&group.state)?,
+            state,
             slots: slots.collect::<Result<_, Status>>()?,
         };
-        self.commit(id, step).await?;
-        self.group = Some(id);
-        self.seen.insert(id);
+        self.commit(place.group, step).await?;
+        self.to = Some(place);
+        self.seen.insert(place.group);
         Ok(())
     }
 
     async fn events(&mut self, events: BackupEvents) -> Result<(), Status> {
-        let places = events.events.iter().map(|event| {
-            let id = convert::message_id(&event.message_id).map_err(bad)?;
-            Ok((event.seq, id))
+        let to = self.current()?;
+        let events = events.events.iter().map(|event| {
+            let seq = event.seq.saturating_add(to.shift);
+            Ok((seq, self.id(&event.message_id)?))
         });
-        let places = places.collect::<Result<_, Status>>()?;
-        let group = self.current()?;
-        self.commit(group, ImportStep::Events(places))
+        let events = events.collect::<Result<_, Status>>()?;
+        self.commit(to.group, ImportStep::Events(events))
             .await
             .map(|_| ())
     }
 
     async fn body(&mut self, body: BackupBody) -> Result<(), Status> {
-        let id = convert::message_id(&body.message_id).map_err(bad)?;
+        let id = self.id(&body.message_id)?;
         if self.is_here(id) {
             return Ok(());
         }
@@ -228,7 +268,7 @@ impl<'s> Restore<'s> {
     }
 
     async fn begin(&mut self, id: MessageId) -> Result<Upload, Status> {
-        if Some(id.group()) != self.group {
+        if id.group() != self.current()?.group {
             return Err(bad(format!("{id} is of another group")));
         }
         let spool = self.service.spools.get(id.group());
@@ -244,14 +284,14 @@ impl<'s> Restore<'s> {
     }
 
     async fn message(&mut self, message: &BackupMessage) -> Result<(), Status> {
-        let id = convert::message_id(&message.id).map_err(bad)?;
+        let id = self.id(&message.id)?;
         let upload = self.upload.take();
         if self.is_here(id) {
             return Ok(());
         }
         let tasks = message.tasks.iter();
         let tasks = tasks.map(|task| Ok((task.number, row::<TaskRow>(&task.row)?)));
-        let mut imported = ImportedMessage {
+        let mut imported = self.current()?.take(ImportedMessage {
             id,
             row: row::<MessageRow>(&message.row)?,
             tasks: tasks.collect::<Result<_, Status>>()?,
@@ -260,7 +300,7 @@ impl<'s> Restore<'s> {
                 .iter()
                 .map(row)
                 .collect::<Result<_, Status>>()?,
-        };
+        });
         if imported.tasks.is_empty() {
             self.arriving.push_back(Box::pin(async { Ok(imported) }));
         } else {
@@ -307,7 +347,7 @@ impl<'s> Restore<'s> {
         }
         self.batch_bytes = 0;
         let messages = std::mem::take(&mut self.batch);
-        let group = self.current()?;
+        let group = self.current()?.group;
         let step = ImportStep::Messages(messages);
         self.reply.messages += self.commit(group, step).await?;
         Ok(())
@@ -316,7 +356,8 @@ impl<'s> Restore<'s> {
     async fn end(mut self) -> Result<RestoreReply, Status> {
         self.wait_for_bodies(0).await?;
         self.flush().await?;
-        if self.seen.len() != self.service.groups.len() {
+        let begun: BTreeSet<GroupId> = self.places.values().map(|place| place.group).collect();
+        if self.seen.is_empty() || !begun.is_subset(&self.seen) {
             return Err(bad("it lacks a spool group"));
         }
         for group in std::mem::take(&mut self.seen) {

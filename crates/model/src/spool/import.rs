@@ -24,7 +24,8 @@ pub struct Import {
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ImportStep {
-    /// The group's own row, and the highest epochs under which its slots were opened.
+    /// The group's own row, and the highest epochs under which its slots were opened. It comes once for each group of the
+    /// backup that goes into this one, all with the numbers of events of them together.
     #[n(0)]
     Begin {
         #[n(0)]
@@ -78,7 +79,11 @@ pub(super) fn import<R: Rows>(
         finished,
     };
     match &import.step {
-        ImportStep::Begin { .. } if has_begun => {}
+        // The same again, or another group of the backup that goes into this one.
+        ImportStep::Begin { state: from, slots } if has_begun => {
+            state.row.now = state.row.now.max(from.now);
+            raise_epochs(state, slots);
+        }
         ImportStep::Begin { state: from, slots } => {
             if before.is_some() || state.row.next_seq > 0 {
                 return Err(Refusal::NotEmpty);

@@ -4,7 +4,7 @@
 use super::tests::{accept, open_all, report};
 use super::*;
 use crate::rows::{MemoryRows, ReadRows};
-use crate::{Epoch, SessionId, TaskId, UnixMs};
+use crate::{Epoch, GroupId, MessageId, SessionId, TaskId, UnixMs};
 
 const BACKUP: u64 = 7;
 
@@ -135,4 +135,85 @@ fn what_is_finished_is_not_forgotten_before_the_restore_is() {
     import(&mut rows, BACKUP, ImportStep::End);
     apply(&mut rows, UnixMs(5_000), &trim);
     assert!(!is_known(&rows));
+}
+
+/// The same as of another group.
+fn of_group(step: ImportStep, group: GroupId) -> ImportStep {
+    let other =
+        |id: MessageId| MessageId::new(id.at(), group, id.entropy() + 100 * u64::from(group.0));
+    match step {
+        ImportStep::Events(events) => ImportStep::Events(
+            events
+                .into_iter()
+                .map(|(seq, id)| (seq, other(id)))
+                .collect(),
+        ),
+        ImportStep::Messages(mut messages) => {
+            for message in &mut messages {
+                message.id = other(message.id);
+                let history = message.history.iter_mut();
+                history.for_each(|event| event.message = message.id);
+            }
+            ImportStep::Messages(messages)
+        }
+        step => step,
+    }
+}
+
+#[test]
+fn groups_of_a_backup_that_go_into_one_are_all_there() {
+    let before = lost();
+    let state = query::state(&before);
+    let span = EventSpan {
+        first_seq: state.first_seq,
+        next_seq: state.next_seq,
+    };
+    let from = [GroupId(1), GroupId(2)];
+    let places = places(&from.map(|group| (group, span)).into(), 1);
+    let mut rows = MemoryRows::default();
+    for group in from {
+        let place = places[&group];
+        for step in steps(&before) {
+            let step = match of_group(step, group) {
+                ImportStep::Begin { state, slots } => {
+                    let EventSpan {
+                        first_seq,
+                        next_seq,
+                    } = place.events;
+                    let state = StateRow {
+                        first_seq,
+                        next_seq,
+                        ..state
+                    };
+                    ImportStep::Begin { state, slots }
+                }
+                ImportStep::Events(events) => {
+                    let events = events.into_iter();
+                    let here = events.map(|(seq, id)| (seq + place.shift, id.among(1)));
+                    ImportStep::Events(here.collect())
+                }
+                ImportStep::Messages(messages) => {
+                    let messages = messages.into_iter().map(|message| place.take(message));
+                    ImportStep::Messages(messages.collect())
+                }
+                step => step,
+            };
+            import(&mut rows, BACKUP, step);
+        }
+    }
+    assert_eq!(import(&mut rows, BACKUP, ImportStep::End), Response::Done);
+    let state = query::state(&rows);
+    assert_eq!(state.open_messages, 2 * query::state(&before).open_messages);
+    let events = query::event_places(&rows, state.first_seq, 1_000);
+    let numbers = events.iter().map(|(seq, _)| *seq);
+    assert!(numbers.eq(state.first_seq..state.next_seq));
+    assert_eq!(events.len() as u64, 2 * (span.next_seq - span.first_seq));
+    for (seq, id) in events {
+        assert_eq!(id.group(), GroupId(1));
+        let history = query::history(&rows, id);
+        let has_it = history
+            .iter()
+            .any(|event| event.seq == seq && event.message == id);
+        assert!(has_it, "{seq} of {id}: {history:?}");
+    }
 }

@@ -6,6 +6,7 @@ mod command;
 mod import;
 pub mod query;
 mod refile;
+mod regroup;
 mod report;
 mod rows;
 mod state;
@@ -18,6 +19,7 @@ pub use command::{
 };
 pub use import::{Import, ImportRow, ImportStep, ImportedMessage};
 pub use refile::MOVES_MAX;
+pub use regroup::{EventSpan, Place, places};
 pub use rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 
 #[cfg(test)]
