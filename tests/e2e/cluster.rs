@@ -64,6 +64,20 @@ fn is_made(status: &Value) -> bool {
     is_healthy(status) && status["cluster_id"] != ""
 }
 
+/// One more control node joins.
+async fn add(cluster: &mut Fleet) {
+    let address = cluster.further_control().unwrap().address.to_string();
+    let added = cluster
+        .try_skeinctl(0, &["cluster", "add", &address])
+        .unwrap();
+    let said = String::from_utf8_lossy(&[added.stdout, added.stderr].concat()).into_owned();
+    assert!(
+        said.contains("bootstrap_expect = 0") && said.contains("spool_groups = 2"),
+        "{said}"
+    );
+    cluster.control.last_mut().unwrap().start().await.unwrap();
+}
+
 /// An operator takes a control node out, through another one.
 fn remove(cluster: &Fleet, through: usize, address: &str) {
     let args = ["cluster", "remove", address, "--yes"];
@@ -165,16 +179,7 @@ async fn control_nodes_come_and_go() {
     let (mut cluster, _sink) = found(3, 1).await;
     cluster.answers(0, STATUS, SETTLES, is_made).await.unwrap();
     for _ in 0..2 {
-        let address = cluster.further_control().unwrap().address.to_string();
-        let added = cluster
-            .try_skeinctl(0, &["cluster", "add", &address])
-            .unwrap();
-        let said = String::from_utf8_lossy(&[added.stdout, added.stderr].concat()).into_owned();
-        assert!(
-            said.contains("bootstrap_expect = 0") && said.contains("spool_groups = 2"),
-            "{said}"
-        );
-        cluster.control.last_mut().unwrap().start().await.unwrap();
+        add(&mut cluster).await;
     }
     cluster
         .answers(4, STATUS, SETTLES, all_vote(5))
