@@ -23,6 +23,15 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A node that is not yet expected asks again after this, and a member tells where it is.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 const TELL_AGAIN: Duration = Duration::from_secs(30);
+/// A change of members takes a second or two; what lasts longer waits for nodes that this one does not help with.
+const LEAVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Whether the meta group names this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Still,
+    NoMore,
+}
 
 #[derive(Clone)]
 pub struct Members {
@@ -65,21 +74,35 @@ impl Members {
                 told = refused;
             }
             match is_member {
-                true => self.rest().await,
+                true if self.rest().await == Wanted::NoMore => return self.leave().await,
+                true => {}
                 false => tokio::time::sleep(ASK_AGAIN).await,
             }
         }
     }
 
     /// Until it is time to tell again, or the meta group names this node no more.
-    async fn rest(&self) {
+    async fn rest(&self) -> Wanted {
         let until = Instant::now() + TELL_AGAIN;
         while Instant::now() < until {
             tokio::time::sleep(LOOK).await;
             let wanted = meta::nodes(&self.meta);
             if !wanted.is_empty() && !wanted.contains_key(&self.node) {
-                return;
+                return Wanted::NoMore;
             }
+        }
+        Wanted::Still
+    }
+
+    /// Stays while a group counts on this node's vote: of two voters, both must agree that one of them goes.
+    async fn leave(&self) {
+        let until = Instant::now() + LEAVE_WITHIN;
+        let votes = || {
+            let mut groups = self.forward.groups.values();
+            groups.any(|group| group.voters().contains(&self.node))
+        };
+        while votes() && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
         }
     }
 
