@@ -9,6 +9,7 @@ mod problem;
 mod report;
 mod submission;
 mod target;
+mod transaction;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -97,10 +97,13 @@ pub fn waiting(message: &Message) -> String {
             "" => String::new(),
             reply => format!(": {reply}"),
         };
+        let attempts = match task.attempts {
+            1 => "1 attempt".to_owned(),
+            count => format!("{count} attempts"),
+        };
         format!(
-            "{} ({} attempts, next {}){reply}",
+            "{} ({attempts}, next {}){reply}",
             task.recipients.join(", "),
-            task.attempts,
             show::until(task.due_at_ms)
         )
     });

@@ -12,9 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::advice::{self, Phase, Place};
-use super::draft;
 use super::envelope::Envelope;
-use super::login;
 use super::problem::Problem;
 use super::target::{Target, TlsMode};
 use crate::smtp::certificate::Certificate;
@@ -78,10 +76,10 @@ pub async fn submit(submission: &Submission, steps: &mut Steps) -> Result<Accept
     dialogue.run().await
 }
 
-struct Dialogue<'a> {
-    submission: &'a Submission,
-    place: Place,
-    steps: &'a mut Steps,
+pub(super) struct Dialogue<'a> {
+    pub(super) submission: &'a Submission,
+    pub(super) place: Place,
+    pub(super) steps: &'a mut Steps,
 }
 
 impl Dialogue<'_> {
@@ -91,7 +89,7 @@ impl Dialogue<'_> {
             let begun = Instant::now();
             client.timeout = self.limit(Phase::Tls)?;
             let shaken = client.into_tls(&self.submission.connector, &self.submission.tls_name);
-            let mut client = self.or_told(Phase::Tls, shaken.await)?;
+            let mut client = self.shaken(Phase::Tls, "TLS", begun, shaken.await)?;
             self.encrypted("TLS", begun, client.tls_connection());
             self.greeting(&mut client).await?;
             let offer = self.ehlo(&mut client).await?;
@@ -165,12 +163,7 @@ impl Dialogue<'_> {
                 self.replied(Phase::Ehlo, "EHLO", begun, Ok(reply), "")?;
                 Ok(offer)
             }
-            Err(fault) => {
-                let told = self.replied(Phase::Ehlo, "EHLO", begun, Err(fault), "");
-                Err(told
-                    .err()
-                    .unwrap_or_else(|| self.problem(Phase::Ehlo, &Fault::NotSmtp)))
-            }
+            Err(fault) => Err(self.failed(Phase::Ehlo, "EHLO", begun, fault, "")),
         }
     }
 
@@ -181,7 +174,7 @@ impl Dialogue<'_> {
         let begun = Instant::now();
         client.timeout = self.limit(Phase::StartTls)?;
         let started = client.start_tls(&self.submission.connector, &self.submission.tls_name);
-        let client = self.or_told(Phase::StartTls, started.await)?;
+        let client = self.shaken(Phase::StartTls, "STARTTLS", begun, started.await)?;
         self.encrypted("STARTTLS", begun, client.tls_connection());
         Ok(client)
     }
@@ -202,150 +195,8 @@ impl Dialogue<'_> {
         self.steps.done(name, begun, None, &note);
     }
 
-    async fn transaction<T>(
-        mut self,
-        mut client: SmtpClient<T>,
-        offer: Offer,
-    ) -> Result<Accepted, Problem>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let accepted = self.hand_in(&mut client, &offer).await;
-        // The message is taken or refused by now, whatever becomes of the farewell.
-        let begun = Instant::now();
-        client.timeout = STEP.min(self.left());
-        if let Ok(reply) = greeting::command(&mut client, "QUIT\r\n").await {
-            self.steps.done("QUIT", begun, Some(reply), "");
-        }
-        accepted
-    }
-
-    async fn hand_in<T>(
-        &mut self,
-        client: &mut SmtpClient<T>,
-        offer: &Offer,
-    ) -> Result<Accepted, Problem>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        if let Some(login) = &self.submission.login {
-            self.log_in(client, login, offer).await?;
-        }
-        let message = &self.submission.message;
-        let is_encrypted = self.place.is_encrypted;
-        let commands = self
-            .submission
-            .envelope
-            .commands(offer, message, is_encrypted)?;
-        self.one(client, Phase::Mail, "MAIL", &commands.mail, "")
-            .await?;
-        let mut refused = Vec::new();
-        let count = commands.rcpt.len();
-        for (recipient, line) in commands.rcpt {
-            let note = format!("<{recipient}>");
-            let begun = Instant::now();
-            client.timeout = self.limit(Phase::Rcpt)?;
-            match greeting::command(client, &line).await {
-                // A server that says good-bye takes no other recipient.
-                Err(Fault::Reply(reply)) if reply.code != 421 => {
-                    let problem = self.problem(Phase::Rcpt, &Fault::Reply(reply.clone()));
-                    self.steps.done("RCPT", begun, Some(reply.clone()), &note);
-                    refused.push(Refused {
-                        recipient,
-                        reply,
-                        problem,
-                    });
-                }
-                result => {
-                    self.replied(Phase::Rcpt, "RCPT", begun, result, &note)?;
-                }
-            }
-        }
-        if refused.len() == count
-            && let Some(first) = refused.first()
-        {
-            return Err(first.problem.clone());
-        }
-        self.data(client, refused).await
-    }
-
-    async fn data<T>(
-        &mut self,
-        client: &mut SmtpClient<T>,
-        refused: Vec<Refused>,
-    ) -> Result<Accepted, Problem>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let message = &self.submission.message;
-        let begun = Instant::now();
-        self.limit(Phase::Data)?;
-        // A large message on a slow line is no fault: the whole time that is left is its own.
-        client.timeout = self.left();
-        let reply = client.data(draft::for_wire(message)).await;
-        let reply = reply.map(Reply::from).map_err(Fault::from);
-        let note = format!("{} octets", message.len());
-        let reply = self.replied(Phase::Data, "DATA", begun, reply, &note)?;
-        Ok(Accepted {
-            id: queue_id(&reply),
-            refused,
-        })
-    }
-
-    async fn log_in<T>(
-        &mut self,
-        client: &mut SmtpClient<T>,
-        login: &Credentials<String>,
-        offer: &Offer,
-    ) -> Result<(), Problem>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mechanism = login::choose(
-            &offer.mechanisms(),
-            self.place.is_encrypted,
-            self.submission.allows_plaintext_auth,
-        )?;
-        // The library tries all that it sees, and some that it cannot do.
-        let mut only = offer.known.clone();
-        only.auth_mechanisms = mechanism.bit();
-        let begun = Instant::now();
-        client.timeout = self.limit(Phase::Auth)?;
-        let result = client.authenticate(login, &only).await.map(|_| ());
-        match result {
-            Ok(()) => {
-                let note = format!("{}, accepted", mechanism.name());
-                self.steps.done("AUTH", begun, None, &note);
-                self.place.has_login = true;
-                Ok(())
-            }
-            Err(error) => {
-                let name = mechanism.name();
-                let told = self.replied(Phase::Auth, "AUTH", begun, Err(error.into()), name);
-                told.map(|_| ())
-            }
-        }
-    }
-
-    async fn one<T>(
-        &mut self,
-        client: &mut SmtpClient<T>,
-        phase: Phase,
-        name: &str,
-        line: &str,
-        note: &str,
-    ) -> Result<(), Problem>
-    where
-        T: AsyncRead + AsyncWrite + Unpin,
-    {
-        let begun = Instant::now();
-        client.timeout = self.limit(phase)?;
-        let result = greeting::command(client, line).await;
-        self.replied(phase, name, begun, result, note).map(|_| ())
-    }
-
     /// Tells of the step, and of what is wrong with it.
-    fn replied(
+    pub(super) fn replied(
         &mut self,
         phase: Phase,
         name: &str,
@@ -358,30 +209,47 @@ impl Dialogue<'_> {
                 self.steps.done(name, begun, Some(reply.clone()), note);
                 Ok(reply)
             }
-            Err(fault) => {
-                let (reply, why) = match &fault {
-                    Fault::Reply(reply) => (Some(reply.clone()), String::new()),
-                    fault => (None, fault.words()),
-                };
-                let notes: Vec<&str> = [note, why.as_str()]
-                    .into_iter()
-                    .filter(|part| !part.is_empty())
-                    .collect();
-                self.steps.done(name, begun, reply, &notes.join("  "));
-                Err(self.problem(phase, &fault))
-            }
+            Err(fault) => Err(self.failed(phase, name, begun, fault, note)),
         }
     }
 
-    fn or_told<C>(&self, phase: Phase, result: mail_send::Result<C>) -> Result<C, Problem> {
-        result.map_err(|error| self.problem(phase, &error.into()))
+    pub(super) fn failed(
+        &mut self,
+        phase: Phase,
+        name: &str,
+        begun: Instant,
+        fault: Fault,
+        note: &str,
+    ) -> Problem {
+        let (reply, why) = match &fault {
+            Fault::Reply(reply) => (Some(reply.clone()), String::new()),
+            fault => (None, fault.words()),
+        };
+        let notes = [note, why.as_str()].into_iter();
+        let notes: Vec<&str> = notes.filter(|part| !part.is_empty()).collect();
+        self.steps.done(name, begun, reply, &notes.join("  "));
+        self.problem(phase, &fault)
     }
 
-    fn problem(&self, phase: Phase, fault: &Fault) -> Problem {
+    /// Of a handshake only a failure is told here: what is under TLS is known when it has come to its end.
+    fn shaken<C>(
+        &mut self,
+        phase: Phase,
+        name: &str,
+        begun: Instant,
+        result: mail_send::Result<C>,
+    ) -> Result<C, Problem> {
+        result.map_err(|error| {
+            let fault = Fault::from(error);
+            self.failed(phase, name, begun, fault, "")
+        })
+    }
+
+    pub(super) fn problem(&self, phase: Phase, fault: &Fault) -> Problem {
         advice::problem(phase, fault, &self.place)
     }
 
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         self.submission
             .until
             .saturating_duration_since(Instant::now())
@@ -391,7 +259,7 @@ impl Dialogue<'_> {
     ///
     /// # Errors
     /// There is no time left for it.
-    fn limit(&self, phase: Phase) -> Result<Duration, Problem> {
+    pub(super) fn limit(&self, phase: Phase) -> Result<Duration, Problem> {
         let left = self.left();
         match left.is_zero() {
             true => Err(Problem::new(
@@ -399,40 +267,6 @@ impl Dialogue<'_> {
                 "give more with --timeout",
             )),
             false => Ok(STEP.min(left)),
-        }
-    }
-}
-
-/// The last word of a reply such as `queued as 1a-2b`.
-fn queue_id(reply: &Reply) -> String {
-    let text = reply.lines.last().map_or("", String::as_str);
-    let word = text
-        .split_ascii_whitespace()
-        .next_back()
-        .unwrap_or_default();
-    let id = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    id.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_queue_id_is_the_last_word() {
-        for (text, expected) in [
-            ("queued as 3f2a-17", "3f2a-17"),
-            ("Ok: queued as 224B824BD40", "224B824BD40"),
-            ("OK id=1abc <x>", "x"),
-            ("accepted.", "accepted"),
-            ("", ""),
-        ] {
-            let reply = Reply {
-                code: 250,
-                enhanced: "2.0.0".to_owned(),
-                lines: vec![text.to_owned()],
-            };
-            assert_eq!(queue_id(&reply), expected, "{text}");
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Reply {
 
 impl Reply {
     pub fn is_positive(&self) -> bool {
-        (200..400).contains(&self.code)
+        (200..300).contains(&self.code)
     }
 
     pub fn text(&self) -> String {
