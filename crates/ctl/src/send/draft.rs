@@ -78,9 +78,9 @@ impl Draft<'_> {
     }
 }
 
-/// A file's message, with more fields before its own.
+/// A file's message, with more fields before its own. Its last line ends as DATA ends it.
 pub fn of_file(content: Vec<u8>, fields: &[Field]) -> Vec<u8> {
-    let content = with_crlf(content);
+    let content = in_lines(content);
     [lines(fields).into_bytes(), content].concat()
 }
 
@@ -94,10 +94,7 @@ fn lines(fields: &[Field]) -> String {
 
 /// The body in lines that every host takes, and how that was done.
 fn encoded(body: &str) -> (&'static str, Vec<u8>) {
-    let mut body = with_crlf(body.as_bytes().to_vec());
-    if !body.ends_with(b"\r\n") {
-        body.extend_from_slice(b"\r\n");
-    }
+    let body = in_lines(body.as_bytes().to_vec());
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
     let is_long = body
         .split(|byte| *byte == b'\n')
@@ -111,8 +108,14 @@ fn encoded(body: &str) -> (&'static str, Vec<u8>) {
     (encoding.name(), out)
 }
 
-fn with_crlf(content: Vec<u8>) -> Vec<u8> {
-    LineEndGate::whole(LineEnds::Fix, content).expect("line ends that are mended are not refused")
+/// Every line ends with CRLF, the last one too.
+fn in_lines(content: Vec<u8>) -> Vec<u8> {
+    let mut content = LineEndGate::whole(LineEnds::Fix, content)
+        .expect("line ends that are mended are not refused");
+    if !content.ends_with(b"\r\n") {
+        content.extend_from_slice(b"\r\n");
+    }
+    content
 }
 
 /// What the library is given: it ends every message with a line break of its own, and doubles the dot at the beginning of
@@ -205,8 +208,10 @@ mod tests {
     #[test]
     fn a_files_message_keeps_its_octets_but_for_line_ends() {
         let fields = [field("X-A: 1").unwrap()];
-        let found = of_file(b"Subject: x\n\n\xff.\n".to_vec(), &fields);
-        assert_eq!(found, b"X-A: 1\r\nSubject: x\r\n\r\n\xff.\r\n");
+        for content in [&b"Subject: x\n\n\xff.\n"[..], b"Subject: x\r\n\r\n\xff."] {
+            let found = of_file(content.to_vec(), &fields);
+            assert_eq!(found, b"X-A: 1\r\nSubject: x\r\n\r\n\xff.\r\n");
+        }
     }
 
     #[test]
