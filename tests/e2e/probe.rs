@@ -116,11 +116,11 @@ async fn each_host_is_told_in_its_order_with_what_a_delivery_meets() {
         "it verifies",
         "also where policy requires TLS",
         "20 mx2.a.test [127.0.0.4]",
-        "in the clear, for STARTTLS is not offered",
+        "in the clear, because STARTTLS is not offered",
         "greeting    554 5.7.1 no mail from you",
         "refused a session (554 5.7.1 no mail from you)",
         "40 mx4.a.test [127.0.0.6]",
-        "it nothing listens there",
+        "no session: nothing listens there",
         "mail for a.test goes to mx1.a.test [127.0.0.3] under verified TLS: 2 of 4 addresses",
     ];
     let said = world.check("a.test", &[PRIVATE, "--smtp-ca", &trusted], 0, &expected);
@@ -132,7 +132,7 @@ async fn each_host_is_told_in_its_order_with_what_a_delivery_meets() {
     ];
     let places = places.map(|name| said.find(name).unwrap());
     assert!(places.is_sorted(), "{said}");
-    let unknown = "opportunistic TLS; where policy requires TLS it waits, for nobody we trust has signed its certificate";
+    let unknown = "opportunistic TLS; where policy requires TLS it waits: nobody we trust has signed its certificate";
     world.check("user@a.test", &[PRIVATE], 0, &[unknown]);
     for sink in &world.sinks {
         assert_eq!(sink.records().len(), 0, "nothing is sent");
@@ -220,7 +220,7 @@ async fn hosts_that_break_or_say_nothing_are_told_apart() {
         "other.test",
         &options,
         0,
-        &["waits, for its certificate is for mx.name.test"],
+        &["waits: its certificate is for mx.name.test"],
     );
     world.check(
         "silent.test",

@@ -1,6 +1,7 @@
 //! Walks the mail hosts of a domain, and says what a delivery would meet there. Nothing is sent.
 
 mod look;
+mod meets;
 mod verdict;
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,6 +1,7 @@
 //! Hands a message in as a mail client does, and looks what becomes of it.
 
 mod advice;
+mod dialogue;
 mod draft;
 mod envelope;
 mod follow;
@@ -26,11 +27,11 @@ use crate::connect::{self, Server};
 use crate::smtp::steps::Steps;
 use crate::smtp::{self, tls};
 use crate::{admin, duration, show, transport};
+use dialogue::{Accepted, Submission};
 use draft::{Draft, Field};
 use envelope::{Envelope, Notify, Ret};
 use problem::Problem;
 use report::{Ending, RefusedRecipient, Report};
-use submission::{Accepted, Submission};
 use target::{Target, TlsMode};
 
 /// A message is in memory as a whole. Four times what a node takes unless set otherwise.
@@ -161,19 +162,34 @@ pub async fn run(server: &Server, options: Options, json: bool) -> anyhow::Resul
         None => end(report, problem, json),
         Some(admin) => {
             let found = follow::follow(admin, &accepted.id, until, !json).await;
-            let message = found.with_context(|| not_followed(&accepted, &report.via))?;
+            let message = match found {
+                Ok(message) => message,
+                Err(status) => return not_followed(report, &accepted, status, json),
+            };
             let problem = ended(&mut report, message, options.timeout).or(problem);
             end(report, problem, json)
         }
     }
 }
 
-fn not_followed(accepted: &Accepted, via: &str) -> String {
-    format!(
-        "{via} took the message as {}, and what becomes of it cannot be told (--server must be the admin API of the same \
+/// The status is put into words by who knows the way to the admin API.
+fn not_followed(
+    mut report: Report,
+    accepted: &Accepted,
+    status: tonic::Status,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let what = format!(
+        "{} took the message as {}, and what becomes of it cannot be told (--server must be the admin API of the same \
          cluster)",
-        accepted.id
-    )
+        report.via, accepted.id
+    );
+    if json {
+        report.problem.clone_from(&what);
+        report.todo = format!("run `skeinctl message show {}` there", accepted.id);
+        show::json(&report)?;
+    }
+    Err(anyhow::Error::from(status).context(what))
 }
 
 /// What is wrong with how it ended.

@@ -80,6 +80,12 @@ async fn faults_say_what_to_do_next() {
         &["queued as"],
         &["took the message as", "no answer from http://127.0.0.1:9"],
     );
+    let told = send(NOBODY, sink.address(), &["--follow", "--json"]);
+    told.ends(
+        1,
+        &["\"result\": \"queued\"", "cannot be told"],
+        &["no answer from"],
+    );
     for wrong in ["a@b.test>\r\nDATA", "no-domain", "a b@c.test"] {
         let told = send(NOBODY, closed, &["--to", wrong]);
         assert_eq!(told.code, Some(2), "{wrong:?}: {}", told.err);

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::verdict::Meets;
+use super::meets::Meets;
 use crate::show;
 use crate::smtp::certificate::Certificate;
 use crate::smtp::fault::Fault;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use skein_wire::v1::Message;
 
+use super::dialogue::Refused;
 use super::problem::Problem;
-use super::submission::Refused;
 use crate::smtp::steps::Step;
 
 /// What became of the message.

@@ -1,85 +1,31 @@
-//! The dialogue with the server: from the connection to the reply to the final dot.
+//! A submission: connection, greeting, EHLO and TLS, and then the transaction.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mail_send::{Credentials, SmtpClient};
+use mail_send::SmtpClient;
 use rustls::ClientConnection;
 use smtp_proto::EXT_START_TLS;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::advice::{self, Phase, Place};
-use super::envelope::Envelope;
+use super::advice::Phase;
+use super::dialogue::{Accepted, Dialogue, Submission};
 use super::problem::Problem;
-use super::target::{Target, TlsMode};
 use crate::smtp::certificate::Certificate;
 use crate::smtp::fault::{self, Fault};
 use crate::smtp::greeting::{self, Offer};
-use crate::smtp::reply::Reply;
 use crate::smtp::steps::Steps;
 use crate::smtp::tls;
 
-/// A step that takes longer is given up: a person waits for it. RFC 5321 4.5.3.2 gives programs minutes.
-const STEP: Duration = Duration::from_secs(30);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
-
-/// All that a submission needs.
-pub struct Submission {
-    pub target: Target,
-    pub tls: TlsMode,
-    pub connector: TlsConnector,
-    /// The name that the certificate must have.
-    pub tls_name: String,
-    /// What is said at EHLO.
-    pub ehlo: String,
-    pub login: Option<Credentials<String>>,
-    pub allows_plaintext_auth: bool,
-    pub envelope: Envelope,
-    pub message: Vec<u8>,
-    /// All steps together end by then.
-    pub until: Instant,
-}
-
-/// The message is the server's now.
-#[derive(Debug)]
-pub struct Accepted {
-    /// As the reply names it; empty if the reply has no last word.
-    pub id: String,
-    /// Recipients that were refused, and what to do about that.
-    pub refused: Vec<Refused>,
-}
-
-#[derive(Debug)]
-pub struct Refused {
-    pub recipient: String,
-    pub reply: Reply,
-    pub problem: Problem,
-}
 
 /// # Errors
 /// The server did not take the message, or did not say that it has.
 pub async fn submit(submission: &Submission, steps: &mut Steps) -> Result<Accepted, Problem> {
-    let dialogue = Dialogue {
-        submission,
-        place: Place {
-            via: submission.target.to_string(),
-            name: submission.tls_name.clone(),
-            is_encrypted: false,
-            has_login: false,
-        },
-        steps,
-    };
-    dialogue.run().await
-}
-
-pub(super) struct Dialogue<'a> {
-    pub(super) submission: &'a Submission,
-    pub(super) place: Place,
-    pub(super) steps: &'a mut Steps,
+    Dialogue::new(submission, steps).run().await
 }
 
 impl Dialogue<'_> {
@@ -193,80 +139,5 @@ impl Dialogue<'_> {
         self.place.is_encrypted = true;
         let note = format!("{version} {cipher}{whose}");
         self.steps.done(name, begun, None, &note);
-    }
-
-    /// Tells of the step, and of what is wrong with it.
-    pub(super) fn replied(
-        &mut self,
-        phase: Phase,
-        name: &str,
-        begun: Instant,
-        result: Result<Reply, Fault>,
-        note: &str,
-    ) -> Result<Reply, Problem> {
-        match result {
-            Ok(reply) => {
-                self.steps.done(name, begun, Some(reply.clone()), note);
-                Ok(reply)
-            }
-            Err(fault) => Err(self.failed(phase, name, begun, fault, note)),
-        }
-    }
-
-    pub(super) fn failed(
-        &mut self,
-        phase: Phase,
-        name: &str,
-        begun: Instant,
-        fault: Fault,
-        note: &str,
-    ) -> Problem {
-        let (reply, why) = match &fault {
-            Fault::Reply(reply) => (Some(reply.clone()), String::new()),
-            fault => (None, fault.words()),
-        };
-        let notes = [note, why.as_str()].into_iter();
-        let notes: Vec<&str> = notes.filter(|part| !part.is_empty()).collect();
-        self.steps.done(name, begun, reply, &notes.join("  "));
-        self.problem(phase, &fault)
-    }
-
-    /// Of a handshake only a failure is told here: what is under TLS is known when it has come to its end.
-    fn shaken<C>(
-        &mut self,
-        phase: Phase,
-        name: &str,
-        begun: Instant,
-        result: mail_send::Result<C>,
-    ) -> Result<C, Problem> {
-        result.map_err(|error| {
-            let fault = Fault::from(error);
-            self.failed(phase, name, begun, fault, "")
-        })
-    }
-
-    pub(super) fn problem(&self, phase: Phase, fault: &Fault) -> Problem {
-        advice::problem(phase, fault, &self.place)
-    }
-
-    pub(super) fn left(&self) -> Duration {
-        self.submission
-            .until
-            .saturating_duration_since(Instant::now())
-    }
-
-    /// For the next step.
-    ///
-    /// # Errors
-    /// There is no time left for it.
-    pub(super) fn limit(&self, phase: Phase) -> Result<Duration, Problem> {
-        let left = self.left();
-        match left.is_zero() {
-            true => Err(Problem::new(
-                format!("no time was left before {}", phase.name()),
-                "give more with --timeout",
-            )),
-            false => Ok(STEP.min(left)),
-        }
     }
 }

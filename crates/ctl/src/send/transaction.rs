@@ -6,10 +6,10 @@ use mail_send::{Credentials, SmtpClient};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::advice::Phase;
+use super::dialogue::{Accepted, Dialogue, Refused};
 use super::draft;
 use super::login;
 use super::problem::Problem;
-use super::submission::{Accepted, Dialogue, Refused};
 use crate::smtp::fault::Fault;
 use crate::smtp::greeting::{self, Offer};
 use crate::smtp::reply::Reply;
@@ -22,7 +22,7 @@ impl Dialogue<'_> {
     ///
     /// # Errors
     /// The server did not take the message, or did not say that it has.
-    pub(super) async fn transaction<T>(
+    pub async fn transaction<T>(
         mut self,
         mut client: SmtpClient<T>,
         offer: Offer,
