@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use skein_dns::{Plan, PlanKind, ResolveError, Resolver};
@@ -100,7 +101,8 @@ pub async fn run(server: &Server, options: Options, json: bool) -> anyhow::Resul
         port: options.port,
         use_ipv6: !options.ipv4,
         ..skein_dns::Config::default()
-    })?;
+    })
+    .context("no name server is known here: give one with --name-server")?;
     let plan = tokio::time::timeout(options.timeout, resolver.mx_plan(domain)).await;
     let plan = match plan {
         Ok(Ok(plan)) => plan,
