@@ -148,7 +148,7 @@ async fn a_bounce_and_a_long_wait_are_no_success() {
         ],
         &["did not reach every recipient", "skeinctl message show "],
     );
-    let options = ["--follow", "--timeout", "2s", "--to", "later@there.test"];
+    let options = ["--follow", "--timeout", "8s", "--to", "later@there.test"];
     let via = bench.smtp.to_string();
     let mut args = vec!["send", "--via", &via];
     args.extend(options);
@@ -161,7 +161,7 @@ async fn a_bounce_and_a_long_wait_are_no_success() {
             "next attempt",
         ],
         &[
-            "still waiting after 2s: later@there.test (",
+            "still waiting after 8s: later@there.test (",
             "451 4.2.0 not now",
             "run `skeinctl explain message ",
         ],

@@ -101,20 +101,15 @@ impl Look<'_> {
             Ok(reply) => self.steps.done("greeting", begun, Some(reply), ""),
             Err(fault) => {
                 let meets = self.no_session("greeting", begun, fault);
-                self.quit(client).await;
-                return meets;
+                return self.after(client, meets).await;
             }
         }
         let starts_tls = match self.ehlo(&mut client).await {
             Ok(starts_tls) => starts_tls,
-            Err(meets) => {
-                self.quit(client).await;
-                return meets;
-            }
+            Err(meets) => return self.after(client, meets).await,
         };
         if !starts_tls {
-            self.quit(client).await;
-            return Meets::Clear;
+            return self.after(client, Meets::Clear).await;
         }
         self.under_tls(client).await
     }
@@ -139,11 +134,8 @@ impl Look<'_> {
         };
         self.tls = Some(seen);
         let offered = self.ehlo(&mut client).await;
-        self.quit(client).await;
-        match offered {
-            Ok(_) => meets,
-            Err(other) => other,
-        }
+        let meets = offered.err().unwrap_or(meets);
+        self.after(client, meets).await
     }
 
     fn certificate(&self, connection: &ClientConnection) -> TlsSeen {
@@ -219,16 +211,21 @@ impl Look<'_> {
         }
     }
 
-    async fn quit<T>(&mut self, mut client: SmtpClient<T>)
+    /// Takes leave of a host that speaks.
+    async fn after<T>(&mut self, mut client: SmtpClient<T>, meets: Meets) -> Meets
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
+        if matches!(meets, Meets::Away(_)) {
+            return meets;
+        }
         let begun = Instant::now();
         client.timeout = self.limit();
         // A host that is asked to end need not say so.
         if let Ok(reply) = greeting::command(&mut client, "QUIT\r\n").await {
             self.steps.done("QUIT", begun, Some(reply), "");
         }
+        meets
     }
 
     fn limit(&self) -> Duration {
