@@ -31,8 +31,9 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Serve {
             config,
+            overrides,
             skip_entries,
-        } => serve::run(config.as_deref(), &skip_entries),
+        } => serve::run(config.as_deref(), &overrides, &skip_entries),
         cli::Command::Config { command } => cli::config(&command),
         cli::Command::DevCa(wanted) => dev_ca::run(&wanted),
     };

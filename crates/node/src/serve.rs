@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::SkipEntry;
-use crate::config::{BareNewlines, Config, Kind, ListenerTls, Role};
+use crate::config::{BareNewlines, Config, Kind, ListenerTls, Overrides, Read, Role};
 use crate::http::{self, Health};
 use crate::tls::Follower;
 use crate::{
@@ -30,8 +30,14 @@ use crate::{
 /// How long what still blocks a thread is waited for after everything was drained.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
-    let (config, warnings) = Config::read(path)?;
+pub fn run(
+    path: Option<&Path>,
+    overrides: &Overrides,
+    skip_entries: &[SkipEntry],
+) -> anyhow::Result<()> {
+    let Read {
+        config, warnings, ..
+    } = Config::read(path, overrides)?;
     telemetry::start(&config.log)?;
     for warning in warnings {
         tracing::warn!("configuration: {warning}");
