@@ -23,6 +23,7 @@ mod names;
 mod policy;
 mod postfix;
 mod priority;
+mod probe;
 mod readme;
 mod replicas;
 mod shutdown;
@@ -30,6 +31,7 @@ mod site_spread;
 mod smuggling;
 mod spanned;
 mod standing;
+mod submission;
 mod suspend;
 mod warmup;
 

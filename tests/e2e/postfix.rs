@@ -14,13 +14,13 @@ use tempfile::TempDir;
 /// The user "nobody", to whom the mailbox belongs.
 const NOBODY: u32 = 65534;
 
-struct Postfix {
+pub struct Postfix {
     folder: TempDir,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Postfix {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let dir = folder.path();
@@ -68,12 +68,12 @@ impl Postfix {
             .success()
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Every message in the mailbox; each recipient has a copy.
-    fn mailbox(&self) -> Vec<Vec<u8>> {
+    pub fn mailbox(&self) -> Vec<Vec<u8>> {
         let inbox: PathBuf = self.folder.path().join("mail/inbox/new");
         read_all(&inbox)
     }

@@ -8,8 +8,8 @@ use tonic::Status;
 use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    automation, backup, cluster, doctor, explain, group, ip, message, node, policy, queue, site,
-    slot, status, suspend, tenant, transport, warmup,
+    automation, backup, cluster, doctor, explain, group, ip, message, node, policy, probe, queue,
+    send, site, slot, status, suspend, tenant, transport, warmup,
 };
 
 const STATUSES: &str = "\
@@ -118,16 +118,30 @@ enum Command {
         #[command(subcommand)]
         command: message::Command,
     },
+    /// Hand a message in as a mail client does, and look what becomes of it.
+    Send(Box<send::Options>),
+    /// What a delivery to a domain would meet at its mail hosts. Nothing is sent.
+    Probe(probe::Options),
 }
 
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    transport::Target::parse(&cli.server.server).map_err(anyhow::Error::msg)?;
-    let channel = connect::channel(&cli.server)?;
-    let result = run_one(admin::client(&channel), channel, cli.command, cli.json).await;
+    let result = match cli.command {
+        // Of these, one asks the admin API only when it is told to, and the other never.
+        Command::Send(options) => send::run(&cli.server, *options, cli.json).await,
+        Command::Probe(options) => return probe::run(&cli.server, options, cli.json).await,
+        command => ask(&cli.server, command, cli.json).await,
+    };
     match result {
         Ok(code) => Ok(code),
         Err(error) => Err(explained(&cli.server.server, error).await),
     }
+}
+
+/// What a node answers.
+async fn ask(server: &Server, command: Command, json: bool) -> anyhow::Result<ExitCode> {
+    transport::Target::parse(&server.server).map_err(anyhow::Error::msg)?;
+    let channel = connect::channel(server)?;
+    run_one(admin::client(&channel), channel, command, json).await
 }
 
 /// Says what to do about a status, in its place among what else is said of the error.
@@ -170,5 +184,6 @@ async fn run_one(
         Command::Group { command } => group::run(admin, command, json).await.map(done),
         Command::Backup { command } => backup::run(admin, channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),
+        Command::Send(_) | Command::Probe(_) => unreachable!("`run` takes these"),
     }
 }

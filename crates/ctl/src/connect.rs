@@ -22,7 +22,7 @@ pub struct Server {
         default_value = "http://127.0.0.1:7001"
     )]
     pub server: String,
-    /// With https: the CA of the server's certificate, a PEM file.
+    /// With https: the CA of the server's certificate, a PEM file. `send` and `probe` trust it too.
     #[arg(
         long,
         global = true,
@@ -30,7 +30,7 @@ pub struct Server {
         env = "SKEINCTL_CA",
         value_name = "FILE"
     )]
-    ca: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// With https: the certificate that says who you are, a PEM file.
     #[arg(
         long,

@@ -88,7 +88,8 @@ fn print(message: &Message) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(entry: &HistoryEntry) -> String {
+/// One event with its time and reply, over up to three lines.
+pub fn line(entry: &HistoryEntry) -> String {
     let mut line = format!(
         "{}  {:<9}  {}",
         show::time(entry.at_ms),
