@@ -73,16 +73,34 @@ impl<'e> Release<'e> {
         pods
     }
 
-    fn start_pod(&self, pod: &str, template: &Value) {
+    /// Runs a Pod or a Job's pod to its end, which must be a good one; what it printed.
+    pub fn complete(&self, kind: &str, name: &str) -> String {
+        let mut found = of_kind(&self.objects, kind).filter(|object| name_of(object).starts_with(name));
+        let object = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
+        let template = pod_of(object).unwrap();
+        let container = self.prepare(name, template);
+        let mut run = self.run(name, template, container);
+        run.args(["--rm", "--network", NETWORK]);
+        succeeds(run.args(image_and_words(name, container)))
+    }
+
+    /// Volumes and init containers; the container that comes then.
+    fn prepare<'o>(&self, pod: &str, template: &'o Value) -> &'o Value {
         for volume in list(&template["spec"]["volumes"]) {
             self.fill(pod, volume);
         }
         for container in list(&template["spec"]["initContainers"]) {
             succeeds(self.run(pod, template, container).arg("--rm").args(image_and_words(pod, container)));
         }
-        let [container] = list(&template["spec"]["containers"]).collect::<Vec<_>>()[..] else {
-            panic!("{pod} has several containers");
+        let mut containers = list(&template["spec"]["containers"]);
+        let (Some(container), None) = (containers.next(), containers.next()) else {
+            panic!("{pod} has not one container");
         };
+        container
+    }
+
+    fn start_pod(&self, pod: &str, template: &Value) {
+        let container = self.prepare(pod, template);
         let mut run = self.run(pod, template, container);
         run.args(["--detach", "--name", pod, "--hostname", pod, "--network", NETWORK]);
         for alias in self.aliases(pod, &template["metadata"]["labels"]) {

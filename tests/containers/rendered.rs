@@ -28,6 +28,7 @@ fn release(engine: &Engine) -> Release<'_> {
     helm.args(["--set", &image, "--set", &format!("smtp.relayNetworks={{{machine}/32}}")]);
     let route = format!(r#"sender.config.delivery.route=[{{"domains":["{DOMAIN}"],"hosts":["{machine}:{SINK_PORT}"]}}]"#);
     helm.args(["--set-json", &route]);
+    helm.args(["--set-json", r#"policy.resources=[{"kind":"tenant","name":"shop","limits":{"message_rate":"100/s"}}]"#]);
     let objects = objects(&[succeeds(&mut helm)]).remove(0);
     Release::new(engine, objects)
 }
@@ -65,6 +66,13 @@ async fn flows(engine: &Engine) {
     }
     let (healthy, said) = release.exec(&control[0], &["skeinctl", "cluster", "status"]);
     assert!(healthy, "{said}");
+
+    // As `helm test` does, through a login; and the policy, twice, as at an upgrade that changes nothing.
+    release.start("Deployment", "skein-sink");
+    println!("{}", release.complete("Pod", "skein-test-submit"));
+    for _ in 0..2 {
+        println!("{}", release.complete("Job", "skein-policy"));
+    }
 
     let relay = |pod: &String| release.address(pod, 2525);
     let mut all = offer(vec![relay(&senders[0])], "quiet", 100.0).await;
