@@ -1,6 +1,7 @@
 //! What a node must know before it can talk: one TOML file, each key with a default, unknown keys refused.
 
 mod certificates;
+mod changes;
 mod cluster;
 mod delivery;
 mod dns;
@@ -63,6 +64,8 @@ pub enum Role {
     Control,
     /// SMTP in and out; no data of its own.
     Sender,
+    /// Source IPs for senders on other nodes; no mail of its own.
+    Egress,
 }
 
 impl Role {
@@ -71,15 +74,20 @@ impl Role {
             Self::All => "all",
             Self::Control => "control",
             Self::Sender => "sender",
+            Self::Egress => "egress",
         }
     }
 
     pub fn controls(self) -> bool {
-        self != Self::Sender
+        matches!(self, Self::All | Self::Control)
     }
 
     pub fn sends(self) -> bool {
-        self != Self::Control
+        matches!(self, Self::All | Self::Sender)
+    }
+
+    pub fn lends_only(self) -> bool {
+        self == Self::Egress
     }
 }
 

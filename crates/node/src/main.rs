@@ -8,6 +8,7 @@ mod escape;
 mod events;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod health;
 mod http;
 mod links;
 mod lockouts;
