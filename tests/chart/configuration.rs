@@ -21,7 +21,9 @@ const ENVIRONMENT: [(&str, &str); 4] = [
 /// `$(NAME)` of arguments, as Kubernetes expands it.
 fn expanded(argument: &str) -> String {
     let all = ENVIRONMENT.iter();
-    all.fold(argument.to_owned(), |text, (name, value)| text.replace(&format!("$({name})"), value))
+    all.fold(argument.to_owned(), |text, (name, value)| {
+        text.replace(&format!("$({name})"), value)
+    })
 }
 
 fn skein() -> Command {
@@ -39,7 +41,8 @@ struct Pod<'o> {
 
 impl Pod<'_> {
     fn at(&self, path: &str) -> String {
-        path.replace("/etc/skein", &self.path("etc")).replace("/var/lib/skein", &self.path("data"))
+        path.replace("/etc/skein", &self.path("etc"))
+            .replace("/var/lib/skein", &self.path("data"))
     }
 
     fn path(&self, name: &str) -> String {
@@ -52,11 +55,25 @@ impl Pod<'_> {
             fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
         let given = self.folder.join("given");
-        let make = ["dev-ca", "--host", "skein-control-0.skein-control-headless.mail.svc.cluster.local", "--role", roles];
+        let make = [
+            "dev-ca",
+            "--host",
+            "skein-control-0.skein-control-headless.mail.svc.cluster.local",
+            "--role",
+            roles,
+        ];
         succeeds(skein().args(make).arg(&given));
-        let host = |end: &str| given.join(format!("skein-control-0.skein-control-headless.mail.svc.cluster.local{end}"));
+        let host = |end: &str| {
+            given.join(format!(
+                "skein-control-0.skein-control-headless.mail.svc.cluster.local{end}"
+            ))
+        };
         for folder in ["etc/tls", "etc/smtp"] {
-            fs::copy(given.join("ca.pem"), self.folder.join(folder).join("ca.crt")).unwrap();
+            fs::copy(
+                given.join("ca.pem"),
+                self.folder.join(folder).join("ca.crt"),
+            )
+            .unwrap();
             fs::copy(host(".pem"), self.folder.join(folder).join("tls.crt")).unwrap();
             fs::copy(host("-key.pem"), self.folder.join(folder).join("tls.key")).unwrap();
         }
@@ -83,7 +100,9 @@ impl Pod<'_> {
         for container in containers {
             let words = |list: &str| {
                 let words = container[list].as_array().into_iter().flatten();
-                words.map(|word| self.at(&expanded(word.as_str().unwrap()))).collect::<Vec<_>>()
+                words
+                    .map(|word| self.at(&expanded(word.as_str().unwrap())))
+                    .collect::<Vec<_>>()
             };
             let command = words("command");
             if command[0] != "skein" {
@@ -111,18 +130,33 @@ fn nodes_take_their_files() {
                 continue;
             };
             let object = objects.iter().find(|object| {
-                ["StatefulSet", "Deployment", "DaemonSet"].iter().any(|kind| object["kind"] == *kind)
+                ["StatefulSet", "Deployment", "DaemonSet"]
+                    .iter()
+                    .any(|kind| object["kind"] == *kind)
                     && name_of(object) == name_of(config)
             });
             let folder = tempfile::tempdir().unwrap();
             let spec = &pod_of(object.unwrap()).unwrap()["spec"];
-            let pod = Pod { folder: folder.path(), objects, spec };
+            let pod = Pod {
+                folder: folder.path(),
+                objects,
+                spec,
+            };
             pod.mount("control,sender,egress");
             pod.init();
             let file = folder.path().join("skein.toml");
             fs::write(&file, pod.at(text)).unwrap();
-            let checked = skein().args(["config", "check", "--strict"]).arg(&file).output().unwrap();
-            assert!(checked.status.success(), "{case}: {}\n{text}\n{}", name_of(config), said(&checked));
+            let checked = skein()
+                .args(["config", "check", "--strict"])
+                .arg(&file)
+                .output()
+                .unwrap();
+            assert!(
+                checked.status.success(),
+                "{case}: {}\n{text}\n{}",
+                name_of(config),
+                said(&checked)
+            );
             count += 1;
         }
     }

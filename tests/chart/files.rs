@@ -13,11 +13,24 @@ fn linters_find_nothing() {
     assert!(!scripts.is_empty());
     succeeds(tool("shellcheck").args(scripts));
     succeeds(tool("hadolint").arg(deploy.join("Dockerfile")));
-    let rules = "{extends: relaxed, rules: {line-length: disable, braces: disable, empty-lines: disable}}";
-    let yaml = [files(&deploy, "yaml"), vec![chart().join("values.yaml")], files(&chart().join("ci"), "yaml")];
-    succeeds(tool("yamllint").args(["--strict", "-d", rules]).args(yaml.concat()));
+    let rules =
+        "{extends: relaxed, rules: {line-length: disable, braces: disable, empty-lines: disable}}";
+    let yaml = [
+        files(&deploy, "yaml"),
+        vec![chart().join("values.yaml")],
+        files(&chart().join("ci"), "yaml"),
+    ];
+    succeeds(
+        tool("yamllint")
+            .args(["--strict", "-d", rules])
+            .args(yaml.concat()),
+    );
     let schema = chart().join("values.schema.json");
-    succeeds(tool("check-jsonschema").arg("--check-metaschema").arg(schema));
+    succeeds(
+        tool("check-jsonschema")
+            .arg("--check-metaschema")
+            .arg(schema),
+    );
 }
 
 /// Helm reads no files outside of the chart, and packages no links.
@@ -27,9 +40,13 @@ fn dashboards_and_alert_rules_in_the_chart_are_those_of_deploy() {
         let original = root().join("deploy").join(folder);
         let copy = chart().join("files").join(folder);
         let of = |folder: &Path| -> Vec<(String, String)> {
-            let found = files(folder, extension).into_iter().filter(|path| path.parent() == Some(folder));
+            let found = files(folder, extension)
+                .into_iter()
+                .filter(|path| path.parent() == Some(folder));
             let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-            found.map(|path| (name(&path), fs::read_to_string(&path).unwrap())).collect()
+            found
+                .map(|path| (name(&path), fs::read_to_string(&path).unwrap()))
+                .collect()
         };
         if is_refresh() {
             for (name, _) in of(&copy) {
@@ -39,7 +56,12 @@ fn dashboards_and_alert_rules_in_the_chart_are_those_of_deploy() {
                 fs::write(copy.join(name), text).unwrap();
             }
         }
-        assert!(of(&original) == of(&copy), "{} and {} differ", original.display(), copy.display());
+        assert!(
+            of(&original) == of(&copy),
+            "{} and {} differ",
+            original.display(),
+            copy.display()
+        );
     }
 }
 
@@ -47,7 +69,11 @@ fn dashboards_and_alert_rules_in_the_chart_are_those_of_deploy() {
 fn prometheus_takes_the_alert_rules() {
     let rules = files(&chart().join("files/alerts"), "yaml");
     if !rules.is_empty() {
-        succeeds(Command::new("promtool").args(["check", "rules"]).args(rules));
+        succeeds(
+            Command::new("promtool")
+                .args(["check", "rules"])
+                .args(rules),
+        );
     }
     let tests = files(&root().join("deploy/alerts/tests"), "yaml");
     if !tests.is_empty() {

@@ -13,7 +13,9 @@ fn normal(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let lines = lines.map(|line| {
         let key = line.trim_start();
-        let drawn = DRAWN.iter().find(|drawn| key.starts_with(**drawn) && key.len() > drawn.len() + 30);
+        let drawn = DRAWN
+            .iter()
+            .find(|drawn| key.starts_with(**drawn) && key.len() > drawn.len() + 30);
         match drawn {
             Some(drawn) => format!("{}{drawn}DRAWN\n", &line[..line.len() - key.len()]),
             None => format!("{line}\n"),
@@ -30,7 +32,10 @@ fn renders_are_as_they_were_looked_at_last() {
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     kept.sort_unstable();
-    let names: Vec<String> = cases().iter().map(|(name, _)| format!("{name}.yaml")).collect();
+    let names: Vec<String> = cases()
+        .iter()
+        .map(|(name, _)| format!("{name}.yaml"))
+        .collect();
     for (name, values) in cases() {
         let file = folder.join(format!("{name}.yaml"));
         for helm in HELMS {
@@ -39,7 +44,10 @@ fn renders_are_as_they_were_looked_at_last() {
                 fs::write(&file, &found).unwrap();
             }
             let golden = fs::read_to_string(&file).unwrap_or_default();
-            let differs = found.lines().zip(golden.lines()).position(|(found, golden)| found != golden);
+            let differs = found
+                .lines()
+                .zip(golden.lines())
+                .position(|(found, golden)| found != golden);
             let line = differs.unwrap_or(found.lines().count().min(golden.lines().count()));
             assert!(
                 found == golden,
@@ -56,7 +64,13 @@ fn renders_are_as_they_were_looked_at_last() {
 fn lint_finds_nothing() {
     for helm in HELMS {
         for (_, values) in cases() {
-            succeeds(tool(helm).args(["lint", "--strict"]).arg(chart()).arg("--values").arg(values));
+            succeeds(
+                tool(helm)
+                    .args(["lint", "--strict"])
+                    .arg(chart())
+                    .arg("--values")
+                    .arg(values),
+            );
         }
     }
 }

@@ -34,7 +34,8 @@ fn table(values: &str) -> String {
         path.push((depth, key.to_owned()));
         let keys: Vec<&str> = path.iter().map(|(_, key)| key.as_str()).collect();
         let value = value.trim();
-        let is_shown = !value.is_empty() && !matches!(key, "merge" | "patch") && !value.starts_with("{merge:");
+        let is_shown =
+            !value.is_empty() && !matches!(key, "merge" | "patch") && !value.starts_with("{merge:");
         let what = comment.take().unwrap_or_default();
         if is_shown {
             let (value, what) = (value.replace('|', "\\|"), what.replace('|', "\\|"));
@@ -56,13 +57,20 @@ fn the_table_of_values_is_fresh() {
         fs::write(&file, &fresh).unwrap();
         return;
     }
-    assert!(readme == fresh, "refresh it with SKEIN_REFRESH=1 (see tests/chart/main.rs)");
+    assert!(
+        readme == fresh,
+        "refresh it with SKEIN_REFRESH=1 (see tests/chart/main.rs)"
+    );
 }
 
 #[test]
 fn comments_of_several_lines_and_keys_below_others_are_found() {
     let values = "# -- What it is:\n# two lines.\na: 1\n# A part.\nb:\n  # -- Inside.\n  c: {d: x|y}\n  e: \"\"\n  f:\n    merge: {}\n";
     let rows: Vec<String> = table(values).lines().skip(2).map(str::to_owned).collect();
-    let expected = ["| `a` | `1` | What it is: two lines. |", "| `b.c` | `{d: x\\|y}` | Inside. |", "| `b.e` | `\"\"` |  |"];
+    let expected = [
+        "| `a` | `1` | What it is: two lines. |",
+        "| `b.c` | `{d: x\\|y}` | Inside. |",
+        "| `b.e` | `\"\"` |  |",
+    ];
     assert_eq!(rows, expected);
 }

@@ -30,11 +30,20 @@ fn nonsense_is_refused() {
         ("--set image.digest=sha256:1", "digest"),
         ("--set control.persistence.size=20GB", "size"),
         ("--set sender.pdb.maxUnavailable=200%", "maxUnavailable"),
-        ("--set egress.nodes[0].name=a,egress.nodes[0].address=10.0.0.300", "address"),
+        (
+            "--set egress.nodes[0].name=a,egress.nodes[0].address=10.0.0.300",
+            "address",
+        ),
         ("--set backup.schedules.daily=never", "daily"),
         ("--set policy.resources[0].name=x", "kind"),
-        ("--set networkPolicy.smtpFrom[0].podselector.a=b", "podselector"),
-        ("--set control.statefulSet.patch[0].op=move,control.statefulSet.patch[0].path=/spec", "op"),
+        (
+            "--set networkPolicy.smtpFrom[0].podselector.a=b",
+            "podselector",
+        ),
+        (
+            "--set control.statefulSet.patch[0].op=move,control.statefulSet.patch[0].path=/spec",
+            "op",
+        ),
         // An open relay by source NAT.
         (
             "--set smtp.relayNetworks={10.0.0.0/8},smtp.service.type=LoadBalancer,smtp.service.externalTrafficPolicy=Cluster",
@@ -44,10 +53,19 @@ fn nonsense_is_refused() {
             "--set smtp.relayNetworks={10.0.0.0/8},smtp.service.type=NodePort,smtp.service.externalTrafficPolicy=Cluster",
             "would be an open relay",
         ),
-        ("--set smtp.proxyProtocol.enabled=true", "smtp.proxyProtocol.networks"),
+        (
+            "--set smtp.proxyProtocol.enabled=true",
+            "smtp.proxyProtocol.networks",
+        ),
         ("--set control.pdb.maxUnavailable=2", "there is no quorum"),
-        ("--set sender.terminationGracePeriodSeconds=120", "less than the drain takes"),
-        ("--set smtp.shutdownGraceSeconds=90", "less than the drain takes"),
+        (
+            "--set sender.terminationGracePeriodSeconds=120",
+            "less than the drain takes",
+        ),
+        (
+            "--set smtp.shutdownGraceSeconds=90",
+            "less than the drain takes",
+        ),
         (
             "--set mode=single,control.terminationGracePeriodSeconds=60",
             "control.terminationGracePeriodSeconds",
@@ -57,16 +75,28 @@ fn nonsense_is_refused() {
             "--set smtp.tls.source=none,smtp.users[0].name=a,smtp.users[0].secretName=b",
             "nobody can log in",
         ),
-        ("--set smtp.tls.source=certManager", "smtp.tls.certManager.issuerRef"),
-        ("--set certificates.source=existing", "certificates.existing.control"),
+        (
+            "--set smtp.tls.source=certManager",
+            "smtp.tls.certManager.issuerRef",
+        ),
+        (
+            "--set certificates.source=existing",
+            "certificates.existing.control",
+        ),
         ("--set mode=single,egress.enabled=true", "egress.enabled"),
-        ("--set egress.enabled=true,egress.nodes[0].name=a", "needs its address"),
+        (
+            "--set egress.enabled=true,egress.nodes[0].name=a",
+            "needs its address",
+        ),
         (
             "--set egress.enabled=true,egress.namespace=x,certificates.source=certManager",
             "ClusterIssuer",
         ),
         ("--set sender.hostNetwork=true", "networkPolicy.raftFrom"),
-        ("--set sender.kind=DaemonSet,sender.autoscaling.type=hpa", "sender.kind"),
+        (
+            "--set sender.kind=DaemonSet,sender.autoscaling.type=hpa",
+            "sender.kind",
+        ),
         (
             "--set sender.autoscaling.type=keda,sender.autoscaling.minReplicas=20",
             "maxReplicas",

@@ -19,9 +19,13 @@ struct Stack<'e> {
 impl Stack<'_> {
     fn compose(&self, arguments: &[&str]) -> Command {
         let mut command = self.engine.client("docker-compose");
-        command.args(["--project-name", "skein", "--file"]).arg(root().join("deploy/compose.yaml"));
+        command
+            .args(["--project-name", "skein", "--file"])
+            .arg(root().join("deploy/compose.yaml"));
         command.args(arguments);
-        command.env("SKEIN_IMAGE", IMAGE).env("SKEIN_SMTP_PORT", self.port.to_string());
+        command
+            .env("SKEIN_IMAGE", IMAGE)
+            .env("SKEIN_SMTP_PORT", self.port.to_string());
         command
     }
 
@@ -34,7 +38,11 @@ impl Stack<'_> {
                 return found;
             }
             let logs = || said(&self.compose(&["logs", "--tail", "20"]).output().unwrap());
-            assert!(Instant::now() < until, "{awaited:?} is not in\n{found}\n{}", logs());
+            assert!(
+                Instant::now() < until,
+                "{awaited:?} is not in\n{found}\n{}",
+                logs()
+            );
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -46,24 +54,48 @@ fn compose_goes_up_and_down() {
         let port = free_port().unwrap();
         let stack = Stack { engine, port };
         succeeds(&mut stack.compose(&["up", "--detach"]));
-        stack.awaits("healthy", || stack.compose(&["exec", "-T", "control-1", "skeinctl", "cluster", "status"]));
+        stack.awaits("healthy", || {
+            stack.compose(&["exec", "-T", "control-1", "skeinctl", "cluster", "status"])
+        });
         // Through the address of the egress node, as the policy says.
-        stack.awaits("egress-1", || stack.compose(&["exec", "-T", "control-1", "skeinctl", "ip", "list"]));
+        stack.awaits("egress-1", || {
+            stack.compose(&["exec", "-T", "control-1", "skeinctl", "ip", "list"])
+        });
         let submit = || {
             let server = format!("127.0.0.1:{port}");
             let mut swaks = Command::new("swaks");
-            swaks.args(["--server", &server, "--from", "me@example.com", "--to", "you@example.net", "--body", "hello"]);
+            swaks.args([
+                "--server",
+                &server,
+                "--from",
+                "me@example.com",
+                "--to",
+                "you@example.net",
+                "--body",
+                "hello",
+            ]);
             swaks
         };
         stack.awaits("queued as", submit);
-        stack.awaits("=== mail from <me@example.com>", || stack.compose(&["logs", "sink"]));
+        stack.awaits("=== mail from <me@example.com>", || {
+            stack.compose(&["logs", "sink"])
+        });
         let began = Instant::now();
         succeeds(&mut stack.compose(&["stop"]));
         println!("stopped after {:?}", began.elapsed());
         let states = said(&stack.compose(&["ps"]).output().unwrap());
         // The sink ends when it is interrupted; a container that had to be killed has 137.
-        for node in ["control-1", "control-2", "control-3", "sender-1", "sender-2", "egress-1"] {
-            let ended = states.lines().any(|line| line.contains(node) && line.contains("Exit 0"));
+        for node in [
+            "control-1",
+            "control-2",
+            "control-3",
+            "sender-1",
+            "sender-2",
+            "egress-1",
+        ] {
+            let ended = states
+                .lines()
+                .any(|line| line.contains(node) && line.contains("Exit 0"));
             assert!(ended, "{node}:\n{states}");
         }
         succeeds(&mut stack.compose(&["down", "--volumes"]));

@@ -44,7 +44,12 @@ pub fn with_engine(test: impl FnOnce(&Engine)) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let image = image();
     let engine = Engine::start();
-    succeeds(engine.docker().args(["load", "--quiet", "--input"]).arg(image));
+    succeeds(
+        engine
+            .docker()
+            .args(["load", "--quiet", "--input"])
+            .arg(image),
+    );
     test(&engine);
 }
 
@@ -55,17 +60,36 @@ impl Engine {
         let log = File::create(at("log")).unwrap();
         let mut command = Command::new("dockerd");
         command.env("PATH", path());
-        for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+        for (flag, name) in [
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "pid"),
+        ] {
             command.arg(flag).arg(at(name));
         }
-        command.arg("--host").arg(format!("unix://{}", at("socket").display()));
+        command
+            .arg("--host")
+            .arg(format!("unix://{}", at("socket").display()));
         // Of RFC 6598, so that no network of the machine is in the way.
-        command.args(["--bip", "100.100.0.1/24", "--default-address-pool", "base=100.101.0.0/16,size=24"]);
+        command.args([
+            "--bip",
+            "100.100.0.1/24",
+            "--default-address-pool",
+            "base=100.101.0.0/16,size=24",
+        ]);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let daemon = command.spawn().unwrap();
         let engine = Self { daemon, folder };
         let until = Instant::now() + STARTS_WITHIN;
-        while !engine.docker().arg("info").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
+        while !engine
+            .docker()
+            .arg("info")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+        {
             let log = || fs::read_to_string(engine.folder.path().join("log")).unwrap();
             assert!(Instant::now() < until, "dockerd does not start:\n{}", log());
             std::thread::sleep(Duration::from_millis(100));
@@ -84,22 +108,37 @@ impl Engine {
     /// A program that speaks to this engine.
     pub fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("DOCKER_HOST", self.socket()).env("PATH", path());
+        command
+            .env("DOCKER_HOST", self.socket())
+            .env("PATH", path());
         command
     }
 
     pub fn logs(&self, container: &str) -> String {
-        said(&self.docker().args(["logs", "--tail", "60", container]).output().unwrap())
+        said(
+            &self
+                .docker()
+                .args(["logs", "--tail", "60", container])
+                .output()
+                .unwrap(),
+        )
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         let all = self.docker().args(["ps", "--all", "--quiet"]).output();
-        let all = all.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let all = all
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default();
         let all: Vec<&str> = all.split_whitespace().collect();
         if !all.is_empty() {
-            let _ = self.docker().args(["rm", "--force"]).args(all).stdout(Stdio::null()).status();
+            let _ = self
+                .docker()
+                .args(["rm", "--force"])
+                .args(all)
+                .stdout(Stdio::null())
+                .status();
         }
         let pid = self.daemon.id().to_string();
         let _ = Command::new("kill").arg(pid).status();

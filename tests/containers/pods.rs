@@ -52,7 +52,11 @@ impl<'e> Release<'e> {
 
     fn machine_of(engine: &Engine) -> IpAddr {
         let format = "{{(index .IPAM.Config 0).Gateway}}";
-        let gateway = succeeds(engine.docker().args(["network", "inspect", "--format", format, NETWORK]));
+        let gateway = succeeds(
+            engine
+                .docker()
+                .args(["network", "inspect", "--format", format, NETWORK]),
+        );
         gateway.trim().parse().unwrap()
     }
 
@@ -75,7 +79,8 @@ impl<'e> Release<'e> {
 
     /// Runs a Pod or a Job's pod to its end, which must be a good one; what it printed.
     pub fn complete(&self, kind: &str, name: &str) -> String {
-        let mut found = of_kind(&self.objects, kind).filter(|object| name_of(object).starts_with(name));
+        let mut found =
+            of_kind(&self.objects, kind).filter(|object| name_of(object).starts_with(name));
         let object = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
         let template = pod_of(object).unwrap();
         let container = self.prepare(name, template);
@@ -90,7 +95,11 @@ impl<'e> Release<'e> {
             self.fill(pod, volume);
         }
         for container in list(&template["spec"]["initContainers"]) {
-            succeeds(self.run(pod, template, container).arg("--rm").args(image_and_words(pod, container)));
+            succeeds(
+                self.run(pod, template, container)
+                    .arg("--rm")
+                    .args(image_and_words(pod, container)),
+            );
         }
         let mut containers = list(&template["spec"]["containers"]);
         let (Some(container), None) = (containers.next(), containers.next()) else {
@@ -102,7 +111,15 @@ impl<'e> Release<'e> {
     fn start_pod(&self, pod: &str, template: &Value) {
         let container = self.prepare(pod, template);
         let mut run = self.run(pod, template, container);
-        run.args(["--detach", "--name", pod, "--hostname", pod, "--network", NETWORK]);
+        run.args([
+            "--detach",
+            "--name",
+            pod,
+            "--hostname",
+            pod,
+            "--network",
+            NETWORK,
+        ]);
         for alias in self.aliases(pod, &template["metadata"]["labels"]) {
             run.args(["--network-alias", &alias]);
         }
@@ -129,7 +146,11 @@ impl<'e> Release<'e> {
         let security = &template["spec"]["securityContext"];
         assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
         let mut run = self.engine.docker();
-        run.args(["run", "--user", &format!("{}:{}", security["runAsUser"], security["runAsGroup"])]);
+        run.args([
+            "run",
+            "--user",
+            &format!("{}:{}", security["runAsUser"], security["runAsGroup"]),
+        ]);
         let own = &container["securityContext"];
         if own["readOnlyRootFilesystem"] == true {
             run.arg("--read-only");
@@ -148,7 +169,10 @@ impl<'e> Release<'e> {
                 Some(_) => environment(pod)[variable["name"].as_str().unwrap()].clone(),
                 None => variable["value"].as_str().unwrap().to_owned(),
             };
-            run.args(["--env", &format!("{}={value}", variable["name"].as_str().unwrap())]);
+            run.args([
+                "--env",
+                &format!("{}={value}", variable["name"].as_str().unwrap()),
+            ]);
         }
         for mount in list(&container["volumeMounts"]) {
             let of_pod = self.volume(pod, mount["name"].as_str().unwrap());
@@ -157,7 +181,14 @@ impl<'e> Release<'e> {
                 None => of_pod,
             };
             let mode = if mount["readOnly"] == true { ":ro" } else { "" };
-            run.args(["--volume", &format!("{}:{}{mode}", from.display(), mount["mountPath"].as_str().unwrap())]);
+            run.args([
+                "--volume",
+                &format!(
+                    "{}:{}{mode}",
+                    from.display(),
+                    mount["mountPath"].as_str().unwrap()
+                ),
+            ]);
         }
         run
     }
@@ -176,16 +207,26 @@ impl<'e> Release<'e> {
         let folder = self.volume(pod, volume["name"].as_str().unwrap());
         let config = volume["configMap"]["name"].as_str();
         if let Some(name) = config {
-            let object = of_kind(&self.objects, "ConfigMap").find(|object| name_of(object) == name).unwrap();
+            let object = of_kind(&self.objects, "ConfigMap")
+                .find(|object| name_of(object) == name)
+                .unwrap();
             for (key, text) in object["data"].as_object().unwrap() {
                 put(&folder.join(key), text.as_str().unwrap().as_bytes());
             }
         }
         if volume["secret"].is_object() {
-            self.put_secret(&folder, volume["secret"]["secretName"].as_str().unwrap(), &volume["secret"]["items"]);
+            self.put_secret(
+                &folder,
+                volume["secret"]["secretName"].as_str().unwrap(),
+                &volume["secret"]["items"],
+            );
         }
         for source in list(&volume["projected"]["sources"]) {
-            self.put_secret(&folder, source["secret"]["name"].as_str().unwrap(), &source["secret"]["items"]);
+            self.put_secret(
+                &folder,
+                source["secret"]["name"].as_str().unwrap(),
+                &source["secret"]["items"],
+            );
         }
     }
 
@@ -193,20 +234,41 @@ impl<'e> Release<'e> {
         let object = of_kind(&self.objects, "Secret").find(|object| name_of(object) == name);
         let object = object.unwrap_or_else(|| panic!("no Secret {name}"));
         let items: BTreeMap<&str, &str> = match items.as_array() {
-            Some(items) => items.iter().map(|item| (item["key"].as_str().unwrap(), item["path"].as_str().unwrap())).collect(),
-            None => object["data"].as_object().unwrap().keys().map(|key| (key.as_str(), key.as_str())).collect(),
+            Some(items) => items
+                .iter()
+                .map(|item| {
+                    (
+                        item["key"].as_str().unwrap(),
+                        item["path"].as_str().unwrap(),
+                    )
+                })
+                .collect(),
+            None => object["data"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|key| (key.as_str(), key.as_str()))
+                .collect(),
         };
         for (key, path) in items {
             let text = object["data"][key].as_str().unwrap();
-            let script = "import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.argv[1]))";
-            let decoded = Command::new("python3").args(["-c", script, text]).output().unwrap();
+            let script =
+                "import base64, sys; sys.stdout.buffer.write(base64.b64decode(sys.argv[1]))";
+            let decoded = Command::new("python3")
+                .args(["-c", script, text])
+                .output()
+                .unwrap();
             put(&folder.join(path), &decoded.stdout);
         }
     }
 
     pub fn address(&self, pod: &str, port: u16) -> SocketAddr {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address = succeeds(self.engine.docker().args(["inspect", "--format", format, pod]));
+        let address = succeeds(
+            self.engine
+                .docker()
+                .args(["inspect", "--format", format, pod]),
+        );
         SocketAddr::new(address.trim().parse().unwrap(), port)
     }
 
@@ -218,7 +280,11 @@ impl<'e> Release<'e> {
             if said.starts_with("HTTP/1.1 200") {
                 return;
             }
-            assert!(Instant::now() < until, "{pod} is not ready: {said}\n{}", self.engine.logs(pod));
+            assert!(
+                Instant::now() < until,
+                "{pod} is not ready: {said}\n{}",
+                self.engine.logs(pod)
+            );
             sleep(LOOK_EVERY).await;
         }
     }
@@ -235,15 +301,30 @@ impl<'e> Release<'e> {
     /// The status with which it ends at SIGTERM, which comes before the grace period ends, and how long that took.
     pub fn stop(&self, pod: &str, grace: Duration) -> (i32, Duration) {
         let began = std::time::Instant::now();
-        succeeds(self.engine.docker().args(["stop", "--time", &grace.as_secs().to_string(), pod]));
+        succeeds(
+            self.engine
+                .docker()
+                .args(["stop", "--time", &grace.as_secs().to_string(), pod]),
+        );
         let took = began.elapsed();
-        let status = succeeds(self.engine.docker().args(["inspect", "--format", "{{.State.ExitCode}}", pod]));
+        let status = succeeds(self.engine.docker().args([
+            "inspect",
+            "--format",
+            "{{.State.ExitCode}}",
+            pod,
+        ]));
         (status.trim().parse().unwrap(), took)
     }
 
     /// A command in a pod, as `kubectl exec`.
     pub fn exec(&self, pod: &str, command: &[&str]) -> (bool, String) {
-        let output = self.engine.docker().args(["exec", pod]).args(command).output().unwrap();
+        let output = self
+            .engine
+            .docker()
+            .args(["exec", pod])
+            .args(command)
+            .output()
+            .unwrap();
         (output.status.success(), said(&output))
     }
 }
@@ -259,7 +340,12 @@ fn put(file: &Path, text: &[u8]) {
 }
 
 fn environment(pod: &str) -> BTreeMap<&'static str, String> {
-    let own = [("POD_NAME", pod), ("POD_IP", "127.0.0.1"), ("NODE_NAME", "worker"), ("HOST_IP", "127.0.0.1")];
+    let own = [
+        ("POD_NAME", pod),
+        ("POD_IP", "127.0.0.1"),
+        ("NODE_NAME", "worker"),
+        ("HOST_IP", "127.0.0.1"),
+    ];
     own.map(|(name, value)| (name, value.to_owned())).into()
 }
 
@@ -268,9 +354,13 @@ fn image_and_words(pod: &str, container: &Value) -> Vec<String> {
     let expand = |word: &Value| {
         let word = word.as_str().unwrap().to_owned();
         let all = environment(pod).into_iter();
-        all.fold(word, |word, (name, value)| word.replace(&format!("$({name})"), &value))
+        all.fold(word, |word, (name, value)| {
+            word.replace(&format!("$({name})"), &value)
+        })
     };
-    let words = list(&container["command"]).chain(list(&container["args"])).map(expand);
+    let words = list(&container["command"])
+        .chain(list(&container["args"]))
+        .map(expand);
     let image = container["image"].as_str().unwrap().to_owned();
     std::iter::once(image).chain(words).collect()
 }

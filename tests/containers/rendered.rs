@@ -25,10 +25,20 @@ fn release(engine: &Engine) -> Release<'_> {
     let mut helm = template("helm4", KUBERNETES[1]);
     // This machine is where the load comes from, and goes to.
     let machine = Release::network(engine);
-    helm.args(["--set", &image, "--set", &format!("smtp.relayNetworks={{{machine}/32}}")]);
-    let route = format!(r#"sender.config.delivery.route=[{{"domains":["{DOMAIN}"],"hosts":["{machine}:{SINK_PORT}"]}}]"#);
+    helm.args([
+        "--set",
+        &image,
+        "--set",
+        &format!("smtp.relayNetworks={{{machine}/32}}"),
+    ]);
+    let route = format!(
+        r#"sender.config.delivery.route=[{{"domains":["{DOMAIN}"],"hosts":["{machine}:{SINK_PORT}"]}}]"#
+    );
     helm.args(["--set-json", &route]);
-    helm.args(["--set-json", r#"policy.resources=[{"kind":"tenant","name":"shop","limits":{"message_rate":"100/s"}}]"#]);
+    helm.args([
+        "--set-json",
+        r#"policy.resources=[{"kind":"tenant","name":"shop","limits":{"message_rate":"100/s"}}]"#,
+    ]);
     let objects = objects(&[succeeds(&mut helm)]).remove(0);
     Release::new(engine, objects)
 }
@@ -97,7 +107,9 @@ async fn flows(engine: &Engine) {
     release.ready(&senders[1], READY_WITHIN).await;
     release.ready(&control[1], READY_WITHIN).await;
     // One after the other, as Kubernetes does; a client that stays connected holds nothing up.
-    let _idle = tokio::net::TcpStream::connect(relay(&senders[0])).await.unwrap();
+    let _idle = tokio::net::TcpStream::connect(relay(&senders[0]))
+        .await
+        .unwrap();
     for pod in senders.iter().chain(&control) {
         let (status, took) = release.stop(pod, GRACE);
         assert_eq!(status, 0, "{pod} after {took:?}:\n{}", engine.logs(pod));

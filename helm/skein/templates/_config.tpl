@@ -66,7 +66,6 @@ cluster:
 
 {{- define "skein.config.egress" -}}
 role: egress
-data_dir: /var/lib/skein
 http: {listen: {{ printf "%s:%v" .Values.listenAddress .Values.egress.httpPort | quote }}}
 log: {format: json}
 cluster:
