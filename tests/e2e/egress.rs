@@ -1,6 +1,7 @@
 //! Source IPs on several nodes: which of them mail comes from, through whom, and what happens when one moves.
 
 mod fitness;
+mod lending;
 mod moves;
 mod proxies;
 mod sockets;

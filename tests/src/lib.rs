@@ -3,6 +3,7 @@
 pub mod apart;
 pub mod corpus;
 pub mod fleet;
+pub mod helm;
 pub mod operator;
 pub mod replays;
 pub mod small_disk;

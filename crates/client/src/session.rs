@@ -86,6 +86,21 @@ impl Sessions {
         process: Process,
         limits: Arc<dyn LimitKeeper>,
     ) -> KeptSession {
+        self.kept(sender, process, limits, false)
+    }
+
+    /// Registers a node that only lends its source IPs, as [`Sessions::keep`] does a sender: no slots come, and no tasks.
+    pub fn lend(&self, node: &str, process: Process) -> KeptSession {
+        self.kept(node, process, Arc::new(NoLimits::default()), true)
+    }
+
+    fn kept(
+        &self,
+        sender: &str,
+        process: Process,
+        limits: Arc<dyn LimitKeeper>,
+        lends_only: bool,
+    ) -> KeptSession {
         let (told, session) = watch::channel(SenderSession::default());
         let (lease, stop) = (Lease::default(), CancellationToken::new());
         let next = Arc::new(NextHeartbeat::default());
@@ -100,6 +115,7 @@ impl Sessions {
             next: next.clone(),
             placed,
             order: Mutex::default(),
+            lends_only,
             limits: limits.clone(),
         };
         let reporting = limits::report(self.leader.clone(), session.clone(), limits);

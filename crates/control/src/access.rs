@@ -17,15 +17,22 @@ use tower::{Layer, Service};
 pub type Router = tonic::transport::server::Router<Stack<Access, Identity>>;
 
 const NODES: &[Role] = &[Role::Control, Role::Sender];
+const NODES_AND_EGRESS: &[Role] = &[Role::Control, Role::Sender, Role::Egress];
 const CONTROL: &[Role] = &[Role::Control];
 const OPERATORS: &[Role] = &[Role::Operator];
 
 /// The roles that may make a call; none for one that is not known.
 fn roles(service: &str, method: &str) -> Option<&'static [Role]> {
     match (service, method) {
-        // A sender finds the leaders by it.
-        ("skein.internal.v1.Peer", "Hello") => Some(NODES),
+        // Who has a session finds the leaders by it.
+        ("skein.internal.v1.Peer", "Hello") => Some(NODES_AND_EGRESS),
         ("skein.internal.v1.Peer", _) => Some(CONTROL),
+        // A node that only lends its source IPs has a session of its own kind, and nothing to do with mail.
+        (
+            "skein.internal.v1.Sessions",
+            "OpenEgress" | "Heartbeat" | "Watch" | "GetPolicy" | "TellWaits" | "TellIpChecks"
+            | "Close",
+        ) => Some(NODES_AND_EGRESS),
         // Control nodes fetch bodies from one another, and restore backups as senders hand mail in.
         ("skein.internal.v1.Sessions" | "skein.internal.v1.Spool", _) => Some(NODES),
         ("skein.v1.Admin" | "skein.internal.v1.Backup", _) => Some(OPERATORS),
@@ -47,6 +54,12 @@ tokio::task_local! {
 pub fn caller() -> String {
     let named = CALLER.try_with(ToString::to_string);
     named.unwrap_or_else(|_| Caller::Own.to_string())
+}
+
+/// Whether the caller may have the session of an egress node, and none of a sender.
+pub fn only_lends() -> bool {
+    let only_lends = |caller: &Caller| caller.is_any(NODES).is_err();
+    CALLER.try_with(only_lends).unwrap_or(false)
 }
 
 /// Where a call comes from; nothing within the process.
@@ -190,6 +203,19 @@ mod tests {
             let is_senders = allowed.contains(&Role::Sender);
             let sends = service.ends_with(".Sessions") || service.ends_with(".Spool");
             assert_eq!(is_senders, sends || method == "Hello", "{service}/{method}");
+            let is_egress = allowed.contains(&Role::Egress);
+            let lends = [
+                "Hello",
+                "OpenEgress",
+                "Heartbeat",
+                "Watch",
+                "GetPolicy",
+                "TellWaits",
+                "TellIpChecks",
+                "Close",
+            ];
+            let lends = !service.ends_with(".Spool") && lends.contains(&method.as_str());
+            assert_eq!(is_egress, lends, "{service}/{method}");
         }
     }
 

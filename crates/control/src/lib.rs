@@ -26,6 +26,7 @@ pub use clock::now;
 pub use cluster::{CertificateEnds, Expelled, OwnHealth};
 pub use config::{Config, FindMx, MxHosts};
 pub use events::{AutomationEvents, EventReader};
+use futures::future::join_all;
 pub use gauges::Gauge;
 use skein_client::{Channels, Spools};
 use skein_model::doctor::group_name;
@@ -170,7 +171,12 @@ impl Control {
             policy::spread_sites(meta.clone(), meta_reader.clone(), readers.collect());
         skein_runtime::task("site-spread", site_spread);
         let control = Self {
-            sessions: SessionsService::start(meta, meta_reader.clone(), meta_applied.clone()),
+            sessions: SessionsService::start(
+                meta,
+                meta_reader.clone(),
+                meta_applied.clone(),
+                peers.clone(),
+            ),
             meta_applied,
             config,
             node,
@@ -363,22 +369,25 @@ impl Control {
         })
     }
 
-    /// The first group that cannot be relied on here, and why.
-    pub async fn not_ready(&self) -> Option<String> {
-        if let Some(broken) = self.broken() {
-            return Some(broken);
-        }
-        if let Some(founding) = self.own_health.founding() {
-            return Some(founding.text());
-        }
-        for (id, group) in self.groups.iter() {
+    /// What this node must have to be relied on, each by name, with why it has not: first what explains the rest.
+    pub async fn readiness(&self) -> Vec<(String, Option<String>)> {
+        let founding = self.own_health.founding();
+        let mut found = vec![
+            ("invariants".to_owned(), self.broken()),
+            (
+                "cluster".to_owned(),
+                founding.map(|founding| founding.text()),
+            ),
+        ];
+        // All at once: a probe has its time for all of them together.
+        let groups = self.groups.iter().map(|(id, group)| async move {
             let unready = tokio::time::timeout(ANSWER_WITHIN, group.not_ready()).await;
             let unready = unready.unwrap_or_else(|_| Some("does not answer".to_owned()));
-            if let Some(why) = unready {
-                return Some(format!("of {}, this node {why}", group_name(*id)));
-            }
-        }
-        None
+            let why = unready.map(|why| format!("of {}, this node {why}", group_name(*id)));
+            (format!("group-{}", id.0), why)
+        });
+        found.extend(join_all(groups).await);
+        found
     }
 
     /// Where this process says what it knows of itself.

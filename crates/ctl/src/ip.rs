@@ -48,13 +48,17 @@ fn list(ips: Vec<SourceIp>) {
     let mut table = show::table(&header);
     for ip in ips {
         let (state, fit) = (shown(&ip), fit(&ip));
+        let node = match ip.is_at_egress_node {
+            true => format!("{} (egress)", ip.node),
+            false => ip.node,
+        };
         table.add_row([
             ip.name,
             ip.bind,
             ip.public,
             ip.ehlo,
             state,
-            show::or_dash(ip.node),
+            show::or_dash(node),
             ip.epoch.to_string(),
             fit,
             show::or_dash(ip.pools.join(", ")),
@@ -93,6 +97,9 @@ fn check(ip: &SourceIp) {
     let at = match (ip.is_behind_proxy, ip.node.as_str()) {
         (true, _) => "a proxy".to_owned(),
         (false, "") => "no node; nothing is sent from it".to_owned(),
+        (false, node) if ip.is_at_egress_node => {
+            format!("egress node {node}, epoch {}", ip.epoch)
+        }
         (false, node) => format!("node {node}, epoch {}", ip.epoch),
     };
     println!("at      {at}");

@@ -99,7 +99,8 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     show::print(&table);
     println!();
     let mut table = show::table(&["SENDER", "STATE", "POLICY", "SLOTS", "LEAVING", "SINCE"]);
-    for sender in nodes.senders {
+    let (lending, senders) = apart(nodes.senders);
+    for sender in senders {
         table.add_row([
             sender.name,
             show::word::<SenderState>(sender.state),
@@ -110,6 +111,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
         ]);
     }
     show::print(&table);
+    print_egress(lending);
     println!();
     println!("The policy has version {}.", nodes.policy_version);
     Ok(())
@@ -119,8 +121,32 @@ fn version(policy: Option<u64>) -> String {
     policy.map_or_else(|| "-".to_owned(), |version| version.to_string())
 }
 
+/// Nodes that only lend their source IPs, and senders.
+fn apart(all: Vec<SenderNode>) -> (Vec<SenderNode>, Vec<SenderNode>) {
+    all.into_iter().partition(|node| node.is_egress)
+}
+
+/// Nothing where there are none.
+fn print_egress(nodes: Vec<SenderNode>) {
+    if nodes.is_empty() {
+        return;
+    }
+    println!();
+    let mut table = show::table(&["EGRESS NODE", "STATE", "POLICY", "SINCE"]);
+    for node in nodes {
+        table.add_row([
+            node.name,
+            show::word::<SenderState>(node.state),
+            version(node.policy_version),
+            show::time(node.opened_at_ms),
+        ]);
+    }
+    show::print(&table);
+}
+
 pub fn print_senders(senders: Vec<SenderNode>) {
     let mut table = show::table(&["SENDER", "STATE", "SLOTS", "LEAVING", "SINCE"]);
+    let (lending, senders) = apart(senders);
     for sender in senders {
         table.add_row([
             sender.name,
@@ -131,4 +157,5 @@ pub fn print_senders(senders: Vec<SenderNode>) {
         ]);
     }
     show::print(&table);
+    print_egress(lending);
 }

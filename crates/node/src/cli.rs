@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::{Parser, Subcommand};
 use skein_model::GroupId;
 
-use crate::config::Config;
+use crate::config::{Config, Overrides, Read};
 use crate::dev_ca::Wanted;
 use crate::tls;
 
@@ -22,9 +22,12 @@ pub struct Cli {
 pub enum Command {
     /// Run this node until SIGTERM or SIGINT.
     Serve {
-        /// A TOML file; without one the node listens on loopback with safe defaults.
+        /// A TOML file; without one the node listens on loopback with safe defaults. Variables of the environment such as
+        /// SKEIN_CLUSTER__ADDRESS go before it.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        #[command(flatten)]
+        overrides: Overrides,
         /// Pass over what cannot be applied of one entry of a Raft log, which ended this process before: the number of the
         /// group (0 is meta) and that of the entry, as the process said. Give it to every control node of the cluster, or
         /// their states will differ. May be given several times.
@@ -64,9 +67,12 @@ impl FromStr for SkipEntry {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Read a file and say what is wrong with it. Certificates are read as well, and places to write to are tried.
+    /// Read a file and say what is wrong with it, in the environment of this command: `POD_NAME=skein-0 skein config check
+    /// FILE` for a file that refers to it. Certificates are read as well, and places to write to are tried.
     Check {
         file: PathBuf,
+        #[command(flatten)]
+        overrides: Overrides,
         /// End with status 1 where there are warnings, too.
         #[arg(long)]
         strict: bool,
@@ -74,6 +80,11 @@ pub enum ConfigCommand {
     /// Print all settings, with the defaults that a file leaves.
     Print {
         file: Option<PathBuf>,
+        #[command(flatten)]
+        overrides: Overrides,
+        /// One line for each key, with where its value comes from.
+        #[arg(long)]
+        origin: bool,
         /// With passwords, for which *** stands otherwise.
         #[arg(long)]
         secrets: bool,
@@ -82,16 +93,36 @@ pub enum ConfigCommand {
 
 pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check { file, strict } => check(file, *strict)?,
-        ConfigCommand::Print { file, secrets } => {
-            print!("{}", Config::load(file.as_deref())?.to_toml(*secrets)?);
+        ConfigCommand::Check {
+            file,
+            overrides,
+            strict,
+        } => check(file, overrides, *strict)?,
+        ConfigCommand::Print {
+            file,
+            overrides,
+            origin,
+            secrets,
+        } => {
+            let Read {
+                config, settings, ..
+            } = Config::read(file.as_deref(), overrides)?;
+            let shown = match origin {
+                true => config.with_origins(&settings, *secrets),
+                false => config.to_toml(*secrets),
+            };
+            print!("{}", shown?);
         }
     }
     Ok(())
 }
 
-fn check(file: &Path, is_strict: bool) -> anyhow::Result<()> {
-    let (config, mut warnings) = Config::read(Some(file))?;
+fn check(file: &Path, overrides: &Overrides, is_strict: bool) -> anyhow::Result<()> {
+    let Read {
+        config,
+        mut warnings,
+        ..
+    } = Config::read(Some(file), overrides)?;
     let tls::Found {
         mut errors,
         warnings: of_certificates,

@@ -1,6 +1,7 @@
 //! What a node must know before it can talk: one TOML file, each key with a default, unknown keys refused.
 
 mod certificates;
+mod changes;
 mod cluster;
 mod delivery;
 mod dns;
@@ -9,11 +10,11 @@ mod founders;
 mod hint;
 mod log;
 mod paths;
-mod place;
 mod ports;
 mod secrets;
 mod smtp;
 mod smtp_checks;
+mod sources;
 mod storage;
 mod unused;
 mod values;
@@ -24,6 +25,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 
+use self::sources::{Origin, Sources, Table};
+
 pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
 pub use cluster::Cluster;
 pub use delivery::Delivery;
@@ -31,6 +34,7 @@ pub use dns::Dns;
 pub use egress::Egress;
 pub use log::{Log, LogFormat};
 pub use smtp::{BareNewlines, Kind, ListenerTls, Smtp, Tls};
+pub use sources::Overrides;
 pub use storage::Storage;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,6 +64,8 @@ pub enum Role {
     Control,
     /// SMTP in and out; no data of its own.
     Sender,
+    /// Source IPs for senders on other nodes; no mail of its own.
+    Egress,
 }
 
 impl Role {
@@ -68,15 +74,20 @@ impl Role {
             Self::All => "all",
             Self::Control => "control",
             Self::Sender => "sender",
+            Self::Egress => "egress",
         }
     }
 
     pub fn controls(self) -> bool {
-        self != Self::Sender
+        matches!(self, Self::All | Self::Control)
     }
 
     pub fn sends(self) -> bool {
-        self != Self::Control
+        matches!(self, Self::All | Self::Sender)
+    }
+
+    pub fn lends_only(self) -> bool {
+        self == Self::Egress
     }
 }
 
@@ -119,35 +130,70 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// A configuration as it was read.
+#[derive(Debug)]
+pub struct Read {
+    pub config: Config,
+    /// What works, and is not what was meant, most likely.
+    pub warnings: Vec<String>,
+    /// What was given, and where.
+    pub settings: Table,
+}
+
 impl Config {
-    /// Reads and checks a file; without one, the defaults.
-    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
-        Self::read(path).map(|(config, _)| config)
-    }
-
-    /// The same, with what works and is not what was meant, most likely.
-    pub fn read(path: Option<&Path>) -> anyhow::Result<(Self, Vec<String>)> {
-        let Some(path) = path else {
-            return Ok((Self::default(), Vec::new()));
+    /// Reads and checks a file, the environment and what the command line says; without any, the defaults.
+    pub fn read(path: Option<&Path>, overrides: &Overrides) -> anyhow::Result<Read> {
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("reading {}", path.display()))?,
+            None => String::new(),
         };
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let read = Self::parse(&text).map(|config| {
-            let warnings = config.warnings(&text);
-            (config, warnings)
-        });
-        read.with_context(|| format!("in {}", path.display()))
+        Self::of(&Sources {
+            file: path.map(Path::to_owned),
+            text,
+            environment: sources::environment(),
+            sets: overrides.sets.clone(),
+        })
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Self =
-            toml::from_str(text).map_err(|error| anyhow!("{}", hint::explained(&error)))?;
-        let found = config.check();
-        found.map_err(|error| match place::line_of(text, &format!("{error:#}")) {
-            Some(line) => error.context(format!("line {line}")),
-            None => error,
+    /// Reads what is given.
+    fn of(given: &Sources) -> anyhow::Result<Read> {
+        let in_file = |error: anyhow::Error, is_of_file: bool| match &given.file {
+            Some(path) if is_of_file => error.context(format!("in {}", path.display())),
+            _ => error,
+        };
+        let defaults = Self::default().keys();
+        let refused = |fault: sources::Fault| {
+            let is_of_file = fault.is_of_file();
+            in_file(fault.into(), is_of_file)
+        };
+        let (settings, mut warnings) = given.merged(&defaults).map_err(refused)?;
+        let read = Self::deserialize(sources::whole(settings.clone()));
+        let config = read.map_err(refused)?;
+        config.check().map_err(|error| {
+            match sources::origin_of(&settings, &format!("{error:#}")) {
+                Some(origin @ Origin::Line(_)) => in_file(error.context(origin.to_string()), true),
+                Some(origin) => error.context(origin.to_string()),
+                None => in_file(error, true),
+            }
         })?;
-        Ok(config)
+        warnings.extend(config.warnings(&settings));
+        Ok(Read {
+            config,
+            warnings,
+            settings,
+        })
+    }
+
+    /// Of a file alone.
+    #[cfg(test)]
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let text = text.to_owned();
+        let given = Sources {
+            text,
+            ..Sources::default()
+        };
+        Self::of(&given).map(|read| read.config)
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -173,32 +219,90 @@ impl Config {
         }
     }
 
-    /// Each with its line, where the file has one for it.
-    fn warnings(&self, text: &str) -> Vec<String> {
-        let keys = place::keys(text);
+    /// Each with where it comes from, if something was given for it.
+    fn warnings(&self, settings: &Table) -> Vec<String> {
+        let keys = sources::keys(settings);
         let mut found = unused::unused(self, &keys);
         found.extend(self.cluster.warnings(self.role));
         if self.role.sends() {
             found.extend(self.smtp.warnings(&keys));
             found.extend(self.delivery.warnings());
         }
-        let placed = found
-            .into_iter()
-            .map(|warning| match place::line_of(text, &warning) {
-                Some(line) => format!("line {line}: {warning}"),
-                None => warning,
-            });
+        let placed =
+            found
+                .into_iter()
+                .map(|warning| match sources::origin_of(settings, &warning) {
+                    Some(origin) => format!("{origin}: {warning}"),
+                    None => warning,
+                });
         placed.collect()
     }
 
     /// With "***" for passwords, unless they are asked for.
     pub fn to_toml(&self, with_secrets: bool) -> anyhow::Result<String> {
+        Ok(toml::to_string_pretty(&self.shown(with_secrets)?)?)
+    }
+
+    /// One line for each key, with where its value comes from: a line of the file, a variable, the command line, or the
+    /// defaults.
+    pub fn with_origins(&self, settings: &Table, with_secrets: bool) -> anyhow::Result<String> {
+        let mut lines = String::new();
+        let shown = toml::Value::Table(self.shown(with_secrets)?);
+        show_origins(&shown, "", settings, &mut lines);
+        Ok(lines)
+    }
+
+    /// As it is written in a file.
+    fn shown(&self, with_secrets: bool) -> anyhow::Result<toml::Table> {
         let mut shown = self.clone();
         if !with_secrets {
             secrets::mask(&mut shown);
         }
-        Ok(toml::to_string_pretty(&shown)?)
+        let mut table = toml::Value::try_from(&shown)?;
+        escape(&mut table);
+        match table {
+            toml::Value::Table(table) => Ok(table),
+            _ => Err(anyhow!("a configuration is a table")),
+        }
     }
+
+    /// All keys that are set.
+    fn keys(&self) -> Vec<String> {
+        let text = self.to_toml(true).unwrap_or_default();
+        let read = Sources {
+            text,
+            ..Sources::default()
+        };
+        read.merged(&[])
+            .map_or_else(|_| Vec::new(), |(table, _)| sources::keys(&table))
+    }
+}
+
+/// So that no value is read as a reference.
+fn escape(value: &mut toml::Value) {
+    match value {
+        toml::Value::String(text) => *text = sources::escape(text),
+        toml::Value::Array(list) => list.iter_mut().for_each(escape),
+        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| escape(value)),
+        _ => {}
+    }
+}
+
+fn show_origins(value: &toml::Value, path: &str, settings: &Table, lines: &mut String) {
+    if let toml::Value::Table(table) = value {
+        for (name, value) in table {
+            let path = match path {
+                "" => name.clone(),
+                path => format!("{path}.{name}"),
+            };
+            show_origins(value, &path, settings, lines);
+        }
+        return;
+    }
+    let is_given = sources::keys(settings).iter().any(|key| key == path);
+    let origin = sources::origin_of(settings, path).filter(|_| is_given);
+    let origin = origin.unwrap_or(Origin::Default);
+    lines.push_str(&format!("{path} = {value}  # {origin}\n"));
 }
 
 #[cfg(test)]

@@ -1,20 +1,21 @@
 //! `skein dev-ca`: a CA in a folder, for trying things out and for small clusters.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use jiff::{ToSpan, Zoned};
+use rcgen::string::PrintableString;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{ServerName, UnixTime};
-use skein_client::access::Role;
+use skein_client::access::{Holder, Role};
 use skein_client::tls::{self, Certificates, Revoked};
 
 const CA_NAME: &str = "Skein development CA";
@@ -43,6 +44,15 @@ pub struct Wanted {
     /// unless others are named.
     #[arg(long = "operator", value_name = "NAME")]
     operators: Vec<String>,
+    /// The certificate of the CA, where that is not `ca.pem` in the folder.
+    #[arg(long, value_name = "FILE", requires = "ca_key")]
+    ca_cert: Option<PathBuf>,
+    /// The key of the CA, where that is not `ca-key.pem` in the folder.
+    #[arg(long, value_name = "FILE", requires = "ca_cert")]
+    ca_key: Option<PathBuf>,
+    /// Replace certificates and keys that are there. A node reads the new ones within seconds.
+    #[arg(long)]
+    replace: bool,
 }
 
 pub fn run(wanted: &Wanted) -> anyhow::Result<()> {
@@ -131,8 +141,13 @@ fn make(wanted: &Wanted) -> anyhow::Result<Made> {
     let folder = &wanted.folder;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let folder = folder.canonicalize()?;
-    let (ca_path, ca_key) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
-    let new_ca = !ca_path.exists() && !ca_key.exists();
+    let (new_ca, ca_path, ca_key) = match (&wanted.ca_cert, &wanted.ca_key) {
+        (Some(cert), Some(key)) => (false, cert.clone(), key.clone()),
+        _ => {
+            let (cert, key) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
+            (!cert.exists() && !key.exists(), cert, key)
+        }
+    };
     let mut operators = wanted.operators.clone();
     if new_ca && operators.is_empty() {
         operators.push(Role::Operator.name().to_owned());
@@ -148,8 +163,8 @@ fn make(wanted: &Wanted) -> anyhow::Result<Made> {
     let mut paths = BTreeSet::from([&ca_path, &ca_key]);
     for files in hosts.iter().chain(&operators) {
         for path in [&files.certificate, &files.key] {
-            if path.exists() {
-                bail!("{} exists; move it away to replace it", path.display());
+            if path.exists() && !wanted.replace {
+                bail!("{} exists; --replace makes another", path.display());
             }
             ensure!(paths.insert(path), "{} would be two files", path.display());
         }
@@ -159,10 +174,10 @@ fn make(wanted: &Wanted) -> anyhow::Result<Made> {
         false => Ca::read(&ca_path, &ca_key)?,
     };
     for files in &hosts {
-        ca.write(files, Some(&files.name), &wanted.roles)?;
+        ca.write(files, Some(&files.name), &wanted.roles, wanted.replace)?;
     }
     for files in &operators {
-        ca.write(files, None, &[Role::Operator])?;
+        ca.write(files, None, &[Role::Operator], wanted.replace)?;
     }
     Ok(Made {
         new_ca,
@@ -180,10 +195,11 @@ struct Ca {
 
 impl Ca {
     fn new(path: &Path, key_path: &Path) -> anyhow::Result<Self> {
-        let (params, key) = (ca_params()?, KeyPair::generate()?);
+        let common_name = DnValue::from(CA_NAME);
+        let (params, key) = (ca_params(common_name)?, KeyPair::generate()?);
         let pem = params.self_signed(&key)?.pem();
-        write(key_path, &key.serialize_pem(), 0o600)?;
-        write(path, &pem, 0o644)?;
+        write(key_path, &key.serialize_pem(), 0o600, false)?;
+        write(path, &pem, 0o644, false)?;
         let issuer = Issuer::new(params, key);
         Ok(Self { pem, issuer })
     }
@@ -194,16 +210,23 @@ impl Ca {
         };
         let key = KeyPair::from_pem(&read(key_path)?);
         let key = key.with_context(|| format!("reading {}", key_path.display()))?;
-        Ok(Self {
-            pem: read(path)?,
-            issuer: Issuer::new(ca_params()?, key),
-        })
+        let pem = read(path)?;
+        let params = params_like(&pem, &key).with_context(|| format!("in {}", path.display()))?;
+        let issuer = Issuer::new(params, key);
+        Ok(Self { pem, issuer })
     }
 
-    fn write(&self, files: &Files, host: Option<&str>, roles: &[Role]) -> anyhow::Result<()> {
+    /// The key first: a process that is killed in between leaves a pair that does not fit, which a node refuses to use.
+    fn write(
+        &self,
+        files: &Files,
+        host: Option<&str>,
+        roles: &[Role],
+        replace: bool,
+    ) -> anyhow::Result<()> {
         let (certificate, key) = self.issue(&files.name, host, roles)?;
-        write(&files.certificate, &certificate.pem(), 0o644)?;
-        write(&files.key, &key.serialize_pem(), 0o600)
+        write(&files.key, &key.serialize_pem(), 0o600, replace)?;
+        write(&files.certificate, &certificate.pem(), 0o644, replace)
     }
 
     /// Of a host others are clients; an operator is a client only.
@@ -240,20 +263,47 @@ impl Ca {
         };
         checked
             .check(host, UnixTime::now())
-            .context("ca.pem and ca-key.pem are not a CA that `skein dev-ca` made")?;
+            .context("certificate and key of the CA do not belong together, or are not a CA as `skein dev-ca` makes one")?;
         Ok((certificate, key))
     }
 }
 
-fn ca_params() -> anyhow::Result<CertificateParams> {
-    let mut params = params(Vec::new(), CA_NAME, CA_YEARS)?;
+/// Those of a CA that has nothing but a common name. Whoever made it chose how that is encoded, and certificates are found to
+/// be of it only where they say the same bytes (RFC 5280 4.1.2.4).
+fn params_like(ca: &str, key: &KeyPair) -> anyhow::Result<CertificateParams> {
+    let subject = |pem: &str| -> anyhow::Result<Vec<u8>> {
+        let roots = tls::roots(pem.as_bytes())?;
+        let first = roots.roots.first().context("no certificate is there")?;
+        Ok(first.subject.to_vec())
+    };
+    let given = subject(ca)?;
+    let chain = tls::own_chain(ca.as_bytes())?;
+    let first = chain.first().context("no certificate is there")?;
+    let name = Holder::of(first)?.name;
+    let mut kinds = vec![DnValue::from(name.as_str())];
+    kinds.extend(PrintableString::try_from(name.as_str()).map(DnValue::PrintableString));
+    for kind in kinds {
+        let params = ca_params(kind)?;
+        if subject(&params.self_signed(key)?.pem())? == given {
+            return Ok(params);
+        }
+    }
+    bail!("the CA is called {name:?} and more; `skein dev-ca` knows those with a common name alone")
+}
+
+fn ca_params(common_name: DnValue) -> anyhow::Result<CertificateParams> {
+    let mut params = params(Vec::new(), common_name, CA_YEARS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
 
 /// Valid since yesterday, for clocks that are behind.
-fn params(names: Vec<String>, common_name: &str, years: i16) -> anyhow::Result<CertificateParams> {
+fn params(
+    names: Vec<String>,
+    common_name: impl Into<DnValue>,
+    years: i16,
+) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(names)?;
     let now = Zoned::now();
     let day = |at: Zoned| {
@@ -269,11 +319,25 @@ fn params(names: Vec<String>, common_name: &str, years: i16) -> anyhow::Result<C
     Ok(params)
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file: File| file.write_all(text.as_bytes()));
-    written.with_context(|| format!("writing {}", path.display()))
+/// What is replaced was there whole until then.
+fn write(path: &Path, text: &str, mode: u32, replace: bool) -> anyhow::Result<()> {
+    let new = match replace {
+        true => path.with_extension("pem.new"),
+        false => path.to_owned(),
+    };
+    let create = || -> io::Result<()> {
+        if replace && new.exists() {
+            fs::remove_file(&new)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        match replace {
+            true => fs::rename(&new, path),
+            false => Ok(()),
+        }
+    };
+    create().with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]
@@ -281,7 +345,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::os::unix::fs::PermissionsExt;
 
-    use skein_client::access::{Holder, RoleRule};
+    use skein_client::access::RoleRule;
 
     use super::*;
     use crate::config::{PemFile, PemFiles, ShownTo};
@@ -293,6 +357,9 @@ mod tests {
             hosts: owned(hosts),
             roles: Role::OF_NODES.to_vec(),
             operators: owned(operators),
+            ca_cert: None,
+            ca_key: None,
+            replace: false,
         }
     }
 
@@ -404,6 +471,42 @@ mod tests {
         assert!(!folder.path().join("c.test.pem").exists());
         assert_eq!(fs::read(folder.path().join("a.test.pem")).unwrap(), kept);
         assert!(made(folder.path(), &["../x"]).is_err());
+    }
+
+    #[test]
+    fn a_node_gets_another_certificate_of_a_ca_elsewhere_at_each_start() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // As Go and OpenSSL encode it.
+        let key = KeyPair::generate().unwrap();
+        let name = PrintableString::try_from("A CA in a Secret").unwrap();
+        let ca = ca_params(DnValue::PrintableString(name)).unwrap();
+        let at = |name: &str| elsewhere.path().join(name);
+        fs::write(at("tls.crt"), ca.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+
+        let mut start = wanted(folder.path(), &["pod-0.test"], &["operator"]);
+        (start.ca_cert, start.ca_key) = (Some(at("tls.crt")), Some(at("tls.key")));
+        start.replace = true;
+        let serials: BTreeSet<String> = (0..2)
+            .map(|_| {
+                let made = make(&start).unwrap();
+                crate::tls::load(&pem_files(&made, &at("tls.crt"), "pod-0.test")).unwrap();
+                holder(&made.hosts[0]).serial.to_string()
+            })
+            .collect();
+        assert_eq!(serials.len(), 2);
+        let mut files: Vec<String> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort_unstable();
+        let expected = [
+            "operator-key.pem",
+            "operator.pem",
+            "pod-0.test-key.pem",
+            "pod-0.test.pem",
+        ];
+        assert_eq!(files, expected);
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +22,8 @@ use skein_control::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
+use crate::health::{Health, Probe, answer};
+
 /// A monitor of a node has one or two; mail needs the descriptors.
 const CONNECTIONS_MAX: usize = 64;
 /// Until the head of a request is there, the next one's included: a client that asks seldom connects again.
@@ -34,20 +35,12 @@ const LASTS_MAX: Duration = Duration::from_secs(60);
 /// When no descriptor is left, others end meanwhile.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
-/// What the port tells of.
-pub struct Health {
-    pub registry: Registry,
-    /// Why this process must be started again, if it must.
-    pub broken: Box<dyn Fn() -> Option<String> + Send + Sync>,
-    /// The first thing that is not ready, if any.
-    pub not_ready: Box<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
-    /// None where no spool is.
-    pub gauges: Box<dyn Fn() -> Vec<Gauge> + Send + Sync>,
-}
-
 pub fn router(health: Arc<Health>) -> Router {
     Router::new()
-        .route("/healthz", get(healthz))
+        .route("/livez", get(livez))
+        // As it is called by older configurations.
+        .route("/healthz", get(livez))
+        .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(health)
@@ -80,14 +73,14 @@ pub async fn serve(listener: TcpListener, router: Router) {
         tokio::spawn(async move {
             tokio::select! {
                 () = line.ended() => {}
-                _ = tokio::time::timeout(LASTS_MAX, answer(stream, router)) => {}
+                _ = tokio::time::timeout(LASTS_MAX, converse(stream, router)) => {}
             }
             places.lock().leave(id);
         });
     }
 }
 
-async fn answer(stream: TcpStream, router: Router) {
+async fn converse(stream: TcpStream, router: Router) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         async move {
@@ -108,31 +101,45 @@ async fn answer(stream: TcpStream, router: Router) {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
-async fn healthz(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match (health.broken)() {
-        None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("broken: {why}\n")),
-    }
+
+async fn livez(State(health): State<Arc<Health>>, query: RawQuery) -> impl IntoResponse {
+    probe(&health, Probe::Live, &query).await
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match (health.not_ready)().await {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(what) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {what}\n"),
-        ),
-    }
+async fn startupz(State(health): State<Arc<Health>>, query: RawQuery) -> impl IntoResponse {
+    probe(&health, Probe::Startup, &query).await
+}
+
+async fn readyz(State(health): State<Arc<Health>>, query: RawQuery) -> impl IntoResponse {
+    probe(&health, Probe::Ready, &query).await
+}
+
+/// `?verbose` lists all checks.
+async fn probe(health: &Health, probe: Probe, query: &RawQuery) -> (StatusCode, String) {
+    let query = query.0.as_deref().unwrap_or_default();
+    let is_verbose = query
+        .split('&')
+        .any(|part| part.split('=').next() == Some("verbose"));
+    let (is_well, text) = answer(probe, &health.checks(probe).await, is_verbose);
+    let status = match is_well {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, text)
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let mut text = String::new();
-    for Gauge { name, help, value } in (health.gauges)() {
+    for Gauge { name, help, value } in health.gauges() {
         text.push_str(&format!(
             "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
         ));
     }
-    if encode(&mut text, &health.registry).is_err() {
+    let encoded = match health.registry() {
+        Some(registry) => encode(&mut text, registry),
+        None => encode(&mut text, &Registry::default()),
+    };
+    if encoded.is_err() {
         return (
             StatusCode::INTERNAL_SERVER_ERROR,
             [(header::CONTENT_TYPE, "text/plain")],

@@ -8,6 +8,7 @@ mod escape;
 mod events;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod health;
 mod http;
 mod links;
 mod lockouts;
@@ -31,8 +32,9 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Serve {
             config,
+            overrides,
             skip_entries,
-        } => serve::run(config.as_deref(), &skip_entries),
+        } => serve::run(config.as_deref(), &overrides, &skip_entries),
         cli::Command::Config { command } => cli::config(&command),
         cli::Command::DevCa(wanted) => dev_ca::run(&wanted),
     };

@@ -4,6 +4,7 @@ mod automation;
 mod claim;
 mod config;
 mod destination;
+mod egress_node;
 mod health;
 mod host;
 mod limits;
@@ -25,6 +26,7 @@ pub use config::rule::{
 };
 pub use config::tls_policy::TlsPolicy;
 pub use config::{Config, Timeouts};
+pub use egress_node::{EgressConfig, EgressNode};
 pub use health::Health;
 pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};

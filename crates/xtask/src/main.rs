@@ -7,6 +7,7 @@ mod rooms;
 mod run;
 mod setup;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::run::{Result, exists};
+use crate::tools;
 
 struct Need {
     package: &'static str,
@@ -67,6 +68,36 @@ const NEEDS: &[Need] = &[
         why: "tests with a real client",
         present: || exists("python3"),
     },
+    Need {
+        package: "python3-venv",
+        why: "linters of the chart, in a folder of their own",
+        present: has_venv,
+    },
+    Need {
+        package: "prometheus",
+        why: "promtool",
+        present: || exists("promtool"),
+    },
+    Need {
+        package: "mmdebstrap",
+        why: "the base of the image",
+        present: || exists("mmdebstrap"),
+    },
+    Need {
+        package: "buildah",
+        why: "the image",
+        present: || exists("buildah"),
+    },
+    Need {
+        package: "docker.io",
+        why: "tests with containers",
+        present: || Path::new("/usr/sbin/dockerd").exists(),
+    },
+    Need {
+        package: "docker-compose",
+        why: "deploy/compose.yaml",
+        present: || exists("docker-compose"),
+    },
 ];
 
 /// libclang.so in any of the places where distributions put it.
@@ -85,14 +116,27 @@ fn has_libclang() -> bool {
 }
 
 fn has_ssleay() -> bool {
-    Command::new("perl")
-        .args(["-MNet::SSLeay", "-e", "1"])
+    succeeds("perl", &["-MNet::SSLeay", "-e", "1"])
+}
+
+fn has_venv() -> bool {
+    succeeds("python3", &["-c", "import ensurepip, venv"])
+}
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program)
+        .args(args)
         .stderr(std::process::Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
 }
 
 pub fn run() -> Result {
+    packages()?;
+    tools::install()
+}
+
+fn packages() -> Result {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());

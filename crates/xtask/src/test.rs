@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::repeat::Repeat;
 use crate::run::{Result, cargo, cargo_command, target_dir};
-use crate::{WHAT, arrows, rooms, setup};
+use crate::{WHAT, arrows, rooms, setup, tools};
 
 /// So many tests that fail run once more: what a machine does for a moment fails one, a fault fails more, or fails again.
 const SECOND_RUNS_MAX: usize = 3;
@@ -55,9 +55,11 @@ const STAGES: &[Stage] = &[
         ],
     ),
     stage(Pace::Alone, &["--doc"]),
+    stage(Pace::Alone, &["--test=chart"]),
     stage(Pace::Waits, &["--test=e2e"]),
     stage(Pace::GivesWay, &["--test=sim"]),
     stage(Pace::Alone, &["--test=faults"]),
+    stage(Pace::Alone, &["--test=containers"]),
     stage(Pace::Alone, &["--test=alone"]),
 ];
 
@@ -73,6 +75,8 @@ pub fn run(rest: &[String]) -> Result {
     let env = [
         ("SKEIN_BIN", path("skein")),
         ("SKEINCTL_BIN", path("skeinctl")),
+        ("SKEIN_DEMO_BIN", path("skein-demo")),
+        ("SKEIN_TOOLS", tools::dir()?.display().to_string()),
     ];
     if let Some(repeat) = repeat {
         return repeat.run(&env);

@@ -60,7 +60,12 @@ fn calls() -> Vec<(String, String)> {
 /// Who may make a call, as the interface is meant.
 fn owners(service: &str, method: &str) -> &'static [&'static str] {
     match (service, method) {
-        ("skein.internal.v1.Peer", "Hello") => &["control", "sender"],
+        ("skein.internal.v1.Peer", "Hello")
+        | (
+            "skein.internal.v1.Sessions",
+            "OpenEgress" | "Heartbeat" | "Watch" | "GetPolicy" | "TellWaits" | "TellIpChecks"
+            | "Close",
+        ) => &["control", "sender", "egress"],
         ("skein.internal.v1.Peer", _) => &["control"],
         ("skein.internal.v1.Sessions" | "skein.internal.v1.Spool", _) => &["control", "sender"],
         _ => &["operator"],

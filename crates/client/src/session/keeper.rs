@@ -40,6 +40,8 @@ pub(super) struct Keeper {
     /// Of the latest attempt to register.
     pub order: Mutex<u64>,
     pub limits: Arc<dyn LimitKeeper>,
+    /// No sender: neither tasks nor what is in force concern it.
+    pub lends_only: bool,
 }
 
 impl Keeper {
@@ -93,9 +95,18 @@ impl Keeper {
             place: self.process.place.clone(),
         };
         let sent_at = since_boot();
-        let opening =
-            |mut client: SessionsClient<Channel>| async move { client.open(request).await };
-        let reply = self.leader.call("opening a session", opening).await?;
+        let lends_only = self.lends_only;
+        let opening = |mut client: SessionsClient<Channel>| async move {
+            match lends_only {
+                true => client.open_egress(request).await,
+                false => client.open(request).await,
+            }
+        };
+        let what = match lends_only {
+            true => "opening the session of an egress node",
+            false => "opening a session",
+        };
+        let reply = self.leader.call(what, opening).await?;
         let slots = reply.slots.unwrap_or_default();
         let (id, version) = (SessionId(reply.session), slots.version);
         let lasts = DurationMs(reply.lease_ms);
@@ -107,13 +118,20 @@ impl Keeper {
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
         // Before any task comes, whatever its version is.
         reads::policy(&self.leader, &self.state, u64::MAX).await;
-        reads::active_actions(&self.leader, &self.state, u64::MAX).await;
+        self.read_actions(u64::MAX).await;
         self.change(|told| {
             told.id = Some(id);
             told.slots = kept;
             told.leaving = leaving;
         });
         Ok((id, version, lasts))
+    }
+
+    /// What is in force, which stops the mail of senders.
+    async fn read_actions(&self, version: u64) {
+        if !self.lends_only {
+            reads::active_actions(&self.leader, &self.state, version).await;
+        }
     }
 
     /// Returns when the session has ended.
@@ -163,7 +181,7 @@ impl Keeper {
                         self.state.set_broken_tls(KnownBrokenTls::read(hosts, now));
                     }
                     reads::policy(&self.leader, &self.state, reply.policy_version).await;
-                    reads::active_actions(&self.leader, &self.state, reply.actions_version).await;
+                    self.read_actions(reply.actions_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -289,7 +307,10 @@ impl Keeper {
             let known = WatchReply {
                 version,
                 placements_version: self.placed.borrow().version,
-                actions_version: self.state.actions_version(),
+                actions_version: match self.lends_only {
+                    true => reply.actions_version,
+                    false => self.state.actions_version(),
+                },
                 policy_version: self.state.policy_version(),
             };
             if reply != known {

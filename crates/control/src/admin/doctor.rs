@@ -76,6 +76,7 @@ impl AdminService {
             has_session: !sender.session.is_empty(),
             is_fit: sender.state() != SenderState::Unfit,
             is_drained: matches!(sender.state(), SenderState::Drained | SenderState::Absent),
+            is_egress: sender.is_egress,
             slots: sender.slots,
             health: healths.remove(&sender.name),
             name: sender.name,

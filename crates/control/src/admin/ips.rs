@@ -28,8 +28,10 @@ impl AdminService {
             let placement = placements.get(&*ip.name);
             let by = placement.map(|placement| placement.session);
             let node = by.and_then(|session| sessions.get(&session));
+            let is_at_egress_node = node.is_some_and(|row| !row.is_senders());
             let node = node.map(|row| row.sender.as_str());
             let mut shown = source_ip(&policy, ip, placement, node);
+            shown.is_at_egress_node = is_at_egress_node;
             if let Some(check) = latest_check(&checks, ip, by) {
                 shown.checked_at = check.at.0;
                 shown.faults = check.faults.iter().map(fault).collect();
@@ -89,6 +91,7 @@ fn source_ip(
         checked_at: 0,
         faults: Vec::new(),
         is_behind_proxy: ip.proxy.is_some(),
+        is_at_egress_node: false,
     }
 }
 

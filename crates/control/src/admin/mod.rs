@@ -90,7 +90,10 @@ impl Admin for AdminService {
                 open_body_bytes: states.iter().map(|state| state.open_body_bytes).sum(),
                 queues: self.count_queues(),
                 groups: groups.map(|group| group.status()).collect(),
-                sessions: meta::sessions(&self.meta).len() as u64,
+                sessions: meta::sessions(&self.meta)
+                    .values()
+                    .filter(|row| row.is_senders())
+                    .count() as u64,
                 slots_owned: owned
                     .filter(|held| held.session != skein_model::SessionId::NONE)
                     .count() as u64,

@@ -71,6 +71,7 @@ impl AdminService {
                 _ if contested.contains(&row.sender) => SenderState::Contested,
                 _ => SenderState::Active,
             };
+            let is_senders = row.is_senders();
             senders.push(SenderNode {
                 name: row.sender,
                 session: node_id(id.0),
@@ -79,6 +80,7 @@ impl AdminService {
                 leaving: leaving.count() as u64,
                 state: state.into(),
                 policy_version: policies.get(&id.0).copied(),
+                is_egress: !is_senders,
             });
         }
         senders.extend(drained.into_iter().map(|name| SenderNode {
@@ -99,6 +101,12 @@ impl AdminService {
     }
 
     pub(super) async fn set_drained(&self, sender: String, drained: bool) -> Result<(), Status> {
+        let lends_only = |row: &meta::SessionRow| row.sender == sender && !row.is_senders();
+        if drained && meta::sessions(&self.meta).values().any(lends_only) {
+            return Err(Status::failed_precondition(format!(
+                "name: {sender} is an egress node, which has no slots to give up; stop its process, and others get its IPs"
+            )));
+        }
         let is_known =
             self.session_of(&sender).is_some() || meta::drained(&self.meta).contains(&sender);
         if !is_known {

@@ -30,6 +30,7 @@ impl Members {
                 true => self.own_health.certificates(),
                 false => Vec::new(),
             },
+            knows_egress_sessions: true,
             node: self.node.0,
             is_member: self.forward.groups[&GroupId::META].is_member(),
             version: self.config.version.clone(),

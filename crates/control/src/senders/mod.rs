@@ -2,6 +2,7 @@
 
 mod broken_tls;
 mod contested;
+mod egress_gate;
 pub mod health;
 mod limits;
 mod openings;

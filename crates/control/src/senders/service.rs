@@ -38,21 +38,19 @@ fn process_at(number: u64, place: &str, from: Option<SocketAddr>) -> Process {
     Process { number, place }
 }
 
-#[tonic::async_trait]
-impl Sessions for SessionsService {
-    type WatchStream = BoxStream<'static, Result<WatchReply, Status>>;
-
-    async fn open(
+impl SessionsService {
+    async fn open_session(
         &self,
-        request: Request<OpenSessionRequest>,
+        request: OpenSessionRequest,
+        from: Option<SocketAddr>,
+        lends_only: bool,
     ) -> Result<Response<OpenSessionReply>, Status> {
-        let from = access::address(&request);
         let OpenSessionRequest {
             sender,
             order,
             process,
             place,
-        } = request.into_inner();
+        } = request;
         let process = process_at(process, &place, from);
         let address = match process.place.as_str() {
             "" => "this node".to_owned(),
@@ -67,10 +65,17 @@ impl Sessions for SessionsService {
         self.check_name(&sender, &process)?;
         let name = sender.clone();
         let session = SessionId(rand::random::<u64>().max(1));
-        let open = Command::OpenSession {
-            session,
-            sender,
-            order,
+        let open = match lends_only {
+            true => Command::OpenEgress {
+                session,
+                node: sender,
+                order,
+            },
+            false => Command::OpenSession {
+                session,
+                sender,
+                order,
+            },
         };
         if let meta::Response::Refused(refusal) = self.propose(open).await? {
             return Err(Status::failed_precondition(refusal.to_string()));
@@ -88,6 +93,39 @@ impl Sessions for SessionsService {
         }))
     }
 
+    /// Whether the caller may speak for a session: a node that only lends its source IPs speaks for none of a sender.
+    fn check_owner(&self, session: SessionId) -> Result<(), Status> {
+        let row = meta::session(&self.reader, session);
+        if access::only_lends() && row.is_some_and(|row| row.is_senders()) {
+            return Err(Status::permission_denied(
+                "session: a sender has it, and the certificate is that of an egress node",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Sessions for SessionsService {
+    type WatchStream = BoxStream<'static, Result<WatchReply, Status>>;
+
+    async fn open(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionReply>, Status> {
+        let from = access::address(&request);
+        self.open_session(request.into_inner(), from, false).await
+    }
+
+    async fn open_egress(
+        &self,
+        request: Request<OpenSessionRequest>,
+    ) -> Result<Response<OpenSessionReply>, Status> {
+        let from = access::address(&request);
+        self.egress_gate.pass().await?;
+        self.open_session(request.into_inner(), from, true).await
+    }
+
     async fn heartbeat(
         &self,
         request: Request<HeartbeatRequest>,
@@ -95,6 +133,7 @@ impl Sessions for SessionsService {
         let from = access::address(&request);
         let request = request.into_inner();
         let session = SessionId(request.session);
+        self.check_owner(session)?;
         // Confirmed by a majority: one that was cut off must not keep a session that another leader ends.
         let leads = tokio::time::timeout(CONFIRM_WITHIN, self.meta.leads()).await;
         if !leads.unwrap_or(false) {
@@ -188,6 +227,7 @@ impl Sessions for SessionsService {
         request: Request<TellWaitsRequest>,
     ) -> Result<Response<TellWaitsReply>, Status> {
         let request = request.into_inner();
+        self.check_owner(SessionId(request.session))?;
         let row = meta::session(&self.reader, SessionId(request.session));
         let row = row.ok_or_else(|| Status::not_found("session: it has ended"))?;
         self.broken_tls.tell(request.broken_tls, clock::now())?;
@@ -215,6 +255,7 @@ impl Sessions for SessionsService {
         request: Request<TellIpChecksRequest>,
     ) -> Result<Response<TellIpChecksReply>, Status> {
         let request = request.into_inner();
+        self.check_owner(SessionId(request.session))?;
         let command = Command::SetIpChecks {
             session: SessionId(request.session),
             checks: source_ips::read_checks(request.checks)?,
@@ -246,6 +287,7 @@ impl Sessions for SessionsService {
         request: Request<CloseSessionRequest>,
     ) -> Result<Response<CloseSessionReply>, Status> {
         let session = SessionId(request.into_inner().session);
+        self.check_owner(session)?;
         self.propose(Command::CloseSession(session)).await?;
         Ok(Response::new(CloseSessionReply {}))
     }

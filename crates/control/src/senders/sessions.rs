@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use skein_client::Channels;
 use skein_model::lease::{GRACE, LEASE};
 use skein_model::meta::{self, Command, Leases, Process, StillHeld};
 use skein_model::{Epoch, GroupId, SessionId};
@@ -16,6 +17,7 @@ use tonic::Status;
 
 use super::broken_tls::BrokenTlsMemory;
 use super::contested::ContestedNames;
+use super::egress_gate::EgressGate;
 use super::limits::Limits;
 use super::openings::Openings;
 use super::propose::propose;
@@ -41,11 +43,18 @@ pub struct SessionsService {
     policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
     pub(super) openings: Openings,
     pub(super) limits: Limits,
+    pub(super) egress_gate: EgressGate,
 }
 
 impl SessionsService {
-    pub fn start(meta: Arc<Group>, reader: Reader, applied: watch::Receiver<()>) -> Self {
+    pub fn start(
+        meta: Arc<Group>,
+        reader: Reader,
+        applied: watch::Receiver<()>,
+        peers: Channels,
+    ) -> Self {
         let service = Self {
+            egress_gate: EgressGate::new(meta.clone(), peers),
             limits: Limits::start(meta.clone(), reader.clone()),
             meta,
             reader,

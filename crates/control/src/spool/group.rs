@@ -52,7 +52,9 @@ impl SpoolGroup {
 
     /// Sessions that may hold tasks: those that are registered, and those that own slots here.
     fn sessions(&self) -> BTreeSet<SessionId> {
-        let registered = meta::sessions(&self.meta).into_keys();
+        let registered = meta::sessions(&self.meta).into_iter();
+        let registered = registered.filter(|(_, row)| row.is_senders());
+        let registered = registered.map(|(session, _)| session);
         let owners = Slot::all()
             .filter_map(|slot| query::slot(&self.reader, slot))
             .map(|row| row.session);

@@ -207,6 +207,8 @@ pub struct SenderFacts {
     /// It reaches every spool group that another one reaches.
     pub is_fit: bool,
     pub is_drained: bool,
+    /// It only lends its source IPs: no mail is delivered by it.
+    pub is_egress: bool,
     pub slots: u64,
     /// None if nothing was heard of late.
     pub health: Option<SenderHealth>,
@@ -275,7 +277,8 @@ impl Facts {
 
     /// Whether there are senders, and an operator has taken all of them out of service.
     pub fn is_all_drained(&self) -> bool {
-        let mut working = self.senders.iter().filter(|sender| sender.has_session);
+        let senders = self.senders.iter().filter(|sender| !sender.is_egress);
+        let mut working = senders.filter(|sender| sender.has_session);
         let mut is_any = false;
         working.all(|sender| {
             is_any = true;

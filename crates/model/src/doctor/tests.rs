@@ -62,6 +62,7 @@ pub(super) fn healthy() -> Facts {
         name: name.into(),
         has_session: true,
         is_fit: true,
+        is_egress: false,
         is_drained: false,
         slots: 512,
         health: Some(SenderHealth {

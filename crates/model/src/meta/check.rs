@@ -62,6 +62,12 @@ fn check(command: &Command) -> Result<(), Invalid> {
             session(*id)?;
             proposal::name("sender", sender)
         }
+        Command::OpenEgress {
+            session: id, node, ..
+        } => {
+            session(*id)?;
+            proposal::name("node", node)
+        }
         Command::CloseSession(id) | Command::Retire(id) => session(*id),
         Command::SetFit { session: id, .. } => session(*id),
         Command::Release { session: id, slots } => {

@@ -192,6 +192,18 @@ pub enum Command {
         #[n(2)]
         asks: Vec<warmup::Ask>,
     },
+    /// A node that only lends its source IPs registers: it gets none of the slots, whatever becomes of the others. A session
+    /// that the same name had before ends.
+    #[n(33)]
+    OpenEgress {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        node: String,
+        /// As for a sender.
+        #[n(2)]
+        order: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -168,6 +168,8 @@ impl Leases {
         let live = sessions(rows);
         self.heard.retain(|session, _| live.contains_key(session));
         self.ending.retain(|session| live.contains_key(session));
+        let senders = live.iter().filter(|(_, row)| row.is_senders());
+        let senders: BTreeSet<SessionId> = senders.map(|(session, _)| *session).collect();
         let mut due = Vec::new();
         for session in live.into_keys() {
             let heard = self.heard.entry(session).or_insert_with(|| Heard::at(now));
@@ -179,7 +181,7 @@ impl Leases {
         let lasting: BTreeMap<SessionId, BTreeSet<GroupId>> = self
             .heard
             .iter()
-            .filter(|(session, _)| !self.ending.contains(session))
+            .filter(|(session, _)| senders.contains(session) && !self.ending.contains(session))
             .filter(|(_, heard)| now.0.saturating_sub(heard.since.0) > REACH_LASTS.0)
             .filter_map(|(session, heard)| Some((*session, heard.unreachable.clone()?)))
             .collect();

@@ -54,6 +54,17 @@ pub struct SessionRow {
     /// Of the attempt that opened it.
     #[n(4)]
     pub order: u64,
+    /// A node that only lends its source IPs has it, and no sender; left out of the row of a sender, which versions before
+    /// there were such nodes write without.
+    #[n(5)]
+    pub lends_only: Option<bool>,
+}
+
+impl SessionRow {
+    /// Whether a sender has it, which may own slots and hold tasks.
+    pub fn is_senders(&self) -> bool {
+        self.lends_only != Some(true)
+    }
 }
 
 /// The owner of a slot, and its epoch.
@@ -193,7 +204,12 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             session,
             sender,
             order,
-        } => open_session(rows, now, *session, sender, *order),
+        } => open_session(rows, now, *session, sender, *order, None),
+        Command::OpenEgress {
+            session,
+            node,
+            order,
+        } => open_session(rows, now, *session, node, *order, Some(true)),
         Command::CloseSession(session) => {
             rows.delete(session_key(*session));
             Ok(())
@@ -242,7 +258,9 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             ip_checks::set_ip_checks(rows, *session, checks)
         }
     };
-    if let Command::OpenSession { .. } | Command::CloseSession(_) = command {
+    if let Command::OpenSession { .. } | Command::OpenEgress { .. } | Command::CloseSession(_) =
+        command
+    {
         ips::release_ended_sessions(rows);
         replies::forget(rows);
         ip_checks::forget_ended_sessions(rows);
@@ -261,6 +279,7 @@ fn open_session<R: Rows>(
     session: SessionId,
     sender: &str,
     order: u64,
+    lends_only: Option<bool>,
 ) -> Result<(), Refusal> {
     let mut before = sessions(rows);
     before.retain(|id, row| row.sender == sender && *id != session);
@@ -278,6 +297,7 @@ fn open_session<R: Rows>(
             fit: true,
             retiring: false,
             order,
+            lends_only,
         };
         rows.put(session_key(session), codec::encode(&row));
     }
@@ -308,7 +328,10 @@ fn release<R: Rows>(rows: &mut R, session: SessionId, slots: &[(Slot, Epoch)]) {
 }
 
 fn move_slot<R: Rows>(rows: &mut R, slot: Slot, to: SessionId) -> Result<(), Refusal> {
-    session(rows, to).ok_or(Refusal::NoSession)?;
+    let row = session(rows, to).ok_or(Refusal::NoSession)?;
+    if !row.is_senders() {
+        return Err(Refusal::NoSession);
+    }
     if let Some(held) = load::<Assignment>(rows, &slot_key(slot)) {
         let moving_to = (held.session != to).then_some(to);
         put(rows, slot, Assignment { moving_to, ..held });
@@ -339,7 +362,8 @@ fn reassign<R: Rows>(rows: &mut R) {
     let drained = drained(rows);
     let eligible: Vec<SessionId> = live
         .iter()
-        .filter(|(_, row)| row.fit && !row.retiring && !drained.contains(&row.sender))
+        .filter(|(_, row)| row.is_senders() && row.fit && !row.retiring)
+        .filter(|(_, row)| !drained.contains(&row.sender))
         .map(|(id, _)| *id)
         .collect();
     let before = assignments(rows);

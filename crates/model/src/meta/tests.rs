@@ -234,3 +234,81 @@ fn who_misses_a_group_that_others_reach_is_unfit() {
         assert_eq!(found, expected, "{missed:?}");
     }
 }
+
+fn lend(rows: &mut MemoryRows, session: u64, node: &str) -> Response {
+    let open = Command::OpenEgress {
+        session: SessionId(session),
+        node: node.into(),
+        order: session,
+    };
+    apply(rows, UnixMs(1), &open)
+}
+
+#[test]
+fn a_node_that_only_lends_its_ips_gets_no_slot_whoever_is_there() {
+    let mut rows = MemoryRows::default();
+    assert_eq!(lend(&mut rows, 7, "egress"), Response::Done);
+    assert!(assignments(&rows).is_empty(), "nobody may have them");
+    open(&mut rows, 1, "a");
+    open(&mut rows, 2, "b");
+    release(&mut rows, 1);
+    assert_eq!(
+        (held(&rows, 1), held(&rows, 2), held(&rows, 7)),
+        (512, 512, 0)
+    );
+    let to_it = Command::MoveSlot {
+        slot: Slot(1),
+        to: SessionId(7),
+    };
+    assert_eq!(
+        apply(&mut rows, UnixMs(1), &to_it),
+        Response::Refused(Refusal::NoSession)
+    );
+    let fit = Command::SetFit {
+        session: SessionId(7),
+        fit: true,
+    };
+    apply(&mut rows, UnixMs(1), &fit);
+    for session in [1, 2] {
+        apply(
+            &mut rows,
+            UnixMs(1),
+            &Command::CloseSession(SessionId(session)),
+        );
+    }
+    assert_eq!(held(&rows, 7), 0, "rather nobody");
+    // It follows itself, and a sender's row is as it was before there were such nodes.
+    assert_eq!(lend(&mut rows, 8, "egress"), Response::Done);
+    open(&mut rows, 3, "a");
+    let kinds: Vec<_> = sessions(&rows)
+        .into_iter()
+        .map(|(id, row)| (id.0, row.lends_only))
+        .collect();
+    assert_eq!(kinds, [(3, None), (8, Some(true))]);
+    let row = session(&rows, SessionId(3)).expect("it is open");
+    assert_eq!(
+        crate::codec::encode(&row)[0],
+        0x85,
+        "five fields, as older versions write"
+    );
+}
+
+#[test]
+fn what_an_egress_node_reaches_says_nothing_of_senders() {
+    let mut rows = MemoryRows::default();
+    open(&mut rows, 1, "a");
+    lend(&mut rows, 7, "egress");
+    let mut leases = Leases::default();
+    let at = |seconds| crate::DurationMs::from_secs(seconds);
+    let missed = BTreeSet::from([GroupId(1)]);
+    for seconds in [0, 6] {
+        assert!(leases.heard_from(at(seconds), 1, SessionId(1), Some(missed.clone())));
+        assert!(leases.heard_from(at(seconds), 1, SessionId(7), Some(BTreeSet::new())));
+    }
+    assert_eq!(leases.due(at(6), 1, &rows), []);
+    assert_eq!(
+        leases.due(at(30), 1, &rows).len(),
+        2,
+        "both are ended when nothing is heard of them"
+    );
+}

@@ -58,6 +58,14 @@ fn open(session: SessionId, sender: &str, order: u64) -> Meta {
     }
 }
 
+fn open_egress(session: SessionId, node: &str, order: u64) -> Meta {
+    Meta::OpenEgress {
+        session,
+        node: node.into(),
+        order,
+    }
+}
+
 fn report(scope: Scope, key: &str, limit: SharedLimit, said: Said) -> LimitReport {
     LimitReport {
         id: LimitId {
@@ -294,6 +302,7 @@ pub fn meta() -> Vec<Vec<u8>> {
         open(A, "s1", 1),
         open(B, "s2", 1),
         open(SessionId(9), "s1", 2),
+        open_egress(SessionId(10), "e1", 1),
         Meta::CloseSession(B),
         Meta::Release {
             session: A,

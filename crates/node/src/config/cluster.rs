@@ -62,8 +62,11 @@ impl Cluster {
             check_address(address).context(key)?;
         }
         self.check_plaintext()?;
-        if role == Role::Sender && self.peers.is_empty() {
-            bail!("cluster.peers: role \"sender\" needs the addresses of control nodes");
+        if !role.controls() && self.peers.is_empty() {
+            bail!(
+                "cluster.peers: role {:?} needs the addresses of control nodes, such as [\"10.0.0.1:7000\"]",
+                role.name()
+            );
         }
         if role.controls() && !self.is_alone() {
             self.check_control()?;

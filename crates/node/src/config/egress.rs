@@ -1,4 +1,4 @@
-//! Whether a sender connects out through its source IPs for others.
+//! Whether a node connects out through its source IPs for others.
 
 use std::net::SocketAddr;
 
@@ -28,12 +28,18 @@ impl Egress {
 
     pub fn check(&self, role: Role, cluster: &Cluster) -> anyhow::Result<()> {
         let Some(listen) = self.listen else {
+            if role.lends_only() {
+                bail!(
+                    "egress.listen: a node of role \"egress\" needs it, such as listen = \"10.0.0.4:7003\": senders connect \
+                     there to go out through its source IPs"
+                );
+            }
             return match self.address {
                 Some(_) => bail!("egress.address: means nothing without egress.listen; set both"),
                 None => Ok(()),
             };
         };
-        if !role.sends() {
+        if role == Role::Control {
             bail!("egress.listen: a node of role \"control\" has no source IPs; leave it out");
         }
         if let Some(address) = &self.address {
@@ -94,6 +100,19 @@ mod tests {
             (
                 "role = \"control\"\n[egress]\nlisten = \"127.0.0.1:7003\"".to_owned(),
                 &["line 3: egress.listen", "control"],
+            ),
+            (
+                "role = \"egress\"\n[cluster]\npeers = [\"127.0.0.1:7000\"]\n[egress]\nlisten = \"127.0.0.1:7003\""
+                    .to_owned(),
+                &[],
+            ),
+            (
+                "role = \"egress\"\n[cluster]\npeers = [\"127.0.0.1:7000\"]".to_owned(),
+                &["egress.listen", "10.0.0.4:7003"],
+            ),
+            (
+                "role = \"egress\"\n[egress]\nlisten = \"127.0.0.1:7003\"".to_owned(),
+                &["cluster.peers", "egress"],
             ),
         ] {
             let error = Config::parse(&text).err().map(|error| format!("{error:#}"));

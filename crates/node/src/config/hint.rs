@@ -2,7 +2,7 @@
 
 use skein_policy::nearest;
 
-use super::{Config, place};
+use super::Config;
 
 /// Keys that have no default, and so are not among those of the default configuration.
 const WITHOUT_DEFAULT: [&str; 25] = [
@@ -33,18 +33,8 @@ const WITHOUT_DEFAULT: [&str; 25] = [
     "smtp.user.tenant",
 ];
 
-/// What the TOML reader says, with the name that is nearest to one that it does not know.
-pub fn explained(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let text = text.trim_end();
-    match meant(error.message()) {
-        Some(hint) => format!("{text}\n{hint}"),
-        None => text.to_owned(),
-    }
-}
-
 /// Of `unknown field \`hostnam\`, expected one of \`hostname\`, ...`.
-fn meant(message: &str) -> Option<String> {
+pub fn meant(message: &str) -> Option<String> {
     let is_key = message.starts_with("unknown field");
     if !is_key && !message.starts_with("unknown variant") {
         return None;
@@ -62,8 +52,7 @@ fn meant(message: &str) -> Option<String> {
 
 /// The sections that have such a key.
 fn elsewhere(written: &str) -> Vec<String> {
-    let defaults = Config::default().to_toml(true).unwrap_or_default();
-    let mut keys = place::keys(&defaults);
+    let mut keys = Config::default().keys();
     keys.extend(WITHOUT_DEFAULT.map(str::to_owned));
     let sections = keys.iter().filter_map(|key| {
         let (section, name) = key.rsplit_once('.')?;
@@ -102,11 +91,10 @@ mod tests {
                 "did you mean `max_age`?",
             ),
         ] {
-            let error = toml::from_str::<Config>(text).expect_err(text);
-            let said = explained(&error);
+            let said = format!("{:#}", Config::parse(text).expect_err(text));
             assert!(said.ends_with(hint), "{text}: {said}");
         }
-        let error = toml::from_str::<Config>("[smtp]\nnonsense = 1").expect_err("no such key");
-        assert!(!explained(&error).contains("did you mean"));
+        let error = Config::parse("[smtp]\nnonsense = 1").expect_err("no such key");
+        assert!(!error.to_string().contains("did you mean"));
     }
 }

@@ -1,6 +1,7 @@
 //! Mistakes as people make them: refused or warned of, with key, line and what to write instead.
 
 use super::Config;
+use super::sources::Sources;
 
 const TLS: &str = "[smtp.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n";
 const PEERS: &str = "[cluster]\nplaintext = true\nlisten = \"10.0.0.1:7000\"\n";
@@ -13,8 +14,12 @@ fn refused(text: &str) -> String {
 }
 
 fn warned(text: &str) -> String {
-    let config = Config::parse(text).unwrap_or_else(|error| panic!("{text}: {error:#}"));
-    config.warnings(text).join("\n")
+    let given = Sources {
+        text: text.to_owned(),
+        ..Sources::default()
+    };
+    let read = Config::of(&given).unwrap_or_else(|error| panic!("{text}: {error:#}"));
+    read.warnings.join("\n")
 }
 
 fn check(found: &str, text: &str, parts: &[&str]) {

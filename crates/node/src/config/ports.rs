@@ -14,8 +14,10 @@ impl Config {
             all.push(("admin.listen".into(), self.admin.listen));
             all.extend(self.cluster.listen.map(|at| ("cluster.listen".into(), at)));
         }
-        if self.role.sends() {
+        if self.role.sends() || self.role.lends_only() {
             all.extend(self.egress.listen.map(|at| ("egress.listen".into(), at)));
+        }
+        if self.role.sends() {
             let listeners = (1..).zip(&self.smtp.listeners);
             all.extend(
                 listeners.map(|(nth, one)| (format!("smtp.listener[{nth}].address"), one.address)),

@@ -3,7 +3,7 @@
 use super::{Config, Role};
 
 /// What starts with one of these has no effect at the role, and why.
-const UNUSED: [(Role, &[&str], &str); 4] = [
+const UNUSED: [(Role, &[&str], &str); 7] = [
     (
         Role::Sender,
         &[
@@ -18,6 +18,41 @@ const UNUSED: [(Role, &[&str], &str); 4] = [
         Role::Sender,
         &["admin", "storage"],
         "control nodes have the spool and the admin API",
+    ),
+    (
+        Role::Egress,
+        &[
+            "cluster.listen",
+            "cluster.address",
+            "cluster.bootstrap_expect",
+            "cluster.spool_groups",
+        ],
+        "egress nodes connect to control nodes, and are not connected to by those",
+    ),
+    (
+        Role::Egress,
+        &["data_dir", "admin", "storage", "events"],
+        "egress nodes keep nothing",
+    ),
+    (
+        Role::Egress,
+        &[
+            "smtp",
+            "delivery.smarthost",
+            "delivery.port",
+            "delivery.own_addresses",
+            "delivery.tls",
+            "delivery.tls_ca",
+            "delivery.source_address",
+            "delivery.connections_per_destination",
+            "delivery.messages_per_connection",
+            "delivery.recipients_per_transaction",
+            "delivery.window",
+            "delivery.scratch_dir",
+            "delivery.retry",
+            "delivery.route",
+        ],
+        "egress nodes only lend their source IPs, and senders take mail in and deliver it",
     ),
     (
         Role::Control,

@@ -65,7 +65,10 @@ impl Value for Size {
     const EXPECTED: &str = "a size, such as 50MB or 64MiB";
 
     fn read(text: &str) -> Result<Self, String> {
-        text.parse()
+        match text.parse() {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(_) => text.parse(),
+        }
     }
 
     fn of_number(number: u64) -> Result<Self, String> {
@@ -240,7 +243,7 @@ pub mod tables {
     pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<T>, D::Error> {
-        from.deserialize_any(Tables(PhantomData))
+        from.deserialize_seq(Tables(PhantomData))
     }
 
     pub fn serialize<T: Serialize, S: Serializer>(tables: &[T], to: S) -> Result<S::Ok, S::Error> {

@@ -14,12 +14,13 @@ const SITES_MIN: u32 = 5;
 
 pub(super) fn senders(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !facts.senders.iter().any(|sender| sender.has_session) {
+    let mut senders = facts.senders.iter().filter(|sender| !sender.is_egress);
+    if !senders.any(|sender| sender.has_session) {
         let what = "none has a session, so no mail goes out".to_owned();
         let todo = "start a node with role \"sender\" whose cluster.peers names the control nodes";
         found.push(problem("senders", what, todo));
     }
-    for sender in &facts.senders {
+    for sender in facts.senders.iter().filter(|sender| !sender.is_egress) {
         let name = format!("sender {}", sender.name);
         if sender.has_session && !sender.is_fit {
             let what = "does not reach the leader of some spool group that others reach".to_owned();

@@ -1,0 +1,97 @@
+//! The control function of a node.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use skein_client::tls::Protocol;
+use skein_client::{ClusterState, Spools};
+use skein_control::{Control, FindMx, MxHosts};
+use skein_dns::Resolver;
+use tokio_util::sync::CancellationToken;
+
+use super::convert::{cluster, control_config, dns_config, events_path};
+use super::listen;
+use crate::cli::SkipEntry;
+use crate::config::Config;
+use crate::{automation_events, events, links, tls};
+
+/// The control function, served.
+pub struct ControlPart {
+    pub control: Arc<Control>,
+    /// To this node's own services, without a socket.
+    pub channel: skein_client::Channel,
+}
+
+impl ControlPart {
+    pub async fn start(
+        config: &Config,
+        skip_entries: &[SkipEntry],
+        ports: &tls::Ports,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
+        tracing::info!(data_dir = %data_dir.display(), "control");
+        let admin = listen(config.admin.listen, "admin.listen").await?;
+        let internal = match config.cluster.listen {
+            Some(address) => Some(listen(address, "cluster.listen").await?),
+            None => None,
+        };
+        let to_nodes = links::connect(ports.cluster.clone());
+        let find_mx = find_mx(Arc::new(Resolver::new(dns_config(config)).context("dns")?));
+        let mut control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
+        let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
+        control_config.store.skip_entries = skip_entries.collect();
+        let control = Arc::new(Control::start(control_config).await?);
+        let channel = skein_client::in_process(control.internal_router());
+        if let Some(internal) = internal {
+            tracing::info!(address = %internal.local_addr()?, "other nodes");
+            let guard = ports.for_nodes(Protocol::Grpc);
+            links::serve(control.internal_router(), internal, guard, ports.limits);
+            let (control, stop) = (control.clone(), stop.clone());
+            skein_runtime::task("membership", async move {
+                let reason = control.take_part().await;
+                tracing::error!(%reason, "stopping");
+                stop.cancel();
+                std::future::pending().await
+            });
+        }
+        let part = Self { control, channel };
+        let control = &part.control;
+        tracing::info!(address = %admin.local_addr()?, "admin");
+        let spools = Spools::new(cluster(config, ports, Some(&part)), ClusterState::default());
+        let guard = ports.for_operators();
+        links::serve(control.admin_router(spools), admin, guard, ports.limits);
+        for reader in control.events() {
+            let sink = part.event_sink(config);
+            skein_runtime::task("event-sink", sink.write(reader));
+        }
+        let automation = control.automation_events();
+        let write = automation_events::write(part.event_sink(config), automation);
+        skein_runtime::task("automation-sink", write);
+        Ok(part)
+    }
+
+    pub fn event_sink(&self, config: &Config) -> events::Sink {
+        let control = &self.control;
+        events::Sink::new(
+            events_path(config),
+            control.disk_bytes(),
+            control.own_health(),
+        )
+    }
+}
+
+/// For what operators ask; mail is routed by senders.
+fn find_mx(resolver: Arc<Resolver>) -> FindMx {
+    Arc::new(move |domain| {
+        let resolver = resolver.clone();
+        Box::pin(async move {
+            let plan = resolver.mx_plan(&domain).await;
+            let plan = plan.map_err(|error| error.to_string())?;
+            Ok(MxHosts {
+                names: plan.hosts.iter().map(|host| host.name.clone()).collect(),
+                roll_up: plan.site.clone(),
+            })
+        })
+    })
+}

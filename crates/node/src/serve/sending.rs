@@ -1,0 +1,101 @@
+//! SMTP in and out.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use skein_client::{Cluster, ClusterState, Spools};
+use skein_dns::Resolver;
+use skein_sender::{Sender, Sites};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::convert::{dns_config, ingress_config, sender_config};
+use super::lending::router;
+use crate::config::Config;
+use crate::{events, lockouts, policy, tls};
+
+/// SMTP in and out, running.
+pub struct SendingPart {
+    pub working: Arc<AtomicBool>,
+    pub drained: Arc<AtomicBool>,
+    pub health: Arc<skein_sender::Health>,
+    intake: JoinHandle<()>,
+    delivery: JoinHandle<()>,
+    stop_intake: CancellationToken,
+    stop_delivery: CancellationToken,
+}
+
+impl SendingPart {
+    pub async fn start(
+        config: &Config,
+        cluster: Cluster,
+        certificate: Option<Arc<rustls::ServerConfig>>,
+        ports: &tls::Ports,
+        sink: events::Sink,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        let router = router(config, ports, registry).await?;
+        let state = ClusterState::default();
+        let policy = policy::follow(&state);
+        let spools = Spools::new(cluster, state);
+        let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
+        let sender = Sender::new(
+            sender_config(config)?,
+            spools.clone(),
+            resolver,
+            policy.clone(),
+            router,
+            registry,
+        )
+        .context("delivery.tls_ca")?;
+        let ingress_config = ingress_config(config, certificate.is_some())?;
+        let drained = sender.drained();
+        let (ingress, lockouts) = skein_ingress::Server::bind(
+            ingress_config,
+            certificate,
+            spools,
+            policy,
+            site_of(sender.sites()),
+            registry,
+            drained.clone(),
+        )
+        .context("smtp.listener")?;
+        for address in ingress.local_addrs() {
+            tracing::info!(%address, "SMTP");
+        }
+        skein_runtime::task("lockout-sink", lockouts::write(sink, lockouts));
+        let (stop_intake, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+        Ok(Self {
+            working: sender.working(),
+            drained,
+            health: sender.health(),
+            intake: tokio::spawn(skein_runtime::watched(
+                "smtp-intake",
+                ingress.run(stop_intake.clone()),
+            )),
+            delivery: tokio::spawn(skein_runtime::watched(
+                "delivery",
+                sender.run(stop_delivery.clone()),
+            )),
+            stop_intake,
+            stop_delivery,
+        })
+    }
+
+    pub async fn drain(self) -> anyhow::Result<()> {
+        self.stop_intake.cancel();
+        self.intake.await.context("the intake ended badly")?;
+        self.stop_delivery.cancel();
+        self.delivery.await.context("the sender ended badly")
+    }
+}
+
+/// How intake finds the site of a domain.
+fn site_of(sites: Sites) -> skein_ingress::SiteOf {
+    Arc::new(move |domain| {
+        let sites = sites.clone();
+        Box::pin(async move { sites.site_of(domain.as_str()).await })
+    })
+}
