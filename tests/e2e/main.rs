@@ -23,7 +23,6 @@ mod names;
 mod policy;
 mod postfix;
 mod priority;
-mod readme;
 mod replicas;
 mod shutdown;
 mod site_spread;
