@@ -84,11 +84,10 @@ fn first_config(dir: &Path, ports: [u16; 4]) {
 
 /// Whether a line of a terminal has the parts between `...` in their order.
 fn matches(line: &str, shown: &str) -> bool {
-    let mut rest = line;
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let parts = shown.split("...").map(squeeze).filter(|part| !part.is_empty());
     let line = squeeze(line);
-    rest = line.as_str().get(..).unwrap_or(rest);
+    let mut rest = line.as_str();
     for part in parts {
         let Some(at) = rest.find(&part) else {
             return false;
@@ -107,7 +106,7 @@ fn missing<'b>(blocks: &'b [Block], terminal: &str) -> Vec<&'b str> {
         .collect()
 }
 
-/// Nodes that commands of a page are typed at.
+/// Nodes that commands of all pages are typed at.
 struct Nodes {
     node: Bench,
     new: Bench,
@@ -127,32 +126,27 @@ fn ports_of(bench: &Bench) -> [u16; 4] {
     all.map(|address| address.port())
 }
 
-/// Types what a page shows, and returns the terminal.
-async fn typed(page: &Path) -> Option<(String, tempfile::TempDir, [u16; 4])> {
+/// Types what a page shows. Returns whether it shows any commands.
+async fn typed(page: &Path, nodes: &Nodes) -> bool {
     let blocks = of_file(page);
     let stage = |block: &Block| match block.mark() {
         Some(Mark::Run(stage)) => Some(stage),
         _ => None,
     };
-    let stages: Vec<Stage> = blocks.iter().filter_map(stage).collect();
-    if stages.is_empty() {
+    if !blocks.iter().any(|block| stage(block).is_some()) {
         assert_eq!(missing(&blocks, ""), Vec::<&str>::new(), "{page:?} runs nothing");
-        return None;
+        return false;
     }
     let folder = tempfile::tempdir().unwrap();
     let own = PORTS.map(|_| free_port().unwrap());
-    let nodes = match stages.iter().all(|stage| *stage == Stage::Nothing) {
-        true => None,
-        false => Some(Nodes::start().await),
-    };
     first_config(folder.path(), own);
     let mut script = String::new();
     for block in &blocks {
-        let ports = match (stage(block), &nodes) {
-            (Some(Stage::Node), Some(nodes)) => ports_of(&nodes.node),
-            (Some(Stage::NewNode), Some(nodes)) => ports_of(&nodes.new),
-            (Some(_), _) => own,
-            (None, _) => continue,
+        let ports = match stage(block) {
+            Some(Stage::Nothing) => own,
+            Some(Stage::Node) => ports_of(&nodes.node),
+            Some(Stage::NewNode) => ports_of(&nodes.new),
+            None => continue,
         };
         let bin = skein().unwrap().parent().unwrap().display().to_string();
         // What builds is what built this.
@@ -179,7 +173,7 @@ async fn typed(page: &Path) -> Option<(String, tempfile::TempDir, [u16; 4])> {
     if page.ends_with("README.md") {
         arrived(&terminal, folder.path(), own);
     }
-    Some((terminal, folder, own))
+    true
 }
 
 /// The first message is the one that is known to the node as delivered.
@@ -195,9 +189,10 @@ fn arrived(terminal: &str, dir: &Path, ports: [u16; 4]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_that_is_shown_works() {
+    let nodes = Nodes::start().await;
     let mut pages_typed = Vec::new();
     for page in pages() {
-        if typed(&page).await.is_some() {
+        if typed(&page, &nodes).await {
             pages_typed.push(page.file_name().unwrap().to_string_lossy().into_owned());
         }
     }
