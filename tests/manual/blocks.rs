@@ -65,7 +65,14 @@ pub fn root() -> PathBuf {
 /// The blocks of a file.
 pub fn of_file(file: &Path) -> Vec<Block> {
     let text = std::fs::read_to_string(file).unwrap();
-    of_text(&file.strip_prefix(root()).unwrap_or(file).display().to_string(), &text)
+    of_text(
+        &file
+            .strip_prefix(root())
+            .unwrap_or(file)
+            .display()
+            .to_string(),
+        &text,
+    )
 }
 
 fn of_text(name: &str, text: &str) -> Vec<Block> {
@@ -90,8 +97,13 @@ fn of_text(name: &str, text: &str) -> Vec<Block> {
         {
             said.clone_into(&mut mark);
         } else if !line.is_empty() {
-            let fence = ["```", "~~~"].iter().any(|fence| line.trim_start().starts_with(fence));
-            assert!(!fence, "{name}:{number}: a fence stands at the beginning of its line, and is of backticks");
+            let fence = ["```", "~~~"]
+                .iter()
+                .any(|fence| line.trim_start().starts_with(fence));
+            assert!(
+                !fence,
+                "{name}:{number}: a fence stands at the beginning of its line, and is of backticks"
+            );
             mark.clear();
         }
     }
@@ -145,13 +157,28 @@ pub fn of_crates() -> Vec<Block> {
 fn every_block_is_tested_or_says_why_not() {
     let unmarked = "say in a comment before the block how it is tested, or why not";
     for block in of_pages() {
-        let Block { place, mark, language, .. } = &block;
-        assert!(block.mark().is_some(), "{place}: {unmarked}; it says {mark:?}");
-        assert!(!language.is_empty(), "{place}: say the language of the block, such as sh, toml or text");
+        let Block {
+            place,
+            mark,
+            language,
+            ..
+        } = &block;
+        assert!(
+            block.mark().is_some(),
+            "{place}: {unmarked}; it says {mark:?}"
+        );
+        assert!(
+            !language.is_empty(),
+            "{place}: say the language of the block, such as sh, toml or text"
+        );
     }
     for block in of_crates() {
         let is_drawing = block.language.is_empty();
-        assert!(is_drawing || block.mark().is_some(), "{}: {unmarked}", block.place);
+        assert!(
+            is_drawing || block.mark().is_some(),
+            "{}: {unmarked}",
+            block.place
+        );
     }
 }
 
@@ -161,5 +188,8 @@ fn marks_and_blocks_are_read() {
     let blocks = of_text("x.md", text);
     let marks: Vec<Option<Mark<'_>>> = blocks.iter().map(Block::mark).collect();
     assert_eq!(marks, [Some(Mark::Policy), None]);
-    assert_eq!((blocks[0].place.as_str(), blocks[1].text.as_str()), ("x.md:2", "b\n"));
+    assert_eq!(
+        (blocks[0].place.as_str(), blocks[1].text.as_str()),
+        ("x.md:2", "b\n")
+    );
 }

@@ -28,7 +28,9 @@ fn anchors(text: &str) -> Vec<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| -> String {
         let heading = heading.trim_start_matches('#').trim().to_lowercase();
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     headings.map(anchor).collect()
@@ -59,7 +61,8 @@ fn every_link_leads_somewhere() {
     for page in pages() {
         for target in links(&std::fs::read_to_string(&page).unwrap()) {
             count += 1;
-            check(&page, &target).unwrap_or_else(|why| panic!("{}: {target}: {why}", page.display()));
+            check(&page, &target)
+                .unwrap_or_else(|why| panic!("{}: {target}: {why}", page.display()));
         }
     }
     assert!(count > 50, "{count}");
@@ -73,10 +76,15 @@ fn the_table_of_contents_has_every_page() {
     for page in &listed {
         assert!(src.join(page).exists(), "SUMMARY.md: there is no {page}");
     }
-    let manual = below(&src).into_iter().map(|page| page.strip_prefix(&src).unwrap().to_owned());
+    let manual = below(&src)
+        .into_iter()
+        .map(|page| page.strip_prefix(&src).unwrap().to_owned());
     let runbooks = below(&root().join("deploy/runbooks")).into_iter();
     let runbooks = runbooks.map(|page| Path::new("runbooks").join(page.file_name().unwrap()));
-    let mut there: Vec<String> = manual.chain(runbooks).map(|page| page.display().to_string()).collect();
+    let mut there: Vec<String> = manual
+        .chain(runbooks)
+        .map(|page| page.display().to_string())
+        .collect();
     there.retain(|page| page != "SUMMARY.md");
     there.sort();
     listed.sort();

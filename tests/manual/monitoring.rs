@@ -26,7 +26,12 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
             continue;
         };
         let name = name.trim_matches('`').to_owned();
-        let labels: BTreeSet<String> = labels.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let labels: BTreeSet<String> = labels
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
         match kind {
             "histogram" => {
                 let mut with_le = labels.clone();
@@ -73,7 +78,9 @@ fn labels_in(text: &str, open: char, close: char) -> Vec<&str> {
     let mut rest = inner;
     loop {
         rest = rest.trim_start_matches([',', ' ', '\n']);
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
         let (label, after) = rest.split_at(end);
         if label.is_empty() {
             return found;
@@ -81,7 +88,10 @@ fn labels_in(text: &str, open: char, close: char) -> Vec<&str> {
         found.push(label);
         let value = after.trim_start_matches(['=', '!', '~', ' ']);
         // Quotes within JSON have a backslash before them, which the reader has taken away.
-        rest = match value.strip_prefix('"').and_then(|value| value.split_once('"')) {
+        rest = match value
+            .strip_prefix('"')
+            .and_then(|value| value.split_once('"'))
+        {
             Some((_, after)) => after,
             None => after,
         };
@@ -105,9 +115,19 @@ fn unknown(query: &str, exported: &BTreeMap<String, BTreeSet<String>>) -> Vec<St
             let named = labels_in(rest, '{', '}').into_iter();
             let named = named.filter(|label| !labels.contains(*label) && !is_target(label));
             found.extend(named.map(|label| format!("{word}{{{label}}}")));
-        } else if ["by", "without", "on", "ignoring", "group_left", "group_right"].contains(&word) {
+        } else if [
+            "by",
+            "without",
+            "on",
+            "ignoring",
+            "group_left",
+            "group_right",
+        ]
+        .contains(&word)
+        {
             let named = labels_in(rest, '(', ')').into_iter();
-            let named = named.filter(|label| !any.contains(&(*label).to_owned()) && !is_target(label));
+            let named =
+                named.filter(|label| !any.contains(&(*label).to_owned()) && !is_target(label));
             found.extend(named.map(|label| format!("{word} ({label})")));
         }
     }
@@ -138,26 +158,47 @@ fn values_of<'v>(value: &'v Value, key: &str, found: &mut Vec<&'v str>) {
 fn every_query_names_what_nodes_export() {
     let exported = exported();
     for file in json_files() {
-        let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let dashboard: Value =
+            serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         let mut queries = Vec::new();
         for key in ["expr", "query", "definition"] {
             values_of(&dashboard, key, &mut queries);
         }
         assert!(queries.len() > 5, "{}", file.display());
         for query in queries {
-            assert_eq!(unknown(query, &exported), Vec::<String>::new(), "{}: {query}", file.display());
+            assert_eq!(
+                unknown(query, &exported),
+                Vec::<String>::new(),
+                "{}: {query}",
+                file.display()
+            );
         }
     }
     let rules = read("deploy/alerts/skein.rules.yaml");
-    assert_eq!(unknown(&rules, &exported), Vec::<String>::new(), "the rules");
+    assert_eq!(
+        unknown(&rules, &exported),
+        Vec::<String>::new(),
+        "the rules"
+    );
     let tests = read("deploy/alerts/skein.rules.test.yaml");
-    assert_eq!(unknown(&tests, &exported), Vec::<String>::new(), "the tests of the rules");
+    assert_eq!(
+        unknown(&tests, &exported),
+        Vec::<String>::new(),
+        "the tests of the rules"
+    );
     for page in pages() {
         let text = std::fs::read_to_string(&page).unwrap();
-        let names = words(&text).into_iter().map(|(word, _)| word);
-        let mut names = names.filter(|word| word.starts_with("skein_"));
+        // A part of the program in a filter of the log, such as `skein_sender=debug`, is no metric.
+        let names = words(&text)
+            .into_iter()
+            .filter(|(_, rest)| !rest.starts_with('='));
+        let mut names = names
+            .map(|(word, _)| word)
+            .filter(|word| word.starts_with("skein_"));
         // The table says the base name of a histogram, and a page may as well.
-        let is_known = |word: &str| exported.contains_key(word) || exported.contains_key(&format!("{word}_count"));
+        let is_known = |word: &str| {
+            exported.contains_key(word) || exported.contains_key(&format!("{word}_count"))
+        };
         let invented = names.find(|word| !is_known(word));
         assert_eq!(invented, None, "{}", page.display());
     }
@@ -168,11 +209,20 @@ fn names_that_nobody_exports_are_found() {
     let exported = exported();
     for (query, expected) in [
         ("sum by (group) (skein_spool_tasks)", &[][..]),
-        ("skein_spool_tasks{group=\"1\", instance=~\"$instance\"}", &[]),
+        (
+            "skein_spool_tasks{group=\"1\", instance=~\"$instance\"}",
+            &[],
+        ),
         ("rate(skein_accept_seconds_bucket{le=\"1\"}[5m])", &[]),
         ("skein_spool_task", &["skein_spool_task"]),
-        ("skein_spool_tasks{grup=\"1\"}", &["skein_spool_tasks{grup}"]),
-        ("sum by (group, colour) (skein_spool_tasks)", &["by (colour)"]),
+        (
+            "skein_spool_tasks{grup=\"1\"}",
+            &["skein_spool_tasks{grup}"],
+        ),
+        (
+            "sum by (group, colour) (skein_spool_tasks)",
+            &["by (colour)"],
+        ),
     ] {
         assert_eq!(unknown(query, &exported), expected, "{query}");
     }
@@ -185,10 +235,17 @@ fn dashboards_are_of_one_form() {
     let mut uids = BTreeSet::new();
     for file in &files {
         let name = file.display();
-        let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let dashboard: Value =
+            serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         assert_eq!(dashboard["schemaVersion"], 39, "{name}");
-        assert!(dashboard.get("id").is_none(), "{name}: an id is of one Grafana");
-        assert!(uids.insert(dashboard["uid"].as_str().unwrap().to_owned()), "{name}: another one has its uid");
+        assert!(
+            dashboard.get("id").is_none(),
+            "{name}: an id is of one Grafana"
+        );
+        assert!(
+            uids.insert(dashboard["uid"].as_str().unwrap().to_owned()),
+            "{name}: another one has its uid"
+        );
         let mut links = Vec::new();
         values_of(&dashboard, "url", &mut links);
         let runbooks = links.iter().filter_map(|link| link.strip_prefix(RUNBOOKS));
@@ -204,10 +261,16 @@ fn dashboards_are_of_one_form() {
                 continue;
             }
             for part in ["/description", "/fieldConfig/defaults/unit"] {
-                let said = panel.pointer(part).and_then(Value::as_str).unwrap_or_default();
+                let said = panel
+                    .pointer(part)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 assert!(!said.is_empty(), "{name}: {title}: {part} is missing");
             }
-            assert_eq!(panel["datasource"]["uid"], "${DS_PROMETHEUS}", "{name}: {title}");
+            assert_eq!(
+                panel["datasource"]["uid"], "${DS_PROMETHEUS}",
+                "{name}: {title}"
+            );
         }
     }
 }
@@ -226,7 +289,8 @@ fn alerts() -> BTreeMap<String, BTreeMap<String, String>> {
             open = None;
         } else if let (Some(alert), Some((key, value))) = (&open, line.split_once(": ")) {
             let keys = found.entry(alert.clone()).or_default();
-            keys.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+            keys.entry(key.to_owned())
+                .or_insert_with(|| value.to_owned());
         }
     }
     found
@@ -237,11 +301,17 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let alerts = alerts();
     for (name, keys) in &alerts {
         let said = |key: &str| keys.get(key).map_or("", String::as_str);
-        assert!(["page", "ticket"].contains(&said("severity")), "{name}: {keys:?}");
+        assert!(
+            ["page", "ticket"].contains(&said("severity")),
+            "{name}: {keys:?}"
+        );
         for key in ["expr", "for", "summary"] {
             assert!(!said(key).is_empty(), "{name} has no {key}");
         }
-        assert!(said("description").contains("$value"), "{name}: the description says no value");
+        assert!(
+            said("description").contains("$value"),
+            "{name}: the description says no value"
+        );
         assert_eq!(said("runbook_url"), format!("{RUNBOOKS}{name}.md"));
     }
     let runbooks = below(&root().join("deploy/runbooks")).into_iter();
@@ -253,8 +323,14 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
 fn promtool(args: &[&str], file: &Path) {
     let mut command = Command::new("promtool");
     let output = command.args(args).arg(file).output();
-    let output = output.expect("promtool is of Debian's package prometheus, which `cargo xtask setup` installs");
-    assert!(output.status.success(), "{args:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = output
+        .expect("promtool is of Debian's package prometheus, which `cargo xtask setup` installs");
+    assert!(
+        output.status.success(),
+        "{args:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -265,8 +341,14 @@ fn rules_are_sound_and_each_alert_fires_and_is_quiet() {
     let tests = read("deploy/alerts/skein.rules.test.yaml");
     let cases: Vec<&str> = tests.split("alertname: ").skip(1).collect();
     for name in alerts().keys() {
-        let of_it = cases.iter().filter(|case| case.lines().next() == Some(name));
-        let (quiet, firing): (Vec<&str>, Vec<&str>) = of_it.partition(|case| case.contains("exp_alerts: []"));
-        assert!(!quiet.is_empty() && !firing.is_empty(), "{name} needs a case that fires and one that is quiet");
+        let of_it = cases
+            .iter()
+            .filter(|case| case.lines().next() == Some(name));
+        let (quiet, firing): (Vec<&str>, Vec<&str>) =
+            of_it.partition(|case| case.contains("exp_alerts: []"));
+        assert!(
+            !quiet.is_empty() && !firing.is_empty(),
+            "{name} needs a case that fires and one that is quiet"
+        );
     }
 }

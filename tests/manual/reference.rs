@@ -27,11 +27,22 @@ fn page(name: &str) -> String {
 fn keys_of(file: &Path, header: &str) -> Option<Vec<String>> {
     std::fs::write(file, format!("{header}\n{NO_KEY} = 1\n")).unwrap();
     let mut command = Command::new(skein().unwrap());
-    let said = command.args(["config", "check"]).arg(file).output().unwrap();
+    let said = command
+        .args(["config", "check"])
+        .arg(file)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     let (_, expected) = said.split_once(&format!("unknown field `{NO_KEY}`, expected "))?;
     let expected = expected.lines().next().unwrap_or_default();
-    Some(expected.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    Some(
+        expected
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 /// All keys of the configuration, with dots; those of a list of tables with `[]`.
@@ -59,7 +70,9 @@ fn all_keys() -> BTreeSet<String> {
 
 /// What is printed for a key, where it is one value.
 fn printed(config: &Value, key: &str) -> Option<String> {
-    let value = key.split('.').try_fold(config, |value, part| value.get(part))?;
+    let value = key
+        .split('.')
+        .try_fold(config, |value, part| value.get(part))?;
     match value {
         Value::Table(_) => None,
         Value::Array(all) if all.iter().any(Value::is_table) => None,
@@ -81,7 +94,10 @@ fn the_table_of_keys_has_every_key_with_its_default() {
     let there = all_keys();
     let missing: Vec<_> = there.difference(&told).collect();
     let invented: Vec<_> = told.difference(&there).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "not in the table: {missing:?}; no keys: {invented:?}");
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "not in the table: {missing:?}; no keys: {invented:?}"
+    );
 
     let mut command = Command::new(skein().unwrap());
     let print = command.args(["config", "print"]).output().unwrap();
@@ -99,13 +115,20 @@ fn the_table_of_keys_has_every_key_with_its_default() {
 /// The commands below one, as its help lists them.
 fn commands_below(words: &[String]) -> Vec<String> {
     let skeinctl = std::env::var("SKEINCTL_BIN").unwrap();
-    let help = Command::new(skeinctl).args(words).arg("--help").output().unwrap();
+    let help = Command::new(skeinctl)
+        .args(words)
+        .arg("--help")
+        .output()
+        .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let lines = lines.take_while(|line| !line.is_empty());
     let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names = names.filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| *name != "help").map(str::to_owned).collect()
+    names
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -117,17 +140,35 @@ fn the_table_of_commands_has_every_command() {
         if below.is_empty() {
             there.insert(words.join(" "));
         }
-        open.extend(below.into_iter().map(|name| [words.clone(), vec![name]].concat()));
+        open.extend(
+            below
+                .into_iter()
+                .map(|name| [words.clone(), vec![name]].concat()),
+        );
     }
     let text = page("reference/cli.md");
     let called = |cell: &str| -> Vec<String> {
         let spans = cell.split('`').skip(1).step_by(2).map(str::to_owned);
         spans.filter(|span| !span.starts_with('-')).collect()
     };
-    let is_word = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-');
-    let name = |call: String| call.split(' ').take_while(is_word).collect::<Vec<_>>().join(" ");
-    let told: BTreeSet<String> = rows(&text).iter().flat_map(|cells| called(cells[0])).map(name).collect();
+    let is_word = |word: &&str| {
+        word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-')
+    };
+    let name = |call: String| {
+        call.split(' ')
+            .take_while(is_word)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let told: BTreeSet<String> = rows(&text)
+        .iter()
+        .flat_map(|cells| called(cells[0]))
+        .map(name)
+        .collect();
     let missing: Vec<_> = there.difference(&told).collect();
     let invented: Vec<_> = told.difference(&there).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "not in the table: {missing:?}; no commands: {invented:?}");
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "not in the table: {missing:?}; no commands: {invented:?}"
+    );
 }

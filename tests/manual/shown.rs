@@ -100,7 +100,9 @@ async fn every_policy_that_is_shown_is_taken() {
     let _node = bench.start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let shown = of_pages().into_iter().chain(of_crates());
-    let shown: Vec<Block> = shown.filter(|block| block.mark() == Some(Mark::Policy)).collect();
+    let shown: Vec<Block> = shown
+        .filter(|block| block.mark() == Some(Mark::Policy))
+        .collect();
     assert!(shown.len() >= 2);
     for block in shown {
         let file = folder.path().join("policy.yaml");

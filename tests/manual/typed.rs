@@ -48,7 +48,10 @@ impl Shell {
 
     async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        let ended = until("the last command", SETTLES, LOOK, || child.try_wait().unwrap()).await;
+        let ended = until("the last command", SETTLES, LOOK, || {
+            child.try_wait().unwrap()
+        })
+        .await;
         ended.unwrap_or_else(|error| panic!("{error:#}: {}", self.terminal()))
     }
 }
@@ -64,9 +67,12 @@ impl Drop for Shell {
 
 /// Puts free ports in the place of those that are shown.
 fn with_ports(text: &str, ports: [u16; 4]) -> String {
-    PORTS.iter().zip(ports).fold(text.to_owned(), |text, (shown, free)| {
-        text.replace(&format!("127.0.0.1:{shown}"), &format!("127.0.0.1:{free}"))
-    })
+    PORTS
+        .iter()
+        .zip(ports)
+        .fold(text.to_owned(), |text, (shown, free)| {
+            text.replace(&format!("127.0.0.1:{shown}"), &format!("127.0.0.1:{free}"))
+        })
 }
 
 /// The configuration of the first node, which listens at other ports.
@@ -85,7 +91,10 @@ fn first_config(dir: &Path, ports: [u16; 4]) {
 /// Whether a line of a terminal has the parts between `...` in their order.
 fn matches(line: &str, shown: &str) -> bool {
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let parts = shown.split("...").map(squeeze).filter(|part| !part.is_empty());
+    let parts = shown
+        .split("...")
+        .map(squeeze)
+        .filter(|part| !part.is_empty());
     let line = squeeze(line);
     let mut rest = line.as_str();
     for part in parts {
@@ -99,7 +108,9 @@ fn matches(line: &str, shown: &str) -> bool {
 
 /// Lines that are shown as printed and were not.
 fn missing<'b>(blocks: &'b [Block], terminal: &str) -> Vec<&'b str> {
-    let shown = blocks.iter().filter(|block| block.mark() == Some(Mark::Prints));
+    let shown = blocks
+        .iter()
+        .filter(|block| block.mark() == Some(Mark::Prints));
     let shown = shown.flat_map(|block| block.text.lines());
     shown
         .filter(|shown| !terminal.lines().any(|line| matches(line, shown)))
@@ -117,7 +128,11 @@ impl Nodes {
     async fn start() -> Self {
         let (node, new) = (Bench::new().await.unwrap(), Bench::new().await.unwrap());
         let running = [node.start().await.unwrap(), new.start().await.unwrap()];
-        Self { node, new, _running: running }
+        Self {
+            node,
+            new,
+            _running: running,
+        }
     }
 }
 
@@ -134,7 +149,11 @@ async fn typed(page: &Path, nodes: &Nodes) -> bool {
         _ => None,
     };
     if !blocks.iter().any(|block| stage(block).is_some()) {
-        assert_eq!(missing(&blocks, ""), Vec::<&str>::new(), "{page:?} runs nothing");
+        assert_eq!(
+            missing(&blocks, ""),
+            Vec::<&str>::new(),
+            "{page:?} runs nothing"
+        );
         return false;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -150,8 +169,14 @@ async fn typed(page: &Path, nodes: &Nodes) -> bool {
         };
         let bin = skein().unwrap().parent().unwrap().display().to_string();
         // What builds is what built this.
-        let lines = block.text.lines().filter(|line| !line.starts_with("cargo build "));
-        let text = lines.collect::<Vec<_>>().join("\n").replace("target/release", &bin);
+        let lines = block
+            .text
+            .lines()
+            .filter(|line| !line.starts_with("cargo build "));
+        let text = lines
+            .collect::<Vec<_>>()
+            .join("\n")
+            .replace("target/release", &bin);
         script.push_str(&format!(
             "export SKEINCTL_SERVER=http://127.0.0.1:{}\n{}\n",
             ports[2],
@@ -161,13 +186,20 @@ async fn typed(page: &Path, nodes: &Nodes) -> bool {
     let mut shell = Shell::run(&script, folder.path());
     let status = shell.ended().await;
     let place = page.display();
-    assert!(status.success(), "{place}: {status}: {script}\n{}", shell.terminal());
+    assert!(
+        status.success(),
+        "{place}: {status}: {script}\n{}",
+        shell.terminal()
+    );
     let shown = until("what is shown as printed", SETTLES, LOOK, || {
         missing(&blocks, &shell.terminal()).is_empty().then_some(())
     });
     if shown.await.is_err() {
         let terminal = shell.terminal();
-        panic!("{place}: {:#?} is not in\n{terminal}", missing(&blocks, &terminal));
+        panic!(
+            "{place}: {:#?} is not in\n{terminal}",
+            missing(&blocks, &terminal)
+        );
     }
     let terminal = shell.terminal();
     if page.ends_with("README.md") {
@@ -180,7 +212,10 @@ async fn typed(page: &Path, nodes: &Nodes) -> bool {
 fn arrived(terminal: &str, dir: &Path, ports: [u16; 4]) {
     assert!(terminal.contains("Subject: hello"), "{terminal}");
     let events = operator::events(&dir.join("skein-data/events.jsonl")).unwrap();
-    let delivered = events.iter().find(|event| event["event"] == "delivered").unwrap();
+    let delivered = events
+        .iter()
+        .find(|event| event["event"] == "delivered")
+        .unwrap();
     let id = delivered["message_id"].as_str().unwrap();
     let admin = SocketAddr::from(([127, 0, 0, 1], ports[2]));
     let shown = operator::skeinctl(admin, &["message", "show", id]).unwrap();
@@ -197,7 +232,10 @@ async fn every_command_that_is_shown_works() {
         }
     }
     for page in ["README.md", "quick-start.md", "operations.md"] {
-        assert!(pages_typed.iter().any(|typed| typed == page), "{pages_typed:?}");
+        assert!(
+            pages_typed.iter().any(|typed| typed == page),
+            "{pages_typed:?}"
+        );
     }
 }
 

@@ -45,7 +45,7 @@ const STAGES: &[Stage] = &[
     stage(&["--doc"]),
     Stage {
         waits: true,
-        ..stage(&["--test=e2e"])
+        ..stage(&["--test=e2e", "--test=manual"])
     },
     stage(&["--test=sim"]),
     stage(&["--test=faults"]),
