@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use futures::StreamExt;
 use skein_testkit::process::free_port;
 use skein_tests::{Bench, operator, skein, until};
 
@@ -13,6 +14,8 @@ use crate::blocks::{Block, Mark, Stage, of_file, pages, root};
 
 const SETTLES: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(200);
+/// Pages that are typed at once: most commands wait for a node.
+const AT_ONCE: usize = 3;
 
 /// Ports of `deploy/first.toml` and its sink: SMTP, the sink's, admin, HTTP.
 const PORTS: [u16; 4] = [2525, 2526, 7001, 7002];
@@ -141,83 +144,84 @@ fn ports_of(bench: &Bench) -> [u16; 4] {
     all.map(|address| address.port())
 }
 
-/// Types what a page shows. Returns whether it shows any commands.
-async fn typed(page: &Path, nodes: &Nodes) -> bool {
-    let blocks = of_file(page);
-    let stage = |block: &Block| match block.mark() {
+fn stage(block: &Block) -> Option<Stage> {
+    match block.mark() {
         Some(Mark::Run(stage)) => Some(stage),
         _ => None,
-    };
-    if !blocks.iter().any(|block| stage(block).is_some()) {
-        assert_eq!(
-            missing(&blocks, ""),
-            Vec::<&str>::new(),
-            "{page:?} runs nothing"
-        );
-        return false;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let own = PORTS.map(|_| free_port().unwrap());
-    first_config(folder.path(), own);
+}
+
+/// What is typed of a page; nothing if it shows no commands.
+fn script(blocks: &[Block], own: [u16; 4], nodes: &Nodes) -> String {
+    let bin = skein().unwrap().parent().unwrap().display().to_string();
     let mut script = String::new();
-    for block in &blocks {
+    for block in blocks {
         let ports = match stage(block) {
             Some(Stage::Nothing) => own,
             Some(Stage::Node) => ports_of(&nodes.node),
             Some(Stage::NewNode) => ports_of(&nodes.new),
             None => continue,
         };
-        let bin = skein().unwrap().parent().unwrap().display().to_string();
+        let text = block.text.replace("target/release", &bin);
         // What builds is what built this.
-        let lines = block
-            .text
+        let lines = text
             .lines()
             .filter(|line| !line.starts_with("cargo build "));
-        let text = lines
-            .collect::<Vec<_>>()
-            .join("\n")
-            .replace("target/release", &bin);
         script.push_str(&format!(
             "export SKEINCTL_SERVER=http://127.0.0.1:{}\n{}\n",
             ports[2],
-            with_ports(&text, ports)
+            with_ports(&lines.collect::<Vec<_>>().join("\n"), ports)
         ));
     }
+    script
+}
+
+/// Types what a page shows, and returns whether it shows any commands.
+///
+/// # Errors
+/// A command fails, or does not print what is shown.
+async fn typed(page: &Path, nodes: &Nodes) -> Result<bool, String> {
+    let (blocks, place) = (of_file(page), page.display());
+    let own = PORTS.map(|_| free_port().unwrap());
+    let script = script(&blocks, own, nodes);
+    if script.is_empty() {
+        return match missing(&blocks, "").is_empty() {
+            true => Ok(false),
+            false => Err(format!("{place} says what is printed, and runs nothing")),
+        };
+    }
+    let folder = tempfile::tempdir().unwrap();
+    first_config(folder.path(), own);
     let mut shell = Shell::run(&script, folder.path());
     let status = shell.ended().await;
-    let place = page.display();
-    assert!(
-        status.success(),
-        "{place}: {status}: {script}\n{}",
-        shell.terminal()
-    );
+    if !status.success() {
+        return Err(format!("{place}: {status}: {script}{}", shell.terminal()));
+    }
     let shown = until("what is shown as printed", SETTLES, LOOK, || {
         missing(&blocks, &shell.terminal()).is_empty().then_some(())
     });
     if shown.await.is_err() {
         let terminal = shell.terminal();
-        panic!(
-            "{place}: {:#?} is not in\n{terminal}",
-            missing(&blocks, &terminal)
-        );
+        let missing = missing(&blocks, &terminal);
+        return Err(format!("{place}: {missing:#?} is not in\n{terminal}"));
     }
-    let terminal = shell.terminal();
     if page.ends_with("README.md") {
-        arrived(&terminal, folder.path(), own);
+        let admin = SocketAddr::from(([127, 0, 0, 1], own[2]));
+        is_told_as_delivered(&folder.path().join("skein-data/events.jsonl"), admin).await;
     }
-    true
+    Ok(true)
 }
 
-/// The first message is the one that is known to the node as delivered.
-fn arrived(terminal: &str, dir: &Path, ports: [u16; 4]) {
-    assert!(terminal.contains("Subject: hello"), "{terminal}");
-    let events = operator::events(&dir.join("skein-data/events.jsonl")).unwrap();
-    let delivered = events
-        .iter()
-        .find(|event| event["event"] == "delivered")
-        .unwrap();
+/// What the sink printed is known to the node as delivered.
+async fn is_told_as_delivered(log: &Path, admin: SocketAddr) {
+    let delivered = until("its event", SETTLES, LOOK, || {
+        let events = operator::events(log).ok()?;
+        events
+            .into_iter()
+            .find(|event| event["event"] == "delivered")
+    });
+    let delivered = delivered.await.unwrap();
     let id = delivered["message_id"].as_str().unwrap();
-    let admin = SocketAddr::from(([127, 0, 0, 1], ports[2]));
     let shown = operator::skeinctl(admin, &["message", "show", id]).unwrap();
     assert!(shown.contains("delivered"), "{shown}");
 }
@@ -225,12 +229,20 @@ fn arrived(terminal: &str, dir: &Path, ports: [u16; 4]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_that_is_shown_works() {
     let nodes = Nodes::start().await;
-    let mut pages_typed = Vec::new();
-    for page in pages() {
-        if typed(&page, &nodes).await {
-            pages_typed.push(page.file_name().unwrap().to_string_lossy().into_owned());
+    let (mut pages_typed, mut wrong) = (Vec::new(), Vec::new());
+    let pages = pages();
+    let typed = pages
+        .iter()
+        .map(async |page| (page, typed(page, &nodes).await));
+    let mut typed = futures::stream::iter(typed).buffered(AT_ONCE);
+    while let Some((page, came_of_it)) = typed.next().await {
+        match came_of_it {
+            Ok(true) => pages_typed.push(page.file_name().unwrap().to_string_lossy().into_owned()),
+            Ok(false) => {}
+            Err(why) => wrong.push(why),
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     for page in ["README.md", "quick-start.md", "operations.md"] {
         assert!(
             pages_typed.iter().any(|typed| typed == page),

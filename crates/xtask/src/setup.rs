@@ -54,7 +54,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         package: "prometheus",
-        why: "promtool: tests of alert rules",
+        why: "promtool, which judges metrics",
         present: || exists("promtool"),
     },
     Need {
