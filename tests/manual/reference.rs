@@ -7,7 +7,7 @@ use std::process::Command;
 use skein_tests::skein;
 use toml::Value;
 
-use crate::blocks::root;
+use crate::blocks::{pages, root};
 
 /// What no section has a key of.
 const NO_KEY: &str = "no_such_key";
@@ -112,15 +112,17 @@ fn the_table_of_keys_has_every_key_with_its_default() {
     }
 }
 
+/// What a command of `skeinctl` says of itself.
+fn help(words: &[String]) -> String {
+    let skeinctl = std::env::var("SKEINCTL_BIN").unwrap();
+    let mut command = Command::new(skeinctl);
+    let help = command.args(words).arg("--help").output().unwrap();
+    String::from_utf8(help.stdout).unwrap()
+}
+
 /// The commands below one, as its help lists them.
 fn commands_below(words: &[String]) -> Vec<String> {
-    let skeinctl = std::env::var("SKEINCTL_BIN").unwrap();
-    let help = Command::new(skeinctl)
-        .args(words)
-        .arg("--help")
-        .output()
-        .unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = help(words);
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let lines = lines.take_while(|line| !line.is_empty());
     let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
@@ -131,8 +133,8 @@ fn commands_below(words: &[String]) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn the_table_of_commands_has_every_command() {
+/// All commands that have none below them, as `queue list`.
+fn all_commands() -> BTreeSet<String> {
     let mut open = vec![Vec::<String>::new()];
     let mut there = BTreeSet::new();
     while let Some(words) = open.pop() {
@@ -146,6 +148,12 @@ fn the_table_of_commands_has_every_command() {
                 .map(|name| [words.clone(), vec![name]].concat()),
         );
     }
+    there
+}
+
+#[test]
+fn the_table_of_commands_has_every_command() {
+    let there = all_commands();
     let text = page("reference/cli.md");
     let called = |cell: &str| -> Vec<String> {
         let spans = cell.split('`').skip(1).step_by(2).map(str::to_owned);
@@ -171,4 +179,67 @@ fn the_table_of_commands_has_every_command() {
         missing.is_empty() && invented.is_empty(),
         "not in the table: {missing:?}; no commands: {invented:?}"
     );
+}
+
+/// Every `skeinctl ...` of a page: in code spans, and in lines of blocks up to what a shell does with it.
+fn calls(text: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut language = None;
+    for line in text.lines() {
+        if let Some(opened) = line.strip_prefix("```") {
+            language = language.is_none().then_some(opened);
+        }
+        let codes: Vec<&str> = match language {
+            Some("sh") => vec![line],
+            Some(_) => Vec::new(),
+            None => line.split('`').skip(1).step_by(2).collect(),
+        };
+        for (_, call) in codes.iter().filter_map(|code| code.split_once("skeinctl ")) {
+            let call = call
+                .split(['|', ';', '#', '&', '>'])
+                .next()
+                .unwrap_or_default();
+            found.push(call.split_whitespace().map(str::to_owned).collect());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_call_of_skeinctl_is_one_that_there_is() {
+    let there = all_commands();
+    let mut helps = BTreeMap::new();
+    for page in pages() {
+        for call in calls(&std::fs::read_to_string(&page).unwrap()) {
+            let words = |count: usize| call[..count.min(call.len())].join(" ");
+            let command = (1..=3).map(words).find(|words| there.contains(words));
+            // What begins with an option or names a group of commands is no call.
+            let Some(command) = command else {
+                let is_group = |known: &String| {
+                    call.is_empty() || known.starts_with(&format!("{} ", words(1)))
+                };
+                let is_option = call.first().is_some_and(|word| word.starts_with('-'));
+                assert!(
+                    is_option || there.iter().any(is_group),
+                    "{}: skeinctl {call:?}",
+                    page.display()
+                );
+                continue;
+            };
+            let path: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            let help = helps.entry(command.clone()).or_insert_with(|| help(&path));
+            let options = call
+                .iter()
+                .filter(|word| word.starts_with("--") && word.len() > 2);
+            for option in options {
+                let is_there = help.split([' ', '\n', ',']).any(|word| word == option);
+                assert!(
+                    is_there,
+                    "{}: skeinctl {command} has no {option}",
+                    page.display()
+                );
+            }
+        }
+    }
+    assert!(helps.len() > 20, "{:?}", helps.keys());
 }
