@@ -71,7 +71,7 @@ fn every_configuration_that_is_shown_is_sound() {
         places.check(&blocks[nth].place, &whole(&blocks, nth));
         roles.push(blocks[nth].mark.clone());
     }
-    for role in ["all", "control", "sender"] {
+    for role in ["all", "control", "sender", "egress"] {
         assert!(roles.contains(&format!("config: {role}")), "{roles:?}");
     }
 }

@@ -49,13 +49,13 @@ impl Shell {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    async fn ended(&mut self) -> ExitStatus {
+    /// None if the last command does not end in time.
+    async fn ended(&mut self) -> Option<ExitStatus> {
         let child = &mut self.child;
         let ended = until("the last command", SETTLES, LOOK, || {
             child.try_wait().unwrap()
-        })
-        .await;
-        ended.unwrap_or_else(|error| panic!("{error:#}: {}", self.terminal()))
+        });
+        ended.await.ok()
     }
 }
 
@@ -194,7 +194,8 @@ async fn typed(page: &Path, nodes: &Nodes) -> Result<bool, String> {
     first_config(folder.path(), own);
     let mut shell = Shell::run(&script, folder.path());
     let status = shell.ended().await;
-    if !status.success() {
+    if !status.is_some_and(|status| status.success()) {
+        let status = status.map_or("does not end".to_owned(), |status| status.to_string());
         return Err(format!("{place}: {status}: {script}{}", shell.terminal()));
     }
     let shown = until("what is shown as printed", SETTLES, LOOK, || {
