@@ -180,7 +180,7 @@ fn every_query_names_what_nodes_export() {
         Vec::<String>::new(),
         "the rules"
     );
-    let tests = read("deploy/alerts/skein.rules.test.yaml");
+    let tests = read("deploy/alerts/tests/skein.rules.test.yaml");
     assert_eq!(
         unknown(&tests, &exported),
         Vec::<String>::new(),
@@ -337,8 +337,8 @@ fn promtool(args: &[&str], file: &Path) {
 fn rules_are_sound_and_each_alert_fires_and_is_quiet() {
     let folder = root().join("deploy/alerts");
     promtool(&["check", "rules"], &folder.join("skein.rules.yaml"));
-    promtool(&["test", "rules"], &folder.join("skein.rules.test.yaml"));
-    let tests = read("deploy/alerts/skein.rules.test.yaml");
+    promtool(&["test", "rules"], &folder.join("tests/skein.rules.test.yaml"));
+    let tests = read("deploy/alerts/tests/skein.rules.test.yaml");
     let cases: Vec<&str> = tests.split("alertname: ").skip(1).collect();
     for name in alerts().keys() {
         let of_it = cases
