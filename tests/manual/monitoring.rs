@@ -337,7 +337,10 @@ fn promtool(args: &[&str], file: &Path) {
 fn rules_are_sound_and_each_alert_fires_and_is_quiet() {
     let folder = root().join("deploy/alerts");
     promtool(&["check", "rules"], &folder.join("skein.rules.yaml"));
-    promtool(&["test", "rules"], &folder.join("tests/skein.rules.test.yaml"));
+    promtool(
+        &["test", "rules"],
+        &folder.join("tests/skein.rules.test.yaml"),
+    );
     let tests = read("deploy/alerts/tests/skein.rules.test.yaml");
     let cases: Vec<&str> = tests.split("alertname: ").skip(1).collect();
     for name in alerts().keys() {
