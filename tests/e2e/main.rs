@@ -27,7 +27,6 @@ mod postfix;
 mod priority;
 mod probe;
 mod probes;
-mod readme;
 mod replicas;
 mod shutdown;
 mod site_spread;

@@ -56,7 +56,7 @@ const STAGES: &[Stage] = &[
     ),
     stage(Pace::Alone, &["--doc"]),
     stage(Pace::Alone, &["--test=chart"]),
-    stage(Pace::Waits, &["--test=e2e"]),
+    stage(Pace::Waits, &["--test=e2e", "--test=manual"]),
     stage(Pace::GivesWay, &["--test=sim"]),
     stage(Pace::Alone, &["--test=faults"]),
     stage(Pace::Alone, &["--test=containers"]),

@@ -1,0 +1,9 @@
+//! What README, manual and runbooks show works as it is written, and what dashboards and alerts ask for is there.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod blocks;
+mod links;
+mod monitoring;
+mod reference;
+mod shown;
+mod typed;
