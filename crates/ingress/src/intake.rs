@@ -1,7 +1,7 @@
 //! A message on its way in: policy, trace headers, the body to the spool, the commit.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
@@ -384,6 +384,14 @@ impl<'s> Intake<'s> {
 
     /// Stores and commits the message; the reply is what the client is told.
     pub async fn finish(&mut self) -> Reply {
+        let began = Instant::now();
+        let reply = self.decide().await;
+        let took = began.elapsed().as_secs_f64();
+        self.shared.metrics.accept.observe(took);
+        reply
+    }
+
+    async fn decide(&mut self) -> Reply {
         let Some(mut body) = self.body.take() else {
             return Reply::new(451, (4, 3, 0), "The message got lost; send it again");
         };
@@ -397,10 +405,10 @@ impl<'s> Intake<'s> {
             metrics.refused.inc();
             return refused;
         }
-        match self.commit(body).await {
+        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
+        match self.commit(body, tenant).await {
             Ok((id, bytes)) => {
-                metrics.accepted.inc();
-                metrics.accepted_bytes.inc_by(bytes);
+                metrics.accepted(tenant, bytes);
                 fail::fail_point!("ingress-before-250");
                 Reply::new(250, (2, 0, 0), format!("queued as {id}"))
             }
@@ -412,13 +420,12 @@ impl<'s> Intake<'s> {
         }
     }
 
-    async fn commit(&mut self, body: Body) -> Result<(String, u64), SpoolError> {
+    async fn commit(&mut self, body: Body, tenant: &str) -> Result<(String, u64), SpoolError> {
         let id = body.upload.id();
         let (stored, sites) = tokio::join!(body.upload.finish(), self.sites.finish());
         let stored = stored?;
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
-        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
         // The client has the same name in events and on screens as in the message.
         let name = trace::client_name(&ascii_name(&body.peer.helo));
         let client = Client::new(name, self.address, body.peer.user.clone());

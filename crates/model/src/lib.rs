@@ -27,6 +27,7 @@ pub mod preflight;
 pub mod priority;
 pub mod proposal;
 pub mod queue;
+pub mod queue_survey;
 pub mod retry;
 pub mod rows;
 pub mod slewed_clock;

@@ -65,14 +65,17 @@ async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> an
     let stop = on_signal()?;
     let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
+    telemetry::register(&mut registry, config.role.name());
     let follower = Follower::new(&mut registry);
+    let dns = skein_dns::Metrics::register(&mut registry);
     let ports = tls::Ports::load(&config, &follower, limits)?;
     let control = match config.role.controls() {
-        true => Some(ControlPart::start(&config, skip_entries, &ports, &stop).await?),
+        true => Some(ControlPart::start(&config, skip_entries, &ports, &stop, dns.clone()).await?),
         false => None,
     };
     if let Some(part) = &control {
         part.control.own_health().set_certificates(follower.ends());
+        part.control.register(&mut registry);
     }
     let sending = match config.role.sends() {
         true => {
@@ -84,8 +87,15 @@ async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> an
                 Some(part) => part.event_sink(&config),
                 None => events::Sink::of_sender(events_path(&config)),
             };
-            let part =
-                SendingPart::start(&config, cluster, certificate, &ports, sink, &mut registry);
+            let part = SendingPart::start(
+                &config,
+                cluster,
+                certificate,
+                &ports,
+                sink,
+                dns,
+                &mut registry,
+            );
             let part = part.await?;
             if let Some(ends) = ends {
                 part.health.set_certificates(ends);
@@ -135,6 +145,7 @@ impl ControlPart {
         skip_entries: &[SkipEntry],
         ports: &tls::Ports,
         stop: &CancellationToken,
+        dns: skein_dns::Metrics,
     ) -> anyhow::Result<Self> {
         let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
         tracing::info!(data_dir = %data_dir.display(), "control");
@@ -144,7 +155,8 @@ impl ControlPart {
             None => None,
         };
         let to_nodes = links::connect(ports.cluster.clone());
-        let find_mx = find_mx(Arc::new(Resolver::new(dns_config(config)).context("dns")?));
+        let resolver = Resolver::counted(dns_config(config), dns).context("dns")?;
+        let find_mx = find_mx(Arc::new(resolver));
         let mut control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
         let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
         control_config.store.skip_entries = skip_entries.collect();
@@ -211,13 +223,14 @@ impl SendingPart {
         certificate: Option<Arc<rustls::ServerConfig>>,
         ports: &tls::Ports,
         sink: events::Sink,
+        dns: skein_dns::Metrics,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let router = router(config, ports, registry).await?;
         let state = ClusterState::default();
         let policy = policy::follow(&state);
         let spools = Spools::new(cluster, state);
-        let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
+        let resolver = Arc::new(Resolver::counted(dns_config(config), dns).context("dns")?);
         let sender = Sender::new(
             sender_config(config)?,
             spools.clone(),
@@ -454,7 +467,7 @@ fn health(
     let control = control.map(|part| part.control.clone());
     let working = sending.map(|part| part.working.clone());
     let drained = sending.map(|part| part.drained.clone());
-    let (state, checked) = (control.clone(), control.clone());
+    let checked = control.clone();
     Health {
         registry,
         broken: Box::new(move || checked.as_ref().and_then(|control| control.broken())),
@@ -479,10 +492,6 @@ fn health(
                     _ => None,
                 }
             })
-        }),
-        gauges: Box::new(move || {
-            let gauges = state.as_ref().map(|control| control.gauges());
-            gauges.unwrap_or_default()
         }),
     }
 }

@@ -1,6 +1,8 @@
-//! Logs on standard error.
+//! Logs on standard error, and metrics.
 
+mod exposition;
 mod limit;
+mod process;
 
 use std::io::IsTerminal;
 
@@ -10,7 +12,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+pub use self::exposition::{Format, expose};
 use self::limit::Limited;
+pub use self::process::register;
 use crate::config::{Log, LogFormat};
 use crate::escape::LogLine;
 

@@ -12,6 +12,7 @@ use crate::destination::open::Serving;
 use crate::destination::permit::ConnectionPermit;
 use crate::destination::state::Destination;
 use crate::limits::token::Token;
+use crate::metrics::ip_label;
 use crate::outcome::{self, Attempt, verdicts};
 use crate::smtp::connection::{Connection, Content};
 use crate::source_ip::spend::Spend;
@@ -37,6 +38,7 @@ impl Unsettled {
         let attempt = Attempt {
             site: destination.state.lock().route.site.clone(),
             source: connection.source.clone(),
+            ip: Some(ip_label(destination.state.lock().source.name()).to_owned()),
             peer: Some(connection.host.to_string()),
             tls: connection.tls.clone(),
             duration: began.elapsed().into(),
@@ -111,6 +113,8 @@ impl Destinations {
             return After::Next;
         };
         token.ended();
+        let metrics = &self.outbound.metrics;
+        metrics.took(&serving.path, &connection.times);
         self.heard(destination, &delivery, &outcome);
         if connection.gave_up || (delivery.is_stopped() && !outcome.dot_sent) {
             // As far as the host can tell it was not begun; the group hands it out again.
