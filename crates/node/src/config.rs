@@ -15,6 +15,7 @@ mod secrets;
 mod smtp;
 mod smtp_checks;
 mod storage;
+mod telemetry;
 mod unused;
 mod values;
 
@@ -32,6 +33,7 @@ pub use egress::Egress;
 pub use log::{Log, LogFormat};
 pub use smtp::{BareNewlines, Kind, ListenerTls, Smtp, Tls};
 pub use storage::Storage;
+pub use telemetry::Telemetry;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -48,6 +50,7 @@ pub struct Config {
     pub dns: Dns,
     pub events: Events,
     pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +114,7 @@ impl Default for Config {
             dns: Dns::default(),
             events: Events::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -159,6 +163,7 @@ impl Config {
         self.dns.check()?;
         self.storage.check()?;
         self.log.check()?;
+        self.telemetry.check()?;
         if self.role.controls() {
             self.admin_certificates()?;
         }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::SkipEntry;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls, Role};
 use crate::http::{self, Health};
+use crate::telemetry::Telemetry;
 use crate::tls::Follower;
 use crate::{
     automation_events, events, links, lockouts, open_files, own_files, policy, telemetry, tls,
@@ -32,7 +33,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
     let (config, warnings) = Config::read(path)?;
-    telemetry::start(&config.log)?;
+    let telemetry = telemetry::start(&config.log, &config.telemetry)?;
     for warning in warnings {
         tracing::warn!("configuration: {warning}");
     }
@@ -46,16 +47,22 @@ pub fn run(path: Option<&Path>, skip_entries: &[SkipEntry]) -> anyhow::Result<()
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(config, limits, skip_entries));
+    let served = runtime.block_on(serve(config, limits, skip_entries, &telemetry));
     if served.is_err() {
         skein_runtime::hear_cause();
     }
     // A look-up or a read of a file that hangs must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    telemetry.stop();
     served
 }
 
-async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    limits: Limits,
+    skip_entries: &[SkipEntry],
+    telemetry: &Telemetry,
+) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = config.role.name(),
@@ -65,7 +72,7 @@ async fn serve(config: Config, limits: Limits, skip_entries: &[SkipEntry]) -> an
     let stop = on_signal()?;
     let web = listen(config.http.listen, "http.listen").await?;
     let mut registry = Registry::default();
-    telemetry::register(&mut registry, config.role.name());
+    telemetry.register(&mut registry, config.role.name());
     let follower = Follower::new(&mut registry);
     let dns = skein_dns::Metrics::register(&mut registry);
     let ports = tls::Ports::load(&config, &follower, limits)?;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use skein_client::trace::AttemptTrace;
 use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_smtp::client::TransactionOutcome;
+use tracing::{Instrument, Span};
 
 use crate::destination::destinations::Destinations;
 use crate::destination::open::Serving;
@@ -82,6 +84,21 @@ async fn may_finish(delivery: &DeliveryTask, permit: &ConnectionPermit) -> bool 
     true
 }
 
+/// The span of the transaction that begins, if it is recorded.
+fn begin_trace(
+    delivery: &mut DeliveryTask,
+    serving: &Serving<'_>,
+    connection: &Connection,
+) -> Span {
+    let site = &serving.route.site;
+    delivery.trace = AttemptTrace::begin(&delivery.task, site);
+    let Some(trace) = &mut delivery.trace else {
+        return Span::none();
+    };
+    let (host, ip) = (&connection.host, serving.ip.map_or("", |ip| &ip.name));
+    trace.transaction(&host.name, host.address.to_string(), ip_label(ip))
+}
+
 impl Destinations {
     /// One transaction.
     pub async fn attempt(
@@ -108,10 +125,15 @@ impl Destinations {
         }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
-        let Some(outcome) = self.transact(serving, connection, &delivery).await else {
+        let span = begin_trace(&mut delivery, serving, connection);
+        let transaction = self.transact(serving, connection, &delivery);
+        let Some(outcome) = transaction.instrument(span).await else {
             token.cancel();
             return After::Next;
         };
+        if let Some(trace) = &delivery.trace {
+            trace.took(connection.steps(), connection.tls.as_deref());
+        }
         token.ended();
         let metrics = &self.outbound.metrics;
         metrics.took(&serving.path, &connection.times);

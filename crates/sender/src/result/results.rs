@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
+use skein_client::trace::AttemptTrace;
 use skein_model::retry::RetryPolicy;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{DurationMs, Reply, UnixMs};
@@ -91,6 +92,11 @@ impl Results {
             fail_point!("sender-after-250");
         }
         self.count(&delivery, &attempt, &report, at);
+        let trace = delivery.trace.take();
+        let trace = trace.or_else(|| AttemptTrace::begin(&delivery.task, &attempt.site));
+        if let Some(trace) = trace {
+            trace.ended(&report.outcomes);
+        }
         let results = self.clone();
         self.reports.spawn(async move {
             let Attempt {

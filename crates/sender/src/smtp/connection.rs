@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fail::fail_point;
+use skein_client::trace::Step;
 use skein_client::{Lease, LeasedTask, Reporter, Spool};
 use skein_smtp::client::{
     Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
@@ -180,6 +181,20 @@ impl Connection {
             self.gave_up = true;
         }
         outcome
+    }
+
+    /// The steps of the latest transaction; of the first one also those that led to it.
+    pub fn steps(&self) -> impl Iterator<Item = Step> {
+        let setup = (self.transactions <= 1).then(|| self.setup.iter());
+        let all = setup.into_iter().flatten().chain(self.times.iter());
+        all.map(|(phase, took)| Step {
+            name: match phase {
+                Phase::Tls => "starttls",
+                phase => phase.name(),
+            },
+            ended: took.ended,
+            time: took.time,
+        })
     }
 
     async fn run(
