@@ -19,6 +19,7 @@ mod egress;
 mod guessing;
 mod journal;
 mod lease;
+mod metrics;
 mod names;
 mod policy;
 mod postfix;
@@ -31,6 +32,7 @@ mod smuggling;
 mod spanned;
 mod standing;
 mod suspend;
+mod telemetry;
 mod warmup;
 
 use std::net::SocketAddr;

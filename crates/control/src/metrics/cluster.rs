@@ -124,7 +124,7 @@ fn encode_warmups(page: &mut Page<'_>, control: &Control, group: &str) -> fmt::R
         of(|status| Some(status.stages.into())),
     )?;
     page.gauges(
-        "skein_warmup_held_days",
+        "skein_warmup_held",
         "Days in a row on which the stage was not passed.",
         of(|status| Some(status.held_days.into())),
     )
