@@ -16,8 +16,9 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 async fn gauge(bench: &Bench, name: &str) -> u64 {
     let (_, text) = http_get(bench.http, "/metrics").await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap().trim().parse().unwrap()
+    let series = text.lines().filter(|line| line.starts_with(name));
+    let values = series.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+    values.reduce(|sum, value| sum + value).unwrap()
 }
 
 /// Waits until a gauge is as wanted.

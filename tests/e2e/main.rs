@@ -21,6 +21,7 @@ mod growth;
 mod guessing;
 mod journal;
 mod lease;
+mod metrics;
 mod names;
 mod policy;
 mod postfix;
@@ -35,6 +36,7 @@ mod spanned;
 mod standing;
 mod submission;
 mod suspend;
+mod telemetry;
 mod warmup;
 
 use std::net::SocketAddr;

@@ -12,6 +12,7 @@ mod session;
 mod spool;
 mod state;
 pub mod tls;
+pub mod trace;
 mod work;
 
 pub use channel::{

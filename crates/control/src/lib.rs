@@ -8,7 +8,7 @@ mod cluster;
 mod config;
 mod disk;
 mod events;
-mod gauges;
+mod metrics;
 mod peer_service;
 mod policy;
 mod raft;
@@ -27,7 +27,6 @@ pub use cluster::{CertificateEnds, Expelled, OwnHealth};
 pub use config::{Config, FindMx, MxHosts};
 pub use events::{AutomationEvents, EventReader};
 use futures::future::join_all;
-pub use gauges::Gauge;
 use skein_client::{Channels, Spools};
 use skein_model::doctor::group_name;
 use skein_model::{GroupId, NodeId, meta};
@@ -43,6 +42,7 @@ use tonic::transport::server::Server;
 
 use crate::cluster::{Members, Misfit, Standing, node_id};
 use crate::disk::Relief;
+use crate::metrics::Surveys;
 use crate::peer_service::PeerService;
 use crate::raft::{Forward, Group, GroupError, start_group};
 use crate::senders::SessionsService;
@@ -88,6 +88,7 @@ pub struct Control {
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
+    surveys: Surveys,
 }
 
 impl std::fmt::Debug for Control {
@@ -188,6 +189,7 @@ impl Control {
             peers,
             is_stopping: Arc::default(),
             own_health: Arc::default(),
+            surveys: Surveys::default(),
         };
         control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
@@ -388,6 +390,11 @@ impl Control {
         });
         found.extend(join_all(groups).await);
         found
+    }
+
+    /// Size of the file system that holds the data directory.
+    pub fn disk_bytes(&self) -> u64 {
+        self.store.disk().status().usage.capacity
     }
 
     /// Where this process says what it knows of itself.

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod failover;
 mod lookup;
+mod metrics;
 mod name;
 mod order;
 mod own;
@@ -21,6 +22,7 @@ mod site;
 
 pub use config::Config;
 pub use error::{ResolveError, SetupError};
+pub use metrics::Metrics;
 pub use order::{order, order_addresses};
 pub use own::OwnAddresses;
 pub use plan::{HOST_ADDRESSES_MAX, HOSTS_MAX, Host, Plan, PlanKind};

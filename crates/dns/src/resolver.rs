@@ -14,6 +14,7 @@ use tracing::debug;
 use crate::config::Config;
 use crate::error::{ResolveError, SetupError};
 use crate::lookup::{Asker, LIFE_MAX, NEGATIVE_LIFE_MAX, earlier};
+use crate::metrics::{Kind, Metrics, Outcome};
 use crate::name::{self, Destination};
 use crate::own::OwnAddresses;
 use crate::plan::{self, AddressAnswer, Plan};
@@ -40,6 +41,7 @@ struct Inner {
     plans: Cache<String, Entry>,
     turns: Semaphore,
     own: RwLock<Own>,
+    metrics: Metrics,
 }
 
 /// What is ours, and how often that has changed: a plan holds for the addresses that it was made with.
@@ -81,6 +83,14 @@ impl Resolver {
     /// # Errors
     /// `/etc/resolv.conf` is needed and cannot be read.
     pub fn new(config: Config) -> Result<Self, SetupError> {
+        Self::counted(config, Metrics::default())
+    }
+
+    /// The same, whose lookups are counted.
+    ///
+    /// # Errors
+    /// See [`Resolver::new`].
+    pub fn counted(config: Config, metrics: Metrics) -> Result<Self, SetupError> {
         let asker = Asker::new(&config)?;
         let plans = Cache::builder()
             .max_capacity(config.cache_entries)
@@ -98,6 +108,7 @@ impl Resolver {
                 plans,
                 turns,
                 own,
+                metrics,
             }),
         })
     }
@@ -158,11 +169,19 @@ impl Resolver {
         if self.inner.config.servers.is_empty() && !host.ends_with('.') {
             asked.set_fqdn(false);
         }
+        let began = Instant::now();
         let lookup = tokio::time::timeout(
             self.inner.lookup_wait_max(),
             self.inner.asker.addresses(asked),
         );
-        match lookup.await.map(|(answer, _)| answer) {
+        let answer = lookup.await.map(|(answer, _)| answer);
+        let outcome = match &answer {
+            Ok(AddressAnswer::Addresses(_)) => Outcome::Found,
+            Ok(AddressAnswer::None) => Outcome::None,
+            Ok(AddressAnswer::Failed(_)) | Err(_) => Outcome::Failed,
+        };
+        self.inner.metrics.looked_up(Kind::Address, outcome, began);
+        match answer {
             Ok(AddressAnswer::Addresses(mut addrs)) => {
                 addrs.truncate(plan::HOST_ADDRESSES_MAX);
                 Ok(addrs)
@@ -186,7 +205,15 @@ impl Resolver {
     pub async fn pointer(&self, ip: IpAddr) -> Result<Option<String>, ResolveError> {
         let asked = tokio::time::timeout(self.inner.lookup_wait_max(), self.inner.asker.ptr(ip));
         let unanswered = |why: &str| ResolveError::unanswered(&ip.to_string(), why);
-        match asked.await {
+        let began = Instant::now();
+        let answer = asked.await;
+        let outcome = match &answer {
+            Ok(Ok(Some(_))) => Outcome::Found,
+            Ok(Ok(None)) => Outcome::None,
+            Ok(Err(_)) | Err(_) => Outcome::Failed,
+        };
+        self.inner.metrics.looked_up(Kind::Ptr, outcome, began);
+        match answer {
             Ok(answer) => answer.map_err(|why| unanswered(&why)),
             Err(_) => Err(unanswered(TOO_LATE)),
         }
@@ -213,12 +240,19 @@ impl Inner {
 
     async fn resolve(&self, domain: String, fqdn: Name) -> Entry {
         let (own, version) = self.own();
+        let began = Instant::now();
         let lookup = self.lookup(&domain, fqdn, &own);
         let found = tokio::time::timeout(self.lookup_wait_max(), lookup).await;
         let (result, life) = found.unwrap_or_else(|_| {
             let late = ResolveError::unanswered(&domain, TOO_LATE);
             (Err(late), FAILURE_LIFE)
         });
+        let outcome = match &result {
+            Ok(_) => Outcome::Found,
+            Err(error) if error.is_permanent() => Outcome::None,
+            Err(_) => Outcome::Failed,
+        };
+        self.metrics.looked_up(Kind::Mx, outcome, began);
         let entry = Entry {
             result,
             life,

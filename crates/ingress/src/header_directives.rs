@@ -2,8 +2,10 @@
 //! same at each attempt.
 
 use skein_mail::field::take_fields;
-use skein_mail::header::{CAMPAIGN_FIELD, HeaderSummary, POOL_FIELD, PRIORITY_FIELD};
-use skein_model::{Priority, is_campaign_name};
+use skein_mail::header::{
+    CAMPAIGN_FIELD, HeaderSummary, POOL_FIELD, PRIORITY_FIELD, TRACEPARENT_FIELD,
+};
+use skein_model::{Priority, TraceContext, is_campaign_name};
 use skein_smtp::reply::Reply;
 
 /// What a header asks for.
@@ -12,6 +14,8 @@ pub struct HeaderDirectives {
     pub priority: Option<Priority>,
     pub pool: Option<String>,
     pub campaign: Option<String>,
+    /// The span of the client's that the message comes from.
+    pub trace: Option<TraceContext>,
 }
 
 /// Takes the wishes out of a message that begins with this header; returns the header without them.
@@ -25,6 +29,7 @@ pub fn take(
     let (priority, summary) = take_one(message, summary, summary.priority_count, PRIORITY_FIELD)?;
     let (pool, summary) = take_one(message, summary, summary.pool_count, POOL_FIELD)?;
     let (campaign, summary) = take_one(message, summary, summary.campaign_count, CAMPAIGN_FIELD)?;
+    let (trace, summary) = take_trace(message, summary);
     let priority = priority.map(|value| value.parse()).transpose();
     let priority = priority.map_err(|_| bad(PRIORITY_FIELD, "must be transactional or bulk"))?;
     if pool
@@ -44,8 +49,26 @@ pub fn take(
         priority,
         pool,
         campaign,
+        trace,
     };
     Ok((directives, summary))
+}
+
+/// A trace that cannot be read is none, and mail goes all the same (W3C Trace Context 3.2.2). So are two.
+fn take_trace(
+    message: &mut Vec<u8>,
+    summary: HeaderSummary,
+) -> (Option<TraceContext>, HeaderSummary) {
+    if summary.traceparent_count == 0 {
+        return (None, summary);
+    }
+    let before = message.len();
+    let values = take_fields(message, summary.fields_end, TRACEPARENT_FIELD);
+    let summary = summary.without_fields(values.len(), before - message.len());
+    match values.as_slice() {
+        [one] => (TraceContext::parse(one), summary),
+        _ => (None, summary),
+    }
 }
 
 fn take_one(
@@ -104,6 +127,26 @@ mod tests {
             (directives.unwrap().0, left.as_str()),
             (HeaderDirectives::default(), none)
         );
+    }
+
+    #[test]
+    fn a_trace_is_taken_out_and_one_that_cannot_be_read_is_none() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (values, is_some) in [
+            (&[good][..], true),
+            (&["00-zz"], false),
+            (&[good, good], false),
+        ] {
+            let fields: String = values
+                .iter()
+                .map(|value| format!("Traceparent: {value}\r\n"))
+                .collect();
+            let (taken, left) = taken(&format!("{fields}Subject: x\r\n\r\n"));
+            let (directives, summary) = taken.unwrap();
+            assert_eq!(directives.trace.is_some(), is_some, "{values:?}");
+            assert_eq!(left, "Subject: x\r\n\r\n");
+            assert_eq!(summary.field_count, 1);
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! A message on its way in: policy, trace headers, the body to the spool, the commit.
 
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use skein_client::trace::{self, MessageTrace};
 use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
-use skein_mail::trace::{self, ReceivedFields, WithProtocol};
+use skein_mail::trace::{self as trace_fields, ReceivedFields, WithProtocol};
 use skein_model::mail::Client;
 use skein_model::spool::Accept;
 use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
@@ -13,6 +14,7 @@ use skein_policy::DEFAULT_POOL;
 use skein_smtp::address::{Address, ascii_name};
 use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
+use tracing::Instrument;
 
 use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
@@ -59,6 +61,7 @@ pub struct Intake<'s> {
 /// The body while it arrives.
 struct Body {
     upload: Upload,
+    trace: MessageTrace,
     peer: Peer,
     at: UnixMs,
     scan: HeaderScan,
@@ -201,8 +204,11 @@ impl<'s> Intake<'s> {
             Ok(upload) => upload,
             Err(error) => return Some(refusal(&error)),
         };
+        let tenant = self.shared.config.tenant(peer.user.as_deref());
+        let trace = MessageTrace::begin(upload.id(), tenant, self.address);
         self.body = Some(Body {
             upload,
+            trace,
             peer,
             at,
             scan: HeaderScan::new(),
@@ -288,7 +294,7 @@ impl<'s> Intake<'s> {
             }
             ScanState::Complete => {
                 let summary = body.scan.summary();
-                if trace::is_loop(summary.received_count) {
+                if trace_fields::is_loop(summary.received_count) {
                     body.refused = Some(Reply::new(
                         554,
                         (5, 4, 6),
@@ -336,6 +342,9 @@ impl<'s> Intake<'s> {
         body.pool = self.pool(&body.peer, directives.pool.as_deref())?;
         body.priority = directives.priority;
         body.campaign = directives.campaign;
+        if let Some(parent) = directives.trace {
+            body.trace.continues(parent);
+        }
         Ok(summary)
     }
 
@@ -350,7 +359,7 @@ impl<'s> Intake<'s> {
             _ => None,
         };
         let peer = &body.peer;
-        let mut headers = trace::received_header(&ReceivedFields {
+        let mut headers = trace_fields::received_header(&ReceivedFields {
             from_helo: &ascii_name(&peer.helo),
             from_ip: self.address,
             from_rdns: None,
@@ -371,10 +380,13 @@ impl<'s> Intake<'s> {
         });
         let is_submission = self.kind == ListenerKind::Submission || peer.user.is_some();
         if is_submission && !summary.has_message_id {
-            headers.push_str(&trace::message_id_header(&id, &self.shared.config.hostname));
+            headers.push_str(&trace_fields::message_id_header(
+                &id,
+                &self.shared.config.hostname,
+            ));
         }
         if is_submission && !summary.has_date {
-            headers.push_str(&trace::date_header(body.at.0));
+            headers.push_str(&trace_fields::date_header(body.at.0));
         }
         if summary.needs_separator() {
             headers.push_str("\r\n");
@@ -384,6 +396,7 @@ impl<'s> Intake<'s> {
 
     /// Stores and commits the message; the reply is what the client is told.
     pub async fn finish(&mut self) -> Reply {
+        let began = Instant::now();
         let Some(mut body) = self.body.take() else {
             return Reply::new(451, (4, 3, 0), "The message got lost; send it again");
         };
@@ -391,16 +404,28 @@ impl<'s> Intake<'s> {
             let state = body.scan.finish();
             self.check_headers(&mut body, state);
         }
+        // From here on it is known whose trace it is.
+        let span = body.trace.span();
+        let reply = self.decide(body).instrument(span.clone()).await;
+        if !reply.is_positive() {
+            trace::refused(&span, reply.code);
+        }
+        let took = began.elapsed().as_secs_f64();
+        self.shared.metrics.accept.observe(took);
+        reply
+    }
+
+    async fn decide(&mut self, mut body: Body) -> Reply {
         self.hand_over(&mut body).await;
         let metrics = &self.shared.metrics;
         if let Some(refused) = body.refused {
             metrics.refused.inc();
             return refused;
         }
-        match self.commit(body).await {
+        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
+        match self.commit(body, tenant).await {
             Ok((id, bytes)) => {
-                metrics.accepted.inc();
-                metrics.accepted_bytes.inc_by(bytes);
+                metrics.accepted(tenant, bytes);
                 fail::fail_point!("ingress-before-250");
                 Reply::new(250, (2, 0, 0), format!("queued as {id}"))
             }
@@ -412,15 +437,14 @@ impl<'s> Intake<'s> {
         }
     }
 
-    async fn commit(&mut self, body: Body) -> Result<(String, u64), SpoolError> {
+    async fn commit(&mut self, mut body: Body, tenant: &str) -> Result<(String, u64), SpoolError> {
         let id = body.upload.id();
         let (stored, sites) = tokio::join!(body.upload.finish(), self.sites.finish());
         let stored = stored?;
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
-        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
         // The client has the same name in events and on screens as in the message.
-        let name = trace::client_name(&ascii_name(&body.peer.helo));
+        let name = trace_fields::client_name(&ascii_name(&body.peer.helo));
         let client = Client::new(name, self.address, body.peer.user.clone());
         let envelope = Envelope {
             client: Some(client),
@@ -435,7 +459,8 @@ impl<'s> Intake<'s> {
         // Until the commit is known.
         let _share = self.share.take();
         let recipients_max = self.shared.config.recipients_per_task;
-        let tasks = spool.plan(id, recipients, recipients_max, &sites);
+        let mut tasks = spool.plan(id, recipients, recipients_max, &sites);
+        body.trace.created(&mut tasks, bytes);
         let accept = Accept {
             id,
             envelope,
@@ -443,7 +468,8 @@ impl<'s> Intake<'s> {
             tasks,
             about: None,
         };
-        spool.accept(&accept).await?;
+        let commit = body.trace.commit(id.group().0);
+        spool.accept(&accept).instrument(commit).await?;
         Ok((id.to_string(), bytes))
     }
 }

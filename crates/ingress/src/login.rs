@@ -28,6 +28,7 @@ impl Intake<'_> {
         let known = shared.config.users.iter().find(|known| known.name == user);
         if known.is_some_and(|known| password.matches(known.password.as_bytes())) {
             shared.guesses.lock().succeeded(login, now());
+            shared.metrics.logins.inc();
             return None;
         }
         let (failures, locks) = shared.guesses.lock().failed(&login, now());

@@ -201,7 +201,9 @@ async fn accept(
 }
 
 async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, peer: SocketAddr) {
+    let at = listener.address.to_string();
     if shared.is_closed() {
+        shared.metrics.refused_connection(&at, "closed");
         session::refuse(stream, CLOSED).await;
         return;
     }
@@ -220,10 +222,12 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
     let (permit, peer) = match entered {
         Ok(entered) => entered,
         Err(Refused::TooMany) => {
+            shared.metrics.refused_connection(&at, "too-many");
             session::refuse(stream, TOO_MANY).await;
             return;
         }
         Err(Refused::BadProxy(error)) => {
+            shared.metrics.refused_connection(&at, "proxy");
             tracing::warn!(proxy = %peer, %error, "a connection is closed");
             return;
         }
@@ -240,11 +244,10 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
         permit: &permit,
         holder: &holder,
     };
-    shared.metrics.connections.inc();
+    let _open = shared.metrics.connected(&at);
     if let Err(error) = Session::run(ground, &listener, stream, peer).await {
         tracing::debug!(%peer, %error, "a session ended early");
     }
-    shared.metrics.connections.dec();
 }
 
 enum Refused {

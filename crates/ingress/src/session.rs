@@ -162,12 +162,16 @@ impl<'s> Session<'s> {
             timeout(HANDSHAKE_BEGIN, stream.peek(&mut first)).await??;
             timeout(HANDSHAKE, acceptor.accept(stream)).await?
         };
+        let metrics = &self.ground.shared.metrics;
         let mut stream = tokio::select! {
-            shaken = handshake => shaken?,
+            shaken = handshake => shaken.inspect_err(|_| {
+                metrics.tls_failures.inc();
+            })?,
             _ = self.has_to_leave(Duration::ZERO) => return Ok(()),
         };
         stream.get_mut().1.set_buffer_limit(Some(TLS_BYTES_MAX));
         let connection = stream.get_ref().1;
+        metrics.encrypted(connection.protocol_version());
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

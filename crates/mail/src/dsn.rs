@@ -16,7 +16,8 @@ pub enum Action {
 }
 
 impl Action {
-    fn word(self) -> &'static str {
+    /// As a report has it (RFC 3464 2.3.3).
+    pub fn word(self) -> &'static str {
         match self {
             Self::Failed => "failed",
             Self::Delayed => "delayed",

@@ -16,6 +16,9 @@ pub const POOL_FIELD: &str = "X-Skein-Pool";
 /// The mailing that the message is of; goes no further.
 pub const CAMPAIGN_FIELD: &str = "X-Skein-Campaign";
 
+/// The trace that the message comes from (W3C Trace Context); what is within our client's systems goes no further.
+pub const TRACEPARENT_FIELD: &str = "Traceparent";
+
 /// A header has at most this many fields: ten times what long mailing-list paths produce.
 pub const MAX_HEADER_FIELDS: u32 = 1000;
 
@@ -72,6 +75,8 @@ pub struct HeaderSummary {
     pub pool_count: u32,
     /// Number of [`CAMPAIGN_FIELD`] fields.
     pub campaign_count: u32,
+    /// Number of [`TRACEPARENT_FIELD`] fields.
+    pub traceparent_count: u32,
     /// Some octet of the header is 0x80 or above (RFC 6532 header, or a broken client).
     pub has_8bit: bool,
     /// The header is valid UTF-8; true for plain ASCII.
@@ -162,6 +167,7 @@ impl HeaderScan {
                 priority_count: 0,
                 pool_count: 0,
                 campaign_count: 0,
+                traceparent_count: 0,
                 has_8bit: false,
                 is_utf8: true,
                 field_count: 0,
@@ -279,6 +285,7 @@ impl HeaderScan {
             b"x-skein-priority" => self.summary.priority_count += 1,
             b"x-skein-pool" => self.summary.pool_count += 1,
             b"x-skein-campaign" => self.summary.campaign_count += 1,
+            b"traceparent" => self.summary.traceparent_count += 1,
             _ => {}
         }
     }

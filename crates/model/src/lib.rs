@@ -27,12 +27,14 @@ pub mod preflight;
 pub mod priority;
 pub mod proposal;
 pub mod queue;
+pub mod queue_survey;
 pub mod retry;
 pub mod rows;
 pub mod slewed_clock;
 pub mod spool;
 pub mod throttle;
 pub mod time;
+pub mod trace_context;
 pub mod warmup;
 
 pub use host_port::{HostPort, NotAHostPort};
@@ -42,6 +44,7 @@ pub use nearest::nearest;
 pub use priority::Priority;
 pub use queue::{Queue, SITE_BYTES_MAX, is_campaign_name, is_site_name};
 pub use time::{DurationMs, LimitMs, UnixMs};
+pub use trace_context::TraceContext;
 
 /// How a value is laid out on disk and in the Raft log: CBOR arrays with numbered fields.
 ///

@@ -16,6 +16,7 @@ mod smtp;
 mod smtp_checks;
 mod sources;
 mod storage;
+mod telemetry;
 mod unused;
 mod values;
 
@@ -36,6 +37,7 @@ pub use log::{Log, LogFormat};
 pub use smtp::{BareNewlines, Kind, ListenerTls, Smtp, Tls};
 pub use sources::Overrides;
 pub use storage::Storage;
+pub use telemetry::Telemetry;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +54,7 @@ pub struct Config {
     pub dns: Dns,
     pub events: Events,
     pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +125,7 @@ impl Default for Config {
             dns: Dns::default(),
             events: Events::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -205,6 +209,7 @@ impl Config {
         self.dns.check()?;
         self.storage.check()?;
         self.log.check()?;
+        self.telemetry.check()?;
         if self.role.controls() {
             self.admin_certificates()?;
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use skein_control::{Control, Gauge};
+use skein_control::Control;
 
 use crate::config::Role;
 
@@ -128,12 +128,6 @@ impl Health {
     /// None before the start is done.
     pub fn registry(&self) -> Option<&Registry> {
         self.registry.get()
-    }
-
-    /// None where no spool is.
-    pub fn gauges(&self) -> Vec<Gauge> {
-        let control = self.control.get();
-        control.map_or_else(Vec::new, |control| control.gauges())
     }
 
     /// Everything that a probe looks at.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::body::Incoming;
@@ -14,15 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use skein_client::connection::Line;
 use skein_client::ports::{Places, network_of};
-use skein_control::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::health::{Health, Probe, answer};
+use crate::telemetry::{Format, expose};
 
 /// A monitor of a node has one or two; mail needs the descriptors.
 const CONNECTIONS_MAX: usize = 64;
@@ -128,24 +127,21 @@ async fn probe(health: &Health, probe: Probe, query: &RawQuery) -> (StatusCode, 
     (status, text)
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    let mut text = String::new();
-    for Gauge { name, help, value } in health.gauges() {
-        text.push_str(&format!(
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-        ));
-    }
-    let encoded = match health.registry() {
-        Some(registry) => encode(&mut text, registry),
-        None => encode(&mut text, &Registry::default()),
+/// Empty before the start is done.
+async fn metrics(State(health): State<Arc<Health>>, asked: HeaderMap) -> impl IntoResponse {
+    let accept = asked.get(header::ACCEPT);
+    let format = Format::of(accept.and_then(|accept| accept.to_str().ok()));
+    let content_type = [(header::CONTENT_TYPE, format.content_type())];
+    let exposed = match health.registry() {
+        Some(registry) => expose(registry, format),
+        None => expose(&Registry::default(), format),
     };
-    if encoded.is_err() {
-        return (
+    match exposed {
+        Ok(text) => (StatusCode::OK, content_type, text),
+        Err(_) => (
             StatusCode::INTERNAL_SERVER_ERROR,
-            [(header::CONTENT_TYPE, "text/plain")],
+            content_type,
             String::new(),
-        );
+        ),
     }
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], text)
 }

@@ -24,6 +24,7 @@ use self::sending::SendingPart;
 use crate::cli::SkipEntry;
 use crate::config::{Config, Overrides, Read};
 use crate::health::{Health, Step};
+use crate::telemetry::Telemetry;
 use crate::tls::Follower;
 use crate::{events, http, open_files, own_files, telemetry, tls};
 
@@ -38,7 +39,7 @@ pub fn run(
     let Read {
         config, warnings, ..
     } = Config::read(path, overrides)?;
-    telemetry::start(&config.log)?;
+    let telemetry = telemetry::start(&config.log, &config.telemetry)?;
     for warning in warnings {
         tracing::warn!("configuration: {warning}");
     }
@@ -57,12 +58,13 @@ pub fn run(
         overrides: overrides.clone(),
         in_use: config.clone(),
     };
-    let served = runtime.block_on(serve(config, limits, skip_entries, reload));
+    let served = runtime.block_on(serve(config, limits, skip_entries, reload, &telemetry));
     if served.is_err() {
         skein_runtime::hear_cause();
     }
     // A look-up or a read of a file that hangs must not keep the process.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    telemetry.stop();
     served
 }
 
@@ -71,6 +73,7 @@ async fn serve(
     limits: Limits,
     skip_entries: &[SkipEntry],
     reload: Reload,
+    telemetry: &Telemetry,
 ) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -88,14 +91,17 @@ async fn serve(
         http::serve(web, http::router(health.clone())),
     );
     let mut registry = Registry::default();
+    telemetry.register(&mut registry, config.role.name());
     let follower = Follower::new(&mut registry);
+    let dns = skein_dns::Metrics::register(&mut registry);
     let ports = tls::Ports::load(&config, &follower, limits)?;
     let control = match config.role.controls() {
-        true => Some(ControlPart::start(&config, skip_entries, &ports, &stop).await?),
+        true => Some(ControlPart::start(&config, skip_entries, &ports, &stop, dns.clone()).await?),
         false => None,
     };
     if let Some(part) = &control {
         part.control.own_health().set_certificates(follower.ends());
+        part.control.register(&mut registry);
         health.set_control(part.control.clone());
     }
     health.done(Step::Stores);
@@ -105,6 +111,7 @@ async fn serve(
         &ports,
         &follower,
         &health,
+        dns,
         &mut registry,
     )
     .await?;
@@ -137,11 +144,12 @@ async fn join(
     ports: &tls::Ports,
     follower: &Follower,
     health: &Health,
+    dns: skein_dns::Metrics,
     registry: &mut Registry,
 ) -> anyhow::Result<(Option<SendingPart>, Option<LendingPart>)> {
     if config.role.lends_only() {
         let part =
-            LendingPart::start(config, cluster(config, ports, None), ports, registry).await?;
+            LendingPart::start(config, cluster(config, ports, None), ports, dns, registry).await?;
         part.health.set_certificates(follower.ends());
         health.set_lending(part.working.clone());
         return Ok((None, Some(part)));
@@ -157,7 +165,7 @@ async fn join(
         Some(part) => part.event_sink(config),
         None => events::Sink::of_sender(events_path(config)),
     };
-    let part = SendingPart::start(config, cluster, certificate, ports, sink, registry).await?;
+    let part = SendingPart::start(config, cluster, certificate, ports, sink, dns, registry).await?;
     if let Some(ends) = ends {
         part.health.set_certificates(ends);
     }

@@ -1,83 +1,338 @@
-//! What this sender counts.
+//! What this sender counts. Labels are words of this crate, and names of providers and source IPs of the policy.
+
+mod limits;
+mod phases;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use skein_model::throttle::Scope;
+use skein_mail::dsn::Action;
+use skein_model::spool::Verdict;
+use skein_model::throttle::{Counted, Scope};
+use skein_model::{DurationMs, Priority, Reply};
+use skein_policy::Policy;
 
-/// One of four words, so the number of series is bounded.
+pub use limits::LimitUse;
+pub use phases::{Phase, Times};
+
+use crate::smtp::no_session::{Cause, NoSession};
+
+/// Sites that are no provider's.
+const OTHER: &str = "other";
+/// The node's own address, which has no name.
+const NODE: &str = "node";
+/// From a second to the age at which mail expires.
+const QUEUE_SECONDS: [f64; 14] = [
+    0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0, 432_000.0,
+];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabel {
-    pub outcome: &'static str,
+struct OutcomeLabels {
+    outcome: &'static str,
+    class: &'static str,
+    provider: String,
+    ip: String,
 }
 
-/// One for each scope of limits.
+/// Mail of one source IP to one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ScopeLabel {
-    pub scope: &'static str,
+pub struct PathLabels {
+    provider: String,
+    ip: String,
 }
 
-/// One destination that waits, for as long as this lives.
+impl PathLabels {
+    /// Of a source IP; none: of the node's own address.
+    pub fn new(policy: &Policy, site: &str, ip: Option<&str>) -> Self {
+        Self {
+            provider: provider(policy, site).to_owned(),
+            ip: ip.unwrap_or(NODE).to_owned(),
+        }
+    }
+
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    provider: String,
+    ip: String,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeLabel {
+    scope: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    scope: &'static str,
+    counts: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    version: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PriorityLabel {
+    priority: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActionLabel {
+    action: &'static str,
+}
+
+/// The provider that a site is, or the word for all sites that are none.
+fn provider<'s>(policy: &Policy, site: &'s str) -> &'s str {
+    match policy.provider(site) {
+        Some(_) => site,
+        None => OTHER,
+    }
+}
+
+/// Something that is counted for as long as this lives.
 #[derive(Debug)]
-pub struct WaitingGauge(Gauge);
+pub struct Held(Gauge);
 
-impl Drop for WaitingGauge {
+impl Held {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
-    pub attempts: Family<OutcomeLabel, Counter>,
-    pub connections: Gauge,
+    recipients: Family<OutcomeLabels, Counter>,
+    queue_time: Family<PriorityLabel, Histogram>,
+    dsns: Family<ActionLabel, Counter>,
+    connections: Family<PathLabels, Gauge>,
+    opened: Family<PathLabels, Counter>,
+    session_failures: Family<FailureLabels, Counter>,
     pub connect_failures: Counter,
+    tls: Family<VersionLabel, Counter>,
+    phases: phases::Histograms,
+    /// Tasks that this sender holds.
     pub held: Gauge,
     waiting: Family<ScopeLabel, Gauge>,
+    throttled: Family<LimitLabels, Counter>,
+    slots: Gauge,
+    lease_left: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
 impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            recipients: Family::default(),
+            queue_time: Family::new_with_constructor(|| Histogram::new(QUEUE_SECONDS)),
+            dsns: Family::default(),
+            connections: Family::default(),
+            opened: Family::default(),
+            session_failures: Family::default(),
+            connect_failures: Counter::default(),
+            tls: Family::default(),
+            phases: phases::histograms(),
+            held: Gauge::default(),
+            waiting: Family::default(),
+            throttled: Family::default(),
+            slots: Gauge::default(),
+            lease_left: Gauge::default(),
+        };
+        metrics.register_results(registry);
+        metrics.register_connections(registry);
+        metrics.register_limits(registry);
+        metrics
+    }
+
+    fn register_results(&self, registry: &mut Registry) {
         registry.register(
             "skein_delivery_recipients",
             "Recipients by what an attempt came to",
-            metrics.attempts.clone(),
+            self.recipients.clone(),
         );
         registry.register(
-            "skein_smtp_out_connections",
-            "Open connections to other hosts",
-            metrics.connections.clone(),
+            "skein_delivery_queue_seconds",
+            "From acceptance to delivery",
+            self.queue_time.clone(),
         );
         registry.register(
-            "skein_smtp_out_connect_failures",
-            "Attempts to connect that no host of a destination answered",
-            metrics.connect_failures.clone(),
+            "skein_dsns",
+            "Recipients that a DSN was made about",
+            self.dsns.clone(),
         );
         registry.register(
             "skein_sender_tasks",
             "Tasks that this sender holds",
-            metrics.held.clone(),
+            self.held.clone(),
         );
+        registry.register(
+            "skein_sender_slots",
+            "Slots that this sender owns",
+            self.slots.clone(),
+        );
+        registry.register(
+            "skein_sender_lease_left_seconds",
+            "For how long this sender may act without another heartbeat",
+            self.lease_left.clone(),
+        );
+    }
+
+    fn register_connections(&self, registry: &mut Registry) {
+        registry.register(
+            "skein_smtp_out_connections",
+            "Open connections to other hosts",
+            self.connections.clone(),
+        );
+        registry.register(
+            "skein_smtp_out_connections_opened",
+            "Sessions with other hosts that came about",
+            self.opened.clone(),
+        );
+        registry.register(
+            "skein_smtp_out_session_failures",
+            "Tries to get a session with one host that failed",
+            self.session_failures.clone(),
+        );
+        registry.register(
+            "skein_smtp_out_connect_failures",
+            "Tries to connect that no host of a destination answered",
+            self.connect_failures.clone(),
+        );
+        registry.register(
+            "skein_smtp_out_tls",
+            "Sessions with other hosts by TLS version",
+            self.tls.clone(),
+        );
+        registry.register(
+            "skein_smtp_out_phase_seconds",
+            "Time of a step with another host",
+            self.phases.clone(),
+        );
+    }
+
+    fn register_limits(&self, registry: &mut Registry) {
         registry.register(
             "skein_sender_held",
             "Destinations that wait for a limit",
-            metrics.waiting.clone(),
+            self.waiting.clone(),
         );
-        metrics
+        registry.register(
+            "skein_limit_throttled",
+            "Times that a destination began to wait for a limit",
+            self.throttled.clone(),
+        );
     }
 
-    /// A destination waits for a limit of this scope.
-    pub fn waits(&self, scope: Scope) -> WaitingGauge {
-        let scope = scope.name();
-        let gauge = self.waiting.get_or_create(&ScopeLabel { scope }).clone();
-        gauge.inc();
-        WaitingGauge(gauge)
+    /// A destination waits for a limit of this kind.
+    pub fn waits(&self, scope: Scope, counts: Counted) -> Held {
+        let (scope, counts) = (scope.name(), counts.name());
+        self.throttled
+            .get_or_create(&LimitLabels { scope, counts })
+            .inc();
+        Held::new(self.waiting.get_or_create(&ScopeLabel { scope }).clone())
     }
 
-    pub fn count(&self, outcome: &'static str) {
-        self.attempts.get_or_create(&OutcomeLabel { outcome }).inc();
+    /// A session with a host came about; it is counted as open for as long as what this returns lives.
+    pub fn connected(&self, path: &PathLabels) -> Held {
+        Held::new(self.connections.get_or_create(path).clone())
+    }
+
+    /// A session came about after these steps, over TLS as it describes that.
+    pub fn opened(&self, path: &PathLabels, setup: &Times, tls: Option<&str>) {
+        self.opened.get_or_create(path).inc();
+        let version = match tls.and_then(|tls| tls.split(' ').next()) {
+            None => "none",
+            Some("TLSv1.3") => "1.3",
+            Some("TLSv1.2") => "1.2",
+            Some(_) => "other",
+        };
+        self.tls.get_or_create(&VersionLabel { version }).inc();
+        self.took(path, setup);
+    }
+
+    /// Steps that have ended.
+    pub fn took(&self, path: &PathLabels, times: &Times) {
+        phases::observe(&self.phases, path.provider(), times);
+    }
+
+    pub fn no_session(&self, path: &PathLabels, failure: &NoSession) {
+        let reason = match failure.cause {
+            Cause::Host if failure.is_unreachable() => "unreachable",
+            Cause::Host => "refused",
+            Cause::TlsFailed | Cause::TlsNotNow => "tls",
+            Cause::NoTls => "no-tls",
+            Cause::Source | Cause::SourceBusy => "source",
+        };
+        let labels = FailureLabels {
+            provider: path.provider.clone(),
+            ip: path.ip.clone(),
+            reason,
+        };
+        self.session_failures.get_or_create(&labels).inc();
+    }
+
+    /// What an attempt came to for a recipient. Without a source IP none was chosen.
+    pub fn count(&self, policy: &Policy, site: &str, ip: Option<&str>, result: (Verdict, &Reply)) {
+        let (verdict, reply) = result;
+        let outcome = match verdict {
+            Verdict::Delivered => "delivered",
+            Verdict::Deferred => "deferred",
+            Verdict::Failed => "bounced",
+            Verdict::Expired => "expired",
+        };
+        let class = match reply.code / 100 {
+            2 => "2xx",
+            4 => "4xx",
+            5 => "5xx",
+            _ => "none",
+        };
+        let labels = OutcomeLabels {
+            outcome,
+            class,
+            provider: provider(policy, site).to_owned(),
+            ip: ip.unwrap_or("none").to_owned(),
+        };
+        self.recipients.get_or_create(&labels).inc();
+    }
+
+    /// A task was delivered so long after its message was accepted.
+    pub fn delivered_after(&self, priority: Priority, time: DurationMs) {
+        let priority = priority.name();
+        let histogram = self.queue_time.get_or_create(&PriorityLabel { priority });
+        histogram.observe(time.0 as f64 / 1000.0);
+    }
+
+    pub fn dsn(&self, action: Action) {
+        let action = action.word();
+        self.dsns.get_or_create(&ActionLabel { action }).inc();
+    }
+
+    /// What this sender may do, as its session has it now.
+    pub fn set_session(&self, slots: usize, lease_left: DurationMs) {
+        self.slots.set(i64::try_from(slots).unwrap_or(i64::MAX));
+        self.lease_left.set(lease_left.0 as f64 / 1000.0);
+    }
+}
+
+/// The label of an IP that may be the node's own.
+pub fn ip_label(name: &str) -> &str {
+    match name {
+        "" => NODE,
+        name => name,
     }
 }

@@ -31,6 +31,8 @@ pub fn from_host(host: &Host, mut reply: Reply) -> Reply {
 pub struct Attempt {
     pub site: String,
     pub source: Option<String>,
+    /// The name of the source IP as metrics have it; none was chosen.
+    pub ip: Option<String>,
     pub peer: Option<String>,
     pub tls: Option<String>,
     pub duration: DurationMs,

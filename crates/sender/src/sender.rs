@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use skein_client::{KeptSession, PlacedIps, Sessions, Spools};
 use skein_dns::{OwnAddresses, Resolver};
+use skein_model::DurationMs;
 use skein_policy::{BUILT_IN_NAME, Policy};
 use skein_runtime::watched;
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use crate::destination::waits::StatusReporter;
 use crate::health::Health;
 use crate::limits::limiters::LocalLimiters;
 use crate::limits::path_policy::PathPolicies;
-use crate::metrics::Metrics;
+use crate::metrics::{LimitUse, Metrics};
 use crate::result::dsn::DsnWriter;
 use crate::result::journal::Journal;
 use crate::result::recovered::Recovered;
@@ -99,6 +100,7 @@ impl Sender {
             dsns: dsns_of(&config, sites.clone()),
             journal,
             metrics: metrics.clone(),
+            policy: policy.clone(),
             actions: actions.clone(),
             site_health: sources.health.clone(),
             reports: TaskTracker::new(),
@@ -126,6 +128,7 @@ impl Sender {
             connections: TaskTracker::new(),
         };
         let limiters = LocalLimiters::new();
+        registry.register_collector(Box::new(LimitUse(limiters.clone())));
         let router = Arc::new(TaskRouter {
             config: config.clone(),
             resolver,
@@ -276,6 +279,9 @@ impl Sender {
             let is_working = now.id.is_some_and(|id| session.lease.holds(id));
             self.working.store(is_working, Ordering::Release);
             self.drained.store(now.drained, Ordering::Release);
+            let lease = now.id.map_or(DurationMs(0), |id| session.lease.left(id));
+            let metrics = &self.router.destinations.outbound.metrics;
+            metrics.set_session(now.slots.len() + now.leaving.len(), lease);
             tokio::select! {
                 () = cluster.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}

@@ -120,6 +120,7 @@ impl WorkStream {
             content: OnceLock::new(),
             awaited: None,
             was_cut: false,
+            trace: None,
             task,
             reporter,
             spool: self.spool.clone(),

@@ -18,6 +18,7 @@ use crate::flusher::{Flusher, Mark};
 use crate::log::LogStore;
 use crate::machine::{self, Hooks, StateMachine};
 use crate::machines::Machine;
+use crate::metrics::Metrics;
 use crate::reader::Reader;
 use crate::snapshot::Incoming;
 
@@ -125,6 +126,7 @@ pub struct Store {
     disk: Arc<Disk>,
     sizes: Sizes,
     skip_entries: BTreeSet<(GroupId, u64)>,
+    metrics: Metrics,
 }
 
 impl Store {
@@ -154,20 +156,28 @@ impl Store {
             return Err(OpenError::Damaged { path, reason });
         }
         let path = dir.join("bodies");
-        let bodies = Bodies::open(&path, sizes.segment_bytes, disk.clone(), db.clone());
+        let metrics = Metrics::default();
+        let fsync = metrics.bodies_fsync();
+        let bodies = Bodies::open(&path, sizes.segment_bytes, disk.clone(), db.clone(), fsync);
         Ok(Arc::new(Self {
-            flusher: Arc::new(Flusher::start(db.clone(), mark)),
+            flusher: Arc::new(Flusher::start(db.clone(), mark, metrics.wal_fsync())),
             db,
             bodies: bodies.map_err(files(&path))?,
             snapshots: dir.join("snapshots"),
             disk,
             sizes,
             skip_entries: options.skip_entries,
+            metrics,
         }))
     }
 
     pub fn disk(&self) -> &Arc<Disk> {
         &self.disk
+    }
+
+    /// How long its fsyncs take.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub fn bodies(&self) -> Bodies {

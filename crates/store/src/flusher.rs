@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
 use rocksdb::DB;
 
 use crate::db::disk_failed;
@@ -29,11 +30,11 @@ impl std::fmt::Debug for Flusher {
 }
 
 impl Flusher {
-    pub fn start(db: Arc<DB>, mark: Mark) -> Self {
+    pub fn start(db: Arc<DB>, mark: Mark, fsync: Histogram) -> Self {
         let (queue, waiting) = channel();
         // It ends when the last handle of the store is dropped.
         let flush = move || {
-            run(&db, &waiting, mark);
+            run(&db, &waiting, mark, &fsync);
             true
         };
         skein_runtime::thread("wal-flush", flush)
@@ -53,14 +54,16 @@ impl Flusher {
     }
 }
 
-fn run(db: &DB, waiting: &Receiver<Done>, mut mark: Mark) {
+fn run(db: &DB, waiting: &Receiver<Done>, mut mark: Mark, fsync: &Histogram) {
     while let Ok(first) = waiting.recv() {
         let mut all = vec![first];
         all.extend(waiting.try_iter());
         let written = db.latest_sequence_number();
+        let began = Instant::now();
         if let Err(error) = flush(db) {
             disk_failed("fsync of the write-ahead log", &error);
         }
+        fsync.observe(began.elapsed().as_secs_f64());
         mark.durable(written);
         for done in all {
             done();

@@ -54,6 +54,11 @@ const NEEDS: &[Need] = &[
         present: || exists("haproxy") || Path::new("/usr/sbin/haproxy").exists(),
     },
     Need {
+        package: "prometheus",
+        why: "promtool, which judges metrics",
+        present: || exists("promtool"),
+    },
+    Need {
         package: "iproute2",
         why: "fault tests: a network for each node",
         present: || exists("ip") || Path::new("/usr/sbin/ip").exists(),

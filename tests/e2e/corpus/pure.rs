@@ -84,6 +84,7 @@ fn task(declares_utf8: bool) -> LeasedTask {
             pool: None,
             absences: 0,
             awaits_host: false,
+            created_in: None,
         },
         body: None,
     }

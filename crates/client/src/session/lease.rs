@@ -23,6 +23,11 @@ impl Lease {
         self.of(session).holds(since_boot())
     }
 
+    /// For how long that is so without another heartbeat; zero if it is not.
+    pub fn left(&self, session: SessionId) -> DurationMs {
+        self.of(session).left(since_boot())
+    }
+
     /// Completes when no message that came with this session may be completed any more.
     pub async fn ended(&self, session: SessionId) {
         loop {

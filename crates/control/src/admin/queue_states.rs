@@ -353,6 +353,7 @@ mod tests {
             pool: None,
             absences: 0,
             awaits_host: false,
+            created_in: None,
         }
     }
 }

@@ -433,6 +433,7 @@ mod tests {
             pool: None,
             absences: 1,
             awaits_host,
+            created_in: None,
         };
         assert_eq!(retry(&task(5, 1, false), "no", UnixMs(5)), None);
         let later = retry(&task(9, 2, false), "451 later", UnixMs(5)).unwrap();

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use openraft::error::Fatal;
-use openraft::{BasicNode, RaftMetrics};
+use openraft::{BasicNode, RaftMetrics, ServerState};
 use skein_model::GroupId;
 use tokio::sync::watch;
 
 use super::Group;
+use crate::metrics::GroupCounters;
 
 /// Entries that are appended and not applied on a node that is up to date, on its way to the disk: some of those that
 /// arrive within a second.
@@ -80,6 +81,34 @@ pub async fn watch_core(id: GroupId, mut metrics: watch::Receiver<RaftMetrics<u6
         Err(fatal) => {
             let reason = format!("Raft group {id} has failed: {fatal}");
             skein_runtime::end_after_cause(reason).await
+        }
+    }
+}
+
+/// Counts the elections that this node begins and the leaders that it sees, for as long as the process runs.
+pub async fn count_elections(
+    mut metrics: watch::Receiver<RaftMetrics<u64, BasicNode>>,
+    counters: GroupCounters,
+) {
+    // The term in which it was a candidate last, and the leader that it saw last.
+    let (mut candidate_in, mut led) = (None, None);
+    loop {
+        {
+            let now = metrics.borrow_and_update();
+            let term = now.current_term;
+            if now.state == ServerState::Candidate && candidate_in != Some(term) {
+                candidate_in = Some(term);
+                counters.elections.inc();
+            }
+            let leader = now.current_leader;
+            if leader.is_some() && led.is_some() && leader != led {
+                counters.leader_changes.inc();
+            }
+            led = leader.or(led);
+        }
+        if metrics.changed().await.is_err() {
+            // The group has stopped, and the process is about to end.
+            std::future::pending::<()>().await;
         }
     }
 }

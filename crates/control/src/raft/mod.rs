@@ -28,6 +28,7 @@ use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::{GroupStatus, RaftState};
 pub use start::start_group;
 
+use crate::metrics::GroupCounters;
 use commands::Commands;
 use network::Network;
 
@@ -52,6 +53,7 @@ pub struct Group {
     raft: Raft<TypeConfig>,
     proposer: Proposer,
     commands: Commands,
+    counters: GroupCounters,
     /// Changes of members and of the leader, one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -77,13 +79,17 @@ impl Group {
             .await
             .map_err(|error| failed(error.to_string()))?;
         skein_runtime::task("raft-watch", health::watch_core(id, raft.metrics()));
-        let proposer = Proposer::start(raft.clone());
+        let counters = GroupCounters::default();
+        let count = health::count_elections(raft.metrics(), counters.clone());
+        skein_runtime::task("raft-elections", count);
+        let proposer = Proposer::start(raft.clone(), counters.clone());
         Ok(Self {
             id,
             node,
             raft,
             proposer,
             commands,
+            counters,
             changing: tokio::sync::Mutex::default(),
         })
     }
@@ -112,6 +118,10 @@ impl Group {
 
     pub fn raft(&self) -> &Raft<TypeConfig> {
         &self.raft
+    }
+
+    pub fn counters(&self) -> &GroupCounters {
+        &self.counters
     }
 
     /// Waits until this node's part in the group changes, and says whether it leads: with a term of its own, and

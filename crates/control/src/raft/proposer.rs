@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::{Raft, ServerState};
 use skein_model::proposal::Invalid;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use crate::clock;
+use crate::metrics::GroupCounters;
 
 /// An entry holds at most this much, so that replicating one never takes longer than a heartbeat.
 const ENTRY_BYTES: usize = 1 << 20;
@@ -63,11 +64,11 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    pub fn start(raft: Raft<TypeConfig>) -> Self {
+    pub fn start(raft: Raft<TypeConfig>, counters: GroupCounters) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUED);
         let paused = Arc::<AtomicBool>::default();
         let writing = Arc::<tokio::sync::Mutex<()>>::default();
-        let run = run(raft, proposals, paused.clone(), writing.clone());
+        let run = run(raft, proposals, counters, paused.clone(), writing.clone());
         skein_runtime::task("proposer", run);
         Self {
             queue,
@@ -104,6 +105,7 @@ impl Proposer {
 async fn run(
     raft: Raft<TypeConfig>,
     mut proposals: mpsc::Receiver<Proposal>,
+    counters: GroupCounters,
     paused: Arc<AtomicBool>,
     writing: Arc<tokio::sync::Mutex<()>>,
 ) {
@@ -126,8 +128,11 @@ async fn run(
             waiting.push(next.reply);
         }
         plant_bad_command(&mut commands);
+        let began = Instant::now();
         match write(&raft, commands).await {
             Ok(replies) => {
+                counters.commit.observe(began.elapsed().as_secs_f64());
+                counters.commands.inc_by(replies.len() as u64);
                 for (reply, waiter) in replies.into_iter().zip(waiting) {
                     // A waiter that is gone was cancelled; its command is committed all the same.
                     let _ = waiter.send(Ok(reply));

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use skein_client::Channels;
 use skein_model::lease::{GRACE, LEASE};
 use skein_model::meta::{self, Command, Leases, Process, StillHeld};
-use skein_model::{Epoch, GroupId, SessionId};
+use skein_model::{DurationMs, Epoch, GroupId, SessionId};
 use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::internal::{GetWaitsReply, HeartbeatRequest, SessionPolicy, SiteSpread, Slots};
@@ -196,6 +196,16 @@ impl SessionsService {
         let (now, term) = (self.started.elapsed().into(), self.meta.view().term);
         let mut leases = self.leases.lock();
         leases.heard_from(now, term, session, unreachable)
+    }
+
+    /// For how long each session has been silent, as far as this leader has heard of it in its term.
+    pub fn silent(&self) -> Vec<(SessionId, DurationMs)> {
+        let now: DurationMs = self.started.elapsed().into();
+        let leases = self.leases.lock();
+        let heard = leases.heard();
+        heard
+            .map(|(session, at)| (session, DurationMs(now.0.saturating_sub(at.0))))
+            .collect()
     }
 
     /// Whether a new leader of the meta group would make the slots of a dead sender wait.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use skein_model::automation::Suspensions;
-use skein_model::dispense::{Dispenser, Weights};
+use skein_model::dispense::{Dispenser, Standings, Weights};
 use skein_model::history::Horizon;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{Effect, MessageRow, SlotRow, TaskRow, key, query};
@@ -122,6 +122,12 @@ impl Dispatch {
         let dispenser = self.dispenser.lock();
         let dispenser = dispenser.as_ref().filter(|one| one.in_flight() == 0)?;
         dispenser.ready_since(&self.reader, clock::now())
+    }
+
+    /// The queues that may have due tasks, and what operators hold back; none while another node leads.
+    pub fn standings(&self, now: UnixMs) -> Option<(Standings, Suspensions)> {
+        let standings = self.dispenser.lock().as_ref()?.standings(now);
+        Some((standings, self.suspensions.lock().clone()))
     }
 
     /// Another node leads, or none.

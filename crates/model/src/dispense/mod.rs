@@ -26,6 +26,7 @@ use crate::time::UnixMs;
 
 use away::{Absences, Early, Pass};
 use outstanding::{Out, Outstanding};
+pub use ready::{Standing, Standings};
 pub use sites::WINDOW_MAX;
 use sites::{Places, Room, Sites};
 use turns::Turns;
@@ -37,7 +38,7 @@ const FIRST: TaskId = TaskId {
 };
 
 /// A place in a queue's order of due times.
-type Place = (UnixMs, TaskId);
+pub type Place = (UnixMs, TaskId);
 
 #[derive(Debug)]
 struct Head {

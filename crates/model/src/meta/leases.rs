@@ -101,6 +101,13 @@ impl Leases {
         true
     }
 
+    /// When each session was last heard of in this term.
+    pub fn heard(&self) -> impl Iterator<Item = (SessionId, DurationMs)> {
+        self.heard
+            .iter()
+            .map(|(session, heard)| (*session, heard.at))
+    }
+
     /// A session says which process has it.
     pub fn is_of(&mut self, session: SessionId, process: Process) {
         if let Some(heard) = self.heard.get_mut(&session) {

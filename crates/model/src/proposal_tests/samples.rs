@@ -25,12 +25,17 @@ use crate::throttle::{
 use crate::warmup::{self, Ask, Counts, Order, Phase, Plan, Row, Target};
 use crate::{
     Domain, DurationMs, Envelope, Epoch, GroupId, LimitMs, MessageId, NodeId, Notify, QueueId,
-    Recipient, Reply, SessionId, Slot, TaskId, UnixMs, codec,
+    Recipient, Reply, SessionId, Slot, TaskId, TraceContext, UnixMs, codec,
 };
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 const A: SessionId = SessionId(7);
 const B: SessionId = SessionId(8);
+const CREATED_IN: TraceContext = TraceContext {
+    trace_id: [3; 16],
+    span_id: [4; 8],
+    flags: 1,
+};
 
 fn encoded<T: Encode<()>>(commands: Vec<T>) -> Vec<Vec<u8>> {
     commands.iter().map(codec::encode).collect()
@@ -385,6 +390,8 @@ fn accept(group: GroupId, n: u64) -> Accept {
     };
     let client = Client::new("c.test".into(), [192, 0, 2, 9].into(), Some("shop".into()));
     let all = ["a", "b", "c"].map(recipient);
+    let mut tasks = NewTask::plan(all, 2, &BTreeMap::new(), |site| Slot::of(site, 0));
+    tasks[0].created_in = Some(CREATED_IN);
     Accept {
         id: MessageId::new(UnixMs(n), group, n),
         envelope: Envelope {
@@ -398,7 +405,7 @@ fn accept(group: GroupId, n: u64) -> Accept {
             crc32c: 1,
             acks: vec![NodeId(1)],
         },
-        tasks: NewTask::plan(all, 2, &BTreeMap::new(), |site| Slot::of(site, 0)),
+        tasks,
         about: None,
     }
 }
@@ -462,6 +469,7 @@ fn imports(group: GroupId) -> Vec<Command> {
         pool: Some("main".into()),
         absences: 1,
         awaits_host: false,
+        created_in: Some(CREATED_IN),
     };
     let event = Event {
         seq: 4,

@@ -155,6 +155,7 @@ pub(super) fn take_over<R: Rows>(
             pool: None,
             absences: 0,
             awaits_host: false,
+            created_in: new.created_in,
         };
         add_task(state, &message, id, &row, effects);
     }

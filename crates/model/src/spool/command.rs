@@ -9,6 +9,7 @@ use crate::event::AttemptFacts;
 use crate::id::{Epoch, MessageId, QueueId, SessionId, Slot, TaskId};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::time::{DurationMs, UnixMs};
+use crate::trace_context::TraceContext;
 
 /// A command is idempotent: a leader change may make its author send it twice.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -80,6 +81,9 @@ pub struct NewTask {
     /// None: the domain.
     #[n(3)]
     pub site: Option<String>,
+    /// The span that makes it, if that is recorded.
+    #[n(4)]
+    pub created_in: Option<TraceContext>,
 }
 
 impl NewTask {
@@ -114,6 +118,7 @@ impl NewTask {
                     slot,
                     recipients: vec![recipient],
                     site,
+                    created_in: None,
                 });
             } else {
                 tasks[place].recipients.push(recipient);

@@ -7,7 +7,9 @@ use super::tests::{OWNER, accept, all, open_all, report};
 use super::*;
 use crate::dispense::Dispenser;
 use crate::rows::{MemoryRows, ReadRows};
-use crate::{Domain, Epoch, Priority, QueueId, SessionId, Slot, TaskId, UnixMs, codec};
+use crate::{
+    Domain, Epoch, Priority, QueueId, SessionId, Slot, TaskId, TraceContext, UnixMs, codec,
+};
 
 const SITES: [Option<&str>; 4] = [None, Some("provider"), Some("(a|b).hosts.test"), Some("x")];
 
@@ -250,7 +252,7 @@ fn an_operator_moves_a_queue_to_another_pool_and_back() {
 
 /// Rows as they were before tasks had sites.
 mod earlier {
-    use minicbor::Encode;
+    use minicbor::{Decode, Encode};
 
     use crate::{Domain, Priority, Recipient, Slot, UnixMs};
 
@@ -290,7 +292,7 @@ mod earlier {
         pub priority: Priority,
     }
 
-    #[derive(Encode)]
+    #[derive(Encode, Decode)]
     pub struct NewTask {
         #[n(0)]
         pub domain: Domain,
@@ -316,6 +318,7 @@ fn rows_from_before_there_were_sites_are_filed_under_their_domain() {
     };
     let task: TaskRow = codec::decode(&codec::encode(&task)).unwrap();
     assert_eq!((task.site(), task.moves), ("there.test", 0));
+    assert_eq!(task.created_in, None);
     assert!(task.delay_notified);
     let queue = earlier::Queue {
         domain: domain.clone(),
@@ -337,4 +340,27 @@ fn rows_from_before_there_were_sites_are_filed_under_their_domain() {
     };
     let new: NewTask = codec::decode(&codec::encode(&new)).unwrap();
     assert_eq!((new.slot, new.site), (slot, None));
+    assert_eq!(new.created_in, None);
+}
+
+/// A build that knows of no traces reads what one that does has written, and the task goes on without its trace.
+#[test]
+fn rows_with_a_trace_are_read_by_builds_that_know_of_none() {
+    let created_in = TraceContext {
+        trace_id: [1; 16],
+        span_id: [2; 8],
+        flags: 1,
+    };
+    let domain = Domain::new("there.test");
+    let new = NewTask {
+        domain: domain.clone(),
+        slot: Slot(7),
+        recipients: Vec::new(),
+        site: Some("google".into()),
+        created_in: Some(created_in),
+    };
+    let encoded = codec::encode(&new);
+    assert_eq!(codec::decode::<NewTask>(&encoded).unwrap(), new);
+    let known: earlier::NewTask = codec::decode(&encoded).unwrap();
+    assert_eq!((known.domain, known.slot), (domain, Slot(7)));
 }

@@ -22,6 +22,7 @@ use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::priority::Priority;
 use crate::queue::{Queue, QueueNames};
 use crate::time::UnixMs;
+use crate::trace_context::TraceContext;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct MessageRow {
@@ -75,6 +76,9 @@ pub struct TaskRow {
     #[n(12)]
     #[cbor(default)]
     pub awaits_host: bool,
+    /// The span of the intake that made it, if that is recorded: attempts link to it.
+    #[n(13)]
+    pub created_in: Option<TraceContext>,
 }
 
 impl TaskRow {

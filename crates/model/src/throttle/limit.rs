@@ -56,6 +56,17 @@ pub enum Counted {
     Messages,
 }
 
+impl Counted {
+    /// As metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionAttempts => "connection_attempts",
+            Self::Messages => "messages",
+        }
+    }
+}
+
 /// Names a limit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitId {

@@ -274,6 +274,18 @@ impl LimiterSet {
         }
     }
 
+    /// Limits on connections of which some are in use: how many those are, and how many may be here.
+    pub fn connections_in_use(&self) -> impl Iterator<Item = (&LimitId, u64, u64)> {
+        self.entries
+            .iter()
+            .filter_map(|(key, entry)| match &entry.limiter {
+                Limiter::Concurrency(limiter) if limiter.out() > 0 => {
+                    Some((&key.id, limiter.out(), limiter.limit()))
+                }
+                _ => None,
+            })
+    }
+
     /// The tokens that the leader granted, to report them and to add to them.
     pub fn token_leases(&mut self) -> impl Iterator<Item = (&LimitId, &mut TokenLease)> {
         self.entries

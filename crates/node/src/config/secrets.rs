@@ -51,6 +51,9 @@ pub fn mask(config: &mut Config) {
     for password in of_users.chain(of_routes).flatten() {
         MASK.clone_into(password);
     }
+    for header in config.telemetry.otlp_headers.values_mut() {
+        MASK.clone_into(header);
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ impl ControlPart {
         skip_entries: &[SkipEntry],
         ports: &tls::Ports,
         stop: &CancellationToken,
+        dns: skein_dns::Metrics,
     ) -> anyhow::Result<Self> {
         let data_dir = std::path::absolute(&config.data_dir).context("data_dir")?;
         tracing::info!(data_dir = %data_dir.display(), "control");
@@ -37,7 +38,8 @@ impl ControlPart {
             None => None,
         };
         let to_nodes = links::connect(ports.cluster.clone());
-        let find_mx = find_mx(Arc::new(Resolver::new(dns_config(config)).context("dns")?));
+        let resolver = Resolver::counted(dns_config(config), dns).context("dns")?;
+        let find_mx = find_mx(Arc::new(resolver));
         let mut control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
         let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
         control_config.store.skip_entries = skip_entries.collect();

@@ -32,12 +32,13 @@ impl LendingPart {
         config: &Config,
         cluster: Cluster,
         ports: &tls::Ports,
+        dns: skein_dns::Metrics,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let router = router(config, ports, registry).await?;
         let state = ClusterState::default();
         let policy = policy::follow(&state);
-        let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
+        let resolver = Arc::new(Resolver::counted(dns_config(config), dns).context("dns")?);
         let node = EgressNode::new(
             egress_config(config),
             cluster,

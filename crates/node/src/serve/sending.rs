@@ -34,13 +34,14 @@ impl SendingPart {
         certificate: Option<Arc<rustls::ServerConfig>>,
         ports: &tls::Ports,
         sink: events::Sink,
+        dns: skein_dns::Metrics,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let router = router(config, ports, registry).await?;
         let state = ClusterState::default();
         let policy = policy::follow(&state);
         let spools = Spools::new(cluster, state);
-        let resolver = Arc::new(Resolver::new(dns_config(config)).context("dns")?);
+        let resolver = Arc::new(Resolver::counted(dns_config(config), dns).context("dns")?);
         let sender = Sender::new(
             sender_config(config)?,
             spools.clone(),

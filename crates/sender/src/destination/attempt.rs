@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use skein_client::trace::AttemptTrace;
 use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_smtp::client::TransactionOutcome;
+use tracing::{Instrument, Span};
 
 use crate::destination::destinations::Destinations;
 use crate::destination::open::Serving;
 use crate::destination::permit::ConnectionPermit;
 use crate::destination::state::Destination;
 use crate::limits::token::Token;
+use crate::metrics::ip_label;
 use crate::outcome::{self, Attempt, verdicts};
 use crate::smtp::connection::{Connection, Content};
 use crate::source_ip::spend::Spend;
@@ -37,6 +40,7 @@ impl Unsettled {
         let attempt = Attempt {
             site: destination.state.lock().route.site.clone(),
             source: connection.source.clone(),
+            ip: Some(ip_label(destination.state.lock().source.name()).to_owned()),
             peer: Some(connection.host.to_string()),
             tls: connection.tls.clone(),
             duration: began.elapsed().into(),
@@ -80,6 +84,21 @@ async fn may_finish(delivery: &DeliveryTask, permit: &ConnectionPermit) -> bool 
     true
 }
 
+/// The span of the transaction that begins, if it is recorded.
+fn begin_trace(
+    delivery: &mut DeliveryTask,
+    serving: &Serving<'_>,
+    connection: &Connection,
+) -> Span {
+    let site = &serving.route.site;
+    delivery.trace = AttemptTrace::begin(&delivery.task, site);
+    let Some(trace) = &mut delivery.trace else {
+        return Span::none();
+    };
+    let (host, ip) = (&connection.host, serving.ip.map_or("", |ip| &ip.name));
+    trace.transaction(&host.name, host.address.to_string(), ip_label(ip))
+}
+
 impl Destinations {
     /// One transaction.
     pub async fn attempt(
@@ -106,11 +125,18 @@ impl Destinations {
         }
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
-        let Some(outcome) = self.transact(serving, connection, &delivery).await else {
+        let span = begin_trace(&mut delivery, serving, connection);
+        let transaction = self.transact(serving, connection, &delivery);
+        let Some(outcome) = transaction.instrument(span).await else {
             token.cancel();
             return After::Next;
         };
+        if let Some(trace) = &delivery.trace {
+            trace.took(connection.steps(), connection.tls.as_deref());
+        }
         token.ended();
+        let metrics = &self.outbound.metrics;
+        metrics.took(&serving.path, &connection.times);
         self.heard(destination, &delivery, &outcome);
         if connection.gave_up || (delivery.is_stopped() && !outcome.dot_sent) {
             // As far as the host can tell it was not begun; the group hands it out again.

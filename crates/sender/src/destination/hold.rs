@@ -12,7 +12,7 @@ use crate::destination::destinations::Destinations;
 use crate::destination::state::{Destination, DestinationState};
 use crate::limits::limiters::Closed;
 use crate::limits::waiters::Waiter;
-use crate::metrics::WaitingGauge;
+use crate::metrics::Held;
 
 /// A limit that lets nothing go for longer than this, a day's say, keeps one task of a destination here, which is told of
 /// and goes as soon as it may. The others would take places that other sites can use.
@@ -35,7 +35,7 @@ pub struct Hold {
     pub until: Instant,
     pub scope: Scope,
     timer: AbortHandle,
-    _waits: WaitingGauge,
+    _waits: Held,
 }
 
 impl Drop for Hold {
@@ -143,7 +143,7 @@ impl Destinations {
             until,
             scope: closed.scope,
             timer: timer.abort_handle(),
-            _waits: self.outbound.metrics.waits(closed.scope),
+            _waits: self.outbound.metrics.waits(closed.scope, closed.counts),
         });
         state.shed();
     }

@@ -10,6 +10,7 @@ use crate::destination::destinations::Destinations;
 use crate::destination::permit::ConnectionPermit;
 use crate::host::Host;
 use crate::limits::path_policy::PathPolicy;
+use crate::metrics::PathLabels;
 use crate::route::find::Route;
 use crate::smtp::connect::{Hop, SourceAddress};
 use crate::smtp::connection::Connection;
@@ -30,6 +31,8 @@ pub struct Serving<'a> {
     pub route: &'a Route,
     /// None: the node's own address.
     pub ip: Option<&'a Ip>,
+    /// For metrics.
+    pub path: PathLabels,
     /// Of the task that called for the connection; without tenant and pool when it has gone elsewhere meanwhile.
     pub going: Going<'a>,
     pub path_policy: &'a PathPolicy,
@@ -64,12 +67,16 @@ impl Destinations {
             match connected {
                 Ok(connection) => {
                     serving.permit.opened();
+                    let tls = connection.tls.as_deref();
+                    let metrics = &self.outbound.metrics;
+                    metrics.opened(&serving.path, &connection.setup, tls);
                     if let SourceAddress::Pool(ip, _) = serving.hop.from {
                         self.placer.sources.works(ip);
                     }
                     return Ok(connection);
                 }
                 Err(failure) => {
+                    self.outbound.metrics.no_session(&serving.path, &failure);
                     if self.is_of_source(serving, &failure) {
                         return Err(NoConnection::Source);
                     }

@@ -16,6 +16,7 @@ use crate::destination::transactions::Begun;
 use crate::host::Host;
 use crate::limits::path_policy::PathPolicy;
 use crate::limits::token::Token;
+use crate::metrics::{PathLabels, ip_label};
 use crate::outcome::{self, Attempt};
 use crate::route::find::Route;
 use crate::smtp::connect::{Hop, SourceAddress};
@@ -61,6 +62,7 @@ impl Destinations {
         let mut serving = Serving {
             route: &route,
             ip: source.0.as_deref(),
+            path: PathLabels::new(&self.placer.policy(), &route.site, source.ip()),
             going: Going {
                 site: &route.site,
                 tenant: &tenant,
@@ -111,10 +113,9 @@ impl Destinations {
                 first: first.take(),
                 has_more_hosts: hosts.len() > 0,
             };
-            let connections = &self.outbound.metrics.connections;
-            connections.inc();
+            let open = self.outbound.metrics.connected(&serving.path);
             let unsettled = self.use_up(destination, serving, connection, begun).await;
-            connections.dec();
+            drop(open);
             let Some(unsettled) = unsettled else {
                 return;
             };
@@ -199,6 +200,7 @@ impl Destinations {
         if self.outbound.drain.is_cancelled() {
             return;
         }
+        let source = destination.state.lock().source.clone();
         let deliveries: Vec<DeliveryTask> = {
             let mut state = destination.state.lock();
             if state.connections > 1 {
@@ -210,7 +212,6 @@ impl Destinations {
         let is_away = verdict == Verdict::Deferred;
         if is_away {
             let health = &self.placer.sources.health;
-            let source = destination.state.lock().source.clone();
             health.failed(&route.site, source.name(), reply);
             if health.blocked(&route.site, source.name()).is_some() {
                 // The tasks go from another IP, or wait for the site.
@@ -226,6 +227,7 @@ impl Destinations {
         for delivery in deliveries {
             let attempt = Attempt {
                 site: route.site.clone(),
+                ip: Some(ip_label(source.name()).to_owned()),
                 duration: began.elapsed().into(),
                 away_for: is_away.then_some(DurationMs(0)),
                 ..Attempt::default()

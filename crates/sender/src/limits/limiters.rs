@@ -41,6 +41,7 @@ pub struct Ask<'a> {
 #[derive(Debug)]
 pub struct Closed {
     pub scope: Scope,
+    pub counts: Counted,
     /// When to look again, if nothing wakes before.
     pub until: Instant,
 }
@@ -159,6 +160,7 @@ impl LocalLimiters {
         {
             return Err(Closed {
                 scope: id.scope,
+                counts: id.counts,
                 until: Instant::now() + NO_LEASE,
             });
         }
@@ -173,7 +175,7 @@ impl LocalLimiters {
         if due.is_some_and(|due| state.plan(due)) {
             self.hurry.notify_one();
         }
-        let scope = held.limit.scope;
+        let (scope, counts) = (held.limit.scope, held.limit.counts);
         let until = match held.until {
             // Windows count whole milliseconds.
             Some(until) => {
@@ -188,7 +190,20 @@ impl LocalLimiters {
             let demand = ask.demand;
             state.waiters.wait(is_timed, held.limit, waiter, demand);
         }
-        Err(Closed { scope, until })
+        Err(Closed {
+            scope,
+            counts,
+            until,
+        })
+    }
+
+    /// Limits on connections of which some are in use: how many those are, and how many there may be here.
+    pub fn connections(&self) -> Vec<(LimitId, u64, u64)> {
+        let state = self.state.lock();
+        let limits = state.limiters.connections_in_use();
+        limits
+            .map(|(id, used, allowed)| (id.clone(), used, allowed))
+            .collect()
     }
 
     /// Takes tokens that are free soon; none after `stop`.

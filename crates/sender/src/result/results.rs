@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
+use skein_client::trace::AttemptTrace;
 use skein_model::retry::RetryPolicy;
 use skein_model::spool::{Report, Verdict};
-use skein_model::{Reply, UnixMs};
+use skein_model::{DurationMs, Reply, UnixMs};
+use skein_policy::Policy;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::automation::active_actions::ActionsHere;
@@ -30,6 +33,8 @@ pub struct Results {
     pub dsns: DsnWriter,
     pub journal: Journal,
     pub metrics: Metrics,
+    /// For the names of providers.
+    pub policy: watch::Receiver<Arc<Policy>>,
     /// For the group's time.
     pub actions: Arc<ActionsHere>,
     pub site_health: Arc<SiteHealth>,
@@ -86,13 +91,11 @@ impl Results {
             self.journal.keep(fact);
             fail_point!("sender-after-250");
         }
-        for outcome in &report.outcomes {
-            self.metrics.count(match outcome.verdict {
-                Verdict::Delivered => "delivered",
-                Verdict::Deferred => "deferred",
-                Verdict::Failed => "bounced",
-                Verdict::Expired => "expired",
-            });
+        self.count(&delivery, &attempt, &report, at);
+        let trace = delivery.trace.take();
+        let trace = trace.or_else(|| AttemptTrace::begin(&delivery.task, &attempt.site));
+        if let Some(trace) = trace {
+            trace.ended(&report.outcomes);
         }
         let results = self.clone();
         self.reports.spawn(async move {
@@ -112,6 +115,21 @@ impl Results {
                 reporter.blocked(&filed.0, filed.1, Duration::ZERO);
             }
         });
+    }
+
+    fn count(&self, delivery: &DeliveryTask, attempt: &Attempt, report: &Report, at: UnixMs) {
+        let policy = self.policy.borrow();
+        for outcome in &report.outcomes {
+            let result = (outcome.verdict, &outcome.reply);
+            let ip = attempt.ip.as_deref();
+            self.metrics.count(&policy, &attempt.site, ip, result);
+        }
+        let mut outcomes = report.outcomes.iter();
+        if outcomes.any(|one| one.verdict == Verdict::Delivered) {
+            let accepted_at = delivery.task.message.accepted_at;
+            let time = DurationMs(at.0.saturating_sub(accepted_at.0));
+            self.metrics.delivered_after(delivery.priority(), time);
+        }
     }
 
     /// Has the task filed under the site that it turns out to be of, where it comes to an attempt. Nothing was begun, so
@@ -176,6 +194,9 @@ impl Results {
             .dsns
             .store(&delivery.spool, &delivery.task, &report, &due, at)
             .await;
+        if report.dsn.is_some() {
+            due.iter().for_each(|(_, action)| self.metrics.dsn(*action));
+        }
         report.delay_notified = delay_due && report.dsn.is_some();
         if let Err(error) = delivery.reporter.report(&report).await {
             tracing::warn!(task = %delivery.task.id, %error, "a report was refused");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use skein_policy::Ip;
@@ -13,6 +13,7 @@ use crate::config::Timeouts;
 use crate::config::rule::HopPolicy;
 use crate::config::tls_policy::TlsPolicy;
 use crate::host::Host;
+use crate::metrics::{Phase, Times};
 use crate::smtp::auth::{self, LoginError};
 use crate::smtp::connection::Connection;
 use crate::smtp::no_session::{Cause, NoSession};
@@ -53,18 +54,28 @@ pub async fn connect(
     policy: TlsPolicy,
     host: &Host,
 ) -> Result<Connection, NoSession> {
-    Connecting { hop, tls, host }.connect(policy).await
+    let connecting = Connecting {
+        hop,
+        tls,
+        host,
+        setup: Times::default(),
+    };
+    connecting.connect(policy).await
 }
 
 struct Connecting<'a> {
     hop: &'a Hop<'a>,
     tls: &'a TlsConnectors,
     host: &'a Host,
+    /// The steps that have ended.
+    setup: Times,
 }
 
 impl Connecting<'_> {
-    async fn connect(&self, tls: TlsPolicy) -> Result<Connection, NoSession> {
+    async fn connect(mut self, tls: TlsPolicy) -> Result<Connection, NoSession> {
+        let began = Instant::now();
         let opened = open_stream(self.hop, self.host).await?;
+        self.setup.ended(Phase::Connect, began);
         let spoken = self.speak(opened.wire, tls, opened.source).await;
         let mut connection = spoken.map_err(|failure| match opened.hides_failures {
             true => failure.through_a_proxy(),
@@ -75,7 +86,7 @@ impl Connecting<'_> {
     }
 
     async fn speak(
-        &self,
+        &mut self,
         wire: OutboundStream,
         tls: TlsPolicy,
         source: Option<String>,
@@ -109,11 +120,11 @@ impl Connecting<'_> {
 
     /// Shakes hands, whatever the bytes go over.
     async fn encrypt(
-        &self,
+        &mut self,
         wire: OutboundStream,
         policy: TlsPolicy,
     ) -> Result<(Session, String), NoSession> {
-        let host = self.host;
+        let (host, began) = (self.host, Instant::now());
         let limit = self.hop.timeouts.command.min(HANDSHAKE);
         let name = ServerName::try_from(tls_name(host));
         let name = name.map_err(|_| NoSession::tls(host, &tls_fault::BAD_NAME))?;
@@ -121,20 +132,23 @@ impl Connecting<'_> {
         let stream = shaken
             .map_err(|_| NoSession::tls(host, &SessionError::Timeout(limit)))?
             .map_err(|error| NoSession::tls(host, &tls_fault::of_tls(&error)))?;
+        self.setup.ended(Phase::Tls, began);
         let description = describe(stream.get_ref().1);
         let stream: Box<dyn Stream> = Box::new(stream);
         Ok((Session::new(stream), description))
     }
 
     async fn read_greeting<S: Stream>(
-        &self,
+        &mut self,
         session: &mut Session<S>,
         under: Under,
     ) -> Result<(), NoSession> {
+        let began = Instant::now();
         let greeting = session
             .reply(self.hop.timeouts.command)
             .await
             .map_err(|e| under.lost(self.host, "greeting of", &e))?;
+        self.setup.ended(Phase::Greeting, began);
         match greeting.is_positive() {
             true => Ok(()),
             false => Err(NoSession::refused(self.host, &greeting)),
@@ -144,7 +158,7 @@ impl Connecting<'_> {
     /// What follows a handshake. A client's handshake has ended before the server has seen its last part, so that the host
     /// can do TLS is known from its first reply only (RFC 8446 4.4.4, 6.2).
     async fn greet(
-        &self,
+        &mut self,
         mut session: Session,
         source: Option<String>,
         tls: String,
@@ -190,6 +204,7 @@ impl Connecting<'_> {
             tls,
             capabilities,
             session,
+            self.setup.clone(),
         ))
     }
 }

@@ -3,10 +3,11 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fail::fail_point;
+use skein_client::trace::Step;
 use skein_client::{Lease, LeasedTask, Reporter, Spool};
 use skein_smtp::client::{
     Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::Claim;
 use crate::config::Timeouts;
 use crate::host::Host;
+use crate::metrics::{Phase, Times};
 use crate::smtp::outgoing::KeptBack;
 use crate::smtp::session::{Session, SessionError};
 use crate::source_ip::connections::Revocation;
@@ -37,6 +39,10 @@ pub struct Connection {
     pub source: Option<String>,
     pub tls: Option<String>,
     pub capabilities: Capabilities,
+    /// The steps until it stood.
+    pub setup: Times,
+    /// The steps of the latest transaction.
+    pub times: Times,
     /// Transactions that were begun.
     pub transactions: u32,
     /// The last transaction was given up for a reason of our own, before its final dot.
@@ -121,8 +127,11 @@ impl Connection {
         tls: Option<String>,
         capabilities: Capabilities,
         session: Session,
+        setup: Times,
     ) -> Self {
         Self {
+            setup,
+            times: Times::default(),
             host,
             source,
             tls,
@@ -150,6 +159,7 @@ impl Connection {
             Err(refused) => return self.keep_back(&refused.into(), message.recipients.len()),
         };
         self.transactions += 1;
+        self.times = Times::default();
         if let Err(error) = self
             .run(timeouts, &mut transaction, content, reporter)
             .await
@@ -173,6 +183,20 @@ impl Connection {
         outcome
     }
 
+    /// The steps of the latest transaction; of the first one also those that led to it.
+    pub fn steps(&self) -> impl Iterator<Item = Step> {
+        let setup = (self.transactions <= 1).then(|| self.setup.iter());
+        let all = setup.into_iter().flatten().chain(self.times.iter());
+        all.map(|(phase, took)| Step {
+            name: match phase {
+                Phase::Tls => "starttls",
+                phase => phase.name(),
+            },
+            ended: took.ended,
+            time: took.time,
+        })
+    }
+
     async fn run(
         &mut self,
         timeouts: &Timeouts,
@@ -192,8 +216,10 @@ impl Connection {
         loop {
             match transaction.poll(&mut self.out) {
                 Next::NeedReply(Stage::Body) => {
+                    let began = Instant::now();
                     self.flush(timeouts).await?;
                     let reply = self.session.reply(timeouts.dot).await?;
+                    self.times.ended(Phase::Dot, began);
                     transaction.on_reply(reply);
                 }
                 Next::NeedReply(stage) => {
@@ -201,11 +227,15 @@ impl Connection {
                         Stage::Data => timeouts.data,
                         _ => timeouts.command,
                     };
+                    let began = Instant::now();
                     let reply = async {
                         self.flush(timeouts).await?;
                         self.session.reply(limit).await
                     };
                     let reply = halt.or(reply).await?;
+                    if let Some(phase) = phase_of(stage) {
+                        self.times.ended(phase, began);
+                    }
                     transaction.on_reply(reply);
                 }
                 Next::SendBody(framing) => {
@@ -334,6 +364,15 @@ impl Connection {
         if let Err(error) = self.session.command("QUIT\r\n", LAST_WORDS).await {
             tracing::debug!(host = %self.host, %error, "QUIT got no answer");
         }
+    }
+}
+
+fn phase_of(stage: Stage) -> Option<Phase> {
+    match stage {
+        Stage::Mail => Some(Phase::Mail),
+        Stage::Rcpt => Some(Phase::Rcpt),
+        Stage::Data => Some(Phase::Data),
+        _ => None,
     }
 }
 

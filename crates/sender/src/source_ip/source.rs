@@ -17,6 +17,11 @@ pub struct Source(
 );
 
 impl Source {
+    /// Its name; none for the node's own.
+    pub fn ip(&self) -> Option<&str> {
+        self.0.as_ref().map(|ip| &*ip.name)
+    }
+
     /// Empty for the node's own.
     pub fn name(&self) -> &str {
         self.0.as_ref().map_or("", |ip| &ip.name)

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
+use skein_client::trace::AttemptTrace;
 use skein_client::{Lease, LeasedTask, Reporter, Spool};
 use skein_mail::content::Content;
 use skein_model::warmup::Target;
@@ -35,6 +36,8 @@ pub struct DeliveryTask {
     pub content: OnceLock<Content>,
     /// A connection ended at it, which says something about the message only when the next one does, too.
     pub was_cut: bool,
+    /// Of the attempt that goes on, if that is recorded.
+    pub trace: Option<AttemptTrace>,
 }
 
 impl DeliveryTask {

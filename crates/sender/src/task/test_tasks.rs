@@ -51,6 +51,7 @@ pub fn task(recipients: &[&str]) -> LeasedTask {
             pool: None,
             absences: 0,
             awaits_host: false,
+            created_in: None,
         },
         body: Some(body),
     }

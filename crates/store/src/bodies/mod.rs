@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use prometheus_client::metrics::histogram::Histogram;
 use rocksdb::DB;
 use skein_model::MessageId;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -89,12 +90,13 @@ impl Bodies {
         segment_bytes: u64,
         disk: Arc<Disk>,
         db: Arc<DB>,
+        fsync: Histogram,
     ) -> io::Result<Self> {
         let index = Arc::new(Index::new(db));
         let live = index.live_bytes();
         let segments = Arc::new(Segments::open(dir, segment_bytes, disk, live)?);
         let (jobs, queue) = mpsc::channel(QUEUED_JOBS);
-        let writer = Writer::new(segments.clone(), index.clone());
+        let writer = Writer::new(segments.clone(), index.clone(), fsync);
         // It ends when the last handle of the bodies is dropped.
         skein_runtime::thread("body-writer", move || {
             writer.run(queue);

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use prometheus_client::metrics::histogram::Histogram;
 use skein_model::MessageId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -66,10 +68,11 @@ pub struct Writer {
     finished: Vec<(MessageId, OldCopy, Open, Finished)>,
     /// Parts written anew that wait for the fsync: from, to.
     moved: Vec<(MessageId, Part, Part)>,
+    fsync: Histogram,
 }
 
 impl Writer {
-    pub fn new(segments: Arc<Segments>, index: Arc<Index>) -> Self {
+    pub fn new(segments: Arc<Segments>, index: Arc<Index>, fsync: Histogram) -> Self {
         Self {
             segments,
             index,
@@ -78,6 +81,7 @@ impl Writer {
             buffer: Vec::new(),
             finished: Vec::new(),
             moved: Vec::new(),
+            fsync,
         }
     }
 
@@ -210,10 +214,12 @@ impl Writer {
         if self.finished.is_empty() && self.moved.is_empty() {
             return;
         }
-        if let Some(current) = &self.current
-            && let Err(error) = sync_data(&current.file)
-        {
-            disk_failed("fsync of a body segment", &error);
+        if let Some(current) = &self.current {
+            let began = Instant::now();
+            if let Err(error) = sync_data(&current.file) {
+                disk_failed("fsync of a body segment", &error);
+            }
+            self.fsync.observe(began.elapsed().as_secs_f64());
         }
         fail::fail_point!("body-after-fsync");
         let (mut replaced, mut new) = (Vec::new(), Vec::new());

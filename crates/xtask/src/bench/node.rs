@@ -142,13 +142,15 @@ impl Node {
         self.spawned.process.resident_bytes()
     }
 
-    /// A gauge or counter of the node, by its whole name with labels.
+    /// A gauge or counter of the node: the sum of its series.
     pub fn metric(&self, name: &str) -> Option<u64> {
         let answer = get(self.spawned.ports.http, "/metrics")?;
-        answer.lines().find_map(|line| {
-            let (key, value) = line.rsplit_once(' ')?;
-            (key == name).then(|| value.parse().ok())?
-        })
+        let values = answer.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let is_it = series.split('{').next() == Some(name);
+            is_it.then(|| value.parse::<u64>().ok())?
+        });
+        values.reduce(|sum, value| sum + value)
     }
 }
 

@@ -1,0 +1,245 @@
+//! Traces of messages, as a collector gets them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use skein_testkit::load::{Injected, Injector, InjectorConfig};
+use skein_testkit::process::http_get;
+use skein_testkit::sink::{Act, Occurrences, Phase};
+use skein_tests::{Bench, Extra, loopback, until};
+
+const WITHIN: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+/// Of the client that hands the message in.
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// Keeps what it is sent.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Span>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let resources = request.into_inner().resource_spans.into_iter();
+        let scopes = resources.flat_map(|one| one.scope_spans);
+        let spans = scopes.flat_map(|one| one.spans);
+        self.0.lock().unwrap().extend(spans);
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn start() -> (Self, SocketAddr) {
+        let (collector, address) = (Self::default(), loopback().unwrap());
+        let service = TraceServiceServer::new(collector.clone());
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve(address));
+        (collector, address)
+    }
+
+    /// What a site is called follows the name.
+    fn named(&self, name: &str) -> Vec<Span> {
+        let spans = self.0.lock().unwrap();
+        let named = spans.iter().filter(|span| span.name.starts_with(name));
+        named.cloned().collect()
+    }
+
+    /// Waits until there are as many spans of this name.
+    async fn wait_for(&self, name: &str, count: usize) -> Vec<Span> {
+        let look = || Some(self.named(name)).filter(|spans| spans.len() >= count);
+        until(name, WITHIN, LOOK, look).await.unwrap()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn fact(span: &Span, name: &str) -> Option<String> {
+    let fact = span.attributes.iter().find(|one| one.key == name)?;
+    match fact.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn section(collector: SocketAddr, ratio: f64) -> Extra {
+    let sections = format!(
+        "[telemetry]\notlp_endpoint = \"http://{collector}\"\nsample_ratio = {ratio}\n[log]\nformat = \"json\"\n"
+    );
+    Extra {
+        sections,
+        ..Extra::default()
+    }
+}
+
+/// A message with these fields before its own.
+fn message(id: &str, fields: &str) -> Injected {
+    let text = format!("{fields}X-Test-Id: {id}\r\nSubject: secret words\r\n\r\nhello\r\n");
+    let to = vec![format!("{id}@there.test")];
+    Injected::given(id, "a@b.test", to, text.as_bytes())
+}
+
+async fn offer(bench: &Bench, messages: Vec<Injected>) -> Vec<Injected> {
+    let injector = Injector::new(InjectorConfig::to(bench.smtp));
+    let offered = injector.offer(messages).await;
+    assert!(offered.iter().all(Injected::acked), "{offered:?}");
+    offered
+}
+
+/// Refuses each recipient once for now.
+fn defers_once(bench: &Bench) {
+    let seen = Occurrences::default();
+    bench.sink.set_script(move |moment| {
+        match moment.phase == Phase::Rcpt && seen.of(moment.address) == 1 {
+            true => Act::reply(451, "4.7.1 come again"),
+            false => Act::Accept,
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
+    let (collector, address) = Collector::start().await;
+    let bench = Bench::with(|_| Ok(section(address, 1.0))).await.unwrap();
+    defers_once(&bench);
+    let mut node = bench.start().await.unwrap();
+    let offered = offer(
+        &bench,
+        vec![message(
+            "one",
+            &format!("Traceparent: 00-{TRACE}-{PARENT}-01\r\n"),
+        )],
+    )
+    .await;
+    assert!(bench.settle(&offered, WITHIN).await.is_clean());
+
+    // What came in, under the client's own span.
+    let received = collector.wait_for("smtp.receive", 1).await;
+    let [received] = received.as_slice() else {
+        panic!("{received:?}");
+    };
+    assert_eq!(hex(&received.trace_id), TRACE);
+    assert_eq!(hex(&received.parent_span_id), PARENT);
+    assert_eq!(received.kind, SpanKind::Server as i32);
+    let message_id = fact(received, "messaging.message.id").unwrap();
+    let sent = collector.wait_for("send ", 1).await;
+    let committed = collector.wait_for("commit", 1).await;
+    for below in [&sent[0], &committed[0]] {
+        assert_eq!(below.trace_id, received.trace_id);
+        assert_eq!(below.parent_span_id, received.span_id);
+    }
+    assert_eq!(sent[0].kind, SpanKind::Producer as i32);
+
+    // Two attempts, each a trace of its own that refers to where the task was made.
+    let attempts = collector.wait_for("process ", 2).await;
+    assert_eq!(attempts.len(), 2);
+    assert_ne!(attempts[0].trace_id, attempts[1].trace_id);
+    for (attempt, number, outcome, code) in [
+        (&attempts[0], "1", "skein.deferred", "451"),
+        (&attempts[1], "2", "skein.delivered", "250"),
+    ] {
+        assert_eq!(attempt.kind, SpanKind::Consumer as i32);
+        assert!(attempt.parent_span_id.is_empty());
+        assert_ne!(attempt.trace_id, received.trace_id);
+        let link = &attempt.links[0];
+        assert_eq!(link.trace_id, sent[0].trace_id);
+        assert_eq!(link.span_id, sent[0].span_id);
+        assert_eq!(fact(attempt, "skein.attempt").as_deref(), Some(number));
+        assert_eq!(fact(attempt, outcome).as_deref(), Some("1"));
+        assert_eq!(fact(attempt, "skein.reply.code").as_deref(), Some(code));
+        assert_eq!(
+            fact(attempt, "messaging.message.id"),
+            Some(message_id.clone())
+        );
+    }
+    let transactions = collector.wait_for("smtp.transaction", 2).await;
+    for (transaction, attempt) in transactions.iter().zip(&attempts) {
+        assert_eq!(transaction.trace_id, attempt.trace_id);
+        assert_eq!(transaction.parent_span_id, attempt.span_id);
+        assert_eq!(transaction.kind, SpanKind::Client as i32);
+    }
+    let steps = |span: &Span| -> Vec<String> {
+        let events = span.events.iter();
+        events.map(|event| event.name.clone()).collect()
+    };
+    let first = steps(&transactions[0]);
+    assert!(first.contains(&"connect".to_owned()), "{first:?}");
+    assert!(steps(&transactions[1]).contains(&"dot".to_owned()));
+
+    // Nothing says who wrote to whom about what, and the field goes no further.
+    let all = format!("{:?}", collector.0.lock().unwrap());
+    for private in ["one@there.test", "a@b.test", "secret words"] {
+        assert!(!all.contains(private), "{private}");
+    }
+    for record in bench.sink.records() {
+        let text = String::from_utf8_lossy(&record.message).to_lowercase();
+        assert!(!text.contains("traceparent"), "{text}");
+    }
+    node.term().unwrap();
+    assert!(node.wait(WITHIN).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_cannot_be_read_is_none_and_one_that_is_not_sampled_costs_nothing() {
+    let (collector, address) = Collector::start().await;
+    let bench = Bench::with(|_| Ok(section(address, 1.0))).await.unwrap();
+    let mut node = bench.start().await.unwrap();
+    let offered = offer(
+        &bench,
+        vec![
+            message("bad", "Traceparent: 00-nonsense\r\n"),
+            message(
+                "unsampled",
+                &format!("Traceparent: 00-{TRACE}-{PARENT}-00\r\n"),
+            ),
+        ],
+    )
+    .await;
+    assert!(bench.settle(&offered, WITHIN).await.is_clean());
+    node.term().unwrap();
+    // What is left is exported at the end.
+    assert!(node.wait(WITHIN).await.unwrap().success());
+    let received = collector.named("smtp.receive");
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert!(received[0].parent_span_id.is_empty());
+    assert_eq!(collector.named("process ").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_flows_while_the_collector_is_away() {
+    let nobody = loopback().unwrap();
+    let bench = Bench::with(|_| Ok(section(nobody, 1.0))).await.unwrap();
+    let mut node = bench.start().await.unwrap();
+    let messages = (0..1500).map(|nth| message(&format!("m{nth}"), ""));
+    let offered = offer(&bench, messages.collect()).await;
+    assert!(bench.settle(&offered, WITHIN).await.is_clean());
+    let dropped = async || {
+        let (_, text) = http_get(bench.http, "/metrics").await.unwrap();
+        let name = "skein_telemetry_spans_dropped_total ";
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    let until = tokio::time::Instant::now() + WITHIN;
+    while dropped().await == 0 {
+        assert!(tokio::time::Instant::now() < until, "no span is lost");
+        tokio::time::sleep(LOOK).await;
+    }
+    node.term().unwrap();
+    assert!(node.wait(WITHIN).await.unwrap().success());
+}
