@@ -266,15 +266,17 @@ impl Config {
         }
     }
 
-    /// All keys that are set.
+    /// All keys that are set here or may be.
     fn keys(&self) -> Vec<String> {
         let text = self.to_toml(true).unwrap_or_default();
         let read = Sources {
             text,
             ..Sources::default()
         };
-        read.merged(&[])
-            .map_or_else(|_| Vec::new(), |(table, _)| sources::keys(&table))
+        let merged = read.merged(&[]);
+        let mut keys = merged.map_or_else(|_| Vec::new(), |(table, _)| sources::keys(&table));
+        keys.extend(hint::WITHOUT_DEFAULT.map(str::to_owned));
+        keys
     }
 }
 
