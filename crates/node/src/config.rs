@@ -164,8 +164,11 @@ impl Config {
         };
         let defaults = Self::default().keys();
         let refused = |fault: sources::Fault| {
-            let is_of_file = fault.is_of_file();
-            in_file(fault.into(), is_of_file)
+            let error = match hint::meant(fault.message()) {
+                Some(hint) => anyhow!("{fault}\n{hint}"),
+                None => anyhow!("{fault}"),
+            };
+            in_file(error, fault.is_of_file())
         };
         let (settings, mut warnings) = given.merged(&defaults).map_err(refused)?;
         let read = Self::deserialize(sources::whole(settings.clone()));
