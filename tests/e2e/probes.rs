@@ -55,15 +55,23 @@ async fn a_founder_that_waits_for_the_others_has_started_and_is_not_ready() {
     );
     let node = launch(folder.path(), "c1", http, &text);
     started(http).await;
-    let (code, why) = get(http, "/readyz").await;
-    assert!(
-        code == 503 && why.starts_with("not ready: "),
-        "{code} {why}"
-    );
-    assert!(
-        why.contains(&peers[1].to_string()),
-        "it says for whom it waits: {why}"
-    );
+    // It has looked for the others then.
+    let until = tokio::time::Instant::now() + READY;
+    loop {
+        let (code, why) = get(http, "/readyz").await;
+        assert!(
+            code == 503 && why.starts_with("not ready: "),
+            "{code} {why}"
+        );
+        if why.contains(&peers[1].to_string()) {
+            break;
+        }
+        assert!(
+            tokio::time::Instant::now() < until,
+            "it does not say for whom it waits: {why}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let (code, all) = get(http, "/readyz?verbose").await;
     assert_eq!(code, 503);
     for line in [

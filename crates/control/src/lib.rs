@@ -386,7 +386,11 @@ impl Control {
             let unready = tokio::time::timeout(ANSWER_WITHIN, group.not_ready()).await;
             let unready = unready.unwrap_or_else(|_| Some("does not answer".to_owned()));
             let why = unready.map(|why| format!("of {}, this node {why}", group_name(*id)));
-            (format!("group-{}", id.0), why)
+            let name = match *id {
+                GroupId::META => "group-meta".to_owned(),
+                GroupId(number) => format!("group-{number}"),
+            };
+            (name, why)
         });
         found.extend(join_all(groups).await);
         found

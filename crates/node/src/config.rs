@@ -168,8 +168,11 @@ impl Config {
         };
         let defaults = Self::default().keys();
         let refused = |fault: sources::Fault| {
-            let is_of_file = fault.is_of_file();
-            in_file(fault.into(), is_of_file)
+            let error = match hint::meant(fault.message()) {
+                Some(hint) => anyhow!("{fault}\n{hint}"),
+                None => anyhow!("{fault}"),
+            };
+            in_file(error, fault.is_of_file())
         };
         let (settings, mut warnings) = given.merged(&defaults).map_err(refused)?;
         let read = Self::deserialize(sources::whole(settings.clone()));
@@ -271,15 +274,17 @@ impl Config {
         }
     }
 
-    /// All keys that are set.
+    /// All keys that are set here or may be.
     fn keys(&self) -> Vec<String> {
         let text = self.to_toml(true).unwrap_or_default();
         let read = Sources {
             text,
             ..Sources::default()
         };
-        read.merged(&[])
-            .map_or_else(|_| Vec::new(), |(table, _)| sources::keys(&table))
+        let merged = read.merged(&[]);
+        let mut keys = merged.map_or_else(|_| Vec::new(), |(table, _)| sources::keys(&table));
+        keys.extend(hint::WITHOUT_DEFAULT.map(str::to_owned));
+        keys
     }
 }
 

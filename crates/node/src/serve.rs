@@ -158,7 +158,8 @@ async fn join(
         return Ok((None, None));
     }
     let certificate = tls::smtp(config, follower)?;
-    let cluster = cluster(config, ports, control);
+    let own = control.map(|part| part.channel.clone());
+    let cluster = cluster(config, ports, own);
     // A node of both functions tells of its certificates once.
     let ends = control.is_none().then(|| follower.ends());
     let sink = match control {

@@ -5,7 +5,7 @@ use skein_policy::nearest;
 use super::Config;
 
 /// Keys that have no default, and so are not among those of the default configuration.
-const WITHOUT_DEFAULT: [&str; 25] = [
+pub const WITHOUT_DEFAULT: [&str; 25] = [
     "admin.tls",
     "admin.tls.certificate",
     "admin.tls.client_ca",
@@ -52,8 +52,7 @@ pub fn meant(message: &str) -> Option<String> {
 
 /// The sections that have such a key.
 fn elsewhere(written: &str) -> Vec<String> {
-    let mut keys = Config::default().keys();
-    keys.extend(WITHOUT_DEFAULT.map(str::to_owned));
+    let keys = Config::default().keys();
     let sections = keys.iter().filter_map(|key| {
         let (section, name) = key.rsplit_once('.')?;
         (name == written).then(|| format!("[{section}]"))

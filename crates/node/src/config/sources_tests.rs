@@ -210,6 +210,7 @@ fn passwords_may_come_from_the_environment_and_are_not_shown() {
     let variables = [
         ("PW", "a$$\"${X}\n"),
         ("SKEIN_LOG_LEVEL", "debug"),
+        ("SKEIN_CLUSTER_NAME", "n"),
         ("SKEIN_BIN", "/x"),
     ];
     let read = Config::of(&sources(text, &variables, &[])).unwrap();
@@ -217,11 +218,10 @@ fn passwords_may_come_from_the_environment_and_are_not_shown() {
         read.config.smtp.users[0].password.as_deref(),
         Some("a$$\"${X}\n")
     );
-    assert!(
-        read.warnings
-            .iter()
-            .any(|warning| warning.contains("SKEIN_LOG__LEVEL"))
-    );
+    for meant in ["SKEIN_LOG__LEVEL", "SKEIN_CLUSTER__NAME"] {
+        let mut warnings = read.warnings.iter();
+        assert!(warnings.any(|warning| warning.contains(meant)), "{meant}");
+    }
     assert!(!read.config.to_toml(false).unwrap().contains("${X}"));
     let shown = read.config.to_toml(true).unwrap();
     let again = Config::of(&sources(&shown, &[], &[])).unwrap();

@@ -60,7 +60,10 @@ impl ControlPart {
         let part = Self { control, channel };
         let control = &part.control;
         tracing::info!(address = %admin.local_addr()?, "admin");
-        let spools = Spools::new(cluster(config, ports, Some(&part)), ClusterState::default());
+        let spools = Spools::new(
+            cluster(config, ports, Some(part.channel.clone())),
+            ClusterState::default(),
+        );
         let guard = ports.for_operators();
         links::serve(control.admin_router(spools), admin, guard, ports.limits);
         for reader in control.events() {

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use skein_client::Cluster;
+use skein_client::{Channel, Cluster};
 use skein_control::{FindMx, NodeRole};
 use skein_dns::OwnAddresses;
 
-use super::control::ControlPart;
 use crate::config::{BareNewlines, Config, Kind, ListenerTls, Role};
 use crate::{links, tls};
 
@@ -17,8 +16,7 @@ pub fn events_path(config: &Config) -> PathBuf {
 }
 
 /// The control nodes as this process reaches them: its own without a socket.
-pub fn cluster(config: &Config, ports: &tls::Ports, control: Option<&ControlPart>) -> Cluster {
-    let own = control.map(|control| control.channel.clone());
+pub fn cluster(config: &Config, ports: &tls::Ports, own: Option<Channel>) -> Cluster {
     match own {
         Some(channel) if config.cluster.is_alone() => Cluster::in_process(channel),
         own => {

@@ -5,7 +5,6 @@ use std::fmt;
 use serde::de;
 
 use super::tree::Origin;
-use crate::config::hint;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -31,6 +30,11 @@ impl Fault {
             key: None,
             origin: None,
         }
+    }
+
+    /// Without key and place.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     pub fn is_of_file(&self) -> bool {
@@ -71,11 +75,7 @@ impl fmt::Display for Fault {
         if let Some(key) = self.key.as_ref().filter(|key| !key.is_empty()) {
             write!(f, "{key}: ")?;
         }
-        f.write_str(&self.message)?;
-        match hint::meant(&self.message) {
-            Some(hint) => write!(f, "\n{hint}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.message)
     }
 }
 
