@@ -54,7 +54,10 @@ chown 65532:65532 "$root/var/lib/skein"
 chmod 0750 "$root/var/lib/skein"
 
 container=$(buildah from scratch)
-buildah add --quiet "$container" "$root" / >/dev/null
+# Owners are kept of an archive alone.
+tar -C "$root" -cf "$work/root.tar" .
+rm -rf "$root"
+buildah add --quiet "$container" "$work/root.tar" / >/dev/null
 buildah config --user 65532:65532 --workingdir /var/lib/skein --volume /var/lib/skein --cmd '["skein", "serve"]' \
     --env PATH=/usr/local/bin:/usr/bin:/bin \
     --port 2525 --port 2465 --port 2587 --port 7000 --port 7001 --port 7002 --port 7003 \

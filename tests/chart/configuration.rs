@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use skein_tests::helm::render::{case_objects, name_of, of_kind, pod_of};
-use skein_tests::helm::tools::{said, succeeds};
+use skein_tests::helm::tools::{root, said, succeeds};
 
 /// What the kubelet sets.
 const ENVIRONMENT: [(&str, &str); 4] = [
@@ -50,24 +50,13 @@ impl Pod<'_> {
     }
 
     /// Mounts of Secrets: those that the chart makes as it makes them, others with what they are to have.
-    fn mount(&self, roles: &str) {
+    fn mount(&self, host: &str) {
         for folder in ["etc/tls", "etc/ca", "etc/smtp", "etc/users", "data"] {
             fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
         let given = self.folder.join("given");
-        let make = [
-            "dev-ca",
-            "--host",
-            "skein-control-0.skein-control-headless.mail.svc.cluster.local",
-            "--role",
-            roles,
-        ];
-        succeeds(skein().args(make).arg(&given));
-        let host = |end: &str| {
-            given.join(format!(
-                "skein-control-0.skein-control-headless.mail.svc.cluster.local{end}"
-            ))
-        };
+        succeeds(skein().args(["dev-ca", "--host", host]).arg(&given));
+        let host = |end: &str| given.join(format!("{host}{end}"));
         for folder in ["etc/tls", "etc/smtp"] {
             fs::copy(
                 given.join("ca.pem"),
@@ -142,7 +131,10 @@ fn nodes_take_their_files() {
                 objects,
                 spec,
             };
-            pod.mount("control,sender,egress");
+            pod.mount(match name_of(config) {
+                "skein-egress" => "192.0.2.11",
+                _ => "skein-control-0.skein-control-headless.mail.svc.cluster.local",
+            });
             pod.init();
             let file = folder.path().join("skein.toml");
             fs::write(&file, pod.at(text)).unwrap();
@@ -181,4 +173,34 @@ fn policies_are_sound() {
         }
     }
     assert!(count >= 3, "{count}");
+}
+
+#[test]
+fn nodes_take_the_files_of_compose() {
+    for role in ["control", "sender", "egress"] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let node = format!("{role}-1");
+        let make = [
+            "dev-ca",
+            "--replace",
+            "--operator=operator",
+            "--host",
+            &node,
+        ];
+        succeeds(skein().args(make).arg(at("certificates")));
+        fs::create_dir(at("data")).unwrap();
+        let text = fs::read_to_string(root().join(format!("deploy/compose/{role}.toml"))).unwrap();
+        let text = text.replace("/certificates/", &format!("{}/", at("certificates")));
+        fs::write(
+            at("skein.toml"),
+            text.replace("/var/lib/skein", &at("data")),
+        )
+        .unwrap();
+        let mut check = skein();
+        check
+            .env("NODE", &node)
+            .args(["config", "check", "--strict"]);
+        succeeds(check.arg(at("skein.toml")));
+    }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use skein_tests::helm::render::{NAMESPACE, name_of, of_kind, pod_of};
+use skein_tests::helm::render::{NAMESPACE, containers, name_of, of_kind, pod_of};
 use skein_tests::helm::tools::{said, succeeds};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,7 +86,31 @@ impl<'e> Release<'e> {
         let container = self.prepare(name, template);
         let mut run = self.run(name, template, container);
         run.args(["--rm", "--network", NETWORK]);
-        succeeds(run.args(image_and_words(name, container)))
+        let words = image_and_words(name, container);
+        succeeds(run.args(words.iter().map(|word| self.forwarded(word))))
+    }
+
+    /// A Service's port is that of its pods here, where nothing forwards.
+    fn forwarded(&self, word: &str) -> String {
+        for service in of_kind(&self.objects, "Service") {
+            let host = format!("{}.{NAMESPACE}.svc.cluster.local", name_of(service));
+            for port in list(&service["spec"]["ports"]) {
+                if word.ends_with(&format!("{host}:{}", port["port"])) {
+                    let before = word.rsplit_once(':').unwrap().0;
+                    return format!("{before}:{}", self.container_port(&port["targetPort"]));
+                }
+            }
+        }
+        word.to_owned()
+    }
+
+    fn container_port<'o>(&'o self, name: &Value) -> &'o Value {
+        let pods = self.objects.iter().filter_map(pod_of);
+        let mut ports = pods
+            .flat_map(containers)
+            .flat_map(|container| list(&container["ports"]));
+        let port = ports.find(|port| &port["name"] == name);
+        &port.unwrap_or_else(|| panic!("no pod has a port {name}"))["containerPort"]
     }
 
     /// Volumes and init containers; the container that comes then.
@@ -101,8 +125,8 @@ impl<'e> Release<'e> {
                     .args(image_and_words(pod, container)),
             );
         }
-        let mut containers = list(&template["spec"]["containers"]);
-        let (Some(container), None) = (containers.next(), containers.next()) else {
+        let mut own = list(&template["spec"]["containers"]);
+        let (Some(container), None) = (own.next(), own.next()) else {
             panic!("{pod} has not one container");
         };
         container
