@@ -81,11 +81,14 @@ fn memory_is_taken_back_from_the_slowest_of_who_holds_most() {
     assert_eq!(shares.grant(), [(waiter, waiting, 9_000)]);
 
     let waiter = shares.wait(waiting, 60_000);
-    assert_eq!(shares.victims(ms(10_000)), [], "nobody has more than that");
+    assert!(
+        shares.victims(ms(10_000)).is_empty(),
+        "nobody has more than that"
+    );
     shares.stop_waiting(waiter);
     shares.wait(waiting, 10_000);
     assert_eq!(shares.victims(ms(10_000)), [slow]);
-    assert_eq!(shares.victims(ms(2_100)), [], "it moved just now");
+    assert!(shares.victims(ms(2_100)).is_empty(), "it moved just now");
 }
 
 #[test]
