@@ -53,7 +53,7 @@ fn values_are_read_as_their_keys_ask_wherever_they_come_from() {
         ("SKEIN_SMTP__LIMITS__COMMAND_TIMEOUT", "7s"),
         (
             "SKEIN_SMTP__LISTENER",
-            "[{address = \"127.0.0.1:5\", kind = \"submission\"}]",
+            "[{address = \"127.0.0.1:5\", kind = \"relay\"}]",
         ),
         ("SKEIN_DELIVERY__PORT", "26"),
         ("SKEIN_DELIVERY__OWN_ADDRESSES", "10.0.0.1,10.0.0.2"),
