@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use skein_testkit::process::free_port;
 use skein_tests::helm::tools::{root, said, succeeds};
 
-use crate::engine::{Engine, IMAGE, with_engine};
+use crate::engine::{Engine, IMAGE, SOFT_MARK, with_engine};
 
 const WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -25,7 +25,8 @@ impl Stack<'_> {
         command.args(arguments);
         command
             .env("SKEIN_IMAGE", IMAGE)
-            .env("SKEIN_SMTP_PORT", self.port.to_string());
+            .env("SKEIN_SMTP_PORT", self.port.to_string())
+            .env("SKEIN_SOFT_MARK", SOFT_MARK);
         command
     }
 

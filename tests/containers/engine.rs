@@ -10,6 +10,8 @@ use skein_tests::helm::tools::{root, said, succeeds};
 use tempfile::TempDir;
 
 pub const IMAGE: &str = "skein:containers";
+/// Builds fill the disk of a machine for tests beyond what a node likes.
+pub const SOFT_MARK: &str = "91";
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -19,7 +21,7 @@ pub struct Engine {
     folder: TempDir,
 }
 
-/// One at a time: its bridge and its rules of iptables are the machine's.
+/// One at a time: its bridges are the machine's.
 static ONE: Mutex<()> = Mutex::new(());
 
 /// The image, which is the same for all tests of a run.
@@ -70,10 +72,11 @@ impl Engine {
         command
             .arg("--host")
             .arg(format!("unix://{}", at("socket").display()));
-        // Of RFC 6598, so that no network of the machine is in the way.
+        // The machine's firewall stays as it is: pods reach one another over their bridge, and ports are forwarded by a program.
+        command.args(["--iptables=false", "--ip6tables=false"]);
+        // No bridge but those of tests, of RFC 6598, so that no network of the machine is in the way.
         command.args([
-            "--bip",
-            "100.100.0.1/24",
+            "--bridge=none",
             "--default-address-pool",
             "base=100.101.0.0/16,size=24",
         ]);
@@ -139,6 +142,13 @@ impl Drop for Engine {
                 .args(all)
                 .stdout(Stdio::null())
                 .status();
+        }
+        // A bridge that is left would have the addresses of the next one.
+        for prune in [
+            ["network", "prune", "--force"],
+            ["volume", "prune", "--force"],
+        ] {
+            let _ = self.docker().args(prune).stdout(Stdio::null()).status();
         }
         let pid = self.daemon.id().to_string();
         let _ = Command::new("kill").arg(pid).status();

@@ -8,7 +8,7 @@ use skein_testkit::sink::{Sink, SinkConfig};
 use skein_tests::helm::render::{KUBERNETES, objects, template};
 use skein_tests::helm::tools::succeeds;
 
-use crate::engine::{Engine, IMAGE, with_engine};
+use crate::engine::{Engine, IMAGE, SOFT_MARK, with_engine};
 use crate::pods::Release;
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -31,6 +31,8 @@ fn release(engine: &Engine) -> Release<'_> {
         "--set",
         &format!("smtp.relayNetworks={{{machine}/32}}"),
     ]);
+    let mark = format!("control.config.storage.soft_mark={SOFT_MARK}");
+    helm.args(["--set", &mark]);
     let route = format!(
         r#"sender.config.delivery.route=[{{"domains":["{DOMAIN}"],"hosts":["{machine}:{SINK_PORT}"]}}]"#
     );

@@ -80,9 +80,13 @@ labels:
 {{ index . 1 }}.{{ include "skein.headless" $root }}.{{ $root.Release.Namespace }}.svc.{{ $root.Values.clusterDomain }}
 {{- end }}
 
-{{- /* The admin API, for Jobs. */ -}}
+{{- /* The admin API, for Jobs: any control node's; a certificate that a pod signs for itself is for that pod's name alone. */ -}}
 {{- define "skein.admin.url" -}}
+{{- if eq .Values.certificates.source "generated" -}}
+https://{{ include "skein.control.host" (list . (printf "%s-control-0" (include "skein.fullname" .))) }}:7001
+{{- else -}}
 https://{{ include "skein.fullname" . }}-control.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:7001
+{{- end }}
 {{- end }}
 
 {{- /* An object from a template, with what the user merges into it and patches of it (RFC 6902).
