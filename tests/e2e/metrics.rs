@@ -123,7 +123,7 @@ async fn the_list_of_metrics_is_what_nodes_of_each_role_export() {
         let to = vec![format!("u{nth}@there.test"), format!("u{nth}@nowhere.test")];
         Injected::generated(&format!("m{nth}"), "a@b.test", to, 500)
     });
-    let offered = injector.offer(messages).await;
+    let offered = injector.offer(messages.collect()).await;
     assert!(offered.iter().all(Injected::acked), "{offered:?}");
     skein_tests::until("mail", WITHIN, Duration::from_millis(100), || {
         (sink.records().len() >= 20).then_some(())

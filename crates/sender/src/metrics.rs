@@ -16,9 +16,9 @@ use skein_model::{DurationMs, Priority, Reply};
 use skein_policy::Policy;
 
 pub use limits::LimitUse;
-pub use phases::{Phase, Times};
 
 use crate::smtp::no_session::{Cause, NoSession};
+use crate::smtp::times::Times;
 
 /// Sites that are no provider's.
 const OTHER: &str = "other";

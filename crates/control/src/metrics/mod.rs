@@ -4,7 +4,6 @@
 //! read when somebody asks; only queues are looked through beforehand, because there may be a million.
 
 mod cluster;
-mod counted;
 mod disk;
 mod page;
 mod raft;
@@ -14,7 +13,6 @@ mod survey;
 use std::fmt;
 use std::sync::Arc;
 
-pub use counted::GroupCounters;
 use page::Page;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;

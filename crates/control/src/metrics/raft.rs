@@ -4,10 +4,9 @@ use std::fmt;
 
 use openraft::{BasicNode, RaftMetrics};
 
-use super::GroupCounters;
 use super::page::{Labels, Page, group_label};
 use crate::Control;
-use crate::raft::Group;
+use crate::raft::{Group, GroupCounters};
 
 /// One group at this moment.
 struct Seen {

@@ -7,8 +7,7 @@ use openraft::{BasicNode, RaftMetrics, ServerState};
 use skein_model::GroupId;
 use tokio::sync::watch;
 
-use super::Group;
-use crate::metrics::GroupCounters;
+use super::{Group, GroupCounters};
 
 /// Entries that are appended and not applied on a node that is up to date, on its way to the disk: some of those that
 /// arrive within a second.

@@ -2,6 +2,7 @@
 
 mod commands;
 pub mod convert;
+mod counters;
 mod forward;
 mod hand_over;
 mod health;
@@ -14,6 +15,7 @@ mod start;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use counters::GroupCounters;
 pub use forward::Forward;
 use openraft::raft::AppendEntriesRequest;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
@@ -28,7 +30,6 @@ use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::{GroupStatus, RaftState};
 pub use start::start_group;
 
-use crate::metrics::GroupCounters;
 use commands::Commands;
 use network::Network;
 

@@ -13,8 +13,8 @@ use skein_store::{Batch, TypeConfig};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
+use super::GroupCounters;
 use crate::clock;
-use crate::metrics::GroupCounters;
 
 /// An entry holds at most this much, so that replicating one never takes longer than a heartbeat.
 const ENTRY_BYTES: usize = 1 << 20;

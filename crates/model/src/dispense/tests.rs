@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::mail::BodyRef;
 use crate::queue::QueueNames;
+use crate::queue_survey::QueueSurvey;
 use crate::rows::{MemoryRows, Rows};
 use crate::spool::{Accept, Command, NewTask, apply};
 use crate::{
@@ -648,6 +649,12 @@ fn what_operators_hold_back_waits_until_they_let_go() {
     assert_eq!(take(dispenser, NOW.0 + 500), 1, "its time is over");
 }
 
+fn survey(world: &World, at: UnixMs) -> QueueSurvey {
+    let standings = world.dispenser.standings(at);
+    let (held, providers) = (Suspensions::default(), BTreeSet::new());
+    QueueSurvey::of(&world.rows, at, &standings, &held, &providers)
+}
+
 #[test]
 fn mail_is_ready_while_only_its_session_is_missing() {
     let mut world = World::default();
@@ -659,7 +666,10 @@ fn mail_is_ready_while_only_its_session_is_missing() {
     };
     let ready = |world: &World, later: u64| {
         let at = NOW + DurationMs(later);
-        world.dispenser.ready_since(&world.rows, at)
+        let ready = world.dispenser.ready_since(&world.rows, at);
+        let survey = survey(world, at);
+        assert_eq!(survey.ready_since.into_values().min(), ready);
+        ready
     };
     assert_eq!(ready(&world, 0), None);
     world.accept(mail);
@@ -669,6 +679,9 @@ fn mail_is_ready_while_only_its_session_is_missing() {
     let until = NOW + DurationMs(60_000);
     world.dispenser.postpone(SessionId(1), taken[0], until);
     assert_eq!(ready(&world, 59_999), None, "a limit holds it back");
+    let of_other = ("other".to_owned(), Priority::Bulk);
+    let overdue = survey(&world, NOW + DurationMs(59_999)).providers[&of_other];
+    assert_eq!((overdue.tasks, overdue.due_since), (1, Some(NOW)));
     assert_eq!(world.take(0, 1, 10), []);
     assert_eq!(ready(&world, 59_999), None);
     assert_eq!(ready(&world, 60_000), Some(NOW));

@@ -37,10 +37,12 @@ impl Unsettled {
         outcome: &TransactionOutcome,
         began: Instant,
     ) -> Self {
+        // Each lock on its own: one within an expression is held to the end of that.
+        let (route, source) = destination.path();
         let attempt = Attempt {
-            site: destination.state.lock().route.site.clone(),
+            site: route.site.clone(),
             source: connection.source.clone(),
-            ip: Some(ip_label(destination.state.lock().source.name()).to_owned()),
+            ip: Some(ip_label(source.name()).to_owned()),
             peer: Some(connection.host.to_string()),
             tls: connection.tls.clone(),
             duration: began.elapsed().into(),

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::Claim;
 use crate::config::Timeouts;
 use crate::host::Host;
-use crate::metrics::{Phase, Times};
 use crate::smtp::outgoing::KeptBack;
 use crate::smtp::session::{Session, SessionError};
+use crate::smtp::times::{Phase, Times};
 use crate::source_ip::connections::Revocation;
 
 /// The body is handed to the socket in pieces of about this size.

@@ -10,5 +10,6 @@ pub mod no_session;
 pub mod open_stream;
 pub mod outgoing;
 pub mod session;
+pub mod times;
 pub mod tls;
 pub mod tls_fault;
