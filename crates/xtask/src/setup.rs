@@ -55,7 +55,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         package: "prometheus",
-        why: "promtool, which judges metrics",
+        why: "promtool, which judges metrics and rules",
         present: || exists("promtool"),
     },
     Need {
@@ -77,11 +77,6 @@ const NEEDS: &[Need] = &[
         package: "python3-venv",
         why: "linters of the chart, in a folder of their own",
         present: has_venv,
-    },
-    Need {
-        package: "prometheus",
-        why: "promtool",
-        present: || exists("promtool"),
     },
     Need {
         package: "mmdebstrap",
