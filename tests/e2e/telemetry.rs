@@ -233,7 +233,7 @@ async fn mail_flows_while_the_collector_is_away() {
     let nobody = loopback().unwrap();
     let bench = Bench::with(|_| Ok(section(nobody, 1.0))).await.unwrap();
     let mut node = bench.start().await.unwrap();
-    let messages = (0..1500).map(|nth| message(&format!("m{nth}"), ""));
+    let messages = (0..300).map(|nth| message(&format!("m{nth}"), ""));
     let offered = offer(&bench, messages.collect()).await;
     arrive_once(&bench, &offered).await;
     let dropped = async || {
