@@ -364,12 +364,11 @@ fn login(options: &Options) -> anyhow::Result<Option<Credentials<String>>> {
 
 /// Who runs this program, at this machine.
 fn own_address(hostname: &str) -> ReversePath {
-    let user = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    let user = user.unwrap_or_default();
-    let address =
-        Address::from_parts(&user, hostname).or_else(|_| Address::from_parts("skeinctl", hostname));
+    let names = ["USER", "LOGNAME"].into_iter();
+    let users = names.filter_map(|name| std::env::var(name).ok());
+    let users = users.filter(|user| !user.is_empty());
+    let mut tried = users.chain(["skeinctl".to_owned()]);
+    let address = tried.find_map(|user| Address::from_parts(&user, hostname).ok());
     address.map_or(ReversePath::Null, ReversePath::Address)
 }
 

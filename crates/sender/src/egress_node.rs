@@ -153,10 +153,12 @@ async fn tell_health(health: Arc<Health>, resolver: Arc<Resolver>, session: Arc<
     }
 }
 
-/// Completes when no IP is placed on the session any more, or it has ended.
+/// Completes when no IP is placed on the session any more, or it has ended: what ends a lease may be that the whole cluster
+/// stops.
 async fn handed_over(session: &KeptSession) {
     loop {
-        let Some(own) = session.session.borrow().id else {
+        let own = session.session.borrow().id;
+        let Some(own) = own.filter(|own| session.lease.holds(*own)) else {
             return;
         };
         let placed = session.ips.borrow().clone();
