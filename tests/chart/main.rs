@@ -3,6 +3,7 @@
 //!
 //! `SKEIN_REFRESH=1 cargo xtask test --test chart` writes anew what is derived: golden renders, the table of values, the
 //! copies of dashboards and alert rules in the chart.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod configuration;
 mod files;

@@ -104,10 +104,12 @@ fn permanent_tasks() -> BTreeSet<String> {
     names
 }
 
-/// What a node that is alone and has no certificates does not run.
-const ELSEWHERE: [&str; 5] = [
+/// What a node that is alone and has no certificates does not run, and what only an egress node does.
+const ELSEWHERE: [&str; 7] = [
     "certificates",
     "egress-server",
+    "health",
+    "lending",
     "leaders",
     "members",
     "membership",

@@ -325,7 +325,7 @@ async fn a_lone_node_is_well_and_its_faults_are_named() {
         operator::try_skeinctl(bench.admin, &["cluster", "add", "127.0.0.1:7000"]).unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        !refused.status.success() && said.contains("skeinctl backup create"),
+        !refused.status.success() && said.contains("set cluster.listen"),
         "{said}"
     );
     operator::skeinctl(bench.admin, &["node", "drain", "mx.skein.test"]).unwrap();

@@ -104,6 +104,20 @@ impl World {
         prefix: &str,
         count: usize,
     ) -> Vec<Injected> {
+        self.offer_over(1, from, domain, senders, prefix, count)
+            .await
+    }
+
+    /// The same over so many sessions with each sender.
+    async fn offer_over(
+        &self,
+        sessions: usize,
+        from: &str,
+        domain: &str,
+        senders: &[usize],
+        prefix: &str,
+        count: usize,
+    ) -> Vec<Injected> {
         let mut all = tokio::task::JoinSet::new();
         for sender in senders {
             let name = format!("{prefix}-{}", self.fleet.senders[*sender].name);
@@ -115,7 +129,8 @@ impl World {
                     Injected::generated(&format!("{name}-{n}"), &from, to, 500)
                 };
                 let injector = Injector::new(InjectorConfig::to(smtp));
-                injector.offer((0..count).map(message).collect()).await
+                let of = |first| (first..count).step_by(sessions).map(message).collect();
+                injector.run_plan((0..sessions).map(of).collect()).await
             });
         }
         let injected: Vec<Injected> = all.join_all().await.into_iter().flatten().collect();
