@@ -33,6 +33,18 @@ pub struct Telemetry {
 }
 
 pub fn start(log: &Log, config: &config::Telemetry) -> anyhow::Result<Telemetry> {
+    let spans = SpanCounters::default();
+    let traces = Traces::start(config, spans.clone())?;
+    let layers = layers(log, traces.as_ref())?;
+    tracing_subscriber::registry().with(layers).init();
+    Ok(Telemetry { spans, traces })
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Those that there are. One that is none would hide from `tracing` which levels nobody reads, and every span of every
+/// library would be made.
+fn layers(log: &Log, traces: Option<&Traces>) -> anyhow::Result<Vec<BoxedLayer>> {
     // openraft logs every step of its engine at info, which is for its own developers. Spans of traces are no lines.
     let filter = format!("openraft=error,{TARGET}=off,{}", log.level);
     let filter = EnvFilter::try_new(filter)
@@ -42,7 +54,7 @@ pub fn start(log: &Log, config: &config::Telemetry) -> anyhow::Result<Telemetry>
     let lines = fmt::layer()
         .with_ansi(has_colours)
         .with_writer(move || LogLine { has_colours });
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
+    let lines: BoxedLayer = match log.format {
         LogFormat::Text => lines.map_event_format(WithTrace::text).boxed(),
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
@@ -50,9 +62,7 @@ pub fn start(log: &Log, config: &config::Telemetry) -> anyhow::Result<Telemetry>
         }
     };
     let lines = lines.with_filter(filter.and(Limited::default()));
-    let spans = SpanCounters::default();
-    let traces = Traces::start(config, spans.clone())?;
-    let to_collector = traces.as_ref().map(|traces| {
+    let to_collector = traces.map(|traces| {
         let is_ours = FilterFn::new(|place| place.is_span() && place.target() == TARGET);
         tracing_opentelemetry::layer()
             .with_tracer(traces.tracer())
@@ -62,12 +72,9 @@ pub fn start(log: &Log, config: &config::Telemetry) -> anyhow::Result<Telemetry>
             .with_target(false)
             .with_level(false)
             .with_filter(is_ours.with_max_level_hint(LevelFilter::INFO))
+            .boxed()
     });
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(to_collector)
-        .init();
-    Ok(Telemetry { spans, traces })
+    Ok([lines.boxed()].into_iter().chain(to_collector).collect())
 }
 
 impl Telemetry {
@@ -81,6 +88,26 @@ impl Telemetry {
     pub fn stop(self) {
         if let Some(traces) = self.traces {
             traces.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use tracing::Subscriber;
+
+    use super::*;
+
+    #[test]
+    fn what_no_line_and_no_collector_reads_costs_nothing() {
+        for (level, expected) in [("warn", LevelFilter::WARN), ("info", LevelFilter::INFO)] {
+            let log = Log {
+                level: level.to_owned(),
+                ..Log::default()
+            };
+            let subscriber = tracing_subscriber::registry().with(layers(&log, None).unwrap());
+            assert_eq!(subscriber.max_level_hint(), Some(expected));
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
@@ -145,6 +146,11 @@ impl<S> Filter<S> for Limited {
         let place = places.entry(event.metadata().callsite());
         let place = place.or_insert_with(|| Place::new(limit, now));
         place.take(limit, line, now)
+    }
+
+    /// No level is held back as such. Without that said, nobody would know which levels the other filter reads.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
     }
 }
 
