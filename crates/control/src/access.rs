@@ -24,7 +24,7 @@ const OPERATORS: &[Role] = &[Role::Operator];
 /// The roles that may make a call; none for one that is not known.
 fn roles(service: &str, method: &str) -> Option<&'static [Role]> {
     match (service, method) {
-        // Who has a session finds the leaders by it.
+        // Senders and egress nodes find the leaders by it.
         ("skein.internal.v1.Peer", "Hello") => Some(NODES_AND_EGRESS),
         ("skein.internal.v1.Peer", _) => Some(CONTROL),
         // A node that only lends its source IPs has a session of its own kind, and nothing to do with mail.

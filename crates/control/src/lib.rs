@@ -99,6 +99,26 @@ impl std::fmt::Debug for Control {
     }
 }
 
+/// How many spool groups the node has: as many as its directory, or as the cluster that it is to join, or as it was told.
+async fn spool_groups(
+    store: &Store,
+    peers: &Channels,
+    node: NodeId,
+    config: &Config,
+) -> Result<u16, StartError> {
+    let founded = meta::cluster(&store.reader(GroupId::META)).map(|row| row.spool_groups);
+    let standing = Standing {
+        members: store.members(GroupId::META)?,
+        spool_groups: founded.unwrap_or_else(|| store.spool_groups()),
+    };
+    let own = standing.check(node, config)?;
+    if !standing.members.is_empty() || !config.spool_groups_by_default {
+        return Ok(own);
+    }
+    let theirs = cluster::spool_groups_of_cluster(peers, config).await;
+    Ok(theirs.unwrap_or(own))
+}
+
 impl Control {
     /// Opens the store and starts the groups. A node that is alone leads them when this returns; one of a cluster
     /// needs its services served and [`Control::take_part`].
@@ -122,19 +142,7 @@ impl Control {
         skein_runtime::task("disk-watch", disk::watch(store.disk().clone()));
         let peers = Channels::new(config.connect.clone());
         let meta_reader = store.reader(GroupId::META);
-        let founded = meta::cluster(&meta_reader).map(|row| row.spool_groups);
-        let standing = Standing {
-            members: store.members(GroupId::META)?,
-            spool_groups: founded.unwrap_or_else(|| store.spool_groups()),
-        };
-        let is_new = standing.members.is_empty();
-        config.spool_groups = standing.check(node, &config)?;
-        if is_new
-            && config.spool_groups_by_default
-            && let Some(theirs) = cluster::spool_groups_of_cluster(&peers, &config).await
-        {
-            config.spool_groups = theirs;
-        }
+        config.spool_groups = spool_groups(&store, &peers, node, &config).await?;
         let (applied, meta_applied) = watch::channel(());
         let hooks = Hooks {
             on_effects: Arc::new(move |_: Vec<()>| {
@@ -371,7 +379,8 @@ impl Control {
         })
     }
 
-    /// What this node must have to be relied on, each by name, with why it has not: first what explains the rest.
+    /// The conditions under which this node can be relied on, each by name, with why it does not hold: first the one that
+    /// explains the rest.
     pub async fn readiness(&self) -> Vec<(String, Option<String>)> {
         let founding = self.own_health.founding();
         let mut found = vec![

@@ -39,7 +39,7 @@ pub mod warmup;
 
 pub use host_port::{HostPort, NotAHostPort};
 pub use id::{Epoch, GroupId, MessageId, NodeId, QueueId, SessionId, Slot, TaskId};
-pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply};
+pub use mail::{BodyRef, Domain, Envelope, Notify, Recipient, Reply, reply_class};
 pub use nearest::nearest;
 pub use priority::Priority;
 pub use queue::{Queue, SITE_BYTES_MAX, is_campaign_name, is_site_name};

@@ -47,6 +47,16 @@ pub struct Reply {
     pub host: Option<String>,
 }
 
+/// The class of a reply by its code (RFC 5321 4.2.1), as labels of metrics and traces have it; `none` where no host answered.
+pub fn reply_class(code: u16) -> &'static str {
+    match code / 100 {
+        2 => "2xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "none",
+    }
+}
+
 impl Reply {
     /// Enough for the longest replies of the big providers, and a bound on what a hostile host can make us keep.
     pub const TEXT_MAX: usize = 1024;

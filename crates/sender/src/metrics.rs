@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use skein_mail::dsn::Action;
 use skein_model::spool::Verdict;
 use skein_model::throttle::{Counted, Scope};
-use skein_model::{DurationMs, Priority, Reply};
+use skein_model::{DurationMs, Priority, Reply, reply_class};
 use skein_policy::Policy;
 
 pub use limits::LimitUse;
@@ -295,15 +295,9 @@ impl Metrics {
             Verdict::Failed => "bounced",
             Verdict::Expired => "expired",
         };
-        let class = match reply.code / 100 {
-            2 => "2xx",
-            4 => "4xx",
-            5 => "5xx",
-            _ => "none",
-        };
         let labels = OutcomeLabels {
             outcome,
-            class,
+            class: reply_class(reply.code),
             provider: provider(policy, site).to_owned(),
             ip: ip.unwrap_or("none").to_owned(),
         };

@@ -127,7 +127,7 @@ impl Keeper {
         Ok((id, version, lasts))
     }
 
-    /// What is in force, which stops the mail of senders.
+    /// Reads the actions that are in force, which stop the mail of senders.
     async fn read_actions(&self, version: u64) {
         if !self.lends_only {
             reads::active_actions(&self.leader, &self.state, version).await;

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Status;
+use skein_model::reply_class;
 use skein_model::spool::{Outcome, Verdict};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::attributes::{self, TARGET};
-use super::message::class;
 use super::{remote, wall_time};
 use crate::work::LeasedTask;
 
@@ -121,7 +121,7 @@ impl AttemptTrace {
             self.process.set_attribute(attributes::ENHANCED_CODE, code);
         }
         if failed.is_some() {
-            let class = class(reply.code);
+            let class = reply_class(reply.code);
             self.process.set_attribute(attributes::ERROR_TYPE, class);
             self.process
                 .set_status(Status::error("not all recipients were delivered"));

@@ -16,7 +16,7 @@ pub const MESSAGE_ID: &str = "messaging.message.id";
 pub const BODY_SIZE: &str = "messaging.message.body.size";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const PEER_ADDRESS: &str = "network.peer.address";
-/// What kind of failure it was: the class of the reply, or an outcome.
+/// The kind of failure: the class of the reply, or an outcome.
 pub const ERROR_TYPE: &str = "error.type";
 
 pub const TENANT: &str = "skein.tenant";

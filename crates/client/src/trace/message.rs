@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use opentelemetry::Context;
 use opentelemetry::trace::{Status, TraceContextExt};
 use skein_model::spool::NewTask;
-use skein_model::{MessageId, TraceContext};
+use skein_model::{MessageId, TraceContext, reply_class};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -55,7 +55,7 @@ impl MessageTrace {
         }
     }
 
-    /// What is done for the message is done within this span.
+    /// The span within which the message is handled.
     pub fn span(&self) -> Span {
         self.span.clone()
     }
@@ -111,17 +111,7 @@ impl MessageTrace {
 pub fn refused(span: &Span, code: u16) {
     if !span.is_disabled() {
         span.set_attribute(attributes::REPLY_CODE, i64::from(code));
-        span.set_attribute(attributes::ERROR_TYPE, class(code));
+        span.set_attribute(attributes::ERROR_TYPE, reply_class(code));
         span.set_status(Status::error("the message was refused"));
-    }
-}
-
-/// The class of a reply, as metrics have it.
-pub(super) fn class(code: u16) -> &'static str {
-    match code / 100 {
-        2 => "2xx",
-        4 => "4xx",
-        5 => "5xx",
-        _ => "none",
     }
 }

@@ -29,7 +29,7 @@ fn remote(context: TraceContext) -> SpanContext {
     )
 }
 
-/// What others may refer to the span by; none if it is not recorded. From here on it has begun.
+/// The context by which other spans refer to this one; none if it is not recorded. From here on it has begun.
 fn sampled(span: &Span) -> Option<TraceContext> {
     if span.is_disabled() {
         return None;

@@ -111,7 +111,7 @@ async fn send_all(
     send(parts, Part::End(end)).await
 }
 
-/// What each spool group keeps of its events.
+/// The numbers of the events that each spool group keeps.
 fn kept(views: &[(GroupId, View)]) -> Vec<BackupKept> {
     let spools = views.iter().filter(|(id, _)| *id != GroupId::META);
     let kept = spools.map(|(id, view)| {

@@ -122,7 +122,7 @@ mod tests {
             );
             let text = text.unwrap_or_default();
             assert!(text.contains(expected.unwrap_or_default()), "{text}");
-            // What nobody said contradicts nothing.
+            // A number by default contradicts no directory.
             config.spool_groups_by_default = true;
             let is_member = matches!(expected, Some(others) if others.contains(':'));
             let by_default = standing.check(NODE, &config);

@@ -1,4 +1,4 @@
-//! What the leader of the meta group knows of senders, operators' orders and warm-ups.
+//! Senders, operators' orders and warm-ups, as the leader of the meta group knows them.
 
 use std::collections::BTreeMap;
 use std::fmt;

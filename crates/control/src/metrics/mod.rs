@@ -1,4 +1,4 @@
-//! What a control node counts and shows.
+//! The metrics of a control node.
 //!
 //! Replicas know the same of a group: what all could tell, its leader tells, with the group's name. Values of the state are
 //! read when somebody asks; only queues are looked through beforehand, because there may be a million.

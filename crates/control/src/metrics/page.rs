@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric, MetricEncoder,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -28,24 +28,15 @@ impl<'p> Page<'p> {
         gauge.encode(self.0.encode_descriptor(name, help, None, kind)?)
     }
 
-    /// The series of one name; nothing without any.
     pub fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut series = series.into_iter().peekable();
-        if series.peek().is_none() {
-            return Ok(());
-        }
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in series {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.family(MetricType::Gauge, name, help, series, |mut place, value| {
+            place.encode_gauge(&value)
+        })
     }
 
     pub fn counters<L: EncodeLabelSet>(
@@ -54,17 +45,9 @@ impl<'p> Page<'p> {
         help: &str,
         series: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut series = series.into_iter().peekable();
-        if series.peek().is_none() {
-            return Ok(());
-        }
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in series {
-            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
-        }
-        Ok(())
+        self.family(MetricType::Counter, name, help, series, |place, value| {
+            ConstCounter::new(value).encode(place)
+        })
     }
 
     pub fn histograms<L: EncodeLabelSet>(
@@ -73,14 +56,28 @@ impl<'p> Page<'p> {
         help: &str,
         series: impl IntoIterator<Item = (L, Histogram)>,
     ) -> fmt::Result {
+        let kind = MetricType::Histogram;
+        self.family(kind, name, help, series, |place, histogram| {
+            histogram.encode(place)
+        })
+    }
+
+    /// The series of one name; nothing without any.
+    fn family<L: EncodeLabelSet, V>(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, V)>,
+        encode: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
+    ) -> fmt::Result {
         let mut series = series.into_iter().peekable();
         if series.peek().is_none() {
             return Ok(());
         }
-        let kind = MetricType::Histogram;
         let mut metric = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, histogram) in series {
-            histogram.encode(metric.encode_family(&labels)?)?;
+        for (labels, value) in series {
+            encode(metric.encode_family(&labels)?, value)?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ impl Seen {
         self.now.last_log_index.unwrap_or(0)
     }
 
-    /// What other members lack of the log, by their address.
+    /// How many entries of the log other members lack, by their address.
     fn lags(&self) -> impl Iterator<Item = (&str, u64)> {
         let replication = self.now.replication.iter().flatten();
         let membership = self.now.membership_config.membership();

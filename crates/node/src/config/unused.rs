@@ -2,16 +2,39 @@
 
 use super::{Config, Role};
 
-/// What starts with one of these has no effect at the role, and why.
-const UNUSED: [(Role, &[&str], &str); 7] = [
+/// Of a control node, as others find it.
+const MEMBERSHIP: &[&str] = &[
+    "cluster.listen",
+    "cluster.address",
+    "cluster.bootstrap_expect",
+    "cluster.spool_groups",
+];
+
+/// How mail goes out.
+const DELIVERY: &[&str] = &[
+    "delivery.smarthost",
+    "delivery.port",
+    "delivery.tls",
+    "delivery.tls_ca",
+    "delivery.source_address",
+    "delivery.connections_per_destination",
+    "delivery.messages_per_connection",
+    "delivery.recipients_per_transaction",
+    "delivery.window",
+    "delivery.scratch_dir",
+    "delivery.retry",
+    "delivery.route",
+];
+
+const LENDS_ONLY: &str =
+    "egress nodes only lend their source IPs, and senders take mail in and deliver it";
+const SENDERS_DELIVER: &str = "senders deliver mail";
+
+/// Keys, or sections, that have no effect at the role, and why.
+const UNUSED: [(Role, &[&str], &str); 9] = [
     (
         Role::Sender,
-        &[
-            "cluster.listen",
-            "cluster.address",
-            "cluster.bootstrap_expect",
-            "cluster.spool_groups",
-        ],
+        MEMBERSHIP,
         "senders connect to control nodes, and are not connected to",
     ),
     (
@@ -21,12 +44,7 @@ const UNUSED: [(Role, &[&str], &str); 7] = [
     ),
     (
         Role::Egress,
-        &[
-            "cluster.listen",
-            "cluster.address",
-            "cluster.bootstrap_expect",
-            "cluster.spool_groups",
-        ],
+        MEMBERSHIP,
         "egress nodes connect to control nodes, and are not connected to by those",
     ),
     (
@@ -36,24 +54,10 @@ const UNUSED: [(Role, &[&str], &str); 7] = [
     ),
     (
         Role::Egress,
-        &[
-            "smtp",
-            "delivery.smarthost",
-            "delivery.port",
-            "delivery.own_addresses",
-            "delivery.tls",
-            "delivery.tls_ca",
-            "delivery.source_address",
-            "delivery.connections_per_destination",
-            "delivery.messages_per_connection",
-            "delivery.recipients_per_transaction",
-            "delivery.window",
-            "delivery.scratch_dir",
-            "delivery.retry",
-            "delivery.route",
-        ],
-        "egress nodes only lend their source IPs, and senders take mail in and deliver it",
+        &["smtp", "delivery.own_addresses"],
+        LENDS_ONLY,
     ),
+    (Role::Egress, DELIVERY, LENDS_ONLY),
     (
         Role::Control,
         &[
@@ -70,24 +74,10 @@ const UNUSED: [(Role, &[&str], &str); 7] = [
     ),
     (
         Role::Control,
-        &[
-            "cluster.name",
-            "delivery.smarthost",
-            "delivery.port",
-            "delivery.tls",
-            "delivery.tls_ca",
-            "delivery.source_address",
-            "delivery.connections_per_destination",
-            "delivery.messages_per_connection",
-            "delivery.recipients_per_transaction",
-            "delivery.window",
-            "delivery.scratch_dir",
-            "delivery.retry",
-            "delivery.route",
-            "dns.dnsbl_zones",
-        ],
-        "senders deliver mail",
+        &["cluster.name", "dns.dnsbl_zones"],
+        SENDERS_DELIVER,
     ),
+    (Role::Control, DELIVERY, SENDERS_DELIVER),
 ];
 
 /// Of a node without `cluster.listen` and `cluster.peers`.
