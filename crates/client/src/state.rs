@@ -24,6 +24,7 @@ pub struct ClusterState {
 struct Shared {
     spreads: watch::Sender<Arc<Spreads>>,
     policy: watch::Sender<Arc<PolicyTexts>>,
+    policy_taken: watch::Sender<Option<u64>>,
     policy_in_use: watch::Sender<Option<u64>>,
     active_actions: watch::Sender<Arc<KnownActions>>,
     broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
@@ -57,7 +58,32 @@ impl ClusterState {
         self.shared.policy_in_use.subscribe()
     }
 
-    /// From here on no mail of this process goes by an earlier policy. The session tells the cluster.
+    /// The version up to which this process has done what it can: all that begins goes by it, or it cannot be read.
+    pub(crate) fn policy_taken(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.policy_taken.subscribe()
+    }
+
+    /// From here on no mail of this process begins to go by an earlier policy.
+    pub fn begins_by_policy(&self, version: u64) {
+        self.policy_is_taken(version);
+    }
+
+    /// This process has no use for that version, and goes on by the one before. What waits for it need not.
+    pub fn cannot_read_policy(&self, version: u64) {
+        self.policy_is_taken(version);
+    }
+
+    fn policy_is_taken(&self, version: u64) {
+        self.shared.policy_taken.send_if_modified(|taken| {
+            let is_later = taken.is_none_or(|taken| taken < version);
+            if is_later {
+                *taken = Some(version);
+            }
+            is_later
+        });
+    }
+
+    /// From here on no mail of this process goes on by an earlier policy. The session tells the cluster.
     pub fn goes_by_policy(&self, version: u64) {
         self.shared.policy_in_use.send_if_modified(|known| {
             let differs = *known != Some(version);

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 pub fn follow(state: &ClusterState) -> watch::Receiver<Arc<Policy>> {
     let (told, policy) = watch::channel(Policy::built_in());
     let mut texts = state.policy();
+    let state = state.clone();
     skein_runtime::task("policy", async move {
         loop {
             let now = texts.borrow_and_update().clone();
@@ -19,11 +20,14 @@ pub fn follow(state: &ClusterState) -> watch::Receiver<Arc<Policy>> {
                     told.send_replace(Arc::new(policy.with_version(now.version)));
                 }
                 // Another version of this program has let it in. What was understood last is the best there is.
-                Err(problems) => tracing::error!(
-                    version = now.version,
-                    problems,
-                    "the policy cannot be read; the one before it still holds here"
-                ),
+                Err(problems) => {
+                    tracing::error!(
+                        version = now.version,
+                        problems,
+                        "the policy cannot be read; the one before it still holds here"
+                    );
+                    state.cannot_read_policy(now.version);
+                }
             }
             tokio::select! {
                 changed = texts.changed() => if changed.is_err() { return },

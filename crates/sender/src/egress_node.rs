@@ -99,7 +99,9 @@ impl EgressNode {
             let now = session.session.borrow().id;
             let is_working = now.is_some_and(|id| session.lease.holds(id));
             self.working.store(is_working, Ordering::Release);
-            self.state.goes_by_policy(self.policy.borrow().version());
+            let version = self.policy.borrow().version();
+            self.state.begins_by_policy(version);
+            self.state.goes_by_policy(version);
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = shutdown.cancelled() => {}

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use skein_client::{KeptSession, PlacedIps, Sessions, Spools};
 use skein_dns::{OwnAddresses, Resolver};
 use skein_model::DurationMs;
-use skein_policy::{BUILT_IN_NAME, Policy};
+use skein_policy::Policy;
 use skein_runtime::watched;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -45,8 +45,6 @@ use crate::work_streams::{TaskRouter, WorkStreams};
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
 const DRAIN: Duration = Duration::from_secs(120);
-/// The largest policy takes less to read, on a busy machine. One that this version cannot read must not stop the mail.
-const UNDERSTAND_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks whether the session lives, for the readiness of the node.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -185,10 +183,7 @@ impl Sender {
         self.follow_session(&mut of_session, &streams);
         self.follow_ips(&mut of_ips, &session);
         tokio::select! {
-            () = self.policy_known(&session) => {
-                let version = self.spools.state().policy_version();
-                destinations.limiters.set_policy(version);
-            }
+            () = session_stands(&session) => {}
             () = shutdown.cancelled() => {}
         }
         // Not sooner: one that is started again would lose the IPs that its node has, and it does not know of yet.
@@ -291,25 +286,6 @@ impl Sender {
         self.working.store(false, Ordering::Release);
     }
 
-    /// No task is begun before the policy that came with the session is understood: it would go from another IP, and past
-    /// the limits.
-    async fn policy_known(&self, session: &KeptSession) {
-        let mut session = session.session.clone();
-        if session.wait_for(|now| now.id.is_some()).await.is_err() {
-            return;
-        }
-        let texts = self.spools.state().policy();
-        let resources = texts.borrow().resources.len();
-        let mut policy = self.router.destinations.placer.policy.clone();
-        let known = policy.wait_for(|policy| own_resources(policy) == resources);
-        if tokio::time::timeout(UNDERSTAND_WITHIN, known)
-            .await
-            .is_err()
-        {
-            tracing::error!("the policy is not understood here; going on with what is");
-        }
-    }
-
     /// Others take the slots over while the last results are awaited here, which go over the streams of this session.
     async fn drain(&self, session: &KeptSession) {
         session.retire();
@@ -326,6 +302,13 @@ impl Sender {
     }
 }
 
+/// Completes when all that begins here goes by the policy that came with the session: it does not stand before.
+async fn session_stands(session: &KeptSession) {
+    let mut session = session.session.clone();
+    // One that is closed is of no more interest.
+    let _ = session.wait_for(|now| now.id.is_some()).await;
+}
+
 /// The addresses at which mail would come back to this node, as far as it is known before there is a session.
 fn own_addresses(config: &Config, policy: &Policy) -> OwnAddresses {
     let (own, interfaces) = (&config.own_addresses, addresses::interfaces());
@@ -338,12 +321,4 @@ fn dsns_of(config: &Config, sites: Sites) -> DsnWriter {
         max_age: config.retry.max_age,
         sites,
     }
-}
-
-/// Resources that are not built in.
-fn own_resources(policy: &Policy) -> usize {
-    let places = policy.resources().map(|(_, _, place)| place);
-    places
-        .filter(|place| &*place.source != BUILT_IN_NAME)
-        .count()
 }

@@ -27,6 +27,8 @@ use crate::state::{ClusterState, KnownBrokenTls};
 
 const HEARTBEAT: Duration = Duration::from_millis(lease::HEARTBEAT.0);
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// No heartbeat is sent meanwhile. The largest policy is compiled in a second.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Keeper {
     pub leader: MetaLeader,
@@ -116,8 +118,7 @@ impl Keeper {
         self.limits.begin_session(id);
         self.lease.begin(id, lease::Lease::granted(sent_at, lasts));
         let (kept, leaving) = (read_slots(&slots.slots)?, read_slots(&slots.leaving)?);
-        // Before any task comes, whatever its version is.
-        reads::policy(&self.leader, &self.state, u64::MAX).await;
+        self.take_policy().await?;
         self.read_actions(u64::MAX).await;
         self.change(|told| {
             told.id = Some(id);
@@ -125,6 +126,20 @@ impl Keeper {
             told.leaving = leaving;
         });
         Ok((id, version, lasts))
+    }
+
+    /// Reads the policy, and waits until all that begins goes by it: before any task comes, since who waits for a policy to be
+    /// in force does not wait for a session that is opened afterwards.
+    async fn take_policy(&self) -> Result<(), SpoolError> {
+        let version = reads::policy_now(&self.leader, &self.state).await?;
+        let mut taken = self.state.policy_taken();
+        let is_taken = taken.wait_for(|taken| taken.is_some_and(|taken| taken >= version));
+        match tokio::time::timeout(TAKEN_WITHIN, is_taken).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(SpoolError::Refused(format!(
+                "version {version} of the policy is not understood yet"
+            ))),
+        }
     }
 
     /// Reads the actions that are in force, which stop the mail of senders.

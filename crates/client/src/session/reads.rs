@@ -8,6 +8,7 @@ use skein_wire::internal::{GetForcesReply, GetForcesRequest, GetPolicyRequest};
 use super::leader::MetaLeader;
 use crate::channel::Channel;
 use crate::clock::GroupTime;
+use crate::error::SpoolError;
 use crate::state::{ClusterState, KnownActions, PolicyTexts};
 
 /// Twice what all resources together may have, with their keys.
@@ -20,21 +21,28 @@ pub async fn policy(leader: &MetaLeader, state: &ClusterState, version: u64) {
     if version <= state.policy_version() {
         return;
     }
+    if let Err(error) = policy_now(leader, state).await {
+        tracing::warn!(%error, "the policy could not be read");
+    }
+}
+
+/// Reads the policy as it is now, and says which version that is.
+///
+/// # Errors
+/// No leader answers.
+pub async fn policy_now(leader: &MetaLeader, state: &ClusterState) -> Result<u64, SpoolError> {
     let reading = |client: SessionsClient<Channel>| async move {
         let mut client = client.max_decoding_message_size(POLICY_BYTES_MAX);
         client.get_policy(GetPolicyRequest {}).await
     };
-    match leader.call("reading the policy", reading).await {
-        Ok(reply) => {
-            let resources = reply.resources.into_iter();
-            let resources = resources.map(|resource| (resource.key, resource.text));
-            state.set_policy(PolicyTexts {
-                version: reply.version,
-                resources: resources.collect(),
-            });
-        }
-        Err(error) => tracing::warn!(%error, "the policy could not be read"),
-    }
+    let reply = leader.call("reading the policy", reading).await?;
+    let resources = reply.resources.into_iter();
+    let resources = resources.map(|resource| (resource.key, resource.text));
+    state.set_policy(PolicyTexts {
+        version: reply.version,
+        resources: resources.collect(),
+    });
+    Ok(reply.version)
 }
 
 /// Reads what automation has in force if the leader knows another version.

@@ -212,6 +212,13 @@ impl Sessions for SessionsService {
         &self,
         _request: Request<GetPolicyRequest>,
     ) -> Result<Response<GetPolicyReply>, Status> {
+        // Confirmed by a majority: a session that is opened after a policy came into force must not begin by an earlier one.
+        let leads = tokio::time::timeout(CONFIRM_WITHIN, self.meta.leads()).await;
+        if !leads.unwrap_or(false) {
+            return Err(Status::unavailable(
+                "this node does not lead the meta group",
+            ));
+        }
         // Read first: a change that comes between is asked for again.
         let version = meta::policy_version(&self.reader);
         let resources = meta::policy(&self.reader).into_iter();

@@ -110,6 +110,9 @@ pub(super) struct Allocation {
     is_leaving: bool,
     /// What was used alone has not been told yet.
     is_secret: bool,
+    /// Answers to reports of the limit as it is that are to come before anything is used: what was given before is a part of
+    /// a higher limit, and others have theirs.
+    unsettled: u8,
     /// Connections that are about to end because there are too many.
     leaving: u64,
     /// Connections that have nothing to do: others may have their places.
@@ -136,6 +139,7 @@ impl Allocation {
             is_closing: false,
             is_leaving: false,
             is_secret: false,
+            unsettled: 0,
             leaving: 0,
             idle: 0,
         }
@@ -143,11 +147,22 @@ impl Allocation {
 
     /// The limit as it is now. Says whether it is another one than before, with another window: then what was said of
     /// the share holds no more.
+    ///
+    /// Nothing is used of a limit that a later policy has made lower before the leader has answered for it. Tokens that are
+    /// granted take two answers: the first may bring what was granted before, which is given back.
     #[must_use]
     pub fn set(&mut self, limit: SharedLimit, policy: u64, is_by_owner: bool) -> bool {
         let is_other = self.limit.per() != limit.per();
+        let is_lower = !is_other && limit.count() < self.limit.count();
         if is_other {
             self.begin_session();
+        }
+        if policy != self.policy && (is_lower || (is_other && !limit.is_granted())) {
+            self.unsettled = match limit.is_granted() {
+                true => 2,
+                false => 1,
+            };
+            self.told_at = None;
         }
         (self.limit, self.policy, self.is_by_owner) = (limit, policy, is_by_owner);
         is_other
@@ -180,11 +195,17 @@ impl Allocation {
         self.told_at = None;
         self.is_closing = false;
         self.is_growing = true;
+        self.unsettled = 0;
+    }
+
+    /// Whether nothing may be used before the leader has answered.
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled > 0
     }
 
     /// Of a share; what is granted is in a token lease.
     pub fn may(&self, now: DurationMs, lease: Lease) -> u64 {
-        match self.is_closing {
+        match self.is_closing || self.is_unsettled() {
             true => 0,
             false => self.share.may(now, lease),
         }
@@ -220,6 +241,7 @@ impl Allocation {
         let counted = limiter.counted(now);
         let has_all = self.share.told() >= self.limit.count() && !self.is_lowered;
         let after = match limiter {
+            _ if self.is_unsettled() => AT_ONCE,
             _ if self.is_leaving && counted < self.told_counted => AT_ONCE,
             Limiter::Window(_) | Limiter::Concurrency(_) if has_all => EVERY,
             _ if self.is_refused && self.is_growing => AT_ONCE,
@@ -299,12 +321,18 @@ impl Allocation {
         }
     }
 
-    /// Takes an answer; says how many more events may go than before.
-    pub fn answered(&mut self, answer: LimitAnswer, limiter: &mut Limiter) -> u64 {
+    /// Takes the answer to a report of this limit; says how many more events may go than before.
+    pub fn answered(
+        &mut self,
+        reported: SharedLimit,
+        answer: LimitAnswer,
+        limiter: &mut Limiter,
+    ) -> u64 {
+        let was_unsettled = self.is_unsettled();
         if matches!(answer, LimitAnswer::TokenLease(_)) && !self.is_secret {
             self.before = Before::default();
         }
-        let more = match (answer, limiter) {
+        let more = match (answer, &mut *limiter) {
             (LimitAnswer::Share(answer), Limiter::Window(_) | Limiter::Concurrency(_)) => {
                 let before = self.share.told();
                 self.share.answered(answer);
@@ -316,7 +344,23 @@ impl Allocation {
                 token_lease.answered(answer);
                 token_lease.unused().saturating_sub(before)
             }
-            _ => 0,
+            _ => {
+                self.is_growing = false;
+                return 0;
+            }
+        };
+        if was_unsettled && reported == self.limit {
+            self.unsettled -= 1;
+        }
+        let more = match (was_unsettled, limiter) {
+            (false, _) => more,
+            (true, Limiter::TokenLease(token_lease)) if self.is_unsettled() => {
+                token_lease.give_back();
+                0
+            }
+            (true, _) if self.is_unsettled() => 0,
+            (true, Limiter::TokenLease(token_lease)) => token_lease.unused(),
+            (true, _) => self.share.told(),
         };
         self.is_growing = more > 0;
         more

@@ -181,6 +181,11 @@ impl LimiterSet {
                     *token_leases += 1;
                     token_lease.renew(*token_leases);
                 }
+                if let Limiter::TokenLease(token_lease) = &mut entry.limiter
+                    && allocation.is_unsettled()
+                {
+                    token_lease.give_back();
+                }
                 request
                     .limit
                     .with_count(limit.count().min(allocation.may(now, self.lease)))

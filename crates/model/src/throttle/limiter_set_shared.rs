@@ -225,7 +225,7 @@ impl LimiterSet {
                 more.push((key.id, 1));
                 continue;
             }
-            let brought = allocation.answered(*answer, &mut entry.limiter);
+            let brought = allocation.answered(report.limit, *answer, &mut entry.limiter);
             if brought > 0 {
                 more.push((key.id, brought));
             }

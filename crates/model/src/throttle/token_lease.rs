@@ -132,6 +132,11 @@ impl TokenLease {
         }
     }
 
+    /// What is not used will not be, whoever wants it. The leader hears of it with the next report.
+    pub fn give_back(&mut self) {
+        self.returned += self.unused();
+    }
+
     /// Answers may come late, twice and in any order.
     pub fn answered(&mut self, answer: TokenLeaseAnswer) {
         if answer.token_lease == self.number {

@@ -13,6 +13,7 @@ use crate::destination::destinations::Destinations;
 use crate::destination::open::Serving;
 use crate::destination::permit::ConnectionPermit;
 use crate::destination::state::Destination;
+use crate::limits::policy_use::UnderPolicy;
 use crate::limits::token::Token;
 use crate::metrics::ip_label;
 use crate::outcome::{self, Attempt, verdicts};
@@ -128,7 +129,7 @@ impl Destinations {
         let is_reused = connection.transactions > 0;
         let began = Instant::now();
         let span = begin_trace(&mut delivery, serving, connection);
-        let transaction = self.transact(serving, connection, &delivery);
+        let transaction = self.transact(serving, connection, &delivery, token.under.as_ref());
         let Some(outcome) = transaction.instrument(span).await else {
             token.cancel();
             return After::Next;
@@ -168,6 +169,7 @@ impl Destinations {
         serving: &Serving<'_>,
         connection: &mut Connection,
         delivery: &DeliveryTask,
+        under: Option<&UnderPolicy>,
     ) -> Option<TransactionOutcome> {
         let rewrites = &self.outbound.rewrites;
         let prepared = tokio::select! {
@@ -187,6 +189,7 @@ impl Destinations {
             lease: &delivery.lease,
             claim: &delivery.claim,
             rewritten: prepared.rewritten.clone(),
+            under,
         };
         let timeouts = serving.hop.timeouts;
         let outcome = connection

@@ -9,10 +9,11 @@ use crate::destination::hold::{self, HoldKind};
 use crate::destination::outbound::Outbound;
 use crate::destination::permit::ConnectionPermit;
 use crate::destination::placement::Placement;
-use crate::destination::placer::Placer;
+use crate::destination::placer::{self, Placer};
 use crate::destination::state::{Destination, DestinationState};
 use crate::destination::table::DestinationTable;
 use crate::limits::limiters::LocalLimiters;
+use crate::limits::policy_use::{PolicyUse, Using};
 use crate::limits::token::Token;
 use crate::result::results::Results;
 use crate::route::find::Route;
@@ -24,6 +25,7 @@ pub struct Destinations {
     pub limiters: Arc<LocalLimiters>,
     pub outbound: Outbound,
     pub results: Arc<Results>,
+    pub policy_use: Arc<PolicyUse>,
     table: DestinationTable,
 }
 
@@ -43,6 +45,7 @@ impl Destinations {
         results: Arc<Results>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            policy_use: PolicyUse::new(placer.policy.clone()),
             placer,
             limiters,
             outbound,
@@ -51,21 +54,45 @@ impl Destinations {
         })
     }
 
-    /// Goes by the policy and by what rules have in force, for as long as there are destinations.
+    /// Goes by the policy and by what rules have in force, for as long as there are destinations. Tells which version of the
+    /// policy all that begins goes by, and which all that goes on does.
     pub fn follow(self: &Arc<Self>, state: ClusterState) {
         let mut policy = self.placer.policy.clone();
         let follow = Arc::downgrade(self);
         let follow_actions = hold::follow_actions(Arc::downgrade(self));
         skein_runtime::task("active-actions", follow_actions);
+        let policy_use = self.policy_use.clone();
         skein_runtime::task("routes", async move {
-            while policy.changed().await.is_ok() {
-                let Some(destinations) = follow.upgrade() else {
-                    return;
+            // Comes into force when nothing goes on under an earlier one.
+            let mut begun: Option<u64> = None;
+            loop {
+                let (uses, awaited) = (&policy_use, begun);
+                let in_force = async move {
+                    match awaited {
+                        Some(version) => {
+                            uses.none_before(version).await;
+                            version
+                        }
+                        None => std::future::pending().await,
+                    }
                 };
-                let now = policy.borrow_and_update().clone();
-                destinations.limiters.set_policy(state.policy_version());
-                destinations.policy_changed(&now);
-                state.goes_by_policy(now.version());
+                tokio::select! {
+                    version = in_force => {
+                        state.goes_by_policy(version);
+                        begun = None;
+                    }
+                    changed = policy.changed() => {
+                        let Some(destinations) = follow.upgrade().filter(|_| changed.is_ok()) else {
+                            return;
+                        };
+                        let now = policy.borrow_and_update().clone();
+                        destinations.limiters.set_policy(now.version());
+                        policy_use.review();
+                        destinations.policy_changed();
+                        state.begins_by_policy(now.version());
+                        begun = Some(now.version());
+                    }
+                }
             }
         });
     }
@@ -107,7 +134,7 @@ impl Destinations {
     /// Opens one connection if the tasks that wait call for it and every limit allows it. The limits of pools and tenants
     /// are those of the task that comes next.
     pub fn open_if_needed(self: &Arc<Self>, destination: &Arc<Destination>) -> bool {
-        let (path_policy, token, stop) = {
+        let (path_policy, permit) = {
             let mut state = destination.state.lock();
             if !self.needs_connection(&state) {
                 return false;
@@ -115,6 +142,8 @@ impl Destinations {
             let Some(delivery) = state.waiting.first() else {
                 return false;
             };
+            let path = placer::path(&state.route, &state.source, delivery);
+            let under = self.policy_use.begin(Using::Connection, path);
             let path_policy = self
                 .placer
                 .path_policy(&state.route, &state.source, delivery);
@@ -131,7 +160,7 @@ impl Destinations {
                 Ok(token) => {
                     state.connections += 1;
                     state.ready += 1;
-                    (path_policy, token, stop)
+                    (path_policy, ConnectionPermit::new(token, stop, under))
                 }
                 Err(closed) => {
                     self.hold(destination, &mut state, HoldKind::Connection, &closed);
@@ -143,7 +172,6 @@ impl Destinations {
         self.outbound.connections.spawn(async move {
             // Other destinations that waited have had their turn.
             destinations.open_if_needed(&destination);
-            let permit = ConnectionPermit::new(token, stop);
             destinations.serve(&destination, &path_policy, permit).await;
             destinations.connection_ended(&destination);
         });
@@ -190,13 +218,16 @@ impl Destinations {
             state.ready += 1;
             return Work::None;
         };
+        let path = placer::path(&state.route, &state.source, delivery);
+        let under = self.policy_use.begin(Using::Transaction, path);
         let path_policy = self
             .placer
             .path_policy(&state.route, &state.source, delivery);
         let waiter = || Some(self.waiter(destination, HoldKind::Message));
         let ask = delivery.ask(&path_policy.message, &state.route, state.waiting.len());
         match self.limiters.take(&ask, waiter) {
-            Ok(token) => {
+            Ok(mut token) => {
+                token.under = Some(under);
                 let delivery = state.waiting.pop().expect("the first one is there");
                 state.moved_at = Instant::now();
                 state.open_queues();

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use skein_client::Reporter;
 use skein_model::throttle::Scope;
-use skein_policy::Policy;
 use tokio::task::AbortHandle;
 
 use crate::destination::destinations::Destinations;
@@ -92,17 +91,10 @@ impl DestinationState {
 }
 
 impl Destinations {
-    /// Limits may have been raised, and IPs suspended or changed.
-    pub fn policy_changed(self: &Arc<Self>, policy: &Policy) {
+    /// Limits, pools and IPs may be others: all that waits is placed again, and tries at once.
+    pub fn policy_changed(self: &Arc<Self>) {
         for destination in self.all() {
-            let source = destination.state.lock().source.clone();
-            let is_changed = source.0.is_some_and(|ip| {
-                let now = policy.ip(&ip.name);
-                now.is_none_or(|now| *now != ip)
-            });
-            if is_changed {
-                self.choose_again(&destination);
-            }
+            self.choose_again(&destination);
             self.opens(&destination, HoldKind::Connection);
             self.opens(&destination, HoldKind::Message);
         }

@@ -22,7 +22,7 @@ pub enum NoConnection {
     Hosts(Verdict, Reply),
     /// The source IP cannot be used now.
     Source,
-    /// The place at the host is another sender's by now.
+    /// The place at the host is another sender's by now, or the policy has changed.
     Place,
 }
 
@@ -53,6 +53,9 @@ impl Destinations {
         let mut last = serving.no_host.clone();
         let mut lacks_tls = serving.route.requires_tls;
         for host in hosts {
+            if serving.permit.is_stopped() {
+                return Err(NoConnection::Place);
+            }
             if drain.is_cancelled() || !self.may_connect(serving).await {
                 lacks_tls = false;
                 break;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::limiters::{Ask, LocalLimiters};
 use crate::limits::path_policy::LimitRequests;
+use crate::limits::policy_use::UnderPolicy;
 use crate::limits::token::Token;
 
 /// Tokens of all limits on connections, for as long as the site is this sender's. Each connection but the first takes tokens
@@ -19,15 +20,18 @@ pub struct ConnectionPermit {
     is_fresh: bool,
     /// The site is to be another sender's, which may have as many connections then.
     stop: CancellationToken,
+    /// The policy that the connection goes by, and those that follow it.
+    under: UnderPolicy,
 }
 
 impl ConnectionPermit {
-    pub fn new(token: Token, stop: CancellationToken) -> Self {
+    pub fn new(token: Token, stop: CancellationToken, under: UnderPolicy) -> Self {
         Self {
             is_elsewhere: token.is_elsewhere,
             token: Some(token),
             is_fresh: true,
             stop,
+            under,
         }
     }
 
@@ -62,13 +66,17 @@ impl ConnectionPermit {
         }
     }
 
-    /// Completes when the site is to be another sender's.
+    /// Completes when nothing is to begin on the connection any more: the site is to be another sender's, or the policy has
+    /// changed in what concerns the connection.
     pub async fn stopped(&self) {
-        self.stop.cancelled().await;
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.under.outdated() => {}
+        }
     }
 
     pub fn is_stopped(&self) -> bool {
-        self.stop.is_cancelled()
+        self.stop.is_cancelled() || self.under.is_outdated()
     }
 
     /// Completes when there is no place for the connection any more.
@@ -81,7 +89,7 @@ impl ConnectionPermit {
         };
         tokio::select! {
             () = to_end => {}
-            () = self.stop.cancelled() => {}
+            () = self.stopped() => {}
         }
     }
 

@@ -116,16 +116,25 @@ impl Placer {
         source: &Source,
         delivery: &DeliveryTask,
     ) -> Arc<PathPolicy> {
-        let envelope = &delivery.task.message.envelope;
-        let path = EgressPath {
-            pool: delivery.task.task.pool(envelope),
-            ip: source.name(),
-            site: &route.site,
-            tenant: &envelope.tenant,
-            is_named: route.is_named,
-        };
+        let path = path(route, source, delivery);
         let policy = self.policy();
         let path_policy = self.path_policies.of(&policy, path);
         self.actions.lowered(path_policy, &policy, path)
+    }
+}
+
+/// Where a task goes, as policy sees it.
+pub fn path<'a>(
+    route: &'a Route,
+    source: &'a Source,
+    delivery: &'a DeliveryTask,
+) -> EgressPath<'a> {
+    let envelope = &delivery.task.message.envelope;
+    EgressPath {
+        pool: delivery.task.task.pool(envelope),
+        ip: source.name(),
+        site: &route.site,
+        tenant: &envelope.tenant,
+        is_named: route.is_named,
     }
 }

@@ -11,10 +11,12 @@ use crate::destination::attempt::Unsettled;
 use crate::destination::destinations::Destinations;
 use crate::destination::open::{NoConnection, Serving};
 use crate::destination::permit::ConnectionPermit;
+use crate::destination::placer;
 use crate::destination::state::Destination;
 use crate::destination::transactions::Begun;
 use crate::host::Host;
 use crate::limits::path_policy::PathPolicy;
+use crate::limits::policy_use::Using;
 use crate::limits::token::Token;
 use crate::metrics::{PathLabels, ip_label};
 use crate::outcome::{self, Attempt};
@@ -120,7 +122,7 @@ impl Destinations {
                 return;
             };
             match self
-                .next_host(serving, &mut hosts, &unsettled.delivery)
+                .next_host(serving, &mut hosts, &unsettled.delivery, source)
                 .await
             {
                 Some((next, token)) => {
@@ -141,15 +143,25 @@ impl Destinations {
         serving: &mut Serving<'_>,
         hosts: &mut HostsLeft<'_>,
         delivery: &DeliveryTask,
+        source: &Source,
     ) -> Option<(Connection, Token)> {
         let stop = &delivery.claim.stop;
         let next = tokio::select! {
             next = self.open(serving, hosts) => next.ok()?,
             () = stop.cancelled() => return None,
         };
-        let ask = delivery.ask(&serving.path_policy.message, serving.route, 1);
+        let path = placer::path(serving.route, source, delivery);
+        let under = self.policy_use.begin(Using::Transaction, path);
+        let path_policy = self.placer.path_policy(serving.route, source, delivery);
+        let ask = delivery.ask(&path_policy.message, serving.route, 1);
         let within = serving.hop.timeouts.idle;
-        let token = self.limiters.take_within(&ask, within, stop).await?;
+        let taken = tokio::select! {
+            taken = self.limiters.take_within(&ask, within, stop) => taken,
+            // It asks by limits that are no more.
+            () = under.outdated() => None,
+        };
+        let mut token = taken?;
+        token.under = Some(under);
         Some((next, token))
     }
 

@@ -103,7 +103,7 @@ impl Destinations {
         let mut has_idled = false;
         tokio::pin!(to_end);
         loop {
-            if drain.is_cancelled() {
+            if drain.is_cancelled() || permit.is_stopped() {
                 return None;
             }
             let is_for_long = match self.next_work(destination) {

@@ -2,6 +2,7 @@
 
 pub mod limiters;
 pub mod path_policy;
+pub mod policy_use;
 pub mod shared_limits;
 pub mod token;
 pub mod waiters;

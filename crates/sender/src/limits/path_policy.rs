@@ -217,6 +217,23 @@ impl PathPolicy {
         rates.min_by_key(|rate| pace(SharedLimit::Rate(*rate)))
     }
 
+    /// Whether connections may go on that were made under the other one: limits on messages are asked for with each message.
+    pub fn is_same_for_connection(&self, other: &Self) -> bool {
+        let Self {
+            connect,
+            message: _,
+            messages_per_connection,
+            tls,
+            timeouts,
+            label,
+        } = self;
+        *connect == other.connect
+            && *messages_per_connection == other.messages_per_connection
+            && *tls == other.tls
+            && *timeouts == other.timeouts
+            && *label == other.label
+    }
+
     /// Sets tasks apart that have limits of their own.
     pub fn label_of(path: EgressPath<'_>) -> String {
         format!(" pool {} tenant {}", path.pool, path.tenant)

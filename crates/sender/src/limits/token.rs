@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use skein_model::throttle::{Counted, LimitId, Permit};
 
 use crate::limits::limiters::LocalLimiters;
+use crate::limits::policy_use::UnderPolicy;
 
 /// One token of each of some limits. Dropped, it counts as used.
 #[must_use = "a token that is dropped counts as used"]
@@ -14,6 +15,8 @@ pub struct Token {
     permit: Option<Permit>,
     ids: Vec<LimitId>,
     pub is_elsewhere: bool,
+    /// The policy by which a transaction took it.
+    pub under: Option<UnderPolicy>,
     /// Limits because of which the connection of this token is to end.
     leaving: Mutex<Vec<LimitId>>,
     /// Limits in which its connection counts as having nothing to do.
@@ -32,6 +35,7 @@ impl Token {
             permit: Some(permit),
             ids,
             is_elsewhere,
+            under: None,
             leaving: Mutex::default(),
             idle: Mutex::default(),
         }

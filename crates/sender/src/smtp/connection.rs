@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::Claim;
 use crate::config::Timeouts;
 use crate::host::Host;
+use crate::limits::policy_use::UnderPolicy;
 use crate::smtp::outgoing::KeptBack;
 use crate::smtp::session::{Session, SessionError};
 use crate::smtp::times::{Phase, Times};
@@ -90,6 +91,8 @@ pub struct Content<'a> {
     pub claim: &'a Claim,
     /// The bytes that go out in place of those that are stored.
     pub rewritten: Option<Bytes>,
+    /// The policy that the transaction goes by until its final dot.
+    pub under: Option<&'a UnderPolicy>,
 }
 
 impl Content<'_> {
@@ -251,6 +254,9 @@ impl Connection {
                     }
                     transaction.final_dot();
                     content.claim.let_go();
+                    if let Some(under) = content.under {
+                        under.end();
+                    }
                     ended?;
                     fail_point!("sender-after-dot");
                 }
