@@ -1,11 +1,12 @@
 //! Policy as operators apply it.
 
+mod history;
+mod wait;
+
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use skein_testkit::dns::FakeDns;
-use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_tests::fleet::{Fleet, Plan};
 use skein_tests::{Bench, Extra};
 
 use crate::skeinctl;
@@ -182,115 +183,4 @@ async fn passwords_are_shown_to_whoever_asks_for_them_and_stars_are_none() {
     let shown = skeinctl(&bench, &["policy", "get", "--secrets"]);
     assert!(shown.contains("hunter2"), "{shown}");
     skein_tests::operator::apply(bench.admin, bench.data().parent().unwrap(), &shown).unwrap();
-}
-
-async fn offer(fleet: &Fleet, prefix: &str, count: usize) {
-    let targets = fleet.senders.iter().map(|sender| sender.smtp).collect();
-    let injector = Injector::new(InjectorConfig::to_all(targets));
-    let messages = (0..count).map(|n| {
-        let to = vec![format!("user{n}@there.test")];
-        Injected::generated(&format!("{prefix}-{n}"), "a@here.test", to, 200)
-    });
-    let sent = injector.offer(messages.collect()).await;
-    assert!(sent.iter().all(Injected::acked), "{sent:?}");
-}
-
-/// Mail that comes in when `apply --wait` has returned meets the new limit, at whichever sender it is.
-#[tokio::test(flavor = "multi_thread")]
-async fn after_apply_has_waited_no_mail_goes_by_an_earlier_limit() {
-    const TIMES: usize = 3;
-    let plan = Plan {
-        control: 3,
-        senders: 3,
-        spool_groups: Some(2),
-        ..Plan::default()
-    };
-    let fleet = Fleet::start(plan).await.unwrap();
-    let sink = fleet
-        .sink(3, "mx.there.test", &["there.test"])
-        .await
-        .unwrap();
-    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-    let path = file.path().to_str().unwrap();
-    let limit = |figure: &str| {
-        let policy = format!("kind: provider\nname: default\ntotal: {{message_rate: {figure}}}\n");
-        std::fs::write(path, policy).unwrap();
-        let output = fleet
-            .try_skeinctl(0, &["apply", "--wait", "-f", path])
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{output:?}");
-        assert!(
-            said.contains("Every sender and control node goes by it."),
-            "{said}"
-        );
-    };
-    let all_arrive = async |count: u64| {
-        let look = |_: &Fleet| (sink.accepted() >= count).then_some(());
-        let arrived = fleet.until("all mail", Duration::from_secs(120), look);
-        arrived.await.unwrap();
-    };
-    for time in 0..TIMES {
-        limit("10000/s");
-        let before = sink.accepted();
-        offer(&fleet, &format!("fast-{time}"), 20).await;
-        all_arrive(before + 20).await;
-        limit("2/min");
-        let nodes = fleet.ask(&["node", "list"]).unwrap();
-        let version = &nodes["policy_version"];
-        let known = nodes["senders"].as_array().unwrap().iter();
-        let known = known.chain(nodes["control_nodes"].as_array().unwrap());
-        for node in known {
-            assert_eq!(&node["policy_version"], version, "{nodes}");
-        }
-        let before = sink.accepted();
-        offer(&fleet, &format!("slow-{time}"), 40).await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let passed = sink.accepted() - before;
-        assert!(passed <= 2, "{passed} in a minute, where 2 are allowed");
-        limit("10000/s");
-        all_arrive(before + 40).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn apply_says_who_does_not_go_by_it() {
-    let plan = Plan {
-        control: 3,
-        senders: 1,
-        spool_groups: Some(1),
-        ..Plan::default()
-    };
-    let mut fleet = Fleet::start(plan).await.unwrap();
-    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
-    let path = file.path().to_str().unwrap();
-    std::fs::write(
-        path,
-        "kind: provider\nname: default\nper_ip: {connections: 3}\n",
-    )
-    .unwrap();
-    fleet.senders[0].node.as_mut().unwrap().pause().unwrap();
-    let applied = fleet.try_skeinctl(0, &["apply", "-f", path]).unwrap();
-    let said = String::from_utf8_lossy(&applied.stderr).into_owned();
-    assert!(applied.status.success(), "{applied:?}");
-    assert!(
-        said.contains("not yet at version 1") && said.contains("--wait"),
-        "{said}"
-    );
-    std::fs::write(
-        path,
-        "kind: provider\nname: default\nper_ip: {connections: 4}\n",
-    )
-    .unwrap();
-    let waited = fleet
-        .try_skeinctl(0, &["apply", "--wait", "--timeout", "1s", "-f", path])
-        .unwrap();
-    let said = String::from_utf8_lossy(&waited.stderr).into_owned();
-    assert_eq!(waited.status.code(), Some(1), "{waited:?}");
-    assert!(said.contains("not everybody goes by it"), "{said}");
-    fleet.senders[0].node.as_mut().unwrap().go_on().unwrap();
-    let waited = fleet
-        .try_skeinctl(0, &["apply", "--wait", "-f", path])
-        .unwrap();
-    assert!(waited.status.success(), "{waited:?}");
 }

@@ -5,5 +5,6 @@ mod blocks;
 mod links;
 mod monitoring;
 mod reference;
+mod schema;
 mod shown;
 mod typed;

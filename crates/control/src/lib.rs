@@ -88,6 +88,7 @@ pub struct Control {
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
+    in_force: policy::InForce,
     surveys: Surveys,
 }
 
@@ -171,9 +172,10 @@ impl Control {
         skein_runtime::task("words", weights);
         let pass_time = policy::pass_time(meta.clone(), meta_reader.clone());
         skein_runtime::task("pass-time", pass_time);
-        let keep_plans = policy::keep_plans(meta.clone(), meta_reader.clone());
+        let in_force = policy::InForce::default();
+        let keep_plans = policy::keep_plans(meta.clone(), meta_reader.clone(), in_force.clone());
         skein_runtime::task("warmup-plans", keep_plans);
-        let keep_rules = policy::keep_rules(meta.clone(), meta_reader.clone());
+        let keep_rules = policy::keep_rules(meta.clone(), meta_reader.clone(), in_force.clone());
         skein_runtime::task("automation-rules", keep_rules);
         let readers = spools.values().map(|spool| spool.reader.clone());
         let site_spread =
@@ -197,6 +199,7 @@ impl Control {
             peers,
             is_stopping: Arc::default(),
             own_health: Arc::default(),
+            in_force,
             surveys: Surveys::default(),
         };
         control.members().begin_to_look();
@@ -318,6 +321,7 @@ impl Control {
             is_stopping: self.is_stopping.clone(),
             disk: self.store.disk().clone(),
             own_health: self.own_health.clone(),
+            in_force: self.in_force.clone(),
         }
     }
 

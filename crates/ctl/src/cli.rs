@@ -15,8 +15,10 @@ use crate::{
 const STATUSES: &str = "\
 Exit status:
   0    done
-  1    refused, failed, or no answer; of doctor and cluster status: something is wrong
-  2    the command line is wrong
+  1    refused, failed, or no answer; of doctor and cluster status: something is wrong; of policy diff: something would
+       change
+  2    the command line is wrong; of policy diff: what would change is not known
+  3    of --wait: the change is made, and not every node goes by it yet
   141  who reads the output has closed it";
 
 #[derive(Debug, Parser)]
@@ -74,6 +76,11 @@ enum Command {
         #[command(subcommand)]
         command: policy::Command,
     },
+    /// JSON Schema of a kind of resource, for editors. No cluster is asked.
+    Schema {
+        /// ip, pool, provider, warmup, route or tenant.
+        kind: String,
+    },
     /// Providers: limits and rules of those who host many domains.
     Provider {
         #[command(subcommand)]
@@ -125,7 +132,12 @@ enum Command {
 }
 
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let failure = match &cli.command {
+        Command::Policy { command } => command.failure(),
+        _ => ExitCode::FAILURE,
+    };
     let result = match cli.command {
+        Command::Schema { kind } => policy::print_schema(&kind).map(|()| ExitCode::SUCCESS),
         // Of these, one asks the admin API only when it is told to, and the other never.
         Command::Send(options) => send::run(&cli.server, *options, cli.json).await,
         Command::Probe(options) => return probe::run(&cli.server, options, cli.json).await,
@@ -133,7 +145,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     match result {
         Ok(code) => Ok(code),
-        Err(error) => Err(explained(&cli.server.server, error).await),
+        Err(error) => {
+            let told = explained(&cli.server.server, error).await;
+            eprintln!("skeinctl: {told:#}");
+            Ok(failure)
+        }
     }
 }
 
@@ -172,8 +188,8 @@ async fn run_one(
         Command::Slot { command } => slot::run(admin, command, json).await.map(done),
         Command::Site { command } => site::run(admin, command, json).await.map(done),
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
-        Command::Apply(apply) => policy::apply(admin, apply, json).await.map(done),
-        Command::Policy { command } => policy::run(admin, command, json).await.map(done),
+        Command::Apply(apply) => policy::apply(admin, apply, json).await,
+        Command::Policy { command } => policy::run(admin, command, json).await,
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),
         Command::Suspend(suspend) => suspend::suspend(admin, suspend, json).await.map(done),
         Command::Resume(resume) => suspend::resume(admin, resume, json).await.map(done),
@@ -184,6 +200,8 @@ async fn run_one(
         Command::Group { command } => group::run(admin, command, json).await.map(done),
         Command::Backup { command } => backup::run(admin, channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),
-        Command::Send(_) | Command::Probe(_) => unreachable!("`run` takes these"),
+        Command::Send(_) | Command::Probe(_) | Command::Schema { .. } => {
+            unreachable!("`run` takes these")
+        }
     }
 }

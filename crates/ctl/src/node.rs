@@ -92,7 +92,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
                 "" => "no answer".into(),
                 version => version.to_owned(),
             },
-            version(node.policy_version),
+            version(node.policy_version, node.is_behind),
             show::or_dash(leads.collect::<Vec<_>>().join(", ")),
         ]);
     }
@@ -104,7 +104,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
         table.add_row([
             sender.name,
             show::word::<SenderState>(sender.state),
-            version(sender.policy_version),
+            version(sender.policy_version, sender.is_behind),
             sender.slots.to_string(),
             sender.leaving.to_string(),
             show::time(sender.opened_at_ms),
@@ -117,8 +117,12 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn version(policy: Option<u64>) -> String {
-    policy.map_or_else(|| "-".to_owned(), |version| version.to_string())
+fn version(policy: Option<u64>, is_behind: bool) -> String {
+    match policy {
+        Some(version) if is_behind => format!("{version} (behind)"),
+        Some(version) => version.to_string(),
+        None => "unknown".to_owned(),
+    }
 }
 
 /// Nodes that only lend their source IPs, and senders.
@@ -137,7 +141,7 @@ fn print_egress(nodes: Vec<SenderNode>) {
         table.add_row([
             node.name,
             show::word::<SenderState>(node.state),
-            version(node.policy_version),
+            version(node.policy_version, node.is_behind),
             show::time(node.opened_at_ms),
         ]);
     }

@@ -1,25 +1,28 @@
 //! The cluster's policy: YAML resources, applied as files.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+mod change;
+mod files;
+mod get;
+mod history;
+mod reach;
+mod schema;
 
-use anyhow::{Context, bail};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use skein_policy::{Kind, Policy, Source};
 use skein_wire::v1::{
-    ApplyPolicyRequest, ListNodesRequest, ListNodesResponse, ListPolicyRequest, PolicyChangeKind,
-    PolicySource, ResourceKind,
+    ApplyPolicyRequest, ApplyPolicyResponse, ListPolicyRequest, PolicyChangeKind, PolicySource,
+    ResourceKind, RollbackPolicyRequest,
 };
 use skein_wire::words::Words;
 
 use crate::admin::Admin;
 use crate::show;
-
-/// Senders hear of a change at once, and have taken it over after this time if nothing is wrong.
-const SOON: Duration = Duration::from_millis(500);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+use files::{base, nothing, read};
+use reach::Reach;
 
 #[derive(Debug, Args)]
 pub struct Apply {
@@ -29,20 +32,37 @@ pub struct Apply {
     /// Only say what would change.
     #[arg(long)]
     dry_run: bool,
+    /// The version of the policy that the files are based on: refuse them if somebody has changed one of these resources
+    /// since. What `policy get` prints says it in its first line.
+    #[arg(long, value_name = "VERSION")]
+    base: Option<u64>,
+    #[command(flatten)]
+    owner: Owner,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// A change is in force on a node when that node goes by it.
+/// Resources belong to where they are applied from.
 #[derive(Debug, Args)]
-pub struct Reach {
-    /// Return when every sender and control node goes by the change: no mail goes by an earlier policy from then on. Ends
-    /// with status 1 if that takes longer than --timeout.
-    #[arg(long)]
-    wait: bool,
-    /// How long --wait waits.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+pub struct Owner {
+    /// A name for where the files come from, such as a repository: their resources belong to it from now on.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Take out resources that belong to the source and are not in the files.
+    #[arg(long, requires = "source")]
+    prune: bool,
+    /// Take resources over that belong to another source.
+    #[arg(long, requires = "source")]
+    take_over: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// YAML files, or folders with .yaml files; - reads the standard input.
+    #[arg(short, long = "file", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    owner: Owner,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +79,26 @@ pub enum Command {
         /// With passwords.
         #[arg(long)]
         secrets: bool,
+        /// Each value that holds, with what is built in and what is usual, and where it comes from.
+        #[arg(long, conflicts_with = "secrets")]
+        effective: bool,
+    },
+    /// What `apply` would change, key by key. Ends with status 1 if that is anything, and with 2 if it cannot be told.
+    Diff(Diff),
+    /// The latest versions: who made each, and what it changed.
+    History {
+        /// Only this one, key by key.
+        version: Option<u64>,
+    },
+    /// Make the policy what it was at an earlier version. That is a version of its own.
+    Rollback {
+        /// As `policy history` shows it.
+        version: u64,
+        /// Only say what would change.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Take resources out, each as kind/name.
     Delete {
@@ -68,6 +108,16 @@ pub enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+}
+
+impl Command {
+    /// The status of one that fails: 1 says of a diff that something would change.
+    pub fn failure(&self) -> ExitCode {
+        match self {
+            Self::Diff(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,50 +136,9 @@ pub enum ProviderCommand {
     },
 }
 
-/// Files by the name under which what is wrong in them is told.
-fn read(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut texts = BTreeMap::new();
-    for path in paths {
-        if path == Path::new("-") {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
-            texts.insert("standard input".to_owned(), text);
-            continue;
-        }
-        let mut files = vec![path.clone()];
-        if path.is_dir() {
-            let entries = path
-                .read_dir()
-                .with_context(|| path.display().to_string())?;
-            let entries = entries.map(|entry| entry.map(|entry| entry.path()));
-            files = entries.collect::<Result<_, _>>()?;
-            let is_yaml =
-                |file: &PathBuf| file.extension().is_some_and(|e| e == "yaml" || e == "yml");
-            files.retain(is_yaml);
-            if files.is_empty() {
-                bail!(
-                    "{}: there is no .yaml or .yml file in this folder",
-                    path.display()
-                );
-            }
-        }
-        for file in files {
-            let text = std::fs::read_to_string(&file);
-            let text = text.with_context(|| file.display().to_string())?;
-            texts.insert(file.display().to_string(), text);
-        }
-    }
-    Ok(texts)
-}
-
-/// Comments and empty documents alone: a mistake in the name of the file, or in a pipe before.
-fn nothing(texts: &BTreeMap<String, String>) -> String {
-    let names: Vec<&str> = texts.keys().map(String::as_str).collect();
-    format!("there is no resource in {}", names.join(", "))
-}
-
-pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result<()> {
-    let texts = read(&apply.files)?;
+/// What is asked for files and their owner.
+fn request(files: &[PathBuf], owner: Owner) -> anyhow::Result<(ApplyPolicyRequest, Option<u64>)> {
+    let texts = read(files)?;
     let sources: Vec<Source<'_>> = texts
         .iter()
         .map(|(name, text)| Source { name, text })
@@ -137,109 +146,95 @@ pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result
     if Policy::names(&sources).is_ok_and(|names| names.is_empty()) {
         bail!("{}", nothing(&texts));
     }
+    let base = base(&texts);
     let sources = texts.into_iter();
     let request = ApplyPolicyRequest {
         sources: sources
             .map(|(name, text)| PolicySource { name, text })
             .collect(),
-        dry_run: apply.dry_run,
+        source: owner.source.unwrap_or_default(),
+        prune: owner.prune,
+        take_over: owner.take_over,
         ..ApplyPolicyRequest::default()
     };
-    change(&mut admin, request, &apply.reach, json).await
+    Ok((request, base))
 }
 
-async fn change(
+pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result<ExitCode> {
+    let (request, base) = request(&apply.files, apply.owner)?;
+    let dry_run = apply.dry_run;
+    let request = ApplyPolicyRequest {
+        dry_run,
+        base_version: apply.base.or(base),
+        ..request
+    };
+    let answer = admin.apply_policy(request).await?.into_inner();
+    end(&mut admin, answer, dry_run, &apply.reach, json).await
+}
+
+/// Says what has changed, and waits until it is in force.
+async fn end(
     admin: &mut Admin,
-    request: ApplyPolicyRequest,
+    answer: ApplyPolicyResponse,
+    dry_run: bool,
     reach: &Reach,
     json: bool,
-) -> anyhow::Result<()> {
-    let dry_run = request.dry_run;
-    let answer = admin.apply_policy(request).await?.into_inner();
-    if !answer.problems.is_empty() {
-        bail!("nothing was changed:\n{}", answer.problems.join("\n"));
-    }
+) -> anyhow::Result<ExitCode> {
+    check(&answer)?;
     match json {
         true => show::json(&answer.changes)?,
-        false => {
-            for change in &answer.changes {
-                let word = show::word::<PolicyChangeKind>(change.change);
-                println!("{} {word}", change.resource);
-            }
-        }
+        false => change::print(&answer.changes, dry_run),
     }
     if dry_run {
         if !json {
             println!("Nothing was changed: this was a dry run.");
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let version = answer.version;
     if !json {
         println!("The policy has version {version}.");
     }
-    let within = match reach.wait {
-        true => reach.timeout,
-        false => SOON,
+    Ok(reach.tell(admin, version, json).await)
+}
+
+fn check(answer: &ApplyPolicyResponse) -> anyhow::Result<()> {
+    match answer.problems.is_empty() {
+        true => Ok(()),
+        false => bail!("nothing was changed:\n{}", answer.problems.join("\n")),
+    }
+}
+
+/// What would change; whether that is anything is in the status.
+async fn diff(mut admin: Admin, diff: Diff, json: bool) -> anyhow::Result<ExitCode> {
+    let (request, _) = request(&diff.files, diff.owner)?;
+    let request = ApplyPolicyRequest {
+        dry_run: true,
+        ..request
     };
-    let behind = behind_after(admin, version, within).await?;
-    match (behind.is_empty(), reach.wait) {
-        (true, true) if !json => println!("Every sender and control node goes by it."),
-        (true, _) => {}
-        (false, true) => bail!(
-            "the policy has version {version}, but after {} not everybody goes by it: {}",
-            humantime::format_duration(reach.timeout),
-            behind.join(", ")
-        ),
-        (false, false) => eprintln!(
-            "skeinctl: not yet at version {version}: {}; --wait waits for them",
-            behind.join(", ")
-        ),
+    let answer = admin.apply_policy(request).await?.into_inner();
+    check(&answer)?;
+    let mut changes = answer.changes;
+    changes.retain(|change| change.change() != PolicyChangeKind::Unchanged);
+    match json {
+        true => show::json(&changes)?,
+        false => change::print(&changes, true),
     }
-    Ok(())
+    Ok(match change::is_any(&changes) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
 }
 
-/// Those who do not go by a version of the policy, with what they go by, as soon as there are none or the time is over.
-async fn behind_after(
-    admin: &mut Admin,
-    version: u64,
-    within: Duration,
-) -> anyhow::Result<Vec<String>> {
-    let until = Instant::now() + within;
-    loop {
-        let nodes = admin.list_nodes(ListNodesRequest {}).await?.into_inner();
-        let behind = behind(&nodes, version);
-        if behind.is_empty() || Instant::now() >= until {
-            return Ok(behind);
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-fn behind(nodes: &ListNodesResponse, version: u64) -> Vec<String> {
-    let control = nodes.control_nodes.iter();
-    let control = control.map(|node| match node.address.as_str() {
-        "" => ("the control node", node.policy_version),
-        address => (address, node.policy_version),
-    });
-    // One that is away goes by the policy of its time when it comes back.
-    let senders = nodes.senders.iter().filter(|one| !one.session.is_empty());
-    let senders = senders.map(|sender| (sender.name.as_str(), sender.policy_version));
-    let late = control.chain(senders).filter_map(|(name, at)| match at {
-        Some(at) if at >= version => None,
-        Some(at) => Some(format!("{name} (version {at})")),
-        None => Some(format!("{name} (has not said)")),
-    });
-    late.collect()
-}
-
-pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<()> {
+pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Get {
             kind,
             name,
             built_in,
             secrets,
+            effective,
         } => {
             let request = ListPolicyRequest {
                 kind: kind
@@ -248,41 +243,49 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 name: name.unwrap_or_default(),
                 built_in,
                 secrets,
+                effective,
             };
-            get(admin, request, json).await
+            get::get(admin, request, json).await.map(done)
+        }
+        Command::Diff(options) => diff(admin, options, json).await,
+        Command::History { version } => history::history(admin, version, json).await.map(done),
+        Command::Rollback {
+            version,
+            dry_run,
+            reach,
+        } => {
+            let request = RollbackPolicyRequest { version, dry_run };
+            let answer = admin.rollback_policy(request).await?.into_inner();
+            end(&mut admin, answer, dry_run, &reach, json).await
         }
         Command::Delete { resources, reach } => {
             let request = ApplyPolicyRequest {
                 remove: resources,
                 ..ApplyPolicyRequest::default()
             };
-            change(&mut admin, request, &reach, json).await
+            let answer = admin.apply_policy(request).await?.into_inner();
+            end(&mut admin, answer, false, &reach, json).await
         }
     }
+}
+
+/// No cluster is asked, so a kind is one that this program knows.
+pub fn print_schema(word: &str) -> anyhow::Result<()> {
+    match Kind::of(word) {
+        Some(kind) => show::json(&schema::of(kind)),
+        None => bail!("kind: there is no {word:?}: there are {}", kinds()),
+    }
+}
+
+fn kinds() -> String {
+    Kind::ALL.map(Kind::name).join(", ")
 }
 
 fn named_kind(word: &str) -> anyhow::Result<ResourceKind> {
     match ResourceKind::of(word) {
         Some(kind) => Ok(kind),
-        None => {
-            let kinds = Kind::ALL.map(Kind::name).join(", ");
-            bail!("kind: there is no {word:?}: there are {kinds}")
-        }
+        None => bail!("kind: there is no {word:?}: there are {}", kinds()),
     }
-}
-
-async fn get(mut admin: Admin, request: ListPolicyRequest, json: bool) -> anyhow::Result<()> {
-    let name = request.name.clone();
-    let found = admin.list_policy(request).await?.into_inner().resources;
-    if found.is_empty() && !name.is_empty() {
-        bail!("there is no {name:?}; --built-in looks among built-in providers, too");
-    }
-    if json {
-        return show::json(&found);
-    }
-    let texts: Vec<String> = found.into_iter().map(|resource| resource.text).collect();
-    print!("{}", texts.join("---\n"));
-    Ok(())
 }
 
 pub async fn provider(
@@ -336,51 +339,5 @@ fn lint(files: &[PathBuf]) -> anyhow::Result<()> {
             };
             bail!("{faults}:\n{}", lines.join("\n"))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use skein_wire::v1::{ControlNode, SenderNode};
-
-    #[test]
-    fn who_does_not_go_by_a_version_is_named_with_what_it_goes_by() {
-        let control = |address: &str, policy_version| ControlNode {
-            address: address.to_owned(),
-            policy_version,
-            ..ControlNode::default()
-        };
-        let sender = |name: &str, session: &str, policy_version| SenderNode {
-            name: name.to_owned(),
-            session: session.to_owned(),
-            policy_version,
-            ..SenderNode::default()
-        };
-        let nodes = ListNodesResponse {
-            control_nodes: vec![control("c1:7000", Some(7)), control("c2:7000", None)],
-            senders: vec![
-                sender("s1", "1", Some(8)),
-                sender("s2", "2", Some(6)),
-                sender("s3", "3", None),
-                sender("gone", "", None),
-            ],
-            policy_version: 8,
-        };
-        let late = behind(&nodes, 7);
-        assert_eq!(
-            late,
-            [
-                "c2:7000 (has not said)",
-                "s2 (version 6)",
-                "s3 (has not said)"
-            ]
-        );
-        let alone = ListNodesResponse {
-            control_nodes: vec![control("", Some(0))],
-            ..ListNodesResponse::default()
-        };
-        assert_eq!(behind(&alone, 1), ["the control node (version 0)"]);
-        assert_eq!(behind(&alone, 0), Vec::<String>::new());
     }
 }

@@ -13,6 +13,7 @@ use crate::place::Origin;
 use crate::rate::Rate;
 use crate::read::{Keys, Reader, scalar, whole};
 use crate::reply_pattern;
+use crate::shape::Shape;
 use crate::span;
 use crate::write::Map;
 use crate::yaml::Value;
@@ -217,6 +218,12 @@ impl Rule {
 
 /// A word, or a map of one key.
 fn read_action(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Action> {
+    let words = || Shape::of_words(&["suspend", "bounce", "rest_ip"]);
+    if let Some(mut inner) = keys.record_map_or("action", words) {
+        keys.record_need("action");
+        let _ = inner.value(reader, "rate", str::parse::<Rate>);
+        let _ = inner.whole(reader, "connections", 1..=CONNECTIONS_MAX);
+    }
     let Some(entry) = keys.take("action") else {
         reader.fault(
             keys.line,

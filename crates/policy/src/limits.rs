@@ -1,10 +1,11 @@
 //! The limits block, which IPs, pools, providers and tenants share.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use skein_model::DurationMs;
 
-use crate::place::At;
+use crate::place::{At, Origin};
 use crate::rate::Rate;
 use crate::read::{Keys, Reader};
 use crate::write::Map;
@@ -48,6 +49,14 @@ impl Limits {
                 false => self.message_rate.clone(),
             },
         }
+    }
+
+    /// Who says each figure.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        let connections = self.connections.as_ref().map(|at| &at.origin);
+        let connection_rate = self.connection_rate.as_ref().map(|at| &at.origin);
+        let rates = self.message_rate.iter().map(|at| &at.origin);
+        connections.into_iter().chain(connection_rate).chain(rates)
     }
 
     pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>, key: &'static str) -> Self {

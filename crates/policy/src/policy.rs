@@ -48,6 +48,8 @@ pub(crate) enum Overlap {
 #[derive(Debug, Clone)]
 struct Stored {
     given: Placed<ProviderGiven>,
+    /// With the figures of what it extends, and of `default`.
+    filled: Arc<ProviderGiven>,
     provider: Arc<Provider>,
 }
 
@@ -168,6 +170,13 @@ impl Policy {
 
     pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.get(name).map(|stored| &stored.provider)
+    }
+
+    /// What a provider says with what it extends, and with the figures of `default`.
+    pub(crate) fn filled(&self, name: &str) -> Option<&ProviderGiven> {
+        self.providers
+            .get(name)
+            .map(|stored| stored.filled.as_ref())
     }
 
     /// The figures of sites that have no provider.
@@ -404,8 +413,12 @@ fn compile(
     let stored = merged.into_iter().filter_map(|(name, merged)| {
         let given = own.get(&name).or_else(|| built_in.get(&name))?.clone();
         let provider = Provider::new(Arc::clone(&name), &merged, &default, &common);
-        let provider = Arc::new(provider);
-        Some((name, Stored { given, provider }))
+        let stored = Stored {
+            given,
+            filled: Arc::new(merged.figures_over(&default)),
+            provider: Arc::new(provider),
+        };
+        Some((name, stored))
     });
     stored.collect()
 }

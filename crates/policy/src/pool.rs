@@ -33,6 +33,7 @@ pub struct Member {
 
 impl Pool {
     pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>) -> Self {
+        keys.record_need("members");
         let line = keys.line_of("members").unwrap_or(keys.line);
         let members = read_members(reader, keys);
         if !keys.has("members") || keys.is_empty_list("members") {

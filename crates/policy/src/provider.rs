@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::automation::{self, Automation, Rule};
 use crate::limits::{self, Limits, value};
 use crate::names::Pattern;
-use crate::place::{At, Origin};
+use crate::place::{At, Kind, Origin};
 use crate::read::{Keys, Reader};
 use crate::reply_pattern;
 use crate::timeouts::{Timeouts, TimeoutsGiven};
@@ -115,7 +115,7 @@ impl ProviderGiven {
     }
 
     /// Like [`Self::over`], but for what is matched and for rules.
-    fn figures_over(&self, base: &Self) -> Self {
+    pub fn figures_over(&self, base: &Self) -> Self {
         Self {
             extends: self.extends.clone(),
             mx: self.mx.clone(),
@@ -136,6 +136,26 @@ impl ProviderGiven {
             timeouts: self.timeouts.over(&base.timeouts),
             automation: self.automation.clone(),
         }
+    }
+
+    /// Who says each figure.
+    pub fn origins(&self) -> Vec<&Arc<Origin>> {
+        let patterns = self.mx.iter().chain(&self.domains).map(|at| &at.origin);
+        let numbers = [&self.messages_per_connection, &self.recipients_per_message];
+        let numbers = numbers.into_iter().flatten().map(|at| &at.origin);
+        let tls = self.tls.as_ref().map(|at| &at.origin);
+        patterns
+            .chain(self.per_ip.origins())
+            .chain(self.total.origins())
+            .chain(numbers)
+            .chain(tls)
+            .chain(self.timeouts.origins())
+            .collect()
+    }
+
+    /// As YAML text.
+    pub fn text(&self, name: &str) -> String {
+        self.write(Map::of(Kind::Provider, name)).text()
     }
 
     /// Checks `self`, with what it extends.

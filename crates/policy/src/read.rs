@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::nearest::did_you_mean;
 use crate::place::{At, Kind, Origin, Place, Problem};
+use crate::shape::{Recorder, Shape};
 use crate::shown::shown;
 use crate::yaml::{Entry, Node, Value};
 
@@ -78,6 +79,8 @@ pub(crate) struct Keys<'a> {
     path: String,
     entries: &'a [Entry],
     asked: Vec<&'static str>,
+    /// The keys are not read but recorded: all calls find nothing.
+    recorder: Option<Recorder>,
 }
 
 impl<'a> Keys<'a> {
@@ -100,7 +103,47 @@ impl<'a> Keys<'a> {
             path,
             entries,
             asked: Vec::new(),
+            recorder: None,
         })
+    }
+
+    /// Keys that nobody has given, to record which are asked for.
+    pub fn recording(recorder: Recorder) -> Self {
+        Self {
+            line: 1,
+            path: String::new(),
+            entries: &[],
+            asked: Vec::new(),
+            recorder: Some(recorder),
+        }
+    }
+
+    /// Records what the value of a key may be, where that does not follow from how it is read.
+    pub fn record(&self, key: &str, shape: impl FnOnce() -> Shape) {
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().shape(key, shape());
+        }
+    }
+
+    /// Records that a key must be there.
+    pub fn record_need(&self, key: &str) {
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().need(key);
+        }
+    }
+
+    /// Records that all keys are names, and what their values may be.
+    pub fn record_names(&self, shape: impl FnOnce() -> Shape) {
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().others(shape());
+        }
+    }
+
+    /// The keys of a value that may be something else as well, to record them; none where they are read.
+    pub fn record_map_or(&self, key: &str, other: impl FnOnce() -> Shape) -> Option<Keys<'static>> {
+        let recorder = self.recorder.as_ref()?;
+        let inner = recorder.borrow_mut().map_or(key, other());
+        Some(Keys::recording(inner))
     }
 
     pub fn path(&self, key: &str) -> String {
@@ -137,8 +180,9 @@ impl<'a> Keys<'a> {
         &mut self,
         reader: &mut Reader,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<At<T>> {
+        self.record(key, || Shape::of_parser(&parse));
         let entry = self.take(key)?;
         let path = self.path(key);
         let value = scalar(reader, &path, &entry.node, parse)?;
@@ -150,8 +194,9 @@ impl<'a> Keys<'a> {
         &mut self,
         reader: &mut Reader,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<At<T>> {
+        self.record_need(key);
         let value = self.value(reader, key, parse);
         if self.take(key).is_none() {
             let path = self.path(key);
@@ -166,10 +211,12 @@ impl<'a> Keys<'a> {
         key: &'static str,
         range: RangeInclusive<T>,
     ) -> Option<At<T>> {
+        self.record(key, || whole_shape(&range));
         self.value(reader, key, |text| whole(text, &range))
     }
 
     pub fn is_set(&mut self, reader: &mut Reader, key: &'static str) -> bool {
+        self.record(key, || Shape::Flag);
         let flag = self.value(reader, key, |text| match text {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -186,6 +233,11 @@ impl<'a> Keys<'a> {
         max: usize,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<At<T>>> {
+        self.record(key, || Shape::List {
+            of: Box::new(Shape::of_parser(&parse)),
+            max,
+            or_one: true,
+        });
         let entry = self.take(key)?;
         let path = self.path(key);
         let items = items(reader, &path, entry, max);
@@ -202,12 +254,20 @@ impl<'a> Keys<'a> {
     }
 
     pub fn map(&mut self, reader: &mut Reader, key: &'static str) -> Option<Keys<'a>> {
+        if let Some(recorder) = &self.recorder {
+            let inner = recorder.borrow_mut().map(key);
+            return Some(Keys::recording(inner));
+        }
         let entry = self.take(key)?;
         Keys::new(reader, self.path(key), &entry.node)
     }
 
     /// A list of at most `max` maps.
     pub fn maps(&mut self, reader: &mut Reader, key: &'static str, max: usize) -> Vec<Keys<'a>> {
+        if let Some(recorder) = &self.recorder {
+            let inner = recorder.borrow_mut().maps(key, max);
+            return vec![Keys::recording(inner)];
+        }
         let Some(entry) = self.take(key) else {
             return Vec::new();
         };
@@ -246,6 +306,15 @@ impl<'a> Keys<'a> {
             let message = format!("is no known key: there are {known}{meant}");
             reader.fault(entry.line, &key, message);
         }
+    }
+}
+
+/// The shape of a whole number.
+pub(crate) fn whole_shape<T: Display>(range: &RangeInclusive<T>) -> Shape {
+    let number = |bound: &T| bound.to_string().parse().unwrap_or(u64::MAX);
+    Shape::Whole {
+        least: number(range.start()),
+        most: number(range.end()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::rate::COUNT_MAX;
 use crate::read::{Keys, Reader, scalar, whole};
+use crate::shape::Shape;
 use crate::write::{Map, Out};
 use crate::yaml::Value;
 
@@ -91,6 +92,11 @@ impl Schedule {
     }
 
     pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Self> {
+        let curves = || Shape::of_words(&Curve::ALL.map(Curve::name));
+        if let Some(mut inner) = keys.record_map_or("schedule", curves) {
+            read_table(reader, &mut inner);
+            read_formula(reader, &mut inner);
+        }
         let entry = keys.take("schedule")?;
         let path = keys.path("schedule");
         if let Value::Scalar { .. } = entry.node.value {
@@ -132,10 +138,10 @@ fn built_in(text: &str) -> Result<Schedule, String> {
 }
 
 fn read_table(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Vec<u64>> {
-    let line = keys.line_of("table")?;
     let stages = keys.list(reader, "table", STAGES_MAX, |text| {
         whole(text, &(1..=COUNT_MAX))
     })?;
+    let line = keys.line_of("table").unwrap_or(keys.line);
     let path = keys.path("table");
     if stages.is_empty() {
         reader.fault(line, &path, "is empty: give the messages of each day");

@@ -1,11 +1,12 @@
 //! How long a sender waits for a host (RFC 5321 4.5.3.2).
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use skein_model::DurationMs;
 
 use crate::limits::value;
-use crate::place::At;
+use crate::place::{At, Origin};
 use crate::read::{Keys, Reader};
 use crate::span;
 use crate::write::Map;
@@ -82,6 +83,18 @@ impl TimeoutsGiven {
             dot: or(&self.dot, &base.dot),
             idle: or(&self.idle, &base.idle),
         }
+    }
+
+    /// Who says each span.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        let spans = [
+            &self.connect,
+            &self.command,
+            &self.data,
+            &self.dot,
+            &self.idle,
+        ];
+        spans.into_iter().flatten().map(|at| &at.origin)
     }
 
     pub fn timeouts(&self) -> Timeouts {

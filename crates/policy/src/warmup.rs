@@ -7,7 +7,7 @@ use crate::place::{At, Origin};
 use crate::pool::MEMBERS_MAX;
 use crate::provider::DEFAULT;
 use crate::rate::COUNT_MAX;
-use crate::read::{Keys, Reader, scalar, whole};
+use crate::read::{Keys, Reader, scalar, whole, whole_shape};
 use crate::schedule::Schedule;
 use crate::write::Map;
 
@@ -119,6 +119,7 @@ fn read_shares(reader: &mut Reader, keys: &mut Keys<'_>) -> Vec<Share> {
     let Some(inner) = keys.map(reader, "providers") else {
         return Vec::new();
     };
+    inner.record_names(|| whole_shape(&(1..=100)));
     let path = keys.path("providers");
     let mut shares = Vec::new();
     for entry in inner.entries() {

@@ -8,6 +8,9 @@ mod explain_waits;
 mod ips;
 mod nodes;
 mod policy;
+mod policy_change;
+mod policy_diff;
+mod policy_history;
 mod queue_list;
 mod queue_states;
 mod queues;
@@ -34,14 +37,15 @@ use skein_wire::v1::{
     FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
     LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest, ListAutomationResponse,
     ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest,
-    ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
-    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
-    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
-    ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
-    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
-    RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
-    ResumeRequest, ResumeResponse, SetSpreadRequest, SetSpreadResponse, SetTenantRequest,
-    SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
+    ListNodesResponse, ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest,
+    ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
+    ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse,
+    ListWarmupsRequest, ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse,
+    MoveQueuesRequest, MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority,
+    QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
+    ResumeRequest, ResumeResponse, RollbackPolicyRequest, SetSpreadRequest, SetSpreadResponse,
+    SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse,
+    TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
@@ -318,6 +322,22 @@ impl Admin for AdminService {
     ) -> Result<Response<ListPolicyResponse>, Status> {
         let listed = self.policy(&request.into_inner())?;
         Ok(self.answer(listed).await)
+    }
+
+    async fn list_policy_history(
+        &self,
+        request: Request<ListPolicyHistoryRequest>,
+    ) -> Result<Response<ListPolicyHistoryResponse>, Status> {
+        let listed = self.policy_history(&request.into_inner())?;
+        Ok(self.answer(listed).await)
+    }
+
+    async fn rollback_policy(
+        &self,
+        request: Request<RollbackPolicyRequest>,
+    ) -> Result<Response<ApplyPolicyResponse>, Status> {
+        let rolled_back = AdminService::rollback_policy(self, request.into_inner()).await?;
+        Ok(Response::new(rolled_back))
     }
 
     async fn list_ips(

@@ -25,6 +25,7 @@ impl AdminService {
         }
         let mut nodes = members.into_iter().collect::<Vec<_>>();
         nodes.sort_by(|a, b| a.1.cmp(&b.1));
+        let counts = meta::policy_version(&self.meta);
         let nodes = nodes.into_iter().map(|(node, address)| {
             let leads = leads.remove(&node).unwrap_or_default();
             async move {
@@ -36,6 +37,7 @@ impl AdminService {
                     address,
                     leads,
                     policy_version,
+                    is_behind: policy_version.is_none_or(|version| version < counts),
                 }
             }
         });
@@ -45,7 +47,7 @@ impl AdminService {
     /// Of a node's program, and of the policy that it has.
     async fn versions_of(&self, node: u64, address: &str) -> Option<(String, u64)> {
         if node == self.node.0 {
-            let policy = meta::policy_version(&self.meta);
+            let policy = self.members.policy_in_force();
             return Some((self.config.version.clone(), policy));
         }
         let hello = self.forward.peers.hello(address).await?;
@@ -58,6 +60,7 @@ impl AdminService {
         let contested: BTreeSet<String> = contested.collect();
         let policies = heard.policies.into_iter();
         let policies: BTreeMap<u64, u64> = policies.map(|one| (one.session, one.version)).collect();
+        let counts = meta::policy_version(&self.meta);
         let assigned = meta::assignments(&self.meta);
         let mut drained = meta::drained(&self.meta);
         let mut senders = Vec::new();
@@ -72,6 +75,7 @@ impl AdminService {
                 _ => SenderState::Active,
             };
             let is_senders = row.is_senders();
+            let policy_version = policies.get(&id.0).copied();
             senders.push(SenderNode {
                 name: row.sender,
                 session: node_id(id.0),
@@ -79,7 +83,8 @@ impl AdminService {
                 slots: mine.count() as u64,
                 leaving: leaving.count() as u64,
                 state: state.into(),
-                policy_version: policies.get(&id.0).copied(),
+                policy_version,
+                is_behind: policy_version.is_none_or(|version| version < counts),
                 is_egress: !is_senders,
             });
         }

@@ -1,19 +1,17 @@
 //! The cluster's policy: resources are checked as a whole here, and kept by the meta group as texts.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use skein_model::meta::{self, Command};
-use skein_policy::{Kind, Policy, Source};
+use skein_model::meta::{self, Command, Made};
+use skein_policy::Kind;
 use skein_wire::v1::{
-    ApplyPolicyRequest, ApplyPolicyResponse, ListPolicyRequest, ListPolicyResponse, PolicyChange,
-    PolicyChangeKind, PolicySource, Resource, ResourceKind,
+    ApplyPolicyRequest, ApplyPolicyResponse, EffectiveKey, ListPolicyRequest, ListPolicyResponse,
+    Resource, ResourceKind,
 };
 use tonic::Status;
 
 use super::AdminService;
-
-/// Problems in one answer; an operator who has corrected so many asks again.
-const PROBLEMS_MAX: usize = 200;
+use super::policy_change::{Change, key};
+use super::policy_history::who;
+use crate::access;
 
 impl AdminService {
     pub(super) async fn apply_policy(
@@ -22,48 +20,81 @@ impl AdminService {
     ) -> Result<ApplyPolicyResponse, Status> {
         // Read first: a change that comes between is refused.
         let version = meta::policy_version(&self.meta);
-        let before = meta::policy(&self.meta);
-        let asked = match Change::plan(&before, &request) {
-            Ok(asked) => asked,
-            Err(problems) => {
-                return Ok(ApplyPolicyResponse {
-                    problems,
-                    version,
-                    ..ApplyPolicyResponse::default()
-                });
+        let before = meta::kept(&self.meta);
+        match Change::plan(&before, &request) {
+            Ok(change) => {
+                if let Some(base) = request.base_version {
+                    self.check_base(base, &change)?;
+                }
+                self.take_over(change, version, Made::Applied, request.dry_run)
+                    .await
             }
-        };
-        let is_idle = asked.put.is_empty() && asked.delete.is_empty();
+            Err(problems) => Ok(ApplyPolicyResponse {
+                problems,
+                version,
+                ..ApplyPolicyResponse::default()
+            }),
+        }
+    }
+
+    /// Commits a change that was made for that version, and says what it changes.
+    pub(super) async fn take_over(
+        &self,
+        mut change: Change,
+        version: u64,
+        made: Made,
+        dry_run: bool,
+    ) -> Result<ApplyPolicyResponse, Status> {
+        let changes = std::mem::take(&mut change.changes);
         let mut reached = version;
-        if !request.dry_run && !is_idle {
-            let command = Command::SetPolicy {
-                base: Some(version),
-                put: asked.put,
-                delete: asked.delete,
+        if !dry_run && !change.is_idle() {
+            let command = match self.keeps_history().await {
+                true => {
+                    let by = bounded(access::caller());
+                    Command::ChangePolicy(Box::new(change.command(version, by, made)))
+                }
+                false => without_history(change, version, made)?,
             };
             if let meta::Response::Refused(refusal) = self.commit_meta(&command).await? {
-                return Err(Status::failed_precondition(refusal.to_string()));
+                return Err(match refusal {
+                    meta::Refusal::PolicyChanged => self.changed_since(version),
+                    refusal => Status::failed_precondition(refusal.to_string()),
+                });
             }
             // It was made for that version; the rows of this node may not have it yet.
             reached = version + 1;
         }
         Ok(ApplyPolicyResponse {
-            changes: asked.changes,
+            changes,
             version: reached,
             problems: Vec::new(),
         })
     }
 
+    /// Somebody was faster.
+    fn changed_since(&self, version: u64) -> Status {
+        let history = meta::policy_history(&self.meta);
+        let since = history.range(version + 1..);
+        let told = since.map(|(number, row)| {
+            let keys: Vec<&str> = row.before.keys().map(String::as_str).collect();
+            let (by, keys) = (who(&row.by), keys.join(", "));
+            format!(" (version {number} by {by}: {keys})")
+        });
+        let told: String = told.take(1).collect();
+        Status::aborted(format!("{}{told}", meta::Refusal::PolicyChanged))
+    }
+
     pub(super) fn policy(&self, request: &ListPolicyRequest) -> Result<ListPolicyResponse, Status> {
         let kind = wanted_kind(request)?;
         let version = meta::policy_version(&self.meta);
-        let texts = meta::policy(&self.meta);
+        let kept = meta::kept(&self.meta);
         let policy = self.read_policy()?;
         let is_wanted = |of: Kind, name: &str| {
             kind.is_none_or(|kind| kind == of) && (request.name.is_empty() || request.name == name)
         };
         let resources = policy.resources().filter_map(|(kind, name, _)| {
-            let built_in = !texts.contains_key(&key(kind, name));
+            let own = kept.get(&key(kind, name));
+            let built_in = own.is_none();
             if !is_wanted(kind, name) || (built_in && !request.built_in) {
                 return None;
             }
@@ -75,6 +106,11 @@ impl AdminService {
                     false => policy.masked(kind, name)?,
                 },
                 built_in,
+                source: own.and_then(|own| own.source.clone()).unwrap_or_default(),
+                effective: match request.effective {
+                    true => effective(&policy, kind, name),
+                    false => Vec::new(),
+                },
             })
         });
         let resources = resources.collect();
@@ -101,148 +137,41 @@ fn resource_kind(kind: Kind) -> ResourceKind {
     }
 }
 
-fn key(kind: Kind, name: &str) -> String {
-    format!("{kind}/{name}")
+fn effective(policy: &skein_policy::Policy, kind: Kind, name: &str) -> Vec<EffectiveKey> {
+    let keys = policy.effective(kind, name).unwrap_or_default();
+    let keys = keys.into_iter().map(|one| EffectiveKey {
+        key: one.key,
+        value: one.value,
+        from: one.from.to_string(),
+    });
+    keys.collect()
 }
 
-fn lines(problems: Vec<skein_policy::Problem>) -> Vec<String> {
-    let lines = problems.iter().take(PROBLEMS_MAX);
-    lines.map(ToString::to_string).collect()
-}
-
-/// What an operator's resources change.
-#[derive(Debug, Default)]
-struct Change {
-    put: Vec<(String, String)>,
-    delete: Vec<String>,
-    changes: Vec<PolicyChange>,
-}
-
-impl Change {
-    /// Of the resources that are there. Errors are lines for people.
-    fn plan(
-        before: &BTreeMap<String, String>,
-        request: &ApplyPolicyRequest,
-    ) -> Result<Self, Vec<String>> {
-        let given: Vec<Source<'_>> = request.sources.iter().map(source).collect();
-        let keys: BTreeSet<String> = Policy::names(&given)
-            .map_err(lines)?
-            .into_iter()
-            .map(|(kind, name)| key(kind, &name))
-            .collect();
-        let absent = request
-            .remove
-            .iter()
-            .filter(|key| !before.contains_key(*key));
-        let absent: Vec<String> = absent
-            .map(|key| format!("{key}: there is no such resource; see `skeinctl policy get`"))
-            .collect();
-        if !absent.is_empty() {
-            return Err(absent);
+/// The name of who makes a change, as far as it is kept.
+fn bounded(by: String) -> String {
+    let mut kept = String::new();
+    for letter in by.chars().filter(|letter| !letter.is_control()) {
+        if kept.len() + letter.len_utf8() > meta::BY_BYTES_MAX {
+            break;
         }
-        let kept = before
-            .iter()
-            .filter(|(key, _)| !keys.contains(*key) && !request.remove.contains(key));
-        let kept = kept.map(|(name, text)| Source { name, text });
-        let all: Vec<Source<'_>> = kept.chain(given.iter().copied()).collect();
-        let policy = Policy::parse(&all).map_err(lines)?;
-        let mut plan = Self::default();
-        for (kind, name, _) in policy.resources() {
-            let key = key(kind, name);
-            let Some(text) = policy.get(kind, name).filter(|_| keys.contains(&key)) else {
-                continue;
-            };
-            let change = match before.get(&key) {
-                None => PolicyChangeKind::Added,
-                Some(known) if *known == text => PolicyChangeKind::Unchanged,
-                Some(_) => PolicyChangeKind::Changed,
-            };
-            plan.note(&key, change);
-            if change != PolicyChangeKind::Unchanged {
-                plan.put.push((key, text));
-            }
-        }
-        for key in request.remove.iter().filter(|key| !keys.contains(*key)) {
-            plan.note(key, PolicyChangeKind::Removed);
-            plan.delete.push(key.clone());
-        }
-        Ok(plan)
+        kept.push(letter);
     }
-
-    fn note(&mut self, resource: &str, change: PolicyChangeKind) {
-        self.changes.push(PolicyChange {
-            resource: resource.to_owned(),
-            change: change.into(),
-        });
-    }
+    kept
 }
 
-fn source(source: &PolicySource) -> Source<'_> {
-    Source {
-        name: &source.name,
-        text: &source.text,
+/// The command that control nodes of all versions read.
+fn without_history(change: Change, version: u64, made: Made) -> Result<Command, Status> {
+    let has_source = change.put.iter().any(|put| put.source.is_some());
+    if made != Made::Applied || has_source {
+        return Err(Status::unavailable(
+            "a control node does not answer, or is of a version that keeps no history of the policy: start or upgrade all \
+             control nodes first, see `skeinctl cluster status`",
+        ));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::PolicyChangeKind::{Added, Changed, Removed, Unchanged};
-    use super::*;
-
-    const IP: &str = "kind: ip\nname: a\nbind: 192.0.2.1\nehlo: a.example.test\n";
-
-    fn request(texts: &[&str], remove: &[&str]) -> ApplyPolicyRequest {
-        let sources = texts.iter().map(|text| PolicySource {
-            name: "file".into(),
-            text: (*text).into(),
-        });
-        ApplyPolicyRequest {
-            sources: sources.collect(),
-            remove: remove.iter().map(|key| (*key).into()).collect(),
-            dry_run: false,
-        }
-    }
-
-    fn changes(plan: &Change) -> Vec<(&str, PolicyChangeKind)> {
-        let changes = plan.changes.iter();
-        changes
-            .map(|change| (change.resource.as_str(), change.change()))
-            .collect()
-    }
-
-    #[test]
-    fn a_plan_says_what_becomes_of_each_resource() {
-        let pool = "kind: pool\nname: p\nmembers:\n- ip: a\n";
-        let two = format!("{IP}---\n{pool}");
-        let plan = Change::plan(&BTreeMap::new(), &request(&[&two], &[])).unwrap();
-        assert_eq!(changes(&plan), [("ip/a", Added), ("pool/p", Added)]);
-        let before: BTreeMap<String, String> = plan.put.into_iter().collect();
-
-        let again = Change::plan(&before, &request(&[&two], &[])).unwrap();
-        assert_eq!(
-            changes(&again),
-            [("ip/a", Unchanged), ("pool/p", Unchanged)]
-        );
-        assert!(again.put.is_empty() && again.delete.is_empty());
-
-        let other = IP.replace("192.0.2.1", "192.0.2.2");
-        let plan = Change::plan(&before, &request(&[&other], &["pool/p"])).unwrap();
-        assert_eq!(changes(&plan), [("ip/a", Changed), ("pool/p", Removed)]);
-    }
-
-    #[test]
-    fn what_is_left_must_be_whole() {
-        let pool = "kind: pool\nname: p\nmembers:\n- ip: a\n";
-        let two = format!("{IP}---\n{pool}");
-        let plan = Change::plan(&BTreeMap::new(), &request(&[&two], &[])).unwrap();
-        let before: BTreeMap<String, String> = plan.put.into_iter().collect();
-        let problems = Change::plan(&before, &request(&[], &["ip/a"])).unwrap_err();
-        assert!(problems[0].contains("pool"), "{problems:?}");
-        let problems = Change::plan(&before, &request(&[], &["ip/b"])).unwrap_err();
-        assert!(problems[0].starts_with("ip/b: there is no"), "{problems:?}");
-        let bad = IP.replace("bind", "bid");
-        let problems = Change::plan(&before, &request(&[&bad], &[])).unwrap_err();
-        assert!(problems[0].starts_with("file:"), "{problems:?}");
-    }
+    let put = change.put.into_iter().map(|put| (put.key, put.text));
+    Ok(Command::SetPolicy {
+        base: Some(version),
+        put: put.collect(),
+        delete: change.delete,
+    })
 }

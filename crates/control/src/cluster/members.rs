@@ -14,6 +14,7 @@ use skein_wire::internal::{JoinReply, JoinRequest};
 
 use super::own_health::OwnHealth;
 use crate::config::Config;
+use crate::policy::InForce;
 use crate::raft::Forward;
 use crate::raft::Group;
 use crate::spool::SpoolGroup;
@@ -43,6 +44,7 @@ pub struct Members {
     pub is_stopping: Arc<AtomicBool>,
     pub disk: Arc<Disk>,
     pub own_health: Arc<OwnHealth>,
+    pub in_force: InForce,
 }
 
 impl Members {

@@ -31,6 +31,7 @@ impl Members {
                 false => Vec::new(),
             },
             knows_egress_sessions: true,
+            knows_policy_history: true,
             node: self.node.0,
             is_member: self.forward.groups[&GroupId::META].is_member(),
             version: self.config.version.clone(),
@@ -40,8 +41,14 @@ impl Members {
                 .collect(),
             now_ms: clock::now().0,
             is_stopping: self.is_stopping.load(std::sync::atomic::Ordering::Acquire),
-            policy_version: meta::policy_version(&self.meta),
+            policy_version: self.policy_in_force(),
         }
+    }
+
+    /// The version of the policy that this node acts by.
+    pub fn policy_in_force(&self) -> u64 {
+        let meta = &self.forward.groups[&GroupId::META];
+        self.in_force.version(meta, &self.meta)
     }
 
     fn view(&self, id: GroupId, group: &Group, in_detail: bool) -> GroupView {

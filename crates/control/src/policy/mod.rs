@@ -1,6 +1,7 @@
 //! The policy as the meta group has it, for what its leader decides.
 
 mod held_back;
+mod in_force;
 mod rules;
 mod site_spread;
 mod warmup_plans;
@@ -10,6 +11,7 @@ use skein_policy::Policy;
 use skein_store::Reader;
 
 pub use held_back::{HeldBack, pools};
+pub use in_force::InForce;
 pub use rules::{keep_rules, pass_time};
 pub use site_spread::look_after as spread_sites;
 pub use warmup_plans::keep_plans;

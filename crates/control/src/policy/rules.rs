@@ -6,18 +6,21 @@ use std::time::Duration;
 use skein_model::{automation, codec, meta};
 use skein_store::Reader;
 
-use super::read;
+use super::{InForce, read};
 use crate::clock;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_secs(1);
+/// Whoever waits for a policy to be in force waits for its rules.
+const LOOK_AT_POLICY: Duration = Duration::from_millis(200);
 
 /// Writes the rules of the policy down whenever they are others than those that count, while this node leads the meta
 /// group. Those of two versions of the program differ; each leader's count while it leads.
-pub async fn keep_rules(meta: Arc<Group>, reader: Reader) {
+pub async fn keep_rules(meta: Arc<Group>, reader: Reader, in_force: InForce) {
     let mut known = None;
     loop {
-        tokio::time::sleep(LOOK).await;
+        in_force.rules(known);
+        tokio::time::sleep(LOOK_AT_POLICY).await;
         if !meta.is_leader() {
             known = None;
             continue;

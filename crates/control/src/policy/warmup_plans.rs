@@ -9,9 +9,11 @@ use skein_model::{codec, meta};
 use skein_policy::Policy;
 use skein_store::Reader;
 
+use super::InForce;
 use crate::raft::Group;
 
-const LOOK: Duration = Duration::from_secs(1);
+/// Whoever waits for a policy to be in force waits for its plans.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The warm-ups that policy has, with their plans.
 fn planned(policy: &Policy) -> impl Iterator<Item = (Target, warmup::Plan)> + '_ {
@@ -31,9 +33,10 @@ fn planned(policy: &Policy) -> impl Iterator<Item = (Target, warmup::Plan)> + '_
 }
 
 /// Lets warm-ups go on under the plans that policy has now, while this node leads the meta group.
-pub async fn keep_plans(group: Arc<Group>, reader: Reader) {
+pub async fn keep_plans(group: Arc<Group>, reader: Reader, in_force: InForce) {
     let mut known = None;
     loop {
+        in_force.plans(known);
         tokio::time::sleep(LOOK).await;
         if !group.is_leader() {
             known = None;

@@ -5,6 +5,8 @@ use super::import::Import;
 use super::ips::Addresses;
 use super::limits;
 use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
+use super::policy_change::PolicyChange;
+use super::policy_history::BY_BYTES_MAX;
 use crate::HostPort;
 use crate::automation::{self, Rules};
 use crate::id::{NodeId, SessionId};
@@ -39,6 +41,7 @@ impl Command {
             | Self::SetWeight { .. }
             | Self::SetSpread { .. }
             | Self::SetPolicy { .. }
+            | Self::ChangePolicy(_)
             | Self::Warmup(_)
             | Self::Import(_) => true,
             Self::Automation(command) => matches!(
@@ -92,6 +95,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
             keys.into_iter()
                 .try_for_each(|key| proposal::name("resource", key))
         }
+        Command::ChangePolicy(change) => check_policy(change),
         Command::Automation(command) => check_automation(command),
         Command::Import(import) => check_import(import),
         Command::SetAddresses {
@@ -204,6 +208,15 @@ fn check_addresses(addresses: &Addresses) -> Result<(), Invalid> {
             .map(|_| ())
             .map_err(|error| Invalid::field("egress", error)),
     }
+}
+
+fn check_policy(change: &PolicyChange) -> Result<(), Invalid> {
+    proposal::text("by", &change.by, ..=BY_BYTES_MAX)?;
+    let keys = change.put.iter().map(|put| &put.key);
+    keys.chain(&change.delete)
+        .try_for_each(|key| proposal::name("resource", key))?;
+    let mut sources = change.put.iter().filter_map(|put| put.source.as_ref());
+    sources.try_for_each(|source| proposal::name("source", source))
 }
 
 fn check_automation(command: &automation::Command) -> Result<(), Invalid> {

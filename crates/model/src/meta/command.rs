@@ -9,6 +9,7 @@ use super::ip_checks::IpCheck;
 use super::ips::Addresses;
 use super::limits::{SessionAnswers, SessionReports};
 use super::members::{ClusterRow, Join};
+use super::policy_change::PolicyChange;
 use super::site_spread::Spread;
 use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
@@ -204,6 +205,9 @@ pub enum Command {
         #[n(2)]
         order: u64,
     },
+    /// An operator changes the policy, and versions are kept from then on. Proposed when every member knows it.
+    #[n(40)]
+    ChangePolicy(#[n(0)] Box<PolicyChange>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -4,7 +4,8 @@ use minicbor::{Decode, Encode};
 
 use super::ips::{self, Placement};
 use super::members::{self, removed_key};
-use super::policy;
+use super::policy_change;
+use super::policy_history::Made;
 use super::site_spread::{self, Spread};
 use super::state::{Assignment, drained_key, give, slot_key};
 use super::tenants;
@@ -56,6 +57,10 @@ pub struct Import {
     #[n(11)]
     #[cbor(default)]
     pub ips: Vec<(String, Epoch)>,
+    /// Where resources are applied from. How the policy came about is not taken over.
+    #[n(12)]
+    #[cbor(default)]
+    pub sources: Vec<(String, String)>,
 }
 
 impl Import {
@@ -79,6 +84,7 @@ impl Import {
             b'w' => self.weights.extend(named(rest, value)),
             b'f' => self.spreads.extend(named(rest, value)),
             b'y' => self.policy.extend(named(rest, value)),
+            b's' => self.sources.extend(named(rest, value)),
             b'W' => self.warmups.extend(warmup::read_row(key, value)),
             b'X' => self
                 .active_actions
@@ -140,7 +146,11 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
         let _ = site_spread::set_spread(rows, site, Some(*spread));
     }
     if !imported.policy.is_empty() {
-        let _ = policy::set_policy(rows, None, &imported.policy, &[]);
+        for (key, source) in &imported.sources {
+            policy_change::set_source(rows, key, source);
+        }
+        let texts = (imported.policy.as_slice(), [].as_slice());
+        let _ = policy_change::set_policy(rows, now, None, texts, Made::Restored);
     }
     for (target, row) in &imported.warmups {
         warmup::restore(rows, target, row);

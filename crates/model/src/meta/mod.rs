@@ -13,6 +13,8 @@ mod limit_row;
 pub mod limits;
 mod members;
 mod policy;
+mod policy_change;
+mod policy_history;
 mod replies;
 mod site_spread;
 mod state;
@@ -32,7 +34,14 @@ pub use members::{
     CannotRemove, ClusterRow, Join, Member, NodeRow, SPOOL_GROUPS_MAX, Step, cluster, invited,
     is_as_told, may_remove, next_step, nodes, was_removed,
 };
-pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
+pub use policy::{
+    Kept, POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, kept, policy, policy_sources, policy_version,
+};
+pub use policy_change::{PolicyChange, Put};
+pub use policy_history::{
+    BY_BYTES_MAX, HISTORY_BYTES_MAX, HISTORY_VERSIONS_MAX, Made, PolicyVersion, has_history,
+    policy_at, policy_history,
+};
 pub use site_spread::{Allowed, Backlog, SPREAD_MAX, Spread, SpreadControl, Spreads, spreads};
 pub use state::{
     Assignment, SessionRow, apply, assignments, assignments_version, drained, session, sessions,
@@ -42,6 +51,8 @@ pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
 
 #[cfg(test)]
 mod ips_tests;
+#[cfg(test)]
+mod limits_lowered_tests;
 #[cfg(test)]
 mod limits_sim;
 #[cfg(test)]

@@ -14,7 +14,10 @@
 //! | `u` | how often weights have changed |
 //! | `f` site | its [`Spread`](super::Spread) |
 //! | `y` kind/name | the text of a resource |
+//! | `s` kind/name | where a resource is applied from |
 //! | `k` | how often resources have changed |
+//! | `h` version | [`PolicyVersion`](super::PolicyVersion) |
+//! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
 //! Rows of `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
@@ -30,7 +33,8 @@ use super::ip_checks;
 use super::ips;
 use super::limits;
 use super::members;
-use super::policy;
+use super::policy_change;
+use super::policy_history::Made;
 use super::replies;
 use super::site_spread;
 use super::tenants;
@@ -241,7 +245,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::RemoveNode(node) => members::remove(rows, *node),
         Command::SetWeight { tenant, weight } => tenants::set_weight(rows, tenant, *weight),
         Command::SetSpread { site, spread } => site_spread::set_spread(rows, site, *spread),
-        Command::SetPolicy { base, put, delete } => policy::set_policy(rows, *base, put, delete),
+        Command::SetPolicy { base, put, delete } => {
+            policy_change::set_policy(rows, now, *base, (put, delete), Made::Applied)
+        }
+        Command::ChangePolicy(change) => policy_change::change_policy(rows, now, change),
         Command::Import(imported) => {
             import::import(rows, now, imported);
             Ok(())

@@ -342,6 +342,17 @@ pub fn meta() -> Vec<Vec<u8>> {
             put: vec![("ip/a".into(), "kind: ip".into())],
             delete: vec!["ip/b".into()],
         },
+        Meta::ChangePolicy(Box::new(meta::PolicyChange {
+            base: None,
+            put: vec![meta::Put {
+                key: "ip/a".into(),
+                text: "kind: ip".into(),
+                source: Some("git".into()),
+            }],
+            delete: vec!["ip/b".into()],
+            by: "ops".into(),
+            made: meta::Made::RolledBack(1),
+        })),
         Meta::SetAddresses {
             session: A,
             addresses,
