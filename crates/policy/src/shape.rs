@@ -140,6 +140,10 @@ impl Shape {
     /// What a parser takes: its words, if its refusal lists them and it takes each.
     pub(crate) fn of_parser<T>(parse: impl Fn(&str) -> Result<T, String>) -> Self {
         let says = parse(NO_VALUE).err().unwrap_or_default();
+        // Some begin with what they were given.
+        let says = says
+            .strip_prefix(&format!("{NO_VALUE:?} "))
+            .map_or(says.clone(), str::to_owned);
         if let Some((least, most)) = whole_range(&says) {
             return Self::Whole { least, most };
         }

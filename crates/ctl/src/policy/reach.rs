@@ -48,17 +48,19 @@ impl Reach {
     /// Tells who does not go by a version of the policy yet. With `--wait` it returns when there is nobody, or after the time
     /// that was given.
     pub async fn tell(&self, admin: &mut Admin, version: u64, json: bool) -> ExitCode {
-        let until = Instant::now() + if self.wait { self.timeout } else { SOON };
-        let mut known: Option<Standing> = None;
+        let began = Instant::now();
+        let until = began + if self.wait { self.timeout } else { SOON };
+        let mut told: Option<Standing> = None;
         let missing = loop {
             let missing = match admin.list_nodes(ListNodesRequest {}).await {
                 Ok(nodes) => {
                     let now = Standing::of(&nodes.into_inner(), version);
-                    if self.wait {
-                        tell_change(known.as_ref(), &now);
-                    }
                     let missing = list(&now.behind);
-                    known = Some(now);
+                    // Those who are only about to take it over are no news.
+                    if self.wait && (told.is_some() || began.elapsed() >= SOON) {
+                        tell_change(told.as_ref(), &now);
+                        told = Some(now);
+                    }
                     missing
                 }
                 // A leader may be another one soon.
