@@ -86,7 +86,7 @@ fn promtool(text: &str) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("`cargo xtask setup` installs promtool");
+        .expect("`cargo xtask setup --tests` installs promtool");
     let mut input = promtool.stdin.take().unwrap();
     input.write_all(text.as_bytes()).unwrap();
     drop(input);
