@@ -119,7 +119,9 @@ async fn serve(
         hang_ups,
         Parts {
             telemetry: telemetry.settings(),
+            control: control.as_ref().map(|part| part.control.clone()),
             sending: sending.as_ref().map(|part| part.settings.clone()),
+            dnsbl_zones: lending.as_ref().map(|part| part.dnsbl_zones.clone()),
         },
     );
     health.set_registry(registry);

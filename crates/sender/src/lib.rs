@@ -33,4 +33,5 @@ pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};
 pub use skein_smtp::secret::Secret;
 pub use smtp::outgoing;
+pub use source_ip::preflight::DnsblZones;
 pub use source_ip::router::{ConnectTo, SourceIpRouter};

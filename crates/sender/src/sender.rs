@@ -37,7 +37,7 @@ use crate::smtp::broken_tls::BrokenTls;
 use crate::smtp::connector::Connector;
 use crate::smtp::tls::TlsConnectors;
 use crate::source_ip::addresses;
-use crate::source_ip::preflight;
+use crate::source_ip::preflight::{self, DnsblZones};
 use crate::source_ip::router::SourceIpRouter;
 use crate::source_ip::sources::Sources;
 use crate::task::delivery::Routed;
@@ -53,6 +53,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub struct Sender {
     config: CurrentConfig,
+    dnsbl_zones: DnsblZones,
     spools: Spools,
     sites: Sites,
     health: Arc<Health>,
@@ -91,6 +92,7 @@ impl Sender {
             None => (Journal::none(), Vec::new()),
         };
         resolver.set_own_addresses(own_addresses(&config, &policy.borrow()));
+        let dnsbl_zones = DnsblZones::new(config.dnsbl_zones.clone());
         let config = CurrentConfig::new(config);
         let sites = Sites::new(config.clone(), resolver.clone(), policy.clone());
         let actions = Arc::new(ActionsHere::new(spools.state().active_actions()));
@@ -141,6 +143,7 @@ impl Sender {
         });
         Ok(Self {
             config,
+            dnsbl_zones,
             spools,
             sites,
             health,
@@ -153,6 +156,11 @@ impl Sender {
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
         self.sites.clone()
+    }
+
+    /// Where it takes over other DNSBLs while it runs.
+    pub fn dnsbl_zones(&self) -> DnsblZones {
+        self.dnsbl_zones.clone()
     }
 
     /// Where it takes over other settings while it runs.
@@ -272,7 +280,7 @@ impl Sender {
         let (policy, router) = (&placer.policy, placer.router.clone());
         let placements = router.follow(policy.clone(), session.clone());
         tasks.spawn(watched("source-ips", placements));
-        let zones = self.config.get().dnsbl_zones.clone();
+        let zones = self.dnsbl_zones.clone();
         let resolver = self.router.resolver.clone();
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
         tasks.spawn(watched("ip-checks", checks));

@@ -33,7 +33,7 @@ impl Members {
         HelloReply {
             disk_room: convert::disk_room(disk.room).into(),
             disk_used_percent: disk.used_percent.into(),
-            disk_soft_mark: self.config.store.disk.soft_mark.into(),
+            disk_soft_mark: self.disk.policy().soft_mark.into(),
             events_fault: self.own_health.events_fault().unwrap_or_default(),
             certificates: match in_detail {
                 true => self.own_health.certificates(),

@@ -2,8 +2,11 @@
 //! that was and what needs a restart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
+use skein_control::Control;
+use skein_sender::DnsblZones;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::sending;
@@ -22,10 +25,12 @@ impl HangUps {
 }
 
 /// The parts of the process that take over other settings.
-#[derive(Debug)]
 pub struct Parts {
     pub telemetry: telemetry::Settings,
+    pub control: Option<Arc<Control>>,
     pub sending: Option<sending::Settings>,
+    /// Of a node that only lends its source IPs.
+    pub dnsbl_zones: Option<DnsblZones>,
 }
 
 impl Parts {
@@ -38,6 +43,13 @@ impl Parts {
             None => None,
         };
         self.telemetry.set(of_telemetry);
+        if let Some(control) = &self.control {
+            let of = &config.storage;
+            control.set_storage(of.soft_mark, of.hard_mark, of.pull_bytes_per_second);
+        }
+        if let Some(dnsbl_zones) = &self.dnsbl_zones {
+            dnsbl_zones.set(config.dns.dnsbl_zones.clone());
+        }
         if let Some((sending, read)) = of_sending {
             sending.set(read);
         }

@@ -22,6 +22,7 @@ pub struct Settings {
     has_certificate: bool,
     ingress: skein_ingress::Settings,
     sender: skein_sender::CurrentConfig,
+    dnsbl_zones: skein_sender::DnsblZones,
 }
 
 impl Settings {
@@ -39,6 +40,7 @@ impl Settings {
 
     pub fn set(&self, (ingress, sender): (skein_ingress::Config, skein_sender::Config)) {
         self.ingress.set(ingress);
+        self.dnsbl_zones.set(sender.dnsbl_zones.clone());
         self.sender.set(sender);
     }
 }
@@ -101,6 +103,7 @@ impl SendingPart {
             has_certificate,
             ingress: ingress.settings(),
             sender: sender.config(),
+            dnsbl_zones: sender.dnsbl_zones(),
         };
         Ok(Self {
             working: sender.working(),
