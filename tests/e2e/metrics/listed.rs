@@ -10,6 +10,7 @@ use skein_tests::fleet::{Fleet, Plan};
 use skein_tests::manifest_dir;
 
 use super::scrape::{Scrape, WITHIN};
+use super::states::ELSEWHERE;
 
 /// A row of the list.
 pub struct Listed {
@@ -119,6 +120,9 @@ async fn the_list_of_metrics_is_what_nodes_of_each_role_export() {
     }
     scrapes.retain(|(role, _)| *role == "control");
     one_leader_tells(&scrapes);
+    for (name, _) in ELSEWHERE.iter().filter(|(_, test)| *test == "listed") {
+        assert!(of_role["control"].contains(*name), "{name}");
+    }
     let never: Vec<&String> = listed
         .keys()
         .filter(|name| !of_role.values().any(|names| names.contains(*name)))
