@@ -89,6 +89,7 @@ pub struct Control {
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
     surveys: Surveys,
+    byte_rate: Arc<ByteRate>,
 }
 
 impl std::fmt::Debug for Control {
@@ -198,6 +199,7 @@ impl Control {
             is_stopping: Arc::default(),
             own_health: Arc::default(),
             surveys: Surveys::default(),
+            byte_rate,
         };
         control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
@@ -218,6 +220,12 @@ impl Control {
         };
         skein_runtime::task("disk-relief", relief.run());
         Ok(control)
+    }
+
+    /// Takes over how much of the disk this node takes, in percents, and how fast it pulls bodies.
+    pub fn set_storage(&self, soft_mark: u8, hard_mark: u8, pull_bytes_per_second: u64) {
+        self.store.disk().set_marks(soft_mark, hard_mark);
+        self.byte_rate.set(pull_bytes_per_second);
     }
 
     async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
