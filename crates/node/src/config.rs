@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::sources::{Origin, Sources, Table};
 
 pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Join};
 pub use delivery::Delivery;
 pub use dns::Dns;
 pub use egress::Egress;
