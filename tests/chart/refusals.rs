@@ -16,6 +16,8 @@ fn nonsense_is_refused() {
     let rows = [
         ("--set control.replicas=2", "control"),
         ("--set control.replicas=7", "control"),
+        ("--set control.scaleDownTo=2", "scaleDownTo"),
+        ("--set control.join=open", "join"),
         ("--set mode=pair", "mode"),
         ("--set contrl.replicas=3", "contrl"),
         ("--set control.replica=3", "replica"),
