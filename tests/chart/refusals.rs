@@ -15,6 +15,8 @@ fn refusal(helm: &str, arguments: &str) -> Option<String> {
 const NONSENSE: &[(&str, &str)] = &[
     ("--set control.replicas=2", "control"),
     ("--set control.replicas=7", "control"),
+    ("--set control.scaleDownTo=2", "scaleDownTo"),
+    ("--set control.join=open", "join"),
     ("--set mode=pair", "mode"),
     ("--set contrl.replicas=3", "contrl"),
     ("--set control.replica=3", "replica"),

@@ -37,7 +37,7 @@ use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 pub use skein_wire::v1::NodeRole;
 use skein_wire::v1::admin_server::AdminServer;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
 use crate::cluster::{Members, Misfit, Standing, node_id};
@@ -88,6 +88,7 @@ pub struct Control {
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
+    admission: Arc<Mutex<()>>,
     surveys: Surveys,
     byte_rate: Arc<ByteRate>,
 }
@@ -198,6 +199,7 @@ impl Control {
             peers,
             is_stopping: Arc::default(),
             own_health: Arc::default(),
+            admission: Arc::default(),
             surveys: Surveys::default(),
             byte_rate,
         };
@@ -326,6 +328,7 @@ impl Control {
             is_stopping: self.is_stopping.clone(),
             disk: self.store.disk().clone(),
             own_health: self.own_health.clone(),
+            admission: self.admission.clone(),
         }
     }
 

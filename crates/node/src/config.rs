@@ -31,7 +31,7 @@ use self::sources::{Origin, Sources, Table};
 
 pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
 pub use changes::{Changes, InUse};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Join};
 pub use delivery::Delivery;
 pub use dns::Dns;
 pub use egress::Egress;

@@ -49,6 +49,7 @@ impl Fleet {
             peers = [{peers}]
             bootstrap_expect = {expect}
             {groups}
+            {join}
             {tls}
             [admin]
             listen = "{admin}"
@@ -61,6 +62,11 @@ impl Fleet {
             address = member.address,
             peers = self.peers(),
             groups = groups.map_or_else(String::new, |count| format!("spool_groups = {count}")),
+            join = if self.plan.joins_uninvited {
+                "join = \"auto\""
+            } else {
+                ""
+            },
             tls = self.tls,
             admin = member.admin,
             operators = if self.plan.has_operators {

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use skein_testkit::process::{Node, NodeConfig};
@@ -98,6 +99,16 @@ impl Member {
     pub fn kill(&mut self) -> Result<()> {
         let mut node = self.node.take().context("it does not run")?;
         node.kill9()?;
+        Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It does not run, or does not end in time.
+    pub async fn ended(&mut self, within: Duration) -> Result<()> {
+        let mut node = self.node.take().context("it does not run")?;
+        node.wait(within).await?;
         Ok(())
     }
 

@@ -11,6 +11,8 @@ pub struct Plan {
     pub spool_groups: Option<u16>,
     /// Whether nodes have certificates of `skein dev-ca` for each other.
     pub has_certificates: bool,
+    /// Whether control nodes come, and let others in, without an invitation. Needs certificates.
+    pub joins_uninvited: bool,
     /// Further lines within `[cluster.tls]`.
     pub tls: String,
     /// Whether the admin ports take certificates too.
@@ -35,6 +37,7 @@ impl Default for Plan {
             first: None,
             spool_groups: None,
             has_certificates: false,
+            joins_uninvited: false,
             tls: String::new(),
             has_operators: false,
             smarthost: None,

@@ -1,5 +1,6 @@
 //! The control nodes of a cluster: how it begins, its members, their leaders, and what each says of itself.
 
+mod admission;
 mod bootstrap;
 mod expelled;
 mod leaders;

@@ -115,6 +115,18 @@ const FAULTS: &[(Change, &[&str])] = &[
     ),
     (
         |f| {
+            f.founding = founding(&["10.0.0.5:7000"]);
+            if let Some(founding) = &mut f.founding {
+                founding.refused = "10.0.0.2:7000 does not answer".into();
+            }
+        },
+        &[
+            "nodes: the cluster is not joined: 10.0.0.2:7000 does not answer",
+            "nodes: 10.0.0.5:7000 is missing: connection refused",
+        ],
+    ),
+    (
+        |f| {
             silence(f, 2);
             silence(f, 3);
             f.groups.values_mut().for_each(|group| group.leader = None);

@@ -270,6 +270,22 @@ fn what_cannot_work_is_refused_with_key_line_and_example() {
         &missing,
         &[""],
     );
+    let uncertified = format!("{PEERS}peers = [\"10.0.0.1:7000\"]\njoin = \"auto\"\n");
+    check(
+        &refused(&uncertified),
+        &uncertified,
+        &[
+            "line 5: cluster.join",
+            "[cluster.tls]",
+            "skeinctl cluster add",
+        ],
+    );
+    let unknown = uncertified.replace("auto", "open");
+    check(
+        &refused(&unknown),
+        &unknown,
+        &["line 5", "`invited`", "`auto`"],
+    );
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub const KEYS: [(&str, AtHangUp); 71] = [
     ("cluster.address", MEMBERSHIP),
     ("cluster.peers", PEERS),
     ("cluster.bootstrap_expect", MEMBERSHIP),
+    ("cluster.join", MEMBERSHIP),
     ("cluster.spool_groups", MEMBERSHIP),
     ("cluster.name", MEMBERSHIP),
     ("cluster.plaintext", PEERS),

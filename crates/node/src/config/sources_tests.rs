@@ -99,7 +99,14 @@ fn values_are_read_as_their_keys_ask_wherever_they_come_from() {
 }
 
 /// File, environment, `--set`, and what the error says.
-const WRONG: [(&str, &[(&str, &str)], &[&str], &[&str]); 12] = [
+type Wrong = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const WRONG: [Wrong; 12] = [
     (
         "role = \"all\"
 [smtp]
