@@ -113,6 +113,7 @@ words! {
         Blocked => "blocked",
         Sender => "sender",
         Slot => "slot",
+        Credential => "credential",
         Ip => "ip",
         Warmup => "warm-up",
         None => "none",
