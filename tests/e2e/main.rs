@@ -28,6 +28,7 @@ mod postfix;
 mod priority;
 mod probe;
 mod probes;
+mod reload;
 mod replicas;
 mod shutdown;
 mod site_spread;

@@ -54,7 +54,7 @@ pub enum TlsMode {
     Implicit,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
     pub password: String,
@@ -74,6 +74,11 @@ impl Config {
         contains(&self.relay_networks, client)
     }
 
+    /// The user that logs in by this name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|known| known.name == name)
+    }
+
     /// The tenant that a client or user sends mail of; none for strangers.
     pub fn tenant_of(&self, user: Option<&str>, client: IpAddr) -> Option<&str> {
         (user.is_some() || self.may_relay(client)).then(|| self.tenant(user))
@@ -81,7 +86,7 @@ impl Config {
 
     /// Whose mail it is that this user hands in, or that a relay does.
     pub fn tenant(&self, user: Option<&str>) -> &str {
-        let known = user.and_then(|user| self.users.iter().find(|known| known.name == user));
+        let known = user.and_then(|user| self.user(user));
         known.map_or(&self.relay_tenant, |known| &known.tenant)
     }
 

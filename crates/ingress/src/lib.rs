@@ -23,6 +23,6 @@ mod waits;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
 pub use lockout::{Attempt, Lock, Locked, Lockout, Lockouts};
-pub use server::{BindError, Server};
+pub use server::{BindError, Server, Settings};
 pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;

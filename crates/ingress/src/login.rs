@@ -5,13 +5,14 @@ use std::time::Duration;
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
 
+use crate::config::User;
 use crate::guessing::Decision;
 use crate::intake::{self, Intake};
 use crate::lockout::{Attempt, Lock, Lockout};
 use crate::network::client_of;
 
 impl Intake<'_> {
-    pub async fn login(&self, user: &str, password: &Secret) -> Option<Reply> {
+    pub async fn login(&mut self, user: &str, password: &Secret) -> Option<Reply> {
         let shared = self.shared;
         let client = client_of(self.address);
         let now = || shared.began.elapsed();
@@ -25,8 +26,10 @@ impl Intake<'_> {
             }
         };
         self.pause(after).await;
-        let known = shared.config.users.iter().find(|known| known.name == user);
-        if known.is_some_and(|known| password.matches(known.password.as_bytes())) {
+        let config = shared.config();
+        let is_right = |known: &&User| password.matches(known.password.as_bytes());
+        if let Some(known) = config.user(user).filter(is_right) {
+            self.login = Some(known.clone());
             shared.guesses.lock().succeeded(login, now());
             shared.metrics.logins.inc();
             return None;
@@ -36,6 +39,19 @@ impl Intake<'_> {
         tracing::warn!(client = %self.address, ?user, failures, "a login failed");
         self.tell_of(Attempt::Login, locks);
         Some(Reply::new(535, (5, 7, 8), "User or password is wrong"))
+    }
+
+    /// What a client is told whose user may not log in as it did any more.
+    pub fn check_login(&self) -> Option<Reply> {
+        let login = self.login.as_ref()?;
+        let config = self.shared.config();
+        let now = config.user(&login.name);
+        if now.is_some_and(|now| now.password == login.password) {
+            return None;
+        }
+        tracing::warn!(client = %self.address, user = login.name, "a login does not hold any more");
+        let text = "Your login does not hold any more, connect again";
+        Some(Reply::new(421, (4, 7, 0), text))
     }
 
     fn tell_of(&self, what: Attempt, locks: impl IntoIterator<Item = Lock>) {

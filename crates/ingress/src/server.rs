@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use skein_client::Spools;
@@ -49,7 +49,7 @@ pub enum BindError {
 
 /// What all sessions share.
 pub struct Shared {
-    pub config: Config,
+    config: RwLock<Arc<Config>>,
     pub spools: Spools,
     /// The latest that is known here.
     pub policy: watch::Receiver<Arc<Policy>>,
@@ -68,6 +68,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The settings of this moment. What must not change within a session or a transaction is kept from its beginning.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().clone()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire) || self.drain.has_begun()
     }
@@ -76,6 +81,33 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<(TcpListener, Listener)>,
+}
+
+/// Where a server takes over other settings while it runs.
+#[derive(Clone)]
+pub struct Settings(Arc<Shared>);
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+impl Settings {
+    /// From here on users log in, and clients relay, as this says: at the next AUTH, MAIL or RCPT of sessions that are open,
+    /// too. What is told at EHLO, limits of a connection and timeouts hold for connections that begin from now on. More
+    /// connections than there may be, and more memory, are left to those that have them. Listeners stay as they are.
+    pub fn set(&self, config: Config) {
+        let Shared {
+            config: current,
+            connections,
+            memory,
+            ..
+        } = &*self.0;
+        connections.set_limits(config.connections_max, config.connections_per_client_max);
+        memory.set_total(config.memory_bytes);
+        *current.write() = Arc::new(config);
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -130,7 +162,7 @@ impl Server {
         let (told, lockouts) = lockout::queue();
         let shared = Shared {
             memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
-            config,
+            config: RwLock::new(Arc::new(config)),
             spools,
             policy,
             site_of,
@@ -148,6 +180,10 @@ impl Server {
             listeners,
         };
         Ok((server, lockouts))
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings(self.shared.clone())
     }
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
@@ -173,7 +209,7 @@ impl Server {
         shutdown.cancelled().await;
         self.shared.drain.begin();
         sessions.close();
-        let grace = self.shared.config.shutdown_grace + DRAIN_END;
+        let grace = self.shared.config().shutdown_grace + DRAIN_END;
         if tokio::time::timeout(grace, sessions.wait()).await.is_err() {
             tracing::warn!("some clients did not finish their message in time; they keep it");
         }
@@ -207,15 +243,12 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
         session::refuse(stream, CLOSED).await;
         return;
     }
-    let entered = match shared.config.is_proxy(peer.ip()) {
+    let config = shared.config();
+    let entered = match config.is_proxy(peer.ip()) {
         true => enter_by_proxy(&shared, &mut stream, peer).await,
         false => shared
             .connections
-            .enter_as(
-                peer.ip(),
-                shared.config.may_relay(peer.ip()),
-                Instant::now(),
-            )
+            .enter_as(peer.ip(), config.may_relay(peer.ip()), Instant::now())
             .map(|permit| (permit, peer))
             .ok_or(Refused::TooMany),
     };
@@ -269,7 +302,7 @@ async fn enter_by_proxy(
     let client = client.unwrap_or(proxy);
     match permit.belongs_to(
         client.ip(),
-        shared.config.may_relay(client.ip()),
+        shared.config().may_relay(client.ip()),
         Instant::now(),
     ) {
         true => Ok((permit, client)),

@@ -115,7 +115,7 @@ impl<'s> Session<'s> {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> io::Result<()> {
-        let config = &ground.shared.config;
+        let config = ground.shared.config();
         let dialogue = Dialogue {
             hostname: config.hostname.clone(),
             starttls: listener.tls == TlsMode::StartTls,
@@ -241,7 +241,7 @@ impl<'s> Session<'s> {
         };
         let limit = self.waits.next(doing, self.began.elapsed());
         let drain_allowance = match doing {
-            Doing::Body if self.dialogue.takes_body() => self.ground.shared.config.shutdown_grace,
+            Doing::Body if self.dialogue.takes_body() => self.ground.shared.config().shutdown_grace,
             Doing::Envelope => DRAIN_ENVELOPE,
             Doing::Body | Doing::Commands => Duration::ZERO,
         };

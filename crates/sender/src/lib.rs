@@ -20,6 +20,7 @@ mod task;
 mod wall_clock;
 mod work_streams;
 
+pub use config::current::CurrentConfig;
 pub use config::rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
     RouteRule, Rules,

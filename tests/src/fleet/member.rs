@@ -56,7 +56,19 @@ impl Member {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(&mut self) -> Result<()> {
-        let config = NodeConfig::serve(&skein()?, &self.file(), self.http);
+        self.spawn_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn_with(&mut self, env: &[(&str, &str)]) -> Result<()> {
+        let mut config = NodeConfig::serve(&skein()?, &self.file(), self.http);
+        let env = env.iter();
+        config.env = env
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         self.node = Some(Node::start(config)?);
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! What a sender is told at its start.
+//! What a sender is told at its start, and what of it may change later.
 
+pub mod current;
 pub mod rule;
 pub mod tls_policy;
 

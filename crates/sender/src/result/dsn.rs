@@ -11,6 +11,7 @@ use skein_model::{Domain, DurationMs, Envelope, Notify, Recipient, UnixMs};
 use skein_smtp::address::Address;
 use tokio_stream::StreamExt;
 
+use crate::config::current::CurrentConfig;
 use crate::route::sites::Sites;
 
 /// A failure DSN returns a whole message up to this size when RET=FULL asks for it, else its headers.
@@ -55,10 +56,8 @@ fn action(notify: &Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) 
 
 /// Makes DSNs and stores their bodies.
 pub struct DsnWriter {
-    /// The reporting MTA.
-    pub hostname: String,
-    /// How long mail is tried.
-    pub max_age: DurationMs,
+    /// For the reporting MTA, and for how long mail is tried.
+    pub config: CurrentConfig,
     pub sites: Sites,
 }
 
@@ -108,18 +107,20 @@ impl DsnWriter {
         let id = upload.id();
         let envelope = &task.message.envelope;
         let recipient = return_recipient(&envelope.return_path)?;
+        let config = self.config.get();
+        let (hostname, max_age) = (&config.hostname, config.retry.max_age);
         let dsn = Dsn {
-            host: self.hostname.clone(),
+            host: hostname.clone(),
             to: recipient.1.address.clone(),
-            message_id: skein_mail::trace::message_id(&id.to_string(), &self.hostname),
+            message_id: skein_mail::trace::message_id(&id.to_string(), hostname),
             at_ms: now.0,
-            reporting_mta: self.hostname.clone(),
+            reporting_mta: hostname.clone(),
             received_from_mta: envelope.client.as_ref().map(|client| client.helo.clone()),
             arrival_ms: Some(task.message.accepted_at.0),
             envelope_id: envelope.envid.clone(),
             recipients: due
                 .iter()
-                .map(|(place, action)| entry(self.max_age, task, report, *place, *action, now))
+                .map(|(place, action)| entry(max_age, task, report, *place, *action, now))
                 .collect(),
             original,
             boundary_seed: id.entropy(),
