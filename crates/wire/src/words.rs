@@ -113,7 +113,6 @@ words! {
         Blocked => "blocked",
         Sender => "sender",
         Slot => "slot",
-        Credential => "credential",
         Ip => "ip",
         Warmup => "warm-up",
         None => "none",
@@ -141,6 +140,7 @@ words! {
     }
     ResourceKind {
         Unspecified => "",
+        Credential => "credential",
         Ip => "ip",
         Pool => "pool",
         Provider => "provider",
