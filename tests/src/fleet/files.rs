@@ -129,7 +129,7 @@ impl Fleet {
             {tls}
             [smtp]
             hostname = "{name}.skein.test"
-            relay_networks = ["127.0.0.0/8"]
+            relay_networks = {relay_networks}
             {smtp_lines}
             [[smtp.listener]]
             address = "{smtp}"
@@ -148,6 +148,7 @@ impl Fleet {
             peers = self.peers(),
             name = member.name,
             tls = self.tls,
+            relay_networks = plan.relay_networks,
             smtp_lines = numbered(&plan.smtp),
             smtp = member.smtp,
             hosts = self.hosts_lines(),
