@@ -12,6 +12,7 @@ mod config_check;
 mod configuration;
 mod corpus;
 mod corruption;
+mod credentials;
 mod delivery;
 mod disk;
 mod doctor;

@@ -1,6 +1,7 @@
 //! A message on its way in: policy, trace headers, the body to the spool, the commit.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use skein_client::trace::{self, MessageTrace};
@@ -16,7 +17,8 @@ use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
 use tracing::Instrument;
 
-use crate::config::{ListenerKind, User};
+use crate::accounts::Account;
+use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
 use crate::header_directives;
 use crate::memory::{Holder, Share};
@@ -45,9 +47,9 @@ pub struct Intake<'s> {
     kind: ListenerKind,
     tls: Option<(String, String)>,
     /// As whom the client has logged in.
-    pub(crate) login: Option<User>,
-    /// Whose mail the transaction is, from MAIL on.
-    tenant: String,
+    pub(crate) login: Option<Account>,
+    /// Whose mail the transaction is, from MAIL on; none: a stranger's, who finds that out at RCPT.
+    tenant: Option<Arc<str>>,
     /// A transaction was begun and nothing of it was let go.
     is_begun: bool,
     pub(crate) mail: MailFrom,
@@ -104,7 +106,7 @@ impl<'s> Intake<'s> {
             kind,
             tls: None,
             login: None,
-            tenant: String::new(),
+            tenant: None,
             is_begun: false,
             mail: MailFrom::default(),
             spool: None,
@@ -116,14 +118,27 @@ impl<'s> Intake<'s> {
         }
     }
 
+    /// Whose mail the transaction is; that of a stranger comes to nothing.
+    pub(crate) fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or_default()
+    }
+
     pub fn set_tls(&mut self, version: &str, cipher: &str) {
         self.tls = Some((version.to_owned(), cipher.to_owned()));
     }
 
-    pub async fn mail(&mut self, mail: MailFrom, user: Option<&str>) -> Option<Reply> {
+    pub async fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
         self.reset();
         if let Some(revoked) = self.check_login() {
             return Some(revoked);
+        }
+        self.tenant = match &self.login {
+            Some(login) => Some(login.tenant().into()),
+            None => self.shared.tenant_of(self.address),
+        };
+        if let Some(refused) = self.check_sender(mail.path.address()) {
+            self.shared.metrics.refused_at_mail.inc();
+            return Some(refused);
         }
         (self.is_begun, self.is_short) = (true, false);
         self.spool = match self.shared.spools.pick(rand::random()).await {
@@ -133,10 +148,7 @@ impl<'s> Intake<'s> {
                 return Some(refusal(&error));
             }
         };
-        let config = self.shared.config();
-        let known = config.tenant_of(user, self.address);
-        self.holder.set_tenant(known.map(Into::into));
-        config.tenant(user).clone_into(&mut self.tenant);
+        self.holder.set_tenant(self.tenant.clone());
         self.share = self.holder.take(RECIPIENT_BYTES).await;
         if self.share.is_none() {
             return Some(no_memory());
@@ -155,11 +167,11 @@ impl<'s> Intake<'s> {
         }
     }
 
-    pub async fn rcpt(&mut self, rcpt: RcptTo, user: Option<&str>) -> Option<Reply> {
-        let config = self.shared.config();
-        if user.is_none() && !config.may_relay(self.address) {
+    pub async fn rcpt(&mut self, rcpt: RcptTo) -> Option<Reply> {
+        if self.tenant.is_none() {
             return Some(self.refuse_relaying().await);
         }
+        let config = self.shared.config();
         let address = match rcpt.to {
             RcptPath::Address(address) => address,
             RcptPath::Postmaster => match Address::from_parts("postmaster", &config.hostname) {
@@ -214,7 +226,7 @@ impl<'s> Intake<'s> {
             Ok(upload) => upload,
             Err(error) => return Some(refusal(&error)),
         };
-        let trace = MessageTrace::begin(upload.id(), &self.tenant, self.address);
+        let trace = MessageTrace::begin(upload.id(), self.tenant(), self.address);
         self.body = Some(Body {
             upload,
             trace,
@@ -318,6 +330,10 @@ impl<'s> Intake<'s> {
                         return;
                     }
                 };
+                body.refused = self.check_authors(&body.pending, &summary);
+                if body.refused.is_some() {
+                    return;
+                }
                 let mut whole = self.headers(body, summary).into_bytes();
                 whole.append(&mut body.pending);
                 body.pending = whole;
@@ -334,8 +350,8 @@ impl<'s> Intake<'s> {
         let sender = self.mail.path.address();
         let domain = sender.map(|address| Domain::new(&address.routing_domain()));
         let domain = domain.as_ref().map_or("", Domain::as_str);
-        let policy = self.shared.policy.borrow().clone();
-        let pool = policy.pool_of(&self.tenant, domain, wanted);
+        let policy = self.shared.policy();
+        let pool = policy.pool_of(self.tenant(), domain, wanted);
         pool.map(str::to_owned)
             .map_err(|refused| Reply::new(550, (5, 7, 1), format!("{POOL_FIELD}: {refused}")))
     }
@@ -431,7 +447,7 @@ impl<'s> Intake<'s> {
         }
         match self.commit(body).await {
             Ok((id, bytes)) => {
-                metrics.accepted(&self.tenant, bytes);
+                metrics.accepted(self.tenant(), bytes);
                 fail::fail_point!("ingress-before-250");
                 Reply::new(250, (2, 0, 0), format!("queued as {id}"))
             }
@@ -457,7 +473,7 @@ impl<'s> Intake<'s> {
             // The message's own header knows best.
             priority: body.priority.unwrap_or(wished_by(&mail)),
             campaign: body.campaign,
-            ..envelope(&mail, &self.tenant, body.pool)
+            ..envelope(&mail, self.tenant(), body.pool)
         };
         let spool = self.spool.as_ref();
         let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;

@@ -5,11 +5,13 @@ use std::time::Duration;
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
 
-use crate::config::User;
+use crate::accounts::{Account, Claim};
 use crate::guessing::Decision;
 use crate::intake::{self, Intake};
 use crate::lockout::{Attempt, Lock, Lockout};
 use crate::network::client_of;
+use crate::passwords::Busy;
+use crate::server::Shared;
 
 impl Intake<'_> {
     pub async fn login(&mut self, user: &str, password: &Secret) -> Option<Reply> {
@@ -26,10 +28,19 @@ impl Intake<'_> {
             }
         };
         self.pause(after).await;
-        let config = shared.config();
-        let is_right = |known: &&User| password.matches(known.password.as_bytes());
-        if let Some(known) = config.user(user).filter(is_right) {
-            self.login = Some(known.clone());
+        let account = match self.account(user, password).await {
+            Ok(account) => account,
+            Err(Busy) => {
+                shared.guesses.lock().withdrawn(&login);
+                return Some(Reply::new(
+                    454,
+                    (4, 7, 0),
+                    "Too many logins are being looked at, try again",
+                ));
+            }
+        };
+        if account.is_some() {
+            self.login = account;
             shared.guesses.lock().succeeded(login, now());
             shared.metrics.logins.inc();
             return None;
@@ -42,16 +53,28 @@ impl Intake<'_> {
     }
 
     /// What a client is told whose user may not log in as it did any more.
-    pub fn check_login(&self) -> Option<Reply> {
+    pub fn check_login(&mut self) -> Option<Reply> {
         let login = self.login.as_ref()?;
-        let config = self.shared.config();
-        let now = config.user(&login.name);
-        if now.is_some_and(|now| now.password == login.password) {
+        let (config, policy) = (self.shared.config(), self.shared.policy());
+        if let Some(now) = login.now(&config, &policy, self.address, intake::now()) {
+            self.login = Some(now);
             return None;
         }
-        tracing::warn!(client = %self.address, user = login.name, "a login does not hold any more");
+        tracing::warn!(client = %self.address, user = login.user(), "a login does not hold any more");
         let text = "Your login does not hold any more, connect again";
         Some(Reply::new(421, (4, 7, 0), text))
+    }
+
+    async fn account(&self, user: &str, password: &Secret) -> Result<Option<Account>, Busy> {
+        let Shared { passwords, .. } = self.shared;
+        let (config, policy) = (self.shared.config(), self.shared.policy());
+        match Claim::of(&config, &policy, user, self.address, intake::now()) {
+            Some(claim) => passwords.account(claim, password).await,
+            None => {
+                passwords.nobody(&policy, password).await;
+                Ok(None)
+            }
+        }
     }
 
     fn tell_of(&self, what: Attempt, locks: impl IntoIterator<Item = Lock>) {

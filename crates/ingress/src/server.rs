@@ -1,7 +1,7 @@
 //! Listeners: from an accepted connection to a session, and the drain.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,14 +17,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::tenant_of_client;
 use crate::config::{Config, Listener, TlsMode};
 use crate::connections::{ConnectionPermit, Connections};
 use crate::drain::Drain;
 use crate::guessing::Guesses;
+use crate::intake;
 use crate::lockout::{self, Lockout, Lockouts};
 use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
 use crate::network::client_of;
+use crate::passwords::Passwords;
 use crate::proxy;
 use crate::session::{self, Ground, Session};
 use crate::shares::Account;
@@ -51,14 +54,14 @@ pub enum BindError {
 pub struct Shared {
     config: RwLock<Arc<Config>>,
     pub spools: Spools,
-    /// The latest that is known here.
-    pub policy: watch::Receiver<Arc<Policy>>,
+    policy: watch::Receiver<Arc<Policy>>,
     pub site_of: SiteOf,
     pub metrics: Metrics,
     pub memory: Memory,
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
     pub guesses: Mutex<Guesses>,
+    pub passwords: Passwords,
     pub lockouts: mpsc::Sender<Lockout>,
     /// What the time of guesses counts from.
     pub began: Instant,
@@ -71,6 +74,16 @@ impl Shared {
     /// The settings of this moment. What must not change within a session or a transaction is kept from its beginning.
     pub fn config(&self) -> Arc<Config> {
         self.config.read().clone()
+    }
+
+    /// The latest policy that is known here.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.borrow().clone()
+    }
+
+    /// Whose mail a client hands in that has not logged in; none for strangers.
+    pub fn tenant_of(&self, client: IpAddr) -> Option<Arc<str>> {
+        tenant_of_client(&self.config(), &self.policy(), client, intake::now())
     }
 
     pub fn is_closed(&self) -> bool {
@@ -170,6 +183,7 @@ impl Server {
             tls: tls.map(TlsAcceptor::from),
             connections,
             guesses: Mutex::default(),
+            passwords: Passwords::new(),
             lockouts: told,
             began: Instant::now(),
             drain: Drain::default(),
@@ -248,7 +262,11 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
         true => enter_by_proxy(&shared, &mut stream, peer).await,
         false => shared
             .connections
-            .enter_as(peer.ip(), config.may_relay(peer.ip()), Instant::now())
+            .enter_as(
+                peer.ip(),
+                shared.tenant_of(peer.ip()).is_some(),
+                Instant::now(),
+            )
             .map(|permit| (permit, peer))
             .ok_or(Refused::TooMany),
     };
@@ -302,7 +320,7 @@ async fn enter_by_proxy(
     let client = client.unwrap_or(proxy);
     match permit.belongs_to(
         client.ip(),
-        shared.config().may_relay(client.ip()),
+        shared.tenant_of(client.ip()).is_some(),
         Instant::now(),
     ) {
         true => Ok((permit, client)),

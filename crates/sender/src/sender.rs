@@ -103,6 +103,7 @@ impl Sender {
             dsns: DsnWriter {
                 config: config.clone(),
                 sites: sites.clone(),
+                policy: policy.clone(),
             },
             journal,
             metrics: metrics.clone(),

@@ -135,7 +135,7 @@ impl Fleet {
             {tls}
             [smtp]
             hostname = "{name}.skein.test"
-            relay_networks = ["127.0.0.0/8"]
+            relay_networks = {relay_networks}
             {smtp_lines}
             [[smtp.listener]]
             address = "{smtp}"
@@ -154,6 +154,7 @@ impl Fleet {
             peers = self.peers(),
             name = member.name,
             tls = self.tls,
+            relay_networks = plan.relay_networks,
             smtp_lines = numbered(&plan.smtp),
             smtp = member.smtp,
             hosts = self.hosts_lines(),

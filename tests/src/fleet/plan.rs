@@ -21,6 +21,8 @@ pub struct Plan {
     pub smarthost: Option<SocketAddr>,
     /// Lines of each sender's file, before any section.
     pub top: String,
+    /// Who needs no login.
+    pub relay_networks: &'static str,
     /// Lines within its `[smtp]`.
     pub smtp: String,
     /// Lines within its `[delivery]`.
@@ -42,6 +44,7 @@ impl Default for Plan {
             has_operators: false,
             smarthost: None,
             top: String::new(),
+            relay_networks: "[\"127.0.0.0/8\"]",
             smtp: String::new(),
             delivery: String::new(),
             sections: String::new(),

@@ -1,5 +1,6 @@
 //! Which DSNs an attempt calls for (RFC 3461 4 and 6.2), and making them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,9 @@ use skein_mail::dsn::{Action, Diagnostic, Dsn, DsnRecipient, OriginalContent};
 use skein_model::mail::{BodyType, Ret};
 use skein_model::spool::{Accept, Report, Verdict};
 use skein_model::{Domain, DurationMs, Envelope, Notify, Recipient, UnixMs};
+use skein_policy::{DsnPolicy, Policy};
 use skein_smtp::address::Address;
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
 use crate::config::current::CurrentConfig;
@@ -18,8 +21,9 @@ use crate::route::sites::Sites;
 const RETURNED_BYTES_MAX: u64 = 256 << 10;
 const RECIPIENTS_PER_TASK: usize = 100;
 
-/// What a DSN is to say about each recipient; empty when none is due.
+/// What a DSN is to say about each recipient; empty when none is due. `policy`: of the tenant.
 pub fn due(
+    policy: DsnPolicy,
     task: &LeasedTask,
     report: &Report,
     passes_dsn: bool,
@@ -39,7 +43,7 @@ pub fn due(
                 .iter()
                 .find(|(number, _)| *number == outcome.recipient)?;
             let action = action(&recipient.notify, outcome.verdict, passes_dsn, delay_due)?;
-            Some((place, action))
+            allows(policy, action).then_some((place, action))
         })
         .collect()
 }
@@ -54,14 +58,38 @@ fn action(notify: &Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) 
     }
 }
 
+fn allows(policy: DsnPolicy, action: Action) -> bool {
+    match policy {
+        DsnPolicy::Normal => true,
+        DsnPolicy::Failures => matches!(action, Action::Failed),
+        DsnPolicy::Never => false,
+    }
+}
+
 /// Makes DSNs and stores their bodies.
 pub struct DsnWriter {
     /// For the reporting MTA, and for how long mail is tried.
     pub config: CurrentConfig,
     pub sites: Sites,
+    /// Which of them each tenant wants.
+    pub policy: watch::Receiver<Arc<Policy>>,
 }
 
 impl DsnWriter {
+    /// What a DSN is to say about each recipient; empty when none is due, or the tenant wants none.
+    pub fn due(
+        &self,
+        task: &LeasedTask,
+        report: &Report,
+        passes_dsn: bool,
+        delay_due: bool,
+    ) -> Vec<(usize, Action)> {
+        let policy = self.policy.borrow();
+        let tenant = policy.tenant(&task.message.envelope.tenant);
+        let wanted = tenant.map(|tenant| tenant.dsn).unwrap_or_default();
+        due(wanted, task, report, passes_dsn, delay_due)
+    }
+
     /// Makes the DSN that is due for a report, however often its body must be offered until it is stored. None: none is due,
     /// or none can be made.
     pub async fn store(

@@ -15,7 +15,7 @@ use crate::automation::active_actions::ActionsHere;
 use crate::config::current::CurrentConfig;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
-use crate::result::dsn::{self, DsnWriter};
+use crate::result::dsn::DsnWriter;
 use crate::result::ending::Ending;
 use crate::result::journal::{Fact, Journal, Key};
 use crate::route::sites;
@@ -196,7 +196,9 @@ impl Results {
     ) {
         let delay_due = !delivery.task.task.delay_notified
             && (self.config.get().retry).delay_notice_due(delivery.task.task.created, at);
-        let due = dsn::due(&delivery.task, &report, passes_dsn, delay_due);
+        let due = self
+            .dsns
+            .due(&delivery.task, &report, passes_dsn, delay_due);
         report.dsn = self
             .dsns
             .store(&delivery.spool, &delivery.task, &report, &due, at)
