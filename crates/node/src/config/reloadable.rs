@@ -27,7 +27,7 @@ const COLLECTOR: AtHangUp = NeedsRestart("the way to the collector is found at t
 
 /// Every key, once. A list of tables (`[[smtp.user]]`) counts as one value, and so do `[cluster.tls]` and `[admin.tls]`, which
 /// may be missing as a whole.
-pub const KEYS: [(&str, AtHangUp); 71] = [
+pub const KEYS: [(&str, AtHangUp); 72] = [
     ("role", PARTS),
     ("data_dir", STORES),
     ("cluster.listen", SOCKETS),
