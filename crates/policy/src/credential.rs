@@ -76,7 +76,8 @@ impl CredentialGiven {
                 .map_err(|_| "must be a time such as 2027-01-31T00:00:00Z".to_owned())
         });
         let (secrets, networks) = (secrets.unwrap_or_default(), networks.unwrap_or_default());
-        if !keys.has("secret") && networks.is_empty() {
+        let has_networks = keys.has("networks") && !keys.is_empty_list("networks");
+        if !keys.has("secret") && !has_networks {
             let message = "lets nobody in: give secret (skeinctl credential create makes one), or networks whose hosts need no \
                            login";
             reader.fault(keys.line, "", message);

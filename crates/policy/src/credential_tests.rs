@@ -32,6 +32,7 @@ fn credentials_must_make_sense() {
     let secret = format!("secret: '{}'\n", verifier(1));
     check(&secret, 1, "tenant: is missing");
     check("tenant: t\n", 1, "lets nobody in");
+    check("tenant: t\nnetworks: []\n", 1, "lets nobody in");
     check(
         "tenant: t\nsecret: hunter2\n",
         4,
@@ -78,9 +79,9 @@ fn no_two_have_one_user_or_one_network() {
     };
     let secret = format!("secret: '{}'", verifier(1));
     let users = two(&format!("user: x\n{secret}"), &format!("user: x\n{secret}"));
-    check(&users, 9, "x is that of credential \"a\" already");
+    check(&users, 10, "x is that of credential \"a\" already");
     let named = two(&secret, &format!("user: a\n{secret}"));
-    check(&named, 8, "a is that of credential \"a\" already");
+    check(&named, 9, "a is that of credential \"a\" already");
     let networks = two(
         "networks: [10.1.0.0/16]",
         "networks: [10.2.0.0/16, 10.1.0.0/16]",
@@ -177,7 +178,7 @@ fn tenants_send_as_their_domains() {
     let written = policy.get(Kind::Tenant, "own").expect("it is there");
     assert_eq!(
         written,
-        "kind: tenant\nname: own\nsender_domains: [a.example, \"*.b.example\"]\ndsn: failures\nstate: suspended\n"
+        "kind: tenant\nname: own\nsender_domains: [a.example, '*.b.example']\ndsn: failures\nstate: suspended\n"
     );
 }
 

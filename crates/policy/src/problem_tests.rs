@@ -33,7 +33,7 @@ fn documents_must_be_resources() {
         (
             "\nkind: pond\nname: a\n",
             2,
-            "there is no \"pond\": there are ip, pool, provider, route, tenant, warmup",
+            "there is no \"pond\": there are credential, ip, pool, provider, route, tenant, warmup",
         ),
         ("kind: tenant\n", 1, "tenant: name: is missing"),
         (

@@ -54,6 +54,7 @@ impl DsnPolicy {
 
 impl Tenant {
     pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>) -> Self {
+        let limits = Limits::read(reader, keys, "limits");
         let domains = keys.list(reader, "sender_domains", DOMAINS_MAX, Pattern::of_domains);
         if keys.is_empty_list("sender_domains") {
             let line = keys.line_of("sender_domains").unwrap_or(keys.line);
@@ -69,7 +70,7 @@ impl Tenant {
         let dsn = keys.value(reader, "dsn", DsnPolicy::read);
         Self {
             name: Arc::clone(&reader.name),
-            limits: Limits::read(reader, keys, "limits"),
+            limits,
             sender_domains,
             allowed,
             dsn: dsn.map(|dsn| dsn.value).unwrap_or_default(),

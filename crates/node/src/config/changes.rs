@@ -120,6 +120,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
+    const TLS: &str = "[smtp.tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n";
+
     fn in_use(text: &str) -> InUse {
         InUse::of(Config::parse(text).unwrap()).unwrap()
     }
@@ -153,7 +155,7 @@ mod tests {
         let old = "[smtp]\nhostname = \"a.test\"\nrelay_networks = []\n[delivery]\nsmarthost = \"h:25\"\nport = 26\n";
         let new = "[smtp]\nhostname = \"b.test\"\nrelay_networks = [\"10.0.0.0/8\"]\n[[smtp.user]]\nname = \"u\"\n\
                    password = \"p$$w\"\n[delivery]\nport = 27\n[[delivery.route]]\ndomains = [\"*\"]\nhosts = [\"i\"]\n";
-        let (old, new) = (in_use(old), in_use(new));
+        let [old, new] = [old, new].map(|text| in_use(&format!("{text}{TLS}")));
         let changes = old.changed_to(&new).unwrap();
         let Config { smtp, delivery, .. } = &changes.next.config;
         assert_eq!((smtp.hostname.as_str(), delivery.port), ("a.test", 26));
@@ -174,7 +176,7 @@ mod tests {
         let file = folder.path().join("password");
         let path = file.display();
         let text = format!(
-            "[[smtp.user]]\nname = \"u\"\npassword_file = \"{path}\"\n[[delivery.route]]\ndomains = [\"*\"]\n\
+            "{TLS}[[smtp.user]]\nname = \"u\"\npassword_file = \"{path}\"\n[[delivery.route]]\ndomains = [\"*\"]\n\
              hosts = [\"h\"]\nuser = \"u\"\npassword_file = \"{path}\"\n"
         );
         std::fs::write(&file, "one\n").unwrap();
