@@ -75,7 +75,7 @@ fn who_knows_other_files_is_told_how_these_look() {
         (
             "kind: tenant\nname: a\nlimit: {connections: 1}\n",
             3,
-            "is no known key: there are limits (did you mean limits?)",
+            "is no known key: there are limits, sender_domains, dsn, state (did you mean limits?)",
         ),
         (
             "kind: provider\nname: gmail\nextends: true\nper_ip: {connections: 3}\n",

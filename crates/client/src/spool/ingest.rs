@@ -66,7 +66,10 @@ impl Spool {
         loop {
             let error = match self.try_accept(accept.id, command.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => return Err(error),
+                // What an earlier try has become is not known by that.
+                Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => {
+                    return Err(unknown.unwrap_or(error));
+                }
                 Err(error) => error,
             };
             // A command is idempotent, so one whose fate is not known is offered again.
