@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Probe};
-use skein_testkit::sink::{Act, Phase};
+use skein_testkit::sink::{Act, Phase, Sink};
 use skein_tests::fleet::{Fleet, Plan};
 use skein_tests::{Bench, Extra, loopback, replays};
 
@@ -43,6 +43,50 @@ async fn shows(http: std::net::SocketAddr, figures: &[Figure<'_>]) -> Scrape {
     until(http, &format!("{figures:?}"), is_so).await
 }
 
+/// A wrong password, no TLS where it is due, no PROXY header, and a stranger who wants mail relayed.
+async fn what_is_refused_shows(bench: &Bench, submission: std::net::SocketAddr) {
+    let relay = bench.smtp.to_string();
+    let mut guess = Probe::connect_tls(submission).await.unwrap();
+    guess.reply().await.unwrap();
+    guess.cmd("EHLO c").await.unwrap();
+    assert_eq!(guess.cmd(WRONG).await.unwrap().code, 535);
+    let mut plain = Probe::connect(submission).await.unwrap();
+    plain.send(b"EHLO c\r\n").await.unwrap();
+    let proxy = Probe::connect_from(IpAddr::from([127, 0, 0, 5]), bench.smtp);
+    proxy.await.unwrap().send(b"EHLO c\r\n").await.unwrap();
+    let stranger = Probe::connect_from(IpAddr::from([127, 0, 0, 9]), bench.smtp);
+    let mut stranger = stranger.await.unwrap();
+    stranger.reply().await.unwrap();
+    for (line, code) in [
+        ("EHLO c", 250),
+        ("MAIL FROM:<a@b.test>", 250),
+        ("RCPT TO:<u@there.test>", 550),
+    ] {
+        assert_eq!(stranger.cmd(line).await.unwrap().code, code, "{line}");
+    }
+    let refused = [("listener", relay.as_str()), ("reason", "proxy")];
+    let scrape = shows(
+        bench.http,
+        &[
+            ("skein_smtp_in_logins_failed_total", &[], 1.0),
+            ("skein_smtp_in_logins_total", &[], 1.0),
+            ("skein_smtp_in_tls_failures_total", &[], 1.0),
+            ("skein_smtp_in_connections_refused_total", &refused, 1.0),
+            ("skein_smtp_in_relaying_refused_total", &[], 1.0),
+        ],
+    )
+    .await;
+    let ends = scrape.value(
+        "skein_certificate_expires_timestamp_seconds",
+        &[("port", "smtp")],
+    );
+    let now_s = skein_testkit::unix_ms() / 1000;
+    assert!(ends > Some(now_s as f64), "{ends:?}");
+    for name in ELSEWHERE.iter().filter(|(_, test)| *test == CLIENTS) {
+        assert!(scrape.families.contains_key(name.0), "{}", name.0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_clients_do_shows() {
     let submission = loopback().unwrap();
@@ -69,7 +113,7 @@ async fn what_clients_do_shows() {
     });
     let bench = bench.await.unwrap();
     let _node = bench.start().await.unwrap();
-    let (relay, login) = (bench.smtp.to_string(), submission.to_string());
+    let login = submission.to_string();
 
     // A session over TLS that is open, and a login that went well there.
     let mut ann = Probe::connect_tls(submission).await.unwrap();
@@ -119,46 +163,7 @@ async fn what_clients_do_shows() {
     )
     .await;
 
-    // A wrong password, no TLS where it is due, no PROXY header, and a stranger who wants mail relayed.
-    let mut guess = Probe::connect_tls(submission).await.unwrap();
-    guess.reply().await.unwrap();
-    guess.cmd("EHLO c").await.unwrap();
-    assert_eq!(guess.cmd(WRONG).await.unwrap().code, 535);
-    let mut plain = Probe::connect(submission).await.unwrap();
-    plain.send(b"EHLO c\r\n").await.unwrap();
-    let proxy = Probe::connect_from(IpAddr::from([127, 0, 0, 5]), bench.smtp);
-    proxy.await.unwrap().send(b"EHLO c\r\n").await.unwrap();
-    let stranger = Probe::connect_from(IpAddr::from([127, 0, 0, 9]), bench.smtp);
-    let mut stranger = stranger.await.unwrap();
-    stranger.reply().await.unwrap();
-    for (line, code) in [
-        ("EHLO c", 250),
-        ("MAIL FROM:<a@b.test>", 250),
-        ("RCPT TO:<u@there.test>", 550),
-    ] {
-        assert_eq!(stranger.cmd(line).await.unwrap().code, code, "{line}");
-    }
-    let refused = [("listener", relay.as_str()), ("reason", "proxy")];
-    let scrape = shows(
-        bench.http,
-        &[
-            ("skein_smtp_in_logins_failed_total", &[], 1.0),
-            ("skein_smtp_in_logins_total", &[], 1.0),
-            ("skein_smtp_in_tls_failures_total", &[], 1.0),
-            ("skein_smtp_in_connections_refused_total", &refused, 1.0),
-            ("skein_smtp_in_relaying_refused_total", &[], 1.0),
-        ],
-    )
-    .await;
-    let ends = scrape.value(
-        "skein_certificate_expires_timestamp_seconds",
-        &[("port", "smtp")],
-    );
-    let now_s = skein_testkit::unix_ms() / 1000;
-    assert!(ends > Some(now_s as f64), "{ends:?}");
-    for name in ELSEWHERE.iter().filter(|(_, test)| *test == CLIENTS) {
-        assert!(scrape.families.contains_key(name.0), "{}", name.0);
-    }
+    what_is_refused_shows(&bench, submission).await;
 }
 
 fn policy() -> String {
@@ -200,28 +205,10 @@ fn outcome<'l>(
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_becomes_of_mail_shows() {
-    let fleet = Fleet::start(Plan {
-        spool_groups: Some(1),
-        ..Plan::default()
-    })
-    .await
-    .unwrap();
+/// A warm-up on its first day, with what it has used.
+async fn a_warmup_shows(fleet: &Fleet) {
     let (control, sender) = (fleet.control[0].http, fleet.senders[0].http);
-    let sink = fleet.sink(4, "mx.else.test", &["else.test"]).await.unwrap();
-    let yahoo = replays::all().unwrap().remove("yahoo").unwrap();
-    let refusing = fleet.sink(3, &yahoo.host, &["yahoo.test"]).await.unwrap();
-    fleet.apply(&policy()).unwrap();
-    let active = |fleet: &Fleet| {
-        let ips = fleet.ask(&["ip", "list"]).unwrap();
-        (ips[0]["state"] == "active").then_some(())
-    };
-    fleet.until("the IP", WITHIN, active).await.unwrap();
-    fleet.skeinctl(&["warmup", "start", "--ip", "w1"]).unwrap();
-
-    // A warm-up on its first day, with what it has used.
-    hand_in(&fleet, "u@else.test", 6).await;
+    hand_in(fleet, "u@else.test", 6).await;
     let delivered = outcome("delivered", "2xx", ELSE);
     shows(
         sender,
@@ -252,6 +239,61 @@ async fn what_becomes_of_mail_shows() {
     }
     let used = scrape.value("skein_warmup_used", &warmed("yahoo"));
     assert_eq!(used, Some(0.0), "nothing was sent there");
+}
+
+/// A rule that a provider's reply brings into force, and what an operator holds back.
+async fn what_holds_mail_back_shows(fleet: &Fleet, refusing: &Sink) {
+    let (control, sender) = (fleet.control[0].http, fleet.senders[0].http);
+    refusing.set_script(|moment| match moment.phase {
+        Phase::Mail => Act::reply(421, "4.7.0 [TSS04] deferred"),
+        _ => Act::Accept,
+    });
+    let suspends = [("group", "meta"), ("action", "suspend")];
+    shows(control, &[("skein_automation_actions", &suspends, 0.0)]).await;
+    hand_in(fleet, "u@yahoo.test", 4).await;
+    until(control, "a rule in force", |scrape| {
+        scrape.value("skein_automation_actions", &suspends) >= Some(1.0)
+    })
+    .await;
+    let deferred = outcome("deferred", "4xx", YAHOO);
+    until(sender, "deferrals", |scrape| {
+        scrape.value("skein_delivery_recipients_total", &deferred) >= Some(2.0)
+    })
+    .await;
+
+    // What an operator holds back.
+    let held = |count| [("skein_suspensions", &[("group", "meta")][..], count)];
+    shows(control, &held(0.0)).await;
+    let suspend = ["suspend", "--domain", "held.test", "--why", "a test"];
+    fleet.skeinctl(&suspend).unwrap();
+    shows(control, &held(1.0)).await;
+    fleet
+        .skeinctl(&["resume", "--domain", "held.test"])
+        .unwrap();
+    shows(control, &held(0.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_mail_shows() {
+    let fleet = Fleet::start(Plan {
+        spool_groups: Some(1),
+        ..Plan::default()
+    })
+    .await
+    .unwrap();
+    let (control, sender) = (fleet.control[0].http, fleet.senders[0].http);
+    let sink = fleet.sink(4, "mx.else.test", &["else.test"]).await.unwrap();
+    let yahoo = replays::all().unwrap().remove("yahoo").unwrap();
+    let refusing = fleet.sink(3, &yahoo.host, &["yahoo.test"]).await.unwrap();
+    fleet.apply(&policy()).unwrap();
+    let active = |fleet: &Fleet| {
+        let ips = fleet.ask(&["ip", "list"]).unwrap();
+        (ips[0]["state"] == "active").then_some(())
+    };
+    fleet.until("the IP", WITHIN, active).await.unwrap();
+    fleet.skeinctl(&["warmup", "start", "--ip", "w1"]).unwrap();
+
+    a_warmup_shows(&fleet).await;
 
     // A recipient that is refused, with its DSN.
     sink.set_script(|moment| match moment.phase {
@@ -286,34 +328,7 @@ async fn what_becomes_of_mail_shows() {
     let found = [("type", "mx"), ("result", "found")];
     assert!(scrape.value("skein_dns_lookups_total", &found) >= Some(2.0));
 
-    // A rule that a provider's reply brings into force.
-    refusing.set_script(|moment| match moment.phase {
-        Phase::Mail => Act::reply(421, "4.7.0 [TSS04] deferred"),
-        _ => Act::Accept,
-    });
-    let suspends = [("group", "meta"), ("action", "suspend")];
-    shows(control, &[("skein_automation_actions", &suspends, 0.0)]).await;
-    hand_in(&fleet, "u@yahoo.test", 4).await;
-    until(control, "a rule in force", |scrape| {
-        scrape.value("skein_automation_actions", &suspends) >= Some(1.0)
-    })
-    .await;
-    let deferred = outcome("deferred", "4xx", YAHOO);
-    until(sender, "deferrals", |scrape| {
-        scrape.value("skein_delivery_recipients_total", &deferred) >= Some(2.0)
-    })
-    .await;
-
-    // What an operator holds back.
-    let held = |count| [("skein_suspensions", &[("group", "meta")][..], count)];
-    shows(control, &held(0.0)).await;
-    let suspend = ["suspend", "--domain", "held.test", "--why", "a test"];
-    fleet.skeinctl(&suspend).unwrap();
-    shows(control, &held(1.0)).await;
-    fleet
-        .skeinctl(&["resume", "--domain", "held.test"])
-        .unwrap();
-    shows(control, &held(0.0)).await;
+    what_holds_mail_back_shows(&fleet, &refusing).await;
 
     // A limit that is in use: a host that is slow, and more mail than there may be connections.
     sink.set_script(|moment| match moment.phase {

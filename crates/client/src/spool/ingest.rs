@@ -66,7 +66,7 @@ impl Spool {
         loop {
             let error = match self.try_accept(accept.id, command.clone()).await {
                 Ok(()) => return Ok(()),
-                // What an earlier try has become is not known by that.
+                // A refusal says nothing of an earlier try whose fate is not known.
                 Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => {
                     return Err(unknown.unwrap_or(error));
                 }
