@@ -37,10 +37,10 @@ use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 pub use skein_wire::v1::NodeRole;
 use skein_wire::v1::admin_server::AdminServer;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
-use crate::cluster::{Members, Misfit, Standing, node_id};
+use crate::cluster::{Members, Misfit, Standing, VersionGate, node_id};
 use crate::disk::Relief;
 use crate::metrics::Surveys;
 use crate::peer_service::PeerService;
@@ -86,10 +86,13 @@ pub struct Control {
     sessions: SessionsService,
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
+    versions: VersionGate,
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
     in_force: policy::InForce,
+    admission: Arc<Mutex<()>>,
     surveys: Surveys,
+    byte_rate: Arc<ByteRate>,
 }
 
 impl std::fmt::Debug for Control {
@@ -181,13 +184,15 @@ impl Control {
         let site_spread =
             policy::spread_sites(meta.clone(), meta_reader.clone(), readers.collect());
         skein_runtime::task("site-spread", site_spread);
+        let versions = VersionGate::new(meta.clone(), peers.clone());
         let control = Self {
             sessions: SessionsService::start(
                 meta,
                 meta_reader.clone(),
                 meta_applied.clone(),
-                peers.clone(),
+                versions.clone(),
             ),
+            versions,
             meta_applied,
             config,
             node,
@@ -200,7 +205,9 @@ impl Control {
             is_stopping: Arc::default(),
             own_health: Arc::default(),
             in_force,
+            admission: Arc::default(),
             surveys: Surveys::default(),
+            byte_rate,
         };
         control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
@@ -221,6 +228,12 @@ impl Control {
         };
         skein_runtime::task("disk-relief", relief.run());
         Ok(control)
+    }
+
+    /// Takes over how much of the disk this node takes, in percents, and how fast it pulls bodies.
+    pub fn set_storage(&self, soft_mark: u8, hard_mark: u8, pull_bytes_per_second: u64) {
+        self.store.disk().set_marks(soft_mark, hard_mark);
+        self.byte_rate.set(pull_bytes_per_second);
     }
 
     async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
@@ -308,6 +321,7 @@ impl Control {
         Forward {
             groups: self.groups.clone(),
             peers: self.peers.clone(),
+            versions: self.versions.clone(),
         }
     }
 
@@ -322,6 +336,7 @@ impl Control {
             disk: self.store.disk().clone(),
             own_health: self.own_health.clone(),
             in_force: self.in_force.clone(),
+            admission: self.admission.clone(),
         }
     }
 

@@ -22,7 +22,7 @@ use skein_wire::words::Words;
 use crate::admin::Admin;
 use crate::show;
 use files::{base, nothing, read};
-use reach::Reach;
+pub use reach::Reach;
 
 #[derive(Debug, Args)]
 pub struct Apply {
@@ -69,7 +69,7 @@ pub struct Diff {
 pub enum Command {
     /// Print resources as YAML.
     Get {
-        /// ip, pool, provider, warmup, route or tenant; all without one.
+        /// credential, ip, pool, provider, warmup, route or tenant; all without one.
         kind: Option<String>,
         /// Only the one of this name.
         name: Option<String>,
@@ -168,11 +168,32 @@ pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result
         base_version: apply.base.or(base),
         ..request
     };
-    let answer = admin.apply_policy(request).await?.into_inner();
-    end(&mut admin, answer, dry_run, &apply.reach, json).await
+    change(&mut admin, request, &apply.reach, json).await
 }
 
-/// Says what has changed, and waits until it is in force.
+/// Changes the policy, says what has changed, and waits until it is in force.
+pub async fn change(
+    admin: &mut Admin,
+    request: ApplyPolicyRequest,
+    reach: &Reach,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let dry_run = request.dry_run;
+    let answer = admin.apply_policy(request).await?.into_inner();
+    end(admin, answer, dry_run, reach, json).await
+}
+
+/// Changes the policy as a part of something else, which tells what was done.
+pub async fn quietly(
+    admin: &mut Admin,
+    request: ApplyPolicyRequest,
+    reach: &Reach,
+) -> anyhow::Result<ExitCode> {
+    let answer = admin.apply_policy(request).await?.into_inner();
+    check(&answer)?;
+    Ok(reach.tell(admin, answer.version, true).await)
+}
+
 async fn end(
     admin: &mut Admin,
     answer: ApplyPolicyResponse,
@@ -191,11 +212,10 @@ async fn end(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let version = answer.version;
     if !json {
-        println!("The policy has version {version}.");
+        println!("The policy has version {}.", answer.version);
     }
-    Ok(reach.tell(admin, version, json).await)
+    Ok(reach.tell(admin, answer.version, json).await)
 }
 
 fn check(answer: &ApplyPolicyResponse) -> anyhow::Result<()> {
@@ -263,8 +283,7 @@ pub async fn run(mut admin: Admin, command: Command, json: bool) -> anyhow::Resu
                 remove: resources,
                 ..ApplyPolicyRequest::default()
             };
-            let answer = admin.apply_policy(request).await?.into_inner();
-            end(&mut admin, answer, false, &reach, json).await
+            change(&mut admin, request, &reach, json).await
         }
     }
 }

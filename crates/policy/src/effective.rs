@@ -10,6 +10,7 @@ use crate::place::{Kind, Origin};
 use crate::policy::Policy;
 use crate::provider::ProviderGiven;
 use crate::span;
+use crate::tenant::DsnPolicy;
 use crate::timeouts::Timeouts;
 
 /// Where a value comes from.
@@ -106,7 +107,18 @@ impl Policy {
                 [tls].into_iter().chain(spans).collect()
             }
             Kind::Route => vec![pair("tenant", &"any")],
-            Kind::Tenant => Vec::new(),
+            Kind::Tenant => vec![
+                pair("dsn", &DsnPolicy::default().name()),
+                pair("state", &"active"),
+            ],
+            Kind::Credential => {
+                let mut held = self.credentials().filter(|one| &*one.name == name);
+                let login = held.find(|one| !one.is_network());
+                login
+                    .into_iter()
+                    .map(|one| pair("user", &one.user))
+                    .collect()
+            }
             Kind::Warmup => vec![pair("days", &"[mon, tue, wed, thu, fri, sat, sun]")],
         }
     }

@@ -10,6 +10,7 @@ mod allowed;
 mod automation;
 mod built_in;
 mod counted;
+mod credential;
 mod cross;
 mod diff;
 mod draft;
@@ -20,6 +21,7 @@ mod ip;
 mod limits;
 mod names;
 mod nearest;
+pub mod network;
 mod place;
 mod policy;
 mod pool;
@@ -44,6 +46,8 @@ mod yaml;
 #[cfg(test)]
 mod built_in_tests;
 #[cfg(test)]
+mod credential_tests;
+#[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
 mod policy_tests;
@@ -59,6 +63,7 @@ mod resource_tests;
 pub use automation::{Action, ActionScope, RULES_MAX, Rule, Threshold};
 pub use built_in::{NAME as BUILT_IN_NAME, TEXT as BUILT_IN_TEXT};
 pub use counted::Matched;
+pub use credential::{Credential, NewCredential};
 pub use diff::{KeyChange, diff};
 pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use effective::{EffectiveKey, From};
@@ -78,6 +83,6 @@ pub use shape::{MapShape, Shape};
 pub use sites::Site;
 pub use size::Size;
 pub use span::Span;
-pub use tenant::Tenant;
+pub use tenant::{DsnPolicy, Tenant};
 pub use timeouts::Timeouts;
 pub use warmup::{Share, Target, Warmup};

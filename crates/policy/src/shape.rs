@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::credential::CredentialGiven;
 use crate::ip::Ip;
 use crate::names::resource_name;
 use crate::place::{Kind, Place};
@@ -197,6 +198,7 @@ impl Kind {
             top.need("name");
         }
         match self {
+            Self::Credential => drop(CredentialGiven::read(&mut reader, &mut keys)),
             Self::Ip => drop(Ip::read(&mut reader, &mut keys)),
             Self::Pool => drop(Pool::read(&mut reader, &mut keys)),
             Self::Provider => drop(ProviderGiven::read(&mut reader, &mut keys)),

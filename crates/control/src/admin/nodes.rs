@@ -142,6 +142,9 @@ impl AdminService {
         &self,
         command: &meta::Command,
     ) -> Result<meta::Response, Status> {
+        if let Some(feature) = command.feature() {
+            self.forward.versions.pass(feature).await?;
+        }
         let command = codec::encode(command);
         let reply = self.forward.propose(GroupId::META, command).await?;
         codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))

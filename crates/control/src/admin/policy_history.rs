@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
+use skein_model::feature::Feature;
 use skein_model::meta::{self, Kept, Made};
 use skein_wire::v1::{
     ApplyPolicyResponse, ListPolicyHistoryRequest, ListPolicyHistoryResponse, PolicyVersion,
@@ -68,24 +68,8 @@ impl AdminService {
 
     /// Whether all members of the meta group read the command that keeps versions. Once one is kept, all do.
     pub(super) async fn keeps_history(&self) -> bool {
-        if meta::has_history(&self.meta) {
-            return true;
-        }
-        let members = self.forward.groups[&skein_model::GroupId::META]
-            .view()
-            .members;
-        let others = members
-            .into_iter()
-            .filter(|member| member.node != self.node.0);
-        let peers = &self.forward.peers;
-        let hellos = others.map(|member| async move { peers.hello(&member.address).await });
-        let hellos = join_all(hellos).await;
-        let knows = |hello: &Option<skein_wire::internal::HelloReply>| {
-            hello
-                .as_ref()
-                .is_some_and(|hello| hello.knows_policy_history)
-        };
-        hellos.iter().all(knows)
+        let versions = &self.forward.versions;
+        meta::has_history(&self.meta) || versions.pass(Feature::PolicyHistory).await.is_ok()
     }
 
     /// Refuses a change of resources that others have changed after the version that it is based on.

@@ -11,6 +11,7 @@ use skein_wire::internal::peer_client::PeerClient;
 use tonic::{Code, Status};
 
 use super::Group;
+use crate::cluster::VersionGate;
 
 /// An election takes up to 3 s; the caller is told after that.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -20,6 +21,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 pub struct Forward {
     pub groups: Arc<BTreeMap<GroupId, Arc<Group>>>,
     pub peers: Channels,
+    pub versions: VersionGate,
 }
 
 impl Forward {

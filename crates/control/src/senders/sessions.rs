@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skein_client::Channels;
 use skein_model::lease::{GRACE, LEASE};
 use skein_model::meta::{self, Command, Leases, Process, StillHeld};
 use skein_model::{DurationMs, Epoch, GroupId, SessionId};
@@ -17,13 +16,13 @@ use tonic::Status;
 
 use super::broken_tls::BrokenTlsMemory;
 use super::contested::ContestedNames;
-use super::egress_gate::EgressGate;
 use super::limits::Limits;
 use super::openings::Openings;
 use super::propose::propose;
 use super::source_ips;
 use super::waits::SenderWaits;
 use crate::clock;
+use crate::cluster::VersionGate;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -43,7 +42,7 @@ pub struct SessionsService {
     policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
     pub(super) openings: Openings,
     pub(super) limits: Limits,
-    pub(super) egress_gate: EgressGate,
+    versions: VersionGate,
 }
 
 impl SessionsService {
@@ -51,10 +50,10 @@ impl SessionsService {
         meta: Arc<Group>,
         reader: Reader,
         applied: watch::Receiver<()>,
-        peers: Channels,
+        versions: VersionGate,
     ) -> Self {
         let service = Self {
-            egress_gate: EgressGate::new(meta.clone(), peers),
+            versions,
             limits: Limits::start(meta.clone(), reader.clone()),
             meta,
             reader,
@@ -75,6 +74,9 @@ impl SessionsService {
     }
 
     pub(super) async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
+        if let Some(feature) = command.feature() {
+            self.versions.pass(feature).await?;
+        }
         propose(&self.meta, command).await
     }
 

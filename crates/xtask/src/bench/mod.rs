@@ -43,7 +43,7 @@ pub fn run(args: &[String]) -> Result {
         Some("throttle") => throttle::run,
         _ => return Err(USAGE.to_owned()),
     };
-    setup::run()?;
+    setup::for_tests()?;
     cargo(
         &[
             "build",
