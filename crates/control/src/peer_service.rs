@@ -133,9 +133,8 @@ impl Peer for PeerService {
                 return Ok(refusal(refused));
             }
         }
-        let command = codec::encode(&meta::Command::Join(join));
-        let reply = self.members.forward.propose(GroupId::META, command).await?;
-        let reply = codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))?;
+        let command = meta::Command::Join(join);
+        let reply = self.members.forward.commit_meta(&command).await?;
         Ok(Response::new(match reply {
             meta::Response::Refused(refusal) => JoinReply {
                 refused: refusal.to_string(),

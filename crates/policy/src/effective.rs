@@ -213,7 +213,7 @@ ehlo: b.example.test
         for (key, value, from) in [
             ("per_ip.connections", "3", "here"),
             ("timeouts.connect", "20s", "provider/default"),
-            ("timeouts.dot", "10m", "default"),
+            ("timeouts.dot", "10m", "built-in provider default"),
             ("automation[1].match", "too fast", "here"),
         ] {
             let (has, says) = &google[key];

@@ -225,7 +225,7 @@ async fn a_limit_that_falls_under_load_holds_when_apply_has_waited() {
         let prefix = format!("{site}-{nth}");
         let targets = fleet.senders.iter().map(|sender| sender.smtp).collect();
         let injector = Injector::new(InjectorConfig::to_all(targets));
-        let messages = (0..BACKLOG).map(|n| {
+        let messages = (0..BACKLOG).map(move |n| {
             let to = vec![format!("user{n}@{}", one.domain)];
             Injected::generated(&format!("{prefix}-{n}"), "a@here.test", to, 200)
         });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use skein_model::spool::query;
-use skein_model::{GroupId, SessionId, Slot, codec, meta};
+use skein_model::{SessionId, Slot, meta};
 use skein_wire::v1::{ControlNode, GroupDetail, GroupMember, SenderNode, SenderState, SlotView};
 use tonic::Status;
 
@@ -142,12 +142,7 @@ impl AdminService {
         &self,
         command: &meta::Command,
     ) -> Result<meta::Response, Status> {
-        if let Some(feature) = command.feature() {
-            self.forward.versions.pass(feature).await?;
-        }
-        let command = codec::encode(command);
-        let reply = self.forward.propose(GroupId::META, command).await?;
-        codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
+        self.forward.commit_meta(command).await
     }
 
     pub(super) fn slots(&self, sender: &str) -> Vec<SlotView> {

@@ -169,8 +169,8 @@ impl<'s> Restore<'s> {
             .filter(|(_, force)| is_left(force));
         self.reply.rules = rules.count() as u32;
         for part in import.in_parts() {
-            let command = codec::encode(&meta::Command::Import(part));
-            self.service.forward.propose(GroupId::META, command).await?;
+            let command = meta::Command::Import(part);
+            self.service.forward.commit_meta(&command).await?;
         }
         everybody_knows(self.service).await
     }

@@ -40,13 +40,16 @@ impl Members {
         if !group.leads_with_all_applied() {
             return Err("the leader of the meta group is new".to_owned());
         }
-        tracing::info!(address = join.address, node = %join.node, "a control node is let in");
         let invite = meta::Command::Invite(join.address.clone());
         let reply = group.propose(codec::encode(&invite)).await;
         let reply = reply.map_err(|error| error.to_string())?;
         match codec::decode(&reply) {
             Ok(meta::Response::Refused(refusal)) => Err(refusal.to_string()),
-            Ok(_) => self.join_admitted(join).await,
+            Ok(_) => {
+                self.join_admitted(join).await?;
+                tracing::info!(address = join.address, node = %join.node, "a control node is let in");
+                Ok(())
+            }
             Err(error) => Err(error.to_string()),
         }
     }

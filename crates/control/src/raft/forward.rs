@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skein_model::GroupId;
+use skein_model::{GroupId, codec, meta};
 use skein_wire::internal::ProposeRequest;
 use skein_wire::internal::peer_client::PeerClient;
 use tonic::{Code, Status};
@@ -25,6 +25,18 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// Commits a command of the meta group, which is idempotent, if every control node reads it.
+    ///
+    /// # Errors
+    /// As [`Self::propose`]; or a control node is of a version that does not know the command.
+    pub async fn commit_meta(&self, command: &meta::Command) -> Result<meta::Response, Status> {
+        if let Some(feature) = command.feature() {
+            self.versions.pass(feature).await?;
+        }
+        let reply = self.propose(GroupId::META, codec::encode(command)).await?;
+        codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))
+    }
+
     /// Commits a command, which is idempotent, and returns the state machine's reply.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ pub enum CannotJoin {
     #[error("its data directory is that of a member of some cluster: start it with an empty one")]
     HasData,
     #[error(
-        "the cluster has {0} control nodes, and at most {NODES_MAX}: `skeinctl cluster remove` one that is gone for good"
+        "the cluster has {0} control nodes with those that are invited, and at most {NODES_MAX}: `skeinctl cluster remove` one that is gone for good"
     )]
     Full(usize),
     #[error("{0} does not answer: every member has to while one more comes")]
@@ -62,8 +62,9 @@ impl Admission {
         if !is_pristine {
             return Err(CannotJoin::HasData);
         }
-        if self.members.len() + self.invited >= NODES_MAX {
-            return Err(CannotJoin::Full(self.members.len()));
+        let wanted = self.members.len() + self.invited;
+        if wanted >= NODES_MAX {
+            return Err(CannotJoin::Full(wanted));
         }
         if let Some(away) = self.members.values().find(|one| !one.answers) {
             return Err(CannotJoin::MemberAway(away.address.clone()));
@@ -128,7 +129,7 @@ mod tests {
                 Err(CannotJoin::Full(5)),
             ),
             // Places that operators promised are not given away.
-            (there(whole), 2, vec![whole], Err(CannotJoin::Full(3))),
+            (there(whole), 2, vec![whole], Err(CannotJoin::Full(5))),
             (there(whole), 1, vec![whole], Ok(())),
             // Another one is on its way in: in no group yet, in one of two, or about to.
             (there(&[1, 2]), 0, vec![&[1], &[1]], catches_up(2)),

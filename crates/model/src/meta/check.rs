@@ -35,6 +35,7 @@ impl Command {
         match self {
             Self::OpenEgress { .. } => Some(Feature::EgressSessions),
             Self::ChangePolicy(_) => Some(Feature::PolicyHistory),
+            Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
             Self::OpenSession { .. }
             | Self::CloseSession(_)
             | Self::Release { .. }

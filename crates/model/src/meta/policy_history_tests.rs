@@ -68,7 +68,8 @@ proptest! {
             seen.push(kept(&rows));
         }
         for (version, resources) in seen.iter().enumerate() {
-            prop_assert_eq!(policy_at(&rows, version as u64).as_ref(), Some(resources));
+            let then = policy_at(&rows, version as u64);
+            prop_assert_eq!(then.as_ref(), Some(resources));
         }
         prop_assert_eq!(policy_at(&rows, seen.len() as u64), None);
         for (version, resources) in seen.iter().enumerate() {
@@ -148,9 +149,8 @@ fn what_is_kept_has_a_bound_in_versions_and_in_bytes() {
             apply(&mut rows, UnixMs(500), &large(letter)),
             Response::Done
         );
-        let bytes = policy_history(&rows)
-            .values()
-            .map(|row| codec::encode(row).len() as u64);
+        let history = policy_history(&rows);
+        let bytes = history.values().map(|row| codec::encode(row).len() as u64);
         assert!(bytes.sum::<u64>() <= HISTORY_BYTES_MAX);
     }
     assert!((5..8).contains(&policy_history(&rows).len()));

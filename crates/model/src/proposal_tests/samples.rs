@@ -10,7 +10,8 @@ use crate::automation::{
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
 use crate::meta::{
-    Addresses, ClusterRow, Command as Meta, Import as Whole, IpCheck, Join, Spread, limits,
+    Addresses, ClusterRow, Command as Meta, Import as Whole, IpCheck, Join, Made, PolicyChange,
+    Put, Spread, limits,
 };
 use crate::preflight::{Check, Fault};
 use crate::spool::tests::envelope;
@@ -288,6 +289,7 @@ fn whole() -> Meta {
         active_actions: Vec::new(),
         suspensions: Vec::new(),
         ips: vec![("a".into(), Epoch(2))],
+        sources: vec![("ip/a".into(), "git".into())],
     })
 }
 
@@ -342,16 +344,16 @@ pub fn meta() -> Vec<Vec<u8>> {
             put: vec![("ip/a".into(), "kind: ip".into())],
             delete: vec!["ip/b".into()],
         },
-        Meta::ChangePolicy(Box::new(meta::PolicyChange {
+        Meta::ChangePolicy(Box::new(PolicyChange {
             base: None,
-            put: vec![meta::Put {
+            put: vec![Put {
                 key: "ip/a".into(),
                 text: "kind: ip".into(),
                 source: Some("git".into()),
             }],
             delete: vec!["ip/b".into()],
             by: "ops".into(),
-            made: meta::Made::RolledBack(1),
+            made: Made::RolledBack(1),
         })),
         Meta::SetAddresses {
             session: A,
