@@ -8,7 +8,7 @@ mod holder;
 mod local;
 mod role;
 
-pub use caller::{Caller, Denied, Peer};
+pub use caller::{Caller, Denied, Peer, TokenHolder};
 pub use holder::{Holder, Serial, Unreadable};
 pub use local::{Ends, LocalUser, LookUp, users_at};
 pub use role::{BadRole, Role, RoleRule};

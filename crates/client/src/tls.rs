@@ -27,6 +27,8 @@ use revoked::InUse;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Grpc,
+    /// gRPC of people and tools, who may have a token in place of a certificate.
+    Admin,
     /// HTTP/1.1, of which a request becomes a connection that passes bytes of another one on.
     Tunnel,
 }
@@ -34,7 +36,7 @@ pub enum Protocol {
 impl Protocol {
     fn alpn(self) -> &'static [u8] {
         match self {
-            Self::Grpc => b"h2",
+            Self::Grpc | Self::Admin => b"h2",
             Self::Tunnel => b"http/1.1",
         }
     }
@@ -50,6 +52,7 @@ pub struct Tls {
 
 struct Configs {
     server: Arc<ServerConfig>,
+    admin_server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     tunnel_server: Arc<ServerConfig>,
     tunnel_client: Arc<ClientConfig>,
@@ -92,6 +95,7 @@ impl Tls {
         let now = self.now.read();
         match protocol {
             Protocol::Grpc => now.server.clone(),
+            Protocol::Admin => now.admin_server.clone(),
             Protocol::Tunnel => now.tunnel_server.clone(),
         }
     }
@@ -100,7 +104,7 @@ impl Tls {
     pub(crate) fn client(&self, protocol: Protocol) -> Arc<ClientConfig> {
         let now = self.now.read();
         match protocol {
-            Protocol::Grpc => now.client.clone(),
+            Protocol::Grpc | Protocol::Admin => now.client.clone(),
             Protocol::Tunnel => now.tunnel_client.clone(),
         }
     }
@@ -124,6 +128,7 @@ impl Configs {
         let server = |protocol| server::server_config(certificates, protocol);
         Ok(Self {
             server: server(Protocol::Grpc)?,
+            admin_server: server(Protocol::Admin)?,
             client: client(Protocol::Grpc)?,
             tunnel_server: server(Protocol::Tunnel)?,
             tunnel_client: client(Protocol::Tunnel)?,

@@ -1,17 +1,29 @@
 //! Which calls are whose: the one place that decides, for every service of a control node and every call of it.
 
+mod audit;
+mod refused;
+mod tokens;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+pub use audit::{Audit, bounded};
+pub use refused::Refusals;
 use skein_client::access::{Caller, Denied, Peer, Role};
 use tonic::body::Body;
+use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{Request, Response};
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::layer::util::{Identity, Stack};
 use tower::{Layer, Service};
+
+pub use tokens::Tokens;
+
+use crate::clock::now;
 
 /// The services of a port, each call of which is looked at first.
 pub type Router = tonic::transport::server::Router<Stack<Access, Identity>>;
@@ -19,7 +31,10 @@ pub type Router = tonic::transport::server::Router<Stack<Access, Identity>>;
 const NODES: &[Role] = &[Role::Control, Role::Sender];
 const NODES_AND_EGRESS: &[Role] = &[Role::Control, Role::Sender, Role::Egress];
 const CONTROL: &[Role] = &[Role::Control];
-const OPERATORS: &[Role] = &[Role::Operator];
+const ADMINS: &[Role] = &[Role::Admin];
+const OPERATORS: &[Role] = &[Role::Admin, Role::Operator];
+const VIEWERS: &[Role] = &[Role::Admin, Role::Operator, Role::Viewer];
+const TENANTS: &[Role] = &[Role::Admin, Role::Operator, Role::Viewer, Role::Tenant];
 
 /// The roles that may make a call; none for one that is not known.
 fn roles(service: &str, method: &str) -> Option<&'static [Role]> {
@@ -35,12 +50,28 @@ fn roles(service: &str, method: &str) -> Option<&'static [Role]> {
         ) => Some(NODES_AND_EGRESS),
         // Control nodes fetch bodies from one another, and restore backups as senders hand mail in.
         ("skein.internal.v1.Sessions" | "skein.internal.v1.Spool", _) => Some(NODES),
-        ("skein.v1.Admin" | "skein.internal.v1.Backup", _) => Some(OPERATORS),
+        ("skein.v1.Admin", method) => Some(managers(method)),
+        // It has every secret of the policy, and all mail.
+        ("skein.internal.v1.Backup", _) => Some(ADMINS),
         _ => None,
     }
 }
 
-/// What an operator only looks at.
+/// The roles that may make a call of the admin API: what is not named here is for those who may do everything.
+fn managers(method: &str) -> &'static [Role] {
+    match method {
+        // Each of these looks at the tenant of the caller.
+        "GetMessage" | "GetQueue" | "ListQueues" => TENANTS,
+        "ListAudit" => OPERATORS,
+        _ if only_reads(method) => VIEWERS,
+        "Suspend" | "Resume" | "LiftAutomation" | "ChangeWarmups" | "DeleteMessage"
+        | "FlushQueues" | "MoveQueues" | "DrainNode" | "MoveSlot" | "MoveLeader" | "SetTenant"
+        | "SetFan" => OPERATORS,
+        _ => ADMINS,
+    }
+}
+
+/// What changes nothing.
 fn only_reads(method: &str) -> bool {
     let reading = ["Get", "List", "Explain", "Examine"];
     reading.iter().any(|word| method.starts_with(word))
@@ -60,6 +91,22 @@ pub fn caller() -> String {
 pub fn only_lends() -> bool {
     let only_lends = |caller: &Caller| caller.is_any(NODES).is_err();
     CALLER.try_with(only_lends).unwrap_or(false)
+}
+
+/// The only tenant whose mail the caller may see; none if it may see that of all.
+pub fn only_tenant() -> Option<Arc<str>> {
+    let tenant = CALLER.try_with(|caller| caller.only_tenant().cloned());
+    tenant.unwrap_or_default()
+}
+
+/// Secrets are for those who may do everything.
+///
+/// # Errors
+/// The caller may not.
+pub fn check_admin(what: &str) -> Result<(), Status> {
+    let checked = CALLER.try_with(|caller| caller.is_any(ADMINS));
+    let denied = |denied: Denied| Status::permission_denied(format!("{what}: {denied}"));
+    checked.unwrap_or(Ok(())).map_err(denied)
 }
 
 /// Where a call comes from; nothing within the process.
@@ -86,19 +133,29 @@ pub fn check_address(address: &str) -> Result<(), Status> {
 }
 
 /// Puts [`roles`] before the services of a port.
-#[derive(Debug, Clone, Copy)]
-pub struct Access;
+#[derive(Clone, Default)]
+pub struct Access {
+    /// None: no tokens are taken here, and nothing is written down.
+    pub managers: Option<Managers>,
+}
+
+/// What the port of the admin API has beside certificates.
+#[derive(Clone)]
+pub struct Managers {
+    pub tokens: Tokens,
+    pub refusals: Refusals,
+}
 
 impl<S> Layer<S> for Access {
     type Service = Checked<S>;
 
     fn layer(&self, services: S) -> Checked<S> {
-        Checked(services)
+        Checked(services, self.clone())
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct Checked<S>(S);
+#[derive(Clone)]
+pub struct Checked<S>(S, Access);
 
 impl<S> Service<Request<Body>> for Checked<S>
 where
@@ -114,40 +171,41 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().to_owned();
+        let path = request.uri().path();
         // Every port of ours names the caller; a connection without one may do nothing.
         let peer = request.extensions().get::<Peer>();
-        let caller = peer.map(|peer| peer.caller.clone());
-        let (caller, is_noted) = match decide(&path, caller.as_ref()) {
-            Ok((caller, is_noted)) => (caller.clone(), is_noted),
+        let connected = peer.map(|peer| peer.caller.clone());
+        let managers = self.1.managers.as_ref();
+        let shown = request.headers().get(AUTHORIZATION);
+        let caller = match (shown, managers) {
+            (Some(token), Some(managers)) => {
+                let client = peer.and_then(|peer| peer.address).map(|at| at.ip());
+                let token = token.to_str().unwrap_or_default();
+                managers.tokens.caller(token, client, now()).map(Some)
+            }
+            _ => Ok(connected.clone()),
+        };
+        match caller.and_then(|caller| decide(path, caller.as_ref()).cloned()) {
+            Ok(caller) => CALLER.scope(caller, self.0.call(request)).boxed(),
             Err(status) => {
-                let who = caller.map(|caller| caller.to_string());
+                let who = connected.map(|caller| caller.to_string()).unwrap_or_default();
                 let why = status.message();
                 tracing::warn!(call = path, who, why, "a call is refused");
-                return ready(Ok(status.into_http())).boxed();
+                if let Some(managers) = managers {
+                    let from = peer.and_then(|peer| peer.address);
+                    managers.refusals.note(path, who, from, &status);
+                }
+                ready(Ok(status.into_http())).boxed()
             }
-        };
-        let answer = CALLER.scope(caller.clone(), self.0.call(request));
-        match is_noted {
-            false => answer.boxed(),
-            true => async move {
-                let Ok(response) = answer.await;
-                // What was streamed has its result behind it.
-                let result = Status::from_header_map(response.headers());
-                let result = result.map_or(Code::Ok, |status| status.code());
-                tracing::info!(who = %caller, call = path, ?result, "an operator's call");
-                Ok(response)
-            }
-            .boxed(),
         }
     }
 }
 
-/// The caller, if it may make the call, and whether the call is noted down.
-fn decide<'c>(path: &str, caller: Option<&'c Caller>) -> Result<(&'c Caller, bool), Status> {
+/// The caller, if it may make the call.
+fn decide<'c>(path: &str, caller: Option<&'c Caller>) -> Result<&'c Caller, Status> {
     let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    let allowed = named.and_then(|(service, method)| Some((roles(service, method)?, method)));
-    let Some((allowed, method)) = allowed else {
+    let allowed = named.and_then(|(service, method)| roles(service, method));
+    let Some(allowed) = allowed else {
         return Err(Status::unimplemented(format!(
             "there is no call {path} here"
         )));
@@ -157,7 +215,7 @@ fn decide<'c>(path: &str, caller: Option<&'c Caller>) -> Result<(&'c Caller, boo
     };
     let denied = |denied: Denied| Status::permission_denied(denied.to_string());
     caller.is_any(allowed).map_err(denied)?;
-    Ok((caller, allowed == OPERATORS && !only_reads(method)))
+    Ok(caller)
 }
 
 #[cfg(test)]
@@ -198,14 +256,17 @@ mod tests {
         assert!(calls.len() >= 48, "{calls:?}");
         for (service, method) in calls {
             let allowed = roles(&service, &method).unwrap_or_else(|| panic!("{service}/{method}"));
-            let is_operators = allowed.contains(&Role::Operator);
+            let is_operators = allowed.contains(&Role::Admin);
             let is_public = !service.contains(".internal.") || service.ends_with(".Backup");
             assert_eq!(is_operators, is_public, "{service}/{method}");
-            assert_eq!(
-                allowed.len() == 1,
-                is_public || allowed == CONTROL,
-                "{service}/{method}"
-            );
+            let is_of_nodes = allowed.iter().any(|role| Role::OF_NODES.contains(role));
+            assert_eq!(is_of_nodes, !is_public, "{service}/{method}");
+            // Whoever may do less may do nothing that the others may not.
+            let order = [Role::Admin, Role::Operator, Role::Viewer, Role::Tenant];
+            let has: Vec<bool> = order.iter().map(|role| allowed.contains(role)).collect();
+            assert!(has.is_sorted_by(|more, less| more >= less), "{service}/{method}");
+            let changes = is_public && !only_reads(&method);
+            assert!(!(changes && allowed.contains(&Role::Viewer)), "{service}/{method}");
             let is_senders = allowed.contains(&Role::Sender);
             let sends = service.ends_with(".Sessions") || service.ends_with(".Spool");
             assert_eq!(is_senders, sends || method == "Hello", "{service}/{method}");
@@ -239,8 +300,5 @@ mod tests {
             let decided = decide(path, caller).map_or_else(|status| status.code(), |_| Code::Ok);
             assert_eq!(decided, code, "{path}");
         }
-        assert!(decide("/skein.v1.Admin/Suspend", own).unwrap().1);
-        assert!(!decide("/skein.v1.Admin/ListNodes", own).unwrap().1);
-        assert!(decide("/skein.internal.v1.Backup/Create", own).unwrap().1);
-    }
+        }
 }

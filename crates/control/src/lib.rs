@@ -87,6 +87,7 @@ pub struct Control {
     spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     peers: Channels,
     versions: VersionGate,
+    refusals: access::Refusals,
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
     in_force: policy::InForce,
@@ -185,7 +186,14 @@ impl Control {
             policy::spread_sites(meta.clone(), meta_reader.clone(), readers.collect());
         skein_runtime::task("site-spread", site_spread);
         let versions = VersionGate::new(meta.clone(), peers.clone());
+        let groups = Arc::new(groups);
+        let forward = Forward {
+            groups: groups.clone(),
+            peers: peers.clone(),
+            versions: versions.clone(),
+        };
         let control = Self {
+            refusals: access::Refusals::new(access::Audit::new(forward)),
             sessions: SessionsService::start(
                 meta,
                 meta_reader.clone(),
@@ -198,7 +206,7 @@ impl Control {
             node,
             started_at: now(),
             store,
-            groups: Arc::new(groups),
+            groups,
             meta_reader,
             spools: Arc::new(spools),
             peers,
@@ -311,7 +319,7 @@ impl Control {
             .initial_connection_window_size(skein_client::CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
             .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
-            .layer(access::Access)
+            .layer(access::Access::default())
             .add_service(spool)
             .add_service(peer)
             .add_service(SessionsServer::new(self.sessions.clone()))
@@ -351,6 +359,7 @@ impl Control {
             forward: self.forward(),
             members: self.members(),
             sessions: self.sessions.clone(),
+            audit: self.refusals.audit.clone(),
         };
         let backup = backup::BackupService {
             config: self.config.clone(),
@@ -359,12 +368,19 @@ impl Control {
             groups: self.spools.clone(),
             forward: self.forward(),
             spools,
+            audit: self.refusals.audit.clone(),
+        };
+        let managers = access::Managers {
+            tokens: access::Tokens::new(self.meta_reader.clone()),
+            refusals: self.refusals.clone(),
         };
         Server::builder()
             .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
             .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
             .max_concurrent_streams(ADMIN_STREAMS_MAX)
-            .layer(access::Access)
+            .layer(access::Access {
+                managers: Some(managers),
+            })
             .add_service(AdminServer::new(admin))
             .add_service(backup.server())
     }

@@ -5,10 +5,12 @@ use tonic::body::Body;
 use tonic::codegen::http::Response;
 use tower::util::MapResponse;
 
-type Notice = fn(Response<Body>) -> Response<Body>;
-pub type Admin = AdminClient<MapResponse<skein_client::Channel, Notice>>;
+use crate::connect::Channel;
 
-pub fn client(channel: &skein_client::Channel) -> Admin {
+type Notice = fn(Response<Body>) -> Response<Body>;
+pub type Admin = AdminClient<MapResponse<Channel, Notice>>;
+
+pub fn client(channel: &Channel) -> Admin {
     let notice: Notice = tell_if_stale;
     AdminClient::new(MapResponse::new(channel.clone(), notice))
 }

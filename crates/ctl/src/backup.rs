@@ -21,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use self::file::{Location, Output, Parts};
 use self::progress::Progress;
 use crate::admin::Admin;
+use crate::connect::Channel;
 use crate::show;
 use crate::suspend::who;
 
@@ -66,11 +67,11 @@ pub enum Command {
     },
 }
 
-type Client = BackupClient<skein_client::Channel>;
+type Client = BackupClient<Channel>;
 
 pub async fn run(
     admin: Admin,
-    channel: skein_client::Channel,
+    channel: Channel,
     command: Command,
     json: bool,
 ) -> anyhow::Result<()> {

@@ -95,6 +95,8 @@ enum Command {
     Suspend(suspend::Suspend),
     /// Let mail go that was held back.
     Resume(suspend::Resume),
+    /// Who has changed what, and who has tried; the latest last.
+    Audit(audit::Audit),
     /// What rules on hosts' replies did by themselves.
     Automation {
         #[command(subcommand)]
@@ -179,7 +181,7 @@ async fn explained(server: &str, error: anyhow::Error) -> anyhow::Error {
 
 async fn run_one(
     admin: Admin,
-    channel: skein_client::Channel,
+    channel: connect::Channel,
     command: Command,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
@@ -196,6 +198,7 @@ async fn run_one(
         Command::Credential { command } => credential::run(admin, command, json).await,
         Command::Apply(apply) => policy::apply(admin, apply, json).await,
         Command::Policy { command } => policy::run(admin, command, json).await,
+        Command::Audit(wanted) => audit::run(admin, wanted, json).await.map(done),
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),
         Command::Suspend(suspend) => suspend::suspend(admin, suspend, json).await.map(done),
         Command::Resume(resume) => suspend::resume(admin, resume, json).await.map(done),

@@ -1,14 +1,23 @@
-//! The way to the admin API.
+//! The way to the admin API, and who goes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
 
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use clap::Args;
-use skein_client::{Channel, tls};
+use skein_client::tls;
+use tonic::body::Body;
+use tonic::codegen::http::header::AUTHORIZATION;
+use tonic::codegen::http::{HeaderValue, Request, Response};
+use tower::Service;
+
+use crate::transport;
 
 /// Of the help.
 const CONNECTION: &str = "Connection";
+/// The variable of the environment that may have a token.
+const TOKEN: &str = "SKEINCTL_TOKEN";
 
 #[derive(Debug, Args)]
 pub struct Server {
@@ -40,6 +49,16 @@ pub struct Server {
         value_name = "FILE"
     )]
     cert: Option<PathBuf>,
+    /// A token that says who you are, in place of a certificate: a file with what `credential create --role` showed. Without
+    /// it, SKEINCTL_TOKEN may be the token itself.
+    #[arg(
+        long,
+        global = true,
+        help_heading = CONNECTION,
+        env = "SKEINCTL_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    token_file: Option<PathBuf>,
     /// The private key of --cert.
     #[arg(
         long,
@@ -51,7 +70,63 @@ pub struct Server {
     key: Option<PathBuf>,
 }
 
+/// Calls bring the token along, if there is one.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    inner: skein_client::Channel,
+    token: Option<HeaderValue>,
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = <skein_client::Channel as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
+        self.inner.call(request)
+    }
+}
+
 pub fn channel(to: &Server) -> anyhow::Result<Channel> {
+    Ok(Channel {
+        token: token(to)?,
+        inner: connect(to)?,
+    })
+}
+
+fn token(to: &Server) -> anyhow::Result<Option<HeaderValue>> {
+    let token = match &to.token_file {
+        Some(file) => fs::read_to_string(file).with_context(|| name("--token-file", file))?,
+        None => std::env::var(TOKEN).unwrap_or_default(),
+    };
+    let token = token.trim();
+    if token.is_empty() {
+        match &to.token_file {
+            Some(file) => bail!("{} has no token", name("--token-file", file)),
+            None => return Ok(None),
+        }
+    }
+    let is_private = transport::Target::parse(&to.server).is_ok_and(|target| target.is_private());
+    if !is_private {
+        bail!(
+            "--server {}: a token goes over https, or to this machine itself: others could read it on its way",
+            to.server
+        );
+    }
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .context("the token has signs that none has")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn connect(to: &Server) -> anyhow::Result<skein_client::Channel> {
     let shape = || {
         format!(
             "--server {:?} is not like http://host:port or https://host:port",

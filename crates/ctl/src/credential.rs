@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use skein_credential::{GeneratedSecret, SecretKind, Verifier};
-use skein_policy::{Credential, Kind, NewCredential, Policy, Source};
+use skein_policy::{Credential, Kind, NewCredential, Policy, Source, TokenRole};
 use skein_wire::v1::{ApplyPolicyRequest, ListPolicyRequest, PolicySource, ResourceKind};
 
 use crate::admin::Admin;
@@ -43,9 +43,12 @@ pub enum Command {
 pub struct Create {
     /// What it is called: letters, digits, ".", "-" or "_".
     name: String,
-    /// Whose mail it lets in.
-    #[arg(long)]
-    tenant: String,
+    /// Whose mail it lets in, or a token of --role tenant sees.
+    #[arg(long, required_unless_present = "role")]
+    tenant: Option<String>,
+    /// Make a token for the admin API in place of a login: admin, operator, viewer, or tenant, which sees its own mail.
+    #[arg(long, value_parser = role, conflicts_with_all = ["user", "no_login", "password_stdin"])]
+    role: Option<TokenRole>,
     /// What its holder calls itself at a login; the name unless given.
     #[arg(long)]
     user: Option<String>,
@@ -76,8 +79,12 @@ struct Made {
 }
 
 impl Made {
-    fn generated() -> Self {
-        let secret = GeneratedSecret::from_random(SecretKind::Smtp, rand::random());
+    fn generated(role: Option<TokenRole>) -> Self {
+        let kind = match role {
+            Some(_) => SecretKind::Api,
+            None => SecretKind::Smtp,
+        };
+        let secret = GeneratedSecret::from_random(kind, rand::random());
         Self {
             verifier: Verifier::of_secret(&secret, rand::random()),
             secret: Some(secret),
@@ -124,12 +131,13 @@ async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<
     let made = match (create.no_login, create.password_stdin) {
         (true, _) => None,
         (false, true) => Some(Made::given(std::io::stdin())?),
-        (false, false) => Some(Made::generated()),
+        (false, false) => Some(Made::generated(create.role)),
     };
     let secrets = made.iter().map(|made| made.verifier.to_string()).collect();
     let new = NewCredential {
         name: create.name.clone(),
-        tenant: create.tenant,
+        tenant: create.tenant.unwrap_or_default(),
+        role: create.role,
         user: create.user,
         secrets,
         networks: create.networks,
@@ -167,7 +175,8 @@ fn tell(
         return show::json(&serde_json::json!({
             "name": &*credential.name,
             "tenant": &*credential.tenant,
-            "user": (!credential.is_network()).then_some(&credential.user),
+            "user": user(credential),
+            "role": credential.role.map(TokenRole::name),
             "secret": secret,
         }));
     }
@@ -179,9 +188,16 @@ fn tell(
         );
         return Ok(());
     }
-    println!("user      {}", credential.user);
+    match user(credential) {
+        Some(user) => println!("user      {user}"),
+        None => println!("role      {}", role_of(credential)),
+    }
     if let Some(secret) = secret {
-        println!("password  {secret}");
+        let word = match credential.role {
+            Some(_) => "token   ",
+            None => "password",
+        };
+        println!("{word}  {secret}");
         eprintln!("It is shown this once: nobody can find it out later.");
     }
     Ok(())
@@ -203,7 +219,7 @@ async fn rotate(
     if credential.is_network() {
         bail!("credential {name:?} has no secret: hosts of its networks need no login");
     }
-    let made = (!finish).then(Made::generated);
+    let made = (!finish).then(|| Made::generated(credential.role));
     let secrets = match (&made, &credential.secrets[..]) {
         (None, [_]) => bail!("credential {name:?} has one secret: there is no former one"),
         (None, [.., last]) => vec![last.to_string()],
@@ -235,7 +251,8 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
             serde_json::json!({
                 "name": &*one.name,
                 "tenant": &*one.tenant,
-                "user": (!one.is_network()).then_some(&one.user),
+                "user": user(one),
+                "role": one.role.map(TokenRole::name),
                 "secrets": one.secrets.len(),
                 "networks": one.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "expires": one.expires.map(|at| at.to_string()),
@@ -245,14 +262,15 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     }
     let mut table = show::table(&["CREDENTIAL", "TENANT", "USER", "SECRETS", "FROM", "EXPIRES"]);
     for one in all {
-        let user = match one.is_network() {
-            true => "no login",
-            false => &one.user,
+        let user = match (one.role, one.is_network()) {
+            (Some(role), _) => format!("token: {}", role.name()),
+            (None, true) => "no login".to_owned(),
+            (None, false) => one.user.clone(),
         };
         table.add_row([
             one.name.to_string(),
             one.tenant.to_string(),
-            user.to_owned(),
+            user,
             one.secrets.len().to_string(),
             match one.networks.is_empty() {
                 true => "everywhere".to_owned(),
@@ -263,6 +281,25 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     }
     show::print(&table);
     Ok(())
+}
+
+/// What its holder logs in as; none for a token, and for hosts without a login.
+fn user(credential: &Credential) -> Option<&str> {
+    let has_login = credential.role.is_none() && !credential.is_network();
+    has_login.then_some(&credential.user)
+}
+
+fn role_of(credential: &Credential) -> &'static str {
+    credential.role.map_or("", TokenRole::name)
+}
+
+/// A role of a token.
+fn role(text: &str) -> Result<TokenRole, String> {
+    let found = TokenRole::ALL.into_iter().find(|role| role.name() == text);
+    found.ok_or_else(|| {
+        let names = TokenRole::ALL.map(TokenRole::name).join(", ");
+        format!("there is no such role: there are {names}")
+    })
 }
 
 fn networks(credential: &Credential) -> String {
@@ -312,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_made_is_let_in_by_what_is_kept() {
-        let made = Made::generated();
+        let made = Made::generated(None);
         let secret = made.secret.expect("it was made");
         assert!(made.verifier.lets_in(secret.expose().as_bytes()));
     }
@@ -326,10 +363,11 @@ mod tests {
 
     #[test]
     fn what_is_made_reads_back() {
-        let made = Made::generated();
+        let made = Made::generated(None);
         let new = NewCredential {
             name: "app".to_owned(),
             tenant: "t".to_owned(),
+            role: None,
             user: Some("app@a.example".to_owned()),
             secrets: vec![made.verifier.to_string()],
             networks: vec!["192.0.2.0/24".to_owned(), "2001:db8::/64".to_owned()],

@@ -4,6 +4,7 @@
 mod out;
 
 mod admin;
+mod audit;
 mod automation;
 mod backup;
 mod cli;

@@ -64,6 +64,12 @@ impl Target {
         })
     }
 
+    /// Whether nobody on a network can read what is sent there.
+    pub fn is_private(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.is_tls || self.host == "localhost" || address.is_ok_and(|at| at.is_loopback())
+    }
+
     fn authority(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),

@@ -21,16 +21,18 @@ pub enum Feature {
     EgressSessions,
     /// Changes of the policy that keep the version before.
     PolicyHistory,
+    /// Who has changed what.
+    Audit,
 }
 
 impl Feature {
-    pub const ALL: [Self; 2] = [Self::EgressSessions, Self::PolicyHistory];
+    pub const ALL: [Self; 3] = [Self::EgressSessions, Self::PolicyHistory, Self::Audit];
 
     /// Builds read it from this version on.
     pub fn since(self) -> WireVersion {
         match self {
             Self::EgressSessions => WireVersion(1),
-            Self::PolicyHistory => WireVersion(2),
+            Self::PolicyHistory | Self::Audit => WireVersion(2),
         }
     }
 
@@ -39,6 +41,7 @@ impl Feature {
         match self {
             Self::EgressSessions => "egress nodes",
             Self::PolicyHistory => "versions of the policy",
+            Self::Audit => "the audit log",
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Wanted {
         required_unless_present = "operators"
     )]
     hosts: Vec<String>,
-    /// What the hosts are: control, sender, egress, operator; several with commas between. All that a node may be, unless
+    /// What the hosts are: control, sender, egress; several with commas between. All that a node may be, unless
     /// set: the less a sender's certificate may do, the less is lost with it.
     #[arg(long = "role", value_name = "ROLES", value_delimiter = ',', default_values_t = Role::OF_NODES)]
     roles: Vec<Role>,
@@ -44,6 +44,9 @@ pub struct Wanted {
     /// unless others are named.
     #[arg(long = "operator", value_name = "NAME")]
     operators: Vec<String>,
+    /// What --operator may do: admin (everything), operator (mail and nodes), or viewer (look).
+    #[arg(long, value_name = "ROLE", default_value_t = Role::Admin)]
+    operator_role: Role,
     /// The certificate of the CA, where that is not `ca.pem` in the folder.
     #[arg(long, value_name = "FILE", requires = "ca_key")]
     ca_cert: Option<PathBuf>,
@@ -148,6 +151,7 @@ fn make(wanted: &Wanted) -> anyhow::Result<Made> {
             (!cert.exists() && !key.exists(), cert, key)
         }
     };
+    managers(wanted.operator_role)?;
     let mut operators = wanted.operators.clone();
     if new_ca && operators.is_empty() {
         operators.push(Role::Operator.name().to_owned());
@@ -177,7 +181,7 @@ fn make(wanted: &Wanted) -> anyhow::Result<Made> {
         ca.write(files, Some(&files.name), &wanted.roles, wanted.replace)?;
     }
     for files in &operators {
-        ca.write(files, None, &[Role::Operator], wanted.replace)?;
+        ca.write(files, None, managers(wanted.operator_role)?, wanted.replace)?;
     }
     Ok(Made {
         new_ca,
@@ -186,6 +190,16 @@ fn make(wanted: &Wanted) -> anyhow::Result<Made> {
         hosts,
         operators,
     })
+}
+
+/// The roles of a certificate for somebody who manages. Nodes of versions without admins know operators as such.
+fn managers(role: Role) -> anyhow::Result<&'static [Role]> {
+    match role {
+        Role::Admin => Ok(&[Role::Admin, Role::Operator]),
+        Role::Operator => Ok(&[Role::Operator]),
+        Role::Viewer => Ok(&[Role::Viewer]),
+        other => bail!("--operator-role {other}: it is admin, operator or viewer"),
+    }
 }
 
 struct Ca {
@@ -357,6 +371,7 @@ mod tests {
             hosts: owned(hosts),
             roles: Role::OF_NODES.to_vec(),
             operators: owned(operators),
+            operator_role: Role::Admin,
             ca_cert: None,
             ca_key: None,
             replace: false,
@@ -381,7 +396,7 @@ mod tests {
         let operator = holder(&first.operators[0]);
         assert_eq!(
             (operator.name.as_str(), operator.roles.clone()),
-            ("operator", of(&[Role::Operator]))
+            ("operator", of(&[Role::Admin, Role::Operator]))
         );
         assert!(!operator.is_host("localhost") && holder(&first.hosts[0]).is_host("localhost"));
 

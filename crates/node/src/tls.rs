@@ -92,7 +92,7 @@ impl Ports {
 
     pub fn for_operators(&self) -> Guard {
         match &self.admin {
-            Some(tls) => Guard::Tls(tls.clone(), Protocol::Grpc),
+            Some(tls) => Guard::Tls(tls.clone(), Protocol::Admin),
             None => self.plain_admin.clone(),
         }
     }

@@ -1,4 +1,4 @@
-//! Credentials: what lets clients hand in mail, and whose mail that is.
+//! Credentials: what lets clients hand in mail, and whose mail that is; and tokens of those who manage the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use skein_credential::Verifier;
+use skein_credential::{Cost, Verifier};
 
 use crate::names::resource_name;
 use crate::network;
@@ -21,10 +21,44 @@ const NETWORKS_MAX: usize = 256;
 /// RFC 4616 allows 255.
 const USER_BYTES_MAX: usize = 255;
 
+/// What the holder of a token may do at the admin API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRole {
+    /// Everything.
+    Admin,
+    /// Whatever is about mail and nodes, without policy, members and backups.
+    Operator,
+    /// Look at everything but secrets.
+    Viewer,
+    /// Look at the mail of the tenant.
+    Tenant,
+}
+
+impl TokenRole {
+    pub const ALL: [Self; 4] = [Self::Admin, Self::Operator, Self::Viewer, Self::Tenant];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|known| known.name() == text);
+        found.ok_or_else(|| "must be admin, operator, viewer or tenant".into())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     pub name: Arc<str>,
+    /// Whose mail it is; empty for a token of a role that is not about one tenant.
     pub tenant: Arc<str>,
+    /// It is a token for the admin API, and lets nobody hand in mail.
+    pub role: Option<TokenRole>,
     /// What its holder calls itself at a login.
     pub user: String,
     /// Any of these lets in. None: hosts of its networks need no login.
@@ -46,7 +80,7 @@ pub(crate) struct CredentialGiven {
 impl Credential {
     /// Whether hosts need no login.
     pub fn is_network(&self) -> bool {
-        self.secrets.is_empty()
+        self.secrets.is_empty() && self.role.is_none()
     }
 
     /// `at`: in milliseconds since 1970.
@@ -65,7 +99,12 @@ impl Credential {
 
 impl CredentialGiven {
     pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Self> {
-        let tenant = keys.need(reader, "tenant", resource_name);
+        let role = keys.value(reader, "role", TokenRole::read).map(|role| role.value);
+        let manages = role.is_some_and(|role| role != TokenRole::Tenant);
+        let tenant = keys.value(reader, "tenant", resource_name);
+        if !manages && !keys.has("tenant") {
+            reader.fault(keys.line, "tenant", "is missing: give it");
+        }
         let user = keys.value(reader, "user", user_name);
         let secrets = keys.list(reader, "secret", SECRETS_MAX, |text| {
             text.parse::<Verifier>().map_err(|error| error.to_string())
@@ -89,6 +128,14 @@ impl CredentialGiven {
                 "goes with secret: hosts of networks need no login",
             );
         }
+        if role.is_some() {
+            token_faults(reader, keys, manages);
+            let slow = secrets.iter().find(|secret| secret.value.cost() != Cost::Instant);
+            if let Some(slow) = slow {
+                let message = "of a token is one that was made: whoever calls would have passwords hashed";
+                reader.fault(slow.origin.place.line, "secret", message);
+            }
+        }
         let name = Arc::clone(&reader.name);
         let user = user.unwrap_or_else(|| At {
             value: name.to_string(),
@@ -96,7 +143,12 @@ impl CredentialGiven {
         });
         let credential = Credential {
             name,
-            tenant: tenant?.value.into(),
+            tenant: match tenant {
+                Some(tenant) => tenant.value.into(),
+                None if manages => "".into(),
+                None => return None,
+            },
+            role,
             user: user.value.clone(),
             secrets: secrets.into_iter().map(|secret| secret.value).collect(),
             networks: networks.iter().map(|network| network.value).collect(),
@@ -118,7 +170,9 @@ impl CredentialGiven {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewCredential {
     pub name: String,
+    /// Empty: none, for a token of a role that is not about one tenant.
     pub tenant: String,
+    pub role: Option<TokenRole>,
     /// None: the name.
     pub user: Option<String>,
     pub secrets: Vec<String>,
@@ -131,6 +185,7 @@ impl NewCredential {
         let Credential {
             name,
             tenant,
+            role,
             user,
             secrets,
             networks,
@@ -139,6 +194,7 @@ impl NewCredential {
         Self {
             name: name.to_string(),
             tenant: tenant.to_string(),
+            role: *role,
             user: (*user != **name).then(|| user.clone()),
             secrets: secrets.iter().map(ToString::to_string).collect(),
             networks: networks.iter().map(ToString::to_string).collect(),
@@ -152,7 +208,8 @@ impl NewCredential {
     }
 
     fn write(&self, map: Map) -> Map {
-        map.set("tenant", &self.tenant)
+        map.set_if("tenant", (!self.tenant.is_empty()).then_some(&self.tenant))
+            .set_if("role", self.role.map(TokenRole::name))
             .set_if("user", self.user.as_ref())
             .list("secret", &self.secrets)
             .list("networks", &self.networks)
@@ -179,6 +236,9 @@ impl Credentials {
         all.sort_by_key(|(place, _)| *place);
         for (_, given) in all {
             let credential = &given.credential;
+            if credential.role.is_some() {
+                continue;
+            }
             if !credential.is_network() {
                 let user = credential.user.clone();
                 match found.by_user.get(&user) {
@@ -214,6 +274,23 @@ impl Credentials {
 
     pub fn has_users(&self) -> bool {
         !self.by_user.is_empty()
+    }
+}
+
+/// What a token may not have: it has a secret that was made, and no name to log in with.
+fn token_faults(reader: &mut Reader, keys: &Keys<'_>, manages: bool) {
+    let mut fault = |key: &str, message: &str| {
+        if let Some(line) = keys.line_of(key) {
+            reader.fault(line, key, message);
+        }
+    };
+    fault("user", "is for logins at an SMTP port: a token has none");
+    if manages {
+        fault("tenant", "goes with role: tenant");
+    }
+    if !keys.has("secret") {
+        let message = "needs secret: skeinctl credential create --role makes one";
+        fault("role", message);
     }
 }
 

@@ -63,7 +63,7 @@ mod resource_tests;
 pub use automation::{Action, ActionScope, RULES_MAX, Rule, Threshold};
 pub use built_in::{NAME as BUILT_IN_NAME, TEXT as BUILT_IN_TEXT};
 pub use counted::Matched;
-pub use credential::{Credential, NewCredential};
+pub use credential::{Credential, NewCredential, TokenRole};
 pub use diff::{KeyChange, diff};
 pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use effective::{EffectiveKey, From};

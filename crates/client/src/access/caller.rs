@@ -17,8 +17,22 @@ pub enum Caller {
     Holder(Arc<Holder>, RoleRule),
     /// A user of this machine, or why it is not known which.
     Local(Result<LocalUser, LookUp>),
+    /// The holder of a token, whatever else is known of the connection.
+    Token(Arc<TokenHolder>),
+    /// A client over TLS that has shown no certificate: it may do nothing, unless a call brings a token.
+    Stranger(IpAddr),
     /// Any client: the configuration says that the network has no strangers.
     Anybody(IpAddr),
+}
+
+/// Who has a token of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenHolder {
+    /// The credential's.
+    pub name: Arc<str>,
+    pub role: Role,
+    /// Of [`Role::Tenant`]: which one.
+    pub tenant: Arc<str>,
 }
 
 /// What the services of a port know of the connection over which a call comes.
@@ -43,6 +57,16 @@ impl Caller {
         match self {
             Self::Own | Self::Anybody(_) => Ok(()),
             Self::Holder(holder, rule) => certified(holder, *rule, roles),
+            Self::Token(holder) if roles.contains(&holder.role) => Ok(()),
+            Self::Token(holder) => Err(Denied(format!(
+                "the token of {} has the role {}, and this needs {}",
+                holder.name,
+                holder.role,
+                roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ")
+            ))),
+            Self::Stranger(_) => Err(Denied(
+                "neither a certificate nor a token was shown: give skeinctl --cert and --key, or --token-file".to_owned(),
+            )),
             Self::Local(Ok(user)) if user.is_trusted() => Ok(()),
             Self::Local(Ok(user)) => Err(Denied(format!(
                 "this port serves root and the user that runs the node, {}, and not {user}: become that user, or use a port \
@@ -52,6 +76,14 @@ impl Caller {
             Self::Local(Err(error)) => Err(Denied(format!(
                 "it is not known which local user connects: {error}; use certificates"
             ))),
+        }
+    }
+
+    /// The only tenant whose mail it may see; none if it may see that of all.
+    pub fn only_tenant(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Token(holder) if holder.role == Role::Tenant => Some(&holder.tenant),
+            _ => None,
         }
     }
 
@@ -113,6 +145,8 @@ impl fmt::Display for Caller {
         match self {
             Self::Own => f.write_str("the node itself"),
             Self::Holder(holder, _) => f.write_str(&holder.name),
+            Self::Token(holder) => write!(f, "token {}", holder.name),
+            Self::Stranger(address) => write!(f, "a stranger at {address}"),
             Self::Local(Ok(user)) => user.fmt(f),
             Self::Local(Err(_)) => f.write_str("an unknown local user"),
             Self::Anybody(address) => write!(f, "somebody at {address}"),

@@ -15,16 +15,30 @@ pub enum Role {
     Sender,
     /// A node through whose source IPs others connect out.
     Egress,
-    /// A person or tool that manages the cluster.
+    /// Whoever may do everything: policy, credentials, members, backups.
+    Admin,
+    /// Whoever looks after mail and nodes: queues, suspensions, warm-ups, slots.
     Operator,
+    /// Whoever only looks, and sees no secrets.
+    Viewer,
+    /// A tenant, which sees its own mail. No certificate says so: a token names the tenant.
+    Tenant,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no role; there are control, sender, egress and operator")]
+#[error("{0:?} is no role; there are control, sender, egress, admin, operator and viewer")]
 pub struct BadRole(String);
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Control, Self::Sender, Self::Egress, Self::Operator];
+    /// Those that a certificate can name.
+    pub const ALL: [Self; 6] = [
+        Self::Control,
+        Self::Sender,
+        Self::Egress,
+        Self::Admin,
+        Self::Operator,
+        Self::Viewer,
+    ];
     /// What a node may be: none of it manages the cluster.
     pub const OF_NODES: [Self; 3] = [Self::Control, Self::Sender, Self::Egress];
 
@@ -33,7 +47,10 @@ impl Role {
             Self::Control => "control",
             Self::Sender => "sender",
             Self::Egress => "egress",
+            Self::Admin => "admin",
             Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::Tenant => "tenant",
         }
     }
 
@@ -91,6 +108,7 @@ mod tests {
                 Some(vec![Role::Sender, Role::Operator]),
             ),
             (vec!["skein://role/conductor"], Some(vec![])),
+            (vec!["skein://role/tenant"], Some(vec![])),
             (vec!["skein://role/Control"], Some(vec![])),
             (vec!["skein://role/"], Some(vec![])),
         ] {

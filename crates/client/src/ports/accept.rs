@@ -289,7 +289,7 @@ impl Port {
         let is_welcome = !matches!(&caller, Caller::Local(user) if !user.as_ref().is_ok_and(|user| user.is_trusted()));
         let permit = match (is_welcome, &caller) {
             (false, _) => self.turned_away.enter(network, false, line),
-            (true, Caller::Anybody(_)) => self.open.enter(network, false, line),
+            (true, Caller::Anybody(_) | Caller::Stranger(_)) => self.open.enter(network, false, line),
             (true, _) => {
                 self.remember(network);
                 self.open.enter(network, true, line)
@@ -339,7 +339,8 @@ impl Port {
                 refused(error.to_string());
                 return None;
             }
-            None => return None,
+            // Only the admin API takes clients without one.
+            None => return Some((Either::Left(stream), Caller::Stranger(peer.ip()), None)),
         };
         let Some(watched) = tls.watch(&holder.serial, line.clone()) else {
             refused(format!(

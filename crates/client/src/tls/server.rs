@@ -9,13 +9,18 @@ use rustls::sign::SingleCertAndKey;
 use super::Protocol;
 use super::certificates::{Certificates, TlsError, provider};
 
-/// Asks for a certificate of the authorities.
+/// Asks for a certificate of the authorities. One that is shown must be good; the admin API takes clients without any.
 pub(super) fn server_config(
     certificates: &Certificates,
     protocol: Protocol,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let clients =
-        WebPkiClientVerifier::builder_with_provider(certificates.roots.clone(), provider())
+        WebPkiClientVerifier::builder_with_provider(certificates.roots.clone(), provider());
+    let clients = match protocol {
+        Protocol::Admin => clients.allow_unauthenticated(),
+        Protocol::Grpc | Protocol::Tunnel => clients,
+    };
+    let clients = clients
             .build()
             .map_err(|_| TlsError::NoCertificate)?;
     let mut config = ServerConfig::builder_with_provider(provider())

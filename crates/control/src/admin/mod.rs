@@ -1,5 +1,6 @@
 //! The admin API. Any node answers for the whole cluster: it reads its own replicas, and sends changes to the leaders.
 
+mod audit;
 mod automation;
 mod cluster;
 mod doctor;
@@ -21,8 +22,10 @@ mod suspensions;
 mod warmup;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 
+use serde::Serialize;
 use skein_model::doctor::group_name;
 use skein_model::spool::{Command, Response as SpoolResponse, TaskRow, query};
 use skein_model::{GroupId, MessageId, NodeId, TaskId, UnixMs, codec, meta};
@@ -35,7 +38,7 @@ use skein_wire::v1::{
     DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest,
     ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest,
     FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
-    LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest, ListAutomationResponse,
+    LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse, ListAutomationRequest, ListAutomationResponse,
     ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest,
     ListNodesResponse, ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest,
     ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
@@ -49,7 +52,7 @@ use skein_wire::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::access;
+use crate::access::{self, Audit};
 use crate::cluster::Members;
 use crate::config::Config;
 use crate::raft::Forward;
@@ -71,6 +74,7 @@ pub struct AdminService {
     pub forward: Forward,
     pub members: Members,
     pub sessions: SessionsService,
+    pub audit: Audit,
 }
 
 #[tonic::async_trait]
@@ -127,12 +131,16 @@ impl Admin for AdminService {
         request: Request<GetMessageRequest>,
     ) -> Result<Response<Message>, Status> {
         let id = self.message_id(&request.into_inner().id)?;
+        let only = access::only_tenant();
         let rows = &self
             .spools
             .get(&id.group())
             .ok_or_else(|| no_message(id))?
             .reader;
-        let row = query::message(rows, id).ok_or_else(|| no_message(id))?;
+        // Whoever may not see a message learns nothing of it.
+        let row = query::message(rows, id)
+            .filter(|row| only.is_none_or(|only| row.envelope.tenant == *only))
+            .ok_or_else(|| no_message(id))?;
         Ok(self
             .answer(Message {
                 id: id.to_string(),
@@ -160,24 +168,10 @@ impl Admin for AdminService {
         &self,
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
-        let id = self.message_id(&request.into_inner().id)?;
-        if !self.spools.contains_key(&id.group()) {
-            return Err(Status::not_found(format!(
-                "id: there is no message {id}: its group {} is none of this cluster; is the id mistyped?",
-                id.group()
-            )));
-        }
-        let command = Command::Delete {
-            message: id,
-            by: access::caller(),
-        };
-        match self.commit(id.group(), &command).await? {
-            SpoolResponse::Count(recipients) => {
-                Ok(Response::new(DeleteMessageResponse { recipients }))
-            }
-            SpoolResponse::Done => Ok(Response::new(DeleteMessageResponse { recipients: 0 })),
-            SpoolResponse::Refused(_) => Err(no_message(id)),
-        }
+        self.change("DeleteMessage", request, |request| async move {
+            self.delete(&request.id).await
+        })
+        .await
     }
 
     async fn explain(
@@ -192,16 +186,21 @@ impl Admin for AdminService {
         &self,
         request: Request<FlushQueuesRequest>,
     ) -> Result<Response<FlushQueuesResponse>, Status> {
-        let tasks = self.flush(&request.into_inner().queue).await?;
-        Ok(Response::new(FlushQueuesResponse { tasks }))
+        self.change("FlushQueues", request, |request| async move {
+            let tasks = self.flush(&request.queue).await?;
+            Ok(FlushQueuesResponse { tasks })
+        })
+        .await
     }
 
     async fn move_queues(
         &self,
         request: Request<MoveQueuesRequest>,
     ) -> Result<Response<MoveQueuesResponse>, Status> {
-        let moved = AdminService::move_queues(self, request.into_inner()).await?;
-        Ok(Response::new(moved))
+        self.change("MoveQueues", request, |request| async move {
+            AdminService::move_queues(self, request).await
+        })
+        .await
     }
 
     async fn list_nodes(
@@ -220,9 +219,11 @@ impl Admin for AdminService {
         &self,
         request: Request<DrainNodeRequest>,
     ) -> Result<Response<DrainNodeResponse>, Status> {
-        let request = request.into_inner();
-        self.set_drained(request.name, !request.resume).await?;
-        Ok(Response::new(DrainNodeResponse {}))
+        self.change("DrainNode", request, |request| async move {
+            self.set_drained(request.name, !request.resume).await?;
+            Ok(DrainNodeResponse {})
+        })
+        .await
     }
 
     async fn list_slots(
@@ -238,9 +239,11 @@ impl Admin for AdminService {
         &self,
         request: Request<MoveSlotRequest>,
     ) -> Result<Response<MoveSlotResponse>, Status> {
-        let request = request.into_inner();
-        self.move_one(request.slot, &request.to).await?;
-        Ok(Response::new(MoveSlotResponse {}))
+        self.change("MoveSlot", request, |request| async move {
+            self.move_one(request.slot, &request.to).await?;
+            Ok(MoveSlotResponse {})
+        })
+        .await
     }
 
     async fn list_groups(
@@ -270,34 +273,41 @@ impl Admin for AdminService {
         &self,
         request: Request<AddNodeRequest>,
     ) -> Result<Response<AddNodeResponse>, Status> {
-        let added = self.add(&request.into_inner().address).await?;
-        Ok(Response::new(added))
+        self.change("AddNode", request, |request| async move {
+            self.add(&request.address).await
+        })
+        .await
     }
 
     async fn remove_node(
         &self,
         request: Request<RemoveNodeRequest>,
     ) -> Result<Response<RemoveNodeResponse>, Status> {
-        let removed = self.remove(&request.into_inner().node).await?;
-        Ok(Response::new(removed))
+        self.change("RemoveNode", request, |request| async move {
+            self.remove(&request.node).await
+        })
+        .await
     }
 
     async fn move_leader(
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        let request = request.into_inner();
-        let moved = self.give_leader(request.group, &request.node).await?;
-        Ok(Response::new(moved))
+        self.change("MoveLeader", request, |request| async move {
+            self.give_leader(request.group, &request.node).await
+        })
+        .await
     }
 
     async fn remove_sender(
         &self,
         request: Request<RemoveSenderRequest>,
     ) -> Result<Response<RemoveSenderResponse>, Status> {
-        let RemoveSenderRequest { name, is_dead } = request.into_inner();
-        let slots = self.end_sender(name, is_dead).await?;
-        Ok(Response::new(RemoveSenderResponse { slots }))
+        self.change("RemoveSender", request, |request| async move {
+            let slots = self.end_sender(request.name, request.is_dead).await?;
+            Ok(RemoveSenderResponse { slots })
+        })
+        .await
     }
 
     async fn list_tenants(
@@ -312,8 +322,10 @@ impl Admin for AdminService {
         &self,
         request: Request<ApplyPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        let applied = self.apply_policy(request.into_inner()).await?;
-        Ok(Response::new(applied))
+        self.change("ApplyPolicy", request, |request| async move {
+            AdminService::apply_policy(self, request).await
+        })
+        .await
     }
 
     async fn list_policy(
@@ -336,8 +348,18 @@ impl Admin for AdminService {
         &self,
         request: Request<RollbackPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        let rolled_back = AdminService::rollback_policy(self, request.into_inner()).await?;
-        Ok(Response::new(rolled_back))
+        self.change("RollbackPolicy", request, |request| async move {
+            AdminService::rollback_policy(self, request).await
+        })
+        .await
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<ListAuditRequest>,
+    ) -> Result<Response<ListAuditResponse>, Status> {
+        let listed = self.audit_log(&request.into_inner())?;
+        Ok(self.answer(listed).await)
     }
 
     async fn list_ips(
@@ -360,16 +382,20 @@ impl Admin for AdminService {
         &self,
         request: Request<SuspendRequest>,
     ) -> Result<Response<SuspendResponse>, Status> {
-        let suspended = self.hold_back(request.into_inner()).await?;
-        Ok(Response::new(suspended))
+        self.change("Suspend", request, |request| async move {
+            self.hold_back(request).await
+        })
+        .await
     }
 
     async fn resume(
         &self,
         request: Request<ResumeRequest>,
     ) -> Result<Response<ResumeResponse>, Status> {
-        let resumed = self.let_go(request.into_inner()).await?;
-        Ok(Response::new(resumed))
+        self.change("Resume", request, |request| async move {
+            self.let_go(request).await
+        })
+        .await
     }
 
     async fn list_suspensions(
@@ -392,8 +418,10 @@ impl Admin for AdminService {
         &self,
         request: Request<LiftAutomationRequest>,
     ) -> Result<Response<LiftAutomationResponse>, Status> {
-        let lifted = self.lift(request.into_inner()).await?;
-        Ok(Response::new(lifted))
+        self.change("LiftAutomation", request, |request| async move {
+            self.lift(request).await
+        })
+        .await
     }
 
     async fn list_warmups(
@@ -408,30 +436,69 @@ impl Admin for AdminService {
         &self,
         request: Request<ChangeWarmupsRequest>,
     ) -> Result<Response<ChangeWarmupsResponse>, Status> {
-        let changed = AdminService::change_warmups(self, request.into_inner()).await?;
-        Ok(Response::new(changed))
+        self.change("ChangeWarmups", request, |request| async move {
+            AdminService::change_warmups(self, request).await
+        })
+        .await
     }
 
     async fn set_tenant(
         &self,
         request: Request<SetTenantRequest>,
     ) -> Result<Response<SetTenantResponse>, Status> {
-        let request = request.into_inner();
-        self.set_weight(request.name, request.weight).await?;
-        Ok(Response::new(SetTenantResponse {}))
+        self.change("SetTenant", request, |request| async move {
+            self.set_weight(request.name, request.weight).await?;
+            Ok(SetTenantResponse {})
+        })
+        .await
     }
 
     async fn set_fan(
         &self,
         request: Request<SetSpreadRequest>,
     ) -> Result<Response<SetSpreadResponse>, Status> {
-        let request = request.into_inner();
-        self.spread(&request.site, request.slot_count).await?;
-        Ok(Response::new(SetSpreadResponse {}))
+        self.change("SetFan", request, |request| async move {
+            self.spread(&request.site, request.slot_count).await?;
+            Ok(SetSpreadResponse {})
+        })
+        .await
     }
 }
 
 impl AdminService {
+    /// Makes a change that is written down.
+    async fn change<Q: Serialize, A, F>(
+        &self,
+        call: &str,
+        request: Request<Q>,
+        change: impl FnOnce(Q) -> F,
+    ) -> Result<Response<A>, Status>
+    where
+        F: Future<Output = Result<A, Status>>,
+    {
+        let changed = self.audit.change(call, request, change).await?;
+        Ok(Response::new(changed))
+    }
+
+    async fn delete(&self, id: &str) -> Result<DeleteMessageResponse, Status> {
+        let id = self.message_id(id)?;
+        if !self.spools.contains_key(&id.group()) {
+            return Err(Status::not_found(format!(
+                "id: there is no message {id}: its group {} is none of this cluster; is the id mistyped?",
+                id.group()
+            )));
+        }
+        let command = Command::Delete {
+            message: id,
+            by: access::caller(),
+        };
+        match self.commit(id.group(), &command).await? {
+            SpoolResponse::Count(recipients) => Ok(DeleteMessageResponse { recipients }),
+            SpoolResponse::Done => Ok(DeleteMessageResponse { recipients: 0 }),
+            SpoolResponse::Refused(_) => Err(no_message(id)),
+        }
+    }
+
     /// The id that a message has here. One that was told before a restore into fewer groups still finds its message.
     fn message_id(&self, text: &str) -> Result<MessageId, Status> {
         let told = text.parse::<MessageId>();

@@ -50,7 +50,7 @@ impl AdminService {
         if !dry_run && !change.is_idle() {
             let command = match self.keeps_history().await {
                 true => {
-                    let by = bounded(access::caller());
+                    let by = access::bounded(&access::caller());
                     Command::ChangePolicy(Box::new(change.command(version, by, made)))
                 }
                 false => without_history(change, version, made)?,
@@ -86,6 +86,9 @@ impl AdminService {
 
     pub(super) fn policy(&self, request: &ListPolicyRequest) -> Result<ListPolicyResponse, Status> {
         let kind = wanted_kind(request)?;
+        if request.secrets {
+            access::check_admin("secrets")?;
+        }
         let version = meta::policy_version(&self.meta);
         let kept = meta::kept(&self.meta);
         let policy = self.read_policy()?;
@@ -146,18 +149,6 @@ fn effective(policy: &skein_policy::Policy, kind: Kind, name: &str) -> Vec<Effec
         from: one.from.to_string(),
     });
     keys.collect()
-}
-
-/// The name of who makes a change, as far as it is kept.
-fn bounded(by: String) -> String {
-    let mut kept = String::new();
-    for letter in by.chars().filter(|letter| !letter.is_control()) {
-        if kept.len() + letter.len_utf8() > meta::BY_BYTES_MAX {
-            break;
-        }
-        kept.push(letter);
-    }
-    kept
 }
 
 /// The command that control nodes of all versions read.

@@ -11,6 +11,7 @@ use super::queue_states::{QueueConditions, QueueStatus};
 use super::queues::{END, queue_id};
 use super::selection::{QUEUES_LOOKED_AT_MAX, read_selector};
 use super::{AdminService, page};
+use crate::access;
 
 /// Queues whose next tasks are read for one answer: a second or two. There may be many more, and each is a seek in every
 /// group.
@@ -47,8 +48,12 @@ impl AdminService {
             let number = request.state;
             Status::invalid_argument(format!("state: this node knows no state {number}"))
         })?;
+        let only = access::only_tenant();
         let wanted = Wanted {
             covers: Box::new(move |row: &QueueRow| {
+                if only.as_ref().is_some_and(|only| row.tenant != **only) {
+                    return false;
+                }
                 let is_covered = selector.as_ref().is_none_or(|one| one.covers(&row.facts()));
                 is_covered && (domain.is_empty() || row.domain.as_str() == domain)
             }),

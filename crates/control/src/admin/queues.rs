@@ -99,7 +99,13 @@ impl AdminService {
         &self,
         request: &GetQueueRequest,
     ) -> Result<QueueDetail, Status> {
-        let found = self.named_queues(&request.queue)?;
+        let mut found = self.named_queues(&request.queue)?;
+        if let Some(only) = access::only_tenant() {
+            found.retain(|(_, row)| row.tenant == *only);
+            if found.is_empty() {
+                return Err(no_queue(&request.queue));
+            }
+        }
         let states = self.states().await?;
         let limit = page(request.limit, 20);
         let mut due = Vec::new();

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::MESSAGE_BYTES_MAX;
 use crate::config::Config;
+use crate::access::{self, Audit};
 use crate::raft::Forward;
 use crate::spool::SpoolGroup;
 
@@ -32,6 +33,7 @@ pub struct BackupService {
     pub forward: Forward,
     /// The same groups as their clients reach them: bodies come from and go to all voters.
     pub spools: Spools,
+    pub audit: Audit,
 }
 
 impl BackupService {
@@ -52,9 +54,11 @@ impl Backup for BackupService {
 
     async fn create(
         &self,
-        _request: Request<CreateBackupRequest>,
+        request: Request<CreateBackupRequest>,
     ) -> Result<Response<Self::CreateStream>, Status> {
-        let parts = create::start(self.clone()).await?;
+        let service = self.clone();
+        let start = |_| create::start(service);
+        let parts = self.audit.change("CreateBackup", request, start).await?;
         Ok(Response::new(Box::pin(parts)))
     }
 
@@ -62,7 +66,11 @@ impl Backup for BackupService {
         &self,
         request: Request<Streaming<BackupPart>>,
     ) -> Result<Response<RestoreReply>, Status> {
-        let reply = restore::run(self, request.into_inner()).await?;
-        Ok(Response::new(reply))
+        let from = access::address(&request).map(|from| from.to_string());
+        // What is restored has the state of another cluster, and this entry goes under with what was here.
+        let id = self.audit.begin("Restore", from, String::new()).await?;
+        let reply = restore::run(self, request.into_inner()).await;
+        self.audit.end(id, "Restore", reply.as_ref().err()).await;
+        Ok(Response::new(reply?))
     }
 }

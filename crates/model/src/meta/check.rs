@@ -1,12 +1,12 @@
 //! What may be proposed to the meta group.
 
+use super::audit;
 use super::command::Command;
 use super::import::Import;
 use super::ips::Addresses;
 use super::limits;
 use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
 use super::policy_change::PolicyChange;
-use super::policy_history::BY_BYTES_MAX;
 use crate::HostPort;
 use crate::automation::{self, Rules};
 use crate::feature::Feature;
@@ -35,6 +35,7 @@ impl Command {
         match self {
             Self::OpenEgress { .. } => Some(Feature::EgressSessions),
             Self::ChangePolicy(_) => Some(Feature::PolicyHistory),
+            Self::Audit(_) => Some(Feature::Audit),
             Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
             Self::OpenSession { .. }
             | Self::CloseSession(_)
@@ -80,6 +81,7 @@ impl Command {
             | Self::SetSpread { .. }
             | Self::SetPolicy { .. }
             | Self::ChangePolicy(_)
+            | Self::Audit(_)
             | Self::Warmup(_)
             | Self::Import(_) => true,
             Self::Automation(command) => matches!(
@@ -134,6 +136,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
                 .try_for_each(|key| proposal::name("resource", key))
         }
         Command::ChangePolicy(change) => check_policy(change),
+        Command::Audit(command) => audit::check(command),
         Command::Automation(command) => check_automation(command),
         Command::Import(import) => check_import(import),
         Command::SetAddresses {
@@ -249,7 +252,7 @@ fn check_addresses(addresses: &Addresses) -> Result<(), Invalid> {
 }
 
 fn check_policy(change: &PolicyChange) -> Result<(), Invalid> {
-    proposal::text("by", &change.by, ..=BY_BYTES_MAX)?;
+    proposal::text("by", &change.by, ..=audit::AUDIT_NAME_BYTES_MAX)?;
     let keys = change.put.iter().map(|put| &put.key);
     keys.chain(&change.delete)
         .try_for_each(|key| proposal::name("resource", key))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
+use super::audit::AuditCommand;
 use super::import::Import;
 use super::ip_checks::IpCheck;
 use super::ips::Addresses;
@@ -208,6 +209,9 @@ pub enum Command {
     /// An operator changes the policy, and versions are kept from then on. Proposed when every member knows it.
     #[n(40)]
     ChangePolicy(#[n(0)] Box<PolicyChange>),
+    /// Somebody manages the cluster, or tries to.
+    #[n(41)]
+    Audit(#[n(0)] Box<AuditCommand>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -2,6 +2,7 @@
 
 mod admission;
 mod assign;
+mod audit;
 mod check;
 mod command;
 mod import;
@@ -23,6 +24,9 @@ mod tenants;
 mod warmups;
 
 pub use admission::{Admission, CannotJoin, GroupVoters, MemberSeen};
+pub use audit::{
+    ASKED_BYTES_MAX, AUDIT_NAME_BYTES_MAX, AuditCommand, AuditEnd, AuditEntry, audit,
+};
 pub use assign::{assign, unfit};
 pub use check::read_proposed;
 pub use command::{Command, Refusal, Response};
@@ -41,7 +45,7 @@ pub use policy::{
 };
 pub use policy_change::{PolicyChange, Put};
 pub use policy_history::{
-    BY_BYTES_MAX, HISTORY_BYTES_MAX, HISTORY_VERSIONS_MAX, Made, PolicyVersion, has_history,
+    HISTORY_BYTES_MAX, HISTORY_VERSIONS_MAX, Made, PolicyVersion, has_history,
     policy_at, policy_history,
 };
 pub use site_spread::{Allowed, Backlog, SPREAD_MAX, Spread, SpreadControl, Spreads, spreads};

@@ -19,8 +19,6 @@ pub const HISTORY_VERSIONS_MAX: usize = 100;
 /// Of all rows together: what a few changes of the largest policy take the place of. It is in each snapshot of the group. The
 /// latest row stays, whatever it has.
 pub const HISTORY_BYTES_MAX: u64 = 8 << 20;
-/// Of who made a change: the name of a certificate.
-pub const BY_BYTES_MAX: usize = 256;
 
 const HEAD: &[u8] = b"m";
 const ROW: &[u8] = b"h";

@@ -20,7 +20,7 @@
 //! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
-//! Rows of `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
+//! Rows of `audit`, `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,7 @@ use minicbor::{Decode, Encode};
 use super::assign::assign;
 use super::command::{Command, Refusal, Response};
 use super::import;
+use super::audit;
 use super::ip_checks;
 use super::ips;
 use super::limits;
@@ -249,6 +250,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             policy_change::set_policy(rows, now, *base, (put, delete), Made::Applied)
         }
         Command::ChangePolicy(change) => policy_change::change_policy(rows, now, change),
+        Command::Audit(command) => {
+            audit::apply(rows, now, command);
+            Ok(())
+        }
         Command::Import(imported) => {
             import::import(rows, now, imported);
             Ok(())

@@ -10,7 +10,7 @@ use crate::automation::{
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
 use crate::meta::{
-    Addresses, ClusterRow, Command as Meta, Import as Whole, IpCheck, Join, Made, PolicyChange,
+    Addresses, AuditCommand, AuditEnd, AuditEntry, ClusterRow, Command as Meta, Import as Whole, IpCheck, Join, Made, PolicyChange,
     Put, Spread, limits,
 };
 use crate::preflight::{Check, Fault};
@@ -354,6 +354,25 @@ pub fn meta() -> Vec<Vec<u8>> {
             delete: vec!["ip/b".into()],
             by: "ops".into(),
             made: Made::RolledBack(1),
+        })),
+        Meta::Audit(Box::new(AuditCommand::Note(AuditEntry {
+            id: 7,
+            at: NOW,
+            who: "ann".into(),
+            from: "192.0.2.1:4".into(),
+            call: "Suspend".into(),
+            asked: "{}".into(),
+            ended: Some(AuditEnd {
+                code: 7,
+                message: "no".into(),
+            }),
+        }))),
+        Meta::Audit(Box::new(AuditCommand::End {
+            id: 7,
+            end: AuditEnd {
+                code: 0,
+                message: String::new(),
+            },
         })),
         Meta::SetAddresses {
             session: A,
