@@ -34,6 +34,11 @@ impl Collector for ControlMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let control = &*self.0;
         let mut page = Page::new(encoder);
+        page.counter(
+            "skein_admin_calls_refused",
+            "Calls of the admin API that were refused: nobody's, or of a role that may not make them.",
+            control.refusals.count.get(),
+        )?;
         disk::encode(&mut page, control)?;
         raft::encode(&mut page, control)?;
         spool::encode(&mut page, control)?;

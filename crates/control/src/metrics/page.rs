@@ -28,6 +28,11 @@ impl<'p> Page<'p> {
         gauge.encode(self.0.encode_descriptor(name, help, None, kind)?)
     }
 
+    pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let kind = MetricType::Counter;
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, kind)?)
+    }
+
     pub fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
