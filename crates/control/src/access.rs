@@ -5,23 +5,24 @@ mod refused;
 mod tokens;
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub(crate) use audit::{Audit, bounded};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-pub use audit::{Audit, bounded};
-pub use refused::Refusals;
+pub(crate) use refused::Refusals;
 use skein_client::access::{Caller, Denied, Peer, Role};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{Request, Response};
-use tonic::Status;
 use tower::layer::util::{Identity, Stack};
 use tower::{Layer, Service};
 
-pub use tokens::Tokens;
+pub(crate) use tokens::Tokens;
 
 use crate::clock::now;
 
@@ -136,14 +137,28 @@ pub fn check_address(address: &str) -> Result<(), Status> {
 #[derive(Clone, Default)]
 pub struct Access {
     /// None: no tokens are taken here, and nothing is written down.
-    pub managers: Option<Managers>,
+    managers: Option<Managers>,
+}
+
+impl Access {
+    /// Of the port where people and tools manage the cluster.
+    pub(crate) fn of_managers(tokens: Tokens, refusals: Refusals) -> Self {
+        let managers = Some(Managers { tokens, refusals });
+        Self { managers }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Access")
+    }
 }
 
 /// What the port of the admin API has beside certificates.
 #[derive(Clone)]
-pub struct Managers {
-    pub tokens: Tokens,
-    pub refusals: Refusals,
+struct Managers {
+    tokens: Tokens,
+    refusals: Refusals,
 }
 
 impl<S> Layer<S> for Access {
@@ -154,7 +169,7 @@ impl<S> Layer<S> for Access {
     }
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Checked<S>(S, Access);
 
 impl<S> Service<Request<Body>> for Checked<S>
@@ -188,7 +203,9 @@ where
         match caller.and_then(|caller| decide(path, caller.as_ref()).cloned()) {
             Ok(caller) => CALLER.scope(caller, self.0.call(request)).boxed(),
             Err(status) => {
-                let who = connected.map(|caller| caller.to_string()).unwrap_or_default();
+                let who = connected
+                    .map(|caller| caller.to_string())
+                    .unwrap_or_default();
                 let why = status.message();
                 tracing::warn!(call = path, who, why, "a call is refused");
                 if let Some(managers) = managers {
@@ -221,6 +238,8 @@ fn decide<'c>(path: &str, caller: Option<&'c Caller>) -> Result<&'c Caller, Stat
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use tonic::Code;
+
     use super::*;
 
     /// Every call of the interface, as `package.Service` and method.
@@ -264,9 +283,15 @@ mod tests {
             // Whoever may do less may do nothing that the others may not.
             let order = [Role::Admin, Role::Operator, Role::Viewer, Role::Tenant];
             let has: Vec<bool> = order.iter().map(|role| allowed.contains(role)).collect();
-            assert!(has.is_sorted_by(|more, less| more >= less), "{service}/{method}");
+            assert!(
+                has.is_sorted_by(|more, less| more >= less),
+                "{service}/{method}"
+            );
             let changes = is_public && !only_reads(&method);
-            assert!(!(changes && allowed.contains(&Role::Viewer)), "{service}/{method}");
+            assert!(
+                !(changes && allowed.contains(&Role::Viewer)),
+                "{service}/{method}"
+            );
             let is_senders = allowed.contains(&Role::Sender);
             let sends = service.ends_with(".Sessions") || service.ends_with(".Spool");
             assert_eq!(is_senders, sends || method == "Hello", "{service}/{method}");
@@ -300,5 +325,5 @@ mod tests {
             let decided = decide(path, caller).map_or_else(|status| status.code(), |_| Code::Ok);
             assert_eq!(decided, code, "{path}");
         }
-        }
+    }
 }

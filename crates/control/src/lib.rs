@@ -40,11 +40,11 @@ use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
-use crate::cluster::{Members, Misfit, Standing, VersionGate, node_id};
+use crate::cluster::{Members, Misfit, Standing, node_id};
 use crate::disk::Relief;
 use crate::metrics::Surveys;
 use crate::peer_service::PeerService;
-use crate::raft::{Forward, Group, GroupError, start_group};
+use crate::raft::{Forward, Group, GroupError, VersionGate, start_group};
 use crate::senders::SessionsService;
 use crate::spool::byte_rate::ByteRate;
 use crate::spool::{LOOK_FOR_LEADER, SpoolGroup, SpoolService, dispatch_feed, start_spool};
@@ -370,17 +370,13 @@ impl Control {
             spools,
             audit: self.refusals.audit.clone(),
         };
-        let managers = access::Managers {
-            tokens: access::Tokens::new(self.meta_reader.clone()),
-            refusals: self.refusals.clone(),
-        };
+        let tokens = access::Tokens::new(self.meta_reader.clone());
+        let access = access::Access::of_managers(tokens, self.refusals.clone());
         Server::builder()
             .http2_keepalive_interval(Some(skein_client::KEEPALIVE))
             .http2_keepalive_timeout(Some(skein_client::KEEPALIVE_WITHIN))
             .max_concurrent_streams(ADMIN_STREAMS_MAX)
-            .layer(access::Access {
-                managers: Some(managers),
-            })
+            .layer(access)
             .add_service(AdminServer::new(admin))
             .add_service(backup.server())
     }

@@ -99,7 +99,9 @@ impl Credential {
 
 impl CredentialGiven {
     pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Self> {
-        let role = keys.value(reader, "role", TokenRole::read).map(|role| role.value);
+        let role = keys
+            .value(reader, "role", TokenRole::read)
+            .map(|role| role.value);
         let manages = role.is_some_and(|role| role != TokenRole::Tenant);
         let tenant = keys.value(reader, "tenant", resource_name);
         if !manages && !keys.has("tenant") {
@@ -130,9 +132,12 @@ impl CredentialGiven {
         }
         if role.is_some() {
             token_faults(reader, keys, manages);
-            let slow = secrets.iter().find(|secret| secret.value.cost() != Cost::Instant);
+            let slow = secrets
+                .iter()
+                .find(|secret| secret.value.cost() != Cost::Instant);
             if let Some(slow) = slow {
-                let message = "of a token is one that was made: whoever calls would have passwords hashed";
+                let message =
+                    "of a token is one that was made: whoever calls would have passwords hashed";
                 reader.fault(slow.origin.place.line, "secret", message);
             }
         }

@@ -220,13 +220,33 @@ fn tokens_have_a_role_and_let_nobody_hand_in_mail() {
         check(&format!("kind: credential\nname: a\n{keys}"), line, words);
     };
     let secret = format!("secret: '{}'\n", verifier(1));
-    check(&format!("{secret}role: root\n"), 4, "must be admin, operator, viewer or tenant");
+    check(
+        &format!("{secret}role: root\n"),
+        4,
+        "must be admin, operator, viewer or tenant",
+    );
     check(&format!("{secret}role: tenant\n"), 1, "tenant: is missing");
-    check(&format!("{secret}role: admin\ntenant: t\n"), 5, "goes with role: tenant");
-    check(&format!("{secret}role: viewer\nuser: x\n"), 5, "a token has none");
-    check("role: viewer\nnetworks: [192.0.2.0/24]\n", 3, "needs secret");
+    check(
+        &format!("{secret}role: admin\ntenant: t\n"),
+        5,
+        "goes with role: tenant",
+    );
+    check(
+        &format!("{secret}role: viewer\nuser: x\n"),
+        5,
+        "a token has none",
+    );
+    check(
+        "role: viewer\nnetworks: [192.0.2.0/24]\n",
+        3,
+        "needs secret",
+    );
     let slow = Verifier::of_password(b"p", [1; 16]).unwrap();
-    check(&format!("role: admin\nsecret: {slow}\n"), 4, "is one that was made");
+    check(
+        &format!("role: admin\nsecret: {slow}\n"),
+        4,
+        "is one that was made",
+    );
 
     let text = format!(
         "kind: credential\nname: ops\nrole: operator\n{secret}networks: [192.0.2.0/24]\n---\nkind: credential\nname: t\n\
@@ -234,10 +254,16 @@ fn tokens_have_a_role_and_let_nobody_hand_in_mail() {
         verifier(2)
     );
     let policy = policy(&text);
-    let tokens: Vec<_> = policy.credentials().map(|one| (&*one.name, one.role, &*one.tenant)).collect();
+    let tokens: Vec<_> = policy
+        .credentials()
+        .map(|one| (&*one.name, one.role, &*one.tenant))
+        .collect();
     assert_eq!(
         tokens,
-        [("ops", Some(TokenRole::Operator), ""), ("t", Some(TokenRole::Tenant), "acme")]
+        [
+            ("ops", Some(TokenRole::Operator), ""),
+            ("t", Some(TokenRole::Tenant), "acme")
+        ]
     );
     assert!(!policy.has_users() && policy.credential_of_user("ops").is_none());
     assert!(policy.credential_of_client([192, 0, 2, 1].into()).is_none());

@@ -9,9 +9,7 @@ use crate::flat::flat;
 use crate::place::{Kind, Origin};
 use crate::policy::Policy;
 use crate::provider::ProviderGiven;
-use crate::span;
 use crate::tenant::DsnPolicy;
-use crate::timeouts::Timeouts;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,19 +91,8 @@ impl Policy {
                 let weight = |nth| (format!("members[{nth}].weight"), "1".to_owned());
                 (1..=members).map(weight).collect()
             }
-            Kind::Provider => {
-                let timeouts = Timeouts::default();
-                let spans = [
-                    ("connect", timeouts.connect),
-                    ("command", timeouts.command),
-                    ("data", timeouts.data),
-                    ("dot", timeouts.dot),
-                    ("idle", timeouts.idle),
-                ];
-                let spans = spans.map(|(key, span)| (format!("timeouts.{key}"), span::text(span)));
-                let tls = pair("tls", &crate::provider::Tls::default().name());
-                [tls].into_iter().chain(spans).collect()
-            }
+            // The built-in provider `default` says everything.
+            Kind::Provider => Vec::new(),
             Kind::Route => vec![pair("tenant", &"any")],
             Kind::Tenant => vec![
                 pair("dsn", &DsnPolicy::default().name()),

@@ -18,6 +18,7 @@ mod effective;
 mod explain;
 mod flat;
 mod ip;
+mod kind_shape;
 mod limits;
 mod names;
 mod nearest;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use skein_testkit::load::Probe;
+use skein_testkit::process::http_get;
 use skein_tests::fleet::{Fleet, Plan};
 
 /// What an operator waits for at most until a change is in force.
@@ -31,7 +32,9 @@ impl Stage {
         let mut command = Command::new(std::env::var("SKEINCTL_BIN").unwrap());
         let server = format!("https://{}", self.fleet.control[0].admin);
         let ca = self.fleet.folder.path().join("ca/ca.pem");
-        command.args(["--server", &server, "--json", "--ca"]).arg(ca);
+        command
+            .args(["--server", &server, "--json", "--ca"])
+            .arg(ca);
         if let Some(token) = token {
             command.env("SKEINCTL_TOKEN", token);
         }
@@ -70,17 +73,27 @@ fn told(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_may_do_what_its_role_may_until_it_is_revoked() {
     let stage = Stage::new().await;
-    let token = |name: &str, role: &str| {
-        stage.made(&["create", name, "--role", role, "--wait"])
-    };
-    let (admin, ops, view) = (token("root", "admin"), token("ops", "operator"), token("view", "viewer"));
-    let acme = stage.made(&["create", "acme", "--role", "tenant", "--tenant", "acme", "--wait"]);
+    let token = |name: &str, role: &str| stage.made(&["create", name, "--role", role, "--wait"]);
+    let (admin, ops, view) = (
+        token("root", "admin"),
+        token("ops", "operator"),
+        token("view", "viewer"),
+    );
+    let acme = stage.made(&[
+        "create", "acme", "--role", "tenant", "--tenant", "acme", "--wait",
+    ]);
     let smtp = stage.made(&["create", "app", "--tenant", "acme", "--wait"]);
     let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     std::fs::write(file.path(), "kind: tenant\nname: acme\n").unwrap();
     let path = file.path().to_str().unwrap();
-    let (look, hold) = (&["node", "list"][..], &["suspend", "--domain", "x.test", "--for", "1h"][..]);
-    let (apply, secrets) = (&["apply", "-f", path][..], &["policy", "get", "--secrets"][..]);
+    let (look, hold) = (
+        &["node", "list"][..],
+        &["suspend", "--domain", "x.test", "--for", "1h"][..],
+    );
+    let (apply, secrets) = (
+        &["apply", "-f", path][..],
+        &["policy", "get", "--secrets"][..],
+    );
     let (queues, log) = (&["queue", "list"][..], &["audit"][..]);
     for (who, token, args, refused) in [
         ("admin", &admin, look, ""),
@@ -90,11 +103,21 @@ async fn a_token_may_do_what_its_role_may_until_it_is_revoked() {
         ("operator", &ops, look, ""),
         ("operator", &ops, hold, ""),
         ("operator", &ops, log, ""),
-        ("operator", &ops, apply, "the token of ops has the role operator, and this needs admin"),
+        (
+            "operator",
+            &ops,
+            apply,
+            "the token of ops has the role operator, and this needs admin",
+        ),
         ("operator", &ops, secrets, "secrets: the token of ops"),
         ("viewer", &view, look, ""),
         ("viewer", &view, queues, ""),
-        ("viewer", &view, hold, "the role viewer, and this needs admin or operator"),
+        (
+            "viewer",
+            &view,
+            hold,
+            "the role viewer, and this needs admin or operator",
+        ),
         ("viewer", &view, log, "the role viewer"),
         ("tenant", &acme, queues, ""),
         ("tenant", &acme, look, "the role tenant"),
@@ -103,13 +126,23 @@ async fn a_token_may_do_what_its_role_may_until_it_is_revoked() {
     ] {
         let output = stage.with(Some(token), args);
         let said = told(&output);
-        assert_eq!(output.status.success(), refused.is_empty(), "{who} {args:?}: {said}");
+        assert_eq!(
+            output.status.success(),
+            refused.is_empty(),
+            "{who} {args:?}: {said}"
+        );
         assert!(said.contains(refused), "{who} {args:?}: {said}");
     }
     let nobody = stage.with(None, look);
-    assert!(told(&nobody).contains("neither a certificate nor a token"), "{nobody:?}");
+    assert!(
+        told(&nobody).contains("neither a certificate nor a token"),
+        "{nobody:?}"
+    );
     let mistyped = stage.with(Some(&view.replace("api_", "api_x")), look);
-    assert!(told(&mistyped).contains("the token is not whole"), "{mistyped:?}");
+    assert!(
+        told(&mistyped).contains("the token is not whole"),
+        "{mistyped:?}"
+    );
 
     stage.fleet.ask(&["credential", "revoke", "view"]).unwrap();
     let revoked = Instant::now();
@@ -126,18 +159,39 @@ async fn a_token_may_do_what_its_role_may_until_it_is_revoked() {
 async fn a_tenant_sees_its_own_mail_and_nobody_elses() {
     let stage = Stage::new().await;
     let (ours, theirs) = (
-        stage.made(&["create", "ours", "--role", "tenant", "--tenant", "default", "--wait"]),
-        stage.made(&["create", "theirs", "--role", "tenant", "--tenant", "other", "--wait"]),
+        stage.made(&[
+            "create", "ours", "--role", "tenant", "--tenant", "default", "--wait",
+        ]),
+        stage.made(&[
+            "create", "theirs", "--role", "tenant", "--tenant", "other", "--wait",
+        ]),
     );
-    let hold = ["suspend", "--domain", "there.test", "--for", "1h", "--why", "to look at it"];
+    let hold = [
+        "suspend",
+        "--domain",
+        "there.test",
+        "--for",
+        "1h",
+        "--why",
+        "to look at it",
+    ];
     stage.fleet.ask(&hold).unwrap();
     let id = stage.hand_in("user@there.test").await;
     let shown = stage.with(Some(&ours), &["message", "show", &id]);
     assert!(shown.status.success(), "{shown:?}");
-    for args in [&["message", "show", &id][..], &["queue", "show", "there.test"]] {
+    for args in [
+        &["message", "show", &id][..],
+        &["queue", "show", "there.test"],
+    ] {
         let none = stage.with(Some(&theirs), args);
-        let unknown = stage.with(Some(&theirs), &["message", "show", "01JQZZZZZZZZZZZZZZZZZZZZZZ"]);
-        assert!(!none.status.success() && !unknown.status.success(), "{none:?}");
+        let unknown = stage.with(
+            Some(&theirs),
+            &["message", "show", "01JQZZZZZZZZZZZZZZZZZZZZZZ"],
+        );
+        assert!(
+            !none.status.success() && !unknown.status.success(),
+            "{none:?}"
+        );
         let own = stage.with(Some(&ours), args);
         assert!(own.status.success(), "{own:?}");
     }
@@ -153,7 +207,15 @@ async fn a_tenant_sees_its_own_mail_and_nobody_elses() {
 async fn every_change_is_in_the_audit_log_with_who_made_it() {
     let stage = Stage::new().await;
     let ops = stage.made(&["create", "ops", "--role", "operator", "--wait"]);
-    let hold = ["suspend", "--domain", "x.test", "--for", "1h", "--why", "they asked"];
+    let hold = [
+        "suspend",
+        "--domain",
+        "x.test",
+        "--for",
+        "1h",
+        "--why",
+        "they asked",
+    ];
     assert!(stage.with(Some(&ops), &hold).status.success());
     let denied = stage.with(Some(&ops), &["credential", "revoke", "ops"]);
     assert!(!denied.status.success());
@@ -162,21 +224,44 @@ async fn every_change_is_in_the_audit_log_with_who_made_it() {
     stage.with(None, &["status"]);
     let audit = stage.audit();
     let find = |call: &str, who: &str| {
-        let found = audit.iter().find(|entry| entry["call"] == call && entry["who"] == who);
-        found.unwrap_or_else(|| panic!("{call} by {who}: {audit:#?}")).clone()
+        let found = audit
+            .iter()
+            .find(|entry| entry["call"] == call && entry["who"] == who);
+        found
+            .unwrap_or_else(|| panic!("{call} by {who}: {audit:#?}"))
+            .clone()
     };
     let made = find("ApplyPolicy", "operator");
     assert_eq!(made["code"], 0, "{made}");
-    assert!(made["asked"].as_str().unwrap().contains("credential"), "{made}");
+    assert!(
+        made["asked"].as_str().unwrap().contains("credential"),
+        "{made}"
+    );
     let held = find("Suspend", "token ops");
     assert_eq!(held["code"], 0, "{held}");
     let asked = held["asked"].as_str().unwrap();
-    assert!(asked.contains("x.test") && asked.contains("they asked"), "{held}");
-    assert!(held["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{held}");
+    assert!(
+        asked.contains("x.test") && asked.contains("they asked"),
+        "{held}"
+    );
+    assert!(
+        held["from"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{held}"
+    );
     assert_eq!(find("DrainNode", "token ops")["code"], 5);
     let refused = audit.iter().filter(|entry| entry["code"] == 7).count();
     assert!(refused >= 2, "{audit:#?}");
+    let (_, metrics) = http_get(stage.fleet.control[0].http, "/metrics")
+        .await
+        .unwrap();
+    let counted = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("skein_admin_calls_refused_total "));
+    assert!(counted.unwrap().parse::<u64>().unwrap() >= 2, "{counted:?}");
     // Whoever only looks changes nothing.
-    assert!(audit.iter().all(|entry| entry["call"] != "ListNodes"), "{audit:#?}");
+    assert!(
+        audit.iter().all(|entry| entry["call"] != "ListNodes"),
+        "{audit:#?}"
+    );
     assert!(!format!("{audit:?}").contains("skn_api_"), "{audit:#?}");
 }

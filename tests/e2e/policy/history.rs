@@ -264,7 +264,7 @@ async fn everything_that_holds_is_shown_with_where_it_is_from_and_history_lives_
     assert!(row("mx ").ends_with("built-in provider google"), "{shown}");
     assert_eq!(
         row("timeouts.connect "),
-        "timeouts.connect 1m default",
+        "timeouts.connect 1m built-in provider default",
         "{shown}"
     );
     for nth in 0..3 {

@@ -289,7 +289,9 @@ impl Port {
         let is_welcome = !matches!(&caller, Caller::Local(user) if !user.as_ref().is_ok_and(|user| user.is_trusted()));
         let permit = match (is_welcome, &caller) {
             (false, _) => self.turned_away.enter(network, false, line),
-            (true, Caller::Anybody(_) | Caller::Stranger(_)) => self.open.enter(network, false, line),
+            (true, Caller::Anybody(_) | Caller::Stranger(_)) => {
+                self.open.enter(network, false, line)
+            }
             (true, _) => {
                 self.remember(network);
                 self.open.enter(network, true, line)

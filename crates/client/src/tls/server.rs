@@ -20,9 +20,7 @@ pub(super) fn server_config(
         Protocol::Admin => clients.allow_unauthenticated(),
         Protocol::Grpc | Protocol::Tunnel => clients,
     };
-    let clients = clients
-            .build()
-            .map_err(|_| TlsError::NoCertificate)?;
+    let clients = clients.build().map_err(|_| TlsError::NoCertificate)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Unusable)?

@@ -175,8 +175,14 @@ mod tests {
             ..ApplyPolicyRequest::default()
         };
         let told = asked(&request);
-        assert!(told.contains("ips.yaml") && !told.contains("hunter2"), "{told}");
-        assert!(told.len() <= ASKED_BYTES_MAX && !told.contains('\n'), "{told}");
+        assert!(
+            told.contains("ips.yaml") && !told.contains("hunter2"),
+            "{told}"
+        );
+        assert!(
+            told.len() <= ASKED_BYTES_MAX && !told.contains('\n'),
+            "{told}"
+        );
         let idle = asked(&ApplyPolicyRequest::default());
         assert_eq!(idle, "{}");
         assert_eq!(bounded("a\u{0}ü"), "a ü");

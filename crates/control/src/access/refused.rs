@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
-use skein_model::meta::{AuditEnd, AuditEntry};
 use skein_model::UnixMs;
+use skein_model::meta::{AuditEnd, AuditEntry};
 use tonic::Status;
 
 use super::Audit;

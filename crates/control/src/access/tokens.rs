@@ -56,9 +56,8 @@ impl Tokens {
             ));
         }
         let holder = self.known().iter().find_map(|token| {
-            let is_its = |secret: &skein_credential::Verifier| {
-                secret.lets_in(given.expose().as_bytes())
-            };
+            let is_its =
+                |secret: &skein_credential::Verifier| secret.lets_in(given.expose().as_bytes());
             token.secrets.iter().any(is_its).then(|| token.clone())
         });
         let Some(token) = holder else {
@@ -103,7 +102,10 @@ impl Tokens {
                     known.tokens = tokens.cloned().collect();
                 }
                 Err(problems) => {
-                    tracing::error!(problems = problems.len(), "the policy is not understood here; tokens stay as they are");
+                    tracing::error!(
+                        problems = problems.len(),
+                        "the policy is not understood here; tokens stay as they are"
+                    );
                 }
             }
             known.version = Some(version);

@@ -38,14 +38,15 @@ use skein_wire::v1::{
     DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest,
     ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest,
     FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
-    LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse, ListAutomationRequest, ListAutomationResponse,
-    ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest,
-    ListNodesResponse, ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest,
-    ListPolicyResponse, ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
-    ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse,
-    ListWarmupsRequest, ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse,
-    MoveQueuesRequest, MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority,
-    QueueDetail, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
+    LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse,
+    ListAutomationRequest, ListAutomationResponse, ListGroupsRequest, ListGroupsResponse,
+    ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse, ListPolicyHistoryRequest,
+    ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
+    ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
+    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
+    RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
     ResumeRequest, ResumeResponse, RollbackPolicyRequest, SetSpreadRequest, SetSpreadResponse,
     SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse,
     TaskSummary,
@@ -168,7 +169,7 @@ impl Admin for AdminService {
         &self,
         request: Request<DeleteMessageRequest>,
     ) -> Result<Response<DeleteMessageResponse>, Status> {
-        self.change("DeleteMessage", request, |request| async move {
+        self.audited("DeleteMessage", request, |request| async move {
             self.delete(&request.id).await
         })
         .await
@@ -186,7 +187,7 @@ impl Admin for AdminService {
         &self,
         request: Request<FlushQueuesRequest>,
     ) -> Result<Response<FlushQueuesResponse>, Status> {
-        self.change("FlushQueues", request, |request| async move {
+        self.audited("FlushQueues", request, |request| async move {
             let tasks = self.flush(&request.queue).await?;
             Ok(FlushQueuesResponse { tasks })
         })
@@ -197,7 +198,7 @@ impl Admin for AdminService {
         &self,
         request: Request<MoveQueuesRequest>,
     ) -> Result<Response<MoveQueuesResponse>, Status> {
-        self.change("MoveQueues", request, |request| async move {
+        self.audited("MoveQueues", request, |request| async move {
             AdminService::move_queues(self, request).await
         })
         .await
@@ -219,7 +220,7 @@ impl Admin for AdminService {
         &self,
         request: Request<DrainNodeRequest>,
     ) -> Result<Response<DrainNodeResponse>, Status> {
-        self.change("DrainNode", request, |request| async move {
+        self.audited("DrainNode", request, |request| async move {
             self.set_drained(request.name, !request.resume).await?;
             Ok(DrainNodeResponse {})
         })
@@ -239,7 +240,7 @@ impl Admin for AdminService {
         &self,
         request: Request<MoveSlotRequest>,
     ) -> Result<Response<MoveSlotResponse>, Status> {
-        self.change("MoveSlot", request, |request| async move {
+        self.audited("MoveSlot", request, |request| async move {
             self.move_one(request.slot, &request.to).await?;
             Ok(MoveSlotResponse {})
         })
@@ -273,7 +274,7 @@ impl Admin for AdminService {
         &self,
         request: Request<AddNodeRequest>,
     ) -> Result<Response<AddNodeResponse>, Status> {
-        self.change("AddNode", request, |request| async move {
+        self.audited("AddNode", request, |request| async move {
             self.add(&request.address).await
         })
         .await
@@ -283,7 +284,7 @@ impl Admin for AdminService {
         &self,
         request: Request<RemoveNodeRequest>,
     ) -> Result<Response<RemoveNodeResponse>, Status> {
-        self.change("RemoveNode", request, |request| async move {
+        self.audited("RemoveNode", request, |request| async move {
             self.remove(&request.node).await
         })
         .await
@@ -293,7 +294,7 @@ impl Admin for AdminService {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        self.change("MoveLeader", request, |request| async move {
+        self.audited("MoveLeader", request, |request| async move {
             self.give_leader(request.group, &request.node).await
         })
         .await
@@ -303,7 +304,7 @@ impl Admin for AdminService {
         &self,
         request: Request<RemoveSenderRequest>,
     ) -> Result<Response<RemoveSenderResponse>, Status> {
-        self.change("RemoveSender", request, |request| async move {
+        self.audited("RemoveSender", request, |request| async move {
             let slots = self.end_sender(request.name, request.is_dead).await?;
             Ok(RemoveSenderResponse { slots })
         })
@@ -322,7 +323,7 @@ impl Admin for AdminService {
         &self,
         request: Request<ApplyPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        self.change("ApplyPolicy", request, |request| async move {
+        self.audited("ApplyPolicy", request, |request| async move {
             AdminService::apply_policy(self, request).await
         })
         .await
@@ -348,7 +349,7 @@ impl Admin for AdminService {
         &self,
         request: Request<RollbackPolicyRequest>,
     ) -> Result<Response<ApplyPolicyResponse>, Status> {
-        self.change("RollbackPolicy", request, |request| async move {
+        self.audited("RollbackPolicy", request, |request| async move {
             AdminService::rollback_policy(self, request).await
         })
         .await
@@ -382,7 +383,7 @@ impl Admin for AdminService {
         &self,
         request: Request<SuspendRequest>,
     ) -> Result<Response<SuspendResponse>, Status> {
-        self.change("Suspend", request, |request| async move {
+        self.audited("Suspend", request, |request| async move {
             self.hold_back(request).await
         })
         .await
@@ -392,7 +393,7 @@ impl Admin for AdminService {
         &self,
         request: Request<ResumeRequest>,
     ) -> Result<Response<ResumeResponse>, Status> {
-        self.change("Resume", request, |request| async move {
+        self.audited("Resume", request, |request| async move {
             self.let_go(request).await
         })
         .await
@@ -418,7 +419,7 @@ impl Admin for AdminService {
         &self,
         request: Request<LiftAutomationRequest>,
     ) -> Result<Response<LiftAutomationResponse>, Status> {
-        self.change("LiftAutomation", request, |request| async move {
+        self.audited("LiftAutomation", request, |request| async move {
             self.lift(request).await
         })
         .await
@@ -436,7 +437,7 @@ impl Admin for AdminService {
         &self,
         request: Request<ChangeWarmupsRequest>,
     ) -> Result<Response<ChangeWarmupsResponse>, Status> {
-        self.change("ChangeWarmups", request, |request| async move {
+        self.audited("ChangeWarmups", request, |request| async move {
             AdminService::change_warmups(self, request).await
         })
         .await
@@ -446,7 +447,7 @@ impl Admin for AdminService {
         &self,
         request: Request<SetTenantRequest>,
     ) -> Result<Response<SetTenantResponse>, Status> {
-        self.change("SetTenant", request, |request| async move {
+        self.audited("SetTenant", request, |request| async move {
             self.set_weight(request.name, request.weight).await?;
             Ok(SetTenantResponse {})
         })
@@ -457,7 +458,7 @@ impl Admin for AdminService {
         &self,
         request: Request<SetSpreadRequest>,
     ) -> Result<Response<SetSpreadResponse>, Status> {
-        self.change("SetFan", request, |request| async move {
+        self.audited("SetFan", request, |request| async move {
             self.spread(&request.site, request.slot_count).await?;
             Ok(SetSpreadResponse {})
         })
@@ -467,7 +468,7 @@ impl Admin for AdminService {
 
 impl AdminService {
     /// Makes a change that is written down.
-    async fn change<Q: Serialize, A, F>(
+    async fn audited<Q: Serialize, A, F>(
         &self,
         call: &str,
         request: Request<Q>,

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::selection::{Met, read_selector, suggestion};
 use super::{AdminService, PAGE_MAX, page, summary};
+use crate::access;
 
 /// Later than any task is due.
 pub(super) const END: UnixMs = UnixMs(u64::MAX);

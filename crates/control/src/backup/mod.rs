@@ -16,8 +16,8 @@ use skein_wire::internal::{BackupPart, CreateBackupRequest, RestoreReply};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::MESSAGE_BYTES_MAX;
-use crate::config::Config;
 use crate::access::{self, Audit};
+use crate::config::Config;
 use crate::raft::Forward;
 use crate::spool::SpoolGroup;
 
@@ -56,10 +56,16 @@ impl Backup for BackupService {
         &self,
         request: Request<CreateBackupRequest>,
     ) -> Result<Response<Self::CreateStream>, Status> {
-        let service = self.clone();
-        let start = |_| create::start(service);
-        let parts = self.audit.change("CreateBackup", request, start).await?;
-        Ok(Response::new(Box::pin(parts)))
+        let from = access::address(&request).map(|from| from.to_string());
+        let id = self
+            .audit
+            .begin("CreateBackup", from, String::new())
+            .await?;
+        let parts = create::start(self.clone()).await;
+        self.audit
+            .end(id, "CreateBackup", parts.as_ref().err())
+            .await;
+        Ok(Response::new(Box::pin(parts?)))
     }
 
     async fn restore(

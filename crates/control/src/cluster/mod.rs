@@ -9,7 +9,6 @@ pub mod node_id;
 mod own_health;
 mod standing;
 mod survey;
-mod version_gate;
 
 pub use bootstrap::{meet, spool_groups_of_cluster};
 pub use expelled::Expelled;
@@ -17,4 +16,3 @@ pub use members::Members;
 pub use own_health::{CertificateEnds, OwnHealth};
 pub use standing::{Misfit, Standing};
 pub use survey::certificates;
-pub use version_gate::VersionGate;

@@ -10,8 +10,7 @@ use skein_wire::internal::ProposeRequest;
 use skein_wire::internal::peer_client::PeerClient;
 use tonic::{Code, Status};
 
-use super::Group;
-use crate::cluster::VersionGate;
+use super::{Group, VersionGate};
 
 /// An election takes up to 3 s; the caller is told after that.
 const WITHIN: Duration = Duration::from_secs(5);

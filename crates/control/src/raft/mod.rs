@@ -11,6 +11,7 @@ mod network;
 mod plausible;
 mod proposer;
 mod start;
+mod version_gate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use skein_store::TypeConfig;
 use skein_wire::internal::{GroupView, Member};
 use skein_wire::v1::{GroupStatus, RaftState};
 pub use start::start_group;
+pub use version_gate::VersionGate;
 
 use commands::Commands;
 use network::Network;

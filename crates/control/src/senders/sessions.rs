@@ -22,8 +22,7 @@ use super::propose::propose;
 use super::source_ips;
 use super::waits::SenderWaits;
 use crate::clock;
-use crate::cluster::VersionGate;
-use crate::raft::Group;
+use crate::raft::{Group, VersionGate};
 
 const LOOK: Duration = Duration::from_millis(500);
 

@@ -111,8 +111,9 @@ pub(super) fn apply<R: Rows>(rows: &mut R, now: UnixMs, command: &AuditCommand) 
                 at: now,
                 ..entry.clone()
             };
-            put(rows, &mut head, head.next, &entry, 0);
+            let seq = head.next;
             head.next += 1;
+            put(rows, &mut head, seq, &entry, 0);
         }
         AuditCommand::End { id, end } => {
             let first = head.oldest.max(head.next.saturating_sub(OPEN_MAX));

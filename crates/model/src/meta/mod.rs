@@ -24,10 +24,8 @@ mod tenants;
 mod warmups;
 
 pub use admission::{Admission, CannotJoin, GroupVoters, MemberSeen};
-pub use audit::{
-    ASKED_BYTES_MAX, AUDIT_NAME_BYTES_MAX, AuditCommand, AuditEnd, AuditEntry, audit,
-};
 pub use assign::{assign, unfit};
+pub use audit::{ASKED_BYTES_MAX, AUDIT_NAME_BYTES_MAX, AuditCommand, AuditEnd, AuditEntry, audit};
 pub use check::read_proposed;
 pub use command::{Command, Refusal, Response};
 pub use import::Import;
@@ -45,8 +43,8 @@ pub use policy::{
 };
 pub use policy_change::{PolicyChange, Put};
 pub use policy_history::{
-    HISTORY_BYTES_MAX, HISTORY_VERSIONS_MAX, Made, PolicyVersion, has_history,
-    policy_at, policy_history,
+    HISTORY_BYTES_MAX, HISTORY_VERSIONS_MAX, Made, PolicyVersion, has_history, policy_at,
+    policy_history,
 };
 pub use site_spread::{Allowed, Backlog, SPREAD_MAX, Spread, SpreadControl, Spreads, spreads};
 pub use state::{

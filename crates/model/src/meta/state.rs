@@ -27,9 +27,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use super::assign::assign;
+use super::audit;
 use super::command::{Command, Refusal, Response};
 use super::import;
-use super::audit;
 use super::ip_checks;
 use super::ips;
 use super::limits;

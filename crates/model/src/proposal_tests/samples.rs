@@ -10,8 +10,8 @@ use crate::automation::{
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
 use crate::meta::{
-    Addresses, AuditCommand, AuditEnd, AuditEntry, ClusterRow, Command as Meta, Import as Whole, IpCheck, Join, Made, PolicyChange,
-    Put, Spread, limits,
+    Addresses, AuditCommand, AuditEnd, AuditEntry, ClusterRow, Command as Meta, Import as Whole,
+    IpCheck, Join, Made, PolicyChange, Put, Spread, limits,
 };
 use crate::preflight::{Check, Fault};
 use crate::spool::tests::envelope;

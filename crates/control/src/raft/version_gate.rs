@@ -9,7 +9,7 @@ use skein_client::Channels;
 use skein_model::feature::{self, Feature, Knowledge, Member, WireVersion};
 use tonic::Status;
 
-use crate::raft::Group;
+use super::Group;
 
 #[derive(Clone)]
 pub struct VersionGate {
