@@ -9,7 +9,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::record::PublicKey;
+use crate::record::{KeyKind, PublicKey};
 
 /// RFC 8301 3.2 says that verifiers take up to this much; longer ones do not fit into a DNS answer over UDP either.
 pub const RSA_BITS_MAX: usize = 4096;
@@ -18,24 +18,6 @@ pub const RSA_BITS_MIN: usize = 2048;
 
 /// A file with a key is at most this long; one of RSA-4096 has 3.3 KB.
 const PEM_BYTES_MAX: usize = 64 << 10;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KeyKind {
-    Rsa,
-    /// RFC 8463. Large receivers do not verify it, so it is a second signature at most.
-    Ed25519,
-}
-
-impl KeyKind {
-    /// As k= says it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rsa => "rsa",
-            Self::Ed25519 => "ed25519",
-        }
-    }
-}
 
 /// A private key. It shows itself to nobody but through [`Self::to_pkcs8`].
 pub struct PrivateKey {

@@ -1,7 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use crate::key::{KeyError, KeyKind, PrivateKey};
-use crate::record::Comparison;
+use crate::key::{KeyError, PrivateKey};
+use crate::record::{Comparison, KeyKind};
 
 /// Made with OpenSSL: `openssl genpkey`, `openssl genrsa -traditional`, `openssl ecparam -genkey`, and damaged by hand.
 const RSA_PKCS8: &str = include_str!("../tests/keys/rsa2048.pem");

@@ -18,6 +18,6 @@ mod key_tests;
 #[cfg(test)]
 mod signer_tests;
 
-pub use key::{KeyKind, PrivateKey};
-pub use record::{PublicKey, PublishedKey};
+pub use key::PrivateKey;
+pub use record::{KeyKind, PublicKey, PublishedKey};
 pub use signer::{MessageSigner, SignError, Signer};

@@ -3,10 +3,26 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::key::KeyKind;
-
 /// A character string of a TXT record has at most this many octets (RFC 1035 3.3).
 pub const PIECE_BYTES_MAX: usize = 255;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyKind {
+    Rsa,
+    /// RFC 8463. Large receivers do not verify it, so it is a second signature at most.
+    Ed25519,
+}
+
+impl KeyKind {
+    /// As k= says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rsa => "rsa",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+}
 
 /// A public key as p= has it: the SubjectPublicKeyInfo of an RSA key, the 32 octets of an Ed25519 key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
