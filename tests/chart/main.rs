@@ -5,6 +5,8 @@
 //! copies of dashboards and alert rules in the chart.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod api_server;
+mod changes;
 mod configuration;
 mod files;
 mod golden;

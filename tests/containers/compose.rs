@@ -1,4 +1,4 @@
-//! `deploy/compose.yaml` goes up, brings a message from its port to its sink, and goes down.
+//! `deploy/compose.yaml` goes up, brings messages from its port by its name server to its sink, and goes down.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -62,25 +62,19 @@ fn compose_goes_up_and_down() {
         stack.awaits("egress-1", || {
             stack.compose(&["exec", "-T", "control-1", "skeinctl", "ip", "list"])
         });
-        let submit = || {
-            let server = format!("127.0.0.1:{port}");
-            let mut swaks = Command::new("swaks");
-            swaks.args([
-                "--server",
-                &server,
-                "--from",
-                "me@example.com",
-                "--to",
-                "you@example.net",
-                "--body",
-                "hello",
-            ]);
-            swaks
-        };
-        stack.awaits("queued as", submit);
-        stack.awaits("=== mail from <me@example.com>", || {
-            stack.compose(&["logs", "sink"])
-        });
+        // Made-up domains: the name server of the stack alone knows their MX.
+        for to in ["you@first.test", "they@second.test"] {
+            let submit = || {
+                let server = format!("127.0.0.1:{port}");
+                let mut swaks = Command::new("swaks");
+                swaks.args(["--server", &server, "--from", "me@example.com", "--to", to]);
+                swaks.args(["--body", "hello"]);
+                swaks
+            };
+            stack.awaits("queued as", submit);
+            let arrived = format!("=== mail from <me@example.com> to {to} arrived");
+            stack.awaits(&arrived, || stack.compose(&["logs", "sink"]));
+        }
         let began = Instant::now();
         succeeds(&mut stack.compose(&["stop"]));
         println!("stopped after {:?}", began.elapsed());

@@ -64,17 +64,46 @@ impl<'e> Release<'e> {
         Self::machine_of(self.engine)
     }
 
+    /// The objects after an upgrade. What `lookup` finds stays: Secrets that were drawn.
+    pub fn upgrade(&mut self, objects: Vec<Value>) {
+        let is_kept = |object: &Value| object["kind"] == "Secret";
+        let kept: Vec<Value> = of_kind(&self.objects, "Secret").cloned().collect();
+        let known = |new: &Value| kept.iter().any(|old| name_of(old) == name_of(new));
+        let new = objects.into_iter();
+        let new = new.filter(|object| !(is_kept(object) && known(object)));
+        self.objects = new.chain(kept.iter().cloned()).collect();
+    }
+
     /// Starts the pods of a StatefulSet or a Deployment.
     pub fn start(&self, kind: &str, name: &str) -> Vec<String> {
-        let object = of_kind(&self.objects, kind).find(|object| name_of(object) == name);
-        let object = object.unwrap_or_else(|| panic!("no {kind} {name}"));
-        let replicas = object["spec"]["replicas"].as_u64().unwrap();
-        let names = (0..replicas).map(|nth| format!("{name}-{nth}"));
-        let pods: Vec<String> = names.collect();
+        let pods = self.pods(kind, name);
         for pod in &pods {
-            self.start_pod(pod, pod_of(object).unwrap());
+            self.start_one(kind, name, pod);
         }
         pods
+    }
+
+    /// The names of its pods.
+    pub fn pods(&self, kind: &str, name: &str) -> Vec<String> {
+        let replicas = self.object(kind, name)["spec"]["replicas"]
+            .as_u64()
+            .unwrap();
+        (0..replicas).map(|nth| format!("{name}-{nth}")).collect()
+    }
+
+    pub fn start_one(&self, kind: &str, name: &str, pod: &str) {
+        self.start_pod(pod, pod_of(self.object(kind, name)).unwrap());
+    }
+
+    /// Takes a pod that has ended away, but for its claim.
+    pub fn delete(&self, pod: &str) {
+        succeeds(self.engine.docker().args(["rm", pod]));
+    }
+
+    fn object(&self, kind: &str, name: &str) -> &Value {
+        let mut objects = self.objects.iter();
+        let object = objects.find(|object| object["kind"] == kind && name_of(object) == name);
+        object.unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
     /// Runs a Pod or a Job's pod to its end, which must be a good one; what it printed.

@@ -1,8 +1,9 @@
 //! A cluster of the chart's pods takes mail in and delivers it, while containers are killed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::Value;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::sink::{Sink, SinkConfig};
 use skein_tests::helm::render::{KUBERNETES, objects, template};
@@ -18,18 +19,19 @@ const GRACE: Duration = Duration::from_secs(180);
 const DOMAIN: &str = "open.test";
 const SINK_PORT: u16 = 2599;
 
-/// The chart with the image of this run, and with a route to the sink on this machine.
-fn release(engine: &Engine) -> Release<'_> {
+/// The chart with the image of this run, with a route to the sink on this machine, and with these values.
+fn rendered(machine: IpAddr, values: &str) -> Vec<Value> {
     let (name, tag) = IMAGE.split_once(':').unwrap();
     let image = format!("image.registry=,image.repository={name},image.tag={tag}");
     let mut helm = template("helm4", KUBERNETES[1]);
     // This machine is where the load comes from, and goes to.
-    let machine = Release::network(engine);
     helm.args([
         "--set",
         &image,
         "--set",
         &format!("smtp.relayNetworks={{{machine}/32}}"),
+        "--set",
+        values,
     ]);
     let mark = format!("control.config.storage.soft_mark={SOFT_MARK}");
     helm.args(["--set", &mark]);
@@ -41,8 +43,12 @@ fn release(engine: &Engine) -> Release<'_> {
         "--set-json",
         r#"policy.resources=[{"kind":"tenant","name":"shop","limits":{"message_rate":"100/s"}}]"#,
     ]);
-    let objects = objects(&[succeeds(&mut helm)]).remove(0);
-    Release::new(engine, objects)
+    objects(&[succeeds(&mut helm)]).remove(0)
+}
+
+fn release<'e>(engine: &'e Engine, values: &str) -> Release<'e> {
+    let machine = Release::network(engine);
+    Release::new(engine, rendered(machine, values))
 }
 
 async fn offer(targets: Vec<SocketAddr>, prefix: &str, rate: f64) -> Vec<Injected> {
@@ -68,7 +74,7 @@ fn a_cluster_of_the_charts_pods_loses_nothing() {
 }
 
 async fn flows(engine: &Engine) {
-    let release = release(engine);
+    let release = release(engine, "mode=cluster");
     let sink = SinkConfig::at(SocketAddr::new(release.machine(), SINK_PORT));
     let sink = Sink::start(sink).await.unwrap();
     let control = release.start("StatefulSet", "skein-control");
@@ -117,4 +123,71 @@ async fn flows(engine: &Engine) {
         assert_eq!(status, 0, "{pod} after {took:?}:\n{}", engine.logs(pod));
         println!("{pod} ended with 0 after {took:?}");
     }
+}
+
+/// UPGRADING.md, "More control nodes": `helm upgrade --set mode=cluster`, and nothing before it.
+#[test]
+fn one_pod_becomes_a_cluster_with_all_of_its_mail() {
+    with_engine(|engine| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(grows(engine));
+    });
+}
+
+async fn grows(engine: &Engine) {
+    let mut release = release(engine, "mode=single");
+    let machine = release.machine();
+    let sink = Sink::start(SinkConfig::at(SocketAddr::new(machine, SINK_PORT)));
+    let sink = sink.await.unwrap();
+    let alone = release.start("StatefulSet", "skein-control").remove(0);
+    release.ready(&alone, READY_WITHIN).await;
+    let skeinctl = |release: &Release<'_>, words: &[&str]| {
+        let (is_well, said) = release.exec(&alone, &[&["skeinctl"][..], words].concat());
+        assert!(is_well, "{said}");
+    };
+    let held = ["--domain", DOMAIN];
+    skeinctl(
+        &release,
+        &[
+            &["suspend", "--for", "1h", "--why", "until it has grown"],
+            &held[..],
+        ]
+        .concat(),
+    );
+    let smtp = |release: &Release<'_>, pod: &str| release.address(pod, 2525);
+    let mut all = offer(vec![smtp(&release, &alone)], "queued", 100.0).await;
+    assert!(all.iter().all(Injected::acked));
+
+    // As a StatefulSet's controller does: the new pods at once; when they are ready, the one that was there.
+    release.upgrade(rendered(machine, "mode=cluster"));
+    let began = tokio::time::Instant::now();
+    let control = release.pods("StatefulSet", "skein-control");
+    for pod in &control[1..] {
+        release.start_one("StatefulSet", "skein-control", pod);
+    }
+    let senders = release.start("Deployment", "skein-sender");
+    let load = offer(vec![smtp(&release, &senders[0])], "growing", 10.0);
+    let replaced = async {
+        for pod in &control[1..] {
+            release.ready(pod, READY_WITHIN).await;
+            println!("{pod} votes after {:?}", began.elapsed());
+        }
+        let (status, took) = release.stop(&alone, GRACE);
+        assert_eq!(status, 0, "{took:?}:\n{}", engine.logs(&alone));
+        release.delete(&alone);
+        release.start_one("StatefulSet", "skein-control", &alone);
+        for pod in control.iter().chain(&senders) {
+            release.ready(pod, READY_WITHIN).await;
+        }
+        println!("a cluster after {:?}", began.elapsed());
+    };
+    let (loaded, ()) = tokio::join!(load, replaced);
+    all.extend(loaded);
+    // The engine's name server has nobody to ask, so not all is well here; what counts is who votes.
+    let (_, status) = release.exec(&alone, &["skeinctl", "cluster", "status"]);
+    assert_eq!(status.matches("5 of 5").count(), 3, "{status}");
+    skeinctl(&release, &[&["resume"], &held[..]].concat());
+    let verdict = skein_tests::settle(&sink, &all, DELIVERED_WITHIN).await;
+    assert!(verdict.is_clean(), "{}", verdict.summary());
+    println!("{}", verdict.summary());
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_testkit::sink::{Act, Phase, Sink, most_at_once};
+use skein_testkit::sink::{Act, Phase, Sink, Visit, most_at_once};
 use skein_tests::fleet::{Fleet, Plan};
 use skein_tests::replays::{self, Replied};
 
@@ -97,6 +97,23 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap()
 }
 
+/// One connection for each sender at first, then one more with each second, and never more than policy says. Senders
+/// go by the leader's time and hear of it a little later.
+fn climbs_by_steps(visits: &[Visit], until_ms: u64, senders: usize) {
+    let most: Vec<usize> = (0..12)
+        .map(|second| {
+            let from_ms = until_ms + second * 1000;
+            most_at_once(visits, from_ms..from_ms + 1000).0
+        })
+        .collect();
+    println!("at most {most:?} connections in each second of the way back");
+    for (second, most) in most.iter().enumerate() {
+        let allowed = senders * (second + 1).min(10);
+        assert!(*most <= allowed, "{most} of {allowed} in second {second}");
+    }
+    assert!(most.iter().any(|most| *most > senders), "it climbs");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sender_leaves_a_provider_alone_that_defers_and_comes_back_by_steps() {
     const COUNT: usize = 150;
@@ -155,21 +172,7 @@ async fn every_sender_leaves_a_provider_alone_that_defers_and_comes_back_by_step
     );
     assert_eq!(meanwhile, 0, "all senders wait");
 
-    // One connection for each sender at first, then one more with each second, and never more than policy says. Senders
-    // go by the leader's time and hear of it a little later.
-    let visits = yahoo.visits();
-    let most: Vec<usize> = (0..12)
-        .map(|second| {
-            let from_ms = until_ms + second * 1000;
-            most_at_once(&visits, from_ms..from_ms + 1000).0
-        })
-        .collect();
-    println!("at most {most:?} connections in each second of the way back");
-    for (second, most) in most.iter().enumerate() {
-        let allowed = SENDERS * (second + 1).min(10);
-        assert!(*most <= allowed, "{most} of {allowed} in second {second}");
-    }
-    assert!(most.iter().any(|most| *most > SENDERS), "it climbs");
+    climbs_by_steps(&yahoo.visits(), until_ms, SENDERS);
     let ended = |fleet: &Fleet| in_force(fleet, "yahoo").is_none().then_some(());
     fleet
         .until("the climb's end", PATIENCE, ended)

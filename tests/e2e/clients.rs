@@ -73,7 +73,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
         .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}; run `cargo xtask setup`"))
+        .unwrap_or_else(|error| panic!("{program}: {error}; run `cargo xtask setup --tests`"))
 }
 
 /// A message file and its bytes.

@@ -77,35 +77,6 @@ async fn one_file_serves_several_nodes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sighup_says_what_needs_a_restart_and_what_is_wrong() {
-    let bench = skein_tests::Bench::new().await.unwrap();
-    let mut node = bench.start().await.unwrap();
-    let file = bench.config();
-    let good = std::fs::read_to_string(&file).unwrap();
-    for (text, part) in [
-        (good.clone(), "no setting has changed"),
-        (
-            good.replace("cap = \"1s\"", "cap = \"2s\""),
-            "delivery.retry.cap",
-        ),
-        (
-            good.replace("cap = \"1s\"", "cap = \"soon\""),
-            "delivery.retry.cap: \\\"soon\\\"",
-        ),
-    ] {
-        std::fs::write(&file, text).unwrap();
-        node.hang_up().unwrap();
-        let heard = || node.log().contains(part).then_some(());
-        let every = Duration::from_millis(20);
-        let heard = skein_tests::until(part, Duration::from_secs(20), every, heard);
-        heard
-            .await
-            .unwrap_or_else(|error| panic!("{error}: {}", node.log()));
-    }
-    assert!(node.running());
-}
-
 #[test]
 fn a_file_that_refers_to_the_environment_is_checked_in_one() {
     let folder = tempfile::tempdir().unwrap();

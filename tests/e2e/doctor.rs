@@ -8,6 +8,7 @@ use serde_json::Value;
 use skein_testkit::dns::Fault;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::process::{Node, NodeConfig, free_port, http_get};
+use skein_testkit::sink::Sink;
 use skein_tests::fleet::{Fleet, Member, Plan};
 use skein_tests::{Bench, Extra, loopback, operator, skein};
 
@@ -167,6 +168,86 @@ fn start_twin(fleet: &Fleet) -> Node {
     Node::start(NodeConfig::serve(&skein().unwrap(), &file, http)).unwrap()
 }
 
+async fn faults_around_senders_are_named(fleet: &Fleet, sink: &Sink) {
+    let admin = fleet.control[0].admin;
+    fleet.dns.fault(".", Some(Fault::ServFail));
+    let server = fleet.dns.address().to_string();
+    names(
+        admin,
+        &[],
+        &[
+            "name server",
+            &server,
+            "sender s1",
+            "sender s2",
+            "Server Failure",
+        ],
+    )
+    .await;
+    fleet.dns.fault(".", None);
+    is_well(admin, "").await;
+
+    let twin = start_twin(fleet);
+    names(
+        admin,
+        &[],
+        &["sender s1 asked for a session", "from 127.0.0.1 (process "],
+    )
+    .await;
+    drop(twin);
+
+    let nowhere = format!("127.0.0.1:{}", free_port().unwrap());
+    names(
+        admin,
+        &["--port-25", &nowhere],
+        &["sender s1", "sender s2", &nowhere, "onnection refused"],
+    )
+    .await;
+    let open = sink.address().to_string();
+    let (_, examined) = examine(admin, &["--port-25", &open]);
+    assert!(
+        !findings(&examined, "problem").contains("gets no connection"),
+        "{examined:#}"
+    );
+
+    fleet
+        .apply("kind: ip\nname: lost\nbind: 192.0.2.77\nehlo: lost.example.test\n")
+        .unwrap();
+    names(admin, &[], &["ip lost is at no node"]).await;
+    fleet.skeinctl(&["policy", "delete", "ip/lost"]).unwrap();
+
+    fleet.skeinctl(&["node", "drain", "s2"]).unwrap();
+    is_well(admin, "sender s2 is out of service").await;
+    fleet.skeinctl(&["node", "resume", "s2"]).unwrap();
+    is_well(admin, "").await;
+}
+
+/// A node that stops as it was told, and is not back yet, is no reason to wake anybody; one that was killed is.
+async fn a_restart_is_no_fault_and_a_loss_is(fleet: &mut Fleet) {
+    let admin = fleet.control[0].admin;
+    let other = fleet.control[2].address.to_string();
+    let stopping = fleet.control[2].node.as_mut().unwrap();
+    stopping.term().unwrap();
+    stopping.wait(SETTLES).await.unwrap();
+    is_well(admin, "it is being restarted").await;
+    fleet.control[2].start().await.unwrap();
+    is_well(admin, "").await;
+    fleet.control[2].kill().unwrap();
+    names(
+        admin,
+        &[],
+        &[
+            &format!("{other} does not answer: "),
+            "onnection refused",
+            "cluster remove",
+        ],
+    )
+    .await;
+    let (code, said) = status(admin);
+    assert!(code == Some(1) && said.contains(&other), "{said}");
+    fleet.control[2].start().await.unwrap();
+}
+
 /// Stages that share one cluster, whose faults are mended before the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_a_cluster_are_named_and_what_is_held_is_none() {
@@ -204,79 +285,8 @@ async fn faults_of_a_cluster_are_named_and_what_is_held_is_none() {
     assert!(offered.iter().all(|mail| mail.acked()), "{offered:?}");
     let began = tokio::time::Instant::now();
 
-    fleet.dns.fault(".", Some(Fault::ServFail));
-    let server = fleet.dns.address().to_string();
-    names(
-        admin,
-        &[],
-        &[
-            "name server",
-            &server,
-            "sender s1",
-            "sender s2",
-            "Server Failure",
-        ],
-    )
-    .await;
-    fleet.dns.fault(".", None);
-    is_well(admin, "").await;
-
-    let twin = start_twin(&fleet);
-    names(
-        admin,
-        &[],
-        &["sender s1 asked for a session", "from 127.0.0.1 (process "],
-    )
-    .await;
-    drop(twin);
-
-    let nowhere = format!("127.0.0.1:{}", free_port().unwrap());
-    names(
-        admin,
-        &["--port-25", &nowhere],
-        &["sender s1", "sender s2", &nowhere, "onnection refused"],
-    )
-    .await;
-    let open = sink.address().to_string();
-    let (_, examined) = examine(admin, &["--port-25", &open]);
-    assert!(
-        !findings(&examined, "problem").contains("gets no connection"),
-        "{examined:#}"
-    );
-
-    fleet
-        .apply("kind: ip\nname: lost\nbind: 192.0.2.77\nehlo: lost.example.test\n")
-        .unwrap();
-    names(admin, &[], &["ip lost is at no node"]).await;
-    fleet.skeinctl(&["policy", "delete", "ip/lost"]).unwrap();
-
-    fleet.skeinctl(&["node", "drain", "s2"]).unwrap();
-    is_well(admin, "sender s2 is out of service").await;
-    fleet.skeinctl(&["node", "resume", "s2"]).unwrap();
-    is_well(admin, "").await;
-
-    // A node that stops as it was told, and is not back yet, is no reason to wake anybody.
-    let other = fleet.control[2].address.to_string();
-    let stopping = fleet.control[2].node.as_mut().unwrap();
-    stopping.term().unwrap();
-    stopping.wait(SETTLES).await.unwrap();
-    is_well(admin, "it is being restarted").await;
-    fleet.control[2].start().await.unwrap();
-    is_well(admin, "").await;
-    fleet.control[2].kill().unwrap();
-    names(
-        admin,
-        &[],
-        &[
-            &format!("{other} does not answer: "),
-            "onnection refused",
-            "cluster remove",
-        ],
-    )
-    .await;
-    let (code, said) = status(admin);
-    assert!(code == Some(1) && said.contains(&other), "{said}");
-    fleet.control[2].start().await.unwrap();
+    faults_around_senders_are_named(&fleet, &sink).await;
+    a_restart_is_no_fault_and_a_loss_is(&mut fleet).await;
 
     // By now the held mail is older than what counts as stuck.
     let old = skein_tests::until("mail that is due for long", SETTLES, LOOK, || {

@@ -29,6 +29,11 @@ async fn alone(control: usize, senders: usize) -> (Fleet, Sink) {
 
 /// So many messages wait in the queue of the first node.
 async fn hold(fleet: &Fleet, messages: usize) -> Vec<Injected> {
+    hold_at(fleet, fleet.control[0].smtp, messages).await
+}
+
+/// So many messages wait that were handed in there.
+async fn hold_at(fleet: &Fleet, smtp: SocketAddr, messages: usize) -> Vec<Injected> {
     let hold = [
         &["suspend"],
         HELD,
@@ -40,7 +45,7 @@ async fn hold(fleet: &Fleet, messages: usize) -> Vec<Injected> {
         messages_per_connection: messages / 20,
         domains: vec!["held.test".to_owned()],
         prefix: "held".to_owned(),
-        ..InjectorConfig::to(fleet.control[0].smtp)
+        ..InjectorConfig::to(smtp)
     };
     let held = Injector::new(config).run().await;
     assert!(held.iter().all(Injected::acked));
@@ -129,5 +134,82 @@ async fn what_is_left_of_a_cluster_goes_on_alone() {
     fleet.control[0].start().await.unwrap();
     release(&fleet);
     let verdict = settle(&sink, &held, SETTLES).await;
+    assert!(verdict.is_clean(), "{}", verdict.summary());
+}
+
+/// So many control nodes more, which are only started.
+async fn start_further(fleet: &mut Fleet, count: usize) {
+    let first = fleet.control.len();
+    for _ in 0..count {
+        fleet.further_control().unwrap();
+    }
+    for member in &mut fleet.control[first..] {
+        member.spawn().unwrap();
+    }
+    // A node is ready when it votes.
+    for member in &mut fleet.control[first..] {
+        member.ready().await.unwrap();
+    }
+    let all = first + count;
+    let is_grown =
+        |status: &Value| voters(status) == vec![3; all] && status["verdict"] == "healthy";
+    fleet.answers(0, STATUS, SETTLES, is_grown).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_only_started_make_a_cluster_larger_under_load() {
+    let sink = SinkConfig::at(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let sink = Sink::start(sink).await.unwrap();
+    let plan = Plan {
+        spool_groups: Some(2),
+        has_certificates: true,
+        joins_uninvited: true,
+        smarthost: Some(sink.address()),
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::start(plan).await.unwrap();
+    let held = hold_at(&fleet, fleet.senders[0].smtp, 1_000).await;
+    let config = InjectorConfig {
+        messages_per_connection: 500,
+        rate: Some(20.0),
+        prefix: "load".to_owned(),
+        ..InjectorConfig::to(fleet.senders[0].smtp)
+    };
+    let load = tokio::spawn(Injector::new(config).run());
+    start_further(&mut fleet, 2).await;
+    start_further(&mut fleet, 2).await;
+
+    // A sixth is one too many, and is told so.
+    fleet.further_control().unwrap();
+    fleet.control[5].spawn().unwrap();
+    let is_told = |found: &Value| found.to_string().contains("at most 5");
+    fleet
+        .answers(5, &["doctor"], SETTLES, is_told)
+        .await
+        .unwrap();
+    fleet.control[5].kill().unwrap();
+    fleet.control.pop();
+
+    // A wiped disk comes back as a new member, and a data directory of a removed one never does.
+    fleet.control[4].stop().await.unwrap();
+    std::fs::remove_dir_all(&fleet.control[4].data_dir).unwrap();
+    fleet.control[4].start().await.unwrap();
+    let is_whole = |status: &Value| voters(status) == [3; 5] && status["verdict"] == "healthy";
+    fleet.answers(0, STATUS, SETTLES, is_whole).await.unwrap();
+    let removed = fleet.control[4].address.to_string();
+    fleet
+        .skeinctl(&["cluster", "remove", &removed, "--yes"])
+        .unwrap();
+    fleet.control[4].ended(SETTLES).await.unwrap();
+    fleet.control[4].spawn().unwrap();
+    fleet.control[4].ended(SETTLES).await.unwrap();
+    let is_four = |status: &Value| voters(status) == [3; 4];
+    fleet.answers(0, STATUS, SETTLES, is_four).await.unwrap();
+
+    release(&fleet);
+    let load = load.await.unwrap();
+    let acked = load.iter().filter(|message| message.acked()).count();
+    assert!(acked > load.len() / 2, "{acked} of {}", load.len());
+    let verdict = settle(&sink, &[held, load].concat(), SETTLES).await;
     assert!(verdict.is_clean(), "{}", verdict.summary());
 }

@@ -33,7 +33,7 @@ impl Postfix {
             .arg("postfix")
             .arg(dir.join("state"))
             .status();
-        assert!(owned.unwrap().success(), "run `cargo xtask setup`");
+        assert!(owned.unwrap().success(), "run `cargo xtask setup --tests`");
         let main = format!(
             "compatibility_level = 3.6\n\
              queue_directory = {dir}/queue\ndata_directory = {dir}/state\n\
@@ -64,7 +64,7 @@ impl Postfix {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
-            .expect("Postfix is there after `cargo xtask setup`")
+            .expect("Postfix is there after `cargo xtask setup --tests`")
             .success()
     }
 

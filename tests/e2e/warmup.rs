@@ -32,7 +32,7 @@ const PROVIDERS: [(&str, &str, &str, [u64; 3]); 3] = [
 ];
 
 /// An offset by which the day ends in three quarters of an hour: all of its budget is open.
-fn late_in_the_day() -> String {
+pub fn late_in_the_day() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let minutes = i64::try_from(since.as_secs() / 60 % 1440).unwrap();
     let offset = 23 * 60 + 15 - minutes;

@@ -323,8 +323,9 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
 fn promtool(args: &[&str], file: &Path) {
     let mut command = Command::new("promtool");
     let output = command.args(args).arg(file).output();
-    let output = output
-        .expect("promtool is of Debian's package prometheus, which `cargo xtask setup` installs");
+    let output = output.expect(
+        "promtool is of Debian's package prometheus, which `cargo xtask setup --tests` installs",
+    );
     assert!(
         output.status.success(),
         "{args:?}: {}{}",

@@ -100,6 +100,23 @@ fn the_table_of_keys_has_every_key_with_its_default() {
     );
 
     let mut command = Command::new(skein().unwrap());
+    let listed = command.args(["config", "keys"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let taken_over = |key: &str| {
+        let covers = |line: &&str| {
+            let (entry, _) = line.split_once("  # ").unwrap();
+            let rest = key.strip_prefix(entry);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let line = listed.lines().find(covers);
+        line.is_some_and(|line| line.ends_with("taken over at SIGHUP"))
+    };
+    for cells in &rows {
+        let key = cells[0].trim_matches('`');
+        let expected = if taken_over(key) { "yes" } else { "" };
+        assert_eq!(cells[2], expected, "whether {key} is live");
+    }
+    let mut command = Command::new(skein().unwrap());
     let print = command.args(["config", "print"]).output().unwrap();
     let config: toml::Table = toml::from_str(&String::from_utf8(print.stdout).unwrap()).unwrap();
     let config = Value::Table(config);

@@ -164,9 +164,7 @@ fn script(blocks: &[Block], own: [u16; 4], nodes: &Nodes) -> String {
         };
         let text = block.text.replace("target/release", &bin);
         // What builds is what built this.
-        let lines = text
-            .lines()
-            .filter(|line| !line.starts_with("cargo build "));
+        let lines = text.lines().filter(|line| !line.starts_with("cargo "));
         script.push_str(&format!(
             "export SKEINCTL_SERVER=http://127.0.0.1:{}\n{}\n",
             ports[2],

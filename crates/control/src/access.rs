@@ -67,6 +67,12 @@ pub fn address<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
     request.extensions().get::<Peer>()?.address
 }
 
+/// Whether the caller has shown a certificate of a control node.
+pub fn is_certified_control() -> bool {
+    let has_shown = |caller: &Caller| caller.has_shown(Role::Control);
+    CALLER.try_with(has_shown).unwrap_or(false)
+}
+
 /// A node speaks for the hosts of its own certificate only.
 ///
 /// # Errors

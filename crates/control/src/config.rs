@@ -20,6 +20,9 @@ pub struct Config {
     pub founders: Vec<String>,
     /// Control nodes to ask for membership in their cluster.
     pub peers: Vec<String>,
+    /// Whether this node asks to be let into a cluster that did not invite it, and lets in such nodes while it leads the meta
+    /// group.
+    pub joins_uninvited: bool,
     /// Spool groups that a new cluster has.
     pub spool_groups: u16,
     /// Nobody said so: a data directory that has another number keeps it.

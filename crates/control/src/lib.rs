@@ -37,7 +37,7 @@ use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 pub use skein_wire::v1::NodeRole;
 use skein_wire::v1::admin_server::AdminServer;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
 use crate::cluster::{Members, Misfit, Standing, node_id};
@@ -88,7 +88,9 @@ pub struct Control {
     peers: Channels,
     is_stopping: Arc<AtomicBool>,
     own_health: Arc<OwnHealth>,
+    admission: Arc<Mutex<()>>,
     surveys: Surveys,
+    byte_rate: Arc<ByteRate>,
 }
 
 impl std::fmt::Debug for Control {
@@ -197,7 +199,9 @@ impl Control {
             peers,
             is_stopping: Arc::default(),
             own_health: Arc::default(),
+            admission: Arc::default(),
             surveys: Surveys::default(),
+            byte_rate,
         };
         control.members().begin_to_look();
         if control.config.founders.is_empty() && control.config.peers.is_empty() {
@@ -218,6 +222,12 @@ impl Control {
         };
         skein_runtime::task("disk-relief", relief.run());
         Ok(control)
+    }
+
+    /// Takes over how much of the disk this node takes, in percents, and how fast it pulls bodies.
+    pub fn set_storage(&self, soft_mark: u8, hard_mark: u8, pull_bytes_per_second: u64) {
+        self.store.disk().set_marks(soft_mark, hard_mark);
+        self.byte_rate.set(pull_bytes_per_second);
     }
 
     async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
@@ -318,6 +328,7 @@ impl Control {
             is_stopping: self.is_stopping.clone(),
             disk: self.store.disk().clone(),
             own_health: self.own_health.clone(),
+            admission: self.admission.clone(),
         }
     }
 

@@ -52,6 +52,13 @@ impl PeerService {
     }
 }
 
+fn refusal(refused: String) -> Response<JoinReply> {
+    Response::new(JoinReply {
+        refused,
+        ..JoinReply::default()
+    })
+}
+
 fn bad(error: &convert::BadPeer) -> Status {
     Status::invalid_argument(error.to_string())
 }
@@ -92,24 +99,39 @@ impl Peer for PeerService {
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let spool_groups = u16::try_from(request.spool_groups)
             .map_err(|_| Status::invalid_argument("spool_groups: too many"))?;
         let join = meta::Join {
             node: NodeId(request.node),
-            address: request.address,
-            version: request.version,
+            address: std::mem::take(&mut request.address),
+            version: std::mem::take(&mut request.version),
             spool_groups,
         };
         access::check_address(&join.address)?;
         if meta::is_as_told(&self.members.meta, &join) {
             return Ok(Response::new(JoinReply::default()));
         }
-        if let Err(refused) = self.members.verify(&join).await {
-            return Ok(Response::new(JoinReply {
-                refused,
-                removed: false,
-            }));
+        let pristine = match self.members.verify(&join).await {
+            Ok(pristine) => pristine,
+            Err(refused) => return Ok(refusal(refused)),
+        };
+        if request.uninvited && meta::is_stranger(&self.members.meta, &join) {
+            let meta = &self.groups()[&GroupId::META];
+            if !meta.is_leader() {
+                let leader = meta.leader_address();
+                let leader =
+                    leader.ok_or_else(|| Status::unavailable("the meta group has no leader"))?;
+                let refused = format!("the leader of the meta group lets nodes in, at {leader}");
+                return Ok(Response::new(JoinReply {
+                    refused,
+                    leader,
+                    ..JoinReply::default()
+                }));
+            }
+            if let Err(refused) = self.members.admit(&join, pristine).await {
+                return Ok(refusal(refused));
+            }
         }
         let command = codec::encode(&meta::Command::Join(join));
         let reply = self.members.forward.propose(GroupId::META, command).await?;
@@ -118,6 +140,7 @@ impl Peer for PeerService {
             meta::Response::Refused(refusal) => JoinReply {
                 refused: refusal.to_string(),
                 removed: refusal == meta::Refusal::Removed,
+                ..JoinReply::default()
             },
             _ => JoinReply::default(),
         }))

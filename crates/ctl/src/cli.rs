@@ -8,8 +8,8 @@ use tonic::Status;
 use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    automation, backup, cluster, doctor, explain, group, ip, message, node, policy, probe, queue,
-    send, site, slot, status, suspend, tenant, transport, warmup,
+    automation, backup, cluster, credential, doctor, explain, group, ip, message, node, policy,
+    probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
 };
 
 const STATUSES: &str = "\
@@ -66,6 +66,11 @@ enum Command {
     Tenant {
         #[command(subcommand)]
         command: tenant::Command,
+    },
+    /// Credentials: what lets clients hand in mail, and whose mail that is.
+    Credential {
+        #[command(subcommand)]
+        command: credential::Command,
     },
     /// Take resources over from YAML files: all of them, or none if one is wrong.
     Apply(policy::Apply),
@@ -172,6 +177,7 @@ async fn run_one(
         Command::Slot { command } => slot::run(admin, command, json).await.map(done),
         Command::Site { command } => site::run(admin, command, json).await.map(done),
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
+        Command::Credential { command } => credential::run(admin, command, json).await.map(done),
         Command::Apply(apply) => policy::apply(admin, apply, json).await.map(done),
         Command::Policy { command } => policy::run(admin, command, json).await.map(done),
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),

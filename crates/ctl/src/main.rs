@@ -9,6 +9,7 @@ mod backup;
 mod cli;
 mod cluster;
 mod connect;
+mod credential;
 mod doctor;
 mod duration;
 mod explain;

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use skein_policy::{Kind, Policy, Source};
 use skein_wire::v1::{
-    ApplyPolicyRequest, ListNodesRequest, ListNodesResponse, ListPolicyRequest, PolicyChangeKind,
-    PolicySource, ResourceKind,
+    ApplyPolicyRequest, ApplyPolicyResponse, ListNodesRequest, ListNodesResponse,
+    ListPolicyRequest, PolicyChangeKind, PolicySource, ResourceKind,
 };
 use skein_wire::words::Words;
 
@@ -49,7 +49,7 @@ pub struct Reach {
 pub enum Command {
     /// Print resources as YAML.
     Get {
-        /// ip, pool, provider, warmup, route or tenant; all without one.
+        /// credential, ip, pool, provider, warmup, route or tenant; all without one.
         kind: Option<String>,
         /// Only the one of this name.
         name: Option<String>,
@@ -148,17 +148,15 @@ pub async fn apply(mut admin: Admin, apply: Apply, json: bool) -> anyhow::Result
     change(&mut admin, request, &apply.reach, json).await
 }
 
-async fn change(
+/// Changes the policy, and tells what changed and who goes by it.
+pub async fn change(
     admin: &mut Admin,
     request: ApplyPolicyRequest,
     reach: &Reach,
     json: bool,
 ) -> anyhow::Result<()> {
     let dry_run = request.dry_run;
-    let answer = admin.apply_policy(request).await?.into_inner();
-    if !answer.problems.is_empty() {
-        bail!("nothing was changed:\n{}", answer.problems.join("\n"));
-    }
+    let answer = accepted(admin, request).await?;
     match json {
         true => show::json(&answer.changes)?,
         false => {
@@ -174,17 +172,45 @@ async fn change(
         }
         return Ok(());
     }
-    let version = answer.version;
     if !json {
-        println!("The policy has version {version}.");
+        println!("The policy has version {}.", answer.version);
     }
+    let is_in_force = in_force(admin, answer.version, reach).await?;
+    if is_in_force && reach.wait && !json {
+        println!("Every sender and control node goes by it.");
+    }
+    Ok(())
+}
+
+/// Changes the policy as a part of something else, which tells what was done.
+pub async fn quietly(
+    admin: &mut Admin,
+    request: ApplyPolicyRequest,
+    reach: &Reach,
+) -> anyhow::Result<()> {
+    let version = accepted(admin, request).await?.version;
+    in_force(admin, version, reach).await.map(drop)
+}
+
+async fn accepted(
+    admin: &mut Admin,
+    request: ApplyPolicyRequest,
+) -> anyhow::Result<ApplyPolicyResponse> {
+    let answer = admin.apply_policy(request).await?.into_inner();
+    match answer.problems.is_empty() {
+        true => Ok(answer),
+        false => bail!("nothing was changed:\n{}", answer.problems.join("\n")),
+    }
+}
+
+/// Whether everybody goes by a version, after the time that `reach` gives them. Who does not is named.
+async fn in_force(admin: &mut Admin, version: u64, reach: &Reach) -> anyhow::Result<bool> {
     let within = match reach.wait {
         true => reach.timeout,
         false => SOON,
     };
     let behind = behind_after(admin, version, within).await?;
     match (behind.is_empty(), reach.wait) {
-        (true, true) if !json => println!("Every sender and control node goes by it."),
         (true, _) => {}
         (false, true) => bail!(
             "the policy has version {version}, but after {} not everybody goes by it: {}",
@@ -196,7 +222,7 @@ async fn change(
             behind.join(", ")
         ),
     }
-    Ok(())
+    Ok(behind.is_empty())
 }
 
 /// Those who do not go by a version of the policy, with what they go by, as soon as there are none or the time is over.

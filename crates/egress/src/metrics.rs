@@ -38,7 +38,7 @@ impl Metrics {
         );
         registry.register(
             "skein_egress_connect_failures",
-            "Connections from a source IP of this node that did not come about",
+            "Connections that other senders wanted from a source IP of this node and that did not come about",
             metrics.connect_failures.clone(),
         );
         metrics

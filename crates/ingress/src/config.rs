@@ -54,7 +54,7 @@ pub enum TlsMode {
     Implicit,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
     pub password: String,
@@ -74,15 +74,9 @@ impl Config {
         contains(&self.relay_networks, client)
     }
 
-    /// The tenant that a client or user sends mail of; none for strangers.
-    pub fn tenant_of(&self, user: Option<&str>, client: IpAddr) -> Option<&str> {
-        (user.is_some() || self.may_relay(client)).then(|| self.tenant(user))
-    }
-
-    /// Whose mail it is that this user hands in, or that a relay does.
-    pub fn tenant(&self, user: Option<&str>) -> &str {
-        let known = user.and_then(|user| self.users.iter().find(|known| known.name == user));
-        known.map_or(&self.relay_tenant, |known| &known.tenant)
+    /// The user that logs in by this name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|known| known.name == name)
     }
 
     pub fn is_proxy(&self, peer: IpAddr) -> bool {
@@ -93,4 +87,29 @@ impl Config {
 fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Nobody may send.
+    pub fn config() -> Config {
+        Config {
+            hostname: "mx.skein.test".into(),
+            relay_networks: Vec::new(),
+            relay_tenant: "default".into(),
+            proxy_networks: Vec::new(),
+            listeners: Vec::new(),
+            users: Vec::new(),
+            recipients_per_task: 100,
+            fix_bare_newlines: false,
+            limits: Limits::default(),
+            connections_max: 100,
+            connections_per_client_max: 10,
+            memory_bytes: 1 << 20,
+            body_rate_min: 0,
+            shutdown_grace: Duration::ZERO,
+        }
+    }
 }

@@ -19,14 +19,20 @@ const CLIENTS_OF_A_NETWORK: usize = 4;
 
 #[derive(Debug)]
 pub struct Connections {
+    open: Mutex<Open>,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Default)]
+struct Limits {
     total_max: usize,
     per_client_max: usize,
     per_network_max: usize,
-    open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
+    limits: Limits,
     last: u64,
     /// Those of clients that are not known yet too.
     total: usize,
@@ -63,24 +69,39 @@ fn share_of(total: usize) -> usize {
     total - total / 4
 }
 
-impl Connections {
-    pub fn new(total_max: usize, per_client_max: usize) -> Arc<Self> {
+impl Limits {
+    fn new(total_max: usize, per_client_max: usize) -> Self {
         let share = share_of(total_max);
         let per_client_max = per_client_max.min(share);
-        Arc::new(Self {
+        Self {
             total_max,
             per_client_max,
             per_network_max: per_client_max
                 .saturating_mul(CLIENTS_OF_A_NETWORK)
                 .min(share),
-            open: Mutex::default(),
-        })
+        }
+    }
+}
+
+impl Connections {
+    pub fn new(total_max: usize, per_client_max: usize) -> Arc<Self> {
+        let open = Open {
+            limits: Limits::new(total_max, per_client_max),
+            ..Open::default()
+        };
+        let open = Mutex::new(open);
+        Arc::new(Self { open })
+    }
+
+    /// From here on. Connections that are beyond it go on.
+    pub fn set_limits(&self, total_max: usize, per_client_max: usize) {
+        self.open.lock().limits = Limits::new(total_max, per_client_max);
     }
 
     /// A permit for a connection whose client is not known yet.
     pub fn enter(self: &Arc<Self>) -> Option<ConnectionPermit> {
         let mut open = self.open.lock();
-        if open.total >= self.total_max && !open.take_back(0, false, |_| true) {
+        if open.total >= open.limits.total_max && !open.take_back(0, false, |_| true) {
             return None;
         }
         open.total += 1;
@@ -96,8 +117,8 @@ impl Connections {
     ) -> Option<ConnectionPermit> {
         let client = client_of(client);
         let mut open = self.open.lock();
-        let own = self.check_client(&mut open, client, may_send)?;
-        if open.total >= self.total_max && !open.take_back(own, may_send, |_| true) {
+        let own = open.check_client(client, may_send)?;
+        if open.total >= open.limits.total_max && !open.take_back(own, may_send, |_| true) {
             return None;
         }
         open.total += 1;
@@ -119,20 +140,20 @@ impl Connections {
             turns,
         }
     }
-
-    /// How many connections the client has, if it may have another.
-    fn check_client(&self, open: &mut Open, client: IpNet, may_send: bool) -> Option<usize> {
-        let own = open.clients.get(&client).map_or(0, HashMap::len);
-        let network = network_of(client);
-        let of_network = open.networks.get(&network).copied().unwrap_or(0);
-        let is_here = |other| network_of(other) == network;
-        let fits = own < self.per_client_max
-            && (of_network < self.per_network_max || open.take_back(own, may_send, is_here));
-        fits.then_some(own)
-    }
 }
 
 impl Open {
+    /// How many connections the client has, if it may have another.
+    fn check_client(&mut self, client: IpNet, may_send: bool) -> Option<usize> {
+        let own = self.clients.get(&client).map_or(0, HashMap::len);
+        let network = network_of(client);
+        let of_network = self.networks.get(&network).copied().unwrap_or(0);
+        let is_here = |other| network_of(other) == network;
+        let fits = own < self.limits.per_client_max
+            && (of_network < self.limits.per_network_max || self.take_back(own, may_send, is_here));
+        fits.then_some(own)
+    }
+
     fn insert(
         &mut self,
         client: IpNet,
@@ -220,7 +241,7 @@ impl ConnectionPermit {
     pub fn belongs_to(&mut self, client: IpAddr, may_send: bool, now: Instant) -> bool {
         let client = client_of(client);
         let mut open = self.connections.open.lock();
-        let fits = self.connections.check_client(&mut open, client, may_send);
+        let fits = open.check_client(client, may_send);
         if fits.is_none() {
             return false;
         }
@@ -359,6 +380,19 @@ mod tests {
             assert_eq!(kept(&open), 5);
             assert!(connections.open.lock().total <= 40);
         }
+    }
+
+    #[test]
+    fn other_limits_hold_for_connections_that_come_from_then_on() {
+        let connections = Connections::new(40, 10);
+        let held = many(&connections, "192.0.2.1", 20);
+        assert_eq!(held.len(), 10);
+        connections.set_limits(40, 2);
+        assert_eq!(kept(&held), 10, "they go on");
+        assert!(many(&connections, "192.0.2.1", 1).is_empty());
+        assert_eq!(many(&connections, "198.51.100.1", 5).len(), 2);
+        connections.set_limits(40, 12);
+        assert_eq!(many(&connections, "192.0.2.1", 5).len(), 2);
     }
 
     #[test]

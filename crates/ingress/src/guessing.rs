@@ -101,14 +101,23 @@ impl Guesses {
 
     /// The password was right.
     pub fn succeeded(&mut self, login: Login, now: Duration) {
-        let pair = (login.user, login.client);
-        if login.is_known {
-            self.known.undo(&pair);
+        self.withdrawn(&login);
+        self.known.entry((login.user, login.client), now);
+    }
+
+    /// The password was not looked at.
+    pub fn withdrawn(&mut self, login: &Login) {
+        let Login {
+            user,
+            client,
+            is_known,
+        } = login;
+        if *is_known {
+            self.known.undo(&(user.clone(), *client));
         } else {
-            self.clients.undo(&pair.1);
-            self.users.undo(&pair.0);
+            self.clients.undo(client);
+            self.users.undo(user);
         }
-        self.known.entry(pair, now);
     }
 
     /// The password was wrong. Returns failures that count for the client, and who is locked out by this one.

@@ -1,6 +1,7 @@
 //! A message on its way in: policy, trace headers, the body to the spool, the commit.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use skein_client::trace::{self, MessageTrace};
@@ -16,6 +17,7 @@ use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
 use tracing::Instrument;
 
+use crate::accounts::Account;
 use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
 use crate::header_directives;
@@ -44,6 +46,10 @@ pub struct Intake<'s> {
     pub(crate) address: IpAddr,
     kind: ListenerKind,
     tls: Option<(String, String)>,
+    /// As whom the client has logged in.
+    pub(crate) login: Option<Account>,
+    /// Whose mail the transaction is, from MAIL on; none: a stranger's, who finds that out at RCPT.
+    tenant: Option<Arc<str>>,
     /// A transaction was begun and nothing of it was let go.
     is_begun: bool,
     pub(crate) mail: MailFrom,
@@ -99,6 +105,8 @@ impl<'s> Intake<'s> {
             address,
             kind,
             tls: None,
+            login: None,
+            tenant: None,
             is_begun: false,
             mail: MailFrom::default(),
             spool: None,
@@ -110,12 +118,28 @@ impl<'s> Intake<'s> {
         }
     }
 
+    /// Whose mail the transaction is; that of a stranger comes to nothing.
+    pub(crate) fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or_default()
+    }
+
     pub fn set_tls(&mut self, version: &str, cipher: &str) {
         self.tls = Some((version.to_owned(), cipher.to_owned()));
     }
 
-    pub async fn mail(&mut self, mail: MailFrom, user: Option<&str>) -> Option<Reply> {
+    pub async fn mail(&mut self, mail: MailFrom) -> Option<Reply> {
         self.reset();
+        if let Some(revoked) = self.check_login() {
+            return Some(revoked);
+        }
+        self.tenant = match &self.login {
+            Some(login) => Some(login.tenant().into()),
+            None => self.shared.tenant_of(self.address),
+        };
+        if let Some(refused) = self.check_sender(mail.path.address()) {
+            self.shared.metrics.refused_at_mail.inc();
+            return Some(refused);
+        }
         (self.is_begun, self.is_short) = (true, false);
         self.spool = match self.shared.spools.pick(rand::random()).await {
             Ok(spool) => Some(spool),
@@ -124,8 +148,7 @@ impl<'s> Intake<'s> {
                 return Some(refusal(&error));
             }
         };
-        let tenant = self.shared.config.tenant_of(user, self.address);
-        self.holder.set_tenant(tenant.map(Into::into));
+        self.holder.set_tenant(self.tenant.clone());
         self.share = self.holder.take(RECIPIENT_BYTES).await;
         if self.share.is_none() {
             return Some(no_memory());
@@ -144,18 +167,17 @@ impl<'s> Intake<'s> {
         }
     }
 
-    pub async fn rcpt(&mut self, rcpt: RcptTo, user: Option<&str>) -> Option<Reply> {
-        if user.is_none() && !self.shared.config.may_relay(self.address) {
+    pub async fn rcpt(&mut self, rcpt: RcptTo) -> Option<Reply> {
+        if self.tenant.is_none() {
             return Some(self.refuse_relaying().await);
         }
+        let config = self.shared.config();
         let address = match rcpt.to {
             RcptPath::Address(address) => address,
-            RcptPath::Postmaster => {
-                match Address::from_parts("postmaster", &self.shared.config.hostname) {
-                    Ok(address) => address,
-                    Err(error) => return Some(Reply::new(550, (5, 1, 3), error.to_string())),
-                }
-            }
+            RcptPath::Postmaster => match Address::from_parts("postmaster", &config.hostname) {
+                Ok(address) => address,
+                Err(error) => return Some(Reply::new(550, (5, 1, 3), error.to_string())),
+            },
         };
         let notify = rcpt.notify.map_or_else(Notify::default, |notify| Notify {
             success: notify.success,
@@ -204,8 +226,7 @@ impl<'s> Intake<'s> {
             Ok(upload) => upload,
             Err(error) => return Some(refusal(&error)),
         };
-        let tenant = self.shared.config.tenant(peer.user.as_deref());
-        let trace = MessageTrace::begin(upload.id(), tenant, self.address);
+        let trace = MessageTrace::begin(upload.id(), self.tenant(), self.address);
         self.body = Some(Body {
             upload,
             trace,
@@ -309,6 +330,10 @@ impl<'s> Intake<'s> {
                         return;
                     }
                 };
+                body.refused = self.check_authors(&body.pending, &summary);
+                if body.refused.is_some() {
+                    return;
+                }
                 let mut whole = self.headers(body, summary).into_bytes();
                 whole.append(&mut body.pending);
                 body.pending = whole;
@@ -321,13 +346,12 @@ impl<'s> Intake<'s> {
     ///
     /// A wish that is not granted refuses the message: sent through another pool, it would use up the reputation of
     /// addresses that it was to be kept away from.
-    fn pool(&self, peer: &Peer, wanted: Option<&str>) -> Result<String, Reply> {
-        let tenant = self.shared.config.tenant(peer.user.as_deref());
+    fn pool(&self, wanted: Option<&str>) -> Result<String, Reply> {
         let sender = self.mail.path.address();
         let domain = sender.map(|address| Domain::new(&address.routing_domain()));
         let domain = domain.as_ref().map_or("", Domain::as_str);
-        let policy = self.shared.policy.borrow().clone();
-        let pool = policy.pool_of(tenant, domain, wanted);
+        let policy = self.shared.policy();
+        let pool = policy.pool_of(self.tenant(), domain, wanted);
         pool.map(str::to_owned)
             .map_err(|refused| Reply::new(550, (5, 7, 1), format!("{POOL_FIELD}: {refused}")))
     }
@@ -339,7 +363,7 @@ impl<'s> Intake<'s> {
         summary: HeaderSummary,
     ) -> Result<HeaderSummary, Reply> {
         let (directives, summary) = header_directives::take(&mut body.pending, summary)?;
-        body.pool = self.pool(&body.peer, directives.pool.as_deref())?;
+        body.pool = self.pool(directives.pool.as_deref())?;
         body.priority = directives.priority;
         body.campaign = directives.campaign;
         if let Some(parent) = directives.trace {
@@ -359,11 +383,13 @@ impl<'s> Intake<'s> {
             _ => None,
         };
         let peer = &body.peer;
+        let config = self.shared.config();
+        let hostname = config.hostname.as_str();
         let mut headers = trace_fields::received_header(&ReceivedFields {
             from_helo: &ascii_name(&peer.helo),
             from_ip: self.address,
             from_rdns: None,
-            by: &self.shared.config.hostname,
+            by: hostname,
             with: WithProtocol::of(
                 peer.esmtp,
                 self.tls.is_some(),
@@ -380,10 +406,7 @@ impl<'s> Intake<'s> {
         });
         let is_submission = self.kind == ListenerKind::Submission || peer.user.is_some();
         if is_submission && !summary.has_message_id {
-            headers.push_str(&trace_fields::message_id_header(
-                &id,
-                &self.shared.config.hostname,
-            ));
+            headers.push_str(&trace_fields::message_id_header(&id, hostname));
         }
         if is_submission && !summary.has_date {
             headers.push_str(&trace_fields::date_header(body.at.0));
@@ -422,10 +445,9 @@ impl<'s> Intake<'s> {
             metrics.refused.inc();
             return refused;
         }
-        let tenant = self.shared.config.tenant(body.peer.user.as_deref());
-        match self.commit(body, tenant).await {
+        match self.commit(body).await {
             Ok((id, bytes)) => {
-                metrics.accepted(tenant, bytes);
+                metrics.accepted(self.tenant(), bytes);
                 fail::fail_point!("ingress-before-250");
                 Reply::new(250, (2, 0, 0), format!("queued as {id}"))
             }
@@ -437,7 +459,7 @@ impl<'s> Intake<'s> {
         }
     }
 
-    async fn commit(&mut self, mut body: Body, tenant: &str) -> Result<(String, u64), SpoolError> {
+    async fn commit(&mut self, mut body: Body) -> Result<(String, u64), SpoolError> {
         let id = body.upload.id();
         let (stored, sites) = tokio::join!(body.upload.finish(), self.sites.finish());
         let stored = stored?;
@@ -451,14 +473,14 @@ impl<'s> Intake<'s> {
             // The message's own header knows best.
             priority: body.priority.unwrap_or(wished_by(&mail)),
             campaign: body.campaign,
-            ..envelope(&mail, tenant, body.pool)
+            ..envelope(&mail, self.tenant(), body.pool)
         };
         let spool = self.spool.as_ref();
         let spool = spool.ok_or_else(|| SpoolError::Refused("no group was picked".into()))?;
         let recipients = std::mem::take(&mut self.recipients);
         // Until the commit is known.
         let _share = self.share.take();
-        let recipients_max = self.shared.config.recipients_per_task;
+        let recipients_max = self.shared.config().recipients_per_task;
         let mut tasks = spool.plan(id, recipients, recipients_max, &sites);
         body.trace.created(&mut tasks, bytes);
         let accept = Accept {

@@ -1,5 +1,6 @@
 //! SMTP in: listeners, sessions, and the way of a message from the socket to its commit.
 
+mod accounts;
 mod config;
 mod connections;
 mod drain;
@@ -13,7 +14,10 @@ mod memory;
 mod metrics;
 mod min_rate;
 mod network;
+mod passwords;
 mod proxy;
+mod sender_check;
+mod sender_domains;
 mod server;
 mod session;
 mod shares;
@@ -23,6 +27,6 @@ mod waits;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
 pub use lockout::{Attempt, Lock, Locked, Lockout, Lockouts};
-pub use server::{BindError, Server};
+pub use server::{BindError, Server, Settings};
 pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;

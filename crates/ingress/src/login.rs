@@ -5,13 +5,16 @@ use std::time::Duration;
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
 
+use crate::accounts::{Account, Claim};
 use crate::guessing::Decision;
 use crate::intake::{self, Intake};
 use crate::lockout::{Attempt, Lock, Lockout};
 use crate::network::client_of;
+use crate::passwords::Busy;
+use crate::server::Shared;
 
 impl Intake<'_> {
-    pub async fn login(&self, user: &str, password: &Secret) -> Option<Reply> {
+    pub async fn login(&mut self, user: &str, password: &Secret) -> Option<Reply> {
         let shared = self.shared;
         let client = client_of(self.address);
         let now = || shared.began.elapsed();
@@ -25,8 +28,19 @@ impl Intake<'_> {
             }
         };
         self.pause(after).await;
-        let known = shared.config.users.iter().find(|known| known.name == user);
-        if known.is_some_and(|known| password.matches(known.password.as_bytes())) {
+        let account = match self.account(user, password).await {
+            Ok(account) => account,
+            Err(Busy) => {
+                shared.guesses.lock().withdrawn(&login);
+                return Some(Reply::new(
+                    454,
+                    (4, 7, 0),
+                    "Too many logins are being looked at, try again",
+                ));
+            }
+        };
+        if account.is_some() {
+            self.login = account;
             shared.guesses.lock().succeeded(login, now());
             shared.metrics.logins.inc();
             return None;
@@ -36,6 +50,31 @@ impl Intake<'_> {
         tracing::warn!(client = %self.address, ?user, failures, "a login failed");
         self.tell_of(Attempt::Login, locks);
         Some(Reply::new(535, (5, 7, 8), "User or password is wrong"))
+    }
+
+    /// What a client is told whose user may not log in as it did any more.
+    pub fn check_login(&mut self) -> Option<Reply> {
+        let login = self.login.as_ref()?;
+        let (config, policy) = (self.shared.config(), self.shared.policy());
+        if let Some(now) = login.now(&config, &policy, self.address, intake::now()) {
+            self.login = Some(now);
+            return None;
+        }
+        tracing::warn!(client = %self.address, user = login.user(), "a login does not hold any more");
+        let text = "Your login does not hold any more, connect again";
+        Some(Reply::new(421, (4, 7, 0), text))
+    }
+
+    async fn account(&self, user: &str, password: &Secret) -> Result<Option<Account>, Busy> {
+        let Shared { passwords, .. } = self.shared;
+        let (config, policy) = (self.shared.config(), self.shared.policy());
+        match Claim::of(&config, &policy, user, self.address, intake::now()) {
+            Some(claim) => passwords.account(claim, password).await,
+            None => {
+                passwords.nobody(&policy, password).await;
+                Ok(None)
+            }
+        }
     }
 
     fn tell_of(&self, what: Attempt, locks: impl IntoIterator<Item = Lock>) {

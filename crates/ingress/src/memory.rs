@@ -80,6 +80,17 @@ impl Memory {
         }
     }
 
+    /// From here on. What is taken beyond it comes back as its sessions let go of it.
+    pub fn set_total(&self, bytes: usize) {
+        let mut unheard = Vec::new();
+        let mut state = self.inner.state.lock();
+        state.shares.set_total(bytes);
+        self.inner.grant(&mut state, &mut unheard);
+        drop(state);
+        // See [`Inner::give_back`].
+        drop(unheard);
+    }
+
     pub fn open(&self, account: Account) -> Holder {
         let taken_back = CancellationToken::new();
         let mut state = self.inner.state.lock();
@@ -348,6 +359,22 @@ mod tests {
         drop(more_than_its_share);
         assert_eq!(used(), 0);
         assert!(memory.inner.state.lock().taken_back.is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_total_holds_at_once_and_takes_nothing_from_who_has_more() {
+        let (memory, holder) = memory(800, Duration::from_secs(60));
+        let held = holder.try_take(600).unwrap();
+        memory.set_total(400);
+        assert_eq!(memory.inner.used.get(), 600);
+        assert!(holder.try_take(1).is_none());
+        let other = memory.open(account("192.0.2.2"));
+        let taking = other.take(300);
+        tokio::pin!(taking);
+        assert!(futures::poll!(&mut taking).is_pending());
+        memory.set_total(1600);
+        assert_eq!(taking.await.unwrap().bytes(), 300, "at once");
+        drop(held);
     }
 
     #[tokio::test]

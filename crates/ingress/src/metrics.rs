@@ -70,6 +70,7 @@ pub struct Metrics {
     pub logins_failed: Counter,
     pub logins_locked: Counter,
     pub relaying_refused: Counter,
+    pub senders_refused: Counter,
     pub lockouts: Counter,
 }
 
@@ -92,6 +93,7 @@ impl Metrics {
             logins_failed: Counter::default(),
             logins_locked: Counter::default(),
             relaying_refused: Counter::default(),
+            senders_refused: Counter::default(),
             lockouts: Counter::default(),
         };
         metrics.register_connections(registry);
@@ -181,6 +183,11 @@ impl Metrics {
             "skein_smtp_in_relaying_refused",
             "Recipients refused because the client may not send",
             self.relaying_refused.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_senders_refused",
+            "Messages and envelopes refused because their tenant may not send as this domain, or is suspended",
+            self.senders_refused.clone(),
         );
         registry.register(
             "skein_smtp_in_lockouts",

@@ -1,12 +1,12 @@
 //! Listeners: from an accepted connection to a session, and the drain.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use skein_client::Spools;
@@ -17,14 +17,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::tenant_of_client;
 use crate::config::{Config, Listener, TlsMode};
 use crate::connections::{ConnectionPermit, Connections};
 use crate::drain::Drain;
 use crate::guessing::Guesses;
+use crate::intake;
 use crate::lockout::{self, Lockout, Lockouts};
 use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
 use crate::network::client_of;
+use crate::passwords::Passwords;
 use crate::proxy;
 use crate::session::{self, Ground, Session};
 use crate::shares::Account;
@@ -49,16 +52,16 @@ pub enum BindError {
 
 /// What all sessions share.
 pub struct Shared {
-    pub config: Config,
+    config: RwLock<Arc<Config>>,
     pub spools: Spools,
-    /// The latest that is known here.
-    pub policy: watch::Receiver<Arc<Policy>>,
+    policy: watch::Receiver<Arc<Policy>>,
     pub site_of: SiteOf,
     pub metrics: Metrics,
     pub memory: Memory,
     pub tls: Option<TlsAcceptor>,
     pub connections: Arc<Connections>,
     pub guesses: Mutex<Guesses>,
+    pub passwords: Passwords,
     pub lockouts: mpsc::Sender<Lockout>,
     /// What the time of guesses counts from.
     pub began: Instant,
@@ -68,6 +71,21 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The settings of this moment. What must not change within a session or a transaction is kept from its beginning.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().clone()
+    }
+
+    /// The latest policy that is known here.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.borrow().clone()
+    }
+
+    /// Whose mail a client hands in that has not logged in; none for strangers.
+    pub fn tenant_of(&self, client: IpAddr) -> Option<Arc<str>> {
+        tenant_of_client(&self.config(), &self.policy(), client, intake::now())
+    }
+
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire) || self.drain.has_begun()
     }
@@ -76,6 +94,33 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<(TcpListener, Listener)>,
+}
+
+/// Where a server takes over other settings while it runs.
+#[derive(Clone)]
+pub struct Settings(Arc<Shared>);
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+impl Settings {
+    /// From here on users log in, and clients relay, as this says: at the next AUTH, MAIL or RCPT of sessions that are open,
+    /// too. What is told at EHLO, limits of a connection and timeouts hold for connections that begin from now on. More
+    /// connections than there may be, and more memory, are left to those that have them. Listeners stay as they are.
+    pub fn set(&self, config: Config) {
+        let Shared {
+            config: current,
+            connections,
+            memory,
+            ..
+        } = &*self.0;
+        connections.set_limits(config.connections_max, config.connections_per_client_max);
+        memory.set_total(config.memory_bytes);
+        *current.write() = Arc::new(config);
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -130,7 +175,7 @@ impl Server {
         let (told, lockouts) = lockout::queue();
         let shared = Shared {
             memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
-            config,
+            config: RwLock::new(Arc::new(config)),
             spools,
             policy,
             site_of,
@@ -138,6 +183,7 @@ impl Server {
             tls: tls.map(TlsAcceptor::from),
             connections,
             guesses: Mutex::default(),
+            passwords: Passwords::new(),
             lockouts: told,
             began: Instant::now(),
             drain: Drain::default(),
@@ -148,6 +194,10 @@ impl Server {
             listeners,
         };
         Ok((server, lockouts))
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings(self.shared.clone())
     }
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
@@ -173,7 +223,7 @@ impl Server {
         shutdown.cancelled().await;
         self.shared.drain.begin();
         sessions.close();
-        let grace = self.shared.config.shutdown_grace + DRAIN_END;
+        let grace = self.shared.config().shutdown_grace + DRAIN_END;
         if tokio::time::timeout(grace, sessions.wait()).await.is_err() {
             tracing::warn!("some clients did not finish their message in time; they keep it");
         }
@@ -207,13 +257,14 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
         session::refuse(stream, CLOSED).await;
         return;
     }
-    let entered = match shared.config.is_proxy(peer.ip()) {
+    let config = shared.config();
+    let entered = match config.is_proxy(peer.ip()) {
         true => enter_by_proxy(&shared, &mut stream, peer).await,
         false => shared
             .connections
             .enter_as(
                 peer.ip(),
-                shared.config.may_relay(peer.ip()),
+                shared.tenant_of(peer.ip()).is_some(),
                 Instant::now(),
             )
             .map(|permit| (permit, peer))
@@ -269,7 +320,7 @@ async fn enter_by_proxy(
     let client = client.unwrap_or(proxy);
     match permit.belongs_to(
         client.ip(),
-        shared.config.may_relay(client.ip()),
+        shared.tenant_of(client.ip()).is_some(),
         Instant::now(),
     ) {
         true => Ok((permit, client)),

@@ -115,11 +115,11 @@ impl<'s> Session<'s> {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> io::Result<()> {
-        let config = &ground.shared.config;
+        let config = ground.shared.config();
         let dialogue = Dialogue {
             hostname: config.hostname.clone(),
             starttls: listener.tls == TlsMode::StartTls,
-            auth: !config.users.is_empty(),
+            auth: !config.users.is_empty() || ground.shared.policy().has_users(),
             auth_required: listener.kind == ListenerKind::Submission,
             line_ends: if config.fix_bare_newlines {
                 LineEnds::Fix
@@ -241,7 +241,7 @@ impl<'s> Session<'s> {
         };
         let limit = self.waits.next(doing, self.began.elapsed());
         let drain_allowance = match doing {
-            Doing::Body if self.dialogue.takes_body() => self.ground.shared.config.shutdown_grace,
+            Doing::Body if self.dialogue.takes_body() => self.ground.shared.config().shutdown_grace,
             Doing::Envelope => DRAIN_ENVELOPE,
             Doing::Body | Doing::Commands => Duration::ZERO,
         };
@@ -380,8 +380,8 @@ impl<'s> Session<'s> {
                 }
                 refused
             }
-            Event::Mail(mail) => self.intake.mail(mail, self.dialogue.user()).await,
-            Event::Rcpt(rcpt) => self.intake.rcpt(rcpt, self.dialogue.user()).await,
+            Event::Mail(mail) => self.intake.mail(mail).await,
+            Event::Rcpt(rcpt) => self.intake.rcpt(rcpt).await,
             Event::BodyStart => {
                 let peer = Peer {
                     helo: self.dialogue.helo().to_owned(),

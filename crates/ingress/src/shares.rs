@@ -135,6 +135,10 @@ impl Shares {
         }
     }
 
+    pub fn set_total(&mut self, total: usize) {
+        self.total = total;
+    }
+
     pub fn used(&self) -> usize {
         self.used
     }

@@ -1,31 +1,41 @@
-//! Fields that are taken out of a header.
+//! Fields of a header by their name: what they say, and taken out.
 
 /// Takes all fields of this name out of a message whose fields end at `fields_end`, as
 /// [`crate::header::HeaderSummary`] tells. Returns their values, unfolded and without blanks at either end; octets that
 /// are not UTF-8 are replaced.
 pub fn take_fields(message: &mut Vec<u8>, fields_end: usize, name: &str) -> Vec<String> {
-    let mut values = Vec::new();
     let mut kept = Vec::with_capacity(message.len());
     let end = fields_end.min(message.len());
-    let mut is_taken = false;
-    for line in message[..end].split_inclusive(|byte| *byte == b'\n') {
+    let values = scan(&message[..end], name, |line| kept.extend_from_slice(line));
+    if !values.is_empty() {
+        kept.extend_from_slice(&message[end..]);
+        *message = kept;
+    }
+    values
+}
+
+/// The values of all fields of this name, as [`take_fields`] returns them. `header`: the fields alone.
+pub fn field_values(header: &[u8], name: &str) -> Vec<String> {
+    scan(header, name, |_| {})
+}
+
+fn scan(header: &[u8], name: &str, mut other_line: impl FnMut(&[u8])) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut is_it = false;
+    for line in header.split_inclusive(|byte| *byte == b'\n') {
         if !line.starts_with(b" ") && !line.starts_with(b"\t") {
             let value = value_of(line, name);
-            is_taken = value.is_some();
+            is_it = value.is_some();
             values.extend(value);
-        } else if let Some(value) = values.last_mut().filter(|_| is_taken) {
+        } else if let Some(value) = values.last_mut().filter(|_| is_it) {
             if !value.is_empty() {
                 value.push(' ');
             }
             value.push_str(&text(line));
         }
-        if !is_taken {
-            kept.extend_from_slice(line);
+        if !is_it {
+            other_line(line);
         }
-    }
-    if !values.is_empty() {
-        kept.extend_from_slice(&message[end..]);
-        *message = kept;
     }
     values
 }

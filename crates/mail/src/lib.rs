@@ -3,6 +3,7 @@
 // Its order differs from one process to the next.
 #![deny(clippy::iter_over_hash_type)]
 
+pub mod authors;
 pub mod content;
 pub mod dsn;
 pub mod encode;

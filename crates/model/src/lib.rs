@@ -14,6 +14,7 @@ pub mod disk;
 pub mod dispense;
 pub mod doctor;
 pub mod event;
+pub mod feature;
 pub mod health;
 pub mod history;
 mod host_port;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::{Parser, Subcommand};
 use skein_model::GroupId;
 
-use crate::config::{Config, Overrides, Read};
+use crate::config::{self, Config, Overrides, Read};
 use crate::dev_ca::Wanted;
 use crate::tls;
 
@@ -77,6 +77,8 @@ pub enum ConfigCommand {
         #[arg(long)]
         strict: bool,
     },
+    /// List all keys, and what a running node does about each that has changed when it gets SIGHUP.
+    Keys,
     /// Print all settings, with the defaults that a file leaves.
     Print {
         file: Option<PathBuf>,
@@ -98,6 +100,7 @@ pub fn config(command: &ConfigCommand) -> anyhow::Result<()> {
             overrides,
             strict,
         } => check(file, overrides, *strict)?,
+        ConfigCommand::Keys => print!("{}", config::list_of_keys()),
         ConfigCommand::Print {
             file,
             overrides,

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 /// `SKEIN_KILL_AT=NAME:COUNT` sends SIGKILL to this process when it passes the failpoint for the `COUNT`th time;
 /// `SKEIN_FAIL_AT=NAME:COUNT` lets the call fail that the failpoint stands for, that time and no other.
+/// `SKEIN_WIRE_VERSION=NUMBER` has a control node report that it reads commands of this version, as an older build does.
 /// `SKEIN_PANIC_AT=NAME` lets the permanent task of this name panic when it begins.
 pub fn arm() -> anyhow::Result<()> {
     if let Some((name, count)) = setting("SKEIN_KILL_AT")? {
@@ -20,6 +21,10 @@ pub fn arm() -> anyhow::Result<()> {
     }
     if let Ok(name) = std::env::var("SKEIN_PANIC_AT") {
         skein_runtime::plant_panic(name);
+    }
+    if let Ok(version) = std::env::var("SKEIN_WIRE_VERSION") {
+        fail::cfg("control-wire-version", &format!("return({version})"))
+            .map_err(|reason| anyhow::anyhow!("SKEIN_WIRE_VERSION: {reason}"))?;
     }
     if let Some((name, count)) = setting("SKEIN_FAIL_AT")? {
         let passes = count.saturating_sub(1);

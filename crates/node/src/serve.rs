@@ -19,10 +19,10 @@ use tokio::net::TcpListener;
 use self::control::ControlPart;
 use self::convert::{cluster, events_path};
 use self::lending::LendingPart;
-use self::reload::Reload;
+use self::reload::{HangUps, Parts, Reload};
 use self::sending::SendingPart;
 use crate::cli::SkipEntry;
-use crate::config::{Config, Overrides, Read};
+use crate::config::{Config, InUse, Overrides, Read};
 use crate::health::{Health, Step};
 use crate::telemetry::Telemetry;
 use crate::tls::Follower;
@@ -56,7 +56,7 @@ pub fn run(
     let reload = Reload {
         path: path.map(Path::to_owned),
         overrides: overrides.clone(),
-        in_use: config.clone(),
+        in_use: InUse::of(config.clone())?,
     };
     let served = runtime.block_on(serve(config, limits, skip_entries, reload, &telemetry));
     if served.is_err() {
@@ -82,7 +82,7 @@ async fn serve(
     );
     claim_folders(&config)?;
     let stop = signals::on_signal()?;
-    reload.begin()?;
+    let hang_ups = HangUps::listen()?;
     let web = listen(config.http.listen, "http.listen").await?;
     // Probes are answered while stores are opened, however long that takes.
     let health = Arc::new(Health::new(config.role));
@@ -115,6 +115,15 @@ async fn serve(
         &mut registry,
     )
     .await?;
+    reload.begin(
+        hang_ups,
+        Parts {
+            telemetry: telemetry.settings(),
+            control: control.as_ref().map(|part| part.control.clone()),
+            sending: sending.as_ref().map(|part| part.settings.clone()),
+            dnsbl_zones: lending.as_ref().map(|part| part.dnsbl_zones.clone()),
+        },
+    );
     health.set_registry(registry);
     health.done(Step::Ports);
     skein_runtime::running();

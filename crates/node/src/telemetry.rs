@@ -16,11 +16,12 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, FilterFn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 pub use self::exposition::{Format, expose};
 use self::limit::Limited;
 use self::lines::WithTrace;
+use self::sampling::{CurrentSampling, Sampling};
 use self::traces::{SpanCounters, Traces};
 use crate::config::{self, Log, LogFormat};
 use crate::escape::LogLine;
@@ -30,25 +31,55 @@ use crate::escape::LogLine;
 pub struct Telemetry {
     spans: SpanCounters,
     traces: Option<Traces>,
+    settings: Settings,
+}
+
+/// What the process takes over of `[log]` and `[telemetry]` while it runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    filter: FilterHandle,
+    sampling: CurrentSampling,
+}
+
+type FilterHandle = reload::Handle<EnvFilter, Registry>;
+
+impl Settings {
+    /// What `set` takes.
+    ///
+    /// # Errors
+    /// The level is no filter.
+    pub fn read(log: &Log, config: &config::Telemetry) -> anyhow::Result<(EnvFilter, Sampling)> {
+        Ok((filter(log)?, Sampling::of(config)))
+    }
+
+    /// From here on. What each place in the code found out of the former filter is looked up anew.
+    pub fn set(&self, (filter, sampling): (EnvFilter, Sampling)) {
+        self.sampling.set(sampling);
+        let set = self.filter.reload(filter);
+        set.expect("the subscriber lasts as long as the process, and no filter panics");
+    }
 }
 
 pub fn start(log: &Log, config: &config::Telemetry) -> anyhow::Result<Telemetry> {
     let spans = SpanCounters::default();
-    let traces = Traces::start(config, spans.clone())?;
-    let layers = layers(log, traces.as_ref())?;
+    let sampling = CurrentSampling::new(Sampling::of(config));
+    let traces = Traces::start(config, sampling.clone(), spans.clone())?;
+    let (layers, filter) = layers(log, traces.as_ref())?;
     tracing_subscriber::registry().with(layers).init();
-    Ok(Telemetry { spans, traces })
+    let settings = Settings { filter, sampling };
+    Ok(Telemetry {
+        spans,
+        traces,
+        settings,
+    })
 }
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Those that there are. One that is none would hide from `tracing` which levels nobody reads, and every span of every
 /// library would be made.
-fn layers(log: &Log, traces: Option<&Traces>) -> anyhow::Result<Vec<BoxedLayer>> {
-    // openraft logs every step of its engine at info, which is for its own developers. Spans of traces are no lines.
-    let filter = format!("openraft=error,{TARGET}=off,{}", log.level);
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("log.level: {:?} is no filter", log.level))?;
+fn layers(log: &Log, traces: Option<&Traces>) -> anyhow::Result<(Vec<BoxedLayer>, FilterHandle)> {
+    let (filter, handle) = reload::Layer::new(filter(log)?);
     // Colours are for people: a file or a collector would keep them as they are.
     let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = fmt::layer()
@@ -74,10 +105,21 @@ fn layers(log: &Log, traces: Option<&Traces>) -> anyhow::Result<Vec<BoxedLayer>>
             .with_filter(is_ours.with_max_level_hint(LevelFilter::INFO))
             .boxed()
     });
-    Ok([lines.boxed()].into_iter().chain(to_collector).collect())
+    let layers = [lines.boxed()].into_iter().chain(to_collector);
+    Ok((layers.collect(), handle))
+}
+
+fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
+    // openraft logs every step of its engine at info, which is for its own developers. Spans of traces are no lines.
+    let filter = format!("openraft=error,{TARGET}=off,{}", log.level);
+    EnvFilter::try_new(filter).with_context(|| format!("log.level: {:?} is no filter", log.level))
 }
 
 impl Telemetry {
+    pub fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
     /// Shows what the process is and what became of spans among its metrics.
     pub fn register(&self, metrics: &mut Metrics, role: &'static str) {
         process::register(metrics, role);
@@ -95,6 +137,8 @@ impl Telemetry {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::sync::Arc;
+
     use tracing::Subscriber;
 
     use super::*;
@@ -102,12 +146,49 @@ mod tests {
     #[test]
     fn what_no_line_and_no_collector_reads_costs_nothing() {
         for (level, expected) in [("warn", LevelFilter::WARN), ("info", LevelFilter::INFO)] {
-            let log = Log {
-                level: level.to_owned(),
-                ..Log::default()
-            };
-            let subscriber = tracing_subscriber::registry().with(layers(&log, None).unwrap());
+            let (layers, _) = layers(&log(level), None).unwrap();
+            let subscriber = tracing_subscriber::registry().with(layers);
             assert_eq!(subscriber.max_level_hint(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn another_level_holds_at_once_for_places_that_have_asked_before_too() {
+        let (layers, filter) = layers(&log("warn"), None).unwrap();
+        let subscriber = tracing_subscriber::registry().with(layers);
+        let subscriber = Arc::new(subscriber);
+        let dispatch = tracing::Dispatch::new(subscriber.clone());
+        let settings = Settings {
+            filter,
+            sampling: CurrentSampling::new(Sampling::of(&config::Telemetry::default())),
+        };
+        tracing::dispatcher::with_default(&dispatch, || {
+            for (level, info, debug) in [
+                ("warn", false, false),
+                ("info", true, false),
+                ("info,skein=debug", true, true),
+                ("off", false, false),
+                ("debug", true, true),
+                ("warn", false, false),
+            ] {
+                let read = Settings::read(&log(level), &config::Telemetry::default());
+                settings.set(read.unwrap());
+                let is_read = (
+                    tracing::enabled!(target: "skein", tracing::Level::INFO),
+                    tracing::enabled!(target: "skein", tracing::Level::DEBUG),
+                );
+                assert_eq!(is_read, (info, debug), "{level}");
+                let most = subscriber.max_level_hint();
+                let is_most = most >= Some(LevelFilter::DEBUG);
+                assert_eq!(is_most, debug, "{level}: {most:?}");
+            }
+        });
+    }
+
+    fn log(level: &str) -> Log {
+        Log {
+            level: level.to_owned(),
+            ..Log::default()
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::credential::CredentialGiven;
 use crate::ip::Ip;
 use crate::names::resource_name;
 use crate::nearest::did_you_mean;
@@ -47,6 +48,7 @@ pub(crate) struct Draft {
     counts: BTreeMap<Kind, usize>,
     /// Not all could be read: what is named and not there may be among the rest.
     pub is_partial: bool,
+    pub credentials: Resources<CredentialGiven>,
     pub ips: Resources<Ip>,
     pub pools: Resources<Pool>,
     pub providers: Resources<ProviderGiven>,
@@ -176,6 +178,10 @@ impl Draft {
         keys.take("name");
         let keys_ref = &mut keys;
         match reader.kind {
+            Kind::Credential => {
+                let credential = CredentialGiven::read(reader, keys_ref);
+                finish(reader, keys, credential, &mut self.credentials);
+            }
             Kind::Ip => {
                 let ip = Ip::read(reader, keys_ref);
                 finish(reader, keys, ip, &mut self.ips);

@@ -62,11 +62,7 @@ impl Ip {
         let public = keys.value(reader, "public", address);
         let ehlo = keys.need(reader, "ehlo", host_name);
         let home = keys.value(reader, "home", node_name);
-        let is_suspended = keys.value(reader, "state", |text| match text {
-            "active" => Ok(false),
-            "suspended" => Ok(true),
-            _ => Err("must be active or suspended".into()),
-        });
+        let is_suspended = keys.is_suspended(reader);
         let limits = Limits::read(reader, keys, "limits");
         let proxy = read_proxy(reader, keys);
         let bind = bind?.value;
@@ -84,7 +80,7 @@ impl Ip {
             public: public.map_or(bind, |public| public.value),
             ehlo: ehlo?.value,
             home: home.map(|home| home.value),
-            is_suspended: is_suspended.is_some_and(|state| state.value),
+            is_suspended,
             limits,
             proxy,
         })

@@ -10,6 +10,7 @@ mod allowed;
 mod automation;
 mod built_in;
 mod counted;
+mod credential;
 mod cross;
 mod draft;
 mod explain;
@@ -17,6 +18,7 @@ mod ip;
 mod limits;
 mod names;
 mod nearest;
+pub mod network;
 mod place;
 mod policy;
 mod pool;
@@ -40,6 +42,8 @@ mod yaml;
 #[cfg(test)]
 mod built_in_tests;
 #[cfg(test)]
+mod credential_tests;
+#[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
 mod policy_tests;
@@ -55,6 +59,7 @@ mod resource_tests;
 pub use automation::{Action, ActionScope, RULES_MAX, Rule, Threshold};
 pub use built_in::{NAME as BUILT_IN_NAME, TEXT as BUILT_IN_TEXT};
 pub use counted::Matched;
+pub use credential::{Credential, NewCredential};
 pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use explain::{EffectiveLimit, EffectiveLimits, LimitValue, Scope};
 pub use ip::{Ip, Login, MASK, Proxy};
@@ -71,6 +76,6 @@ pub use schedule::{Curve, Formula, STAGES_MAX, Schedule};
 pub use sites::Site;
 pub use size::Size;
 pub use span::Span;
-pub use tenant::Tenant;
+pub use tenant::{DsnPolicy, Tenant};
 pub use timeouts::Timeouts;
 pub use warmup::{Share, Target, Warmup};

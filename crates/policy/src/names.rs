@@ -86,7 +86,7 @@ impl Pattern {
         }
     }
 
-    pub(crate) fn domain_text(&self) -> String {
+    pub fn domain_text(&self) -> String {
         match self {
             Self::Exact(name) => name.clone(),
             Self::Below(name) => format!("*.{name}"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 /// What a document describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    Credential,
     Ip,
     Pool,
     Provider,
@@ -15,7 +16,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::Credential,
         Self::Ip,
         Self::Pool,
         Self::Provider,
@@ -26,6 +28,7 @@ impl Kind {
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::Credential => "credential",
             Self::Ip => "ip",
             Self::Pool => "pool",
             Self::Provider => "provider",
@@ -113,6 +116,6 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(Kind::of(kind.name()), Some(kind));
         }
-        assert_eq!(Kind::of("credential"), None);
+        assert_eq!(Kind::of("credentials"), None);
     }
 }

@@ -1,10 +1,12 @@
 //! The checked set of all resources, and the questions that senders and people ask of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::automation::Automation;
 use crate::built_in;
+use crate::credential::{Credential, CredentialGiven, Credentials};
 use crate::draft::{Draft, Placed, Resources, Source};
 use crate::explain::{EffectiveLimits, Scope};
 use crate::ip::Ip;
@@ -24,6 +26,7 @@ const RULES_IN_ALL_MAX: usize = 2048;
 /// All resources, and nothing wrong with any. It never changes; share it in an `Arc`.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    credentials: Resources<CredentialGiven>,
     ips: Resources<Ip>,
     pools: Resources<Pool>,
     tenants: Resources<Tenant>,
@@ -34,6 +37,7 @@ pub struct Policy {
     default: Arc<Provider>,
     sites: Sites,
     routing: Routes,
+    holders: Credentials,
     /// Of the cluster's policy that it was read from; 0 for none.
     version: u64,
 }
@@ -125,6 +129,7 @@ impl Policy {
         let merged = merge(built_in, &mut draft);
         check_overlap(built_in, &merged, &mut draft, overlap);
         let routing = route(&mut draft);
+        let holders = hold(&mut draft);
         if !draft.problems.is_empty() {
             return Err(draft.into_problems());
         }
@@ -141,6 +146,7 @@ impl Policy {
         let ordered = own.iter().chain(&others);
         let sites = Sites::new(ordered.map(|(_, stored)| &stored.provider));
         Ok(Self {
+            credentials: draft.credentials,
             ips: draft.ips,
             pools: draft.pools,
             tenants: draft.tenants,
@@ -150,6 +156,7 @@ impl Policy {
             default,
             sites,
             routing,
+            holders,
             version: 0,
         })
     }
@@ -193,6 +200,27 @@ impl Policy {
 
     pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.tenants.values().map(|placed| &placed.value)
+    }
+
+    pub fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.credentials
+            .values()
+            .map(|placed| &placed.value.credential)
+    }
+
+    /// The credential that a client logs in with under this name.
+    pub fn credential_of_user(&self, user: &str) -> Option<&Arc<Credential>> {
+        self.holders.of_user(user)
+    }
+
+    /// The credential that a client has by its address alone.
+    pub fn credential_of_client(&self, client: IpAddr) -> Option<&Arc<Credential>> {
+        self.holders.of_client(client)
+    }
+
+    /// Whether anybody can log in.
+    pub fn has_users(&self) -> bool {
+        self.holders.has_users()
     }
 
     /// With the built-in ones and `default`.
@@ -251,6 +279,7 @@ impl Policy {
     pub fn get(&self, kind: Kind, name: &str) -> Option<String> {
         let map = Map::of(kind, name);
         let map = match kind {
+            Kind::Credential => self.credentials.get(name)?.value.write(map),
             Kind::Ip => self.ips.get(name)?.value.write(map),
             Kind::Pool => self.pools.get(name)?.value.write(map),
             Kind::Provider => self.providers.get(name)?.given.value.write(map),
@@ -276,6 +305,7 @@ impl Policy {
     /// Where each resource stands, by kind and name.
     pub fn resources(&self) -> impl Iterator<Item = (Kind, &Arc<str>, &Place)> {
         let of = |kind| move |(name, place)| (kind, name, place);
+        let credentials = places(&self.credentials).map(of(Kind::Credential));
         let ips = places(&self.ips).map(of(Kind::Ip));
         let pools = places(&self.pools).map(of(Kind::Pool));
         let providers = self.providers.iter();
@@ -284,7 +314,9 @@ impl Policy {
         let routes = places(&self.routes).map(of(Kind::Route));
         let tenants = places(&self.tenants).map(of(Kind::Tenant));
         let warmups = places(&self.warmups).map(of(Kind::Warmup));
-        ips.chain(pools)
+        credentials
+            .chain(ips)
+            .chain(pools)
             .chain(providers)
             .chain(routes)
             .chain(tenants)
@@ -392,6 +424,13 @@ fn route(draft: &mut Draft) -> Routes {
         .collect();
     draft.problems.extend(problems);
     routing
+}
+
+fn hold(draft: &mut Draft) -> Credentials {
+    let all = draft.credentials.values();
+    let (holders, mut problems) = Credentials::new(all.map(|one| (&one.place, &one.value)));
+    draft.problems.append(&mut problems);
+    holders
 }
 
 fn compile(

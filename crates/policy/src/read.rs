@@ -178,6 +178,16 @@ impl<'a> Keys<'a> {
         flag.is_some_and(|flag| flag.value)
     }
 
+    /// `state`: active, which is what it is when nothing is said, or suspended.
+    pub fn is_suspended(&mut self, reader: &mut Reader) -> bool {
+        let state = self.value(reader, "state", |text| match text {
+            "active" => Ok(false),
+            "suspended" => Ok(true),
+            _ => Err("must be active or suspended".into()),
+        });
+        state.is_some_and(|state| state.value)
+    }
+
     /// One value, or a list of at most `max`.
     pub fn list<T>(
         &mut self,

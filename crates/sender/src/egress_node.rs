@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::source_ip::addresses;
-use crate::source_ip::preflight;
+use crate::source_ip::preflight::{self, DnsblZones};
 use crate::source_ip::router::SourceIpRouter;
 
 /// As a sender tells how it is.
@@ -31,8 +31,7 @@ const HAND_OVER: Duration = Duration::from_secs(120);
 pub struct EgressConfig {
     /// One for each process; `home` of a source IP may name it.
     pub name: String,
-    /// Lists in which the public addresses of source IPs are looked up.
-    pub dnsbl_zones: Vec<String>,
+    pub dnsbl_zones: DnsblZones,
 }
 
 pub struct EgressNode {

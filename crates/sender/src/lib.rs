@@ -20,6 +20,7 @@ mod task;
 mod wall_clock;
 mod work_streams;
 
+pub use config::current::CurrentConfig;
 pub use config::rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
     RouteRule, Rules,
@@ -32,4 +33,5 @@ pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};
 pub use skein_smtp::secret::Secret;
 pub use smtp::outgoing;
+pub use source_ip::preflight::DnsblZones;
 pub use source_ip::router::{ConnectTo, SourceIpRouter};

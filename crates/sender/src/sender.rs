@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::automation::active_actions::ActionsHere;
 use crate::claim::Slots;
 use crate::config::Config;
+use crate::config::current::CurrentConfig;
 use crate::destination::destinations::Destinations;
 use crate::destination::outbound::Outbound;
 use crate::destination::placer::Placer;
@@ -36,7 +37,7 @@ use crate::smtp::broken_tls::BrokenTls;
 use crate::smtp::connector::Connector;
 use crate::smtp::tls::TlsConnectors;
 use crate::source_ip::addresses;
-use crate::source_ip::preflight;
+use crate::source_ip::preflight::{self, DnsblZones};
 use crate::source_ip::router::SourceIpRouter;
 use crate::source_ip::sources::Sources;
 use crate::task::delivery::Routed;
@@ -51,7 +52,8 @@ const UNDERSTAND_WITHIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 pub struct Sender {
-    config: Arc<Config>,
+    config: CurrentConfig,
+    dnsbl_zones: DnsblZones,
     spools: Spools,
     sites: Sites,
     health: Arc<Health>,
@@ -63,7 +65,7 @@ pub struct Sender {
 impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
-            .field("name", &self.config.name)
+            .field("name", &self.config.get().name)
             .finish_non_exhaustive()
     }
 }
@@ -90,14 +92,19 @@ impl Sender {
             None => (Journal::none(), Vec::new()),
         };
         resolver.set_own_addresses(own_addresses(&config, &policy.borrow()));
-        let config = Arc::new(config);
-        let sites = Sites::new(config.routes.clone(), resolver.clone(), policy.clone());
+        let dnsbl_zones = DnsblZones::new(config.dnsbl_zones.clone());
+        let config = CurrentConfig::new(config);
+        let sites = Sites::new(config.clone(), resolver.clone(), policy.clone());
         let actions = Arc::new(ActionsHere::new(spools.state().active_actions()));
         let metrics = Metrics::register(registry);
         let (sources, health) = (Sources::default(), Arc::new(Health::default()));
         let results = Arc::new(Results {
-            retry: config.retry.clone(),
-            dsns: dsns_of(&config, sites.clone()),
+            config: config.clone(),
+            dsns: DsnWriter {
+                config: config.clone(),
+                sites: sites.clone(),
+                policy: policy.clone(),
+            },
             journal,
             metrics: metrics.clone(),
             policy: policy.clone(),
@@ -112,7 +119,7 @@ impl Sender {
             budgets: Arc::default(),
             actions,
             path_policies: PathPolicies::default(),
-            max_age: config.retry.max_age,
+            config: config.clone(),
         };
         let outbound = Outbound {
             config: config.clone(),
@@ -137,6 +144,7 @@ impl Sender {
         });
         Ok(Self {
             config,
+            dnsbl_zones,
             spools,
             sites,
             health,
@@ -149,6 +157,16 @@ impl Sender {
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
         self.sites.clone()
+    }
+
+    /// Where it takes over other DNSBLs while it runs.
+    pub fn dnsbl_zones(&self) -> DnsblZones {
+        self.dnsbl_zones.clone()
+    }
+
+    /// Where it takes over other settings while it runs.
+    pub fn config(&self) -> CurrentConfig {
+        self.config.clone()
     }
 
     /// What this sender says of itself when the cluster is asked.
@@ -209,10 +227,11 @@ impl Sender {
     fn begin_session(&self) -> Arc<KeptSession> {
         let destinations = &self.router.destinations;
         let sessions = Sessions::new(self.spools.cluster().clone(), self.spools.state().clone());
-        let scratch_dir = self.config.scratch_dir.as_deref();
+        let config = self.config.get();
+        let scratch_dir = config.scratch_dir.as_deref();
         let process = process::of(scratch_dir, &destinations.results.journal);
         let limiters = destinations.limiters.clone();
-        let session = Arc::new(sessions.keep(&self.config.name, process, limiters));
+        let session = Arc::new(sessions.keep(&config.name, process, limiters));
         destinations.limiters.set_lease(session.lease.clone());
         session
     }
@@ -228,7 +247,7 @@ impl Sender {
         let (resolver, policy) = (&self.router.resolver, &destinations.placer.policy);
         tasks.spawn(addresses::follow_own(
             resolver.clone(),
-            self.config.own_addresses.clone(),
+            self.config.get().own_addresses.clone(),
             policy.clone(),
             session.clone(),
         ));
@@ -237,7 +256,7 @@ impl Sender {
             health: self.health.clone(),
             resolver: resolver.clone(),
             broken_tls: destinations.outbound.connector.broken_tls.clone(),
-            needs_dns: self.config.routes.follow_mx(),
+            config: self.config.clone(),
         };
         tasks.spawn(watched("waits", status.tell(session.clone())));
         let reactions = destinations.outbound.reactions.clone();
@@ -262,7 +281,7 @@ impl Sender {
         let (policy, router) = (&placer.policy, placer.router.clone());
         let placements = router.follow(policy.clone(), session.clone());
         tasks.spawn(watched("source-ips", placements));
-        let zones = self.config.dnsbl_zones.clone();
+        let zones = self.dnsbl_zones.clone();
         let resolver = self.router.resolver.clone();
         let checks = preflight::look_after(resolver, zones, policy.clone(), session.clone());
         tasks.spawn(watched("ip-checks", checks));
@@ -273,7 +292,7 @@ impl Sender {
         let session = streams.session.clone();
         let mut cluster = self.spools.cluster().clone();
         while !shutdown.is_cancelled() {
-            streams.open(&self.spools, self.config.window);
+            streams.open(&self.spools, self.config.get().window);
             session.set_unreachable(streams.unreachable());
             let now = session.session.borrow().clone();
             let is_working = now.id.is_some_and(|id| session.lease.holds(id));
@@ -330,14 +349,6 @@ impl Sender {
 fn own_addresses(config: &Config, policy: &Policy) -> OwnAddresses {
     let (own, interfaces) = (&config.own_addresses, addresses::interfaces());
     addresses::own(own, interfaces, policy, &PlacedIps::default())
-}
-
-fn dsns_of(config: &Config, sites: Sites) -> DsnWriter {
-    DsnWriter {
-        hostname: config.hostname.clone(),
-        max_age: config.retry.max_age,
-        sites,
-    }
 }
 
 /// Resources that are not built in.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::claim::Slots;
-use crate::config::Config;
+use crate::config::current::CurrentConfig;
 use crate::destination::destinations::Destinations;
 use crate::result::ending::Ending;
 use crate::result::recovered::Recovered;
@@ -23,7 +23,7 @@ use crate::task::delivery::{DeliveryTask, TaskGuard};
 
 /// Finds the route of each task that arrives.
 pub struct TaskRouter {
-    pub config: Arc<Config>,
+    pub config: CurrentConfig,
     pub resolver: Arc<Resolver>,
     /// From the journal of the process before this one.
     pub recovered: Recovered,
@@ -144,8 +144,9 @@ impl TaskRouter {
             return results.end(delivery, ending);
         }
         let policy = placer.policy();
+        let config = self.config.get();
         let found = tokio::select! {
-            found = find::find(&self.config, &self.resolver, &policy, &delivery.task) => found,
+            found = find::find(&config, &self.resolver, &policy, &delivery.task) => found,
             () = delivery.claim.stop.cancelled() => return,
         };
         match found {
@@ -170,7 +171,7 @@ impl TaskRouter {
     /// How a task ends before its route is looked for, if it does.
     fn ending(&self, task: &LeasedTask) -> Option<Ending> {
         let actions = &self.destinations.placer.actions;
-        Ending::of_age(&self.config.retry, task, actions.now()).or_else(|| {
+        Ending::of_age(&self.config.get().retry, task, actions.now()).or_else(|| {
             let suspended = actions.suspended(task)?;
             Some(Ending::of_suspended(suspended, task.task.site()))
         })

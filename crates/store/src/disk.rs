@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use skein_model::disk::{Ballast, Policy, Room, Usage, decide};
 
 const BALLAST: &str = "ballast";
@@ -23,7 +23,7 @@ pub struct DiskStatus {
 #[derive(Debug)]
 pub struct Disk {
     dir: PathBuf,
-    policy: Policy,
+    policy: RwLock<Policy>,
     looked: Mutex<DiskStatus>,
 }
 
@@ -38,7 +38,7 @@ impl Disk {
         let held = fs::metadata(dir.join(BALLAST)).map_or(0, |file| file.len());
         let disk = Self {
             dir: dir.to_owned(),
-            policy,
+            policy: RwLock::new(policy),
             looked: Mutex::new(DiskStatus {
                 room: Room::Enough,
                 usage,
@@ -48,6 +48,16 @@ impl Disk {
         };
         disk.look()?;
         Ok(disk)
+    }
+
+    /// Percents of the file system; they hold from the next look on.
+    pub fn set_marks(&self, soft_mark: u8, hard_mark: u8) {
+        let mut policy = self.policy.write();
+        (policy.soft_mark, policy.hard_mark) = (soft_mark, hard_mark);
+    }
+
+    pub fn policy(&self) -> Policy {
+        *self.policy.read()
     }
 
     pub fn status(&self) -> DiskStatus {
@@ -61,8 +71,8 @@ impl Disk {
     pub fn look(&self) -> io::Result<DiskStatus> {
         let mut looked = self.looked.lock();
         let before = *looked;
-        let mut usage = usage(&self.dir)?;
-        let (room, step) = decide(&self.policy, before.room, usage, before.ballast_bytes);
+        let (policy, mut usage) = (self.policy(), usage(&self.dir)?);
+        let (room, step) = decide(&policy, before.room, usage, before.ballast_bytes);
         let mut held = before.ballast_bytes;
         match step {
             Ballast::Keep => {}
@@ -71,7 +81,7 @@ impl Disk {
                 tracing::warn!(bytes = held, "the disk is full; the ballast is given up");
                 held = 0;
             }
-            Ballast::Make => match self.make_ballast(self.policy.ballast(usage.capacity)) {
+            Ballast::Make => match self.make_ballast(policy.ballast(usage.capacity)) {
                 Ok(made) => held = made,
                 Err(error) => tracing::warn!(%error, "the ballast cannot be made yet"),
             },
@@ -82,7 +92,7 @@ impl Disk {
         *looked = DiskStatus {
             room,
             usage,
-            used_percent: self.policy.used_percent(usage, held),
+            used_percent: policy.used_percent(usage, held),
             ballast_bytes: held,
         };
         Ok(*looked)
@@ -113,7 +123,7 @@ impl Disk {
     /// It may not.
     pub(crate) fn claim(&self, bytes: u64) -> io::Result<()> {
         let held = self.looked.lock().ballast_bytes;
-        match self.policy.has_room(usage(&self.dir)?, held, bytes) {
+        match self.policy().has_room(usage(&self.dir)?, held, bytes) {
             true => Ok(()),
             false => Err(io::Error::new(
                 io::ErrorKind::StorageFull,
@@ -167,6 +177,24 @@ mod tests {
         }
         let file = fs::metadata(dir.path().join(BALLAST)).unwrap();
         assert_eq!(file.len(), 1 << 20);
+    }
+
+    #[test]
+    fn other_marks_hold_from_the_next_look_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path(), Policy::default()).unwrap();
+        let file = File::create(dir.path().join("file")).unwrap();
+        // However large the disk is, a percent of it counts as used.
+        let percent = disk.status().usage.capacity / 100;
+        let used = disk.status().used_percent;
+        if used < 2 {
+            allocate(&file, 2 * percent).unwrap();
+        }
+        disk.set_marks(1, 99);
+        assert_eq!(disk.look().unwrap().room, Room::Soft);
+        let used = disk.status().used_percent;
+        disk.set_marks(used + 10, used + 11);
+        assert_eq!(disk.look().unwrap().room, Room::Enough);
     }
 
     #[test]

@@ -48,6 +48,8 @@ struct Table {
     /// Of all names.
     broken: Option<Fault>,
     wildcard: Vec<IpAddr>,
+    /// The MX host of all names that have no records, by a wildcard.
+    wildcard_mx: Option<Name>,
     asked: HashMap<String, u64>,
     ttl: u32,
 }
@@ -133,6 +135,12 @@ impl FakeDns {
     /// Addresses of every name that has no records of its own. Empty turns the wildcard off.
     pub fn wildcard(&self, ips: &[IpAddr]) {
         self.table.lock().wildcard = ips.to_vec();
+    }
+
+    /// Sends the mail of every domain that has no records of its own to this host, at this address.
+    pub fn all_domains(&self, exchange: &str, ip: IpAddr) {
+        self.host(exchange, ip);
+        self.table.lock().wildcard_mx = Some(absolute(exchange));
     }
 
     /// Sets or, with `None`, ends a fault of a name.
@@ -265,6 +273,13 @@ impl Table {
     /// A name without records: the wildcard's addresses, else it does not exist. A name above a
     /// known one exists without records.
     fn unknown(&self, name: &Name, kind: RecordType, mut answers: Vec<Record>) -> Answer {
+        if let Some(exchange) = self.wildcard_mx.clone() {
+            // Every name is there then, if only for its mail.
+            if kind == RecordType::MX {
+                answers.push(self.record(name, RData::MX(MX::new(10, exchange))));
+            }
+            return Answer::Records(answers);
+        }
         if !self.wildcard.is_empty() {
             let matching = self.wildcard.iter().filter_map(|ip| match (ip, kind) {
                 (IpAddr::V4(v4), RecordType::A) => Some(RData::A(A(*v4))),

@@ -140,6 +140,7 @@ words! {
     }
     ResourceKind {
         Unspecified => "",
+        Credential => "credential",
         Ip => "ip",
         Pool => "pool",
         Provider => "provider",

@@ -8,6 +8,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("model", 0),
     ("smtp", 0),
     ("mail", 0),
+    ("credential", 0),
     ("policy", 1),
     ("wire", 1),
     ("dkim", 1),

@@ -15,7 +15,7 @@ use run::{Result, cargo, target_dir};
 
 const USAGE: &str = "cargo xtask COMMAND
 
-  setup    install what the build and the tests need (Debian), or name it (elsewhere)
+  setup    install what the build needs (Debian), or name it (elsewhere); `setup --tests`: what the tests need as well
   demo     build a release, start a node with sinks around it, and watch mail flow; `demo --cluster`: three and three nodes, two are killed
   test     build everything and run every test, and a test that fails a second time, which is told; `test --repeat N NAME [--busy]`: one end-to-end test N times, beside two busy loops if wanted
   ci       what must pass before a change lands: format, lints, docs, arrows, tests
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest = args.get(1..).unwrap_or_default();
     let result = match args.first().map(String::as_str) {
-        Some("setup") => setup::run(),
+        Some("setup") => setup::run(rest),
         Some("demo") => demo(rest),
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn demo(rest: &[String]) -> Result {
-    setup::run()?;
+    setup::for_build()?;
     let packages = ["-p", "skein-node", "-p", "skein-ctl", "-p", "skein-testkit"];
     cargo(
         &[&["build", "--release", "--locked"], &packages[..]].concat(),
@@ -68,7 +68,7 @@ fn demo(rest: &[String]) -> Result {
 }
 
 fn ci() -> Result {
-    setup::run()?;
+    setup::for_tests()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(
         &[

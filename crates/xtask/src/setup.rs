@@ -12,7 +12,8 @@ struct Need {
     present: fn() -> bool,
 }
 
-const NEEDS: &[Need] = &[
+/// Of the build.
+const BUILD: &[Need] = &[
     Need {
         package: "build-essential",
         why: "C and C++ compilers",
@@ -33,6 +34,10 @@ const NEEDS: &[Need] = &[
         why: "RocksDB is compiled once",
         present: || exists("ccache"),
     },
+];
+
+/// Of the tests, the image and the benchmarks.
+const TESTS: &[Need] = &[
     Need {
         package: "swaks",
         why: "tests with a real client",
@@ -136,13 +141,27 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-pub fn run() -> Result {
-    packages()?;
+/// `setup` and `setup --tests`.
+pub fn run(rest: &[String]) -> Result {
+    match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => for_build(),
+        ["--tests"] => for_tests(),
+        _ => Err("there is `cargo xtask setup`, and `cargo xtask setup --tests`".to_owned()),
+    }
+}
+
+pub fn for_build() -> Result {
+    packages(BUILD.iter())
+}
+
+/// With what the build needs.
+pub fn for_tests() -> Result {
+    packages(BUILD.iter().chain(TESTS))?;
     tools::install()
 }
 
-fn packages() -> Result {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+fn packages(needs: impl Iterator<Item = &'static Need>) -> Result {
+    let missing: Vec<&Need> = needs.filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

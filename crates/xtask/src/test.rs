@@ -66,7 +66,7 @@ const STAGES: &[Stage] = &[
 /// The tests of the crates, and then those of `tests/`, which start the daemon as it was just built.
 pub fn run(rest: &[String]) -> Result {
     let repeat = Repeat::of(rest)?;
-    setup::run()?;
+    setup::for_tests()?;
     arrows::check()?;
     rooms::check()?;
     cargo(&[&["build", "--all-targets"], WHAT].concat(), &[])?;

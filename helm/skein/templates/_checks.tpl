@@ -18,6 +18,18 @@
 {{- end }}
 {{- end }}
 
+{{- /* Kubernetes takes pods away without asking: a cluster that still counts on their votes loses its quorum. */ -}}
+{{- $name := include "skein.fullname" . }}
+{{- $there := lookup "apps/v1" "StatefulSet" .Release.Namespace (printf "%s-control" $name) }}
+{{- $has := dig "spec" "replicas" 0 ($there | default dict) | int }}
+{{- if and (lt $control $has) (ne $control (int $values.control.scaleDownTo)) }}
+{{- $remove := list }}
+{{- range $nth := untilStep (sub $has 1 | int) (sub $control 1 | int) -1 }}
+{{- $remove = append $remove (printf "  skeinctl cluster remove %s:7000 --yes" (include "skein.control.host" (list $ (printf "%s-control-%d" $name $nth)))) }}
+{{- end }}
+{{- fail (printf "\n\ncontrol.replicas: %d of %d control nodes would be left, and the cluster counts on the others. Take them out first, one after the other, each when `skeinctl cluster status` is healthy:\n\n%s\n\nand then add --set control.scaleDownTo=%d (see UPGRADING.md)." $control $has (join "\n" $remove) $control) }}
+{{- end }}
+
 {{- /* 120 s is what is given to messages whose last dot was sent and whose reply is awaited (RFC 5321 4.5.3.2.6). */ -}}
 {{- $drain := add $values.sender.preStopSeconds $smtp.shutdownGraceSeconds 120 }}
 {{- if and $isCluster (lt (int64 $values.sender.terminationGracePeriodSeconds) $drain) }}

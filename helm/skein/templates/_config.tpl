@@ -42,6 +42,7 @@ cluster:
   listen: {{ printf "%s:7000" .Values.listenAddress | quote }}
   address: {{ printf "%s:7000" (include "skein.control.host" (list . "${POD_NAME}")) | quote }}
   peers: {{ include "skein.peers" . }}
+  join: {{ .Values.control.join }}
   spool_groups: {{ .Values.control.spoolGroups }}
   tls: {{- include "skein.config.tls" (list . (include "skein.control.host" (list . "${POD_NAME}"))) | nindent 4 }}
 admin: {listen: {{ printf "%s:7001" .Values.listenAddress | quote }}}

@@ -225,6 +225,7 @@ async fn a_node_joins_only_at_an_address_of_its_certificate() {
             address: address.to_owned(),
             version: "test".into(),
             spool_groups: 4,
+            uninvited: true,
         };
         Ok(peer.join(request).await?.into_inner())
     };

@@ -71,24 +71,10 @@ async fn beside_a_good_host(
     sink
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_host_takes_over_within_the_same_attempt() {
-    let mut world = World::new().await;
-    let good = world.sink(3, "good-domain.test").await;
-    world.dns.host("good.test", address(3));
-    let at = |phase: Phase, act: Act| {
-        move |moment: &Moment<'_>| {
-            if moment.phase == phase {
-                act.clone()
-            } else {
-                Act::Accept
-            }
-        }
-    };
+/// What a domain's first host does, and when, so that the next one takes over.
+fn unfit_hosts() -> Vec<(&'static str, Phase, Act)> {
     let busy = || Act::reply(421, "4.3.2 busy");
-    let mut bad = Vec::new();
-    let mut ids = Vec::new();
-    for (last, (domain, phase, act)) in (10..).zip([
+    vec![
         ("busy-greeting.test", Phase::Connect, busy()),
         (
             "refused-greeting.test",
@@ -153,7 +139,26 @@ async fn the_next_host_takes_over_within_the_same_attempt() {
             Phase::Data,
             Act::reply(500, "5.5.2 unknown"),
         ),
-    ]) {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_host_takes_over_within_the_same_attempt() {
+    let mut world = World::new().await;
+    let good = world.sink(3, "good-domain.test").await;
+    world.dns.host("good.test", address(3));
+    let at = |phase: Phase, act: Act| {
+        move |moment: &Moment<'_>| {
+            if moment.phase == phase {
+                act.clone()
+            } else {
+                Act::Accept
+            }
+        }
+    };
+    let mut bad = Vec::new();
+    let mut ids = Vec::new();
+    for (last, (domain, phase, act)) in (10..).zip(unfit_hosts()) {
         bad.push((
             domain,
             beside_a_good_host(&world, last, domain, at(phase, act)).await,

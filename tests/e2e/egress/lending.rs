@@ -12,10 +12,10 @@ use super::stage::{NO_LIMITS, Plan, Stage, ip, last_byte, pool, wait_for};
 const LENT: u8 = 51;
 const OWN: u8 = 52;
 /// It has no connections by then; a busy machine is slow.
-const STOPS_WITHIN: Duration = Duration::from_secs(30);
+pub const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
 /// An egress node with a certificate that says that it is one, and nothing more.
-fn egress_node(stage: &Stage) -> Member {
+pub fn egress_node(stage: &Stage) -> Member {
     let fleet = &stage.fleet;
     let ca = fleet.folder.path().join("ca");
     let made = Command::new(skein().unwrap())

@@ -83,7 +83,7 @@ async fn haproxy(folder: &Path) -> Haproxy {
         .arg("-f")
         .arg(&file)
         .spawn();
-    let process = process.expect("haproxy is installed by cargo xtask setup");
+    let process = process.expect("haproxy is installed by cargo xtask setup --tests");
     while TcpStream::connect(address).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

@@ -49,6 +49,7 @@ impl Fleet {
             peers = [{peers}]
             bootstrap_expect = {expect}
             {groups}
+            {join}
             {tls}
             [admin]
             listen = "{admin}"
@@ -61,6 +62,11 @@ impl Fleet {
             address = member.address,
             peers = self.peers(),
             groups = groups.map_or_else(String::new, |count| format!("spool_groups = {count}")),
+            join = if self.plan.joins_uninvited {
+                "join = \"auto\""
+            } else {
+                ""
+            },
             tls = self.tls,
             admin = member.admin,
             operators = if self.plan.has_operators {
@@ -129,7 +135,7 @@ impl Fleet {
             {tls}
             [smtp]
             hostname = "{name}.skein.test"
-            relay_networks = ["127.0.0.0/8"]
+            relay_networks = {relay_networks}
             {smtp_lines}
             [[smtp.listener]]
             address = "{smtp}"
@@ -148,6 +154,7 @@ impl Fleet {
             peers = self.peers(),
             name = member.name,
             tls = self.tls,
+            relay_networks = plan.relay_networks,
             smtp_lines = numbered(&plan.smtp),
             smtp = member.smtp,
             hosts = self.hosts_lines(),

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use skein_testkit::process::{Node, NodeConfig};
@@ -56,7 +57,19 @@ impl Member {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(&mut self) -> Result<()> {
-        let config = NodeConfig::serve(&skein()?, &self.file(), self.http);
+        self.spawn_with(&[])
+    }
+
+    /// The same, with variables in its environment.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn_with(&mut self, env: &[(&str, &str)]) -> Result<()> {
+        let mut config = NodeConfig::serve(&skein()?, &self.file(), self.http);
+        let env = env.iter();
+        config.env = env
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         self.node = Some(Node::start(config)?);
         Ok(())
     }
@@ -86,6 +99,16 @@ impl Member {
     pub fn kill(&mut self) -> Result<()> {
         let mut node = self.node.take().context("it does not run")?;
         node.kill9()?;
+        Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It does not run, or does not end in time.
+    pub async fn ended(&mut self, within: Duration) -> Result<()> {
+        let mut node = self.node.take().context("it does not run")?;
+        node.wait(within).await?;
         Ok(())
     }
 

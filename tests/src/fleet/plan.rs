@@ -11,6 +11,8 @@ pub struct Plan {
     pub spool_groups: Option<u16>,
     /// Whether nodes have certificates of `skein dev-ca` for each other.
     pub has_certificates: bool,
+    /// Whether control nodes come, and let others in, without an invitation. Needs certificates.
+    pub joins_uninvited: bool,
     /// Further lines within `[cluster.tls]`.
     pub tls: String,
     /// Whether the admin ports take certificates too.
@@ -19,6 +21,8 @@ pub struct Plan {
     pub smarthost: Option<SocketAddr>,
     /// Lines of each sender's file, before any section.
     pub top: String,
+    /// Who needs no login.
+    pub relay_networks: &'static str,
     /// Lines within its `[smtp]`.
     pub smtp: String,
     /// Lines within its `[delivery]`.
@@ -35,10 +39,12 @@ impl Default for Plan {
             first: None,
             spool_groups: None,
             has_certificates: false,
+            joins_uninvited: false,
             tls: String::new(),
             has_operators: false,
             smarthost: None,
             top: String::new(),
+            relay_networks: "[\"127.0.0.0/8\"]",
             smtp: String::new(),
             delivery: String::new(),
             sections: String::new(),

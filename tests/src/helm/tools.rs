@@ -1,4 +1,4 @@
-//! Programs that `cargo xtask setup` has installed.
+//! Programs that `cargo xtask setup --tests` has installed.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

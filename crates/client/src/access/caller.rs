@@ -55,6 +55,15 @@ impl Caller {
         }
     }
 
+    /// Whether it has shown a certificate that names the role, whatever a port makes of certificates without one.
+    pub fn has_shown(&self, role: Role) -> bool {
+        let Self::Holder(holder, _) = self else {
+            return false;
+        };
+        let roles = holder.roles.as_ref();
+        roles.is_some_and(|roles| roles.contains(&role))
+    }
+
     /// Whether it may say that this host is its own.
     ///
     /// # Errors

@@ -66,7 +66,10 @@ impl Spool {
         loop {
             let error = match self.try_accept(accept.id, command.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => return Err(error),
+                // A refusal says nothing of an earlier try whose fate is not known.
+                Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => {
+                    return Err(unknown.unwrap_or(error));
+                }
                 Err(error) => error,
             };
             // A command is idempotent, so one whose fate is not known is offered again.

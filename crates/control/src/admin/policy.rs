@@ -96,6 +96,7 @@ fn resource_kind(kind: Kind) -> ResourceKind {
         Kind::Pool => ResourceKind::Pool,
         Kind::Provider => ResourceKind::Provider,
         Kind::Route => ResourceKind::Route,
+        Kind::Credential => ResourceKind::Credential,
         Kind::Tenant => ResourceKind::Tenant,
         Kind::Warmup => ResourceKind::Warmup,
     }

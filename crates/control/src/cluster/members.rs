@@ -11,6 +11,7 @@ use skein_model::{GroupId, HostPort, NodeId, codec};
 use skein_store::{Disk, Reader};
 use skein_wire::internal::peer_client::PeerClient;
 use skein_wire::internal::{JoinReply, JoinRequest};
+use tokio::sync::Mutex;
 
 use super::own_health::OwnHealth;
 use crate::config::Config;
@@ -25,6 +26,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// A change of members takes a second or two; what lasts longer waits for nodes that this one does not help with.
 const LEAVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Many times what a cluster has: addresses that members name as their leader's are asked as well.
+const ASKED_MAX: usize = 32;
+
+/// Whether a node has taken part in no cluster yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pristine(pub bool);
 
 /// Whether the meta group names this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +51,8 @@ pub struct Members {
     pub is_stopping: Arc<AtomicBool>,
     pub disk: Arc<Disk>,
     pub own_health: Arc<OwnHealth>,
+    /// Held while one node is let in.
+    pub admission: Arc<Mutex<()>>,
 }
 
 impl Members {
@@ -53,21 +63,12 @@ impl Members {
             let known = meta::nodes(&self.meta).into_values().map(|row| row.address);
             let addresses: BTreeSet<String> =
                 self.config.peers.iter().cloned().chain(known).collect();
-            let mut refused = String::new();
-            let mut is_member = false;
-            for address in addresses {
-                let Some(reply) = self.join_at(&address).await else {
-                    continue;
-                };
-                if reply.removed {
-                    return;
-                }
-                is_member = reply.refused.is_empty();
-                if is_member {
-                    break;
-                }
-                refused = reply.refused;
+            let reply = self.join_at_any(addresses).await;
+            if reply.as_ref().is_some_and(|reply| reply.removed) {
+                return;
             }
+            let is_member = reply.as_ref().is_some_and(|reply| reply.refused.is_empty());
+            let refused = reply.unwrap_or_default().refused;
             if !is_member && !refused.is_empty() && refused != told {
                 tracing::warn!(reason = refused, "this node is no member yet");
                 self.own_health.set_refused(&refused);
@@ -79,6 +80,33 @@ impl Members {
                 false => tokio::time::sleep(ASK_AGAIN).await,
             }
         }
+    }
+
+    /// The answer that counts: that this node is a member or was removed, or what the last one says that decides. Nothing if
+    /// nobody answers.
+    async fn join_at_any(&self, mut addresses: BTreeSet<String>) -> Option<JoinReply> {
+        let mut asked = BTreeSet::new();
+        let mut refusal: Option<JoinReply> = None;
+        while let Some(address) = addresses.pop_first() {
+            asked.insert(address.clone());
+            let Some(reply) = self.join_at(&address).await else {
+                continue;
+            };
+            if reply.removed || reply.refused.is_empty() {
+                return Some(reply);
+            }
+            // Members know one leader or two, so this ends.
+            if !reply.leader.is_empty()
+                && !asked.contains(&reply.leader)
+                && asked.len() <= ASKED_MAX
+            {
+                addresses.insert(reply.leader.clone());
+            }
+            if refusal.is_none() || reply.leader.is_empty() {
+                refusal = Some(reply);
+            }
+        }
+        refusal
     }
 
     /// Until it is time to tell again, or the meta group names this node no more.
@@ -106,19 +134,20 @@ impl Members {
         }
     }
 
-    /// Whether the node that joins answers at the address of its join. An address belongs to the node that answers there, and
+    /// Asks the node that joins whether it is at the address of its join, and whether it has taken part in no cluster yet.
+    /// An address belongs to the node that answers there, and
     /// only that node gives it to another.
     ///
     /// # Errors
     /// Another node answers there, or none.
-    pub async fn verify(&self, join: &meta::Join) -> Result<(), String> {
+    pub async fn verify(&self, join: &meta::Join) -> Result<Pristine, String> {
         let parsed = join.address.parse::<HostPort>();
         let address = parsed.map_err(|error| format!("address: {error}"))?;
         if join.address == self.config.address && join.node == self.node {
-            return Ok(());
+            return Ok(Pristine(false));
         }
         match self.forward.peers.hello(address.as_str()).await {
-            Some(hello) if hello.node == join.node.0 => Ok(()),
+            Some(hello) if hello.node == join.node.0 => Ok(Pristine(!hello.is_member)),
             Some(hello) => Err(format!(
                 "address: node {:016x} answers at {address}, and this was said by {:016x}",
                 hello.node, join.node.0
@@ -133,6 +162,7 @@ impl Members {
             address: self.config.address.clone(),
             version: self.config.version.clone(),
             spool_groups: self.config.spool_groups.into(),
+            uninvited: self.config.joins_uninvited,
         };
         let mut client = PeerClient::new(self.forward.peers.get(address));
         let reply = tokio::time::timeout(ANSWER_WITHIN, client.join(request)).await;

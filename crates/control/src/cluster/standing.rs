@@ -69,6 +69,7 @@ mod tests {
             address: address.into(),
             founders: Vec::new(),
             peers: Vec::new(),
+            joins_uninvited: false,
             spool_groups,
             spool_groups_by_default: false,
             connect: Arc::new(|_| unreachable!("nobody is called")),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use skein_model::doctor::{self, Answer, Facts, GroupFacts, Mark, NodeFacts, Replica};
+use skein_model::feature::WireVersion;
 use skein_model::{GroupId, NodeId, UnixMs, meta};
 use skein_wire::convert;
 use skein_wire::internal::{self, CertificateEnd, GroupView, HelloReply, HelloRequest};
@@ -16,6 +17,14 @@ use crate::raft::Group;
 /// A stretch of the log takes longer than this to write, so replicas are seen at the same one.
 const COMPARE: Duration = Duration::from_secs(5);
 
+/// Which commands this node reads.
+fn wire_version() -> u32 {
+    fail::fail_point!("control-wire-version", |told| {
+        told.and_then(|told| told.parse().ok()).unwrap_or_default()
+    });
+    WireVersion::CURRENT.0
+}
+
 impl Members {
     /// What this node says of itself.
     pub fn hello(&self, in_detail: bool) -> HelloReply {
@@ -24,13 +33,13 @@ impl Members {
         HelloReply {
             disk_room: convert::disk_room(disk.room).into(),
             disk_used_percent: disk.used_percent.into(),
-            disk_soft_mark: self.config.store.disk.soft_mark.into(),
+            disk_soft_mark: self.disk.policy().soft_mark.into(),
             events_fault: self.own_health.events_fault().unwrap_or_default(),
             certificates: match in_detail {
                 true => self.own_health.certificates(),
                 false => Vec::new(),
             },
-            knows_egress_sessions: true,
+            wire_version: wire_version(),
             node: self.node.0,
             is_member: self.forward.groups[&GroupId::META].is_member(),
             version: self.config.version.clone(),

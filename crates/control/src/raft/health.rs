@@ -53,6 +53,9 @@ impl Group {
         if let Some(why) = self.out_of_touch().await {
             return Some(why);
         }
+        if self.only_learns() {
+            return Some("does not vote yet: it lacks entries or bodies".to_owned());
+        }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let applied = metrics.last_applied.map_or(0, |id| id.index);

@@ -27,6 +27,15 @@ impl Group {
         voters.map(NodeId).collect()
     }
 
+    /// Whether this node follows the group and has no vote in it yet, or no more.
+    pub fn only_learns(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        membership.get_node(&self.node.0).is_some()
+            && !membership.voter_ids().any(|id| id == self.node.0)
+    }
+
     /// The other voters and where they are reached.
     pub fn others(&self) -> Vec<(NodeId, String)> {
         let members = self.view().members.into_iter();

@@ -161,6 +161,14 @@ impl Group {
         self.raft.metrics().borrow().current_leader == Some(self.node.0)
     }
 
+    /// Whether this node leads, and has applied all that leaders before it committed.
+    pub fn leads_with_all_applied(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let applied = metrics.last_applied.map(|id| id.leader_id.term);
+        metrics.current_leader == Some(self.node.0) && applied == Some(metrics.current_term)
+    }
+
     /// Where the leader is reached, if one is known.
     pub fn leader_address(&self) -> Option<String> {
         let view = self.view();

@@ -2,7 +2,6 @@
 
 mod broken_tls;
 mod contested;
-mod egress_gate;
 pub mod health;
 mod limits;
 mod openings;

@@ -122,7 +122,6 @@ impl Sessions for SessionsService {
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionReply>, Status> {
         let from = access::address(&request);
-        self.egress_gate.pass().await?;
         self.open_session(request.into_inner(), from, true).await
     }
 

@@ -17,13 +17,13 @@ use tonic::Status;
 
 use super::broken_tls::BrokenTlsMemory;
 use super::contested::ContestedNames;
-use super::egress_gate::EgressGate;
 use super::limits::Limits;
 use super::openings::Openings;
 use super::propose::propose;
 use super::source_ips;
 use super::waits::SenderWaits;
 use crate::clock;
+use crate::cluster::VersionGate;
 use crate::raft::Group;
 
 const LOOK: Duration = Duration::from_millis(500);
@@ -43,7 +43,7 @@ pub struct SessionsService {
     policies: Arc<Mutex<BTreeMap<SessionId, u64>>>,
     pub(super) openings: Openings,
     pub(super) limits: Limits,
-    pub(super) egress_gate: EgressGate,
+    versions: VersionGate,
 }
 
 impl SessionsService {
@@ -54,7 +54,7 @@ impl SessionsService {
         peers: Channels,
     ) -> Self {
         let service = Self {
-            egress_gate: EgressGate::new(meta.clone(), peers),
+            versions: VersionGate::new(meta.clone(), peers),
             limits: Limits::start(meta.clone(), reader.clone()),
             meta,
             reader,
@@ -75,6 +75,9 @@ impl SessionsService {
     }
 
     pub(super) async fn propose(&self, command: Command) -> Result<meta::Response, Status> {
+        if let Some(feature) = command.feature() {
+            self.versions.pass(feature).await?;
+        }
         propose(&self.meta, command).await
     }
 

@@ -1,5 +1,6 @@
 //! A limit on bytes per second that several tasks share.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 
 #[derive(Debug)]
 pub struct ByteRate {
-    bytes_per_second: u64,
+    bytes_per_second: AtomicU64,
     /// When what was let through so far is paid for.
     free_at: Mutex<Instant>,
 }
@@ -15,9 +16,15 @@ pub struct ByteRate {
 impl ByteRate {
     pub fn new(bytes_per_second: u64) -> Self {
         Self {
-            bytes_per_second,
+            bytes_per_second: AtomicU64::new(bytes_per_second),
             free_at: Mutex::new(Instant::now()),
         }
+    }
+
+    /// For what comes from here on.
+    pub fn set(&self, bytes_per_second: u64) {
+        self.bytes_per_second
+            .store(bytes_per_second, Ordering::Relaxed);
     }
 
     /// Waits until so many bytes more may go.
@@ -26,7 +33,8 @@ impl ByteRate {
     }
 
     fn turn(&self, now: Instant, bytes: usize) -> Instant {
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let rate = self.bytes_per_second.load(Ordering::Relaxed);
+        let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
         let mut free_at = self.free_at.lock();
         let turn = now.max(*free_at);
         *free_at = turn + cost;
@@ -56,5 +64,9 @@ mod tests {
                 "at {at_ms} ms"
             );
         }
+        byte_rate.set(2_000_000);
+        let at = start + Duration::from_secs(9);
+        assert_eq!(byte_rate.turn(at, 1_000_000), at);
+        assert_eq!(byte_rate.turn(at, 1), at + Duration::from_millis(500));
     }
 }

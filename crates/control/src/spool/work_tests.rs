@@ -43,6 +43,7 @@ pub async fn alone(dir: &std::path::Path) -> Control {
         address: String::new(),
         founders: Vec::new(),
         peers: Vec::new(),
+        joins_uninvited: false,
         spool_groups: 1,
         spool_groups_by_default: true,
         connect: Arc::new(|_| unreachable!("a node that is alone connects to nobody")),

@@ -62,7 +62,7 @@ impl Proxy {
             .arg(&file)
             .kill_on_drop(true)
             .spawn()
-            .expect("haproxy is installed by cargo xtask setup");
+            .expect("haproxy is installed by cargo xtask setup --tests");
         let listening = async {
             while TcpStream::connect(address).await.is_err() {
                 sleep(Duration::from_millis(10)).await;

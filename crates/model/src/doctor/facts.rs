@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::disk::Room;
 use crate::id::{GroupId, NodeId};
-use crate::meta::Leading;
+use crate::meta::{Admission, GroupVoters, Leading, MemberSeen};
 use crate::time::{DurationMs, UnixMs};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,10 +65,12 @@ impl Founding {
             .into_iter()
             .map(|(why, addresses)| format!("{} ({why})", addresses.join(", ")));
         let parts: Vec<String> = parts.collect();
+        let missing = format!("waits for {}", parts.join("; "));
         match (parts.is_empty(), self.refused.as_str()) {
-            (false, _) => format!("waits for {}", parts.join("; ")),
+            (false, "") => missing,
             (true, "") => "waits for the cluster to be made".to_owned(),
             (true, why) => format!("waits to be taken in: {why}"),
+            (false, why) => format!("waits to be taken in: {why}; {missing}"),
         }
     }
 }
@@ -290,6 +292,25 @@ impl Facts {
     pub fn senders_heard(&self) -> impl Iterator<Item = (&str, &SenderHealth)> {
         let senders = self.senders.iter();
         senders.filter_map(|sender| Some((sender.name.as_str(), sender.health.as_ref()?)))
+    }
+
+    /// What decides whether one more control node may come. Stale facts say nothing of that.
+    pub fn admission(&self) -> Admission {
+        let members = self.nodes.iter().map(|(id, node)| {
+            let answers = node.answer.as_ref().is_some_and(|one| !one.is_stopping);
+            let address = self.node_name(*id);
+            (*id, MemberSeen { address, answers })
+        });
+        let groups = self.groups.iter().map(|(id, group)| {
+            let voters = group.voters.clone();
+            let has_leader = group.leader.is_some();
+            (*id, GroupVoters { has_leader, voters })
+        });
+        Admission {
+            members: members.collect(),
+            invited: self.invited.len(),
+            groups: groups.collect(),
+        }
     }
 
     /// Where a node is reached, or its id for one that has no address.

@@ -1,3 +1,4 @@
+use super::Level::{Note, Problem};
 use super::*;
 use crate::disk::Room;
 use crate::id::{GroupId, NodeId};
@@ -110,125 +111,126 @@ fn found(facts: &Facts) -> Vec<(&'static str, Level)> {
         .collect()
 }
 
+type Change = fn(&mut Facts);
+
+const FAULTS: [(Change, &[(&str, Level)]); 24] = [
+    (|_| {}, &[]),
+    (
+        |f| f.stale = Some("hears from no leader".into()),
+        &[("view", Problem)],
+    ),
+    (
+        |f| silence(f, 2),
+        &[("nodes", Problem), ("quorum", Problem)],
+    ),
+    (
+        |f| {
+            silence(f, 2);
+            silence(f, 3);
+            f.groups.values_mut().for_each(|group| group.leader = None);
+        },
+        &[("nodes", Problem), ("leaders", Problem)],
+    ),
+    (
+        |f| f.invited = ["n4:7000".to_owned()].into(),
+        &[("nodes", Note)],
+    ),
+    (|f| group(f, 1).leader = None, &[("leaders", Problem)]),
+    (
+        |f| {
+            f.nodes.retain(|id, _| *id == NodeId(1));
+            for group in f.groups.values_mut() {
+                group.leader = Some(NodeId(1));
+                group.voters = nodes(&[1]);
+            }
+        },
+        &[("quorum", Note)],
+    ),
+    (
+        |f| {
+            group(f, 1).voters = nodes(&[1, 2]);
+            group(f, 1).learners = nodes(&[3]);
+        },
+        &[("quorum", Note), ("members", Note)],
+    ),
+    (
+        |f| {
+            f.nodes.remove(&NodeId(3));
+        },
+        &[("members", Note), ("spread", Note)],
+    ),
+    (
+        |f| {
+            group(f, 2)
+                .replicas
+                .get_mut(&NodeId(1))
+                .expect("there")
+                .applied = 3000;
+        },
+        &[("replicas", Problem)],
+    ),
+    (
+        |f| {
+            group(f, 2)
+                .replicas
+                .get_mut(&NodeId(1))
+                .expect("there")
+                .bodies_missing = 3;
+        },
+        &[("bodies", Problem)],
+    ),
+    (|f| f.senders.clear(), &[("senders", Problem)]),
+    (|f| f.senders[0].is_fit = false, &[("senders", Problem)]),
+    (|f| f.senders[1].is_drained = true, &[("senders", Note)]),
+    (|f| group(f, 1).slots_unopened = 4, &[("slots", Problem)]),
+    (|f| f.slots_without_owner = 4, &[("slots", Problem)]),
+    (|f| f.unplaced_ips.push("a1".into()), &[("ips", Problem)]),
+    (
+        |f| f.ip_faults.push(("a1".into(), "no name".into())),
+        &[("ips", Note)],
+    ),
+    (
+        |f| group(f, 1).waits_for = vec!["s1".into()],
+        &[("due", Problem)],
+    ),
+    (
+        |f| group(f, 1).ready_since = Some(UnixMs(NOW.0 - 61_000)),
+        &[("due", Problem)],
+    ),
+    (
+        |f| {
+            group(f, 1).ready_since = Some(UnixMs(NOW.0 - 61_000));
+            group(f, 1).in_flight = 1;
+        },
+        &[],
+    ),
+    (
+        |f| group(f, 1).events_waiting = 1_000_000,
+        &[("events", Problem)],
+    ),
+    (
+        |f| {
+            let node = f.nodes.get_mut(&NodeId(3)).expect("there");
+            node.answer.as_mut().expect("it answers").room = Some(Room::Soft);
+        },
+        &[("disks", Problem)],
+    ),
+    (
+        |f| {
+            let node = f.nodes.get_mut(&NodeId(3)).expect("there");
+            node.answer = Some(Answer {
+                version: "2".into(),
+                clock_ahead_ms: -2500,
+                ..Answer::default()
+            });
+        },
+        &[("clocks", Problem), ("versions", Note)],
+    ),
+];
+
 #[test]
 fn each_fault_is_found_by_its_check() {
-    use Level::{Note, Problem};
-    type Change = fn(&mut Facts);
-    let cases: [(Change, &[(&str, Level)]); 24] = [
-        (|_| {}, &[]),
-        (
-            |f| f.stale = Some("hears from no leader".into()),
-            &[("view", Problem)],
-        ),
-        (
-            |f| silence(f, 2),
-            &[("nodes", Problem), ("quorum", Problem)],
-        ),
-        (
-            |f| {
-                silence(f, 2);
-                silence(f, 3);
-                f.groups.values_mut().for_each(|group| group.leader = None);
-            },
-            &[("nodes", Problem), ("leaders", Problem)],
-        ),
-        (
-            |f| f.invited = ["n4:7000".to_owned()].into(),
-            &[("nodes", Note)],
-        ),
-        (|f| group(f, 1).leader = None, &[("leaders", Problem)]),
-        (
-            |f| {
-                f.nodes.retain(|id, _| *id == NodeId(1));
-                for group in f.groups.values_mut() {
-                    group.leader = Some(NodeId(1));
-                    group.voters = nodes(&[1]);
-                }
-            },
-            &[("quorum", Note)],
-        ),
-        (
-            |f| {
-                group(f, 1).voters = nodes(&[1, 2]);
-                group(f, 1).learners = nodes(&[3]);
-            },
-            &[("quorum", Note), ("members", Note)],
-        ),
-        (
-            |f| {
-                f.nodes.remove(&NodeId(3));
-            },
-            &[("members", Note), ("spread", Note)],
-        ),
-        (
-            |f| {
-                group(f, 2)
-                    .replicas
-                    .get_mut(&NodeId(1))
-                    .expect("there")
-                    .applied = 3000;
-            },
-            &[("replicas", Problem)],
-        ),
-        (
-            |f| {
-                group(f, 2)
-                    .replicas
-                    .get_mut(&NodeId(1))
-                    .expect("there")
-                    .bodies_missing = 3;
-            },
-            &[("bodies", Problem)],
-        ),
-        (|f| f.senders.clear(), &[("senders", Problem)]),
-        (|f| f.senders[0].is_fit = false, &[("senders", Problem)]),
-        (|f| f.senders[1].is_drained = true, &[("senders", Note)]),
-        (|f| group(f, 1).slots_unopened = 4, &[("slots", Problem)]),
-        (|f| f.slots_without_owner = 4, &[("slots", Problem)]),
-        (|f| f.unplaced_ips.push("a1".into()), &[("ips", Problem)]),
-        (
-            |f| f.ip_faults.push(("a1".into(), "no name".into())),
-            &[("ips", Note)],
-        ),
-        (
-            |f| group(f, 1).waits_for = vec!["s1".into()],
-            &[("due", Problem)],
-        ),
-        (
-            |f| group(f, 1).ready_since = Some(UnixMs(NOW.0 - 61_000)),
-            &[("due", Problem)],
-        ),
-        (
-            |f| {
-                group(f, 1).ready_since = Some(UnixMs(NOW.0 - 61_000));
-                group(f, 1).in_flight = 1;
-            },
-            &[],
-        ),
-        (
-            |f| group(f, 1).events_waiting = 1_000_000,
-            &[("events", Problem)],
-        ),
-        (
-            |f| {
-                let node = f.nodes.get_mut(&NodeId(3)).expect("there");
-                node.answer.as_mut().expect("it answers").room = Some(Room::Soft);
-            },
-            &[("disks", Problem)],
-        ),
-        (
-            |f| {
-                let node = f.nodes.get_mut(&NodeId(3)).expect("there");
-                node.answer = Some(Answer {
-                    version: "2".into(),
-                    clock_ahead_ms: -2500,
-                    ..Answer::default()
-                });
-            },
-            &[("clocks", Problem), ("versions", Note)],
-        ),
-    ];
-    for (number, (change, expected)) in cases.into_iter().enumerate() {
+    for (number, (change, expected)) in FAULTS.into_iter().enumerate() {
         let mut facts = healthy();
         change(&mut facts);
         assert_eq!(found(&facts), expected, "case {number}");

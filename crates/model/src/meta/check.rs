@@ -7,6 +7,7 @@ use super::limits;
 use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
 use crate::HostPort;
 use crate::automation::{self, Rules};
+use crate::feature::Feature;
 use crate::id::{NodeId, SessionId};
 use crate::proposal::{self, Invalid};
 
@@ -26,6 +27,41 @@ pub fn read_proposed(command: &[u8]) -> Result<Command, Invalid> {
 }
 
 impl Command {
+    /// What a member must know to read it; none if every build does. Fields that are appended need a feature as well, where a
+    /// node that passes over them would come to other rows.
+    pub fn feature(&self) -> Option<Feature> {
+        match self {
+            Self::OpenEgress { .. } => Some(Feature::EgressSessions),
+            Self::OpenSession { .. }
+            | Self::CloseSession(_)
+            | Self::Release { .. }
+            | Self::SetFit { .. }
+            | Self::Retire(_)
+            | Self::SetDrained { .. }
+            | Self::MoveSlot { .. }
+            | Self::Found { .. }
+            | Self::Join(_)
+            | Self::Invite(_)
+            | Self::RemoveNode(_)
+            | Self::SetWeight { .. }
+            | Self::SetSpread { .. }
+            | Self::Withdraw(_)
+            | Self::SetPolicy { .. }
+            | Self::Automation(_)
+            | Self::Import(_)
+            | Self::SetAddresses { .. }
+            | Self::MoveIps(_)
+            | Self::ReleaseIps { .. }
+            | Self::SetRules(_)
+            | Self::TellReplies { .. }
+            | Self::SetIpChecks { .. }
+            | Self::ReportLimits { .. }
+            | Self::TendLimits { .. }
+            | Self::Warmup(_)
+            | Self::GrantWarmup { .. } => None,
+        }
+    }
+
     /// Whether any control node may ask the leader to propose it: what operators order, and what nodes say of themselves.
     /// Everything else comes over a service of the leader's own, which knows who asks and what it is based on.
     pub fn is_forwarded(&self) -> bool {

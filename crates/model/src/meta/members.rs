@@ -79,6 +79,15 @@ pub fn is_as_told(rows: &(impl ReadRows + ?Sized), join: &Join) -> bool {
     row.is_some_and(|row| row.address == join.address && row.version == join.version)
 }
 
+/// Whether nobody knows the node: neither it nor another at its address is a member or invited, and it may come if the cluster
+/// takes nodes in by themselves. What else keeps it out, [`Command::Join`](super::Command::Join) says.
+pub fn is_stranger(rows: &(impl ReadRows + ?Sized), join: &Join) -> bool {
+    let is_expected = rows.get(&invited_key(&join.address)).is_some();
+    let fits = cluster(rows).is_some_and(|cluster| cluster.spool_groups == join.spool_groups);
+    let is_known = |(id, row): (NodeId, NodeRow)| id == join.node || row.address == join.address;
+    fits && !is_expected && !was_removed(rows, join.node) && !nodes(rows).into_iter().any(is_known)
+}
+
 /// Whether this id was a member and never will be one again.
 pub fn was_removed(rows: &(impl ReadRows + ?Sized), node: NodeId) -> bool {
     rows.get(&removed_key(node)).is_some()

@@ -69,6 +69,38 @@ fn a_member_may_move_and_a_stranger_needs_an_invitation() {
 }
 
 #[test]
+fn a_stranger_is_who_was_neither_seen_nor_invited() {
+    let mut rows = founded();
+    run(&mut rows, Command::Invite("e".into()));
+    run(&mut rows, Command::RemoveNode(NodeId(3)));
+    for (node, address, spool_groups, expected) in [
+        (4, "d", 4, true),
+        // Members, also one that moves, and one that comes to a member's address with an empty disk.
+        (1, "a", 4, false),
+        (1, "d", 4, false),
+        (4, "a", 4, false),
+        // Invited; removed; of another number of groups, which the join itself is told.
+        (4, "e", 4, false),
+        (3, "c", 4, false),
+        (3, "d", 4, false),
+        (4, "d", 1, false),
+    ] {
+        let Command::Join(join) = join(node, address) else {
+            unreachable!()
+        };
+        let join = Join {
+            spool_groups,
+            ..join
+        };
+        assert_eq!(is_stranger(&rows, &join), expected, "{join:?}");
+    }
+    let Command::Join(join) = join(4, "d") else {
+        unreachable!()
+    };
+    assert!(!is_stranger(&MemoryRows::default(), &join), "no cluster");
+}
+
+#[test]
 fn there_are_at_most_five_nodes_and_those_that_may_come() {
     let mut rows = founded();
     let invite = |rows: &mut MemoryRows, at: &str| run(rows, Command::Invite(at.into()));

@@ -1,5 +1,6 @@
 //! The meta group: its control nodes, sender sessions and the slots they own.
 
+mod admission;
 mod assign;
 mod check;
 mod command;
@@ -19,6 +20,7 @@ mod state;
 mod tenants;
 mod warmups;
 
+pub use admission::{Admission, CannotJoin, GroupVoters, MemberSeen};
 pub use assign::{assign, unfit};
 pub use check::read_proposed;
 pub use command::{Command, Refusal, Response};
@@ -30,7 +32,7 @@ pub use leases::{Leases, Process, StillHeld};
 pub use limit_row::{LimitRow, Part};
 pub use members::{
     CannotRemove, ClusterRow, Join, Member, NodeRow, SPOOL_GROUPS_MAX, Step, cluster, invited,
-    is_as_told, may_remove, next_step, nodes, was_removed,
+    is_as_told, is_stranger, may_remove, next_step, nodes, was_removed,
 };
 pub use policy::{POLICY_BYTES_MAX, RESOURCE_BYTES_MAX, policy, policy_version};
 pub use site_spread::{Allowed, Backlog, SPREAD_MAX, Spread, SpreadControl, Spreads, spreads};

@@ -26,6 +26,8 @@ pub struct Cluster {
     pub peers: Vec<String>,
     /// How many control nodes make a new cluster, the first of `peers`; all of them unless set. 0 only joins.
     pub bootstrap_expect: Option<usize>,
+    /// How control nodes come to a cluster that is there.
+    pub join: Join,
     /// Raft groups among which messages are spread; decided when the cluster is made.
     pub spool_groups: Option<u16>,
     /// What a sender is called, one name for each process; its address unless set.
@@ -33,6 +35,17 @@ pub struct Cluster {
     /// Neither encryption nor certificates between nodes on several machines.
     pub plaintext: bool,
     pub tls: Option<ClusterTls>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Join {
+    /// From addresses that `skeinctl cluster add` named.
+    #[default]
+    Invited,
+    /// By themselves, if they have empty disks and certificates with the role of a control node. The node that comes must say
+    /// so, and those that are there.
+    Auto,
 }
 
 impl Cluster {
@@ -62,6 +75,12 @@ impl Cluster {
             check_address(address).context(key)?;
         }
         self.check_plaintext()?;
+        if self.join == Join::Auto && self.tls.is_none() {
+            bail!(
+                "cluster.join: \"auto\" lets in nodes by their certificates, and these have none: set [cluster.tls] ca, \
+                 certificate and key, or leave it out and name each new node to `skeinctl cluster add`"
+            );
+        }
         if !role.controls() && self.peers.is_empty() {
             bail!(
                 "cluster.peers: role {:?} needs the addresses of control nodes, such as [\"10.0.0.1:7000\"]",

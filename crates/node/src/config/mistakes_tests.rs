@@ -31,204 +31,205 @@ fn check(found: &str, text: &str, parts: &[&str]) {
     }
 }
 
+const REFUSED: &[(&str, &[&str])] = &[
+    // Single values.
+    (
+        "[http]\nlisten = \"127.0.0.1\"",
+        &["line 2", "IP:port, such as 127.0.0.1:7001"],
+    ),
+    (
+        "[admin]\nlisten = \"localhost:7001\"",
+        &["line 2", "such as 127.0.0.1:7001"],
+    ),
+    (
+        "[admin]\nlisten = 7001",
+        &["line 2", "such as 127.0.0.1:7001"],
+    ),
+    (
+        "[dns]\nservers = [\"8.8.8.8\"]",
+        &["line 2", "\"8.8.8.8\" is not IP:port"],
+    ),
+    ("[dns]\nservers = \"8.8.8.8:53\"", &["line 2", "sequence"]),
+    (
+        "[[smtp.listener]]\naddress = \"25\"",
+        &["line 2", "0.0.0.0:25"],
+    ),
+    (
+        "[cluster]\nlisten = \"node-1:7000\"",
+        &["line 2", "IP:port"],
+    ),
+    ("[egress]\nlisten = \":7003\"", &["line 2", "IP:port"]),
+    (
+        "[delivery.retry]\nfirst = 300",
+        &["line 2", "\"300\" is no span of time", "30s, 5m, 2h or 1d"],
+    ),
+    (
+        "[delivery.retry]\nfirst = \"5 fortnights\"",
+        &["line 2", "30s, 5m, 2h or 1d"],
+    ),
+    (
+        "[smtp.limits]\ncommand_timeout = true",
+        &["line 2", "30s, 5m, 2h or 1d"],
+    ),
+    (
+        "[smtp.limits]\nmessage_bytes = \"50 M\"",
+        &["line 2", "50MB or 64MiB"],
+    ),
+    (
+        "[smtp.limits]\nmessage_bytes = -1",
+        &["line 2", "50MB or 64MiB"],
+    ),
+    (
+        "[storage]\nsegment_bytes = \"much\"",
+        &["line 2", "50MB or 64MiB"],
+    ),
+    (
+        "[smtp]\nrelay_networks = [\"10.0.0.0/33\"]",
+        &["line 2", "such as 10.0.0.0/8"],
+    ),
+    (
+        "[smtp]\nrelay_networks = [\"10.0.0.5\"]",
+        &["line 2", "such as 10.0.0.0/8"],
+    ),
+    (
+        "[smtp]\nrelay_networks = [\"10.0.0.5/8\"]",
+        &["line 2", "10.0.0.0/8 for the network", "10.0.0.5/32"],
+    ),
+    (
+        "[smtp]\nproxy_networks = [\"2001:db8::1/32\"]",
+        &["line 2", "2001:db8::/32", "2001:db8::1/128"],
+    ),
+    (
+        "[smtp.listener]\naddress = \"0.0.0.0:25\"",
+        &["line 1", "[[smtp.listener]]"],
+    ),
+    (
+        "[smtp.user]\nname = \"shop\"\npassword = \"x\"",
+        &["line 1", "double brackets"],
+    ),
+    (
+        "[delivery.route]\ndomains = [\"a.test\"]",
+        &["line 1", "double brackets"],
+    ),
+    ("role = \"sendr\"", &["line 1", "did you mean `sender`?"]),
+    (
+        "[smtp]\nhostnam = \"x\"",
+        &["line 2", "did you mean `hostname`?"],
+    ),
+    (
+        "[smtp]\nsmarthost = \"a:25\"",
+        &["line 2", "`smarthost` is a key of [delivery]"],
+    ),
+    (
+        "[log]\nlevel = \"verbose\"",
+        &[
+            "line 2: log.level",
+            "\"verbose\"",
+            "error, warn, info, debug or trace",
+        ],
+    ),
+    (
+        "[log]\nlevel = \"inof\"",
+        &["line 2: log.level", "did you mean info?"],
+    ),
+    (
+        "[log]\nlevel = \"skein_sender=loud\"",
+        &["line 2: log.level", "skein_sender=debug,info"],
+    ),
+    (
+        "[log]\nlevel = \"\"",
+        &["line 2: log.level", "error, warn, info"],
+    ),
+    // Who may do what.
+    (
+        "[smtp]\nrelay_networks = [\"0.0.0.0/0\"]",
+        &["line 2: smtp.relay_networks", "open relay", "10.0.0.0/8"],
+    ),
+    (
+        "[smtp]\nrelay_networks = [\"127.0.0.0/8\", \"::/0\"]",
+        &["line 2: smtp.relay_networks", "::/0"],
+    ),
+    (
+        "[smtp]\nrelay_networks = [\"128.0.0.0/1\"]",
+        &["line 2: smtp.relay_networks", "open relay"],
+    ),
+    (
+        "[smtp]\nproxy_networks = [\"0.0.0.0/0\"]",
+        &["line 2: smtp.proxy_networks", "pass for any client"],
+    ),
+    (
+        "[smtp]\nrelay_tenant = \"my tenant\"",
+        &["line 2: smtp.relay_tenant", "acme-1"],
+    ),
+    (
+        "[[smtp.user]]\nname = \"shop\"\npassword = \"x\"",
+        &[
+            "line 1: smtp.user",
+            "nobody can log in",
+            "smtp.tls.certificate",
+        ],
+    ),
+    (
+        "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"0.0.0.0:587\"\nkind = \"submission\"",
+        &[
+            "line 5: smtp.listener[2].kind",
+            "nobody can log in at 0.0.0.0:587",
+        ],
+    ),
+    // Twice.
+    (
+        "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"0.0.0.0:25\"",
+        &[
+            "line 4: smtp.listener[2].address",
+            "taken by smtp.listener[1].address",
+        ],
+    ),
+    (
+        "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"10.0.0.1:25\"",
+        &["line 4: smtp.listener[2].address", "another port"],
+    ),
+    (
+        "[[smtp.listener]]\naddress = \"127.0.0.1:7002\"",
+        &["line 2: smtp.listener[1].address", "taken by http.listen"],
+    ),
+    (
+        "[admin]\nlisten = \"127.0.0.1:7002\"",
+        &["line 2: admin.listen", "http.listen"],
+    ),
+    (
+        "[dns]\nservers = [\"10.0.0.1:53\", \"10.0.0.1:53\"]",
+        &["line 2: dns.servers[2]", "once"],
+    ),
+    (
+        "[dns]\nservers = [\"0.0.0.0:53\"]",
+        &["line 2: dns.servers[1]", "10.0.0.53:53"],
+    ),
+    (
+        "[smtp]\nlistener = []",
+        &["line 2: smtp.listener", "0.0.0.0:25"],
+    ),
+    (
+        "[smtp.limits]\nconnections = 0",
+        &["line 2: smtp.limits.connections", "above zero"],
+    ),
+    (
+        "[smtp.limits]\nmessage_bytes = 0",
+        &["line 2: smtp.limits.message_bytes", "above zero"],
+    ),
+    (
+        "[delivery.retry]\nmax_age = \"0s\"",
+        &["line 2: delivery.retry.max_age", "5d"],
+    ),
+    ("[delivery]\nport = 0", &["line 2: delivery.port", "25"]),
+    (
+        "[[delivery.route]]\ndomains = [\"a.test\"]\nuser = \"u\"",
+        &["line 3: delivery.route[1].user", "password", "a.test"],
+    ),
+];
+
 #[test]
 fn what_cannot_work_is_refused_with_key_line_and_example() {
-    let cases: &[(&str, &[&str])] = &[
-        // Single values.
-        (
-            "[http]\nlisten = \"127.0.0.1\"",
-            &["line 2", "IP:port, such as 127.0.0.1:7001"],
-        ),
-        (
-            "[admin]\nlisten = \"localhost:7001\"",
-            &["line 2", "such as 127.0.0.1:7001"],
-        ),
-        (
-            "[admin]\nlisten = 7001",
-            &["line 2", "such as 127.0.0.1:7001"],
-        ),
-        (
-            "[dns]\nservers = [\"8.8.8.8\"]",
-            &["line 2", "\"8.8.8.8\" is not IP:port"],
-        ),
-        ("[dns]\nservers = \"8.8.8.8:53\"", &["line 2", "sequence"]),
-        (
-            "[[smtp.listener]]\naddress = \"25\"",
-            &["line 2", "0.0.0.0:25"],
-        ),
-        (
-            "[cluster]\nlisten = \"node-1:7000\"",
-            &["line 2", "IP:port"],
-        ),
-        ("[egress]\nlisten = \":7003\"", &["line 2", "IP:port"]),
-        (
-            "[delivery.retry]\nfirst = 300",
-            &["line 2", "\"300\" is no span of time", "30s, 5m, 2h or 1d"],
-        ),
-        (
-            "[delivery.retry]\nfirst = \"5 fortnights\"",
-            &["line 2", "30s, 5m, 2h or 1d"],
-        ),
-        (
-            "[smtp.limits]\ncommand_timeout = true",
-            &["line 2", "30s, 5m, 2h or 1d"],
-        ),
-        (
-            "[smtp.limits]\nmessage_bytes = \"50 M\"",
-            &["line 2", "50MB or 64MiB"],
-        ),
-        (
-            "[smtp.limits]\nmessage_bytes = -1",
-            &["line 2", "50MB or 64MiB"],
-        ),
-        (
-            "[storage]\nsegment_bytes = \"much\"",
-            &["line 2", "50MB or 64MiB"],
-        ),
-        (
-            "[smtp]\nrelay_networks = [\"10.0.0.0/33\"]",
-            &["line 2", "such as 10.0.0.0/8"],
-        ),
-        (
-            "[smtp]\nrelay_networks = [\"10.0.0.5\"]",
-            &["line 2", "such as 10.0.0.0/8"],
-        ),
-        (
-            "[smtp]\nrelay_networks = [\"10.0.0.5/8\"]",
-            &["line 2", "10.0.0.0/8 for the network", "10.0.0.5/32"],
-        ),
-        (
-            "[smtp]\nproxy_networks = [\"2001:db8::1/32\"]",
-            &["line 2", "2001:db8::/32", "2001:db8::1/128"],
-        ),
-        (
-            "[smtp.listener]\naddress = \"0.0.0.0:25\"",
-            &["line 1", "[[smtp.listener]]"],
-        ),
-        (
-            "[smtp.user]\nname = \"shop\"\npassword = \"x\"",
-            &["line 1", "double brackets"],
-        ),
-        (
-            "[delivery.route]\ndomains = [\"a.test\"]",
-            &["line 1", "double brackets"],
-        ),
-        ("role = \"sendr\"", &["line 1", "did you mean `sender`?"]),
-        (
-            "[smtp]\nhostnam = \"x\"",
-            &["line 2", "did you mean `hostname`?"],
-        ),
-        (
-            "[smtp]\nsmarthost = \"a:25\"",
-            &["line 2", "`smarthost` is a key of [delivery]"],
-        ),
-        (
-            "[log]\nlevel = \"verbose\"",
-            &[
-                "line 2: log.level",
-                "\"verbose\"",
-                "error, warn, info, debug or trace",
-            ],
-        ),
-        (
-            "[log]\nlevel = \"inof\"",
-            &["line 2: log.level", "did you mean info?"],
-        ),
-        (
-            "[log]\nlevel = \"skein_sender=loud\"",
-            &["line 2: log.level", "skein_sender=debug,info"],
-        ),
-        (
-            "[log]\nlevel = \"\"",
-            &["line 2: log.level", "error, warn, info"],
-        ),
-        // Who may do what.
-        (
-            "[smtp]\nrelay_networks = [\"0.0.0.0/0\"]",
-            &["line 2: smtp.relay_networks", "open relay", "10.0.0.0/8"],
-        ),
-        (
-            "[smtp]\nrelay_networks = [\"127.0.0.0/8\", \"::/0\"]",
-            &["line 2: smtp.relay_networks", "::/0"],
-        ),
-        (
-            "[smtp]\nrelay_networks = [\"128.0.0.0/1\"]",
-            &["line 2: smtp.relay_networks", "open relay"],
-        ),
-        (
-            "[smtp]\nproxy_networks = [\"0.0.0.0/0\"]",
-            &["line 2: smtp.proxy_networks", "pass for any client"],
-        ),
-        (
-            "[smtp]\nrelay_tenant = \"my tenant\"",
-            &["line 2: smtp.relay_tenant", "acme-1"],
-        ),
-        (
-            "[[smtp.user]]\nname = \"shop\"\npassword = \"x\"",
-            &[
-                "line 1: smtp.user",
-                "nobody can log in",
-                "smtp.tls.certificate",
-            ],
-        ),
-        (
-            "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"0.0.0.0:587\"\nkind = \"submission\"",
-            &[
-                "line 5: smtp.listener[2].kind",
-                "nobody can log in at 0.0.0.0:587",
-            ],
-        ),
-        // Twice.
-        (
-            "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"0.0.0.0:25\"",
-            &[
-                "line 4: smtp.listener[2].address",
-                "taken by smtp.listener[1].address",
-            ],
-        ),
-        (
-            "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"10.0.0.1:25\"",
-            &["line 4: smtp.listener[2].address", "another port"],
-        ),
-        (
-            "[[smtp.listener]]\naddress = \"127.0.0.1:7002\"",
-            &["line 2: smtp.listener[1].address", "taken by http.listen"],
-        ),
-        (
-            "[admin]\nlisten = \"127.0.0.1:7002\"",
-            &["line 2: admin.listen", "http.listen"],
-        ),
-        (
-            "[dns]\nservers = [\"10.0.0.1:53\", \"10.0.0.1:53\"]",
-            &["line 2: dns.servers[2]", "once"],
-        ),
-        (
-            "[dns]\nservers = [\"0.0.0.0:53\"]",
-            &["line 2: dns.servers[1]", "10.0.0.53:53"],
-        ),
-        (
-            "[smtp]\nlistener = []",
-            &["line 2: smtp.listener", "0.0.0.0:25"],
-        ),
-        (
-            "[smtp.limits]\nconnections = 0",
-            &["line 2: smtp.limits.connections", "above zero"],
-        ),
-        (
-            "[smtp.limits]\nmessage_bytes = 0",
-            &["line 2: smtp.limits.message_bytes", "above zero"],
-        ),
-        (
-            "[delivery.retry]\nmax_age = \"0s\"",
-            &["line 2: delivery.retry.max_age", "5d"],
-        ),
-        ("[delivery]\nport = 0", &["line 2: delivery.port", "25"]),
-        (
-            "[[delivery.route]]\ndomains = [\"a.test\"]\nuser = \"u\"",
-            &["line 3: delivery.route[1].user", "password", "a.test"],
-        ),
-    ];
-    for (text, parts) in cases {
+    for (text, parts) in REFUSED {
         check(&refused(text), text, parts);
     }
     let twice = format!(
@@ -268,6 +269,22 @@ fn what_cannot_work_is_refused_with_key_line_and_example() {
         &warned(&format!("{missing}bootstrap_expect = 0\nspool_groups = 4")),
         &missing,
         &[""],
+    );
+    let uncertified = format!("{PEERS}peers = [\"10.0.0.1:7000\"]\njoin = \"auto\"\n");
+    check(
+        &refused(&uncertified),
+        &uncertified,
+        &[
+            "line 5: cluster.join",
+            "[cluster.tls]",
+            "skeinctl cluster add",
+        ],
+    );
+    let unknown = uncertified.replace("auto", "open");
+    check(
+        &refused(&unknown),
+        &unknown,
+        &["line 5", "`invited`", "`auto`"],
     );
 }
 

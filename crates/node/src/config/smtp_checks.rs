@@ -9,12 +9,6 @@ use super::smtp::{Kind, Listener, ListenerTls, Smtp};
 
 /// Room for a few messages while their headers are not complete.
 const MEMORY_BYTES_MIN: usize = 1 << 20;
-/// A range of public addresses this wide is no network of one's own: all hosts in it may relay.
-const OPEN_PREFIX_V4: u8 = 8;
-const OPEN_PREFIX_V6: u8 = 20;
-/// One that is wider than this is more than a company has, most likely.
-const WIDE_PREFIX_V4: u8 = 16;
-const WIDE_PREFIX_V6: u8 = 32;
 /// RFC 4954 and the mechanisms have no larger ones in use.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -47,7 +41,10 @@ impl Smtp {
             ("smtp.relay_networks", &self.relay_networks),
             ("smtp.proxy_networks", &self.proxy_networks),
         ] {
-            if let Some(open) = networks.iter().find(|net| is_open(net)) {
+            if let Some(open) = networks
+                .iter()
+                .find(|net| skein_policy::network::is_open(net))
+            {
                 let what = match key {
                     "smtp.relay_networks" => "send mail to anywhere without a login: an open relay",
                     _ => "pass for any client, also for one that may relay",
@@ -159,7 +156,7 @@ impl Smtp {
             );
         }
         let mut wide = self.relay_networks.iter().chain(&self.proxy_networks);
-        if let Some(net) = wide.find(|net| is_wide(net)) {
+        if let Some(net) = wide.find(|net| skein_policy::network::is_wide(net)) {
             let key = match self.relay_networks.contains(net) {
                 true => "smtp.relay_networks",
                 false => "smtp.proxy_networks",
@@ -199,38 +196,4 @@ fn check_tenant(key: &str, name: &str) -> anyhow::Result<()> {
         "{key}: {name:?} is no tenant's name; use up to 64 letters, digits, dots, - and _, such as \"acme-1\""
     );
     Ok(())
-}
-
-/// Networks that no stranger can have an address of (RFC 1918, 4193, 6598, and those of the machine and the link).
-const OWN: [&str; 9] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-];
-
-fn is_public(net: &IpNet) -> bool {
-    let mut own = OWN.iter().filter_map(|own| own.parse::<IpNet>().ok());
-    !own.any(|own| own.contains(net))
-}
-
-fn is_open(net: &IpNet) -> bool {
-    let prefix = match net {
-        IpNet::V4(_) => OPEN_PREFIX_V4,
-        IpNet::V6(_) => OPEN_PREFIX_V6,
-    };
-    is_public(net) && net.prefix_len() < prefix
-}
-
-fn is_wide(net: &IpNet) -> bool {
-    let prefix = match net {
-        IpNet::V4(_) => WIDE_PREFIX_V4,
-        IpNet::V6(_) => WIDE_PREFIX_V6,
-    };
-    is_public(net) && net.prefix_len() < prefix
 }

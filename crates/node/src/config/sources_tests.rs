@@ -98,101 +98,109 @@ fn values_are_read_as_their_keys_ask_wherever_they_come_from() {
     assert_eq!(config.smtp.relay_networks.len(), 1);
 }
 
+/// File, environment, `--set`, and what the error says.
+type Wrong = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const WRONG: [Wrong; 12] = [
+    (
+        "role = \"all\"
+[smtp]
+hostname = \"${POD}.x\"
+",
+        &[],
+        &[],
+        &["line 3: smtp.hostname: ${POD}", "set it", "${POD:-value}"],
+    ),
+    (
+        "[smtp]\nhostname = \"${POD\"",
+        &[],
+        &[],
+        &["line 2: smtp.hostname", "${NAME:-default}"],
+    ),
+    (
+        "[delivery]\nport = \"${P}\"",
+        &[("P", "many")],
+        &[],
+        &["line 2: delivery.port", "\"many\"", "u16"],
+    ),
+    (
+        "",
+        &[("SKEIN_DELIVERY__PORT", "70000")],
+        &[],
+        &[
+            "environment variable SKEIN_DELIVERY__PORT: delivery.port",
+            "u16",
+        ],
+    ),
+    (
+        "",
+        &[("SKEIN_HTTP__LISTEN", "7002")],
+        &[],
+        &[
+            "environment variable SKEIN_HTTP__LISTEN: http.listen",
+            "127.0.0.1:7001",
+        ],
+    ),
+    (
+        "",
+        &[("SKEIN_HTTP__LISTN", "x")],
+        &[],
+        &[
+            "environment variable SKEIN_HTTP__LISTN",
+            "did you mean `listen`?",
+        ],
+    ),
+    (
+        "",
+        &[("SKEIN_HTPP__LISTEN", "x")],
+        &[],
+        &[
+            "environment variable SKEIN_HTPP__LISTEN",
+            "did you mean SKEIN_HTTP__LISTEN?",
+        ],
+    ),
+    (
+        "",
+        &[],
+        &["smtp.hostnam=x"],
+        &["--set smtp.hostnam", "did you mean `hostname`?"],
+    ),
+    ("", &[], &["smpt.hostname=x"], &["did you mean `smtp`?"]),
+    (
+        "[[smtp.listener]]\naddress = \"127.0.0.1:1\"",
+        &[("SKEIN_SMTP__LISTENER__ADDRESS", "x")],
+        &[],
+        &["SKEIN_SMTP__LISTENER__ADDRESS: smtp.listener", "as a whole"],
+    ),
+    (
+        "",
+        &[("SKEIN_SMTP__LISTENER", "[{adress = \"x\"}]")],
+        &[],
+        &[
+            "SKEIN_SMTP__LISTENER: smtp.listener[1].adress",
+            "did you mean `address`?",
+        ],
+    ),
+    // Checks of what was read say it as well.
+    (
+        "role = \"sender\"",
+        &[("SKEIN_CLUSTER__PEERS", "nowhere")],
+        &[],
+        &[
+            "environment variable SKEIN_CLUSTER__PEERS: cluster.peers",
+            "nowhere",
+        ],
+    ),
+];
+
 #[test]
 fn errors_say_where_a_value_comes_from() {
-    let (file, peers) = (
-        "role = \"all\"\n[smtp]\nhostname = \"${POD}.x\"\n",
-        "role = \"sender\"",
-    );
-    let cases: [(&str, &[(&str, &str)], &[&str], &[&str]); 12] = [
-        (
-            file,
-            &[],
-            &[],
-            &["line 3: smtp.hostname: ${POD}", "set it", "${POD:-value}"],
-        ),
-        (
-            "[smtp]\nhostname = \"${POD\"",
-            &[],
-            &[],
-            &["line 2: smtp.hostname", "${NAME:-default}"],
-        ),
-        (
-            "[delivery]\nport = \"${P}\"",
-            &[("P", "many")],
-            &[],
-            &["line 2: delivery.port", "\"many\"", "u16"],
-        ),
-        (
-            "",
-            &[("SKEIN_DELIVERY__PORT", "70000")],
-            &[],
-            &[
-                "environment variable SKEIN_DELIVERY__PORT: delivery.port",
-                "u16",
-            ],
-        ),
-        (
-            "",
-            &[("SKEIN_HTTP__LISTEN", "7002")],
-            &[],
-            &[
-                "environment variable SKEIN_HTTP__LISTEN: http.listen",
-                "127.0.0.1:7001",
-            ],
-        ),
-        (
-            "",
-            &[("SKEIN_HTTP__LISTN", "x")],
-            &[],
-            &[
-                "environment variable SKEIN_HTTP__LISTN",
-                "did you mean `listen`?",
-            ],
-        ),
-        (
-            "",
-            &[("SKEIN_HTPP__LISTEN", "x")],
-            &[],
-            &[
-                "environment variable SKEIN_HTPP__LISTEN",
-                "did you mean SKEIN_HTTP__LISTEN?",
-            ],
-        ),
-        (
-            "",
-            &[],
-            &["smtp.hostnam=x"],
-            &["--set smtp.hostnam", "did you mean `hostname`?"],
-        ),
-        ("", &[], &["smpt.hostname=x"], &["did you mean `smtp`?"]),
-        (
-            "[[smtp.listener]]\naddress = \"127.0.0.1:1\"",
-            &[("SKEIN_SMTP__LISTENER__ADDRESS", "x")],
-            &[],
-            &["SKEIN_SMTP__LISTENER__ADDRESS: smtp.listener", "as a whole"],
-        ),
-        (
-            "",
-            &[("SKEIN_SMTP__LISTENER", "[{adress = \"x\"}]")],
-            &[],
-            &[
-                "SKEIN_SMTP__LISTENER: smtp.listener[1].adress",
-                "did you mean `address`?",
-            ],
-        ),
-        // Checks of what was read say it as well.
-        (
-            peers,
-            &[("SKEIN_CLUSTER__PEERS", "nowhere")],
-            &[],
-            &[
-                "environment variable SKEIN_CLUSTER__PEERS: cluster.peers",
-                "nowhere",
-            ],
-        ),
-    ];
-    for (text, environment, sets, parts) in cases {
+    for (text, environment, sets, parts) in WRONG {
         let error = Config::of(&sources(text, environment, sets)).map(|_| ());
         let error = format!("{:#}", error.unwrap_err());
         for part in parts {

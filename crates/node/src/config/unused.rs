@@ -7,6 +7,7 @@ const MEMBERSHIP: &[&str] = &[
     "cluster.listen",
     "cluster.address",
     "cluster.bootstrap_expect",
+    "cluster.join",
     "cluster.spool_groups",
 ];
 
@@ -81,7 +82,11 @@ const UNUSED: [(Role, &[&str], &str); 9] = [
 ];
 
 /// Of a node without `cluster.listen` and `cluster.peers`.
-const UNUSED_ALONE: [&str; 2] = ["cluster.address", "cluster.bootstrap_expect"];
+const UNUSED_ALONE: [&str; 3] = [
+    "cluster.address",
+    "cluster.bootstrap_expect",
+    "cluster.join",
+];
 
 /// A warning for each key of the file that has no effect; for a whole section, one.
 pub fn unused(config: &Config, keys: &[String]) -> Vec<String> {

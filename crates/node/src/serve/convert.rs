@@ -7,7 +7,7 @@ use skein_client::{Channel, Cluster};
 use skein_control::{FindMx, NodeRole};
 use skein_dns::OwnAddresses;
 
-use crate::config::{BareNewlines, Config, Kind, ListenerTls, Role};
+use crate::config::{BareNewlines, Config, Join, Kind, ListenerTls, Role};
 use crate::{links, tls};
 
 pub fn events_path(config: &Config) -> PathBuf {
@@ -67,6 +67,7 @@ pub fn control_config(
         address: config.cluster.own_address(),
         founders: config.cluster.founders(),
         peers: config.cluster.peers.clone(),
+        joins_uninvited: config.cluster.join == Join::Auto,
         spool_groups: config.cluster.spool_groups(),
         spool_groups_by_default: config.cluster.spool_groups.is_none(),
         connect,

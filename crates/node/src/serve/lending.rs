@@ -10,7 +10,7 @@ use skein_client::tls::Protocol;
 use skein_client::{Cluster, ClusterState};
 use skein_dns::Resolver;
 use skein_egress::{Egress, Targets};
-use skein_sender::{EgressConfig, EgressNode, SourceIpRouter};
+use skein_sender::{DnsblZones, EgressConfig, EgressNode, SourceIpRouter};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,8 @@ use crate::{links, policy, tls};
 pub struct LendingPart {
     pub working: Arc<AtomicBool>,
     pub health: Arc<skein_sender::Health>,
+    /// Which the node takes over while it runs.
+    pub dnsbl_zones: DnsblZones,
     lending: JoinHandle<()>,
     stop: CancellationToken,
 }
@@ -39,18 +41,14 @@ impl LendingPart {
         let state = ClusterState::default();
         let policy = policy::follow(&state);
         let resolver = Arc::new(Resolver::counted(dns_config(config), dns).context("dns")?);
-        let node = EgressNode::new(
-            egress_config(config),
-            cluster,
-            state,
-            policy,
-            resolver,
-            router,
-        );
+        let egress_config = egress_config(config);
+        let dnsbl_zones = egress_config.dnsbl_zones.clone();
+        let node = EgressNode::new(egress_config, cluster, state, policy, resolver, router);
         let stop = CancellationToken::new();
         Ok(Self {
             working: node.working(),
             health: node.health(),
+            dnsbl_zones,
             lending: tokio::spawn(skein_runtime::watched("lending", node.run(stop.clone()))),
             stop,
         })
@@ -68,7 +66,7 @@ fn egress_config(config: &Config) -> EgressConfig {
     let named = named.or_else(|| config.egress.advertised());
     EgressConfig {
         name: named.unwrap_or_else(|| config.smtp.hostname.clone()),
-        dnsbl_zones: config.dns.dnsbl_zones.clone(),
+        dnsbl_zones: DnsblZones::new(config.dns.dnsbl_zones.clone()),
     }
 }
 

@@ -16,11 +16,41 @@ use super::lending::router;
 use crate::config::Config;
 use crate::{events, lockouts, policy, tls};
 
+/// What SMTP in and out take over while they run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    has_certificate: bool,
+    ingress: skein_ingress::Settings,
+    sender: skein_sender::CurrentConfig,
+    dnsbl_zones: skein_sender::DnsblZones,
+}
+
+impl Settings {
+    /// What `set` takes.
+    ///
+    /// # Errors
+    /// A file that the configuration names cannot be read.
+    pub fn read(
+        &self,
+        config: &Config,
+    ) -> anyhow::Result<(skein_ingress::Config, skein_sender::Config)> {
+        let ingress = ingress_config(config, self.has_certificate)?;
+        Ok((ingress, sender_config(config)?))
+    }
+
+    pub fn set(&self, (ingress, sender): (skein_ingress::Config, skein_sender::Config)) {
+        self.ingress.set(ingress);
+        self.dnsbl_zones.set(sender.dnsbl_zones.clone());
+        self.sender.set(sender);
+    }
+}
+
 /// SMTP in and out, running.
 pub struct SendingPart {
     pub working: Arc<AtomicBool>,
     pub drained: Arc<AtomicBool>,
     pub health: Arc<skein_sender::Health>,
+    pub settings: Settings,
     intake: JoinHandle<()>,
     delivery: JoinHandle<()>,
     stop_intake: CancellationToken,
@@ -51,7 +81,8 @@ impl SendingPart {
             registry,
         )
         .context("delivery.tls_ca")?;
-        let ingress_config = ingress_config(config, certificate.is_some())?;
+        let has_certificate = certificate.is_some();
+        let ingress_config = ingress_config(config, has_certificate)?;
         let drained = sender.drained();
         let (ingress, lockouts) = skein_ingress::Server::bind(
             ingress_config,
@@ -68,9 +99,16 @@ impl SendingPart {
         }
         skein_runtime::task("lockout-sink", lockouts::write(sink, lockouts));
         let (stop_intake, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+        let settings = Settings {
+            has_certificate,
+            ingress: ingress.settings(),
+            sender: sender.config(),
+            dnsbl_zones: sender.dnsbl_zones(),
+        };
         Ok(Self {
             working: sender.working(),
             drained,
+            settings,
             health: sender.health(),
             intake: tokio::spawn(skein_runtime::watched(
                 "smtp-intake",

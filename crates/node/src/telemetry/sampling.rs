@@ -1,10 +1,12 @@
 //! Of which messages and attempts there are traces.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
+use parking_lot::RwLock;
 use skein_client::trace::attributes;
 
 use crate::config::Telemetry as Config;
@@ -53,7 +55,21 @@ impl Sampling {
     }
 }
 
-impl ShouldSample for Sampling {
+/// The sampling of this moment. Cheap to clone; clones change together.
+#[derive(Debug, Clone)]
+pub struct CurrentSampling(Arc<RwLock<Sampling>>);
+
+impl CurrentSampling {
+    pub fn new(sampling: Sampling) -> Self {
+        Self(Arc::new(RwLock::new(sampling)))
+    }
+
+    pub fn set(&self, sampling: Sampling) {
+        *self.0.write() = sampling;
+    }
+}
+
+impl ShouldSample for CurrentSampling {
     fn should_sample(
         &self,
         parent: Option<&Context>,
@@ -69,7 +85,7 @@ impl ShouldSample for Sampling {
             .iter()
             .find(|one| one.key.as_str() == attributes::TENANT);
         let tenant = tenant.map_or_else(String::new, |one| one.value.to_string());
-        let is_sampled = self.decide(
+        let is_sampled = self.0.read().decide(
             above.as_ref().map(|above| above.is_sampled()),
             links.first().map(|link| link.span_context.is_sampled()),
             &tenant,
@@ -113,6 +129,19 @@ mod tests {
         ] {
             assert_eq!(none.decide(above, linked, tenant, id), expected);
         }
+    }
+
+    #[test]
+    fn another_part_holds_from_then_on() {
+        let current = CurrentSampling::new(sampling(0.0, 0.0));
+        let sampled = || {
+            let id = TraceId::from_bytes([0x80; 16]);
+            let result = current.should_sample(None, id, "", &SpanKind::Server, &[], &[]);
+            result.decision == SamplingDecision::RecordAndSample
+        };
+        assert!(!sampled());
+        current.set(sampling(1.0, 0.0));
+        assert!(sampled());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::sampling::Sampling;
+use super::sampling::CurrentSampling;
 use crate::config::Telemetry as Config;
 
 /// Spans that wait for the collector: some MiB.
@@ -70,7 +70,11 @@ impl fmt::Debug for Traces {
 
 impl Traces {
     /// None if the configuration names no collector.
-    pub fn start(config: &Config, counters: SpanCounters) -> anyhow::Result<Option<Self>> {
+    pub fn start(
+        config: &Config,
+        sampling: CurrentSampling,
+        counters: SpanCounters,
+    ) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = config.otlp_endpoint.clone() else {
             return Ok(None);
         };
@@ -90,7 +94,7 @@ impl Traces {
             counters: counters.clone(),
         };
         let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampling::of(config))
+            .with_sampler(sampling)
             .with_resource(resource.clone())
             .with_span_processor(processor)
             .build();

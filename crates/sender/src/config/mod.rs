@@ -1,5 +1,6 @@
-//! What a sender is told at its start.
+//! What a sender is told at its start, and what of it may change later.
 
+pub mod current;
 pub mod rule;
 pub mod tls_policy;
 
@@ -35,7 +36,6 @@ pub struct Config {
     /// Tasks held without a report. With bodies up to 64 KiB this bounds their memory to window x 64 KiB.
     pub window: u32,
     pub source_address: Option<IpAddr>,
-    /// DNSBLs in which the public addresses of source IPs are looked up.
     pub dnsbl_zones: Vec<String>,
     /// Where what is not yet reported is kept for the next process; nowhere unless set.
     pub scratch_dir: Option<PathBuf>,

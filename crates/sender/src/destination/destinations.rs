@@ -119,7 +119,8 @@ impl Destinations {
                 .placer
                 .path_policy(&state.route, &state.source, delivery);
             let waiter = || Some(self.waiter(destination, HoldKind::Connection));
-            let room = self.outbound.config.connections_max - state.connections;
+            let most = self.outbound.config.get().connections_max;
+            let room = most.saturating_sub(state.connections);
             let demand = (state.waiting.len() - state.ready).min(room);
             let ask = delivery.ask(&path_policy.connect, &state.route, demand);
             // One of several slots of a site leaves without it.
@@ -165,7 +166,7 @@ impl Destinations {
             && !is_held
             && !state.is_off
             && !self.outbound.drain.is_cancelled()
-            && state.connections < self.outbound.config.connections_max
+            && state.connections < self.outbound.config.get().connections_max
     }
 
     fn connection_ended(self: &Arc<Self>, destination: &Arc<Destination>) {

@@ -6,13 +6,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::automation::reactions::Reactions;
-use crate::config::Config;
+use crate::config::current::CurrentConfig;
 use crate::metrics::Metrics;
 use crate::smtp::connector::Connector;
 use crate::task::prepared::Rewrites;
 
 pub struct Outbound {
-    pub config: Arc<Config>,
+    pub config: CurrentConfig,
     pub connector: Connector,
     /// Told of what hosts reply.
     pub reactions: Arc<Reactions>,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use skein_model::{DurationMs, UnixMs};
+use skein_model::UnixMs;
 use skein_policy::Policy;
 use tokio::sync::watch;
 
 use crate::automation::active_actions::{ActionsHere, Going};
+use crate::config::current::CurrentConfig;
 use crate::destination::placement::{Placement, Problem, Units};
 use crate::limits::path_policy::{EgressPath, PathPolicies, PathPolicy};
 use crate::result::ending::Ending;
@@ -26,8 +27,8 @@ pub struct Placer {
     pub budgets: Arc<Budgets<Routed>>,
     pub actions: Arc<ActionsHere>,
     pub path_policies: PathPolicies,
-    /// How long mail is tried.
-    pub max_age: DurationMs,
+    /// For how long mail is tried.
+    pub config: CurrentConfig,
 }
 
 impl Placer {
@@ -61,7 +62,7 @@ impl Placer {
             pool,
             awaited,
             now: self.budgets.now(),
-            expires: delivery.task.task.created + self.max_age,
+            expires: delivery.task.task.created + self.config.get().retry.max_age,
         };
         let source = match problem.source() {
             Ok(source) => source,

@@ -39,7 +39,7 @@ impl Destinations {
         path_policy: &PathPolicy,
         permit: ConnectionPermit,
     ) {
-        let config = &self.outbound.config;
+        let config = self.outbound.config.get();
         let began = Instant::now();
         let (route, source, whose) = {
             let state = destination.state.lock();
@@ -70,7 +70,7 @@ impl Destinations {
             },
             path_policy,
             hop: Hop {
-                ehlo: source.ehlo(config),
+                ehlo: source.ehlo(&config),
                 from,
                 policy: &policy,
                 timeouts: &timeouts,

@@ -32,7 +32,7 @@ impl Destinations {
         mut connection: Connection,
         mut begun: Begun,
     ) -> Option<Box<Unsettled>> {
-        let own = self.outbound.config.messages_per_connection_max;
+        let own = self.outbound.config.get().messages_per_connection_max;
         let given = serving.path_policy.messages_per_connection;
         let transactions_max = given.map_or(own, |given| given.min(own));
         let timeouts = serving.hop.timeouts;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use skein_client::{KeptSession, Wait};
 use skein_dns::Resolver;
 
+use crate::config::current::CurrentConfig;
 use crate::destination::destinations::Destinations;
 use crate::destination::hold::{Hold, HoldKind};
 use crate::destination::state::Destination;
@@ -23,7 +24,7 @@ pub struct StatusReporter {
     pub resolver: Arc<Resolver>,
     pub broken_tls: Arc<BrokenTls>,
     /// Some mail goes to the MX hosts of its domain.
-    pub needs_dns: bool,
+    pub config: CurrentConfig,
 }
 
 impl StatusReporter {
@@ -34,7 +35,7 @@ impl StatusReporter {
             let Some(destinations) = self.destinations.upgrade() else {
                 return;
             };
-            let health = self.health.told(self.needs_dns);
+            let health = self.health.told(self.config.get().routes.follow_mx());
             let broken_tls = self.broken_tls.news(destinations.placer.now());
             match session
                 .tell_waits(all(&destinations), health, &broken_tls)

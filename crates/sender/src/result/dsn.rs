@@ -1,5 +1,6 @@
 //! Which DSNs an attempt calls for (RFC 3461 4 and 6.2), and making them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,17 +9,21 @@ use skein_mail::dsn::{Action, Diagnostic, Dsn, DsnRecipient, OriginalContent};
 use skein_model::mail::{BodyType, Ret};
 use skein_model::spool::{Accept, Report, Verdict};
 use skein_model::{Domain, DurationMs, Envelope, Notify, Recipient, UnixMs};
+use skein_policy::{DsnPolicy, Policy};
 use skein_smtp::address::Address;
+use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
+use crate::config::current::CurrentConfig;
 use crate::route::sites::Sites;
 
 /// A failure DSN returns a whole message up to this size when RET=FULL asks for it, else its headers.
 const RETURNED_BYTES_MAX: u64 = 256 << 10;
 const RECIPIENTS_PER_TASK: usize = 100;
 
-/// What a DSN is to say about each recipient; empty when none is due.
+/// What a DSN is to say about each recipient; empty when none is due. `policy`: of the tenant.
 pub fn due(
+    policy: DsnPolicy,
     task: &LeasedTask,
     report: &Report,
     passes_dsn: bool,
@@ -38,7 +43,7 @@ pub fn due(
                 .iter()
                 .find(|(number, _)| *number == outcome.recipient)?;
             let action = action(&recipient.notify, outcome.verdict, passes_dsn, delay_due)?;
-            Some((place, action))
+            allows(policy, action).then_some((place, action))
         })
         .collect()
 }
@@ -53,16 +58,38 @@ fn action(notify: &Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) 
     }
 }
 
+fn allows(policy: DsnPolicy, action: Action) -> bool {
+    match policy {
+        DsnPolicy::Normal => true,
+        DsnPolicy::Failures => matches!(action, Action::Failed),
+        DsnPolicy::Never => false,
+    }
+}
+
 /// Makes DSNs and stores their bodies.
 pub struct DsnWriter {
-    /// The reporting MTA.
-    pub hostname: String,
-    /// How long mail is tried.
-    pub max_age: DurationMs,
+    /// For the reporting MTA, and for how long mail is tried.
+    pub config: CurrentConfig,
     pub sites: Sites,
+    /// Which of them each tenant wants.
+    pub policy: watch::Receiver<Arc<Policy>>,
 }
 
 impl DsnWriter {
+    /// What a DSN is to say about each recipient; empty when none is due, or the tenant wants none.
+    pub fn due(
+        &self,
+        task: &LeasedTask,
+        report: &Report,
+        passes_dsn: bool,
+        delay_due: bool,
+    ) -> Vec<(usize, Action)> {
+        let policy = self.policy.borrow();
+        let tenant = policy.tenant(&task.message.envelope.tenant);
+        let wanted = tenant.map(|tenant| tenant.dsn).unwrap_or_default();
+        due(wanted, task, report, passes_dsn, delay_due)
+    }
+
     /// Makes the DSN that is due for a report, however often its body must be offered until it is stored. None: none is due,
     /// or none can be made.
     pub async fn store(
@@ -108,18 +135,20 @@ impl DsnWriter {
         let id = upload.id();
         let envelope = &task.message.envelope;
         let recipient = return_recipient(&envelope.return_path)?;
+        let config = self.config.get();
+        let (hostname, max_age) = (&config.hostname, config.retry.max_age);
         let dsn = Dsn {
-            host: self.hostname.clone(),
+            host: hostname.clone(),
             to: recipient.1.address.clone(),
-            message_id: skein_mail::trace::message_id(&id.to_string(), &self.hostname),
+            message_id: skein_mail::trace::message_id(&id.to_string(), hostname),
             at_ms: now.0,
-            reporting_mta: self.hostname.clone(),
+            reporting_mta: hostname.clone(),
             received_from_mta: envelope.client.as_ref().map(|client| client.helo.clone()),
             arrival_ms: Some(task.message.accepted_at.0),
             envelope_id: envelope.envid.clone(),
             recipients: due
                 .iter()
-                .map(|(place, action)| entry(self.max_age, task, report, *place, *action, now))
+                .map(|(place, action)| entry(max_age, task, report, *place, *action, now))
                 .collect(),
             original,
             boundary_seed: id.entropy(),

@@ -43,7 +43,7 @@ fn due_for(notify: Notify, verdict: Verdict, passes_dsn: bool, delay_due: bool) 
     let mut task = task(&["b@there.test"]);
     task.task.recipients[0].1.notify = notify;
     let report = ended(&task, verdict);
-    let due = due(&task, &report, passes_dsn, delay_due);
+    let due = due(DsnPolicy::Normal, &task, &report, passes_dsn, delay_due);
     assert!(due.len() <= 1);
     due.first().map(|(_, action)| *action)
 }
@@ -100,7 +100,8 @@ fn a_null_return_path_is_never_answered() {
         Verdict::Deferred,
         Verdict::Delivered,
     ] {
-        assert!(due(&task, &ended(&task, verdict), false, true).is_empty());
+        let report = ended(&task, verdict);
+        assert!(due(DsnPolicy::Normal, &task, &report, false, true).is_empty());
     }
 }
 
@@ -110,8 +111,12 @@ fn one_report_tells_of_all_recipients_that_want_it() {
     task.task.recipients[1].1.notify = NEVER;
     let mut report = ended(&task, Verdict::Failed);
     report.outcomes[2].verdict = Verdict::Deferred;
-    let due = due(&task, &report, false, true);
-    assert_eq!(due, [(0, Action::Failed), (2, Action::Delayed)]);
+    let due = |policy| super::due(policy, &task, &report, false, true);
+    let both = [(0, Action::Failed), (2, Action::Delayed)];
+    assert_eq!(due(DsnPolicy::Normal), both);
+    // A tenant may want fewer.
+    assert_eq!(due(DsnPolicy::Failures), both[..1]);
+    assert!(due(DsnPolicy::Never).is_empty());
 }
 
 fn entry_of(outcome: Outcome, action: Action) -> DsnRecipient {

@@ -8,7 +8,6 @@ use skein_client::{LeasedTask, SpoolError, Spools};
 use skein_model::UnixMs;
 use tokio_util::task::TaskTracker;
 
-use crate::result::dsn;
 use crate::result::recovered::{Recovered, RecoveredFact};
 use crate::result::results::Results;
 use crate::wall_clock::now;
@@ -54,7 +53,7 @@ async fn tell_one(results: Arc<Results>, spools: Spools, told: Arc<RecoveredFact
             body: None,
         };
         let at: UnixMs = now();
-        let due = dsn::due(&task, &report, due.passes_dsn, false);
+        let due = results.dsns.due(&task, &report, due.passes_dsn, false);
         report.dsn = results.dsns.store(&spool, &task, &report, &due, at).await;
     }
     match spool.tell(&report).await {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fail::fail_point;
 use skein_client::trace::AttemptTrace;
-use skein_model::retry::RetryPolicy;
 use skein_model::spool::{Report, Verdict};
 use skein_model::{DurationMs, Reply, UnixMs};
 use skein_policy::Policy;
@@ -13,9 +12,10 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::automation::active_actions::ActionsHere;
+use crate::config::current::CurrentConfig;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Attempt};
-use crate::result::dsn::{self, DsnWriter};
+use crate::result::dsn::DsnWriter;
 use crate::result::ending::Ending;
 use crate::result::journal::{Fact, Journal, Key};
 use crate::route::sites;
@@ -29,7 +29,8 @@ const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
 const REPORT_WITHIN: Duration = Duration::from_millis(500);
 
 pub struct Results {
-    pub retry: RetryPolicy,
+    /// For when mail is tried again.
+    pub config: CurrentConfig,
     pub dsns: DsnWriter,
     pub journal: Journal,
     pub metrics: Metrics,
@@ -86,7 +87,13 @@ impl Results {
         if let Some(spend) = delivery.spend.take().filter(|_| attempt.peer.is_some()) {
             spend.used(&verdicts);
         }
-        let report = outcome::report(&self.retry, &delivery.task, &attempt, verdicts, at);
+        let report = outcome::report(
+            &self.config.get().retry,
+            &delivery.task,
+            &attempt,
+            verdicts,
+            at,
+        );
         if let Some(fact) = Fact::of(&report, &delivery.task, attempt.passes_dsn) {
             self.journal.keep(fact);
             fail_point!("sender-after-250");
@@ -188,8 +195,10 @@ impl Results {
         at: UnixMs,
     ) {
         let delay_due = !delivery.task.task.delay_notified
-            && self.retry.delay_notice_due(delivery.task.task.created, at);
-        let due = dsn::due(&delivery.task, &report, passes_dsn, delay_due);
+            && (self.config.get().retry).delay_notice_due(delivery.task.task.created, at);
+        let due = self
+            .dsns
+            .due(&delivery.task, &report, passes_dsn, delay_due);
         report.dsn = self
             .dsns
             .store(&delivery.spool, &delivery.task, &report, &due, at)

@@ -10,7 +10,8 @@ use skein_model::spool::{MOVES_MAX, Refile, TaskRow};
 use skein_policy::Policy;
 use tokio::sync::watch;
 
-use crate::config::rule::{RouteHost, Rules};
+use crate::config::current::CurrentConfig;
+use crate::config::rule::RouteHost;
 
 /// The maker of a message waits this long for the site of a domain, and no longer.
 const SOON: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// Looks sites up. Clones share what the resolver knows.
 #[derive(Clone)]
 pub struct Sites {
-    routes: Arc<Rules>,
+    config: CurrentConfig,
     resolver: Arc<Resolver>,
     policy: watch::Receiver<Arc<Policy>>,
 }
@@ -31,12 +32,12 @@ impl std::fmt::Debug for Sites {
 
 impl Sites {
     pub(crate) fn new(
-        routes: Rules,
+        config: CurrentConfig,
         resolver: Arc<Resolver>,
         policy: watch::Receiver<Arc<Policy>>,
     ) -> Self {
         Self {
-            routes: Arc::new(routes),
+            config,
             resolver,
             policy,
         }
@@ -44,7 +45,8 @@ impl Sites {
 
     /// The site of a domain in lower-case A-labels. None: its MX hosts are not known now.
     pub async fn site_of(&self, domain: &str) -> Option<String> {
-        let choice = self.routes.choose(domain, false);
+        let config = self.config.get();
+        let choice = config.routes.choose(domain, false);
         if !choice.hosts.is_empty() {
             return of_route(&choice.hosts);
         }

@@ -5,7 +5,9 @@ use skein_policy::Source;
 use skein_testkit::dns::{FakeDns, Fault};
 
 use super::*;
-use crate::config::rule::{DomainPattern, HopPolicy, RouteRule};
+use crate::config::Config;
+use crate::config::current::CurrentConfig;
+use crate::config::rule::{DomainPattern, HopPolicy, RouteRule, Rules};
 use crate::task::test_tasks::task;
 
 const PROVIDER: &str = "\
@@ -54,7 +56,12 @@ async fn a_site_is_the_route_then_the_provider_then_the_hosts() {
     };
     let rules = Rules::new(HopPolicy::default(), vec![routed]).unwrap();
     let (_told, policy) = watch::channel(policy());
-    let sites = Sites::new(rules, resolver, policy);
+    let config = |routes| Config {
+        routes,
+        ..Config::default()
+    };
+    let current = CurrentConfig::new(config(rules));
+    let sites = Sites::new(current.clone(), resolver, policy);
     for (domain, site) in [
         ("routed.test", Some("relay.test:26")),
         ("own.test", Some("big")),
@@ -68,6 +75,9 @@ async fn a_site_is_the_route_then_the_provider_then_the_hosts() {
         assert_eq!(sites.site_of(domain).await.as_deref(), site, "{domain}");
     }
     assert_eq!(dns.asked("routed.test") + dns.asked("own.test"), 0);
+    current.set(config(Rules::default()));
+    let found = sites.site_of("routed.test").await;
+    assert_eq!(found, None, "the route has gone, and there is no MX");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
+use parking_lot::RwLock;
 use skein_client::{IpCheck, KeptSession, ip_fault};
 use skein_dns::{ResolveError, Resolver};
 use skein_model::meta::FAULTS_BYTES_MAX;
@@ -36,10 +37,29 @@ struct Known {
     again: Instant,
 }
 
+/// DNSBLs in which the public addresses of source IPs are looked up. Cheap to clone; clones change together.
+#[derive(Debug, Clone)]
+pub struct DnsblZones(Arc<RwLock<Vec<String>>>);
+
+impl DnsblZones {
+    pub fn new(zones: Vec<String>) -> Self {
+        Self(Arc::new(RwLock::new(zones)))
+    }
+
+    pub fn get(&self) -> Vec<String> {
+        self.0.read().clone()
+    }
+
+    /// Each IP is looked up in these when its turn comes.
+    pub fn set(&self, zones: Vec<String>) {
+        *self.0.write() = zones;
+    }
+}
+
 /// Looks as long as the session is kept.
 pub async fn look_after(
     resolver: Arc<Resolver>,
-    zones: Vec<String>,
+    zones: DnsblZones,
     policy: watch::Receiver<Arc<Policy>>,
     session: Arc<KeptSession>,
 ) {
@@ -60,6 +80,7 @@ pub async fn look_after(
         if due.is_empty() && (is_told || has_nothing) {
             continue;
         }
+        let zones = zones.get();
         let mut looks = stream::iter(due)
             .map(|ip| look(&resolver, &zones, ip))
             .buffer_unordered(TOGETHER);

@@ -1,7 +1,7 @@
 //! Shows a node, or a cluster, at work: fake DNS, a dozen destinations of which some defer and some bounce, a few
 //! hundred messages, a live table, and a summary that the oracle has checked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use skein_testkit::demo::{
-    DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, inbox, node_config, rows, view,
+    DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, inbox, name_server, node_config, rows,
+    view,
 };
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::oracle::{Reconciliation, judge};
@@ -35,11 +36,17 @@ struct Args {
     /// Only take mail at this address, and print what arrives: the rest of the world, for a node that is tried out.
     #[arg(long, value_name = "IP:PORT", exclusive = true)]
     sink: Option<SocketAddr>,
+    /// Only answer DNS queries at this address: the mail of every domain goes to one host.
+    #[arg(long, value_name = "IP:PORT", requires = "mx", conflicts_with_all = ["sink", "skein", "skeinctl"])]
+    dns: Option<SocketAddr>,
+    /// With --dns: the address of that host, such as where `--sink` listens.
+    #[arg(long, value_name = "IP", requires = "dns")]
+    mx: Option<IpAddr>,
     /// The node's binary.
-    #[arg(long, required_unless_present = "sink")]
+    #[arg(long, required_unless_present_any = ["sink", "dns"])]
     skein: Option<PathBuf>,
     /// The admin tool's binary.
-    #[arg(long, required_unless_present = "sink")]
+    #[arg(long, required_unless_present_any = ["sink", "dns"])]
     skeinctl: Option<PathBuf>,
     /// Three control nodes and three senders, of which some are killed.
     #[arg(long, conflicts_with = "keep_running")]
@@ -52,6 +59,10 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    let dns = args.dns.zip(args.mx);
+    if let Some((address, mx)) = dns {
+        return ended(name_server::run(address, mx).await.map(|()| true));
+    }
     let shown = match (args.sink, &args.skein, &args.skeinctl) {
         (Some(address), _, _) => inbox::run(address).await.map(|()| true),
         (None, Some(skein), Some(skeinctl)) if args.cluster => {
@@ -60,6 +71,10 @@ async fn main() -> ExitCode {
         (None, Some(skein), Some(skeinctl)) => run(skein, skeinctl, args.keep_running).await,
         (None, _, _) => Err(anyhow::anyhow!("--skein and --skeinctl name the binaries")),
     };
+    ended(shown)
+}
+
+fn ended(shown: Result<bool>) -> ExitCode {
     match shown {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

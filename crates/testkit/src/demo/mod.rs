@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod inbox;
+pub mod name_server;
 mod screen;
 mod table;
 mod world;

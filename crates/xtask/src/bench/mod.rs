@@ -46,7 +46,7 @@ pub fn run(args: &[String]) -> Result {
         Some("throttle") => throttle::run,
         _ => return Err(USAGE.to_owned()),
     };
-    setup::run()?;
+    setup::for_tests()?;
     if args.first().is_none_or(|what| what != "sign") {
         cargo(
             &[

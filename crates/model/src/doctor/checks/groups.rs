@@ -100,12 +100,12 @@ pub(super) fn quorum(facts: &Facts) -> Vec<Finding> {
     })
 }
 
-/// A node that belongs to no cluster takes in no other.
+/// A node that belongs to no cluster has no address in one.
 fn more_nodes(facts: &Facts) -> &'static str {
     match facts.is_alone {
         true => {
-            "make backups, `skeinctl backup create FILE`; three control nodes that are set up as a new cluster with \
-             `spool_groups = 1` take one over, `skeinctl backup restore FILE`"
+            "make backups, `skeinctl backup create FILE`; or start it again with `cluster.listen`, and add two control \
+             nodes: `skeinctl cluster add HOST:PORT`"
         }
         false => "add two control nodes: `skeinctl cluster add HOST:PORT`",
     }

@@ -32,7 +32,7 @@ pub(super) fn nodes(facts: &Facts) -> Vec<Finding> {
         }
         let todo = format!(
             "start skein there; if its disk is lost, with an empty data directory and the same address; if the \
-             machine is gone for good, `skeinctl cluster remove {at}`"
+             machine or the pod is gone for good, `skeinctl cluster remove {at}`"
         );
         problem(at, what, todo)
     });
@@ -46,20 +46,23 @@ pub(super) fn nodes(facts: &Facts) -> Vec<Finding> {
 /// There is no cluster before all founders have met.
 fn missing(founding: &Founding) -> Vec<Finding> {
     let missing = founding.missing.iter().map(|peer| {
-        let what = format!(
-            "is missing, so there is no cluster yet: {}",
-            peer.why
-        );
+        let what = match founding.refused.is_empty() {
+            true => format!("is missing, so there is no cluster yet: {}", peer.why),
+            false => format!("is missing: {}", peer.why),
+        };
         let todo = "start skein there; if it runs, compare cluster.listen there with cluster.peers here, and look at \
                     the network between them";
         problem(&peer.address, what, todo)
     });
     let mut found: Vec<Finding> = missing.collect();
-    if found.is_empty() {
-        let what = match founding.refused.as_str() {
-            "" => "is about to be made: all of cluster.peers answer".to_owned(),
-            why => format!("is not joined: {why}"),
-        };
+    let refused = founding.refused.as_str();
+    if !refused.is_empty() {
+        let what = format!("is not joined: {refused}");
+        let todo = "wait, if another node catches up or is restarted; else do what it says. A node without certificates is let \
+                    in by `skeinctl cluster add` with its address, at a member";
+        found.insert(0, problem("the cluster", what, todo));
+    } else if found.is_empty() {
+        let what = "is about to be made: all of cluster.peers answer".to_owned();
         let todo = "if it lasts: cluster.peers must name the same nodes in the same order everywhere, and the first \
                     of them makes the cluster; look at its log";
         found.push(problem("the cluster", what, todo));

@@ -2,21 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
-use skein_testkit::process::http_get;
 use skein_tests::fleet::{Fleet, Plan};
 use skein_tests::manifest_dir;
 
-const WITHIN: Duration = Duration::from_secs(60);
+use super::scrape::{Scrape, WITHIN};
+use super::states::ELSEWHERE;
 
 /// A row of the list.
-struct Listed {
-    kind: String,
-    labels: BTreeSet<String>,
+pub struct Listed {
+    pub kind: String,
+    pub labels: BTreeSet<String>,
     role: String,
 }
 
@@ -32,7 +31,7 @@ impl Listed {
     }
 }
 
-fn listed() -> BTreeMap<String, Listed> {
+pub fn listed() -> BTreeMap<String, Listed> {
     let path = manifest_dir().join("../deploy/docs/src/metrics.md");
     let text = std::fs::read_to_string(path).unwrap();
     let rows = text.lines().filter_map(|line| {
@@ -55,30 +54,6 @@ fn listed() -> BTreeMap<String, Listed> {
     rows.collect()
 }
 
-/// What a node exports: names with their type and the labels of their series.
-fn exported(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let mut found = BTreeMap::new();
-    for line in text.lines() {
-        if let Some(described) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = described.split_once(' ').unwrap();
-            found.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
-        } else if !line.starts_with('#') {
-            let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
-            let ends = ["", "_bucket", "_sum", "_count"].iter();
-            let mut bases = ends.filter_map(|end| name.strip_suffix(end));
-            let base = bases.find(|base| found.contains_key(*base));
-            let (_, labels) = found.get_mut(base.expect(line)).unwrap();
-            let rest = rest
-                .strip_prefix('{')
-                .and_then(|rest| rest.rsplit_once('}'));
-            let pairs = rest.map_or("", |(labels, _)| labels).split("\",");
-            let names = pairs.filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()));
-            labels.extend(names.filter(|name| name != "le"));
-        }
-    }
-    found
-}
-
 fn promtool(text: &str) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -86,7 +61,7 @@ fn promtool(text: &str) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("`cargo xtask setup` installs promtool");
+        .expect("`cargo xtask setup --tests` installs promtool");
     let mut input = promtool.stdin.take().unwrap();
     input.write_all(text.as_bytes()).unwrap();
     drop(input);
@@ -97,12 +72,6 @@ fn promtool(text: &str) {
         "{}",
         String::from_utf8_lossy(&said)
     );
-}
-
-async fn metrics(http: SocketAddr) -> String {
-    let (status, text) = http_get(http, "/metrics").await.unwrap();
-    assert_eq!(status, 200);
-    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,61 +99,100 @@ async fn the_list_of_metrics_is_what_nodes_of_each_role_export() {
     })
     .await
     .unwrap();
-    // The queues are looked through every 15 s.
-    tokio::time::sleep(Duration::from_secs(17)).await;
-
     let listed = listed();
     assert!(listed.len() > 80, "{}", listed.len());
-    let mut of_role = BTreeMap::<&str, BTreeSet<String>>::new();
-    let nodes = fleet.control.iter().map(|node| ("control", node.http));
-    let nodes = nodes.chain(fleet.senders.iter().map(|node| ("sender", node.http)));
-    for (role, http) in nodes {
-        let text = metrics(http).await;
-        promtool(&text);
-        for (name, (kind, labels)) in exported(&text) {
-            let row = listed
-                .get(&name)
-                .unwrap_or_else(|| panic!("{name} is not in the list"));
-            assert!(row.is_of(role), "{name} at a node of role {role}");
-            assert_eq!(row.kind, kind, "{name}");
-            let is_known = labels.is_subset(&row.labels);
-            assert!(
-                is_known,
-                "{name}: {labels:?}, and the list has {:?}",
-                row.labels
-            );
-            of_role.entry(role).or_default().insert(name);
+    // What leaders tell of queues comes when they have looked through them.
+    let until = tokio::time::Instant::now() + WITHIN;
+    let (mut scrapes, of_role) = loop {
+        let scrapes = scrape(&fleet).await;
+        let of_role = names(&scrapes);
+        let missing = missing(&listed, &of_role);
+        if missing.is_empty() {
+            break (scrapes, of_role);
         }
+        let is_over = tokio::time::Instant::now() > until;
+        assert!(!is_over, "no node of the role exports {missing:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    for (role, scrape) in &scrapes {
+        promtool(&scrape.text);
+        check(&listed, role, scrape);
     }
-    for (name, row) in &listed {
-        for role in ["control", "sender"] {
-            let is_missing = !of_role[role].contains(name);
-            let is_due = row.is_of(role) && row.is_there_from_the_start();
-            assert!(
-                !(is_due && is_missing),
-                "no node of role {role} exports {name}"
-            );
-        }
+    scrapes.retain(|(role, _)| *role == "control");
+    one_leader_tells(&scrapes);
+    for (name, _) in ELSEWHERE.iter().filter(|(_, test)| *test == "listed") {
+        assert!(of_role["control"].contains(*name), "{name}");
     }
     let never: Vec<&String> = listed
         .keys()
         .filter(|name| !of_role.values().any(|names| names.contains(*name)))
         .collect();
     println!("listed and not seen, as their events did not come: {never:?}");
-    one_leader_tells(&fleet).await;
+}
+
+/// Of all nodes, with their role.
+async fn scrape(fleet: &Fleet) -> Vec<(&'static str, Scrape)> {
+    let nodes = fleet.control.iter().map(|node| ("control", node.http));
+    let nodes = nodes.chain(fleet.senders.iter().map(|node| ("sender", node.http)));
+    let mut scrapes = Vec::new();
+    for (role, http) in nodes {
+        scrapes.push((role, Scrape::of(http).await));
+    }
+    scrapes
+}
+
+/// What nodes of each role export.
+fn names(scrapes: &[(&'static str, Scrape)]) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let mut of_role = BTreeMap::<_, BTreeSet<String>>::new();
+    for (role, scrape) in scrapes {
+        let names = scrape.families.keys().cloned();
+        of_role.entry(*role).or_default().extend(names);
+    }
+    of_role
+}
+
+/// What is to be there from the start.
+fn missing<'l>(
+    listed: &'l BTreeMap<String, Listed>,
+    of_role: &BTreeMap<&'static str, BTreeSet<String>>,
+) -> Vec<(&'static str, &'l str)> {
+    let due = |role| {
+        let due = listed.iter();
+        let due = due.filter(move |(_, row)| row.is_of(role) && row.is_there_from_the_start());
+        due.map(move |(name, _)| (role, name.as_str()))
+    };
+    let all = due("control").chain(due("sender"));
+    all.filter(|(role, name)| !of_role[role].contains(*name))
+        .collect()
+}
+
+/// Whether all that a node exports is in the list as it is.
+pub fn check(listed: &BTreeMap<String, Listed>, role: &str, scrape: &Scrape) {
+    for (name, (kind, labels)) in &scrape.families {
+        let row = listed
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is not in the list"));
+        assert!(row.is_of(role), "{name} at a node of role {role}");
+        assert_eq!(row.kind, *kind, "{name}");
+        let is_known = labels.is_subset(&row.labels);
+        assert!(
+            is_known,
+            "{name}: {labels:?}, and the list has {:?}",
+            row.labels
+        );
+    }
 }
 
 /// What all replicas know is told once.
-async fn one_leader_tells(fleet: &Fleet) {
-    let mut tellers = BTreeMap::<String, usize>::new();
-    for node in &fleet.control {
-        let text = metrics(node.http).await;
-        let series = text.lines().filter(|line| {
+fn one_leader_tells(scrapes: &[(&'static str, Scrape)]) {
+    let mut tellers = BTreeMap::<&str, usize>::new();
+    for (_, scrape) in scrapes {
+        let series = scrape.text.lines().filter(|line| {
             line.starts_with("skein_spool_messages{") || line.starts_with("skein_sessions{")
         });
         for line in series {
             let (series, _) = line.rsplit_once(' ').unwrap();
-            *tellers.entry(series.to_owned()).or_default() += 1;
+            *tellers.entry(series).or_default() += 1;
         }
     }
     assert!(tellers.len() > 1, "{tellers:?}");

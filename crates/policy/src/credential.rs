@@ -1,0 +1,252 @@
+//! Credentials: what lets clients hand in mail, and whose mail that is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use skein_credential::Verifier;
+
+use crate::names::resource_name;
+use crate::network;
+use crate::place::{At, Kind, Place, Problem};
+use crate::read::{Keys, Reader, problem};
+use crate::write::Map;
+
+/// The one in use and the one that comes after it.
+const SECRETS_MAX: usize = 2;
+/// More ranges than the hosts of one customer have.
+const NETWORKS_MAX: usize = 256;
+/// RFC 4616 allows 255.
+const USER_BYTES_MAX: usize = 255;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub name: Arc<str>,
+    pub tenant: Arc<str>,
+    /// What its holder calls itself at a login.
+    pub user: String,
+    /// Any of these lets in. None: hosts of its networks need no login.
+    pub secrets: Vec<Verifier>,
+    /// Where it is good; empty: everywhere.
+    pub networks: Vec<IpNet>,
+    /// From then on it lets nobody in.
+    pub expires: Option<Timestamp>,
+}
+
+/// What the checks of all credentials against each other name.
+#[derive(Debug, Clone)]
+pub(crate) struct CredentialGiven {
+    pub credential: Arc<Credential>,
+    user: At<String>,
+    networks: Vec<At<IpNet>>,
+}
+
+impl Credential {
+    /// Whether hosts need no login.
+    pub fn is_network(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    /// `at`: in milliseconds since 1970.
+    pub fn has_expired(&self, at_ms: u64) -> bool {
+        let at_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+        self.expires
+            .is_some_and(|expires| expires.as_millisecond() <= at_ms)
+    }
+
+    /// Whether it is good for a client with this address.
+    pub fn is_good_from(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.networks.is_empty() || self.networks.iter().any(|net| net.contains(&client))
+    }
+}
+
+impl CredentialGiven {
+    pub(crate) fn read(reader: &mut Reader, keys: &mut Keys<'_>) -> Option<Self> {
+        let tenant = keys.need(reader, "tenant", resource_name);
+        let user = keys.value(reader, "user", user_name);
+        let secrets = keys.list(reader, "secret", SECRETS_MAX, |text| {
+            text.parse::<Verifier>().map_err(|error| error.to_string())
+        });
+        let networks = keys.list(reader, "networks", NETWORKS_MAX, own_network);
+        let expires = keys.value(reader, "expires", |text| {
+            text.parse::<Timestamp>()
+                .map_err(|_| "must be a time such as 2027-01-31T00:00:00Z".to_owned())
+        });
+        let (secrets, networks) = (secrets.unwrap_or_default(), networks.unwrap_or_default());
+        let has_networks = keys.has("networks") && !keys.is_empty_list("networks");
+        if !keys.has("secret") && !has_networks {
+            let message = "lets nobody in: give secret (skeinctl credential create makes one), or networks whose hosts need no \
+                           login";
+            reader.fault(keys.line, "", message);
+        }
+        if let Some(line) = keys.line_of("user").filter(|_| !keys.has("secret")) {
+            reader.fault(
+                line,
+                "user",
+                "goes with secret: hosts of networks need no login",
+            );
+        }
+        let name = Arc::clone(&reader.name);
+        let user = user.unwrap_or_else(|| At {
+            value: name.to_string(),
+            origin: Arc::new(reader.origin(keys.line, "")),
+        });
+        let credential = Credential {
+            name,
+            tenant: tenant?.value.into(),
+            user: user.value.clone(),
+            secrets: secrets.into_iter().map(|secret| secret.value).collect(),
+            networks: networks.iter().map(|network| network.value).collect(),
+            expires: expires.map(|expires| expires.value),
+        };
+        Some(Self {
+            credential: Arc::new(credential),
+            user,
+            networks,
+        })
+    }
+
+    pub(crate) fn write(&self, map: Map) -> Map {
+        NewCredential::of(&self.credential).write(map)
+    }
+}
+
+/// A credential as it is to be written, before anybody has looked whether it is sound.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewCredential {
+    pub name: String,
+    pub tenant: String,
+    /// None: the name.
+    pub user: Option<String>,
+    pub secrets: Vec<String>,
+    pub networks: Vec<String>,
+    pub expires: Option<String>,
+}
+
+impl NewCredential {
+    pub fn of(credential: &Credential) -> Self {
+        let Credential {
+            name,
+            tenant,
+            user,
+            secrets,
+            networks,
+            expires,
+        } = credential;
+        Self {
+            name: name.to_string(),
+            tenant: tenant.to_string(),
+            user: (*user != **name).then(|| user.clone()),
+            secrets: secrets.iter().map(ToString::to_string).collect(),
+            networks: networks.iter().map(ToString::to_string).collect(),
+            expires: expires.map(|expires| expires.to_string()),
+        }
+    }
+
+    /// The resource as YAML.
+    pub fn text(&self) -> String {
+        self.write(Map::of(Kind::Credential, &self.name)).text()
+    }
+
+    fn write(&self, map: Map) -> Map {
+        map.set("tenant", &self.tenant)
+            .set_if("user", self.user.as_ref())
+            .list("secret", &self.secrets)
+            .list("networks", &self.networks)
+            .set_if("expires", self.expires.as_ref())
+    }
+}
+
+/// Who holds which credential.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    by_user: BTreeMap<String, Arc<Credential>>,
+    /// Those whose hosts need no login, by the length of the prefix.
+    by_network: BTreeMap<u8, BTreeMap<IpNet, Arc<Credential>>>,
+}
+
+impl Credentials {
+    /// Two may not have one user, nor one network without a login.
+    pub fn new<'a>(
+        all: impl IntoIterator<Item = (&'a Place, &'a Arc<CredentialGiven>)>,
+    ) -> (Self, Vec<Problem>) {
+        let mut found = Self::default();
+        let mut problems = Vec::new();
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_by_key(|(place, _)| *place);
+        for (_, given) in all {
+            let credential = &given.credential;
+            if !credential.is_network() {
+                let user = credential.user.clone();
+                match found.by_user.get(&user) {
+                    Some(other) => problems.push(taken(&given.user, &user, other)),
+                    None => drop(found.by_user.insert(user, Arc::clone(credential))),
+                }
+                continue;
+            }
+            let mut own = BTreeSet::new();
+            for at in given.networks.iter().filter(|at| own.insert(at.value)) {
+                let of_length = found.by_network.entry(at.value.prefix_len()).or_default();
+                match of_length.get(&at.value) {
+                    Some(other) => problems.push(taken(at, &at.value.to_string(), other)),
+                    None => drop(of_length.insert(at.value, Arc::clone(credential))),
+                }
+            }
+        }
+        (found, problems)
+    }
+
+    pub fn of_user(&self, user: &str) -> Option<&Arc<Credential>> {
+        self.by_user.get(user)
+    }
+
+    /// That of the smallest network that the client is in.
+    pub fn of_client(&self, client: IpAddr) -> Option<&Arc<Credential>> {
+        let client = client.to_canonical();
+        self.by_network.iter().rev().find_map(|(length, nets)| {
+            let net = IpNet::new(client, *length).ok()?;
+            nets.get(&net.trunc())
+        })
+    }
+
+    pub fn has_users(&self) -> bool {
+        !self.by_user.is_empty()
+    }
+}
+
+fn taken<T>(at: &At<T>, what: &str, other: &Credential) -> Problem {
+    let name = &other.name;
+    let message = format!("{what} is that of credential {name:?} already: give another");
+    problem(&at.origin, message)
+}
+
+fn user_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace();
+    match (1..=USER_BYTES_MAX).contains(&text.len()) && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "must have 1 to {USER_BYTES_MAX} bytes without white space, such as shop@example.com"
+        )),
+    }
+}
+
+fn own_network(text: &str) -> Result<IpNet, String> {
+    let form = "must be a network such as 192.0.2.0/24, or one host such as 192.0.2.7";
+    let net = match text.parse::<IpAddr>() {
+        Ok(host) => IpNet::from(host),
+        Err(_) => text.parse().map_err(|_| form)?,
+    };
+    if net.trunc() != net {
+        return Err(format!("has bits beyond its length: write {}", net.trunc()));
+    }
+    if net.addr().to_canonical().is_ipv4() != matches!(net, IpNet::V4(_)) {
+        return Err("is IPv4 written as IPv6: write it as IPv4".into());
+    }
+    match network::is_open(&net) {
+        true => Err("has hosts of strangers: name networks of your own".into()),
+        false => Ok(net),
+    }
+}
