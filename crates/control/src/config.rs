@@ -32,6 +32,8 @@ pub struct Config {
     /// What bodies that this node lacks may take of the network and the disks, together.
     pub pull_bytes_per_second: u64,
     pub find_mx: FindMx,
+    /// How domains that mail is sent for are looked after.
+    pub domains: Arc<crate::domains::Settings>,
 }
 
 /// Where a domain's mail goes.

@@ -7,6 +7,7 @@ mod clock;
 mod cluster;
 mod config;
 mod disk;
+mod domains;
 mod events;
 mod metrics;
 mod peer_service;
@@ -25,6 +26,7 @@ pub use access::Router;
 pub use clock::now;
 pub use cluster::{CertificateEnds, Expelled, OwnHealth};
 pub use config::{Config, FindMx, MxHosts};
+pub use domains::Settings as DomainSettings;
 pub use events::{AutomationEvents, EventReader};
 use futures::future::join_all;
 use skein_client::{Channels, Spools};
@@ -40,8 +42,9 @@ use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
-use crate::cluster::{Members, Misfit, Standing, node_id};
+use crate::cluster::{Members, Misfit, Standing, VersionGate, node_id};
 use crate::disk::Relief;
+use crate::domains::Domains;
 use crate::metrics::Surveys;
 use crate::peer_service::PeerService;
 use crate::raft::{Forward, Group, GroupError, start_group};
@@ -91,6 +94,7 @@ pub struct Control {
     admission: Arc<Mutex<()>>,
     surveys: Surveys,
     byte_rate: Arc<ByteRate>,
+    domains: Domains,
 }
 
 impl std::fmt::Debug for Control {
@@ -181,7 +185,17 @@ impl Control {
         let site_spread =
             policy::spread_sites(meta.clone(), meta_reader.clone(), readers.collect());
         skein_runtime::task("site-spread", site_spread);
+        let groups = Arc::new(groups);
+        let forward = Forward {
+            groups: groups.clone(),
+            peers: peers.clone(),
+        };
+        let gate = VersionGate::new(meta.clone(), peers.clone());
+        let domains = Domains::new(config.domains.clone(), meta_reader.clone(), forward, gate);
+        let look_after = domains::look_after(domains.clone(), meta.clone());
+        skein_runtime::task("domains", look_after);
         let control = Self {
+            domains,
             sessions: SessionsService::start(
                 meta,
                 meta_reader.clone(),
@@ -193,7 +207,7 @@ impl Control {
             node,
             started_at: now(),
             store,
-            groups: Arc::new(groups),
+            groups,
             meta_reader,
             spools: Arc::new(spools),
             peers,
@@ -228,6 +242,11 @@ impl Control {
     pub fn set_storage(&self, soft_mark: u8, hard_mark: u8, pull_bytes_per_second: u64) {
         self.store.disk().set_marks(soft_mark, hard_mark);
         self.byte_rate.set(pull_bytes_per_second);
+    }
+
+    /// Encrypts private keys with this key from now on; none: no keys are made here.
+    pub fn set_dkim_keys(&self, keks: Option<skein_dkim::at_rest::Keks>) {
+        self.domains.set_keks(keks);
     }
 
     async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
@@ -343,6 +362,7 @@ impl Control {
             forward: self.forward(),
             members: self.members(),
             sessions: self.sessions.clone(),
+            domains: self.domains.clone(),
         };
         let backup = backup::BackupService {
             config: self.config.clone(),

@@ -8,14 +8,15 @@ use tonic::Status;
 use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    automation, backup, cluster, credential, doctor, explain, group, ip, message, node, policy,
-    probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
+    automation, backup, cluster, credential, doctor, domain, explain, group, ip, message, node,
+    policy, probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
 };
 
 const STATUSES: &str = "\
 Exit status:
   0    done
-  1    refused, failed, or no answer; of doctor and cluster status: something is wrong
+  1    refused, failed, or no answer; of doctor, cluster status and domain check:
+       something is wrong
   2    the command line is wrong
   141  who reads the output has closed it";
 
@@ -71,6 +72,11 @@ enum Command {
     Credential {
         #[command(subcommand)]
         command: credential::Command,
+    },
+    /// Domains that mail is sent for: keys, and records to publish.
+    Domain {
+        #[command(subcommand)]
+        command: domain::Command,
     },
     /// Take resources over from YAML files: all of them, or none if one is wrong.
     Apply(policy::Apply),
@@ -178,6 +184,7 @@ async fn run_one(
         Command::Site { command } => site::run(admin, command, json).await.map(done),
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
         Command::Credential { command } => credential::run(admin, command, json).await.map(done),
+        Command::Domain { command } => domain::run(admin, command, json).await,
         Command::Apply(apply) => policy::apply(admin, apply, json).await.map(done),
         Command::Policy { command } => policy::run(admin, command, json).await.map(done),
         Command::Provider { command } => policy::provider(admin, command, json).await.map(done),

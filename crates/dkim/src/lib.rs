@@ -1,5 +1,4 @@
-//! DKIM (RFC 6376, 8301, 8463), pure: signatures of messages that stream, keys and their DNS records, keys at rest, and the
-//! rotation of keys.
+//! DKIM (RFC 6376, 8301, 8463), pure: signatures of messages that stream, keys and their DNS records, and keys at rest.
 
 // Its order differs from one process to the next.
 #![deny(clippy::iter_over_hash_type)]
@@ -10,7 +9,6 @@ pub mod fields;
 pub mod header;
 pub mod key;
 pub mod record;
-pub mod rotation;
 pub mod signer;
 
 #[cfg(test)]

@@ -36,6 +36,16 @@ impl PublicKey {
         Self { kind, octets }
     }
 
+    /// The key that [`Self::text`] wrote, or another record has; none of one that is no key.
+    #[must_use]
+    pub fn of_record(text: &str) -> Option<Self> {
+        let record = PublishedKey::parse(text).ok()?;
+        let kinds = [KeyKind::Rsa, KeyKind::Ed25519];
+        let kind = kinds.into_iter().find(|kind| kind.name() == record.kind)?;
+        let octets = STANDARD.decode(&record.text).ok()?;
+        (!octets.is_empty()).then(|| Self::new(kind, octets))
+    }
+
     #[must_use]
     pub fn kind(&self) -> KeyKind {
         self.kind
@@ -202,6 +212,11 @@ mod tests {
         let key = PublicKey::new(KeyKind::Rsa, vec![7; 294]);
         assert_eq!(key.text().len(), "v=DKIM1; k=rsa; p=".len() + 392);
         assert_eq!(key.quoted().matches("\" \"").count(), 1);
+        assert_eq!(PublicKey::of_record(&key.text()), Some(key));
+        assert_eq!(
+            PublicKey::of_record(&PublicKey::revoked(KeyKind::Rsa)),
+            None
+        );
         assert_eq!(quoted(r#"a"\"#), r#""a\"\\""#);
     }
 

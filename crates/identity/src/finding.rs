@@ -54,6 +54,7 @@ ids! {
     DkimDoubledName "dkim.doubled_name" Error "The key is there under the domain's name twice: the form adds the domain by itself. Enter the name without it."
     DkimTruncated "dkim.truncated" Error "The key was cut off: a string of a TXT record has 255 octets at most. Paste all its pieces, or enter it in one line."
     DkimRevoked "dkim.revoked" Error "p= is empty: the key is revoked."
+    DkimNotRevoked "dkim.not_revoked" Warning "The key is no longer good, and its record does not say so with an empty p= yet."
     SpfMultiple "spf.multiple" Error "There is more than one v=spf1 record, which is an error for every sender (RFC 7208 4.5)."
     SpfLookups "spf.lookups" Error "The SPF record needs more than 10 lookups, which is an error for every sender (RFC 7208 4.6.4)."
     SpfVoid "spf.void" Warning "More than 2 lookups of the SPF record find nothing, which many receivers take for an error (RFC 7208 4.6.4)."

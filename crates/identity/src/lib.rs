@@ -6,10 +6,12 @@
 pub mod check;
 pub mod dns;
 pub mod finding;
+mod observe;
 pub mod records;
 pub mod render;
 
 pub use check::{Checked, check};
 pub use dns::{Answer, Answers, Question, RecordType, Source};
 pub use finding::{Finding, Id, Severity};
+pub use observe::{is_owned, observation};
 pub use records::{Domain, Operator, Record, Slot, ownership_token, records};

@@ -24,6 +24,23 @@ pub enum Purpose {
     TlsRpt,
 }
 
+impl Purpose {
+    /// As JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ownership => "ownership",
+            Self::Dkim => "dkim",
+            Self::ReturnPath => "return-path",
+            Self::Dmarc => "dmarc",
+            Self::ReportAuthorisation => "report-authorisation",
+            Self::Tracking => "tracking",
+            Self::MtaSts => "mta-sts",
+            Self::TlsRpt => "tls-rpt",
+        }
+    }
+}
+
 /// Who publishes a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,8 +69,8 @@ pub struct Record {
 pub struct Operator {
     /// The zone in which the operator publishes keys, such as `dkim.esp.example`.
     pub dkim_zone: String,
-    /// The host of return paths, such as `rp.esp.example`: it has the MX and the SPF record.
-    pub return_path_host: String,
+    /// The host of return paths, such as `rp.esp.example`: it has the MX and the SPF record. None: return paths are the tenants'.
+    pub return_path_host: Option<String>,
     /// Where aggregate reports go, such as `dmarc@esp.example`; none: nowhere.
     pub report_address: Option<String>,
     /// The host of tracking links; none: no tracking.
@@ -71,6 +88,20 @@ pub struct Operator {
 pub struct Slot {
     pub selector: String,
     pub key: Option<PublicKey>,
+    /// Its record is to say that the key is no good any more.
+    pub is_revoked: bool,
+}
+
+impl Slot {
+    /// The text of its record; none if it has no key.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let key = self.key.as_ref()?;
+        Some(match self.is_revoked {
+            true => PublicKey::revoked(key.kind()),
+            false => key.text(),
+        })
+    }
 }
 
 /// One domain of a tenant.
@@ -112,18 +143,15 @@ pub fn records(domain: &Domain, operator: &Operator) -> Vec<Record> {
     for slot in &domain.slots {
         let name = format!("{}._domainkey", slot.selector);
         let target = delegated_name(domain, operator, &slot.selector);
-        match (&slot.key, domain.is_delegated) {
+        match (slot.text(), domain.is_delegated) {
             (_, true) => all.owner(&name, RecordType::Cname, &target, Purpose::Dkim),
-            (Some(key), false) => all.owner(&name, RecordType::Txt, &key.text(), Purpose::Dkim),
+            (Some(text), false) => all.owner(&name, RecordType::Txt, &text, Purpose::Dkim),
             (None, false) => {}
         }
     }
-    all.owner(
-        "rp",
-        RecordType::Cname,
-        &operator.return_path_host,
-        Purpose::ReturnPath,
-    );
+    if let Some(host) = &operator.return_path_host {
+        all.owner("rp", RecordType::Cname, host, Purpose::ReturnPath);
+    }
     let rua = operator
         .report_address
         .as_ref()
@@ -150,9 +178,9 @@ pub fn records(domain: &Domain, operator: &Operator) -> Vec<Record> {
     }
     let keys = domain.slots.iter().filter(|_| domain.is_delegated);
     for slot in keys {
-        if let Some(key) = &slot.key {
+        if let Some(text) = slot.text() {
             let name = delegated_name(domain, operator, &slot.selector);
-            all.operator(&name, &key.text(), Purpose::Dkim);
+            all.operator(&name, &text, Purpose::Dkim);
         }
     }
     let report_host = operator
@@ -166,7 +194,7 @@ pub fn records(domain: &Domain, operator: &Operator) -> Vec<Record> {
     all.records
 }
 
-fn delegated_name(domain: &Domain, operator: &Operator, selector: &str) -> String {
+pub(crate) fn delegated_name(domain: &Domain, operator: &Operator, selector: &str) -> String {
     format!("{selector}.{}.{}", domain.id, operator.dkim_zone)
 }
 

@@ -3,6 +3,7 @@
 mod automation;
 mod cluster;
 mod doctor;
+mod domains;
 mod explain;
 mod explain_waits;
 mod ips;
@@ -27,27 +28,31 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
-    AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, ChangeWarmupsRequest,
-    ChangeWarmupsResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest,
-    DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest,
-    ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest,
-    FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
-    LiftAutomationRequest, LiftAutomationResponse, ListAutomationRequest, ListAutomationResponse,
-    ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest,
-    ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
+    AddDomainRequest, AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse,
+    ChangeWarmupsRequest, ChangeWarmupsResponse, CheckDomainRequest, CheckDomainResponse, Cluster,
+    DeleteMessageRequest, DeleteMessageResponse, Domain, DrainNodeRequest, DrainNodeResponse,
+    ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest,
+    ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetDomainRequest,
+    GetMessageRequest, GetQueueRequest, GetStatusRequest, LiftAutomationRequest,
+    LiftAutomationResponse, ListAutomationRequest, ListAutomationResponse, ListDomainsRequest,
+    ListDomainsResponse, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse,
+    ListNodesRequest, ListNodesResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
     ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
     ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
     MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
-    RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
-    ResumeRequest, ResumeResponse, SetSpreadRequest, SetSpreadResponse, SetTenantRequest,
-    SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
+    RemoveDomainRequest, RemoveDomainResponse, RemoveNodeRequest, RemoveNodeResponse,
+    RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, RewrapKeysRequest,
+    RewrapKeysResponse, RotateDomainKeyRequest, RotateDomainKeyResponse, SetSpreadRequest,
+    SetSpreadResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus,
+    SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
 use crate::access;
 use crate::cluster::Members;
 use crate::config::Config;
+use crate::domains::Domains;
 use crate::raft::Forward;
 use crate::senders::SessionsService;
 use crate::spool::SpoolGroup;
@@ -67,6 +72,7 @@ pub struct AdminService {
     pub forward: Forward,
     pub members: Members,
     pub sessions: SessionsService,
+    pub domains: Domains,
 }
 
 #[tonic::async_trait]
@@ -408,6 +414,62 @@ impl Admin for AdminService {
         let request = request.into_inner();
         self.spread(&request.site, request.slot_count).await?;
         Ok(Response::new(SetSpreadResponse {}))
+    }
+
+    async fn add_domain(
+        &self,
+        request: Request<AddDomainRequest>,
+    ) -> Result<Response<Domain>, Status> {
+        let added = self.new_domain(request.into_inner()).await?;
+        Ok(Response::new(added))
+    }
+
+    async fn remove_domain(
+        &self,
+        request: Request<RemoveDomainRequest>,
+    ) -> Result<Response<RemoveDomainResponse>, Status> {
+        self.forget_domain(&request.into_inner().name).await?;
+        Ok(Response::new(RemoveDomainResponse {}))
+    }
+
+    async fn list_domains(
+        &self,
+        request: Request<ListDomainsRequest>,
+    ) -> Result<Response<ListDomainsResponse>, Status> {
+        let listed = self.domain_list(&request.into_inner());
+        Ok(self.answer(listed).await)
+    }
+
+    async fn get_domain(
+        &self,
+        request: Request<GetDomainRequest>,
+    ) -> Result<Response<Domain>, Status> {
+        let found = self.domain(&request.into_inner().name)?;
+        Ok(self.answer(found).await)
+    }
+
+    async fn check_domain(
+        &self,
+        request: Request<CheckDomainRequest>,
+    ) -> Result<Response<CheckDomainResponse>, Status> {
+        let checked = self.checked_domain(&request.into_inner().name).await?;
+        Ok(Response::new(checked))
+    }
+
+    async fn rotate_domain_key(
+        &self,
+        request: Request<RotateDomainKeyRequest>,
+    ) -> Result<Response<RotateDomainKeyResponse>, Status> {
+        let rotated = self.rotated_domain(&request.into_inner()).await?;
+        Ok(Response::new(rotated))
+    }
+
+    async fn rewrap_keys(
+        &self,
+        _request: Request<RewrapKeysRequest>,
+    ) -> Result<Response<RewrapKeysResponse>, Status> {
+        let rewrapped = self.rewrapped_keys().await?;
+        Ok(Response::new(rewrapped))
     }
 }
 

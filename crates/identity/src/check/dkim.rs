@@ -7,7 +7,7 @@ use super::hosts::is_host;
 use super::published::Kind;
 use crate::dns::RecordType;
 use crate::finding::Id;
-use crate::records::{Purpose, Slot};
+use crate::records::{Purpose, Slot, delegated_name};
 
 const KIND: Kind = Kind {
     missing: Id::DkimMissing,
@@ -22,9 +22,13 @@ impl Check<'_> {
             });
         }
         for record in self.expected_of(Purpose::Dkim, RecordType::Txt) {
-            let slot = self.domain.slots.iter().find(|slot| {
-                let key = slot.key.as_ref();
-                key.is_some_and(|key| key.text() == record.value)
+            let mut slots = self.domain.slots.iter();
+            let slot = slots.find(|slot| {
+                let name = match self.domain.is_delegated {
+                    true => delegated_name(self.domain, self.operator, &slot.selector),
+                    false => format!("{}._domainkey.{}", slot.selector, self.domain.name),
+                };
+                name == record.name
             });
             if let Some(slot) = slot {
                 self.published(record, &KIND, |found| judge(slot, found));
@@ -33,12 +37,14 @@ impl Check<'_> {
     }
 }
 
-fn judge(slot: &Slot, found: &[String]) -> Option<Id> {
+pub(crate) fn judge(slot: &Slot, found: &[String]) -> Option<Id> {
     let key = slot.key.as_ref()?;
     let [one] = found else {
         return Some(Id::DkimMultiple);
     };
     match key.compare(one) {
+        Comparison::Revoked if slot.is_revoked => None,
+        _ if slot.is_revoked => Some(Id::DkimNotRevoked),
         Comparison::Same => None,
         Comparison::Testing => Some(Id::DkimTesting),
         Comparison::Revoked => Some(Id::DkimRevoked),

@@ -5,9 +5,9 @@
 //! a tree (RFC 9989), and those of an SPF record up to [`spf::TERMS_MAX`].
 
 mod addresses;
-mod dkim;
+pub(crate) mod dkim;
 mod dmarc;
-mod hosts;
+pub(crate) mod hosts;
 mod lookups;
 mod published;
 mod spf;

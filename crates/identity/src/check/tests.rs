@@ -16,7 +16,7 @@ const DOMAIN: &str = "example.com";
 fn operator() -> Operator {
     Operator {
         dkim_zone: "dkim.esp.test".into(),
-        return_path_host: "rp.esp.test".into(),
+        return_path_host: Some("rp.esp.test".into()),
         report_address: Some("dmarc@esp.test".into()),
         tracking_host: Some("t.esp.test".into()),
         mta_sts_host: Some("mta-sts.esp.test".into()),
@@ -30,6 +30,7 @@ fn domain(is_delegated: bool) -> Domain {
     let slot = |selector: &str, key| Slot {
         selector: selector.into(),
         key,
+        is_revoked: false,
     };
     Domain {
         name: DOMAIN.into(),

@@ -1,6 +1,7 @@
 //! What may be proposed to the meta group.
 
 use super::command::Command;
+use super::domains;
 use super::import::Import;
 use super::ips::Addresses;
 use super::limits;
@@ -32,6 +33,8 @@ impl Command {
     pub fn feature(&self) -> Option<Feature> {
         match self {
             Self::OpenEgress { .. } => Some(Feature::EgressSessions),
+            Self::Domain(_) => Some(Feature::Domains),
+            Self::Import(import) if !import.domains.is_empty() => Some(Feature::Domains),
             Self::OpenSession { .. }
             | Self::CloseSession(_)
             | Self::Release { .. }
@@ -76,6 +79,7 @@ impl Command {
             | Self::SetSpread { .. }
             | Self::SetPolicy { .. }
             | Self::Warmup(_)
+            | Self::Domain(_)
             | Self::Import(_) => true,
             Self::Automation(command) => matches!(
                 **command,
@@ -180,6 +184,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
         }
         // Each is refused by itself.
         Command::Warmup(_) => Ok(()),
+        Command::Domain(command) => domains::check(command),
     }
 }
 
@@ -268,6 +273,10 @@ fn check_import(import: &Import) -> Result<(), Invalid> {
         .iter()
         .try_for_each(|sender| proposal::name("drained", sender))?;
     import.removed.iter().try_for_each(|id| node(*id))?;
+    import
+        .domains
+        .iter()
+        .try_for_each(|(name, row)| domains::check_row(name, row))?;
     import
         .warmups
         .iter()

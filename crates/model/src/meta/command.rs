@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
+use super::domains;
 use super::import::Import;
 use super::ip_checks::IpCheck;
 use super::ips::Addresses;
@@ -204,6 +205,9 @@ pub enum Command {
         #[n(2)]
         order: u64,
     },
+    /// About a domain that mail is sent for.
+    #[n(50)]
+    Domain(#[n(0)] Box<domains::Command>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -221,6 +225,8 @@ pub enum Response {
     /// One for each ask; none to a batch that is not the session's last.
     #[n(31)]
     Granted(#[n(0)] Vec<warmup::Granted>),
+    #[n(50)]
+    Domain(#[n(0)] domains::Response),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]

@@ -4,6 +4,7 @@ mod admission;
 mod assign;
 mod check;
 mod command;
+pub mod domains;
 mod import;
 mod ip_checks;
 mod ips;

@@ -17,7 +17,7 @@
 //! | `k` | how often resources have changed |
 //! | `z` | the group's time |
 //!
-//! Rows of `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
+//! Rows of `domains`, `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,7 @@ use minicbor::{Decode, Encode};
 
 use super::assign::assign;
 use super::command::{Command, Refusal, Response};
+use super::domains;
 use super::import;
 use super::ip_checks;
 use super::ips;
@@ -183,6 +184,9 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::TendLimits { at, limits } => {
             limits::tend(rows, *at, limits);
             return Response::Done;
+        }
+        Command::Domain(command) => {
+            return Response::Domain(domains::apply(rows, now, command));
         }
         Command::Automation(command) => replies::automate(rows, now, command),
         Command::SetRules(rules) => {

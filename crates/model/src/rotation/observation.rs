@@ -1,38 +1,49 @@
 //! What the DNS said of a domain's keys at one time.
 
+use minicbor::{Decode, Encode};
+
 use super::KeyId;
 
 /// Who was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Source {
     /// A server of the zone.
+    #[n(0)]
     Authoritative,
     /// A resolver, which may have an older answer.
+    #[n(1)]
     Resolver,
 }
 
-/// What it answered, as [`crate::PublicKey::compare`] finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What it answered, compared with the record of the slot's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
     /// The slot's key.
+    #[n(0)]
     Shows,
     /// No record, several, another key, or one that does not work.
+    #[n(1)]
     Differs,
     /// No answer, or a failure: it says nothing of the record.
+    #[n(2)]
     Failed,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SlotAnswers {
+    #[n(0)]
     pub selector: String,
     /// Which key the answers were compared with.
+    #[n(1)]
     pub key: KeyId,
+    #[n(2)]
     pub answers: Vec<(Source, Answer)>,
 }
 
 /// The answers for those slots that have a key. At least one authoritative server and one resolver are asked for each.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Observation {
+    #[n(0)]
     pub slots: Vec<SlotAnswers>,
 }
 

@@ -1,9 +1,8 @@
 //! One observation moves the keys of a domain on.
 
-use skein_model::UnixMs;
-
 use super::observation::Verdict;
 use super::{Action, Active, Alert, KeyId, Observation, Schedule, Slot, SlotState, Slots};
+use crate::time::UnixMs;
 
 /// Moves each slot on by what was observed, at most by one state. Two rules hold: a key becomes active only by an observation
 /// that shows it everywhere, and the active one ends only when another takes its place.
@@ -119,9 +118,9 @@ fn need(slots: &Slots, now: UnixMs) -> Need {
     let is_gone = |since: UnixMs| now.since(since) >= schedule.gone_max;
     if active.is_compromised || active.gone_since.is_some_and(is_gone) {
         Need::Any
-    } else if age >= schedule.period {
+    } else if active.is_due || age >= schedule.period {
         Need::Due
-    } else if age.0 + schedule.lead.0 >= schedule.period.0 {
+    } else if age.0.saturating_add(schedule.lead.0) >= schedule.period.0 {
         Need::Next
     } else {
         Need::Nothing
@@ -133,7 +132,7 @@ fn replace_active(slots: &mut Slots, verdicts: &[Verdict], now: UnixMs, actions:
     if need < Need::Due {
         return;
     }
-    let settled = 2 * slots.schedule.ttl.0;
+    let settled = slots.schedule.ttl.0.saturating_mul(2);
     let usable = |slot: &Slot, verdict: &Verdict| match slot.state {
         SlotState::Seen { since, .. } => verdict.everywhere && now.since(since).0 >= settled,
         _ => false,
@@ -164,6 +163,7 @@ fn replace_active(slots: &mut Slots, verdicts: &[Verdict], now: UnixMs, actions:
         seen_at: now,
         gone_since: None,
         is_compromised: false,
+        is_due: false,
     });
     let selector = slot.selector.clone();
     actions.push(Action::Activate { selector, key });
@@ -196,8 +196,16 @@ fn age(slot: &mut Slot, schedule: &Schedule, now: UnixMs, actions: &mut Vec<Acti
     }
 }
 
-/// One key is on its way at a time. An empty slot takes it, or where it is needed at once one that is revoked.
 fn ask_for_key(slots: &Slots, now: UnixMs, actions: &mut Vec<Action>) {
+    actions.extend(wanted(slots, now).map(|selector| Action::Generate {
+        selector: selector.to_owned(),
+    }));
+}
+
+/// The selector that a key is to be made for, if one is. One key is on its way at a time. An empty slot takes it, or where it is
+/// needed at once one that is revoked.
+#[must_use]
+pub fn wanted(slots: &Slots, now: UnixMs) -> Option<&str> {
     let need = need(slots, now);
     let is_coming = slots.slots.iter().any(|slot| {
         matches!(
@@ -206,7 +214,7 @@ fn ask_for_key(slots: &Slots, now: UnixMs, actions: &mut Vec<Action>) {
         )
     });
     if need == Need::Nothing || is_coming {
-        return;
+        return None;
     }
     let find =
         |is_free: fn(&SlotState) -> bool| slots.slots.iter().find(|slot| is_free(&slot.state));
@@ -215,7 +223,5 @@ fn ask_for_key(slots: &Slots, now: UnixMs, actions: &mut Vec<Action>) {
         Need::Any => empty.or_else(|| find(|state| matches!(state, SlotState::Revoked { .. }))),
         _ => empty,
     };
-    actions.extend(free.map(|slot| Action::Generate {
-        selector: slot.selector.clone(),
-    }));
+    free.map(|slot| slot.selector.as_str())
 }

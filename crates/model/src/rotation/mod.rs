@@ -14,56 +14,83 @@ mod step;
 mod year_tests;
 
 pub use observation::{Answer, Observation, SlotAnswers, Source};
-pub use step::step;
+pub use step::{step, wanted};
 
-use skein_model::{DurationMs, UnixMs};
+use minicbor::{Decode, Encode};
+
+use crate::time::{DurationMs, UnixMs};
 
 /// Which key; a domain never has the same number twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(pub u64);
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct KeyId(#[n(0)] pub u64);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum SlotState {
+    #[n(0)]
     Empty,
     /// The key was made, and its record handed to who publishes it.
+    #[n(1)]
     Published {
+        #[n(0)]
         key: KeyId,
+        #[n(1)]
         since: UnixMs,
     },
     /// Every server and resolver that was asked shows it, without a break.
+    #[n(2)]
     Seen {
+        #[n(0)]
         key: KeyId,
+        #[n(1)]
         since: UnixMs,
     },
     /// Mail is signed with it.
-    Active(Active),
+    #[n(3)]
+    Active(#[n(0)] Active),
     /// Mail that was signed with it is still on its way.
+    #[n(4)]
     Retiring {
+        #[n(0)]
         key: KeyId,
+        #[n(1)]
         since: UnixMs,
     },
     /// Published with an empty p=.
+    #[n(5)]
     Revoked {
+        #[n(0)]
         key: KeyId,
+        #[n(1)]
         since: UnixMs,
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Active {
+    #[n(0)]
     pub key: KeyId,
+    #[n(1)]
     pub since: UnixMs,
     /// When an authoritative server last showed it.
+    #[n(2)]
     pub seen_at: UnixMs,
     /// Since when no authoritative server shows it, though one answers.
+    #[n(3)]
     pub gone_since: Option<UnixMs>,
     /// Another has the private key, so it goes as soon as there is a new one.
+    #[n(4)]
     pub is_compromised: bool,
+    /// An operator wants the next key before its time.
+    #[n(5)]
+    pub is_due: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Slot {
+    #[n(0)]
     pub selector: String,
+    #[n(1)]
     pub state: SlotState,
 }
 
@@ -82,23 +109,30 @@ impl SlotState {
 }
 
 /// How long each state lasts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Schedule {
     /// The longest TTL of the record. A key is signed with when it was seen for twice as long, so that no resolver still
     /// has what was there before.
+    #[n(0)]
     pub ttl: DurationMs,
     /// From one active key to the next.
+    #[n(1)]
     pub period: DurationMs,
     /// So long before that the next one is made.
+    #[n(2)]
     pub lead: DurationMs,
     /// How long a key stays published that mail is no longer signed with: the longest life of a queued message, here and at
     /// the hosts after us, and then some.
+    #[n(3)]
     pub retiring: DurationMs,
     /// How long the empty record stays, which tells receivers that the key is no good.
+    #[n(4)]
     pub revoked: DurationMs,
     /// For how long an active key may be gone from the DNS until mail waits. One wrong answer stops no mail.
+    #[n(5)]
     pub gone_max: DurationMs,
     /// An active key of which no server tells for so long is told of.
+    #[n(6)]
     pub unchecked_max: DurationMs,
 }
 
@@ -169,10 +203,12 @@ pub enum Signing<'s> {
     },
 }
 
-/// The keys of one domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The keys of one domain and algorithm.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Slots {
+    #[n(0)]
     slots: Vec<Slot>,
+    #[n(1)]
     schedule: Schedule,
 }
 
@@ -218,6 +254,26 @@ impl Slots {
             active.is_compromised = true;
         }
         self
+    }
+
+    /// An operator wants the next key before its time.
+    #[must_use]
+    pub fn due(mut self) -> Self {
+        if let Some(active) = self.active_mut() {
+            active.is_due = true;
+        }
+        self
+    }
+
+    /// From now on these times hold.
+    #[must_use]
+    pub fn with_schedule(self, schedule: Schedule) -> Self {
+        Self { schedule, ..self }
+    }
+
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// What to sign with. The answer is as good as the last observation.
