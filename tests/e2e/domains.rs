@@ -242,3 +242,33 @@ async fn the_operators_keys_are_on_all_mail() {
     let rewrapped = fleet.ask(&["domain", "rewrap"]).unwrap();
     assert_eq!(rewrapped["unchanged"], 2, "{rewrapped}");
 }
+
+/// Other implementations take the records as they are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_find_nothing_wrong_with_the_records_that_are_told() {
+    let tools = std::env::var_os("SKEIN_TOOLS").expect("run this test with `cargo xtask test`");
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path()).await;
+    fleet.dns.mx("esp.test", 10, "mx.esp.test");
+    fleet.dns.host("mx.esp.test", [127, 0, 0, 1].into());
+    for (domain, option) in [("one.test", "--ed25519"), ("two.test", "--delegated")] {
+        let added = fleet
+            .ask(&["domain", "add", domain, "--tenant", "acme", option])
+            .unwrap();
+        publish(&fleet, &added);
+        let keys = added["keys"].as_array().unwrap().iter();
+        let published = keys.filter(|key| key["state"] == "published");
+        let selectors = published.map(|key| key["selector"].as_str().unwrap());
+        let script = skein_tests::manifest_dir().join("e2e/judge_records.py");
+        let mut python = Command::new(Path::new(&tools).join("python/bin/python3"));
+        let port = fleet.dns.address().port().to_string();
+        python.arg(script).args([port.as_str(), domain]);
+        let output = python.args(selectors).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{domain}: {said}{errors}"
+        );
+    }
+}

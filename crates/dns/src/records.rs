@@ -64,6 +64,8 @@ pub struct Questions {
     /// Asked in place of zones' own servers, if there are any.
     instead: Arc<[SocketAddr]>,
     zones: Cache<Name, Option<Arc<[SocketAddr]>>>,
+    /// Of zones' servers: 53 but in tests.
+    port: u16,
 }
 
 impl Questions {
@@ -85,6 +87,7 @@ impl Questions {
                 .max_capacity(ZONES_KEPT)
                 .time_to_live(ZONES_LIFE)
                 .build(),
+            port: DNS_PORT,
         })
     }
 
@@ -205,7 +208,7 @@ impl Questions {
         addresses.truncate(SERVERS_MAX);
         let servers = addresses
             .into_iter()
-            .map(|ip| SocketAddr::new(ip, DNS_PORT));
+            .map(|ip| SocketAddr::new(ip, self.port));
         Ok(Some(servers.collect()))
     }
 }
@@ -274,3 +277,7 @@ fn text(record: &Record) -> Option<String> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+#[path = "records_tests.rs"]
+mod tests;

@@ -428,3 +428,109 @@ fn what_is_found_is_what_is_pasted() {
     let [one, other] = ["t", "u"].map(|tenant| ownership_token(b"key", DOMAIN, tenant));
     assert!(one != other && one.len() == 32);
 }
+
+/// What a check that is done has asked and heard.
+fn heard(world: &World, domain: &Domain) -> Answers {
+    let mut answers = Answers::new();
+    while let Checked::Ask(questions) = check(domain, &operator(), &answers) {
+        for question in questions {
+            let answer = world.answer(&question);
+            answers.insert(question, answer);
+        }
+    }
+    answers
+}
+
+#[test]
+fn the_same_answers_move_the_keys_of_a_domain() {
+    use skein_model::rotation::{Answer as Shown, KeyId};
+    for is_delegated in [true, false] {
+        let domain = domain(is_delegated);
+        let key_name = match is_delegated {
+            true => "sk1.d1.dkim.esp.test",
+            false => "sk1._domainkey.example.com",
+        };
+        for (source, name, answer, home, away) in [
+            (
+                Source::Resolver,
+                "nobody",
+                Answer::Nothing,
+                Shown::Shows,
+                Shown::Shows,
+            ),
+            (
+                Source::Resolver,
+                key_name,
+                Answer::Nothing,
+                Shown::Shows,
+                Shown::Differs,
+            ),
+            (
+                Source::Authoritative,
+                key_name,
+                Answer::Records(vec!["v=DKIM1; p=AAAA".into()]),
+                Shown::Differs,
+                Shown::Shows,
+            ),
+            (
+                Source::Authoritative,
+                "sk1._domainkey.example.com",
+                Answer::Failed("silent".into()),
+                Shown::Failed,
+                Shown::Shows,
+            ),
+        ] {
+            let mut world = World::good(&domain);
+            world.different.insert((source, name.to_owned()), answer);
+            let answers = heard(&world, &domain);
+            let key_of = |selector: &str| (selector == "sk1").then_some(KeyId(1));
+            let seen = crate::observation(&domain, &operator(), &answers, key_of);
+            let [slot] = &seen.slots[..] else {
+                panic!("{seen:?}")
+            };
+            let shown: Vec<Shown> = slot.answers.iter().map(|(_, shown)| *shown).collect();
+            assert_eq!(shown, [home, away], "{is_delegated} {source:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_domain_is_whose_token_its_own_servers_show() {
+    let domain = domain(false);
+    let name = "_skein.example.com".to_owned();
+    let nothing = || Answer::Nothing;
+    let failed = || Answer::Failed("silent".into());
+    for (home, away, is_owned) in [
+        (None, None, true),
+        (None, Some(nothing()), true),
+        (Some(nothing()), None, false),
+        (Some(failed()), None, true),
+        (Some(failed()), Some(nothing()), false),
+        (Some(failed()), Some(failed()), false),
+    ] {
+        let mut world = World::good(&domain);
+        for (source, answer) in [(Source::Authoritative, home), (Source::Resolver, away)] {
+            if let Some(answer) = answer {
+                world.different.insert((source, name.clone()), answer);
+            }
+        }
+        let answers = heard(&world, &domain);
+        assert_eq!(crate::is_owned(&domain, &operator(), &answers), is_owned);
+    }
+}
+
+#[test]
+fn the_record_of_a_revoked_key_is_to_say_so() {
+    let mut domain = domain(false);
+    domain.slots[0].is_revoked = true;
+    let mut world = World::good(&domain);
+    assert_eq!(world.check(&domain), []);
+    let record = "sk1._domainkey.example.com";
+    assert!(world.value(record).ends_with("p="));
+    domain.slots[0].is_revoked = false;
+    let key = domain.slots[0].text().unwrap();
+    world.txt(record, &[&key]);
+    domain.slots[0].is_revoked = true;
+    let ids: Vec<Id> = world.check(&domain).iter().map(|found| found.id).collect();
+    assert_eq!(ids, [Id::DkimNotRevoked]);
+}

@@ -19,7 +19,9 @@ const CHECKS: [DurationMs; 4] = [
     DurationMs::from_secs(900),
     DurationMs::from_secs(3600),
 ];
-/// Of domains of which all is as it should be.
+/// So many checks, the last ones an hour apart, and nothing has changed for a day: nobody waits for the next.
+const CHECKS_MAX: u32 = 28;
+/// Of domains of which all is as it should be, or nothing happens to.
 const STEADY: DurationMs = DurationMs::from_secs(6 * 3600);
 /// While an active key is gone: mail waits after an hour, and goes on as soon as the key is seen again.
 const URGENT: DurationMs = DurationMs::from_secs(600);
@@ -236,7 +238,10 @@ fn next_check(row: &DomainRow, now: UnixMs, jitter: u8) -> UnixMs {
     let is_moving =
         |state: &SlotState| matches!(state, SlotState::Published { .. } | SlotState::Seen { .. });
     let nth = usize::try_from(row.checks).unwrap_or(usize::MAX);
-    let step = CHECKS[nth.min(CHECKS.len() - 1)];
+    let step = match row.checks < CHECKS_MAX {
+        true => CHECKS[nth.min(CHECKS.len() - 1)],
+        false => STEADY,
+    };
     let wait = match (states.iter().any(is_gone), states.iter().any(is_moving)) {
         (true, _) => URGENT.min(step),
         (false, true) => step,
