@@ -16,7 +16,6 @@ use skein_dkim::at_rest::Keks;
 use skein_identity::Operator;
 use skein_model::feature::Feature;
 use skein_model::meta::domains::{self, Change, Command, DomainRow, NewDomain, Response};
-use skein_model::rotation::Schedule;
 use skein_model::{GroupId, codec, meta};
 use skein_store::Reader;
 use tonic::Status;
@@ -27,25 +26,16 @@ pub use signing::{changes, signing};
 pub use view::{of_row, records, waits_for};
 
 use crate::cluster::VersionGate;
+use crate::config::DomainSettings;
 use crate::raft::Forward;
 
 /// A command was committed by another node: this one applies it as soon as it hears of it.
 const APPLIED_WITHIN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How domains are looked after.
-#[derive(Debug)]
-pub struct Settings {
-    /// What is the same for all domains.
-    pub operator: Operator,
-    /// How long keys stay in each state.
-    pub schedule: Schedule,
-    pub questions: skein_dns::Questions,
-}
-
 #[derive(Clone)]
 pub struct Domains {
-    settings: Arc<Settings>,
+    settings: Arc<DomainSettings>,
     meta: Reader,
     forward: Forward,
     versions: VersionGate,
@@ -80,7 +70,7 @@ pub fn normal_name(name: &str) -> Result<String, Status> {
 
 impl Domains {
     pub fn new(
-        settings: Arc<Settings>,
+        settings: Arc<DomainSettings>,
         meta: Reader,
         forward: Forward,
         versions: VersionGate,

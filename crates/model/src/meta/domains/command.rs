@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::row::{Algorithm, Change, DomainRow};
+use crate::meta::tenants::is_tenant_name;
 use crate::proposal::{self, Invalid};
 use crate::rotation::{KeyId, Observation, Schedule};
 use crate::time::DurationMs;
@@ -245,7 +246,7 @@ pub fn check(command: &Command) -> Result<(), Invalid> {
             by,
         } => {
             name(domain)?;
-            if !crate::meta::is_tenant_name(&new.tenant) {
+            if !is_tenant_name(&new.tenant) {
                 return Err(Invalid::field("tenant", "is no name of a tenant"));
             }
             proposal::text("label", &new.label, 1..=32)?;
@@ -317,7 +318,7 @@ fn check_findings(findings: &[String]) -> Result<(), Invalid> {
 /// Whether a row of a backup is one that this version could have written.
 pub fn check_row(domain: &str, row: &DomainRow) -> Result<(), Invalid> {
     name(domain)?;
-    if !crate::meta::is_tenant_name(&row.tenant) {
+    if !is_tenant_name(&row.tenant) {
         return Err(Invalid::field("tenant", "is no name of a tenant"));
     }
     proposal::text("label", &row.label, 1..=32)?;
