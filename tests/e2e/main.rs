@@ -16,6 +16,7 @@ mod credentials;
 mod delivery;
 mod disk;
 mod doctor;
+mod domains;
 mod drain;
 mod egress;
 mod growth;

@@ -19,6 +19,11 @@ impl Places {
         let etc = folder.path().join("etc");
         dev_ca(&etc, &hosts.map(str::to_owned)).unwrap();
         std::fs::write(etc.join("shop.password"), "correct horse battery\n").unwrap();
+        std::fs::write(
+            etc.join("dkim.key"),
+            "00112233445566778899aabbccddeeff".repeat(2),
+        )
+        .unwrap();
         Self { folder }
     }
 

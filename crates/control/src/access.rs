@@ -67,7 +67,7 @@ fn managers(method: &str) -> &'static [Role] {
         _ if only_reads(method) => VIEWERS,
         "Suspend" | "Resume" | "LiftAutomation" | "ChangeWarmups" | "DeleteMessage"
         | "FlushQueues" | "MoveQueues" | "DrainNode" | "MoveSlot" | "MoveLeader" | "SetTenant"
-        | "SetFan" => OPERATORS,
+        | "SetFan" | "CheckDomain" | "RotateDomainKey" => OPERATORS,
         _ => ADMINS,
     }
 }

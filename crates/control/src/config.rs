@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use skein_client::Connect;
+use skein_dns::Questions;
+use skein_identity::Operator;
+use skein_model::rotation::Schedule;
 use skein_store::Options as StoreOptions;
 use skein_wire::v1::NodeRole;
 
@@ -32,6 +35,34 @@ pub struct Config {
     /// What bodies that this node lacks may take of the network and the disks, together.
     pub pull_bytes_per_second: u64,
     pub find_mx: FindMx,
+    /// How domains that mail is sent for are looked after.
+    pub domains: Arc<DomainSettings>,
+}
+
+/// How domains that mail is sent for are looked after.
+#[derive(Debug)]
+pub struct DomainSettings {
+    /// What is the same for all domains.
+    pub operator: Operator,
+    /// How long keys stay in each state.
+    pub schedule: Schedule,
+    pub questions: Questions,
+}
+
+#[cfg(test)]
+impl DomainSettings {
+    /// For tests that have nothing to do with domains.
+    pub fn of_nobody() -> Arc<Self> {
+        let dns = skein_dns::Config {
+            servers: vec![([127, 0, 0, 1], 9).into()],
+            ..skein_dns::Config::default()
+        };
+        Arc::new(Self {
+            operator: Operator::default(),
+            schedule: Schedule::default(),
+            questions: Questions::new(&dns, &[]).expect("nothing is read"),
+        })
+    }
 }
 
 /// Where a domain's mail goes.

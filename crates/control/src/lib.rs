@@ -7,6 +7,7 @@ mod clock;
 mod cluster;
 mod config;
 mod disk;
+mod domains;
 mod events;
 mod metrics;
 mod peer_service;
@@ -24,7 +25,7 @@ use std::time::Duration;
 pub use access::Router;
 pub use clock::now;
 pub use cluster::{CertificateEnds, Expelled, OwnHealth};
-pub use config::{Config, FindMx, MxHosts};
+pub use config::{Config, DomainSettings, FindMx, MxHosts};
 pub use events::{AutomationEvents, EventReader};
 use futures::future::join_all;
 use skein_client::{Channels, Spools};
@@ -42,6 +43,7 @@ use tonic::transport::server::Server;
 
 use crate::cluster::{Members, Misfit, Standing, node_id};
 use crate::disk::Relief;
+use crate::domains::Domains;
 use crate::metrics::Surveys;
 use crate::peer_service::PeerService;
 use crate::raft::{Forward, Group, GroupError, VersionGate, start_group};
@@ -94,6 +96,7 @@ pub struct Control {
     admission: Arc<Mutex<()>>,
     surveys: Surveys,
     byte_rate: Arc<ByteRate>,
+    domains: Domains,
 }
 
 impl std::fmt::Debug for Control {
@@ -192,8 +195,17 @@ impl Control {
             peers: peers.clone(),
             versions: versions.clone(),
         };
+        let domains = Domains::new(
+            config.domains.clone(),
+            meta_reader.clone(),
+            forward.clone(),
+            versions.clone(),
+        );
+        let look_after = domains::look_after(domains.clone(), meta.clone());
+        skein_runtime::task("domains", look_after);
         let control = Self {
             refusals: access::Refusals::new(access::Audit::new(forward)),
+            domains,
             sessions: SessionsService::start(
                 meta,
                 meta_reader.clone(),
@@ -242,6 +254,11 @@ impl Control {
     pub fn set_storage(&self, soft_mark: u8, hard_mark: u8, pull_bytes_per_second: u64) {
         self.store.disk().set_marks(soft_mark, hard_mark);
         self.byte_rate.set(pull_bytes_per_second);
+    }
+
+    /// Encrypts private keys with this key from now on; none: no keys are made here.
+    pub fn set_dkim_keys(&self, keks: Option<skein_dkim::at_rest::Keks>) {
+        self.domains.set_keks(keks);
     }
 
     async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
@@ -360,6 +377,7 @@ impl Control {
             members: self.members(),
             sessions: self.sessions.clone(),
             audit: self.refusals.audit.clone(),
+            domains: self.domains.clone(),
         };
         let backup = backup::BackupService {
             config: self.config.clone(),

@@ -8,15 +8,15 @@ use tonic::Status;
 use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    audit, automation, backup, cluster, credential, doctor, explain, group, ip, message, node,
+    audit, automation, backup, cluster, credential, doctor, domain, explain, group, ip, message, node,
     policy, probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
 };
 
 const STATUSES: &str = "\
 Exit status:
   0    done
-  1    refused, failed, or no answer; of doctor and cluster status: something is wrong; of policy diff: something would
-       change
+  1    refused, failed, or no answer; of doctor, cluster status and domain check: something is wrong; of policy
+       diff: something would change
   2    the command line is wrong; of policy diff: what would change is not known
   3    of --wait: the change is made, and not every node goes by it yet
   141  who reads the output has closed it";
@@ -73,6 +73,11 @@ enum Command {
     Credential {
         #[command(subcommand)]
         command: credential::Command,
+    },
+    /// Domains that mail is sent for: keys, and records to publish.
+    Domain {
+        #[command(subcommand)]
+        command: domain::Command,
     },
     /// Take resources over from YAML files: all of them, or none if one is wrong.
     Apply(policy::Apply),
@@ -196,6 +201,7 @@ async fn run_one(
         Command::Site { command } => site::run(admin, command, json).await.map(done),
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
         Command::Credential { command } => credential::run(admin, command, json).await,
+        Command::Domain { command } => domain::run(admin, command, json).await,
         Command::Apply(apply) => policy::apply(admin, apply, json).await,
         Command::Policy { command } => policy::run(admin, command, json).await,
         Command::Audit(wanted) => audit::run(admin, wanted, json).await.map(done),

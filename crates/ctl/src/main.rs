@@ -12,6 +12,7 @@ mod cluster;
 mod connect;
 mod credential;
 mod doctor;
+mod domain;
 mod duration;
 mod explain;
 mod group;

@@ -6,7 +6,7 @@ use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 
 use crate::config::Config;
@@ -149,13 +149,33 @@ impl Asker {
         }
     }
 
-    /// The data of the records of any type, as text.
-    #[cfg(test)]
-    pub(crate) async fn raw(
+    /// The records of a type and the CNAMEs that lead to them, none if there are none; an error text if the name servers did not
+    /// say.
+    pub(crate) async fn records(
         &self,
         name: Name,
-        kind: hickory_resolver::proto::rr::RecordType,
-    ) -> Option<String> {
+        kind: RecordType,
+    ) -> Result<Vec<Record>, String> {
+        match self.resolver.lookup(name, kind).await {
+            Ok(lookup) => Ok(lookup.answers().to_vec()),
+            Err(error) => match absence(&error) {
+                Absence::NoDomain(_) | Absence::NoRecords(_) => Ok(Vec::new()),
+                Absence::Failed(why) => Err(why),
+            },
+        }
+    }
+
+    /// The addresses of a host; none if it has none, or nobody said.
+    pub(crate) async fn addresses_of(&self, host: Name) -> Vec<IpAddr> {
+        match self.addresses(host).await.0 {
+            AddressAnswer::Addresses(found) => found,
+            AddressAnswer::None | AddressAnswer::Failed(_) => Vec::new(),
+        }
+    }
+
+    /// The data of the records of any type, as text.
+    #[cfg(test)]
+    pub(crate) async fn raw(&self, name: Name, kind: RecordType) -> Option<String> {
         let lookup = self.resolver.lookup(name, kind).await.ok()?;
         let data = lookup
             .answers()

@@ -23,16 +23,23 @@ pub enum Feature {
     PolicyHistory,
     /// Who has changed what.
     Audit,
+    /// Domains that mail is sent for, and their keys.
+    Domains,
 }
 
 impl Feature {
-    pub const ALL: [Self; 3] = [Self::EgressSessions, Self::PolicyHistory, Self::Audit];
+    pub const ALL: [Self; 4] = [
+        Self::EgressSessions,
+        Self::PolicyHistory,
+        Self::Audit,
+        Self::Domains,
+    ];
 
     /// Builds read it from this version on.
     pub fn since(self) -> WireVersion {
         match self {
             Self::EgressSessions => WireVersion(1),
-            Self::PolicyHistory | Self::Audit => WireVersion(2),
+            Self::PolicyHistory | Self::Audit | Self::Domains => WireVersion(2),
         }
     }
 
@@ -42,6 +49,7 @@ impl Feature {
             Self::EgressSessions => "egress nodes",
             Self::PolicyHistory => "versions of the policy",
             Self::Audit => "the audit log",
+            Self::Domains => "domains",
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod proposal;
 pub mod queue;
 pub mod queue_survey;
 pub mod retry;
+pub mod rotation;
 pub mod rows;
 pub mod slewed_clock;
 pub mod spool;

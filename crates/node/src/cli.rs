@@ -41,6 +41,11 @@ pub enum Command {
     },
     /// Make a CA, and certificates of it for nodes and operators. A folder that has a CA already keeps it.
     DevCa(Wanted),
+    /// Make a key that the private keys of domains are encrypted with, for dkim.key_file of control nodes and senders.
+    DkimKey {
+        /// Where to write it; a file that is there stays.
+        file: PathBuf,
+    },
 }
 
 /// An entry of a group's log.
@@ -135,6 +140,9 @@ fn check(file: &Path, overrides: &Overrides, is_strict: bool) -> anyhow::Result<
     if config.role.sends()
         && let Err(error) = config.delivery.check_files()
     {
+        errors.push(format!("{error:#}"));
+    }
+    if let Err(error) = config.dkim.keks() {
         errors.push(format!("{error:#}"));
     }
     warnings.extend(of_certificates);

@@ -4,6 +4,7 @@ mod automation_events;
 mod cli;
 mod config;
 mod dev_ca;
+mod dkim_key;
 mod escape;
 mod events;
 #[cfg(feature = "failpoints")]
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         } => serve::run(config.as_deref(), &overrides, &skip_entries),
         cli::Command::Config { command } => cli::config(&command),
         cli::Command::DevCa(wanted) => dev_ca::run(&wanted),
+        cli::Command::DkimKey { file } => dkim_key::run(&file),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -121,8 +121,13 @@ impl FakeDns {
         );
     }
 
+    /// A TXT record, in character strings of 255 octets.
     pub fn txt(&self, name: &str, text: &str) {
-        self.add(name, RData::TXT(TXT::new(vec![text.to_owned()])));
+        let octets: Vec<&[u8]> = match text.is_empty() {
+            true => vec![b""],
+            false => text.as_bytes().chunks(255).collect(),
+        };
+        self.add(name, RData::TXT(TXT::from_bytes(octets)));
     }
 
     /// A domain whose mail goes to one host at one address: an MX record and the host's A record.

@@ -55,6 +55,27 @@ macro_rules! words {
 }
 
 words! {
+    DomainState {
+        Unspecified => "",
+        Unverified => "unverified",
+        Waiting => "waiting",
+        Signing => "signing",
+    }
+    DomainKeyState {
+        Unspecified => "",
+        Empty => "empty",
+        Published => "published",
+        Seen => "seen",
+        Active => "active",
+        Retiring => "retiring",
+        Revoked => "revoked",
+    }
+    DomainFindingSeverity {
+        Unspecified => "",
+        Wait => "wait",
+        Warning => "warning",
+        Error => "error",
+    }
     WarmupPhase {
         Unspecified => "",
         NotStarted => "not started",

@@ -59,6 +59,11 @@ const TESTS: &[Need] = &[
         present: || exists("haproxy") || Path::new("/usr/sbin/haproxy").exists(),
     },
     Need {
+        package: "opendkim-tools",
+        why: "libopendkim, which verifies signatures",
+        present: || exists("opendkim-testmsg"),
+    },
+    Need {
         package: "prometheus",
         why: "promtool, which judges metrics and rules",
         present: || exists("promtool"),

@@ -52,6 +52,7 @@ const STAGES: &[Stage] = &[
             "--test=resolver",
             "--test=sockets",
             "--test=transport",
+            "--test=verified",
         ],
     ),
     stage(Pace::Alone, &["--doc"]),

@@ -1,4 +1,4 @@
-//! Programs that judge the chart and the image, and that Debian does not have: in a folder of the cache, by exact versions.
+//! Programs that judge the chart, the image and signatures, and that Debian does not have: in a folder of the cache, by exact versions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,10 @@ pub fn install() -> Result {
     if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    println!("installing Helm and linters in {}", dir.display());
+    println!(
+        "installing Helm, linters and verifiers in {}",
+        dir.display()
+    );
     if dir.exists() {
         fs::remove_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }

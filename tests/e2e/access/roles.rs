@@ -83,7 +83,7 @@ fn owners(service: &str, method: &str) -> &'static [&'static str] {
             "skein.v1.Admin",
             "Suspend" | "Resume" | "LiftAutomation" | "ChangeWarmups" | "DeleteMessage"
             | "FlushQueues" | "MoveQueues" | "DrainNode" | "MoveSlot" | "MoveLeader" | "SetTenant"
-            | "SetFan",
+            | "SetFan" | "CheckDomain" | "RotateDomainKey",
         ) => OPERATORS,
         _ => &["admin"],
     }

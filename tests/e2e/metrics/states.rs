@@ -366,3 +366,40 @@ async fn what_becomes_of_mail_shows() {
     let never: Vec<&String> = never.filter(|name| !elsewhere(name)).collect();
     assert!(never.is_empty(), "no test brings these about: {never:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_domains_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("dkim.key");
+    std::fs::write(&key, "00112233445566778899aabbccddeeff".repeat(2)).unwrap();
+    let fleet = Fleet::start(Plan {
+        senders: 0,
+        control_sections: format!(
+            "[dkim]\nkey_file = {key:?}\nauthoritative_servers = [\"{{dns}}\"]\n"
+        ),
+        ..Plan::default()
+    });
+    let fleet = fleet.await.unwrap();
+    let control = fleet.control[0].http;
+    let of = |state| [("group", "meta"), ("state", state)];
+    shows(control, &[("skein_domains", &of("unverified"), 0.0)]).await;
+    let add = ["domain", "add", "example.test", "--tenant", "shop"];
+    fleet.skeinctl(&add).unwrap();
+    let output = fleet.try_skeinctl(0, &["domain", "check", "example.test"]);
+    assert_eq!(output.unwrap().status.code(), Some(1));
+    let scrape = shows(
+        control,
+        &[
+            ("skein_domains", &of("unverified"), 1.0),
+            ("skein_domains", &of("signing"), 0.0),
+            ("skein_domains", &of("waiting"), 0.0),
+        ],
+    )
+    .await;
+    let checks = |result| {
+        let labels = [("result", result)];
+        scrape.value("skein_domain_checks_total", &labels)
+    };
+    assert!(checks("faulty") >= Some(1.0) && checks("failed") == Some(0.0));
+    assert_eq!(checks("good"), Some(0.0));
+}

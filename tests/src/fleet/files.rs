@@ -56,9 +56,14 @@ impl Fleet {
             {operators}
             [http]
             listen = "{http}"
+            {sections}
             "#,
             data = member.data_dir.display(),
             dns = self.dns_line(),
+            sections = self
+                .plan
+                .control_sections
+                .replace("{dns}", &self.dns.address().to_string()),
             address = member.address,
             peers = self.peers(),
             groups = groups.map_or_else(String::new, |count| format!("spool_groups = {count}")),

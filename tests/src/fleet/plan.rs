@@ -17,6 +17,8 @@ pub struct Plan {
     pub tls: String,
     /// Whether the admin ports take certificates too.
     pub has_operators: bool,
+    /// Further sections of each control node's file; `{dns}` is the address of the name server.
+    pub control_sections: String,
     /// Takes all mail. Without it senders ask the name server for hosts, and send for each other.
     pub smarthost: Option<SocketAddr>,
     /// Lines of each sender's file, before any section.
@@ -42,6 +44,7 @@ impl Default for Plan {
             joins_uninvited: false,
             tls: String::new(),
             has_operators: false,
+            control_sections: String::new(),
             smarthost: None,
             top: String::new(),
             relay_networks: "[\"127.0.0.0/8\"]",

@@ -327,6 +327,8 @@ impl Keeper {
                     false => self.state.actions_version(),
                 },
                 policy_version: self.state.policy_version(),
+                // Nothing is fetched for it here.
+                signing_version: reply.signing_version,
             };
             if reply != known {
                 return true;

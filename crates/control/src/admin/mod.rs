@@ -4,6 +4,7 @@ mod audit;
 mod automation;
 mod cluster;
 mod doctor;
+mod domains;
 mod explain;
 mod explain_waits;
 mod ips;
@@ -33,29 +34,19 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
-    AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, ChangeWarmupsRequest,
-    ChangeWarmupsResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse, DrainNodeRequest,
-    DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest,
-    ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest,
-    FlushQueuesResponse, GetClusterRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest,
-    LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse,
-    ListAutomationRequest, ListAutomationResponse, ListGroupsRequest, ListGroupsResponse,
-    ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse, ListPolicyHistoryRequest,
-    ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
+    AddDomainRequest, AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, ChangeWarmupsRequest, ChangeWarmupsResponse, CheckDomainRequest, CheckDomainResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse, Domain, DrainNodeRequest, DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetDomainRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest, LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse, ListAutomationRequest, ListAutomationResponse, ListDomainsRequest, ListDomainsResponse, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse, ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
     ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
     ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
     ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
     MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
-    RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse,
-    ResumeRequest, ResumeResponse, RollbackPolicyRequest, SetSpreadRequest, SetSpreadResponse,
-    SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse,
-    TaskSummary,
+    RemoveDomainRequest, RemoveDomainResponse, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, RewrapKeysRequest, RewrapKeysResponse, RollbackPolicyRequest, RotateDomainKeyRequest, RotateDomainKeyResponse, SetSpreadRequest, SetSpreadResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 
 use crate::access::{self, Audit};
 use crate::cluster::Members;
 use crate::config::Config;
+use crate::domains::Domains;
 use crate::raft::Forward;
 use crate::senders::SessionsService;
 use crate::spool::SpoolGroup;
@@ -76,6 +67,7 @@ pub struct AdminService {
     pub members: Members,
     pub sessions: SessionsService,
     pub audit: Audit,
+    pub domains: Domains,
 }
 
 #[tonic::async_trait]
@@ -463,6 +455,67 @@ impl Admin for AdminService {
             Ok(SetSpreadResponse {})
         })
         .await
+    }
+
+    async fn add_domain(
+        &self,
+        request: Request<AddDomainRequest>,
+    ) -> Result<Response<Domain>, Status> {
+        self.audited("AddDomain", request, |request| self.new_domain(request))
+            .await
+    }
+
+    async fn remove_domain(
+        &self,
+        request: Request<RemoveDomainRequest>,
+    ) -> Result<Response<RemoveDomainResponse>, Status> {
+        self.audited("RemoveDomain", request, |request| async move {
+            self.forget_domain(&request.name).await?;
+            Ok(RemoveDomainResponse {})
+        })
+        .await
+    }
+
+    async fn list_domains(
+        &self,
+        request: Request<ListDomainsRequest>,
+    ) -> Result<Response<ListDomainsResponse>, Status> {
+        let listed = self.domain_list(&request.into_inner());
+        Ok(self.answer(listed).await)
+    }
+
+    async fn get_domain(
+        &self,
+        request: Request<GetDomainRequest>,
+    ) -> Result<Response<Domain>, Status> {
+        let found = self.domain(&request.into_inner().name)?;
+        Ok(self.answer(found).await)
+    }
+
+    async fn check_domain(
+        &self,
+        request: Request<CheckDomainRequest>,
+    ) -> Result<Response<CheckDomainResponse>, Status> {
+        let checked = self.checked_domain(&request.into_inner().name).await?;
+        Ok(Response::new(checked))
+    }
+
+    async fn rotate_domain_key(
+        &self,
+        request: Request<RotateDomainKeyRequest>,
+    ) -> Result<Response<RotateDomainKeyResponse>, Status> {
+        self.audited("RotateDomainKey", request, |request| async move {
+            self.rotated_domain(&request).await
+        })
+        .await
+    }
+
+    async fn rewrap_keys(
+        &self,
+        request: Request<RewrapKeysRequest>,
+    ) -> Result<Response<RewrapKeysResponse>, Status> {
+        self.audited("RewrapKeys", request, |_| self.rewrapped_keys())
+            .await
     }
 }
 

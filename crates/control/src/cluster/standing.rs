@@ -76,6 +76,7 @@ mod tests {
             store: crate::StoreOptions::default(),
             pull_bytes_per_second: 1,
             find_mx: Arc::new(|_| unreachable!("nobody asks")),
+            domains: crate::config::DomainSettings::of_nobody(),
         }
     }
 

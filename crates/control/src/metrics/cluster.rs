@@ -11,13 +11,31 @@ use super::page::{Page, group_label, seconds};
 use crate::{Control, clock};
 
 pub fn encode(page: &mut Page<'_>, control: &Control) -> fmt::Result {
+    let checks = control.domains.counters().checks();
+    page.counters(
+        "skein_domain_checks",
+        "Checks of the DNS records of domains that this node made.",
+        checks.map(|(result, count)| ([("result", result)], count)),
+    )?;
     if !control.groups[&GroupId::META].is_leader() {
         return Ok(());
     }
     let group = group_label(GroupId::META);
     encode_sessions(page, control, &group)?;
     encode_orders(page, control, &group)?;
+    encode_domains(page, control, &group)?;
     encode_warmups(page, control, &group)
+}
+
+fn encode_domains(page: &mut Page<'_>, control: &Control, group: &str) -> fmt::Result {
+    let states = control.domains.counters().states();
+    page.gauges(
+        "skein_domains",
+        "Domains that mail is sent for, by whether it is signed.",
+        states
+            .into_iter()
+            .map(|(state, count)| ([("group", group), ("state", state)], count)),
+    )
 }
 
 fn encode_sessions(page: &mut Page<'_>, control: &Control, group: &str) -> fmt::Result {

@@ -12,7 +12,8 @@ use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, GetForcesReply, GetForcesRequest, GetPolicyReply,
-    GetPolicyRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply, HeartbeatRequest,
+    GetPolicyRequest, GetSigningChangesReply, GetSigningChangesRequest, GetSigningReply,
+    GetSigningRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply, HeartbeatRequest,
     OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply, ReportLimitsRequest,
     TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellWaitsReply,
     TellWaitsRequest, WatchReply, WatchRequest,
@@ -21,7 +22,7 @@ use tonic::{Request, Response, Status};
 
 use super::sessions::SessionsService;
 use super::{replies, source_ips, warmup};
-use crate::{access, clock};
+use crate::{access, clock, domains};
 
 /// A sender gives a heartbeat up after 2 s.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(1500);
@@ -177,6 +178,7 @@ impl Sessions for SessionsService {
             broken_tls: self
                 .broken_tls
                 .since(request.broken_tls_version, clock::now()),
+            signing_version: meta::domains::signing_version(&self.reader),
         }))
     }
 
@@ -197,6 +199,7 @@ impl Sessions for SessionsService {
                         placements_version: meta::placements_version(&reader),
                         actions_version: automation::actions_version(&reader),
                         policy_version: meta::policy_version(&reader),
+                        signing_version: meta::domains::signing_version(&reader),
                     };
                     if told != Some(now) {
                         return Some((Ok(now), (applied, Some(now))));
@@ -286,6 +289,22 @@ impl Sessions for SessionsService {
     ) -> Result<Response<GrantWarmupReply>, Status> {
         let granted = warmup::grant(&self.meta, &self.reader, request.into_inner()).await?;
         Ok(Response::new(granted))
+    }
+
+    async fn get_signing(
+        &self,
+        request: Request<GetSigningRequest>,
+    ) -> Result<Response<GetSigningReply>, Status> {
+        let signing = domains::signing(&self.reader, &request.into_inner().domains)?;
+        Ok(Response::new(signing))
+    }
+
+    async fn get_signing_changes(
+        &self,
+        request: Request<GetSigningChangesRequest>,
+    ) -> Result<Response<GetSigningChangesReply>, Status> {
+        let changes = domains::changes(&self.reader, request.into_inner().since);
+        Ok(Response::new(changes))
     }
 
     async fn close(

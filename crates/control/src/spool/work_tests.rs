@@ -50,6 +50,7 @@ pub async fn alone(dir: &std::path::Path) -> Control {
         store: crate::StoreOptions::default(),
         pull_bytes_per_second: 1 << 20,
         find_mx: Arc::new(|_| unreachable!("nobody asks for MX hosts")),
+        domains: crate::config::DomainSettings::of_nobody(),
     };
     Control::start(config).await.unwrap()
 }

@@ -2,6 +2,7 @@
 
 use super::audit;
 use super::command::Command;
+use super::domains;
 use super::import::Import;
 use super::ips::Addresses;
 use super::limits;
@@ -37,6 +38,8 @@ impl Command {
             Self::ChangePolicy(_) => Some(Feature::PolicyHistory),
             Self::Audit(_) => Some(Feature::Audit),
             Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
+            Self::Domain(_) => Some(Feature::Domains),
+            Self::Import(import) if !import.domains.is_empty() => Some(Feature::Domains),
             Self::OpenSession { .. }
             | Self::CloseSession(_)
             | Self::Release { .. }
@@ -83,6 +86,7 @@ impl Command {
             | Self::ChangePolicy(_)
             | Self::Audit(_)
             | Self::Warmup(_)
+            | Self::Domain(_)
             | Self::Import(_) => true,
             Self::Automation(command) => matches!(
                 **command,
@@ -189,6 +193,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
         }
         // Each is refused by itself.
         Command::Warmup(_) => Ok(()),
+        Command::Domain(command) => domains::check(command),
     }
 }
 
@@ -286,6 +291,10 @@ fn check_import(import: &Import) -> Result<(), Invalid> {
         .iter()
         .try_for_each(|sender| proposal::name("drained", sender))?;
     import.removed.iter().try_for_each(|id| node(*id))?;
+    import
+        .domains
+        .iter()
+        .try_for_each(|(name, row)| domains::check_row(name, row))?;
     import
         .warmups
         .iter()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::audit::AuditCommand;
+use super::domains;
 use super::import::Import;
 use super::ip_checks::IpCheck;
 use super::ips::Addresses;
@@ -212,6 +213,9 @@ pub enum Command {
     /// Somebody manages the cluster, or tries to.
     #[n(41)]
     Audit(#[n(0)] Box<AuditCommand>),
+    /// About a domain that mail is sent for.
+    #[n(50)]
+    Domain(#[n(0)] Box<domains::Command>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -229,6 +233,8 @@ pub enum Response {
     /// One for each ask; none to a batch that is not the session's last.
     #[n(31)]
     Granted(#[n(0)] Vec<warmup::Granted>),
+    #[n(50)]
+    Domain(#[n(0)] domains::Response),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::domains::{self, DomainRow};
 use super::ips::{self, Placement};
 use super::members::{self, removed_key};
 use super::policy_change;
@@ -19,6 +20,8 @@ use crate::warmup::{self, Row, Target};
 /// Of the rules and suspensions that one command brings: with the longest names each has 2 kB, and a command stays within
 /// what one Raft entry holds.
 const HELD_AT_ONCE: usize = 256;
+/// Of domains: with two keys of each algorithm and a full history each has 10 kB.
+const DOMAINS_AT_ONCE: usize = 32;
 
 /// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -61,6 +64,10 @@ pub struct Import {
     #[n(12)]
     #[cbor(default)]
     pub sources: Vec<(String, String)>,
+    /// Domains with their keys, which are encrypted as they were.
+    #[n(20)]
+    #[cbor(default)]
+    pub domains: Vec<(String, DomainRow)>,
 }
 
 impl Import {
@@ -92,6 +99,11 @@ impl Import {
             b'H' => self
                 .suspensions
                 .extend(automation::read_suspension(key, value)),
+            b'D' => {
+                let name = rest.strip_prefix(b"r");
+                self.domains
+                    .extend(name.and_then(|name| named(name, value)));
+            }
             b'o' => {
                 let placed = named::<Placement>(rest, value);
                 self.ips.extend(placed.map(|(name, at)| (name, at.epoch)));
@@ -104,6 +116,7 @@ impl Import {
     pub fn in_parts(mut self) -> Vec<Self> {
         let suspensions = std::mem::take(&mut self.suspensions);
         let active_actions = std::mem::take(&mut self.active_actions);
+        let domains = std::mem::take(&mut self.domains);
         let suspensions = suspensions.chunks(HELD_AT_ONCE).map(|some| Self {
             suspensions: some.to_vec(),
             ..Self::default()
@@ -112,7 +125,12 @@ impl Import {
             active_actions: some.to_vec(),
             ..Self::default()
         });
-        let mut parts: Vec<Self> = suspensions.chain(active_actions).collect();
+        let domains = domains.chunks(DOMAINS_AT_ONCE).map(|some| Self {
+            domains: some.to_vec(),
+            ..Self::default()
+        });
+        let parts = suspensions.chain(active_actions).chain(domains);
+        let mut parts: Vec<Self> = parts.collect();
         parts.push(self);
         parts
     }
@@ -154,6 +172,9 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
     }
     for (target, row) in &imported.warmups {
         warmup::restore(rows, target, row);
+    }
+    for (name, row) in &imported.domains {
+        domains::restore(rows, now, name, row);
     }
     // What is a node of this cluster was none of the other.
     let nodes = members::nodes(rows);

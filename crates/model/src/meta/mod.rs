@@ -5,6 +5,7 @@ mod assign;
 mod audit;
 mod check;
 mod command;
+pub mod domains;
 mod import;
 mod ip_checks;
 mod ips;

@@ -20,7 +20,7 @@
 //! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
-//! Rows of `audit`, `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
+//! Rows of `audit`, `domains`, `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,7 @@ use minicbor::{Decode, Encode};
 use super::assign::assign;
 use super::audit;
 use super::command::{Command, Refusal, Response};
+use super::domains;
 use super::import;
 use super::ip_checks;
 use super::ips;
@@ -188,6 +189,9 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::TendLimits { at, limits } => {
             limits::tend(rows, *at, limits);
             return Response::Done;
+        }
+        Command::Domain(command) => {
+            return Response::Domain(domains::apply(rows, now, command));
         }
         Command::Automation(command) => replies::automate(rows, now, command),
         Command::SetRules(rules) => {

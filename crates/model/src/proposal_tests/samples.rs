@@ -9,11 +9,14 @@ use crate::automation::{
 };
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
+use crate::meta::domains;
 use crate::meta::{
     Addresses, AuditCommand, AuditEnd, AuditEntry, ClusterRow, Command as Meta, Import as Whole,
     IpCheck, Join, Made, PolicyChange, Put, Spread, limits,
 };
 use crate::preflight::{Check, Fault};
+use crate::rotation::{self, KeyId, Observation, Schedule, SlotAnswers};
+use crate::rows::MemoryRows;
 use crate::spool::tests::envelope;
 use crate::spool::{
     Accept, Command, FlushScope, Import, ImportStep, ImportedMessage, MessageRow, NewTask,
@@ -290,7 +293,91 @@ fn whole() -> Meta {
         suspensions: Vec::new(),
         ips: vec![("a".into(), Epoch(2))],
         sources: vec![("ip/a".into(), "git".into())],
+        domains: a_domain(),
     })
+}
+
+/// A domain of a backup, with a key.
+fn a_domain() -> Vec<(String, domains::DomainRow)> {
+    let mut rows = MemoryRows::default();
+    for command in of_domains().iter().take(3) {
+        crate::meta::apply(&mut rows, NOW, command);
+    }
+    domains::domains(&rows, "", 9)
+}
+
+fn of_domains() -> Vec<Meta> {
+    let name = || "example.com".to_owned();
+    let key = || domains::NewKey {
+        algorithm: domains::Algorithm::Rsa,
+        record: "v=DKIM1; k=rsa; p=AAAA".into(),
+        wrapped: vec![1; 100],
+    };
+    let seen = |answer| domains::Seen {
+        label: "d1".into(),
+        observation: Observation {
+            slots: vec![SlotAnswers {
+                selector: "sk1".into(),
+                key: KeyId(1),
+                answers: vec![
+                    (rotation::Source::Authoritative, answer),
+                    (rotation::Source::Resolver, answer),
+                ],
+            }],
+        },
+        is_owned: true,
+        findings: vec!["dmarc.missing".into()],
+        schedule: Schedule::default(),
+        jitter: 7,
+    };
+    let all = [
+        domains::Command::Add {
+            name: name(),
+            new: domains::NewDomain {
+                tenant: "acme".into(),
+                label: "d1".into(),
+                token: "t1".into(),
+                is_delegated: true,
+                is_operator: false,
+                has_ed25519: true,
+            },
+            schedule: Schedule::default(),
+            by: "ann".into(),
+        },
+        domains::Command::InstallKey {
+            name: name(),
+            selector: "sk1".into(),
+            key: key(),
+        },
+        domains::Command::Observe {
+            name: name(),
+            seen: seen(rotation::Answer::Shows),
+        },
+        domains::Command::Observe {
+            name: name(),
+            seen: seen(rotation::Answer::Differs),
+        },
+        domains::Command::Rotate {
+            name: name(),
+            is_compromised: true,
+            by: "ann".into(),
+        },
+        domains::Command::Rewrap {
+            name: name(),
+            keys: vec![domains::Rewrapped {
+                key: KeyId(1),
+                wrapped: vec![2; 100],
+            }],
+            by: "ann".into(),
+        },
+        domains::Command::Remove {
+            name: name(),
+            by: "ann".into(),
+        },
+    ];
+    all.into_iter()
+        .map(|command| Meta::Domain(Box::new(command)))
+        .collect()
 }
 
 pub fn meta() -> Vec<Vec<u8>> {
@@ -407,7 +494,7 @@ pub fn meta() -> Vec<Vec<u8>> {
         },
         whole(),
     ];
-    let all = [members(), operators(), warmups(), rest.into()];
+    let all = [members(), operators(), warmups(), of_domains(), rest.into()];
     encoded(all.into_iter().flatten().collect())
 }
 

@@ -20,6 +20,7 @@ const CERTIFICATES: AtHangUp =
 const HOSTNAME: AtHangUp =
     NeedsRestart("intake, sender and resolver must agree on it, and DSNs that wait have it");
 const RESOLVER: AtHangUp = NeedsRestart("the resolver and what it remembers are made with it");
+const RECORDS: AtHangUp = NeedsRestart("all control nodes must agree on the records of domains");
 const STREAMS: AtHangUp = NeedsRestart("streams of tasks are opened with it");
 const JOURNAL: AtHangUp = NeedsRestart("results that are not reported are kept there");
 const FORMAT: AtHangUp = NeedsRestart("readers of a log expect one format");
@@ -27,7 +28,7 @@ const COLLECTOR: AtHangUp = NeedsRestart("the way to the collector is found at t
 
 /// Every key, once. A list of tables (`[[smtp.user]]`) counts as one value, and so do `[cluster.tls]` and `[admin.tls]`, which
 /// may be missing as a whole.
-pub const KEYS: [(&str, AtHangUp); 72] = [
+pub const KEYS: [(&str, AtHangUp); 81] = [
     ("role", PARTS),
     ("data_dir", STORES),
     ("cluster.listen", SOCKETS),
@@ -90,6 +91,15 @@ pub const KEYS: [(&str, AtHangUp); 72] = [
     ("delivery.route", TakenOver),
     ("egress.listen", SOCKETS),
     ("egress.address", MEMBERSHIP),
+    ("dkim.key_file", TakenOver),
+    ("dkim.previous_key_file", TakenOver),
+    ("dkim.zone", RECORDS),
+    ("dkim.return_path_host", RECORDS),
+    ("dkim.tracking_host", RECORDS),
+    ("dkim.report_address", RECORDS),
+    ("dkim.ttl", RECORDS),
+    ("dkim.rotate_after", RECORDS),
+    ("dkim.authoritative_servers", RESOLVER),
     ("dns.servers", RESOLVER),
     ("dns.dnsbl_zones", TakenOver),
     ("events.path", STORES),

@@ -32,7 +32,7 @@ const LENDS_ONLY: &str =
 const SENDERS_DELIVER: &str = "senders deliver mail";
 
 /// Keys, or sections, that have no effect at the role, and why.
-const UNUSED: [(Role, &[&str], &str); 9] = [
+const UNUSED: [(Role, &[&str], &str); 10] = [
     (
         Role::Sender,
         MEMBERSHIP,
@@ -44,13 +44,26 @@ const UNUSED: [(Role, &[&str], &str); 9] = [
         "control nodes have the spool and the admin API",
     ),
     (
+        Role::Sender,
+        &[
+            "dkim.zone",
+            "dkim.return_path_host",
+            "dkim.tracking_host",
+            "dkim.report_address",
+            "dkim.ttl",
+            "dkim.rotate_after",
+            "dkim.authoritative_servers",
+        ],
+        "control nodes look after domains",
+    ),
+    (
         Role::Egress,
         MEMBERSHIP,
         "egress nodes connect to control nodes, and are not connected to by those",
     ),
     (
         Role::Egress,
-        &["data_dir", "admin", "storage", "events"],
+        &["data_dir", "admin", "storage", "events", "dkim"],
         "egress nodes keep nothing",
     ),
     (

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use skein_client::tls::Protocol;
 use skein_client::{ClusterState, Spools};
-use skein_control::{Control, FindMx, MxHosts};
-use skein_dns::Resolver;
+use skein_control::{Control, DomainSettings, FindMx, MxHosts};
+use skein_dns::{Questions, Resolver};
 use tokio_util::sync::CancellationToken;
 
 use super::convert::{cluster, control_config, dns_config, events_path};
@@ -40,10 +40,19 @@ impl ControlPart {
         let to_nodes = links::connect(ports.cluster.clone());
         let resolver = Resolver::counted(dns_config(config), dns).context("dns")?;
         let find_mx = find_mx(Arc::new(resolver));
-        let mut control_config = control_config(config, data_dir.clone(), to_nodes, find_mx);
+        let questions = Questions::new(&dns_config(config), &config.dkim.authoritative_servers);
+        let domains = Arc::new(DomainSettings {
+            operator: config.dkim.operator(),
+            schedule: config.dkim.schedule(),
+            questions: questions.context("dns")?,
+        });
+        let mut control_config =
+            control_config(config, data_dir.clone(), to_nodes, find_mx, domains);
         let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
         control_config.store.skip_entries = skip_entries.collect();
+        let keks = config.dkim.keks()?;
         let control = Arc::new(Control::start(control_config).await?);
+        control.set_dkim_keys(keks);
         let channel = skein_client::in_process(control.internal_router());
         if let Some(internal) = internal {
             tracing::info!(address = %internal.local_addr()?, "other nodes");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skein_client::{Channel, Cluster};
-use skein_control::{FindMx, NodeRole};
+use skein_control::{DomainSettings, FindMx, NodeRole};
 use skein_dns::OwnAddresses;
 
 use crate::config::{BareNewlines, Config, Join, Kind, ListenerTls, Role};
@@ -54,6 +54,7 @@ pub fn control_config(
     data_dir: PathBuf,
     connect: skein_client::Connect,
     find_mx: FindMx,
+    domains: Arc<DomainSettings>,
 ) -> skein_control::Config {
     skein_control::Config {
         data_dir,
@@ -74,6 +75,7 @@ pub fn control_config(
         store: config.storage.options(),
         pull_bytes_per_second: config.storage.pull_bytes_per_second,
         find_mx,
+        domains,
     }
 }
 

@@ -42,10 +42,12 @@ impl Parts {
             Some(sending) => Some((sending, sending.read(config)?)),
             None => None,
         };
+        let keks = config.dkim.keks()?;
         self.telemetry.set(of_telemetry);
         if let Some(control) = &self.control {
             let of = &config.storage;
             control.set_storage(of.soft_mark, of.hard_mark, of.pull_bytes_per_second);
+            control.set_dkim_keys(keks);
         }
         if let Some(dnsbl_zones) = &self.dnsbl_zones {
             dnsbl_zones.set(config.dns.dnsbl_zones.clone());

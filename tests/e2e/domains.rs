@@ -1,0 +1,274 @@
+//! A domain from nothing to keys that mail is signed with: added, published, seen, told to senders, and rotated.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use skein_tests::fleet::{Fleet, Plan};
+use skein_tests::operator;
+use skein_wire::internal::sessions_client::SessionsClient;
+use skein_wire::internal::{GetSigningChangesRequest, GetSigningReply, GetSigningRequest};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const DOMAIN: &str = "example.test";
+
+/// A control node that may make keys, and whose keys are good two seconds after they are seen.
+async fn fleet(folder: &Path) -> Fleet {
+    let key = folder.join("dkim.key");
+    let made = Command::new(skein_tests::skein().unwrap())
+        .arg("dkim-key")
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let plan = Plan {
+        senders: 0,
+        control_sections: format!(
+            "[dkim]\nkey_file = {key:?}\nzone = \"dkim.esp.test\"\nreturn_path_host = \"rp.esp.test\"\n\
+             report_address = \"dmarc@esp.test\"\nttl = \"1s\"\nauthoritative_servers = [\"{{dns}}\"]\n"
+        ),
+        ..Plan::default()
+    };
+    let fleet = Fleet::start(plan).await.unwrap();
+    fleet.dns.ttl(1);
+    fleet
+}
+
+/// Publishes what `skeinctl` told, in the words of its JSON.
+fn publish(fleet: &Fleet, domain: &Value) {
+    for record in domain["records"].as_array().unwrap() {
+        let text = |key: &str| record[key].as_str().unwrap();
+        fleet.dns.remove(text("name"));
+        match text("type") {
+            "TXT" => fleet.dns.txt(text("name"), text("value")),
+            "CNAME" => fleet.dns.cname(text("name"), text("value")),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// The status of `skeinctl domain check`, and the ids of what it found.
+fn check(fleet: &Fleet, args: &[&str]) -> (bool, Vec<String>) {
+    let args = [&["domain", "check", DOMAIN, "--json"], args].concat();
+    let output = fleet.try_skeinctl(0, &args).unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let findings = said["findings"].as_array().unwrap().iter();
+    let ids = findings.map(|finding| finding["id"].as_str().unwrap().to_owned());
+    (output.status.success(), ids.collect())
+}
+
+async fn sessions(fleet: &Fleet) -> SessionsClient<tonic::transport::Channel> {
+    let address = format!("http://{}", fleet.control[0].address);
+    SessionsClient::connect(address).await.unwrap()
+}
+
+async fn signing(fleet: &Fleet, asked: &str) -> GetSigningReply {
+    let request = GetSigningRequest {
+        domains: vec![asked.to_owned()],
+    };
+    let reply = sessions(fleet).await.get_signing(request).await;
+    reply.unwrap().into_inner()
+}
+
+/// The state of the key of a selector.
+fn state(domain: &Value, selector: &str) -> String {
+    let keys = domain["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["selector"] == selector);
+    key.unwrap()["state"].as_str().unwrap().to_owned()
+}
+
+fn shown(fleet: &Fleet) -> Value {
+    fleet.ask(&["domain", "show", DOMAIN]).unwrap()
+}
+
+async fn until_active(fleet: &Fleet, selector: &str) {
+    let is_active = |fleet: &Fleet| (state(&shown(fleet), selector) == "active").then_some(());
+    fleet
+        .until("an active key", PATIENCE, is_active)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_is_added_published_checked_and_rotated() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path()).await;
+    let added = fleet
+        .ask(&["domain", "add", DOMAIN, "--tenant", "acme", "--delegated"])
+        .unwrap();
+    assert_eq!(added["state"], "unverified");
+    assert_eq!(state(&added, "sk1"), "published");
+    let again = fleet.skeinctl(&["domain", "add", DOMAIN, "--tenant", "acme"]);
+    assert!(format!("{:#}", again.unwrap_err()).contains("of tenant acme"));
+
+    // Nothing is published: each record is named, and mail is nobody's.
+    let (is_good, found) = check(&fleet, &[]);
+    assert!(!is_good);
+    for id in [
+        "ownership.missing",
+        "dkim.missing",
+        "rp.missing",
+        "dmarc.missing",
+    ] {
+        assert!(found.contains(&id.to_owned()), "{id}: {found:?}");
+    }
+    let before = signing(&fleet, "news.example.test").await;
+    let [one] = &before.domains[..] else {
+        panic!("{before:?}")
+    };
+    assert_eq!((one.domain.as_str(), one.is_verified), (DOMAIN, false));
+    assert!(one.keys.is_empty() && one.waits_for.is_empty(), "{one:?}");
+
+    publish(&fleet, &added);
+    let (is_good, found) = check(&fleet, &["--wait", "--timeout", "30s"]);
+    assert!(is_good && found.is_empty(), "{found:?}");
+    until_active(&fleet, "sk1").await;
+    let now = signing(&fleet, "news.example.test").await;
+    let key = &now.domains[0].keys[0];
+    assert_eq!(
+        (key.domain.as_str(), key.selector.as_str()),
+        (DOMAIN, "sk1")
+    );
+    assert_eq!(now.domains[0].tenant, "acme");
+    assert!(now.domains[0].is_verified && key.wrapped.len() > 1000);
+    let request = GetSigningChangesRequest {
+        since: before.version,
+    };
+    let changes = sessions(&fleet).await.get_signing_changes(request).await;
+    let changes = changes.unwrap().into_inner();
+    assert_eq!((changes.version, changes.all), (now.version, false));
+    assert_eq!(changes.domains, [DOMAIN]);
+    assert!(
+        signing(&fleet, "other.test").await.domains[0]
+            .domain
+            .is_empty()
+    );
+
+    // A record that somebody took away is told, and mail goes on for a while.
+    fleet.dns.remove("sk1._domainkey.example.test");
+    let (is_good, found) = check(&fleet, &[]);
+    assert!(!is_good && found == ["dkim.missing"], "{found:?}");
+    assert_eq!(signing(&fleet, DOMAIN).await.domains[0].keys.len(), 1);
+    publish(&fleet, &shown(&fleet));
+    assert!(check(&fleet, &[]).0);
+
+    let rotated = fleet
+        .ask(&["domain", "rotate", DOMAIN, "--compromised"])
+        .unwrap();
+    assert_eq!(state(&rotated, "sk2"), "published");
+    publish(&fleet, &rotated);
+    until_active(&fleet, "sk2").await;
+    assert_eq!(state(&shown(&fleet), "sk1"), "revoked");
+    assert_eq!(
+        signing(&fleet, DOMAIN).await.domains[0].keys[0].selector,
+        "sk2"
+    );
+    // The record of the former key is to say so.
+    assert_eq!(check(&fleet, &[]).1, ["dkim.not_revoked"]);
+    publish(&fleet, &shown(&fleet));
+    assert_eq!(check(&fleet, &[]), (true, vec![]));
+
+    fleet.skeinctl(&["domain", "remove", DOMAIN]).unwrap();
+    assert!(signing(&fleet, DOMAIN).await.domains[0].domain.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_told_with_what_to_do() {
+    let fleet = Fleet::start(Plan {
+        senders: 0,
+        ..Plan::default()
+    })
+    .await
+    .unwrap();
+    for (args, said) in [
+        (
+            &["add", "example.test", "--tenant", "t"][..],
+            "skein dkim-key",
+        ),
+        (&["add", "me@example.test", "--tenant", "t"], "after the @"),
+        (
+            &["add", "example", "--tenant", "t"],
+            "no domain such as example.com",
+        ),
+        (&["add", "example.test", "--tenant", "a b"], "tenant: "),
+        (&["check", "example.test"], "skeinctl domain list"),
+        (&["show", "exa mple.test"], "no domain such as"),
+        (&["rotate", "example.test"], "skein dkim-key"),
+        (&["remove", "example.test"], "skeinctl domain list"),
+        (&["rewrap"], "skein dkim-key"),
+    ] {
+        let output = operator::try_skeinctl(fleet.control[0].admin, &[&["domain"], args].concat());
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(text.contains(said), "{args:?}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_keys_are_on_all_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path()).await;
+    let added = fleet
+        .ask(&[
+            "domain",
+            "add",
+            "esp.test",
+            "--tenant",
+            "esp",
+            "--operator",
+            "--ed25519",
+        ])
+        .unwrap();
+    publish(&fleet, &added);
+    let of_operator = |keys: &[skein_wire::internal::SigningKey]| -> Vec<String> {
+        keys.iter().map(|key| key.selector.clone()).collect()
+    };
+    let mut found = Vec::new();
+    for _ in 0..100 {
+        let output = fleet.try_skeinctl(0, &["domain", "check", "esp.test"]);
+        assert!(output.unwrap().status.code().is_some());
+        found = of_operator(&signing(&fleet, "other.test").await.operator_keys);
+        if found.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(found, ["sk1", "ske1"]);
+    // They stand apart from those of the domain, which is the operator's as well.
+    let own = signing(&fleet, "esp.test").await;
+    assert!(own.domains[0].keys.is_empty() && own.domains[0].is_verified);
+    let rewrapped = fleet.ask(&["domain", "rewrap"]).unwrap();
+    assert_eq!(rewrapped["unchanged"], 2, "{rewrapped}");
+}
+
+/// Other implementations take the records as they are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_find_nothing_wrong_with_the_records_that_are_told() {
+    let tools = std::env::var_os("SKEIN_TOOLS").expect("run this test with `cargo xtask test`");
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path()).await;
+    fleet.dns.mx("esp.test", 10, "mx.esp.test");
+    fleet.dns.host("mx.esp.test", [127, 0, 0, 1].into());
+    for (domain, option) in [("one.test", "--ed25519"), ("two.test", "--delegated")] {
+        let added = fleet
+            .ask(&["domain", "add", domain, "--tenant", "acme", option])
+            .unwrap();
+        publish(&fleet, &added);
+        let keys = added["keys"].as_array().unwrap().iter();
+        let published = keys.filter(|key| key["state"] == "published");
+        let selectors = published.map(|key| key["selector"].as_str().unwrap());
+        let script = skein_tests::manifest_dir().join("e2e/judge_records.py");
+        let mut python = Command::new(Path::new(&tools).join("python/bin/python3"));
+        let port = fleet.dns.address().port().to_string();
+        python.arg(script).args([port.as_str(), domain]);
+        let output = python.args(selectors).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{domain}: {said}{errors}"
+        );
+    }
+}
