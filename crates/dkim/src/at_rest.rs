@@ -34,6 +34,21 @@ pub struct About<'a> {
     pub version: u64,
 }
 
+impl<'a> About<'a> {
+    /// A private key that a tenant's domain, or the operator's, is signed with. `tenant`: empty for the operator's. A selector has
+    /// one key, so there are no versions.
+    #[must_use]
+    pub fn dkim_key(tenant: &'a str, domain: &'a str, selector: &'a str) -> Self {
+        Self {
+            kind: "dkim",
+            tenant,
+            domain,
+            selector,
+            version: 0,
+        }
+    }
+}
+
 /// A key-encryption key. Its id is derived from it, so that nobody has to name it.
 pub struct Kek {
     id: String,

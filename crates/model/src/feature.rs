@@ -11,7 +11,7 @@ pub struct WireVersion(pub u32);
 impl WireVersion {
     /// Of builds that report none.
     pub const OLDEST: Self = Self(0);
-    pub const CURRENT: Self = Self(1);
+    pub const CURRENT: Self = Self(2);
 }
 
 /// Commands that not every build reads.
@@ -19,15 +19,18 @@ impl WireVersion {
 pub enum Feature {
     /// Sessions of nodes that only lend their source IPs.
     EgressSessions,
+    /// Bodies whose last octets go out first.
+    SignedMessages,
 }
 
 impl Feature {
-    pub const ALL: [Self; 1] = [Self::EgressSessions];
+    pub const ALL: [Self; 2] = [Self::EgressSessions, Self::SignedMessages];
 
     /// Builds read it from this version on.
     pub fn since(self) -> WireVersion {
         match self {
             Self::EgressSessions => WireVersion(1),
+            Self::SignedMessages => WireVersion(2),
         }
     }
 
@@ -35,6 +38,7 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Self::EgressSessions => "egress nodes",
+            Self::SignedMessages => "messages with DKIM signatures",
         }
     }
 }

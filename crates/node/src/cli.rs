@@ -137,6 +137,9 @@ fn check(file: &Path, overrides: &Overrides, is_strict: bool) -> anyhow::Result<
     {
         errors.push(format!("{error:#}"));
     }
+    if let Err(error) = config.dkim.keks() {
+        errors.push(format!("{error:#}"));
+    }
     warnings.extend(of_certificates);
     warnings.extend(doubtful);
     let name = file.display();

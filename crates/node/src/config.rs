@@ -4,6 +4,7 @@ mod certificates;
 mod changes;
 mod cluster;
 mod delivery;
+mod dkim;
 mod dns;
 mod egress;
 mod founders;
@@ -33,6 +34,7 @@ pub use certificates::{Admin, PemFile, PemFiles, ShownTo};
 pub use changes::{Changes, InUse};
 pub use cluster::{Cluster, Join};
 pub use delivery::Delivery;
+pub use dkim::Dkim;
 pub use dns::Dns;
 pub use egress::Egress;
 pub use log::{Log, LogFormat};
@@ -54,6 +56,7 @@ pub struct Config {
     pub http: Listen,
     pub delivery: Delivery,
     pub egress: Egress,
+    pub dkim: Dkim,
     pub dns: Dns,
     pub events: Events,
     pub log: Log,
@@ -125,6 +128,7 @@ impl Default for Config {
             },
             delivery: Delivery::default(),
             egress: Egress::default(),
+            dkim: Dkim::default(),
             dns: Dns::default(),
             events: Events::default(),
             log: Log::default(),
@@ -212,6 +216,7 @@ impl Config {
         self.cluster.check_peers(self.role)?;
         self.egress.check(self.role, &self.cluster)?;
         self.check_ports()?;
+        self.dkim.check()?;
         self.dns.check()?;
         self.storage.check()?;
         self.log.check()?;

@@ -104,6 +104,7 @@ impl Sender {
                 config: config.clone(),
                 sites: sites.clone(),
                 policy: policy.clone(),
+                signing: spools.signing(),
             },
             journal,
             metrics: metrics.clone(),

@@ -134,6 +134,13 @@ impl Keeper {
         }
     }
 
+    /// Reads whose signing has changed, which is of mail that senders take in.
+    async fn read_signing(&self, version: u64) {
+        if !self.lends_only {
+            reads::signing(&self.leader, &self.state, version).await;
+        }
+    }
+
     /// Returns when the session has ended.
     async fn beat(&self, session: SessionId, mut version: u64, lasts: DurationMs) {
         let mut rest = HEARTBEAT;
@@ -182,6 +189,7 @@ impl Keeper {
                     }
                     reads::policy(&self.leader, &self.state, reply.policy_version).await;
                     self.read_actions(reply.actions_version).await;
+                    self.read_signing(reply.signing_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -312,6 +320,11 @@ impl Keeper {
                     false => self.state.actions_version(),
                 },
                 policy_version: self.state.policy_version(),
+                signing_version: match self.state.signing().version() {
+                    Some(version) => version,
+                    // The next heartbeat is early enough, and an egress node signs nothing.
+                    None => reply.signing_version,
+                },
             };
             if reply != known {
                 return true;

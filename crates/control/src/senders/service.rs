@@ -11,11 +11,12 @@ use skein_model::{GroupId, SessionId};
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, GetForcesReply, GetForcesRequest, GetPolicyReply,
-    GetPolicyRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply, HeartbeatRequest,
-    OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply, ReportLimitsRequest,
-    TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellWaitsReply,
-    TellWaitsRequest, WatchReply, WatchRequest,
+    CloseSessionReply, CloseSessionRequest, DomainSigning, GetForcesReply, GetForcesRequest,
+    GetPolicyReply, GetPolicyRequest, GetSigningChangesReply, GetSigningChangesRequest,
+    GetSigningReply, GetSigningRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply,
+    HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply,
+    ReportLimitsRequest, TellIpChecksReply, TellIpChecksRequest, TellRepliesReply,
+    TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -177,6 +178,7 @@ impl Sessions for SessionsService {
             broken_tls: self
                 .broken_tls
                 .since(request.broken_tls_version, clock::now()),
+            signing_version: 0,
         }))
     }
 
@@ -197,6 +199,7 @@ impl Sessions for SessionsService {
                         placements_version: meta::placements_version(&reader),
                         actions_version: automation::actions_version(&reader),
                         policy_version: meta::policy_version(&reader),
+                        signing_version: 0,
                     };
                     if told != Some(now) {
                         return Some((Ok(now), (applied, Some(now))));
@@ -219,6 +222,24 @@ impl Sessions for SessionsService {
             version,
             resources: resources.collect(),
         }))
+    }
+
+    async fn get_signing(
+        &self,
+        request: Request<GetSigningRequest>,
+    ) -> Result<Response<GetSigningReply>, Status> {
+        let asked = request.into_inner().domains.len();
+        Ok(Response::new(GetSigningReply {
+            domains: vec![DomainSigning::default(); asked],
+            ..GetSigningReply::default()
+        }))
+    }
+
+    async fn get_signing_changes(
+        &self,
+        _request: Request<GetSigningChangesRequest>,
+    ) -> Result<Response<GetSigningChangesReply>, Status> {
+        Ok(Response::new(GetSigningChangesReply::default()))
     }
 
     async fn tell_waits(

@@ -13,8 +13,8 @@ use super::{Config, secrets};
 #[derive(Debug, Clone)]
 pub struct InUse {
     pub config: Config,
-    /// The passwords that keys of the configuration give or name files of, as they were read: a file that holds another one is
-    /// a change of its key.
+    /// The passwords that keys of the configuration give or name files of, as they were read, and the ids of key-encryption keys: a
+    /// file that holds another one is a change of its key.
     passwords: BTreeMap<&'static str, Vec<Option<String>>>,
 }
 
@@ -30,7 +30,7 @@ pub struct Changes {
 
 impl InUse {
     /// # Errors
-    /// A file with a password cannot be read.
+    /// A file with a password or a key cannot be read.
     pub fn of(config: Config) -> anyhow::Result<Self> {
         if !config.role.sends() {
             let passwords = BTreeMap::new();
@@ -42,7 +42,10 @@ impl InUse {
             let (given, file) = (route.password.as_ref(), route.password_file.as_ref());
             secrets::password(given, file).context("delivery.route")
         });
+        let [key, previous_key] = config.dkim.key_ids()?;
         let passwords = BTreeMap::from([
+            ("dkim.key_file", vec![key]),
+            ("dkim.previous_key_file", vec![previous_key]),
             ("smtp.user", users.collect::<anyhow::Result<_>>()?),
             ("delivery.route", routes.collect::<anyhow::Result<_>>()?),
         ]);

@@ -5,7 +5,7 @@ use skein_policy::nearest;
 use super::Config;
 
 /// Keys that have no default, and so are not among those of the default configuration.
-pub const WITHOUT_DEFAULT: [&str; 25] = [
+pub const WITHOUT_DEFAULT: [&str; 27] = [
     "admin.tls",
     "admin.tls.certificate",
     "admin.tls.client_ca",
@@ -23,6 +23,8 @@ pub const WITHOUT_DEFAULT: [&str; 25] = [
     "delivery.smarthost",
     "delivery.source_address",
     "delivery.tls_ca",
+    "dkim.key_file",
+    "dkim.previous_key_file",
     "egress.address",
     "egress.listen",
     "events.path",

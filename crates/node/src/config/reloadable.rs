@@ -27,7 +27,7 @@ const COLLECTOR: AtHangUp = NeedsRestart("the way to the collector is found at t
 
 /// Every key, once. A list of tables (`[[smtp.user]]`) counts as one value, and so do `[cluster.tls]` and `[admin.tls]`, which
 /// may be missing as a whole.
-pub const KEYS: [(&str, AtHangUp); 72] = [
+pub const KEYS: [(&str, AtHangUp); 74] = [
     ("role", PARTS),
     ("data_dir", STORES),
     ("cluster.listen", SOCKETS),
@@ -90,6 +90,8 @@ pub const KEYS: [(&str, AtHangUp); 72] = [
     ("delivery.route", TakenOver),
     ("egress.listen", SOCKETS),
     ("egress.address", MEMBERSHIP),
+    ("dkim.key_file", TakenOver),
+    ("dkim.previous_key_file", TakenOver),
     ("dns.servers", RESOLVER),
     ("dns.dnsbl_zones", TakenOver),
     ("events.path", STORES),

@@ -50,7 +50,7 @@ const UNUSED: [(Role, &[&str], &str); 9] = [
     ),
     (
         Role::Egress,
-        &["data_dir", "admin", "storage", "events"],
+        &["data_dir", "admin", "storage", "events", "dkim"],
         "egress nodes keep nothing",
     ),
     (
