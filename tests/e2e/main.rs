@@ -33,6 +33,7 @@ mod probes;
 mod reload;
 mod replicas;
 mod shutdown;
+mod signing;
 mod site_spread;
 mod smuggling;
 mod spanned;

@@ -18,6 +18,9 @@ pub enum SpoolError {
     /// A fault of the program.
     #[error("refused: {0}")]
     Refused(String),
+    /// Some control node does not know what this message has yet: `451 4.7.5`.
+    #[error("the cluster is being upgraded: {0}")]
+    Upgrading(String),
 }
 
 impl SpoolError {
@@ -27,6 +30,7 @@ impl SpoolError {
             Kind::Full => Self::Full(problem.text),
             Kind::Unknown => Self::Unknown(problem.text),
             Kind::Refused => Self::Refused(problem.text),
+            Kind::Upgrading => Self::Upgrading(problem.text),
         }
     }
 

@@ -9,6 +9,7 @@ mod error;
 mod log_limit;
 pub mod ports;
 mod session;
+pub mod signing;
 mod spool;
 mod state;
 pub mod tls;

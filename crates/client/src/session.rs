@@ -29,7 +29,7 @@ pub use limits::{LimitKeeper, NoLimits, Reports};
 use crate::cluster::Cluster;
 use crate::state::ClusterState;
 use keeper::Keeper;
-use leader::MetaLeader;
+pub(crate) use leader::MetaLeader;
 
 /// What a sender may work on at this moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

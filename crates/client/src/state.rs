@@ -3,6 +3,7 @@
 mod active_actions;
 mod broken_tls;
 mod policy;
+mod signing;
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use tokio::sync::watch;
 pub use active_actions::KnownActions;
 pub use broken_tls::KnownBrokenTls;
 pub use policy::PolicyTexts;
+pub(crate) use signing::KnownSigning;
+pub use signing::{DomainSigning, MailSigning, Unusable};
 
 /// The state of the cluster as the session of this process last heard of it; clones share it. Without a session it is that
 /// of a cluster in which nothing was ever said.
@@ -28,6 +31,7 @@ struct Shared {
     policy_in_use: watch::Sender<Option<u64>>,
     active_actions: watch::Sender<Arc<KnownActions>>,
     broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
+    signing: KnownSigning,
 }
 
 impl ClusterState {
@@ -115,5 +119,9 @@ impl ClusterState {
 
     pub(crate) fn set_broken_tls(&self, hosts: KnownBrokenTls) {
         self.shared.broken_tls.send_replace(Arc::new(hosts));
+    }
+
+    pub(crate) fn signing(&self) -> &KnownSigning {
+        &self.shared.signing
     }
 }

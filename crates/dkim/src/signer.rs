@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mail_auth::common::crypto::SigningKey;
 use mail_auth::common::headers::{HeaderWriter, Writable, Writer};
 use mail_auth::dkim::{Canonicalization, Signature};
-use skein_model::UnixMs;
+use skein_model::{BodyRef, UnixMs};
 use thiserror::Error;
 
 use crate::body::BodyHash;
@@ -13,8 +13,8 @@ use crate::fields::Required;
 use crate::header::{HeaderError, SignedFields};
 use crate::key::PrivateKey;
 
-/// All signatures of one message take up at most this much. Two of RSA-4096 with a hundred names in h= have 6 KiB.
-pub const SIGNATURES_BYTES_MAX: usize = 8 << 10;
+/// All signatures of one message take up at most this much, as what goes out in front of a stored message may.
+pub const SIGNATURES_BYTES_MAX: usize = BodyRef::PREFIX_BYTES_MAX as usize;
 
 /// Signs for one domain with one key (d=, s=).
 #[derive(Debug, Clone)]

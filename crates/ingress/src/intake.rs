@@ -22,6 +22,7 @@ use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
 use crate::header_directives;
 use crate::memory::{Holder, Share};
+use crate::message_signing::Signatures;
 use crate::server::Shared;
 use crate::sites::Lookups;
 
@@ -81,6 +82,8 @@ struct Body {
     campaign: Option<String>,
     /// As the policy and its header say.
     pool: String,
+    /// What it is signed with, once its header is complete; none: it is not signed.
+    signatures: Option<Signatures>,
     /// Kept for the end, because a client must send its whole body before it is told.
     refused: Option<Reply>,
 }
@@ -136,7 +139,7 @@ impl<'s> Intake<'s> {
             Some(login) => Some(login.tenant().into()),
             None => self.shared.tenant_of(self.address),
         };
-        if let Some(refused) = self.check_sender(mail.path.address()) {
+        if let Some(refused) = self.check_sender(mail.path.address()).await {
             self.shared.metrics.refused_at_mail.inc();
             return Some(refused);
         }
@@ -239,6 +242,7 @@ impl<'s> Intake<'s> {
             priority: None,
             campaign: None,
             pool: DEFAULT_POOL.into(),
+            signatures: None,
             refused: None,
         });
         None
@@ -263,7 +267,9 @@ impl<'s> Intake<'s> {
             gather(&mut body.pending, &bytes);
             if !body.headers_done {
                 let state = body.scan.push(&bytes);
-                self.check_headers(&mut body, state);
+                self.check_headers(&mut body, state).await;
+            } else if let Some(signatures) = &mut body.signatures {
+                signatures.body(&bytes);
             }
             if body.headers_done && body.pending.len() >= PIECE_BYTES {
                 self.hand_over(&mut body).await;
@@ -273,6 +279,7 @@ impl<'s> Intake<'s> {
             // The rest of it is read and dropped.
             body.pending = Vec::new();
             body.share = self.holder.nothing();
+            body.signatures = None;
         }
         self.body = Some(body);
     }
@@ -306,40 +313,51 @@ impl<'s> Intake<'s> {
         body.share.shrink_to(body.pending.len() * PENDING_COST);
     }
 
-    /// Once the headers are complete, puts ours in front.
-    fn check_headers(&self, body: &mut Body, state: ScanState) {
+    async fn check_headers(&self, body: &mut Body, state: ScanState) {
         match state {
             ScanState::Incomplete => {}
             ScanState::TooLarge(what) => {
                 body.refused = Some(Reply::new(552, (5, 3, 4), what.to_string()));
             }
-            ScanState::Complete => {
-                let summary = body.scan.summary();
-                if trace_fields::is_loop(summary.received_count) {
-                    body.refused = Some(Reply::new(
-                        554,
-                        (5, 4, 6),
-                        "Too many Received headers: the mail is in a loop",
-                    ));
-                    return;
-                }
-                let summary = match self.take_directives(body, summary) {
-                    Ok(summary) => summary,
-                    Err(refused) => {
-                        body.refused = Some(refused);
-                        return;
-                    }
-                };
-                body.refused = self.check_authors(&body.pending, &summary);
-                if body.refused.is_some() {
-                    return;
-                }
-                let mut whole = self.headers(body, summary).into_bytes();
-                whole.append(&mut body.pending);
-                body.pending = whole;
-                body.headers_done = true;
-            }
+            ScanState::Complete => body.refused = self.complete_headers(body).await.err(),
         }
+    }
+
+    /// Puts our headers in front, and begins to sign.
+    async fn complete_headers(&self, body: &mut Body) -> Result<(), Reply> {
+        let summary = body.scan.summary();
+        if trace_fields::is_loop(summary.received_count) {
+            let text = "Too many Received headers: the mail is in a loop";
+            return Err(Reply::new(554, (5, 4, 6), text));
+        }
+        let summary = self.take_directives(body, summary)?;
+        let header = body.pending.get(..summary.fields_end);
+        let header = header.unwrap_or(&body.pending);
+        let authors = self.authors(header).await?;
+        if let Some(refused) = self.check_authors(header, authors.as_ref()) {
+            return Err(refused);
+        }
+        let signers = match &authors {
+            Some(authors) => self.signers(authors)?,
+            None => Vec::new(),
+        };
+        let mut whole = self.headers(body, summary, !signers.is_empty());
+        let ours = whole.len();
+        whole.append(&mut body.pending);
+        if !signers.is_empty() {
+            let (header, rest) = whole.split_at((ours + summary.body_start).min(whole.len()));
+            let mut signatures = self.begin_signatures(header, signers).await?;
+            signatures.body(rest);
+            body.signatures = Some(signatures);
+        }
+        body.pending = whole;
+        body.headers_done = true;
+        Ok(())
+    }
+
+    /// Waits until the process has room for these bytes beside those of the body.
+    pub(crate) async fn take_memory(&self, bytes: usize) -> Result<Share, Reply> {
+        self.holder.take(bytes).await.ok_or_else(no_memory)
     }
 
     /// The pool for a message that wishes for this one.
@@ -372,7 +390,7 @@ impl<'s> Intake<'s> {
         Ok(summary)
     }
 
-    fn headers(&self, body: &Body, summary: HeaderSummary) -> String {
+    fn headers(&self, body: &Body, summary: HeaderSummary, is_signed: bool) -> Vec<u8> {
         let id = body.upload.id().to_string();
         let single = match self.recipients.as_slice() {
             [(_, one)] => one
@@ -404,17 +422,18 @@ impl<'s> Intake<'s> {
             for_recipient: single.as_ref().map(Address::as_str),
             at_ms: body.at.0,
         });
-        let is_submission = self.kind == ListenerKind::Submission || peer.user.is_some();
-        if is_submission && !summary.has_message_id {
+        // A host that adds what a signature says is missing would break it.
+        let completes = is_signed || self.kind == ListenerKind::Submission || peer.user.is_some();
+        if completes && !summary.has_message_id {
             headers.push_str(&trace_fields::message_id_header(&id, hostname));
         }
-        if is_submission && !summary.has_date {
+        if completes && !summary.has_date {
             headers.push_str(&trace_fields::date_header(body.at.0));
         }
         if summary.needs_separator() {
             headers.push_str("\r\n");
         }
-        headers
+        headers.into_bytes()
     }
 
     /// Stores and commits the message; the reply is what the client is told.
@@ -425,7 +444,7 @@ impl<'s> Intake<'s> {
         };
         if !body.headers_done && body.refused.is_none() {
             let state = body.scan.finish();
-            self.check_headers(&mut body, state);
+            self.check_headers(&mut body, state).await;
         }
         // From here on it is known whose trace it is.
         let span = body.trace.span();
@@ -440,12 +459,19 @@ impl<'s> Intake<'s> {
 
     async fn decide(&mut self, mut body: Body) -> Reply {
         self.hand_over(&mut body).await;
+        let prefix_bytes = match body.refused {
+            None => self.sign(&mut body).await,
+            Some(ref refused) => Err(refused.clone()),
+        };
         let metrics = &self.shared.metrics;
-        if let Some(refused) = body.refused {
-            metrics.refused.inc();
-            return refused;
-        }
-        match self.commit(body).await {
+        let prefix_bytes = match prefix_bytes {
+            Ok(prefix_bytes) => prefix_bytes,
+            Err(refused) => {
+                metrics.refused.inc();
+                return refused;
+            }
+        };
+        match self.commit(body, prefix_bytes).await {
             Ok((id, bytes)) => {
                 metrics.accepted(self.tenant(), bytes);
                 fail::fail_point!("ingress-before-250");
@@ -459,9 +485,25 @@ impl<'s> Intake<'s> {
         }
     }
 
-    async fn commit(&mut self, mut body: Body) -> Result<(String, u64), SpoolError> {
+    /// Writes the signatures behind the message, from where they go out first. Returns how long they are.
+    async fn sign(&self, body: &mut Body) -> Result<Option<u32>, Reply> {
+        let Some(signatures) = body.signatures.take() else {
+            return Ok(None);
+        };
+        let written = self.end_signatures(signatures, body.at)?;
+        let bytes = u32::try_from(written.len()).ok();
+        let stored = body.upload.write(written).await;
+        stored.map_err(|error| refusal(&error)).map(|()| bytes)
+    }
+
+    async fn commit(
+        &mut self,
+        mut body: Body,
+        prefix_bytes: Option<u32>,
+    ) -> Result<(String, u64), SpoolError> {
         let id = body.upload.id();
-        let (stored, sites) = tokio::join!(body.upload.finish(), self.sites.finish());
+        let stored = body.upload.finish(prefix_bytes);
+        let (stored, sites) = tokio::join!(stored, self.sites.finish());
         let stored = stored?;
         let bytes = stored.bytes;
         let mail = std::mem::take(&mut self.mail);
@@ -528,5 +570,10 @@ fn refusal(error: &SpoolError) -> Reply {
             "The message may not be stored, send it again",
         ),
         SpoolError::Refused(_) => Reply::new(451, (4, 3, 0), "The message cannot be stored now"),
+        SpoolError::Upgrading(_) => Reply::new(
+            451,
+            (4, 7, 5),
+            "The cluster is being upgraded and takes no signed mail until that is done, try again later",
+        ),
     }
 }

@@ -72,6 +72,8 @@ pub struct Metrics {
     pub relaying_refused: Counter,
     pub senders_refused: Counter,
     pub lockouts: Counter,
+    pub signatures: Counter,
+    pub unsigned_refused: Counter,
 }
 
 impl Metrics {
@@ -95,9 +97,12 @@ impl Metrics {
             relaying_refused: Counter::default(),
             senders_refused: Counter::default(),
             lockouts: Counter::default(),
+            signatures: Counter::default(),
+            unsigned_refused: Counter::default(),
         };
         metrics.register_connections(registry);
         metrics.register_messages(registry);
+        metrics.register_signing(registry);
         metrics.register_strangers(registry);
         metrics
     }
@@ -160,6 +165,19 @@ impl Metrics {
             "skein_messages_refused_at_mail",
             "MAIL commands refused because no spool group could take mail: no leader, or no room on disk",
             self.refused_at_mail.clone(),
+        );
+    }
+
+    fn register_signing(&self, registry: &mut Registry) {
+        registry.register(
+            "skein_dkim_signatures",
+            "DKIM signatures of messages that came in",
+            self.signatures.clone(),
+        );
+        registry.register(
+            "skein_dkim_unsigned_refused",
+            "Messages and envelopes refused until later because it could not be found out what they are signed with, or a key could not be used",
+            self.unsigned_refused.clone(),
         );
     }
 

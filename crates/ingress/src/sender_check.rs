@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use skein_mail::header::HeaderSummary;
 use skein_policy::Tenant;
 use skein_smtp::address::Address;
 use skein_smtp::reply::Reply;
 
 use crate::intake::Intake;
 use crate::sender_domains::{self, Refused};
+use crate::signing::Authors;
 
 impl Intake<'_> {
-    /// What a client is told whose tenant is suspended, or may not have this return path.
-    pub fn check_sender(&self, path: Option<&Address>) -> Option<Reply> {
+    /// What a client is told whose tenant is suspended, or may not have this return path. Domains that the tenant has shown to be
+    /// its own are, whether the policy lists them or not.
+    pub async fn check_sender(&self, path: Option<&Address>) -> Option<Reply> {
         let tenant = self.tenant_policy()?;
         if tenant.is_suspended {
             self.shared.metrics.senders_refused.inc();
@@ -23,17 +24,21 @@ impl Intake<'_> {
             );
             return Some(Reply::new(550, (5, 7, 1), text));
         }
-        let checked = sender_domains::check_return_path(&tenant, path);
-        checked
-            .err()
-            .map(|refused| self.refuse_sender(&tenant, refused))
+        let refused = sender_domains::check_return_path(&tenant, path).err()?;
+        match self.has_shown(&refused.what).await {
+            Ok(true) => None,
+            Ok(false) => Some(self.refuse_sender(&tenant, refused)),
+            Err(unknown) => Some(unknown),
+        }
     }
 
-    /// What a client is told whose message is from somebody else. `message` begins with the header of `summary`.
-    pub fn check_authors(&self, message: &[u8], summary: &HeaderSummary) -> Option<Reply> {
+    /// What a client is told whose message is from somebody else. `authors`: in a cluster that has domains.
+    pub fn check_authors(&self, header: &[u8], authors: Option<&Authors>) -> Option<Reply> {
         let tenant = self.tenant_policy()?;
-        let header = message.get(..summary.fields_end).unwrap_or(message);
-        let checked = sender_domains::check_authors(&tenant, header);
+        let has_shown = |domain: &str| {
+            authors.is_some_and(|authors| authors.is_verified_of(self.tenant(), domain))
+        };
+        let checked = sender_domains::check_authors(&tenant, header, has_shown);
         checked
             .err()
             .map(|refused| self.refuse_sender(&tenant, refused))

@@ -5,6 +5,8 @@ use skein_policy::{Pattern, Tenant};
 use skein_smtp::address::Address;
 use skein_smtp::reply::Reply;
 
+use crate::message_signing::routing_domain;
+
 /// Domains that a refusal names.
 const NAMED_MAX: usize = 3;
 
@@ -27,11 +29,16 @@ pub fn check_return_path(tenant: &Tenant, path: Option<&Address>) -> Result<(), 
     }
 }
 
-/// Whether mail of a tenant may have these fields: each author and who sends for them is of its domains.
+/// Whether mail of a tenant may have these fields: each author and who sends for them is of its domains, those of the policy or
+/// those that it has shown to be its own.
 ///
 /// # Errors
 /// The tenant may not, or nobody can tell.
-pub fn check_authors(tenant: &Tenant, header: &[u8]) -> Result<(), Refused> {
+pub fn check_authors(
+    tenant: &Tenant,
+    header: &[u8],
+    has_shown: impl Fn(&str) -> bool,
+) -> Result<(), Refused> {
     if tenant.sender_domains.is_empty() {
         return Ok(());
     }
@@ -46,10 +53,8 @@ pub fn check_authors(tenant: &Tenant, header: &[u8]) -> Result<(), Refused> {
         }
     })?;
     for written in domains {
-        // Its A-labels, or what cannot be any.
-        let address = Address::from_parts("x", &written);
-        let domain = address.map_or(written, |address| address.routing_domain());
-        if !tenant.may_send_as(&domain) {
+        let domain = routing_domain(&written);
+        if !tenant.may_send_as(&domain) && !has_shown(&domain) {
             return Err(refused(tenant, &domain));
         }
     }
@@ -103,8 +108,9 @@ mod tests {
             text.contains("may not send as b.example: its domains are a.example, *.a.example"),
             "{text}"
         );
-        let authors =
-            |text: &str| check_authors(&tenant, text.as_bytes()).map_err(|refused| refused.what);
+        let authors = |text: &str| {
+            check_authors(&tenant, text.as_bytes(), |_| false).map_err(|refused| refused.what)
+        };
         assert_eq!(authors("From: x@a.example\r\n"), Ok(()));
         assert_eq!(authors("From: x@A.EXAMPLE\r\n"), Ok(()));
         assert_eq!(authors("From: x@bücher.example\r\n"), Ok(()));
@@ -133,7 +139,18 @@ mod tests {
             check_return_path(&tenant, Some(&"x@b.example".parse().unwrap())),
             Ok(())
         );
-        assert_eq!(check_authors(&tenant, b"Subject: x\r\n"), Ok(()));
+        assert_eq!(check_authors(&tenant, b"Subject: x\r\n", |_| false), Ok(()));
+    }
+
+    #[test]
+    fn domains_that_were_shown_to_be_its_own_need_no_policy() {
+        let tenant = tenant("sender_domains: [a.example]");
+        let has_shown = |domain: &str| domain == "b.example";
+        for (from, expected) in [("a", true), ("b", true), ("c", false)] {
+            let header = format!("From: x@{from}.example\r\n");
+            let checked = check_authors(&tenant, header.as_bytes(), has_shown);
+            assert_eq!(checked.is_ok(), expected, "{from}");
+        }
     }
 
     #[test]

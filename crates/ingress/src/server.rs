@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use skein_client::Spools;
+use skein_client::signing::Signing;
 use skein_policy::Policy;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -54,6 +55,7 @@ pub enum BindError {
 pub struct Shared {
     config: RwLock<Arc<Config>>,
     pub spools: Spools,
+    pub signing: Signing,
     policy: watch::Receiver<Arc<Policy>>,
     pub site_of: SiteOf,
     pub metrics: Metrics,
@@ -176,6 +178,7 @@ impl Server {
         let shared = Shared {
             memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
             config: RwLock::new(Arc::new(config)),
+            signing: spools.signing(),
             spools,
             policy,
             site_of,

@@ -25,21 +25,26 @@ pub enum Feature {
     Audit,
     /// Domains that mail is sent for, and their keys.
     Domains,
+    /// Bodies whose last octets go out first.
+    SignedMessages,
 }
 
 impl Feature {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
         Self::Domains,
+        Self::SignedMessages,
     ];
 
     /// Builds read it from this version on.
     pub fn since(self) -> WireVersion {
         match self {
             Self::EgressSessions => WireVersion(1),
-            Self::PolicyHistory | Self::Audit | Self::Domains => WireVersion(2),
+            Self::PolicyHistory | Self::Audit | Self::Domains | Self::SignedMessages => {
+                WireVersion(2)
+            }
         }
     }
 
@@ -50,6 +55,7 @@ impl Feature {
             Self::PolicyHistory => "versions of the policy",
             Self::Audit => "the audit log",
             Self::Domains => "domains",
+            Self::SignedMessages => "messages with DKIM signatures",
         }
     }
 }

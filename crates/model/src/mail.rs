@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use minicbor::{Decode, Encode};
 
@@ -215,7 +216,7 @@ impl Client {
     }
 }
 
-/// A body that is on disk, and who says so.
+/// A body that is on disk, and who says so. `bytes` and `crc32c` are those of all that is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct BodyRef {
     #[n(0)]
@@ -225,9 +226,30 @@ pub struct BodyRef {
     /// The nodes that answered that they have fsynced it.
     #[n(2)]
     pub acks: Vec<NodeId>,
+    /// So many of the last octets go out first: signatures, which are known when all else is stored. None: as it is stored.
+    #[n(3)]
+    pub prefix_bytes: Option<u32>,
 }
 
 impl BodyRef {
+    /// At most this much goes out first: two signatures of RSA-4096 with a hundred names in h= have 6 KiB.
+    pub const PREFIX_BYTES_MAX: u32 = 8 << 10;
+
+    /// The stored octets that are these of what goes out: two ranges, one after the other, each of which may be empty. What is
+    /// beyond the end is left out.
+    pub fn outgoing(&self, offset: u64, length: u64) -> [Range<u64>; 2] {
+        let prefix = u64::from(self.prefix_bytes.unwrap_or(0)).min(self.bytes);
+        let rest = self.bytes - prefix;
+        let offset = offset.min(self.bytes);
+        let end = offset.saturating_add(length).min(self.bytes);
+        let of_prefix = offset.min(prefix)..end.min(prefix);
+        let of_rest = offset.max(prefix)..end.max(prefix);
+        [
+            of_prefix.start + rest..of_prefix.end + rest,
+            of_rest.start - prefix..of_rest.end - prefix,
+        ]
+    }
+
     /// Whether most of these voters have it (promise 2).
     pub fn is_on_majority_of(&self, voters: &[NodeId]) -> bool {
         let acks = voters.iter().filter(|voter| self.acks.contains(voter));
@@ -237,6 +259,8 @@ impl BodyRef {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -253,8 +277,35 @@ mod tests {
                 bytes: 1,
                 crc32c: 0,
                 acks: ids(acks),
+                prefix_bytes: None,
             };
             assert_eq!(body.is_on_majority_of(&ids(voters)), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_out_is_the_prefix_and_then_the_rest(
+            stored in prop::collection::vec(any::<u8>(), 0..40),
+            prefix_bytes in prop::option::of(0_u32..50),
+            offset in 0_u64..50,
+            length in prop_oneof![0_u64..50, Just(u64::MAX)],
+        ) {
+            let body = BodyRef {
+                bytes: stored.len() as u64,
+                crc32c: 0,
+                acks: Vec::new(),
+                prefix_bytes,
+            };
+            let prefix = stored.len().min(prefix_bytes.unwrap_or(0) as usize);
+            let (rest, first) = stored.split_at(stored.len() - prefix);
+            let whole = [first, rest].concat();
+            let from = whole.len().min(offset as usize);
+            let to = whole.len().min(from.saturating_add(length as usize));
+            let read = body.outgoing(offset, length).map(|range| {
+                stored[range.start as usize..range.end as usize].to_vec()
+            });
+            prop_assert_eq!(read.concat(), &whole[from..to]);
         }
     }
 }

@@ -102,6 +102,7 @@ impl Sender {
                 config: config.clone(),
                 sites: sites.clone(),
                 policy: policy.clone(),
+                signing: spools.signing(),
             },
             journal,
             metrics: metrics.clone(),

@@ -62,6 +62,7 @@ fn task(declares_utf8: bool) -> LeasedTask {
                 bytes: 0,
                 crc32c: 0,
                 acks: Vec::new(),
+                prefix_bytes: None,
             },
             accepted_at: UnixMs(0),
             open_tasks: 1,

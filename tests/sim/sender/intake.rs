@@ -114,6 +114,7 @@ impl Sender {
                     bytes: 100,
                     crc32c: 0,
                     acks: intake.acks.iter().copied().collect(),
+                    prefix_bytes: None,
                 },
                 tasks: std::mem::take(&mut intake.tasks),
                 about: None,

@@ -149,6 +149,13 @@ impl Keeper {
         }
     }
 
+    /// Reads whose signing has changed, which is of mail that senders take in.
+    async fn read_signing(&self, version: u64) {
+        if !self.lends_only {
+            reads::signing(&self.leader, &self.state, version).await;
+        }
+    }
+
     /// Returns when the session has ended.
     async fn beat(&self, session: SessionId, mut version: u64, lasts: DurationMs) {
         let mut rest = HEARTBEAT;
@@ -197,6 +204,7 @@ impl Keeper {
                     }
                     reads::policy(&self.leader, &self.state, reply.policy_version).await;
                     self.read_actions(reply.actions_version).await;
+                    self.read_signing(reply.signing_version).await;
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);
@@ -327,8 +335,11 @@ impl Keeper {
                     false => self.state.actions_version(),
                 },
                 policy_version: self.state.policy_version(),
-                // Nothing is fetched for it here.
-                signing_version: reply.signing_version,
+                signing_version: match self.state.signing().version() {
+                    Some(version) => version,
+                    // The next heartbeat is early enough, and an egress node signs nothing.
+                    None => reply.signing_version,
+                },
             };
             if reply != known {
                 return true;

@@ -3,11 +3,13 @@
 
 use skein_model::{UnixMs, codec};
 use skein_wire::internal::sessions_client::SessionsClient;
-use skein_wire::internal::{GetForcesReply, GetForcesRequest, GetPolicyRequest};
+use skein_wire::internal::{
+    GetForcesReply, GetForcesRequest, GetPolicyRequest, GetSigningChangesRequest,
+};
 
 use super::leader::MetaLeader;
 use crate::channel::Channel;
-use crate::clock::GroupTime;
+use crate::clock::{GroupTime, since_boot};
 use crate::error::SpoolError;
 use crate::state::{ClusterState, KnownActions, PolicyTexts};
 
@@ -60,6 +62,25 @@ pub async fn active_actions(leader: &MetaLeader, state: &ClusterState, version: 
             Err(error) => tracing::error!(%error, "what automation has in force makes no sense"),
         },
         Err(error) => tracing::warn!(%error, "what automation has in force could not be read"),
+    }
+}
+
+/// Forgets what mail is signed with where the leader knows that to have changed.
+pub async fn signing(leader: &MetaLeader, state: &ClusterState, version: u64) {
+    let known = state.signing();
+    let Some(since) = known.hear(version, since_boot()) else {
+        return;
+    };
+    let reading = |mut client: SessionsClient<Channel>| async move {
+        let request = GetSigningChangesRequest { since };
+        client.get_signing_changes(request).await
+    };
+    match leader
+        .call("reading whose signing has changed", reading)
+        .await
+    {
+        Ok(changes) => known.forget(&changes, since_boot()),
+        Err(error) => tracing::warn!(%error, "it cannot be read whose signing has changed"),
     }
 }
 

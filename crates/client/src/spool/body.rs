@@ -19,7 +19,7 @@ use crate::error::SpoolError;
 const RANGE: u64 = 1 << 20;
 
 impl Spool {
-    /// The bytes of a stored message from `offset` on. Where one voter lacks them, has them damaged, or goes away in
+    /// The bytes of a message from `offset` on, as it goes out. Where one voter lacks them, has them damaged, or goes away in
     /// the middle, the next goes on.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl Spool {
         self.read_part(id, offset, u64::MAX).await
     }
 
-    /// At most so many bytes of a stored message, else as [`Self::read_body`].
+    /// At most so many bytes of a message, else as [`Self::read_body`].
     ///
     /// # Errors
     /// No voter has them.
@@ -42,6 +42,27 @@ impl Spool {
         offset: u64,
         length: u64,
     ) -> Result<BoxStream<'static, Result<Bytes, SpoolError>>, SpoolError> {
+        self.read(id, offset, length, false).await
+    }
+
+    /// All bytes of a message in the order in which they are stored, else as [`Self::read_body`].
+    ///
+    /// # Errors
+    /// No voter has them.
+    pub async fn read_stored(
+        &self,
+        id: MessageId,
+    ) -> Result<BoxStream<'static, Result<Bytes, SpoolError>>, SpoolError> {
+        self.read(id, 0, u64::MAX, true).await
+    }
+
+    async fn read(
+        &self,
+        id: MessageId,
+        offset: u64,
+        length: u64,
+        as_stored: bool,
+    ) -> Result<BoxStream<'static, Result<Bytes, SpoolError>>, SpoolError> {
         let info = self.cluster.group(self.group);
         let mut voters: Vec<_> = info.voters.iter().collect();
         voters.sort_by_key(|(node, _)| info.leader != Some(**node));
@@ -49,6 +70,7 @@ impl Spool {
         let channels = channels.map(|(_, address)| Voter {
             channel: self.cluster.channel(address),
             id,
+            as_stored,
         });
         let last = SpoolError::Unavailable(format!("group {} has no voter", self.group));
         let mut reading = Reading::new(channels.collect(), offset, length, last);
@@ -75,6 +97,7 @@ trait Answer: Send + 'static {
 struct Voter {
     channel: Channel,
     id: MessageId,
+    as_stored: bool,
 }
 
 impl Ask for Voter {
@@ -85,6 +108,7 @@ impl Ask for Voter {
             id: convert::message_id_bytes(self.id),
             offset,
             length,
+            as_stored: self.as_stored,
         };
         let mut client = client(self.channel.clone());
         Box::pin(async move { Ok(client.read_body(request).await?.into_inner()) })

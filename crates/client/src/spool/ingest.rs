@@ -67,7 +67,11 @@ impl Spool {
             let error = match self.try_accept(accept.id, command.clone()).await {
                 Ok(()) => return Ok(()),
                 // A refusal says nothing of an earlier try whose fate is not known.
-                Err(error @ (SpoolError::Refused(_) | SpoolError::Full(_))) => {
+                Err(
+                    error @ (SpoolError::Refused(_)
+                    | SpoolError::Full(_)
+                    | SpoolError::Upgrading(_)),
+                ) => {
                     return Err(unknown.unwrap_or(error));
                 }
                 Err(error) => error,

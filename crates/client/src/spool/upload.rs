@@ -63,8 +63,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Returns when the body is fsynced by a majority. The other voters go on.
-    pub async fn finish(mut self) -> Result<BodyRef, SpoolError> {
+    /// Returns when the body is fsynced by a majority. The other voters go on. `prefix_bytes`: so many of the last octets go
+    /// out first.
+    pub async fn finish(mut self, prefix_bytes: Option<u32>) -> Result<BodyRef, SpoolError> {
         self.check_majority()?;
         self.done = true;
         let (results, mut answers) = mpsc::channel(self.replicas.len());
@@ -99,6 +100,7 @@ impl Upload {
                 bytes: stored.bytes,
                 crc32c: stored.crc32c,
                 acks: Vec::new(),
+                prefix_bytes,
             });
             if (body.bytes, body.crc32c) != (stored.bytes, stored.crc32c) {
                 return Err(SpoolError::Refused(

@@ -277,7 +277,7 @@ async fn send_body(
     parts: &Parts,
 ) -> Result<(), BodyFailure> {
     let spool = service.spools.get(id.group());
-    let bytes = spool.read_body(id, 0).await;
+    let bytes = spool.read_stored(id).await;
     let mut bytes = bytes.map_err(BodyFailure::Unreadable)?;
     while let Some(data) = bytes.next().await {
         let body = BackupBody {

@@ -310,7 +310,7 @@ impl<'s> Restore<'s> {
                 _ => self.begin(id).await?,
             };
             self.arriving.push_back(Box::pin(async move {
-                let stored = upload.finish().await.map_err(refused)?;
+                let stored = upload.finish(None).await.map_err(refused)?;
                 let body = &mut imported.row.body;
                 if (body.bytes, body.crc32c) != (stored.bytes, stored.crc32c) {
                     return Err(bad(format!(

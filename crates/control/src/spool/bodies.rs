@@ -322,6 +322,7 @@ async fn copy(
         id: convert::message_id_bytes(id),
         offset: 0,
         length: 0,
+        as_stored: true,
     };
     let parts = client.read_body(request).await;
     let mut parts = parts

@@ -11,7 +11,7 @@ use skein_model::dispense::{Dispenser, Standings, Weights};
 use skein_model::history::Horizon;
 use skein_model::rows::ReadRows;
 use skein_model::spool::{Effect, MessageRow, SlotRow, TaskRow, key, query};
-use skein_model::{DurationMs, SessionId, Slot, TaskId, UnixMs, codec};
+use skein_model::{BodyRef, DurationMs, SessionId, Slot, TaskId, UnixMs, codec};
 use skein_store::{Bodies, Reader};
 use skein_wire::convert;
 use skein_wire::internal::{OpenSite, Task};
@@ -41,6 +41,18 @@ pub struct Dispatch {
     horizon: Mutex<Horizon>,
     /// What the horizon is counted from.
     started: Instant,
+}
+
+/// All of a body in the order in which it goes out.
+pub(super) fn as_it_goes_out(body: &BodyRef, stored: Bytes) -> Bytes {
+    if body.prefix_bytes.is_none() {
+        return stored;
+    }
+    let parts = body.outgoing(0, body.bytes).map(|range| {
+        let place = |at| usize::try_from(at).unwrap_or(usize::MAX).min(stored.len());
+        &stored[place(range.start)..place(range.end)]
+    });
+    Bytes::from(parts.concat())
 }
 
 /// The latest work stream of each session.
@@ -228,7 +240,7 @@ impl Dispatch {
                 .bodies_needed
                 .read(&self.bodies, id.message, &of, 0, max);
             // Without it the sender asks this node and then the others for the bytes.
-            read.await.ok()
+            read.await.ok().map(|stored| as_it_goes_out(&of, stored))
         } else {
             None
         };

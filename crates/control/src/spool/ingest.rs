@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::bodies::info;
 use super::group::SpoolGroup;
+use crate::cluster::VersionGate;
 
 /// Answers that wait for the stream. One intake has one question open, so this bounds nothing that intakes do not.
 const QUEUED_ANSWERS: usize = 4096;
@@ -33,13 +34,15 @@ type Answers = mpsc::Sender<IngestResult>;
 #[derive(Clone)]
 pub struct Ingest {
     groups: Arc<BTreeMap<GroupId, SpoolGroup>>,
+    versions: VersionGate,
     accepts: Arc<Semaphore>,
 }
 
 impl Ingest {
-    pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>) -> Self {
+    pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>, versions: VersionGate) -> Self {
         Self {
             groups,
+            versions,
             accepts: Arc::new(Semaphore::new(ACCEPT_BYTES)),
         }
     }
@@ -114,8 +117,9 @@ impl Ingest {
                 let bytes = bytes.expect("below ACCEPT_BYTES");
                 let room = self.accepts.clone().acquire_many_owned(bytes).await;
                 let (group, answers) = (group.clone(), answers.clone());
+                let versions = self.versions.clone();
                 tokio::spawn(async move {
-                    let result = accept_message(&group, &accept).await;
+                    let result = accept_message(&group, &versions, &accept).await;
                     drop(room);
                     answer(&answers, id, true, result).await;
                 });
@@ -158,7 +162,11 @@ async fn finish(group: &SpoolGroup, id: MessageId) -> ingest_result::Result {
     }
 }
 
-async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Result {
+async fn accept_message(
+    group: &SpoolGroup,
+    versions: &VersionGate,
+    accept: &Bytes,
+) -> ingest_result::Result {
     let accept: Accept = match convert::row(accept) {
         Ok(accept) => accept,
         Err(error) => {
@@ -189,6 +197,12 @@ async fn accept_message(group: &SpoolGroup, accept: &Bytes) -> ingest_result::Re
     if !accept.body.is_on_majority_of(&group.group.voters()) {
         let text = "the body is not fsynced on a majority of the group's voters";
         return ingest_result::Result::Problem(convert::problem(Kind::Refused, text));
+    }
+    if let Some(feature) = accept.feature()
+        && let Err(older) = versions.pass(feature).await
+    {
+        let text = older.message();
+        return ingest_result::Result::Problem(convert::problem(Kind::Upgrading, text));
     }
     match super::commit(group, codec::encode(&Command::Accept(Box::new(accept)))).await {
         Ok(()) => ingest_result::Result::Accepted(true),

@@ -35,10 +35,11 @@ use skein_wire::internal::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::cluster::VersionGate;
 use crate::raft::ProposeError;
 
 /// What one part of a streamed body holds.
-const PART_BYTES: usize = 256 << 10;
+const PART_BYTES: u64 = 256 << 10;
 /// A body without a message is swept this long after it was written: longer than any intake may take.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 /// Longer than a restore takes from a body to its message.
@@ -50,8 +51,8 @@ pub struct SpoolService {
 }
 
 impl SpoolService {
-    pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>) -> Self {
-        let ingest = Ingest::new(groups.clone());
+    pub fn new(groups: Arc<BTreeMap<GroupId, SpoolGroup>>, versions: VersionGate) -> Self {
+        let ingest = Ingest::new(groups.clone(), versions);
         Self { groups, ingest }
     }
 }
@@ -115,15 +116,20 @@ impl Spool for SpoolService {
             0 => u64::MAX,
             length => request.offset.saturating_add(length),
         };
+        let mut body = message.body;
+        if request.as_stored {
+            body.prefix_bytes = None;
+        }
         let parts = futures::stream::try_unfold(request.offset, move |offset| {
-            let (bodies, needed, body) = (bodies.clone(), needed.clone(), message.body.clone());
+            let (bodies, needed, body) = (bodies.clone(), needed.clone(), body.clone());
             async move {
-                let left = end.saturating_sub(offset);
-                if left == 0 {
+                let most = end.saturating_sub(offset).min(PART_BYTES);
+                let ranges = body.outgoing(offset, most).into_iter();
+                let Some(range) = ranges.into_iter().find(|range| !range.is_empty()) else {
                     return Ok(None);
-                }
-                let most = usize::try_from(left).unwrap_or(PART_BYTES).min(PART_BYTES);
-                let data = needed.read(&bodies, id, &body, offset, most).await;
+                };
+                let most = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+                let data = needed.read(&bodies, id, &body, range.start, most).await;
                 let data = data.map_err(|error| {
                     Status::data_loss(format!("reading the body of {id}: {error}"))
                 })?;

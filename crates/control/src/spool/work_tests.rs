@@ -117,6 +117,7 @@ async fn accept_task(control: &Control) {
             bytes: 10,
             crc32c: 0,
             acks: Vec::new(),
+            prefix_bytes: None,
         },
         tasks: NewTask::plan([(domain, recipient)], 1, &BTreeMap::new(), |_| SLOT),
         about: None,

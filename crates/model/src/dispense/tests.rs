@@ -81,6 +81,7 @@ impl World {
                 bytes: 1,
                 crc32c: 0,
                 acks: vec![NodeId(1)],
+                prefix_bytes: None,
             },
             tasks: NewTask::plan([(mail.domain(), recipient)], 1, &BTreeMap::new(), |_| {
                 mail.slot()

@@ -523,6 +523,7 @@ fn accept(group: GroupId, n: u64) -> Accept {
             bytes: 10,
             crc32c: 1,
             acks: vec![NodeId(1)],
+            prefix_bytes: None,
         },
         tasks,
         about: None,

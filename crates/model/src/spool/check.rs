@@ -3,6 +3,7 @@
 use super::command::{Accept, Command, FlushScope, Refile, Report};
 use super::import::{Import, ImportStep, ImportedMessage};
 use crate::event::Event;
+use crate::feature::Feature;
 use crate::id::{GroupId, SessionId};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::proposal::{self, Invalid};
@@ -39,6 +40,14 @@ impl Command {
             self,
             Self::Delete { .. } | Self::Flush(_) | Self::MoveTasks { .. } | Self::Import(_)
         )
+    }
+}
+
+impl Accept {
+    /// What control nodes must know to read it: one that passes over `prefix_bytes` sends signatures as the end of a message.
+    pub fn feature(&self) -> Option<Feature> {
+        let has_prefix = self.body.prefix_bytes.is_some();
+        has_prefix.then_some(Feature::SignedMessages)
     }
 }
 
@@ -129,9 +138,16 @@ fn optional(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result
 }
 
 fn check_body(body: &BodyRef) -> Result<(), Invalid> {
-    match body.bytes <= BODY_BYTES_MAX {
+    if body.bytes > BODY_BYTES_MAX {
+        return Err(Invalid::field("body", "is too large"));
+    }
+    let prefix = body.prefix_bytes.unwrap_or(0);
+    match prefix <= BodyRef::PREFIX_BYTES_MAX && u64::from(prefix) <= body.bytes {
         true => Ok(()),
-        false => Err(Invalid::field("body", "is too large")),
+        false => Err(Invalid::field(
+            "prefix_bytes",
+            "is more than the body or than signatures have",
+        )),
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn accept(n: u64, recipients: usize) -> Accept {
             bytes: 10,
             crc32c: 0,
             acks: vec![NodeId(1)],
+            prefix_bytes: None,
         },
         tasks: NewTask::plan(all, 2, &BTreeMap::new(), |site| Slot::of(site, 0)),
         about: None,

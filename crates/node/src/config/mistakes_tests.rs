@@ -140,6 +140,10 @@ const REFUSED: &[(&str, &[&str])] = &[
         "[log]\nlevel = \"\"",
         &["line 2: log.level", "error, warn, info"],
     ),
+    (
+        "[dkim]\nprevious_key_file = \"old\"",
+        &["line 2: dkim.previous_key_file", "without dkim.key_file"],
+    ),
     // Who may do what.
     (
         "[smtp]\nrelay_networks = [\"0.0.0.0/0\"]",

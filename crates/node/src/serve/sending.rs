@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use skein_client::signing::Signing;
 use skein_client::{Cluster, ClusterState, Spools};
+use skein_dkim::at_rest::Keks;
 use skein_dns::Resolver;
 use skein_sender::{Sender, Sites};
 use tokio::task::JoinHandle;
@@ -23,6 +25,15 @@ pub struct Settings {
     ingress: skein_ingress::Settings,
     sender: skein_sender::CurrentConfig,
     dnsbl_zones: skein_sender::DnsblZones,
+    signing: Signing,
+}
+
+/// Read from the configuration and the files that it names.
+#[derive(Debug)]
+pub struct SettingsRead {
+    ingress: skein_ingress::Config,
+    sender: skein_sender::Config,
+    keks: Option<Keks>,
 }
 
 impl Settings {
@@ -30,15 +41,21 @@ impl Settings {
     ///
     /// # Errors
     /// A file that the configuration names cannot be read.
-    pub fn read(
-        &self,
-        config: &Config,
-    ) -> anyhow::Result<(skein_ingress::Config, skein_sender::Config)> {
-        let ingress = ingress_config(config, self.has_certificate)?;
-        Ok((ingress, sender_config(config)?))
+    pub fn read(&self, config: &Config) -> anyhow::Result<SettingsRead> {
+        Ok(SettingsRead {
+            ingress: ingress_config(config, self.has_certificate)?,
+            sender: sender_config(config)?,
+            keks: config.dkim.keks()?,
+        })
     }
 
-    pub fn set(&self, (ingress, sender): (skein_ingress::Config, skein_sender::Config)) {
+    pub fn set(&self, read: SettingsRead) {
+        let SettingsRead {
+            ingress,
+            sender,
+            keks,
+        } = read;
+        self.signing.set_keks(keks);
         self.ingress.set(ingress);
         self.dnsbl_zones.set(sender.dnsbl_zones.clone());
         self.sender.set(sender);
@@ -71,6 +88,8 @@ impl SendingPart {
         let state = ClusterState::default();
         let policy = policy::follow(&state);
         let spools = Spools::new(cluster, state);
+        let signing = spools.signing();
+        signing.set_keks(config.dkim.keks()?);
         let resolver = Arc::new(Resolver::counted(dns_config(config), dns).context("dns")?);
         let sender = Sender::new(
             sender_config(config)?,
@@ -104,6 +123,7 @@ impl SendingPart {
             ingress: ingress.settings(),
             sender: sender.config(),
             dnsbl_zones: sender.dnsbl_zones(),
+            signing,
         };
         Ok(Self {
             working: sender.working(),

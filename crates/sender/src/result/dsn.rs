@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use skein_client::signing::Signing;
 use skein_client::{LeasedTask, Spool, SpoolError};
 use skein_mail::dsn::{Action, Diagnostic, Dsn, DsnRecipient, OriginalContent};
 use skein_model::mail::{BodyType, Ret};
@@ -14,6 +15,7 @@ use skein_smtp::address::Address;
 use tokio::sync::watch;
 use tokio_stream::StreamExt;
 
+use super::dsn_signing::signed;
 use crate::config::current::CurrentConfig;
 use crate::route::sites::Sites;
 
@@ -73,6 +75,7 @@ pub struct DsnWriter {
     pub sites: Sites,
     /// Which of them each tenant wants.
     pub policy: watch::Receiver<Arc<Policy>>,
+    pub signing: Signing,
 }
 
 impl DsnWriter {
@@ -153,11 +156,11 @@ impl DsnWriter {
             original,
             boundary_seed: id.entropy(),
         };
-        let bytes = dsn.build();
+        let bytes = signed(&self.signing, hostname, dsn.build(), now).await?;
         for part in Bytes::from(bytes).chunks(256 << 10) {
             upload.write(Bytes::copy_from_slice(part)).await?;
         }
-        let body = upload.finish().await?;
+        let body = upload.finish(None).await?;
         let site = self.sites.soon(recipient.0.as_str()).await;
         let sites = site.map(|site| (recipient.0.clone(), site));
         Ok(Accept {

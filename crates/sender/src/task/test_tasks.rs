@@ -32,6 +32,7 @@ pub fn task(recipients: &[&str]) -> LeasedTask {
                 bytes: body.len() as u64,
                 crc32c: 0,
                 acks: Vec::new(),
+                prefix_bytes: None,
             },
             accepted_at: UnixMs(0),
             open_tasks: 1,
