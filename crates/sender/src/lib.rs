@@ -21,9 +21,10 @@ mod wall_clock;
 mod work_streams;
 
 pub use config::current::CurrentConfig;
+pub use config::login::{Login, LoginSecret, Mechanism};
 pub use config::rule::{
-    Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
-    RouteRule, Rules,
+    Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, RouteHost, RouteRule,
+    Rules,
 };
 pub use config::tls_policy::TlsPolicy;
 pub use config::{Config, Timeouts};
