@@ -22,6 +22,7 @@ mod growth;
 mod guessing;
 mod journal;
 mod lease;
+mod listener_certificates;
 mod metrics;
 mod names;
 mod policy;

@@ -54,6 +54,10 @@ pub struct Create {
     /// Hosts of --network need no login: there is no secret.
     #[arg(long, requires = "networks", conflicts_with_all = ["user", "password_stdin"])]
     no_login: bool,
+    /// A name of the client certificate whose holder needs no login, such as app.example.com or CN=name; may be given again.
+    /// There is no secret then.
+    #[arg(long = "certificate", value_name = "NAME", conflicts_with_all = ["user", "password_stdin", "no_login"])]
+    certificates: Vec<String>,
     /// When it ends, such as 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
@@ -120,7 +124,8 @@ pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<(
 }
 
 async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<()> {
-    let made = match (create.no_login, create.password_stdin) {
+    let has_no_secret = create.no_login || !create.certificates.is_empty();
+    let made = match (has_no_secret, create.password_stdin) {
         (true, _) => None,
         (false, true) => Some(Made::given(std::io::stdin())?),
         (false, false) => Some(Made::generated()),
@@ -131,6 +136,7 @@ async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<
         tenant: create.tenant,
         user: create.user,
         secrets,
+        certificates: create.certificates,
         networks: create.networks,
         expires: create.expires,
     };
@@ -165,7 +171,8 @@ fn tell(
         return show::json(&serde_json::json!({
             "name": &*credential.name,
             "tenant": &*credential.tenant,
-            "user": (!credential.is_network()).then_some(&credential.user),
+            "user": (!credential.secrets.is_empty()).then_some(&credential.user),
+            "certificates": credential.certificates,
             "secret": secret,
         }));
     }
@@ -173,6 +180,14 @@ fn tell(
         println!(
             "Hosts of {} hand in mail of {} without a login.",
             networks(credential),
+            credential.tenant
+        );
+        return Ok(());
+    }
+    if credential.secrets.is_empty() {
+        println!(
+            "Who shows a certificate of {} hands in mail of {} without a login.",
+            credential.certificates.join(", "),
             credential.tenant
         );
         return Ok(());
@@ -198,8 +213,10 @@ async fn rotate(
             "there is no credential {name:?}: skeinctl credential list names those that there are"
         );
     };
-    if credential.is_network() {
-        bail!("credential {name:?} has no secret: hosts of its networks need no login");
+    if credential.secrets.is_empty() {
+        bail!(
+            "credential {name:?} has no secret: its hosts, or the holders of its certificates, need no login"
+        );
     }
     let made = (!finish).then(Made::generated);
     let secrets = match (&made, &credential.secrets[..]) {
@@ -235,7 +252,8 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
             serde_json::json!({
                 "name": &*one.name,
                 "tenant": &*one.tenant,
-                "user": (!one.is_network()).then_some(&one.user),
+                "user": (!one.secrets.is_empty()).then_some(&one.user),
+                "certificates": one.certificates,
                 "secrets": one.secrets.len(),
                 "networks": one.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "expires": one.expires.map(|at| at.to_string()),
@@ -245,14 +263,15 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     }
     let mut table = show::table(&["CREDENTIAL", "TENANT", "USER", "SECRETS", "FROM", "EXPIRES"]);
     for one in all {
-        let user = match one.is_network() {
-            true => "no login",
-            false => &one.user,
+        let user = match (one.secrets.is_empty(), one.certificates.is_empty()) {
+            (false, _) => one.user.clone(),
+            (true, false) => format!("certificate of {}", one.certificates.join(", ")),
+            (true, true) => "no login".to_owned(),
         };
         table.add_row([
             one.name.to_string(),
             one.tenant.to_string(),
-            user.to_owned(),
+            user,
             one.secrets.len().to_string(),
             match one.networks.is_empty() {
                 true => "everywhere".to_owned(),
@@ -332,6 +351,7 @@ mod tests {
             tenant: "t".to_owned(),
             user: Some("app@a.example".to_owned()),
             secrets: vec![made.verifier.to_string()],
+            certificates: Vec::new(),
             networks: vec!["192.0.2.0/24".to_owned(), "2001:db8::/64".to_owned()],
             expires: Some("2027-01-31T00:00:00Z".to_owned()),
         };

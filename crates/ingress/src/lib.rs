@@ -23,6 +23,7 @@ mod session;
 mod shares;
 mod sites;
 mod stream;
+mod tls;
 mod waits;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
@@ -30,3 +31,4 @@ pub use lockout::{Attempt, Lock, Locked, Lockout, Lockouts};
 pub use server::{BindError, Server, Settings};
 pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;
+pub use tls::{CertificateCheck, Tls};

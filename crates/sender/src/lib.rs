@@ -29,7 +29,7 @@ pub use config::rule::{
 pub use config::tls_policy::TlsPolicy;
 pub use config::{Config, Timeouts};
 pub use egress_node::{EgressConfig, EgressNode};
-pub use health::Health;
+pub use health::{FileFaults, Health};
 pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};
 pub use skein_smtp::secret::Secret;

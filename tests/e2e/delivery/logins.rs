@@ -130,7 +130,7 @@ fn add_user(config: &Path, user: &str, password: &str) {
 fn submission(mechanisms: &str, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Postfix {
     let settings = "smtpd_tls_security_level = encrypt\nsmtpd_tls_auth_only = yes\n\
                     smtpd_tls_cert_file = DIR/config/cert.pem\nsmtpd_tls_key_file = DIR/config/key.pem\n\
-                    smtpd_sasl_auth_enable = yes\nsmtpd_sasl_local_domain = next.test\ncyrus_sasl_config_path = DIR/config\n\
+                    smtpd_sasl_auth_enable = yes\nsmtpd_sasl_local_domain = next.test\n\
                     virtual_mailbox_domains = next.test, login.test\n\
                     smtpd_client_restrictions = permit_sasl_authenticated, reject\n";
     Postfix::start_with(settings, |dir| {
@@ -138,8 +138,10 @@ fn submission(mechanisms: &str, certificate: &rcgen::CertifiedKey<rcgen::KeyPair
         let write = |name: &str, text: String| std::fs::write(config.join(name), text).unwrap();
         write("cert.pem", certificate.cert.pem());
         write("key.pem", certificate.signing_key.serialize_pem());
+        // Debian's Postfix looks there, whatever `cyrus_sasl_config_path` says.
+        std::fs::create_dir(config.join("sasl")).unwrap();
         write(
-            "smtpd.conf",
+            "sasl/smtpd.conf",
             format!(
                 "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {}\nmech_list: {mechanisms}\n",
                 config.join("sasldb2").display()
