@@ -28,6 +28,10 @@ const NONSENSE: &[(&str, &str)] = &[
     ("--set smtp.relay.port=70000", "port"),
     ("--set smtp.users[0].name=shop", "secretName"),
     ("--set smtp.tls.source=letsencrypt", "source"),
+    (
+        "--set smtp.tls.certificates[0].names={a.test}",
+        "secretName",
+    ),
     ("--set image.digest=sha256:1", "digest"),
     ("--set control.persistence.size=20GB", "size"),
     ("--set sender.pdb.maxUnavailable=200%", "maxUnavailable"),
@@ -72,6 +76,10 @@ const NONSENSE: &[(&str, &str)] = &[
         "control.terminationGracePeriodSeconds",
     ),
     ("--set smtp.tls.source=existing", "smtp.tls.existingSecret"),
+    (
+        "--set smtp.tls.source=none,smtp.tls.certificates[0].secretName=a",
+        "smtp.tls.certificates",
+    ),
     (
         "--set smtp.tls.source=none,smtp.users[0].name=a,smtp.users[0].secretName=b",
         "nobody can log in",

@@ -6,6 +6,7 @@ mod connections;
 mod explain;
 mod hosts;
 mod limits;
+mod logins;
 mod loops;
 mod name_servers;
 mod reports;

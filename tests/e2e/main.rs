@@ -23,6 +23,7 @@ mod growth;
 mod guessing;
 mod journal;
 mod lease;
+mod listener_certificates;
 mod metrics;
 mod names;
 mod policy;

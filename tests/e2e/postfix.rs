@@ -21,6 +21,11 @@ pub struct Postfix {
 
 impl Postfix {
     pub fn start() -> Self {
+        Self::start_with("", |_| {})
+    }
+
+    /// `settings` are lines of main.cf, in which `DIR` is the folder; `prepare` puts files there that they name.
+    pub fn start_with(settings: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = TempDir::new().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let dir = folder.path();
@@ -48,6 +53,9 @@ impl Postfix {
              smtpd_client_connection_count_limit = 0\nalias_maps =\nalias_database =\n",
             dir = dir.display()
         );
+        prepare(dir);
+        let settings = settings.replace("DIR", &dir.display().to_string());
+        let main = format!("{main}{settings}");
         std::fs::write(dir.join("config/main.cf"), main).unwrap();
         let services = format!("{address} inet n - n - - smtpd\n{SERVICES}");
         std::fs::write(dir.join("config/master.cf"), services).unwrap();

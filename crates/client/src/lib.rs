@@ -28,7 +28,7 @@ pub use session::{
 };
 pub use skein_wire::convert::ip_fault;
 pub use skein_wire::internal::{
-    CertificateEnd, Connects, IpCheck, NameServer, PlacedIp, Probed, SenderHealth, Wait,
+    CertificateEnd, Connects, FileFault, IpCheck, NameServer, PlacedIp, Probed, SenderHealth, Wait,
 };
 pub use spool::{Spool, Spools, Upload};
 pub use state::{ClusterState, KnownActions, KnownBrokenTls, PolicyTexts};

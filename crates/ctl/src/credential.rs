@@ -58,6 +58,10 @@ pub struct Create {
     /// Hosts of --network need no login: there is no secret.
     #[arg(long, requires = "networks", conflicts_with_all = ["user", "password_stdin"])]
     no_login: bool,
+    /// A name of the client certificate whose holder needs no login, such as app.example.com or CN=name; may be given again.
+    /// There is no secret then.
+    #[arg(long = "certificate", value_name = "NAME", conflicts_with_all = ["user", "password_stdin", "no_login"])]
+    certificates: Vec<String>,
     /// When it ends, such as 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
@@ -128,7 +132,8 @@ pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<E
 }
 
 async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<ExitCode> {
-    let made = match (create.no_login, create.password_stdin) {
+    let has_no_secret = create.no_login || !create.certificates.is_empty();
+    let made = match (has_no_secret, create.password_stdin) {
         (true, _) => None,
         (false, true) => Some(Made::given(std::io::stdin())?),
         (false, false) => Some(Made::generated(create.role)),
@@ -140,6 +145,7 @@ async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<
         role: create.role,
         user: create.user,
         secrets,
+        certificates: create.certificates,
         networks: create.networks,
         expires: create.expires,
     };
@@ -177,6 +183,7 @@ fn tell(
             "tenant": &*credential.tenant,
             "user": user(credential),
             "role": credential.role.map(TokenRole::name),
+            "certificates": credential.certificates,
             "secret": secret,
         }));
     }
@@ -184,6 +191,14 @@ fn tell(
         println!(
             "Hosts of {} hand in mail of {} without a login.",
             networks(credential),
+            credential.tenant
+        );
+        return Ok(());
+    }
+    if credential.secrets.is_empty() {
+        println!(
+            "Who shows a certificate of {} hands in mail of {} without a login.",
+            credential.certificates.join(", "),
             credential.tenant
         );
         return Ok(());
@@ -216,8 +231,10 @@ async fn rotate(
             "there is no credential {name:?}: skeinctl credential list names those that there are"
         );
     };
-    if credential.is_network() {
-        bail!("credential {name:?} has no secret: hosts of its networks need no login");
+    if credential.secrets.is_empty() {
+        bail!(
+            "credential {name:?} has no secret: its hosts, or the holders of its certificates, need no login"
+        );
     }
     let made = (!finish).then(|| Made::generated(credential.role));
     let secrets = match (&made, &credential.secrets[..]) {
@@ -253,6 +270,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
                 "tenant": &*one.tenant,
                 "user": user(one),
                 "role": one.role.map(TokenRole::name),
+                "certificates": one.certificates,
                 "secrets": one.secrets.len(),
                 "networks": one.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "expires": one.expires.map(|at| at.to_string()),
@@ -262,10 +280,11 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     }
     let mut table = show::table(&["CREDENTIAL", "TENANT", "USER", "SECRETS", "FROM", "EXPIRES"]);
     for one in all {
-        let user = match (one.role, one.is_network()) {
-            (Some(role), _) => format!("token: {}", role.name()),
-            (None, true) => "no login".to_owned(),
-            (None, false) => one.user.clone(),
+        let user = match (user(&one), one.role) {
+            (Some(user), _) => user.to_owned(),
+            (None, Some(role)) => format!("token: {}", role.name()),
+            (None, None) if one.is_network() => "no login".to_owned(),
+            (None, None) => format!("certificate of {}", one.certificates.join(", ")),
         };
         table.add_row([
             one.name.to_string(),
@@ -285,7 +304,7 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
 
 /// What its holder logs in as; none for a token, and for hosts without a login.
 fn user(credential: &Credential) -> Option<&str> {
-    let has_login = credential.role.is_none() && !credential.is_network();
+    let has_login = credential.role.is_none() && !credential.secrets.is_empty();
     has_login.then_some(&credential.user)
 }
 
@@ -370,6 +389,7 @@ mod tests {
             role: None,
             user: Some("app@a.example".to_owned()),
             secrets: vec![made.verifier.to_string()],
+            certificates: Vec::new(),
             networks: vec!["192.0.2.0/24".to_owned(), "2001:db8::/64".to_owned()],
             expires: Some("2027-01-31T00:00:00Z".to_owned()),
         };

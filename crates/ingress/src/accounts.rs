@@ -17,6 +17,8 @@ pub enum Account {
     User(User),
     /// Of the policy, with the secret that let it in.
     Credential(Arc<Credential>, Verifier),
+    /// Of the policy, by the certificate that the client showed.
+    Certificate(Arc<Credential>),
 }
 
 /// Who a client says that it is, before its password was looked at.
@@ -44,21 +46,36 @@ impl Claim {
 }
 
 impl Account {
+    /// Of the holder of a certificate with these names; the first counts that a good credential has.
+    pub fn of_certificate(
+        policy: &Policy,
+        names: &[String],
+        client: IpAddr,
+        at: UnixMs,
+    ) -> Option<Self> {
+        let credentials = names
+            .iter()
+            .filter_map(|name| policy.credential_of_certificate(name));
+        let mut good = credentials.filter(|credential| is_good(credential, client, at));
+        good.next().cloned().map(Self::Certificate)
+    }
+
     pub fn user(&self) -> &str {
         match self {
             Self::User(user) => &user.name,
-            Self::Credential(credential, _) => &credential.user,
+            Self::Credential(credential, _) | Self::Certificate(credential) => &credential.user,
         }
     }
 
     pub fn tenant(&self) -> &str {
         match self {
             Self::User(user) => &user.tenant,
-            Self::Credential(credential, _) => &credential.tenant,
+            Self::Credential(credential, _) | Self::Certificate(credential) => &credential.tenant,
         }
     }
 
-    /// The same account as it is now; none if the client could not log in again with what it gave.
+    /// The same account as it is now; none if the client could not log in again with what it gave. Certificates are looked at
+    /// anew instead.
     pub fn now(
         &self,
         config: &Config,
@@ -194,6 +211,28 @@ mod tests {
         config.users.clear();
         assert!(account.now(&config, &policy, client, AT).is_none());
         assert!(Claim::of(&config, &policy, "nobody", client, AT).is_none());
+    }
+
+    #[test]
+    fn a_certificate_has_the_credential_that_names_it_while_that_is_good() {
+        let keys = "certificate: [app.a.test, CN=App]\nnetworks: [192.0.2.0/24]\nexpires: 2100-01-01T00:00:00Z";
+        let policy = policy(keys);
+        let of = |names: &[&str], client: &str, at| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let account = Account::of_certificate(&policy, &names, from(client), at)?;
+            Some((account.user().to_owned(), account.tenant().to_owned()))
+        };
+        let app = Some(("app".to_owned(), "t".to_owned()));
+        for (names, client, at, expected) in [
+            (&["app.a.test"][..], "192.0.2.1", AT, &app),
+            (&["other.test", "CN=App"], "192.0.2.1", AT, &app),
+            (&["other.test", "CN=Other"], "192.0.2.1", AT, &None),
+            (&[], "192.0.2.1", AT, &None),
+            (&["app.a.test"], "192.0.3.1", AT, &None),
+            (&["app.a.test"], "192.0.2.1", UnixMs(u64::MAX), &None),
+        ] {
+            assert_eq!(&of(names, client, at), expected, "{names:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::CertificateDer;
 use skein_client::trace::{self, MessageTrace};
 use skein_client::{Spool, SpoolError, Upload};
 use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
@@ -47,6 +48,8 @@ pub struct Intake<'s> {
     pub(crate) address: IpAddr,
     kind: ListenerKind,
     tls: Option<(String, String)>,
+    /// What the client showed in its handshake, its own first.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// As whom the client has logged in.
     pub(crate) login: Option<Account>,
     /// Whose mail the transaction is, from MAIL on; none: a stranger's, who finds that out at RCPT.
@@ -108,6 +111,7 @@ impl<'s> Intake<'s> {
             address,
             kind,
             tls: None,
+            certificates: Vec::new(),
             login: None,
             tenant: None,
             is_begun: false,
@@ -124,6 +128,10 @@ impl<'s> Intake<'s> {
     /// Whose mail the transaction is; that of a stranger comes to nothing.
     pub(crate) fn tenant(&self) -> &str {
         self.tenant.as_deref().unwrap_or_default()
+    }
+
+    pub fn kind(&self) -> ListenerKind {
+        self.kind
     }
 
     pub fn set_tls(&mut self, version: &str, cipher: &str) {

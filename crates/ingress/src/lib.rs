@@ -25,6 +25,7 @@ mod shares;
 mod signing;
 mod sites;
 mod stream;
+mod tls;
 mod waits;
 
 pub use config::{Config, Listener, ListenerKind, TlsMode, User};
@@ -32,3 +33,4 @@ pub use lockout::{Attempt, Lock, Locked, Lockout, Lockouts};
 pub use server::{BindError, Server, Settings};
 pub use sites::SiteOf;
 pub use skein_smtp::server::Limits;
+pub use tls::{CertificateCheck, Tls};

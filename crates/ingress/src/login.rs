@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use skein_smtp::reply::Reply;
 use skein_smtp::secret::Secret;
 
@@ -52,11 +53,48 @@ impl Intake<'_> {
         Some(Reply::new(535, (5, 7, 8), "User or password is wrong"))
     }
 
+    /// Lets in whoever holds the client certificate that was shown, if a credential names it.
+    pub fn log_in_by_certificate(&mut self, chain: &[CertificateDer<'_>]) -> bool {
+        let chain = chain.iter().map(|one| one.clone().into_owned());
+        self.certificates = chain.collect();
+        self.login = self.account_of_certificate();
+        if let Some(login) = &self.login {
+            self.shared.metrics.logins.inc();
+            tracing::debug!(client = %self.address, user = login.user(), "let in by its certificate");
+        }
+        if self.login.is_none() {
+            self.certificates = Vec::new();
+        }
+        self.login.is_some()
+    }
+
+    fn account_of_certificate(&self) -> Option<Account> {
+        let check = self.shared.tls.as_ref()?.check.as_ref()?;
+        match check(&self.certificates) {
+            Ok(names) => {
+                let policy = self.shared.policy();
+                let account = Account::of_certificate(&policy, &names, self.address, intake::now());
+                if account.is_none() {
+                    tracing::info!(client = %self.address, ?names, "no credential names the client's certificate");
+                }
+                account
+            }
+            Err(why) => {
+                tracing::info!(client = %self.address, why, "the client's certificate does not count");
+                None
+            }
+        }
+    }
+
     /// What a client is told whose user may not log in as it did any more.
     pub fn check_login(&mut self) -> Option<Reply> {
         let login = self.login.as_ref()?;
         let (config, policy) = (self.shared.config(), self.shared.policy());
-        if let Some(now) = login.now(&config, &policy, self.address, intake::now()) {
+        let again = match login {
+            Account::Certificate(_) => self.account_of_certificate(),
+            login => login.now(&config, &policy, self.address, intake::now()),
+        };
+        if let Some(now) = again {
             self.login = Some(now);
             return None;
         }

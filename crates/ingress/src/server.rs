@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
-use rustls::ServerConfig;
 use skein_client::Spools;
 use skein_client::signing::Signing;
 use skein_policy::Policy;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +31,7 @@ use crate::proxy;
 use crate::session::{self, Ground, Session};
 use crate::shares::Account;
 use crate::sites::SiteOf;
+use crate::tls::Tls;
 
 /// Sessions end by themselves when the grace of a drain is over; who has not by then is left.
 const DRAIN_END: Duration = Duration::from_secs(2);
@@ -60,7 +59,7 @@ pub struct Shared {
     pub site_of: SiteOf,
     pub metrics: Metrics,
     pub memory: Memory,
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
     pub connections: Arc<Connections>,
     pub guesses: Mutex<Guesses>,
     pub passwords: Passwords,
@@ -155,7 +154,7 @@ impl Server {
     /// One of them cannot be opened; then none is.
     pub fn bind(
         config: Config,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Tls>,
         spools: Spools,
         policy: watch::Receiver<Arc<Policy>>,
         site_of: SiteOf,
@@ -183,7 +182,7 @@ impl Server {
             policy,
             site_of,
             metrics,
-            tls: tls.map(TlsAcceptor::from),
+            tls,
             connections,
             guesses: Mutex::default(),
             passwords: Passwords::new(),

@@ -155,8 +155,9 @@ impl<'s> Session<'s> {
     }
 
     async fn over_tls(&mut self, stream: TcpStream, greet: bool) -> io::Result<()> {
-        let acceptor = self.ground.shared.tls.as_ref();
-        let acceptor = acceptor.expect("bind refuses TLS listeners without a certificate");
+        let tls = self.ground.shared.tls.as_ref();
+        let tls = tls.expect("bind refuses TLS listeners without a certificate");
+        let acceptor = tls.acceptor(self.intake.kind());
         let handshake = async {
             let mut first = [0];
             timeout(HANDSHAKE_BEGIN, stream.peek(&mut first)).await??;
@@ -182,6 +183,11 @@ impl<'s> Session<'s> {
             .and_then(|suite| suite.suite().as_str());
         self.intake.set_tls(version, cipher.unwrap_or("unknown"));
         self.dialogue.tls_started();
+        if let Some(chain) = connection.peer_certificates()
+            && self.intake.log_in_by_certificate(chain)
+        {
+            self.dialogue.admit();
+        }
         if greet {
             self.dialogue.greeting(&mut self.out);
         }

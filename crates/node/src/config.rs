@@ -39,7 +39,7 @@ pub use dns::Dns;
 pub use egress::Egress;
 pub use log::{Log, LogFormat};
 pub use reloadable::listed as list_of_keys;
-pub use smtp::{BareNewlines, Kind, ListenerTls, Smtp, Tls};
+pub use smtp::{BareNewlines, Kind, ListenerTls, Smtp};
 pub use sources::Overrides;
 pub use storage::Storage;
 pub use telemetry::Telemetry;

@@ -160,6 +160,7 @@ async fn join(
         let part =
             LendingPart::start(config, cluster(config, ports, None), ports, dns, registry).await?;
         part.health.set_certificates(follower.ends());
+        part.health.set_files(follower.faults());
         health.set_lending(part.working.clone());
         return Ok((None, Some(part)));
     }
@@ -179,6 +180,7 @@ async fn join(
     if let Some(ends) = ends {
         part.health.set_certificates(ends);
     }
+    part.health.set_files(follower.faults());
     health.set_sending(part.working.clone(), part.drained.clone());
     Ok((Some(part), None))
 }

@@ -1,12 +1,15 @@
 //! Certificates: read from PEM files, checked, and read again when the files change.
 
+mod clients;
 mod expiry;
 mod files;
 mod follow;
+mod names;
 mod smtp;
+mod sni;
 
 use skein_client::ports::{Guard, Limits};
-use skein_client::tls::{Protocol, Tls, TlsError};
+use skein_client::tls::{Protocol, Tls};
 
 use jiff::Timestamp;
 
@@ -15,7 +18,7 @@ use crate::config::{Config, PemFiles};
 pub use expiry::Expiry;
 pub use files::{Loaded, load};
 pub use follow::Follower;
-pub use smtp::server_config as smtp;
+pub use smtp::tls as smtp;
 
 /// What is wrong with the certificates that a configuration names, and what soon will be.
 #[derive(Debug, Default)]
@@ -30,10 +33,13 @@ pub fn check(config: &Config) -> anyhow::Result<Found> {
     let ports = [
         config.cluster_certificates(),
         admin.filter(|_| config.role.controls()),
-        config.smtp_certificates(),
     ];
+    let smtp = config.smtp_certificates();
     let mut found = Found::default();
-    for files in ports.into_iter().flatten() {
+    if let Err(error) = smtp::shown(config) {
+        found.errors.push(format!("{error:#}"));
+    }
+    for files in ports.into_iter().flatten().chain(smtp) {
         match load(&files) {
             Err(error) => found.errors.push(format!("{error:#}")),
             Ok(Loaded {
@@ -105,8 +111,7 @@ fn mutual(files: Option<PemFiles>, follower: &Follower) -> anyhow::Result<Option
     let loaded = load(&files)?;
     let tls = Tls::new(&loaded.certificates(), files.roles)?;
     let shared = tls.clone();
-    let apply =
-        move |loaded: &Loaded| -> Result<(), TlsError> { shared.replace(&loaded.certificates()) };
+    let apply = move |loaded: &Loaded| Ok(shared.replace(&loaded.certificates())?);
     follower.follow(files, loaded, apply);
     Ok(Some(tls))
 }

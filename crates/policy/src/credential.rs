@@ -20,6 +20,10 @@ const SECRETS_MAX: usize = 2;
 const NETWORKS_MAX: usize = 256;
 /// RFC 4616 allows 255.
 const USER_BYTES_MAX: usize = 255;
+/// A certificate and the one that comes after it, of a few programs of one customer.
+const CERTIFICATES_MAX: usize = 16;
+/// A host name has 253 octets at most, a common name 64 (RFC 5280 appendix A.1).
+const CERTIFICATE_BYTES_MAX: usize = 255;
 
 /// What the holder of a token may do at the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +65,11 @@ pub struct Credential {
     pub role: Option<TokenRole>,
     /// What its holder calls itself at a login.
     pub user: String,
-    /// Any of these lets in. None: hosts of its networks need no login.
+    /// Any of these lets in.
     pub secrets: Vec<Verifier>,
+    /// Who shows a client certificate with one of these names needs no login. Without them and secrets, hosts of its networks
+    /// need none.
+    pub certificates: Vec<String>,
     /// Where it is good; empty: everywhere.
     pub networks: Vec<IpNet>,
     /// From then on it lets nobody in.
@@ -74,13 +81,14 @@ pub struct Credential {
 pub(crate) struct CredentialGiven {
     pub credential: Arc<Credential>,
     user: At<String>,
+    certificates: Vec<At<String>>,
     networks: Vec<At<IpNet>>,
 }
 
 impl Credential {
     /// Whether hosts need no login.
     pub fn is_network(&self) -> bool {
-        self.secrets.is_empty() && self.role.is_none()
+        self.secrets.is_empty() && self.certificates.is_empty() && self.role.is_none()
     }
 
     /// `at`: in milliseconds since 1970.
@@ -111,16 +119,19 @@ impl CredentialGiven {
         let secrets = keys.list(reader, "secret", SECRETS_MAX, |text| {
             text.parse::<Verifier>().map_err(|error| error.to_string())
         });
+        let certificates = keys.list(reader, "certificate", CERTIFICATES_MAX, certificate_name);
         let networks = keys.list(reader, "networks", NETWORKS_MAX, own_network);
         let expires = keys.value(reader, "expires", |text| {
             text.parse::<Timestamp>()
                 .map_err(|_| "must be a time such as 2027-01-31T00:00:00Z".to_owned())
         });
         let (secrets, networks) = (secrets.unwrap_or_default(), networks.unwrap_or_default());
+        let certificates = certificates.unwrap_or_default();
+        let has_certificates = keys.has("certificate") && !keys.is_empty_list("certificate");
         let has_networks = keys.has("networks") && !keys.is_empty_list("networks");
-        if !keys.has("secret") && !has_networks {
-            let message = "lets nobody in: give secret (skeinctl credential create makes one), or networks whose hosts need no \
-                           login";
+        if !keys.has("secret") && !has_certificates && !has_networks {
+            let message = "lets nobody in: give secret (skeinctl credential create makes one), certificate, or networks whose \
+                           hosts need no login";
             reader.fault(keys.line, "", message);
         }
         if let Some(line) = keys.line_of("user").filter(|_| !keys.has("secret")) {
@@ -156,12 +167,14 @@ impl CredentialGiven {
             role,
             user: user.value.clone(),
             secrets: secrets.into_iter().map(|secret| secret.value).collect(),
+            certificates: certificates.iter().map(|name| name.value.clone()).collect(),
             networks: networks.iter().map(|network| network.value).collect(),
             expires: expires.map(|expires| expires.value),
         };
         Some(Self {
             credential: Arc::new(credential),
             user,
+            certificates,
             networks,
         })
     }
@@ -181,6 +194,7 @@ pub struct NewCredential {
     /// None: the name.
     pub user: Option<String>,
     pub secrets: Vec<String>,
+    pub certificates: Vec<String>,
     pub networks: Vec<String>,
     pub expires: Option<String>,
 }
@@ -193,6 +207,7 @@ impl NewCredential {
             role,
             user,
             secrets,
+            certificates,
             networks,
             expires,
         } = credential;
@@ -202,6 +217,7 @@ impl NewCredential {
             role: *role,
             user: (*user != **name).then(|| user.clone()),
             secrets: secrets.iter().map(ToString::to_string).collect(),
+            certificates: certificates.clone(),
             networks: networks.iter().map(ToString::to_string).collect(),
             expires: expires.map(|expires| expires.to_string()),
         }
@@ -217,6 +233,7 @@ impl NewCredential {
             .set_if("role", self.role.map(TokenRole::name))
             .set_if("user", self.user.as_ref())
             .list("secret", &self.secrets)
+            .list("certificate", &self.certificates)
             .list("networks", &self.networks)
             .set_if("expires", self.expires.as_ref())
     }
@@ -226,12 +243,13 @@ impl NewCredential {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Credentials {
     by_user: BTreeMap<String, Arc<Credential>>,
+    by_certificate: BTreeMap<String, Arc<Credential>>,
     /// Those whose hosts need no login, by the length of the prefix.
     by_network: BTreeMap<u8, BTreeMap<IpNet, Arc<Credential>>>,
 }
 
 impl Credentials {
-    /// Two may not have one user, nor one network without a login.
+    /// Two may not have one user, nor one name of a certificate, nor one network without a login.
     pub fn new<'a>(
         all: impl IntoIterator<Item = (&'a Place, &'a Arc<CredentialGiven>)>,
     ) -> (Self, Vec<Problem>) {
@@ -244,12 +262,24 @@ impl Credentials {
             if credential.role.is_some() {
                 continue;
             }
-            if !credential.is_network() {
+            let mut own = BTreeSet::new();
+            for at in given.certificates.iter().filter(|at| own.insert(&at.value)) {
+                match found.by_certificate.get(&at.value) {
+                    Some(other) => problems.push(taken(at, &at.value, other)),
+                    None => {
+                        let name = at.value.clone();
+                        found.by_certificate.insert(name, Arc::clone(credential));
+                    }
+                }
+            }
+            if !credential.secrets.is_empty() {
                 let user = credential.user.clone();
                 match found.by_user.get(&user) {
                     Some(other) => problems.push(taken(&given.user, &user, other)),
                     None => drop(found.by_user.insert(user, Arc::clone(credential))),
                 }
+            }
+            if !credential.is_network() {
                 continue;
             }
             let mut own = BTreeSet::new();
@@ -266,6 +296,10 @@ impl Credentials {
 
     pub fn of_user(&self, user: &str) -> Option<&Arc<Credential>> {
         self.by_user.get(user)
+    }
+
+    pub fn of_certificate(&self, name: &str) -> Option<&Arc<Credential>> {
+        self.by_certificate.get(name)
     }
 
     /// That of the smallest network that the client is in.
@@ -290,6 +324,7 @@ fn token_faults(reader: &mut Reader, keys: &Keys<'_>, manages: bool) {
         }
     };
     fault("user", "is for logins at an SMTP port: a token has none");
+    fault("certificate", "is for SMTP ports: a certificate for the admin API names its role itself");
     if manages {
         fault("tenant", "goes with role: tenant");
     }
@@ -311,6 +346,26 @@ fn user_name(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err(format!(
             "must have 1 to {USER_BYTES_MAX} bytes without white space, such as shop@example.com"
+        )),
+    }
+}
+
+/// A host name in lower case, a mail address, a URI, or a common name: one of the names that a certificate has.
+fn certificate_name(text: &str) -> Result<String, String> {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace();
+    let has_length = (1..=CERTIFICATE_BYTES_MAX).contains(&text.len());
+    match text.strip_prefix("CN=") {
+        Some(name) if has_length && !name.trim().is_empty() && !name.contains(char::is_control) => {
+            Ok(text.to_owned())
+        }
+        None if has_length && text.chars().all(is_host) => Ok(text.to_ascii_lowercase()),
+        None if has_length && text.contains(['@', ':']) && text.chars().all(is_plain) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "must be a name of the certificate, of up to {CERTIFICATE_BYTES_MAX} bytes: a host such as app.example.com, an \
+             address, a URI, or CN=name"
         )),
     }
 }

@@ -58,6 +58,22 @@ fn credentials_must_make_sense() {
         5,
         "user: goes with secret",
     );
+    for name in [
+        "'*.a.test'",
+        "'a b'",
+        "CN=",
+        "'CN= '",
+        "''",
+        "\"a\\tb\"",
+        "'b\u{fc}cher.test'",
+    ] {
+        check(
+            &format!("tenant: t\ncertificate: [{name}]\n"),
+            4,
+            "must be a name of the certificate",
+        );
+    }
+    check("tenant: t\ncertificate: []\n", 1, "lets nobody in");
     for (network, words) in [
         ("10.0.0.1/8", "write 10.0.0.0/8"),
         ("0.0.0.0/0", "hosts of strangers"),
@@ -91,11 +107,56 @@ fn no_two_have_one_user_or_one_network() {
         9,
         "10.1.0.0/16 is that of credential \"a\" already",
     );
+    let certificates = two(
+        "certificate: [a.test, CN=App]",
+        "certificate: [b.test, CN=App]",
+    );
+    check(
+        &certificates,
+        9,
+        "CN=App is that of credential \"a\" already",
+    );
     // Networks of logins say from where, not who.
     policy(&two(
         &format!("{secret}\nnetworks: [10.1.0.0/16]"),
         &format!("{secret}\nnetworks: [10.1.0.0/16]"),
     ));
+}
+
+#[test]
+fn names_of_certificates_are_found_each_in_its_form() {
+    let names = "App.A.test, ops@a.test, 'spiffe://a/App', CN=The App";
+    let text = format!(
+        "kind: credential\nname: a\ntenant: t\ncertificate: [{names}]\nnetworks: [192.0.2.0/24]\n"
+    );
+    let policy = policy(&text);
+    for (name, is_there) in [
+        ("app.a.test", true),
+        ("ops@a.test", true),
+        ("spiffe://a/App", true),
+        ("CN=The App", true),
+        ("The App", false),
+        ("a.test", false),
+        ("other.a.test", false),
+    ] {
+        let found = policy.credential_of_certificate(name);
+        assert_eq!(found.is_some(), is_there, "{name}");
+    }
+    // Without a secret nobody logs in with it, and its networks say from where it is good.
+    assert!(!policy.has_users() && policy.credential_of_user("a").is_none());
+    assert!(
+        policy
+            .credential_of_client("192.0.2.1".parse().expect("an address"))
+            .is_none()
+    );
+    let written = policy.get(Kind::Credential, "a").expect("it is there");
+    let again = Source {
+        name: "again",
+        text: &written,
+    };
+    let again = Policy::parse(&[again]).expect("it can be read");
+    assert_eq!(again.get(Kind::Credential, "a").as_ref(), Some(&written));
+    assert!(again.credential_of_certificate("CN=The App").is_some());
 }
 
 #[test]

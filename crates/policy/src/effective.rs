@@ -100,7 +100,7 @@ impl Policy {
             ],
             Kind::Credential => {
                 let mut held = self.credentials().filter(|one| &*one.name == name);
-                let login = held.find(|one| !one.is_network() && one.role.is_none());
+                let login = held.find(|one| !one.secrets.is_empty() && one.role.is_none());
                 login
                     .into_iter()
                     .map(|one| pair("user", &one.user))

@@ -222,6 +222,11 @@ impl Policy {
         self.holders.of_user(user)
     }
 
+    /// The credential whose holder needs no login with a certificate of this name.
+    pub fn credential_of_certificate(&self, name: &str) -> Option<&Arc<Credential>> {
+        self.holders.of_certificate(name)
+    }
+
     /// The credential that a client has by its address alone.
     pub fn credential_of_client(&self, client: IpAddr) -> Option<&Arc<Credential>> {
         self.holders.of_client(client)

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use parking_lot::Mutex;
-use skein_client::{CertificateEnd, NameServer, Probed, SenderHealth};
+use skein_client::{CertificateEnd, FileFault, NameServer, Probed, SenderHealth};
 use skein_dns::Resolver;
 use skein_egress::dial;
 
 use crate::smtp::connects::RecentConnects;
+use crate::smtp::token_files::TokenFiles;
 use crate::wall_clock::now;
 
 /// A name server that fails is known within half a minute, and a good one is asked seldom enough not to notice.
@@ -28,12 +29,17 @@ const PROBE_KEPT: Duration = Duration::from_secs(16);
 /// Says when certificates end.
 pub type CertificateEnds = Arc<dyn Fn() -> Vec<CertificateEnd> + Send + Sync>;
 
+/// Says which files that the configuration names cannot be used, and why.
+pub type FileFaults = Arc<dyn Fn() -> Vec<FileFault> + Send + Sync>;
+
 /// Shared by the parts that see something and the one that tells.
 #[derive(Default)]
 pub struct Health {
     pub connects: Arc<RecentConnects>,
+    pub token_files: Arc<TokenFiles>,
     name_servers: Mutex<Vec<NameServer>>,
     certificates: OnceLock<CertificateEnds>,
+    files: OnceLock<FileFaults>,
     probes: Mutex<BTreeMap<String, Probe>>,
 }
 
@@ -56,6 +62,12 @@ impl Health {
         let _ = self.certificates.set(ends);
     }
 
+    /// Tells files of this node that cannot be used; the first source that is set counts.
+    pub fn set_files(&self, faults: FileFaults) {
+        // Set once, when the node starts.
+        let _ = self.files.set(faults);
+    }
+
     pub fn told(&self, needs_dns: bool) -> SenderHealth {
         let done = |(target, probe): (&String, &Probe)| {
             Some(Probed {
@@ -70,7 +82,14 @@ impl Health {
             connects: Some(self.connects.summary(Instant::now())),
             certificates: self.certificates.get().map_or_else(Vec::new, |ends| ends()),
             probed: self.probes.lock().iter().filter_map(done).collect(),
+            files: self.file_faults(),
         }
+    }
+
+    fn file_faults(&self) -> Vec<FileFault> {
+        let mut found = self.files.get().map_or_else(Vec::new, |faults| faults());
+        found.extend(self.token_files.faults(Instant::now()));
+        found
     }
 
     /// Begins what an operator asked for and is not under way.

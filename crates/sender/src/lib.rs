@@ -21,14 +21,15 @@ mod wall_clock;
 mod work_streams;
 
 pub use config::current::CurrentConfig;
+pub use config::login::{Login, LoginSecret, Mechanism};
 pub use config::rule::{
-    Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost,
-    RouteRule, Rules,
+    Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, RouteHost, RouteRule,
+    Rules,
 };
 pub use config::tls_policy::TlsPolicy;
 pub use config::{Config, Timeouts};
 pub use egress_node::{EgressConfig, EgressNode};
-pub use health::Health;
+pub use health::{FileFaults, Health};
 pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};
 pub use skein_smtp::secret::Secret;

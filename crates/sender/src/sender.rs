@@ -126,6 +126,7 @@ impl Sender {
                 tls,
                 broken_tls: Arc::new(BrokenTls::new(spools.state().broken_tls())),
                 connects: health.connects.clone(),
+                token_files: health.token_files.clone(),
             },
             reactions: Arc::default(),
             rewrites: Rewrites::new(),

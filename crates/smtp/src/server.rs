@@ -121,6 +121,8 @@ pub struct ServerSession {
     helo: Option<String>,
     esmtp: bool,
     user: Option<String>,
+    /// It is known in another way than by AUTH whose mail the client hands in.
+    is_admitted: bool,
     pending_user: String,
     mode: Mode,
     input: Vec<u8>,
@@ -151,6 +153,7 @@ impl ServerSession {
             helo: None,
             esmtp: false,
             user: None,
+            is_admitted: false,
             pending_user: String::new(),
             mode: Mode::Command,
             input: Vec::new(),
@@ -235,10 +238,17 @@ impl ServerSession {
         self.tls = true;
         self.helo = None;
         self.user = None;
+        self.is_admitted = false;
         self.forget_transaction();
         self.input = Vec::new();
         self.used = 0;
         self.mode = Mode::Command;
+    }
+
+    /// The client showed by its certificate whose mail it hands in, so that mail is taken without AUTH, which it may use
+    /// all the same.
+    pub fn admit(&mut self) {
+        self.is_admitted = true;
     }
 
     fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Step {
@@ -437,7 +447,7 @@ impl ServerSession {
             Some(reply(503, (5, 5, 1), "A transaction is open already"))
         } else if self.config.auth_required && !self.tls {
             Some(reply(530, (5, 7, 0), "Say STARTTLS first"))
-        } else if self.config.auth_required && self.user.is_none() {
+        } else if self.config.auth_required && self.user.is_none() && !self.is_admitted {
             Some(reply(530, (5, 7, 0), "Log in first"))
         } else if mail.require_tls && !self.tls {
             Some(reply(530, (5, 7, 0), "REQUIRETLS needs TLS here too"))

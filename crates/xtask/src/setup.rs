@@ -54,6 +54,16 @@ const TESTS: &[Need] = &[
         present: || Path::new("/usr/sbin/smtp-source").exists(),
     },
     Need {
+        package: "sasl2-bin",
+        why: "users of the real next hop",
+        present: || Path::new("/usr/sbin/saslpasswd2").exists(),
+    },
+    Need {
+        package: "libsasl2-modules",
+        why: "their logins by PLAIN and LOGIN",
+        present: has_sasl_plain,
+    },
+    Need {
         package: "haproxy",
         why: "tests with a real proxy on the way out",
         present: || exists("haproxy") || Path::new("/usr/sbin/haproxy").exists(),
@@ -123,6 +133,17 @@ fn has_libclang() -> bool {
         || ["/usr/lib/libclang.so", "/usr/lib64/libclang.so"]
             .iter()
             .any(|path| Path::new(path).exists())
+}
+
+/// Below the folder of the machine's architecture.
+fn has_sasl_plain() -> bool {
+    let folders = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    folders
+        .map(|entry| entry.path().join("sasl2/libplain.so"))
+        .any(|path| path.exists())
 }
 
 fn has_ssleay() -> bool {

@@ -42,6 +42,9 @@
 {{- if and (eq $smtp.tls.source "existing") (not $smtp.tls.existingSecret) }}
 {{- fail "\n\nsmtp.tls.existingSecret: name the Secret with tls.crt and tls.key, or use another smtp.tls.source." }}
 {{- end }}
+{{- if and (eq $smtp.tls.source "none") $smtp.tls.certificates }}
+{{- fail "\n\nsmtp.tls.certificates: has no effect with smtp.tls.source=none: give another source, whose certificate is for all other clients." }}
+{{- end }}
 {{- if and (eq $smtp.tls.source "none") $smtp.users }}
 {{- fail "\n\nsmtp.users: nobody can log in with smtp.tls.source=none: passwords are taken under TLS alone." }}
 {{- end }}

@@ -91,7 +91,15 @@ smtp:
   proxy_networks: {{ toJson $smtp.proxyProtocol.networks }}
   {{- end }}
   {{- if $tls }}
-  tls: {certificate: /etc/skein/smtp/tls.crt, key: /etc/skein/smtp/tls.key}
+  tls:
+    certificate: /etc/skein/smtp/tls.crt
+    key: /etc/skein/smtp/tls.key
+    {{- with $smtp.tls.certificates }}
+    sni:
+      {{- range . }}
+      - {certificate: {{ printf "/etc/skein/smtp-sni/%s/tls.crt" .secretName | quote }}, key: {{ printf "/etc/skein/smtp-sni/%s/tls.key" .secretName | quote }}{{ with .names }}, names: {{ toJson . }}{{ end }}}
+      {{- end }}
+    {{- end }}
   {{- end }}
   limits: {shutdown_grace: {{ $smtp.shutdownGraceSeconds }}s}
   listener:

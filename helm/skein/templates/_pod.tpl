@@ -128,6 +128,9 @@ readinessProbe: {{- merge (dict "httpGet" (dict "path" "/readyz" "port" "http"))
 {{- with .Values.smtp.tls }}
 {{- if ne .source "none" }}
 - {name: smtp-tls, secret: {secretName: {{ eq .source "existing" | ternary .existingSecret (printf "%s-smtp-tls" $name) | quote }}, defaultMode: 288}}
+{{- range $nth, $one := .certificates }}
+- {name: smtp-sni-{{ $nth }}, secret: {secretName: {{ $one.secretName | quote }}, defaultMode: 288}}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- with include "skein.logins" . }}
@@ -144,6 +147,9 @@ readinessProbe: {{- merge (dict "httpGet" (dict "path" "/readyz" "port" "http"))
 {{- define "skein.smtp.mounts" -}}
 {{- if ne .Values.smtp.tls.source "none" }}
 - {name: smtp-tls, mountPath: /etc/skein/smtp, readOnly: true}
+{{- range $nth, $one := .Values.smtp.tls.certificates }}
+- {name: smtp-sni-{{ $nth }}, mountPath: {{ printf "/etc/skein/smtp-sni/%s" $one.secretName | quote }}, readOnly: true}
+{{- end }}
 {{- end }}
 {{- if include "skein.logins" . }}
 - {name: users, mountPath: /etc/skein/users, readOnly: true}

@@ -1,6 +1,6 @@
 //! What senders say of themselves, in the words of the model.
 
-use skein_model::doctor::{self, Connects, NameServer};
+use skein_model::doctor::{self, Connects, FileFault, NameServer};
 use skein_wire::internal::SenderHealth;
 
 use crate::cluster::certificates;
@@ -15,6 +15,11 @@ pub fn read(health: SenderHealth, clock_ahead_ms: i64) -> doctor::SenderHealth {
         address: server.address,
         fault: given(server.fault),
     });
+    let files = health.files.into_iter().map(|file| FileFault {
+        setting: file.setting,
+        path: file.path,
+        fault: file.fault,
+    });
     let connects = health.connects.unwrap_or_default();
     doctor::SenderHealth {
         clock_ahead_ms,
@@ -28,5 +33,6 @@ pub fn read(health: SenderHealth, clock_ahead_ms: i64) -> doctor::SenderHealth {
             last_fault: connects.last_fault,
         },
         certificates: certificates(health.certificates),
+        files: files.collect(),
     }
 }

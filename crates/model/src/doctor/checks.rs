@@ -18,7 +18,7 @@ enum Needs {
     Cluster,
 }
 
-const CHECKS: [(&str, &str, Needs, Look); 22] = [
+const CHECKS: [(&str, &str, Needs, Look); 23] = [
     (
         "view",
         "the asked node hears from the leader of the meta group",
@@ -133,6 +133,12 @@ const CHECKS: [(&str, &str, Needs, Look); 22] = [
         "no certificate ends soon",
         Needs::Nothing,
         machine::certificates,
+    ),
+    (
+        "files",
+        "senders can use the tokens and certificates that they are told to",
+        Needs::Cluster,
+        machine::files,
     ),
     (
         "versions",

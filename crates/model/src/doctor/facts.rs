@@ -100,6 +100,15 @@ pub struct CertificateEnd {
     pub at: UnixMs,
 }
 
+/// A file that the configuration names and that cannot be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFault {
+    /// The key of the configuration that names it.
+    pub setting: String,
+    pub path: String,
+    pub fault: String,
+}
+
 /// A name server, as a sender last found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameServer {
@@ -130,6 +139,7 @@ pub struct SenderHealth {
     pub needs_dns: bool,
     pub connects: Connects,
     pub certificates: Vec<CertificateEnd>,
+    pub files: Vec<FileFault>,
 }
 
 /// What a control node says of itself.

@@ -270,6 +270,16 @@ const FAULTS: &[(Change, &[&str])] = &[
         },
         &["certificates: smtp.tls.certificate of n1:7000 has ended"],
     ),
+    (
+        |f| {
+            health(f, 0).files.push(FileFault {
+                setting: "delivery.route.token_file".into(),
+                path: "/run/token".into(),
+                fault: "is not there".into(),
+            });
+        },
+        &["files: delivery.route.token_file of sender s1 /run/token is not there"],
+    ),
 ];
 
 #[test]

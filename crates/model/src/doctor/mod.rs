@@ -5,8 +5,8 @@ mod facts;
 
 pub use checks::examine;
 pub use facts::{
-    Answer, CertificateEnd, Connects, Facts, Founding, GroupFacts, Mark, MissingPeer, NameServer,
-    NodeFacts, Reopened, Replica, SenderFacts, SenderHealth, group_name,
+    Answer, CertificateEnd, Connects, Facts, FileFault, Founding, GroupFacts, Mark, MissingPeer,
+    NameServer, NodeFacts, Reopened, Replica, SenderFacts, SenderHealth, group_name,
 };
 
 /// How bad a finding is.

@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use skein_client::access::RoleRule;
 
-use super::{Config, Tls, loopback};
+use super::{Config, loopback};
 
 /// PEM files of a node. What the holder of a certificate of this CA may do is what the certificate says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -194,18 +194,41 @@ impl Config {
         }))
     }
 
-    /// The certificate of the SMTP listeners.
-    pub fn smtp_certificates(&self) -> Option<PemFiles> {
-        let Tls { certificate, key } = &self.smtp.tls;
-        Some(PemFiles {
+    /// The certificates of the SMTP listeners: first the one for all clients that ask for no other, with the CA of clients;
+    /// then those for some names. None without TLS.
+    pub fn smtp_certificates(&self) -> Vec<PemFiles> {
+        let tls = &self.smtp.tls;
+        let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else {
+            return Vec::new();
+        };
+        let files = |certificate, key| PemFiles {
             port: "smtp",
-            certificate: PemFile::new("smtp.tls.certificate", certificate.as_deref()?),
-            key: PemFile::new("smtp.tls.key", key.as_deref()?),
+            certificate,
+            key,
             ca: None,
             shown_to: ShownTo::Clients,
             revoked: None,
             roles: RoleRule::default(),
-        })
+        };
+        let of_clients = |setting, path: &Option<PathBuf>| {
+            let path = path.as_deref()?;
+            Some(PemFile::new(setting, path))
+        };
+        let mut found = vec![PemFiles {
+            ca: of_clients("smtp.tls.client_ca", &tls.client_ca),
+            revoked: of_clients("smtp.tls.client_revoked", &tls.client_revoked),
+            ..files(
+                PemFile::new("smtp.tls.certificate", certificate),
+                PemFile::new("smtp.tls.key", key),
+            )
+        }];
+        found.extend(tls.sni.iter().map(|one| {
+            files(
+                PemFile::new("smtp.tls.sni.certificate", &one.certificate),
+                PemFile::new("smtp.tls.sni.key", &one.key),
+            )
+        }));
+        found
     }
 }
 

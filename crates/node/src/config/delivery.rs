@@ -10,7 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use skein_model::retry::RetryPolicy;
 use skein_sender::{
-    DomainPattern, HOSTS_MAX, HopPolicy, Login, RouteHost, RouteRule, Rules, Secret, TlsPolicy,
+    DomainPattern, HOSTS_MAX, HopPolicy, Login, LoginSecret, Mechanism, RouteHost, RouteRule,
+    Rules, Secret, TlsPolicy,
 };
 
 use super::secrets;
@@ -93,6 +94,13 @@ pub struct Route {
     /// A file that holds nothing but the password, instead of it.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// A file that holds nothing but an OAuth bearer token, in place of a password; another program renews it, and it is read
+    /// again at each login.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// `PLAIN` or `LOGIN` with a password, `OAUTHBEARER` or `XOAUTH2` with a token; else the first of these that is offered.
+    #[serde(default)]
+    pub mechanism: Option<String>,
     /// Log in although the connection is not encrypted.
     #[serde(default)]
     pub allow_plaintext_auth: bool,
@@ -309,24 +317,68 @@ impl Delivery {
 
 fn login(route: &Route) -> anyhow::Result<Option<Login>> {
     let password = secrets::password(route.password.as_ref(), route.password_file.as_ref())?;
-    let (user, password) = match (&route.user, &password) {
-        (None, None) => return Ok(None),
-        (Some(user), Some(password)) => (user, password),
-        (Some(_), None) => bail!("user: user and password belong together"),
-        (None, Some(_)) => bail!("password: user and password belong together"),
+    let secret = match (password, &route.token_file) {
+        (None, None) => None,
+        (Some(_), Some(_)) => bail!("token_file: contradicts the password; leave one of them out"),
+        (Some(password), None) => {
+            check_login_text("password", &password)?;
+            Some(LoginSecret::Password(Secret::new(password)))
+        }
+        (None, Some(path)) => Some(LoginSecret::TokenFile(path.clone())),
     };
-    for (key, text) in [("user", user), ("password", password)] {
-        ensure!(!text.is_empty(), "{key}: is empty");
+    let (user, secret) = match (&route.user, secret) {
+        (None, None) => {
+            ensure!(
+                route.mechanism.is_none(),
+                "mechanism: only has a meaning with user"
+            );
+            return Ok(None);
+        }
+        (Some(user), Some(secret)) => (user, secret),
+        (Some(_), None) => {
+            bail!("user: user and password belong together, or user and token_file")
+        }
+        (None, Some(LoginSecret::Password(_))) => {
+            bail!("password: user and password belong together")
+        }
+        (None, Some(LoginSecret::TokenFile(_))) => {
+            bail!("token_file: user and token_file belong together")
+        }
+    };
+    check_login_text("user", user)?;
+    let login = Login {
+        user: user.clone(),
+        secret,
+        mechanism: route.mechanism.as_deref().map(mechanism).transpose()?,
+        allow_plaintext: route.allow_plaintext_auth,
+    };
+    if let LoginSecret::TokenFile(_) = &login.secret {
         ensure!(
-            text.len() <= LOGIN_BYTES_MAX && !text.contains('\0'),
-            "{key}: at most {LOGIN_BYTES_MAX} bytes, none of them NUL"
+            !user.contains(char::is_control),
+            "user: must have no control characters, which would end it"
         );
     }
-    Ok(Some(Login {
-        user: user.clone(),
-        password: Secret::new(password.as_str()),
-        allow_plaintext: route.allow_plaintext_auth,
-    }))
+    ensure!(
+        login.usable().next().is_some(),
+        "mechanism: PLAIN and LOGIN go with password or password_file, OAUTHBEARER and XOAUTH2 with token_file"
+    );
+    Ok(Some(login))
+}
+
+fn check_login_text(key: &str, text: &str) -> anyhow::Result<()> {
+    ensure!(!text.is_empty(), "{key}: is empty");
+    ensure!(
+        text.len() <= LOGIN_BYTES_MAX && !text.contains('\0'),
+        "{key}: at most {LOGIN_BYTES_MAX} bytes, none of them NUL"
+    );
+    Ok(())
+}
+
+fn mechanism(text: &str) -> anyhow::Result<Mechanism> {
+    Mechanism::parse(text).ok_or_else(|| {
+        let names = Mechanism::ALL.map(Mechanism::name).join(", ");
+        anyhow!("mechanism: is none of {names}")
+    })
 }
 
 fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -401,6 +453,9 @@ mod tests {
             ),
         ] {
             assert_eq!(tls_of(&route(more), "a.test"), expected, "{more}");
+            // A token is worth as much as a password.
+            let with_token = route(more).replace("password = \"p\"", "token_file = \"/t\"");
+            assert_eq!(tls_of(&with_token, "a.test"), expected, "{more}");
         }
     }
 
@@ -426,6 +481,30 @@ mod tests {
             (
                 route("hosts = [\"h\"]\nuser = \"u\"\npassword = \"p\"\ntls = \"disable\""),
                 &["allow_plaintext_auth"],
+            ),
+            (
+                route("hosts = [\"h\"]\nuser = \"u\"\npassword = \"p\"\ntoken_file = \"t\""),
+                &["token_file", "contradicts the password"],
+            ),
+            (
+                route("hosts = [\"h\"]\ntoken_file = \"t\""),
+                &["user and token_file belong together"],
+            ),
+            (
+                route("hosts = [\"h\"]\nmechanism = \"PLAIN\""),
+                &["mechanism", "with user"],
+            ),
+            (
+                route("hosts = [\"h\"]\nuser = \"u\"\npassword = \"p\"\nmechanism = \"CRAM-MD5\""),
+                &["mechanism", "none of PLAIN, LOGIN, OAUTHBEARER, XOAUTH2"],
+            ),
+            (
+                route("hosts = [\"h\"]\nuser = \"u\"\npassword = \"p\"\nmechanism = \"XOAUTH2\""),
+                &["mechanism", "XOAUTH2 with token_file"],
+            ),
+            (
+                route("hosts = [\"h\"]\nuser = \"u\"\ntoken_file = \"t\"\nmechanism = \"plain\""),
+                &["mechanism", "PLAIN and LOGIN go with password"],
             ),
             (route("tls = \"maybe\""), &["tls", "maybe"]),
             (

@@ -5,7 +5,7 @@ use skein_policy::nearest;
 use super::Config;
 
 /// Keys that have no default, and so are not among those of the default configuration.
-pub const WITHOUT_DEFAULT: [&str; 31] = [
+pub const WITHOUT_DEFAULT: [&str; 36] = [
     "admin.tls",
     "admin.tls.certificate",
     "admin.tls.client_ca",
@@ -33,7 +33,12 @@ pub const WITHOUT_DEFAULT: [&str; 31] = [
     "egress.listen",
     "events.path",
     "smtp.tls.certificate",
+    "smtp.tls.client_ca",
+    "smtp.tls.client_revoked",
     "smtp.tls.key",
+    "smtp.tls.sni.certificate",
+    "smtp.tls.sni.key",
+    "smtp.tls.sni.names",
     "smtp.user.name",
     "smtp.user.password",
     "smtp.user.tenant",

@@ -180,6 +180,30 @@ const REFUSED: &[(&str, &[&str])] = &[
             "nobody can log in at 0.0.0.0:587",
         ],
     ),
+    (
+        "[[smtp.tls.sni]]\ncertificate = \"c\"\nkey = \"k\"\n",
+        &["smtp.tls.sni", "needs smtp.tls.certificate"],
+    ),
+    (
+        "[smtp.tls]\nclient_ca = \"c\"\n",
+        &["line 2: smtp.tls.client_ca", "needs smtp.tls.certificate"],
+    ),
+    (
+        "[smtp.tls]\ncertificate = \"c\"\nkey = \"k\"\nclient_revoked = \"r\"\n",
+        &["line 4: smtp.tls.client_revoked", "with client_ca"],
+    ),
+    (
+        "[smtp.tls]\ncertificate = \"c\"\nkey = \"k\"\n[[smtp.tls.sni]]\ncertificate = \"d\"\n",
+        &["key"],
+    ),
+    (
+        "[smtp.tls]\ncertificate = \"c\"\nkey = \"k\"\n[[smtp.tls.sni]]\ncertificate = \"d\"\nkey = \"l\"\nnames = [\"a.*.test\"]\n",
+        &["smtp.tls.sni[1].names", "*.example.com"],
+    ),
+    (
+        "[smtp.tls]\ncertificate = \"c\"\nkey = \"k\"\n[[smtp.tls.sni]]\ncertificate = \"d\"\nkey = \"l\"\nnames = [\"a.test\", \"A.test\"]\n",
+        &["smtp.tls.sni[1].names", "is there already"],
+    ),
     // Twice.
     (
         "[[smtp.listener]]\naddress = \"0.0.0.0:25\"\n[[smtp.listener]]\naddress = \"0.0.0.0:25\"",
@@ -360,6 +384,12 @@ fn what_has_no_effect_or_another_one_is_warned_of_with_key_and_line() {
         &unused,
         &["line 1: smtp.tls: has no effect"],
     );
+    let unasked = format!("{TLS}client_ca = \"ca\"\n");
+    check(
+        &warned(&unasked),
+        &unasked,
+        &["line 4: smtp.tls.client_ca: has no effect"],
+    );
     for (peers, words) in [(2, "less than one alone"), (4, "as 3 do")] {
         let names = (1..=peers).map(|n| format!("\"10.0.0.{n}:7000\""));
         let names: Vec<String> = names.collect();
@@ -375,6 +405,10 @@ fn what_has_no_effect_or_another_one_is_warned_of_with_key_and_line() {
 #[test]
 fn what_is_as_it_should_be_is_passed_without_a_word() {
     let users = format!("{TLS}[[smtp.user]]\nname = \"shop\"\npassword = \"x\"\n");
+    let certificates = format!(
+        "{TLS}client_ca = \"ca\"\nclient_revoked = \"r\"\n[[smtp.tls.sni]]\ncertificate = \"d\"\nkey = \"l\"\n\
+         names = [\"a.test\", \"*.b.test\"]\n[[smtp.listener]]\naddress = \"0.0.0.0:465\"\ntls = \"implicit\"\nkind = \"submission\"\n"
+    );
     let founders =
         format!("{PEERS}peers = [\"10.0.0.1:7000\", \"10.0.0.2:7000\", \"10.0.0.3:7000\"]\n");
     for text in [
@@ -389,6 +423,7 @@ fn what_is_as_it_should_be_is_passed_without_a_word() {
         "[[smtp.listener]]\naddress = \"127.0.0.1:0\"\n[[smtp.listener]]\naddress = \"127.0.0.1:0\"\n",
         "[[smtp.listener]]\naddress = \"127.0.0.1:25\"\n[[smtp.listener]]\naddress = \"10.0.0.1:25\"\n",
         &users,
+        &certificates,
         &founders,
     ] {
         assert_eq!(warned(text), "", "{text}");

@@ -26,9 +26,9 @@ const JOURNAL: AtHangUp = NeedsRestart("results that are not reported are kept t
 const FORMAT: AtHangUp = NeedsRestart("readers of a log expect one format");
 const COLLECTOR: AtHangUp = NeedsRestart("the way to the collector is found at the start");
 
-/// Every key, once. A list of tables (`[[smtp.user]]`) counts as one value, and so do `[cluster.tls]` and `[admin.tls]`, which
+/// Every key, once. A list of tables (`[[smtp.user]]`, `[[smtp.tls.sni]]`) counts as one value, and so do `[cluster.tls]` and `[admin.tls]`, which
 /// may be missing as a whole.
-pub const KEYS: [(&str, AtHangUp); 81] = [
+pub const KEYS: [(&str, AtHangUp); 84] = [
     ("role", PARTS),
     ("data_dir", STORES),
     ("cluster.listen", SOCKETS),
@@ -53,6 +53,9 @@ pub const KEYS: [(&str, AtHangUp); 81] = [
     ("smtp.bare_newlines", TakenOver),
     ("smtp.tls.certificate", CERTIFICATES),
     ("smtp.tls.key", CERTIFICATES),
+    ("smtp.tls.sni", CERTIFICATES),
+    ("smtp.tls.client_ca", CERTIFICATES),
+    ("smtp.tls.client_revoked", CERTIFICATES),
     ("smtp.limits.message_bytes", TakenOver),
     ("smtp.limits.recipients", TakenOver),
     ("smtp.limits.connections", TakenOver),
@@ -129,11 +132,12 @@ mod tests {
     use super::*;
 
     /// Tables whose keys are decided about together.
-    const WHOLE: [&str; 5] = [
+    const WHOLE: [&str; 6] = [
         "admin.tls",
         "cluster.tls",
         "delivery.route",
         "smtp.listener",
+        "smtp.tls.sni",
         "smtp.user",
     ];
 

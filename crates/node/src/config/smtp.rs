@@ -45,6 +45,24 @@ pub struct Tls {
     /// PEM files. Both or none.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// Certificates for other names that clients ask for (RFC 6066 section 3); whoever asks for none of them is shown the one above.
+    #[serde(with = "values::tables")]
+    pub sni: Vec<SniCertificate>,
+    /// PEM file. Submission listeners ask for certificates of this CA, and demand none; policy names their holders.
+    pub client_ca: Option<PathBuf>,
+    /// Serial numbers of client certificates that count no more, one in each line.
+    pub client_revoked: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SniCertificate {
+    /// PEM files.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// `mail.example.com`, `*.example.com` for one label more; those of the certificate, unless set.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

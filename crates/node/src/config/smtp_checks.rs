@@ -11,6 +11,8 @@ use super::smtp::{Kind, Listener, ListenerTls, Smtp};
 const MEMORY_BYTES_MIN: usize = 1 << 20;
 /// RFC 4954 and the mechanisms have no larger ones in use.
 const NAME_BYTES_MAX: usize = 255;
+/// The files of each are read every two seconds.
+const SNI_MAX: usize = 64;
 
 impl Smtp {
     fn offers_tls(&self, listener: &Listener) -> bool {
@@ -37,6 +39,7 @@ impl Smtp {
             (None, Some(_)) => bail!("smtp.tls.key: belongs together with certificate"),
             _ => {}
         }
+        self.check_tls()?;
         for (key, networks) in [
             ("smtp.relay_networks", &self.relay_networks),
             ("smtp.proxy_networks", &self.proxy_networks),
@@ -56,6 +59,42 @@ impl Smtp {
         }
         self.check_listeners()?;
         self.check_users()
+    }
+
+    fn check_tls(&self) -> anyhow::Result<()> {
+        let tls = &self.tls;
+        for (key, is_given) in [
+            ("sni", !tls.sni.is_empty()),
+            ("client_ca", tls.client_ca.is_some()),
+        ] {
+            ensure!(
+                !is_given || tls.certificate.is_some(),
+                "smtp.tls.{key}: needs smtp.tls.certificate and smtp.tls.key, which are for all other clients"
+            );
+        }
+        ensure!(
+            tls.client_revoked.is_none() || tls.client_ca.is_some(),
+            "smtp.tls.client_revoked: only has a meaning with client_ca"
+        );
+        ensure!(
+            tls.sni.len() <= SNI_MAX,
+            "smtp.tls.sni: at most {SNI_MAX}; a certificate may have several names, or *.example.com"
+        );
+        let mut names = BTreeSet::new();
+        for (nth, one) in (1..).zip(&tls.sni) {
+            for name in &one.names {
+                let key = format!("smtp.tls.sni[{nth}].names");
+                ensure!(
+                    is_server_name(name),
+                    "{key}: {name:?} is no host name, such as mail.example.com or *.example.com"
+                );
+                ensure!(
+                    names.insert(name.to_ascii_lowercase()),
+                    "{key}: {name:?} is there already; one of the two certificates would never be shown for it"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn check_limits(&self) -> anyhow::Result<()> {
@@ -170,8 +209,20 @@ impl Smtp {
         {
             found.push("smtp.tls: has no effect, because no listener uses it".to_owned());
         }
+        if self.tls.client_ca.is_some()
+            && !self
+                .listeners
+                .iter()
+                .any(|one| one.kind == Kind::Submission)
+        {
+            found.push(
+                "smtp.tls.client_ca: has no effect, because no listener has kind = \"submission\""
+                    .to_owned(),
+            );
+        }
         for (nth, listener) in (1..).zip(&self.listeners) {
-            if listener.kind == Kind::Submission && self.users.is_empty() {
+            let has_logins = !self.users.is_empty() || self.tls.client_ca.is_some();
+            if listener.kind == Kind::Submission && !has_logins {
                 found.push(format!(
                     "smtp.listener[{nth}].kind: nobody can log in at {}, because there is no [[smtp.user]]",
                     listener.address
@@ -188,6 +239,18 @@ impl Smtp {
         }
         found
     }
+}
+
+/// A host name in ASCII, of which the first label may be a star.
+fn is_server_name(name: &str) -> bool {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    };
+    rest.len() <= 253 && rest.split('.').all(is_label)
 }
 
 fn check_tenant(key: &str, name: &str) -> anyhow::Result<()> {

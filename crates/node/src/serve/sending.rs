@@ -78,7 +78,7 @@ impl SendingPart {
     pub async fn start(
         config: &Config,
         cluster: Cluster,
-        certificate: Option<Arc<rustls::ServerConfig>>,
+        certificate: Option<skein_ingress::Tls>,
         ports: &tls::Ports,
         sink: events::Sink,
         dns: skein_dns::Metrics,

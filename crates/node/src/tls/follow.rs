@@ -1,6 +1,7 @@
 //! Files of certificates that change while the node runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use skein_client::CertificateEnd;
-use skein_client::tls::TlsError;
+use skein_client::{CertificateEnd, FileFault};
 use skein_control::CertificateEnds;
+use skein_sender::FileFaults;
 use tokio::time::Instant;
 
 use super::Expiry;
@@ -53,13 +54,17 @@ impl Changes {
 
 /// Looks after the files of all ports.
 pub struct Follower {
-    expires: Family<[(&'static str, &'static str); 1], Gauge>,
+    expires: Family<Vec<(&'static str, String)>, Gauge>,
     ends: Ends,
+    faults: Faults,
 }
 
-/// When the certificate of each port ends.
+/// Files that were changed and cannot be used, by the path of the certificate.
+type Faults = Arc<Mutex<BTreeMap<PathBuf, FileFault>>>;
+
+/// When each certificate ends, by port and path.
 #[derive(Clone, Default)]
-struct Ends(Arc<Mutex<BTreeMap<&'static str, CertificateEnd>>>);
+struct Ends(Arc<Mutex<BTreeMap<(&'static str, PathBuf), CertificateEnd>>>);
 
 impl Follower {
     pub fn new(registry: &mut Registry) -> Self {
@@ -69,8 +74,11 @@ impl Follower {
             "When the certificate of a port expires, in seconds since 1970",
             expires.clone(),
         );
-        let ends = Ends::default();
-        Self { expires, ends }
+        Self {
+            expires,
+            ends: Ends::default(),
+            faults: Faults::default(),
+        }
     }
 
     /// Says when the certificates in use end.
@@ -79,9 +87,16 @@ impl Follower {
         Arc::new(move || {
             let mut ends: Vec<CertificateEnd> = ends.0.lock().values().cloned().collect();
             // Ports may share files.
-            ends.dedup();
+            let mut told = BTreeSet::new();
+            ends.retain(|end| told.insert(end.path.clone()));
             ends
         })
+    }
+
+    /// Says which files were changed and cannot be used.
+    pub fn faults(&self) -> FileFaults {
+        let faults = self.faults.clone();
+        Arc::new(move || faults.lock().values().cloned().collect())
     }
 
     /// Hands good changes of the files to `apply`, as long as the process runs.
@@ -89,14 +104,18 @@ impl Follower {
         &self,
         files: PemFiles,
         loaded: Loaded,
-        apply: impl Fn(&Loaded) -> Result<(), TlsError> + Send + 'static,
+        apply: impl Fn(&Loaded) -> anyhow::Result<()> + Send + 'static,
     ) {
-        let gauge = self.expires.get_or_create(&[("port", files.port)]).clone();
+        let certificate = files.certificate.path.display().to_string();
+        let labels = vec![
+            ("port", files.port.to_owned()),
+            ("certificate", certificate),
+        ];
         let told = ExpiryReport {
-            gauge,
+            gauge: self.expires.get_or_create(&labels).clone(),
             ends: self.ends.clone(),
         };
-        let follow = follow(Arc::new(files), loaded, told, apply);
+        let follow = follow(Arc::new(files), loaded, told, self.faults.clone(), apply);
         skein_runtime::task("certificates", follow);
     }
 }
@@ -105,7 +124,8 @@ async fn follow(
     files: Arc<PemFiles>,
     loaded: Loaded,
     told: ExpiryReport,
-    apply: impl Fn(&Loaded) -> Result<(), TlsError>,
+    faults: Faults,
+    apply: impl Fn(&Loaded) -> anyhow::Result<()>,
 ) {
     let port = files.port;
     let mut expires = loaded.expires;
@@ -121,15 +141,21 @@ async fn follow(
         let renewed = changes.look(looked).map(|read| renew(&files, read, &apply));
         match renewed {
             Some(Ok(new)) => {
-                tracing::info!(port, "new connections use the new certificates");
+                let certificate = files.certificate.path.display();
+                tracing::info!(port, %certificate, "new connections use the new certificates");
+                faults.lock().remove(&files.certificate.path);
                 expires = new;
                 told.note(&files, expires);
             }
-            Some(Err(error)) => tracing::error!(
-                port,
-                error,
-                "the changed certificates cannot be used, the former ones stay in use"
-            ),
+            Some(Err(error)) => {
+                tracing::error!(
+                    port,
+                    error,
+                    "the changed certificates cannot be used, the former ones stay in use"
+                );
+                let path = files.certificate.path.clone();
+                faults.lock().insert(path, fault(&files, &error));
+            }
             None => {}
         }
         if noted.elapsed() > REMIND_EVERY {
@@ -139,13 +165,21 @@ async fn follow(
     }
 }
 
+fn fault(files: &PemFiles, error: &str) -> FileFault {
+    FileFault {
+        setting: files.certificate.setting.to_owned(),
+        path: files.certificate.path.display().to_string(),
+        fault: format!("was changed and cannot be used, so the former one stays in use: {error}"),
+    }
+}
+
 fn renew(
     files: &PemFiles,
     read: Read,
-    apply: &impl Fn(&Loaded) -> Result<(), TlsError>,
+    apply: &impl Fn(&Loaded) -> anyhow::Result<()>,
 ) -> Result<Option<Expiry>, String> {
     let loaded = parse(files, read?).map_err(|error| format!("{error:#}"))?;
-    apply(&loaded).map_err(|error| error.to_string())?;
+    apply(&loaded).map_err(|error| format!("{error:#}"))?;
     Ok(loaded.expires)
 }
 
@@ -167,7 +201,8 @@ impl ExpiryReport {
             path: path.to_string(),
             at_ms: seconds.saturating_mul(1000),
         };
-        self.ends.0.lock().insert(files.port, end);
+        let place = (files.port, files.certificate.path.clone());
+        self.ends.0.lock().insert(place, end);
         self.gauge.set(expires.seconds());
         if expires.is_soon(Timestamp::now()) {
             tracing::warn!(port = files.port, certificate = %path, %expires, "the certificate ends soon, renew it");

@@ -1,6 +1,7 @@
 //! What a sender is told at its start, and what of it may change later.
 
 pub mod current;
+pub mod login;
 pub mod rule;
 pub mod tls_policy;
 

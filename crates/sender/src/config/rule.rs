@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use skein_smtp::address::Address;
-use skein_smtp::secret::Secret;
 
+use crate::config::login::Login;
 use crate::config::tls_policy::TlsPolicy;
 
 /// Hosts of one rule. An attempt tries eight addresses, so more names would never be reached.
@@ -139,15 +139,6 @@ impl HopPolicy {
             .is_some_and(|login| !login.allow_plaintext);
         self.tls == TlsPolicy::Opportunistic && !self.implicit_tls && !login_needs_tls
     }
-}
-
-/// How we log in at a next hop (RFC 4954).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    pub user: String,
-    pub password: Secret,
-    /// Send the password over a connection without TLS.
-    pub allow_plaintext: bool,
 }
 
 /// What an operator decided for some domains.

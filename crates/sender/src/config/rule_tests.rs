@@ -1,5 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
+use skein_smtp::secret::Secret;
+
 use super::*;
+use crate::config::login::LoginSecret;
 
 fn rule(domains: &[&str], host: &str) -> RouteRule {
     RouteRule {
@@ -162,7 +165,8 @@ fn hosts_parse_or_are_refused() {
 fn a_login_that_needs_tls_is_never_followed_by_plain_text() {
     let login = |allow_plaintext| Login {
         user: "u".into(),
-        password: Secret::new("p"),
+        secret: LoginSecret::Password(Secret::new("p")),
+        mechanism: None,
         allow_plaintext,
     };
     for (tls, implicit_tls, login, expected) in [

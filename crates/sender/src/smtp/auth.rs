@@ -1,132 +1,116 @@
-//! Logging in at a next hop: AUTH PLAIN (RFC 4616) and LOGIN.
+//! Logging in at a next hop, by the library mail-send.
+
+mod dialogue;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use mail_send::{Credentials, SmtpClient};
 use skein_smtp::client::Capabilities;
 use skein_smtp::reply::Reply;
-use skein_smtp::reply_class::{ReplyClass, Stage};
+use skein_smtp::secret::Secret;
+use smtp_proto::{AUTH_LOGIN, AUTH_OAUTHBEARER, AUTH_PLAIN, AUTH_XOAUTH2, EhloResponse};
+use tokio::time::timeout;
 
-use crate::config::rule::Login;
+use crate::config::login::{Login, Mechanism};
+use crate::host::Host;
 use crate::smtp::session::{Session, SessionError, Stream};
+use dialogue::Dialogue;
 
 /// Why we are not logged in.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    #[error("it offers no AUTH mechanism that we know (PLAIN, LOGIN)")]
-    NoMechanism,
+    #[error("it offers no AUTH mechanism that we can use here ({ours}), but {offered}")]
+    NoMechanism { ours: String, offered: String },
     #[error("{0}")]
     Refused(Reply),
     #[error("{0}")]
     Session(#[from] SessionError),
 }
 
-/// The lines of a login. The first is sent, each of the others answers a 334.
-fn lines(capabilities: &Capabilities, login: &Login) -> Option<Vec<String>> {
-    let password = login.password.expose();
-    if capabilities.has_auth("PLAIN") {
-        let mut text = format!("\0{}\0", login.user).into_bytes();
-        text.extend_from_slice(password);
-        return Some(vec![format!("AUTH PLAIN {}\r\n", STANDARD.encode(text))]);
-    }
-    if capabilities.has_auth("LOGIN") {
-        // What the challenges say varies between servers; their order does not.
-        return Some(vec![
-            "AUTH LOGIN\r\n".to_owned(),
-            format!("{}\r\n", STANDARD.encode(&login.user)),
-            format!("{}\r\n", STANDARD.encode(password)),
-        ]);
-    }
-    None
-}
-
+/// Logs in within `limit`, whatever the host does, and gives the session back. After an error the connection is of no use.
+///
+/// # Errors
+/// The host offers no mechanism that goes with the secret, refused it, or left the dialogue. None of them holds the secret.
 pub async fn log_in<S: Stream>(
-    session: &mut Session<S>,
+    session: Session<S>,
+    host: &Host,
     capabilities: &Capabilities,
     login: &Login,
+    secret: &Secret,
     limit: Duration,
-) -> Result<(), LoginError> {
-    let lines = lines(capabilities, login).ok_or(LoginError::NoMechanism)?;
-    let last = lines.len() - 1;
-    for (number, line) in lines.iter().enumerate() {
-        let reply = session.command(line, limit).await?;
-        let goes_on = (300..400).contains(&reply.code);
-        if ReplyClass::of(Stage::Auth, &reply).is_some() || goes_on != (number < last) {
-            return Err(LoginError::Refused(reply));
-        }
+) -> Result<Session<S>, LoginError> {
+    let mechanism = login.choose(capabilities);
+    let mechanism = mechanism.ok_or_else(|| no_mechanism(login, capabilities))?;
+    if session.has_surplus() {
+        return Err(ahead("EHLO").into());
     }
-    Ok(())
+    let secret = String::from_utf8_lossy(secret.expose()).into_owned();
+    let credentials = credentials(mechanism, host, &login.user, secret.clone());
+    // The library tries all that it sees, and some that it cannot do.
+    let only = EhloResponse {
+        auth_mechanisms: bit(mechanism),
+        ..EhloResponse::<String>::default()
+    };
+    let mut client = SmtpClient {
+        stream: Dialogue::new(session.into_stream(), mechanism, secret),
+        timeout: limit,
+    };
+    let done = timeout(limit, client.authenticate(&credentials, &only)).await;
+    let error = match done {
+        Ok(Ok(_)) => None,
+        Ok(Err(mail_send::Error::Timeout)) | Err(_) => Some(SessionError::Timeout(limit).into()),
+        Ok(Err(_)) => Some(client.stream.error()),
+    };
+    match error {
+        Some(error) => Err(error),
+        None if client.stream.has_surplus() => Err(ahead("AUTH").into()),
+        None => Ok(Session::new(client.stream.into_stream())),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use skein_smtp::secret::Secret;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(5);
-
-    /// Logs in at a server that gives these replies, and returns what it was sent.
-    async fn dialogue(mechanisms: &[&str], replies: &[&str]) -> (Result<(), LoginError>, String) {
-        let (ours, mut theirs) = tokio::io::duplex(4096);
-        let replies: Vec<String> = replies.iter().map(|reply| format!("{reply}\r\n")).collect();
-        let server = tokio::spawn(async move {
-            let mut sent = Vec::new();
-            for reply in replies {
-                let mut bytes = [0; 1024];
-                let count = theirs.read(&mut bytes).await.unwrap();
-                sent.extend_from_slice(&bytes[..count]);
-                theirs.write_all(reply.as_bytes()).await.unwrap();
-            }
-            String::from_utf8(sent).unwrap()
-        });
-        let capabilities = Capabilities {
-            auth: mechanisms.iter().map(|name| (*name).to_owned()).collect(),
-            ..Capabilities::default()
-        };
-        let login = Login {
-            user: "user".into(),
-            password: Secret::new("pass"),
-            allow_plaintext: false,
-        };
-        let mut session = Session::new(ours);
-        let result = log_in(&mut session, &capabilities, &login, LIMIT).await;
-        drop(session);
-        (result, server.await.unwrap())
+fn no_mechanism(login: &Login, capabilities: &Capabilities) -> LoginError {
+    let ours: Vec<&str> = login.usable().map(Mechanism::name).collect();
+    LoginError::NoMechanism {
+        ours: ours.join(", "),
+        offered: match capabilities.auth.is_empty() {
+            true => "none".to_owned(),
+            false => capabilities.auth.join(", "),
+        },
     }
+}
 
-    #[tokio::test]
-    async fn plain_is_preferred_and_takes_one_line() {
-        let (result, sent) = dialogue(&["LOGIN", "PLAIN"], &["235 2.7.0 welcome"]).await;
-        result.unwrap();
-        assert_eq!(sent, "AUTH PLAIN AHVzZXIAcGFzcw==\r\n");
+/// What a host sends that it was not asked for would be taken for the reply to something else.
+fn ahead(command: &str) -> SessionError {
+    SessionError::Garbage(format!("octets follow the reply to {command}"))
+}
+
+fn bit(mechanism: Mechanism) -> u64 {
+    match mechanism {
+        Mechanism::Plain => AUTH_PLAIN,
+        Mechanism::Login => AUTH_LOGIN,
+        Mechanism::OAuthBearer => AUTH_OAUTHBEARER,
+        Mechanism::XOAuth2 => AUTH_XOAUTH2,
     }
+}
 
-    #[tokio::test]
-    async fn login_answers_two_challenges_whatever_they_say() {
-        let replies = ["334 VXNlcm5hbWU6", "334 anything", "235 welcome"];
-        let (result, sent) = dialogue(&["LOGIN"], &replies).await;
-        result.unwrap();
-        assert_eq!(sent, "AUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\n");
-    }
-
-    #[tokio::test]
-    async fn refusals_and_odd_replies_end_the_login() {
-        for replies in [
-            &["535 5.7.8 wrong"][..],
-            &["454 4.7.0 later"],
-            &["334 "],
-            &["421 closing"],
-        ] {
-            let (result, _) = dialogue(&["PLAIN"], replies).await;
-            assert!(matches!(result, Err(LoginError::Refused(_))), "{replies:?}");
+fn credentials(
+    mechanism: Mechanism,
+    host: &Host,
+    user: &str,
+    secret: String,
+) -> Credentials<String> {
+    match mechanism {
+        Mechanism::Plain | Mechanism::Login => Credentials::new(user.to_owned(), secret),
+        Mechanism::XOAuth2 => Credentials::new_xoauth2(user.to_owned(), secret),
+        // The library's own form has no GS2 header, without which RFC 7628 section 3.1 has servers refuse it.
+        Mechanism::OAuthBearer => {
+            let user = user.replace('=', "=3D").replace(',', "=2C");
+            let (name, port) = (host.name.trim_matches(['[', ']']), host.port);
+            Credentials::new_oauth(format!(
+                "n,a={user},\u{1}host={name}\u{1}port={port}\u{1}auth=Bearer {secret}\u{1}\u{1}"
+            ))
         }
-        let (early, _) = dialogue(&["LOGIN"], &["235 already?"]).await;
-        assert!(matches!(early, Err(LoginError::Refused(_))));
-        let (none, _) = dialogue(&["CRAM-MD5"], &[]).await;
-        assert!(matches!(none, Err(LoginError::NoMechanism)));
     }
 }

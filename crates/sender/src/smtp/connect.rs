@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use skein_policy::Ip;
 use skein_smtp::client::Capabilities;
+use skein_smtp::secret::Secret;
 use tokio::time::timeout;
 
 use crate::config::Timeouts;
@@ -47,17 +48,20 @@ pub enum SourceAddress<'a> {
     Pool(&'a Arc<Ip>, &'a Arc<SourceIpRouter>),
 }
 
-/// Connects, greets, encrypts and logs in as policy says, but for `policy`, which may be weaker after a failure.
+/// Connects, greets, encrypts and logs in as policy says, but for `policy`, which may be weaker after a failure. `secret` is
+/// what the login needs, if there is one.
 pub async fn connect(
     hop: &Hop<'_>,
     tls: &TlsConnectors,
     policy: TlsPolicy,
     host: &Host,
+    secret: Option<Secret>,
 ) -> Result<Connection, NoSession> {
     let connecting = Connecting {
         hop,
         tls,
         host,
+        secret,
         setup: Times::default(),
     };
     connecting.connect(policy).await
@@ -67,6 +71,7 @@ struct Connecting<'a> {
     hop: &'a Hop<'a>,
     tls: &'a TlsConnectors,
     host: &'a Host,
+    secret: Option<Secret>,
     /// The steps that have ended.
     setup: Times,
 }
@@ -181,22 +186,21 @@ impl Connecting<'_> {
         capabilities: Capabilities,
     ) -> Result<Connection, NoSession> {
         let host = self.host;
-        if let Some(login) = &self.hop.policy.login {
+        if let (Some(login), Some(secret)) = (&self.hop.policy.login, &self.secret) {
             if tls.is_none() && !login.allow_plaintext {
                 let text = format!("{host} gives no TLS, and the login is not sent without it");
                 return Err(NoSession::ours(Cause::NoTls, (4, 7, 10), text));
             }
             let limit = self.hop.timeouts.command;
-            auth::log_in(&mut session, &capabilities, login, limit)
-                .await
-                .map_err(|error| match error {
-                    LoginError::Refused(reply) => NoSession::refused(host, &reply),
-                    LoginError::Session(error) => NoSession::weather(host, "login at", &error),
-                    LoginError::NoMechanism => {
-                        let text = format!("login at {host}: {error}");
-                        NoSession::ours(Cause::Host, (4, 7, 4), text)
-                    }
-                })?;
+            let logged_in = auth::log_in(session, host, &capabilities, login, secret, limit).await;
+            session = logged_in.map_err(|error| match error {
+                LoginError::Refused(reply) => NoSession::refused(host, &reply),
+                LoginError::Session(error) => NoSession::weather(host, "login at", &error),
+                LoginError::NoMechanism { .. } => {
+                    let text = format!("login at {host}: {error}");
+                    NoSession::ours(Cause::Host, (4, 7, 4), text)
+                }
+            })?;
         }
         Ok(Connection::new(
             host.clone(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use skein_model::UnixMs;
+use skein_smtp::secret::Secret;
 
+use crate::config::login::LoginSecret;
 use crate::config::tls_policy::TlsPolicy;
 use crate::host::Host;
 use crate::smtp::broken_tls::BrokenTls;
@@ -13,11 +15,13 @@ use crate::smtp::connection::Connection;
 use crate::smtp::connects::RecentConnects;
 use crate::smtp::no_session::{Cause, NoSession};
 use crate::smtp::tls::TlsConnectors;
+use crate::smtp::token_files::TokenFiles;
 
 pub struct Connector {
     pub tls: TlsConnectors,
     pub broken_tls: Arc<BrokenTls>,
     pub connects: Arc<RecentConnects>,
+    pub token_files: Arc<TokenFiles>,
 }
 
 impl Connector {
@@ -42,9 +46,22 @@ impl Connector {
         site: &str,
         host: &Host,
     ) -> Result<Connection, NoSession> {
-        let connected = connect(hop, &self.tls, policy, host).await;
+        let secret = match &hop.policy.login {
+            Some(login) => Some(self.login_secret(&login.secret, host).await?),
+            None => None,
+        };
+        let connected = connect(hop, &self.tls, policy, host, secret).await;
         self.note(site, host, &connected);
         connected
+    }
+
+    /// Without a token no connection is of use, so none is made.
+    async fn login_secret(&self, secret: &LoginSecret, host: &Host) -> Result<Secret, NoSession> {
+        let found = self.token_files.secret(secret).await;
+        found.map_err(|error| {
+            let text = format!("no login at {host}: {error}");
+            NoSession::ours(Cause::Host, (4, 7, 0), text)
+        })
     }
 
     /// Remembers whether there was a connection, whatever came of it. What is wrong with the source says nothing.

@@ -13,3 +13,4 @@ pub mod session;
 pub mod times;
 pub mod tls;
 pub mod tls_fault;
+pub mod token_files;

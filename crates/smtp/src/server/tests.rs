@@ -217,6 +217,12 @@ fn logins_need_tls_and_the_right_password() {
         &["250", "530"],
         &[],
     );
+    let mut admitted = ServerSession::new(Arc::new(submission()), true);
+    admitted.admit();
+    admitted.feed(b"EHLO c\r\nMAIL FROM:<a@b.test>\r\n".to_vec());
+    let mut out = Vec::new();
+    let step = admitted.step(&mut out);
+    assert!(matches!(step, Step::Event(Event::Mail(_))), "{step:?}");
     let wrong =
         "EHLO c\r\nAUTH PLAIN AHUAeA==\r\nAUTH PLAIN AHUAeA==\r\nAUTH PLAIN AHUAeA==\r\nNOOP\r\n";
     check(

@@ -75,8 +75,10 @@ pub struct SinkConfig {
     pub implicit_tls: bool,
     /// Clients must show a certificate, and the sink trusts none. In TLS 1.3 they hear of it after their handshake.
     pub wants_certificate: bool,
-    /// Name and password of AUTH PLAIN and LOGIN; with them MAIL needs a login first.
+    /// Name and password, or token, of AUTH; with them MAIL needs a login first.
     pub login: Option<(String, String)>,
+    /// What is offered then, of PLAIN, LOGIN, OAUTHBEARER and XOAUTH2, or of others that nobody may use.
+    pub mechanisms: String,
     pub script: Script,
     /// Each record is also appended here as one line of JSON.
     pub jsonl: Option<PathBuf>,
@@ -97,6 +99,7 @@ impl SinkConfig {
             implicit_tls: false,
             wants_certificate: false,
             login: None,
+            mechanisms: "PLAIN LOGIN".to_owned(),
             script: accept_all(),
             jsonl: None,
             keep_messages: true,

@@ -46,6 +46,7 @@ fn closing(inside: &str) -> Option<usize> {
 pub(super) fn greeting(config: &SinkConfig, offers_tls: bool, under_tls: bool) -> String {
     let extensions = &config.extensions;
     let size = extensions.size.map(|size| format!("SIZE {size}"));
+    let auth = format!("AUTH {}", config.mechanisms);
     let lines = [
         (true, config.hostname.as_str()),
         (extensions.pipelining, "PIPELINING"),
@@ -55,7 +56,7 @@ pub(super) fn greeting(config: &SinkConfig, offers_tls: bool, under_tls: bool) -
         (extensions.dsn, "DSN"),
         (offers_tls, "STARTTLS"),
         (extensions.require_tls && under_tls, "REQUIRETLS"),
-        (config.login.is_some(), "AUTH PLAIN LOGIN"),
+        (config.login.is_some(), auth.as_str()),
         (size.is_some(), size.as_deref().unwrap_or_default()),
         (true, "ENHANCEDSTATUSCODES"),
     ];

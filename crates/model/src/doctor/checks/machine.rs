@@ -105,6 +105,18 @@ pub(super) fn certificates(facts: &Facts) -> Vec<Finding> {
     told.collect()
 }
 
+pub(super) fn files(facts: &Facts) -> Vec<Finding> {
+    let told = facts.senders_heard().flat_map(|(name, health)| {
+        health.files.iter().map(move |file| {
+            let subject = format!("{} of sender {name}", file.setting);
+            let what = format!("{} {}", file.path, file.fault);
+            let todo = "mend the file, or have the program that writes it do so; it is read again by itself";
+            problem(subject, what, todo)
+        })
+    });
+    told.collect()
+}
+
 fn certificate(now: UnixMs, name: &str, end: &CertificateEnd) -> Option<Finding> {
     let subject = format!("{} of {name}", end.setting);
     let todo = "replace the files; they are read again within seconds";
