@@ -41,7 +41,7 @@ use skein_wire::v1::admin_server::AdminServer;
 use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
-use crate::cluster::{Members, Misfit, Standing, VersionGate, node_id};
+use crate::cluster::{Members, Misfit, Standing, node_id};
 use crate::disk::Relief;
 use crate::domains::Domains;
 use crate::metrics::Surveys;
@@ -322,9 +322,8 @@ impl Control {
 
     /// The services that senders and other control nodes use.
     pub fn internal_router(&self) -> Router {
-        let meta = self.groups[&GroupId::META].clone();
-        let versions = VersionGate::new(meta, self.peers.clone());
-        let spool = SpoolServer::new(SpoolService::new(self.spools.clone(), versions))
+        let service = SpoolService::new(self.spools.clone(), self.versions.clone());
+        let spool = SpoolServer::new(service)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let peer = PeerServer::new(PeerService {

@@ -8,8 +8,8 @@ use tonic::Status;
 use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    audit, automation, backup, cluster, credential, doctor, domain, explain, group, ip, message, node,
-    policy, probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
+    audit, automation, backup, cluster, credential, doctor, domain, explain, group, ip, message,
+    node, policy, probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
 };
 
 const STATUSES: &str = "\

@@ -324,7 +324,10 @@ fn token_faults(reader: &mut Reader, keys: &Keys<'_>, manages: bool) {
         }
     };
     fault("user", "is for logins at an SMTP port: a token has none");
-    fault("certificate", "is for SMTP ports: a certificate for the admin API names its role itself");
+    fault(
+        "certificate",
+        "is for SMTP ports: a certificate for the admin API names its role itself",
+    );
     if manages {
         fault("tenant", "goes with role: tenant");
     }

@@ -153,6 +153,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::Source;
+    use crate::span;
 
     const TEXT: &str = "\
 kind: provider

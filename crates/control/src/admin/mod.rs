@@ -34,12 +34,25 @@ use skein_store::Reader;
 use skein_wire::convert;
 use skein_wire::v1::admin_server::Admin;
 use skein_wire::v1::{
-    AddDomainRequest, AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse, ChangeWarmupsRequest, ChangeWarmupsResponse, CheckDomainRequest, CheckDomainResponse, Cluster, DeleteMessageRequest, DeleteMessageResponse, Domain, DrainNodeRequest, DrainNodeResponse, ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest, ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetDomainRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest, LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse, ListAutomationRequest, ListAutomationResponse, ListDomainsRequest, ListDomainsResponse, ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse, ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
-    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
-    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListWarmupsRequest,
-    ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
-    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
-    RemoveDomainRequest, RemoveDomainResponse, RemoveNodeRequest, RemoveNodeResponse, RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, RewrapKeysRequest, RewrapKeysResponse, RollbackPolicyRequest, RotateDomainKeyRequest, RotateDomainKeyResponse, SetSpreadRequest, SetSpreadResponse, SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
+    AddDomainRequest, AddNodeRequest, AddNodeResponse, ApplyPolicyRequest, ApplyPolicyResponse,
+    ChangeWarmupsRequest, ChangeWarmupsResponse, CheckDomainRequest, CheckDomainResponse, Cluster,
+    DeleteMessageRequest, DeleteMessageResponse, Domain, DrainNodeRequest, DrainNodeResponse,
+    ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest,
+    ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetDomainRequest,
+    GetMessageRequest, GetQueueRequest, GetStatusRequest, LiftAutomationRequest,
+    LiftAutomationResponse, ListAuditRequest, ListAuditResponse, ListAutomationRequest,
+    ListAutomationResponse, ListDomainsRequest, ListDomainsResponse, ListGroupsRequest,
+    ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse,
+    ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse,
+    ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
+    ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse,
+    ListWarmupsRequest, ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse,
+    MoveQueuesRequest, MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority,
+    QueueDetail, RemoveDomainRequest, RemoveDomainResponse, RemoveNodeRequest, RemoveNodeResponse,
+    RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, RewrapKeysRequest,
+    RewrapKeysResponse, RollbackPolicyRequest, RotateDomainKeyRequest, RotateDomainKeyResponse,
+    SetSpreadRequest, SetSpreadResponse, SetTenantRequest, SetTenantResponse,
+    Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
 };
 use tonic::{Request, Response, Status};
 

@@ -11,12 +11,12 @@ use skein_model::{GroupId, SessionId};
 use skein_wire::convert;
 use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
-    CloseSessionReply, CloseSessionRequest, GetForcesReply, GetForcesRequest,
-    GetPolicyReply, GetPolicyRequest, GetSigningChangesReply, GetSigningChangesRequest,
-    GetSigningReply, GetSigningRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply,
-    HeartbeatRequest, OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply,
-    ReportLimitsRequest, TellIpChecksReply, TellIpChecksRequest, TellRepliesReply,
-    TellRepliesRequest, TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
+    CloseSessionReply, CloseSessionRequest, GetForcesReply, GetForcesRequest, GetPolicyReply,
+    GetPolicyRequest, GetSigningChangesReply, GetSigningChangesRequest, GetSigningReply,
+    GetSigningRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply, HeartbeatRequest,
+    OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply, ReportLimitsRequest,
+    TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellWaitsReply,
+    TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 

@@ -18,7 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::bodies::info;
 use super::group::SpoolGroup;
-use crate::cluster::VersionGate;
+use crate::raft::VersionGate;
 
 /// Answers that wait for the stream. One intake has one question open, so this bounds nothing that intakes do not.
 const QUEUED_ANSWERS: usize = 4096;

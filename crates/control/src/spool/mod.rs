@@ -35,8 +35,8 @@ use skein_wire::internal::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::cluster::VersionGate;
 use crate::raft::ProposeError;
+use crate::raft::VersionGate;
 
 /// What one part of a streamed body holds.
 const PART_BYTES: u64 = 256 << 10;
