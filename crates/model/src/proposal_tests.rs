@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod cbor;
-mod samples;
+pub mod samples;
 
 use proptest::prelude::*;
 
