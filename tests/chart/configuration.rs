@@ -51,13 +51,21 @@ impl Pod<'_> {
 
     /// Mounts of Secrets: those that the chart makes as it makes them, others with what they are to have.
     fn mount(&self, host: &str) {
-        for folder in ["etc/tls", "etc/ca", "etc/smtp", "etc/users", "data"] {
+        // The last two are of `existing-secrets-values.yaml`.
+        let with_certificates = [
+            "etc/tls",
+            "etc/smtp",
+            "etc/smtp-sni/mail-example-org",
+            "etc/smtp-sni/lists-tls",
+        ];
+        let others = ["etc/ca", "etc/users", "data"];
+        for folder in with_certificates.iter().chain(&others) {
             fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
         let given = self.folder.join("given");
         succeeds(skein().args(["dev-ca", "--host", host]).arg(&given));
         let host = |end: &str| given.join(format!("{host}{end}"));
-        for folder in ["etc/tls", "etc/smtp"] {
+        for folder in with_certificates {
             fs::copy(
                 given.join("ca.pem"),
                 self.folder.join(folder).join("ca.crt"),

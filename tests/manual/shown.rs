@@ -15,7 +15,14 @@ struct Places {
 impl Places {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let hosts = ["10.0.0.1", "10.0.0.4", "mx.example.com", "skein-0.skein"];
+        let hosts = [
+            "10.0.0.1",
+            "10.0.0.4",
+            "mx.example.com",
+            "mail.example.org",
+            "customers",
+            "skein-0.skein",
+        ];
         let etc = folder.path().join("etc");
         dev_ca(&etc, &hosts.map(str::to_owned)).unwrap();
         std::fs::write(etc.join("shop.password"), "correct horse battery\n").unwrap();
