@@ -20,7 +20,8 @@ pub use keys::Unusable;
 /// What mail from a domain of the cluster is signed with.
 #[derive(Debug)]
 pub struct DomainSigning {
-    /// The domain of the cluster that the domain asked for is, or is below of.
+    /// The domain of the cluster that the domain asked for is, or is below of; empty: none, and its mail waits for the operator's
+    /// key.
     pub domain: String,
     pub tenant: String,
     /// Its owner has shown that it is theirs.

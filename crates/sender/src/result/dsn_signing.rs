@@ -27,7 +27,8 @@ pub async fn signed(
 /// what became of mail, and its author's domain is none that promises signatures.
 fn signers(found: &MailSigning) -> Result<Vec<Signer>, SpoolError> {
     let mut signers = Vec::new();
-    for domain in found.domains.iter().flatten() {
+    let own = found.domains.iter().flatten();
+    for domain in own.filter(|domain| !domain.domain.is_empty()) {
         let own = domain.signers.as_ref();
         signers.extend_from_slice(
             own.map_err(|why| SpoolError::Unavailable(format!("a DSN cannot be signed: {why}")))?,

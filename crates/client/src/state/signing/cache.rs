@@ -27,6 +27,8 @@ pub struct Cache {
     /// When the leader had no other version, since the machine started.
     in_step_at: DurationMs,
     operator: Option<Arc<Result<Vec<Signer>, Unusable>>>,
+    /// Domains and selectors of the operator's keys, as they were answered last.
+    operator_names: Vec<(String, String)>,
     young: HashMap<String, Entry>,
     old: HashMap<String, Entry>,
 }
@@ -113,6 +115,16 @@ impl Cache {
             // It was under way while it changed.
             Some(known) if known > version => return,
             Some(_) => {}
+        }
+        let signers = (*learnt.operator).as_ref().map_or(&[][..], Vec::as_slice);
+        let names = signers.iter();
+        let names: Vec<_> = names
+            .map(|signer| (signer.domain().to_owned(), signer.selector().to_owned()))
+            .collect();
+        if names != self.operator_names {
+            // Whether mail waits for the operator's key is said of each domain, and is so of none any more.
+            self.forget_all();
+            self.operator_names = names;
         }
         self.operator = Some(learnt.operator.clone());
         for (domain, entry) in asked.iter().zip(&learnt.domains) {

@@ -18,8 +18,9 @@ pub fn read(keks: Option<&Keks>, asked: usize, reply: GetSigningReply) -> MailSi
     let answered = reply.domains.into_iter();
     let mut domains: Vec<_> = answered
         .map(|domain| {
-            let is_ours = !domain.domain.is_empty();
-            is_ours.then(|| Arc::new(read_domain(keks, domain)))
+            // Mail from a domain that is not ours may wait too, for the operator's key.
+            let says_something = !domain.domain.is_empty() || !domain.waits_for.is_empty();
+            says_something.then(|| Arc::new(read_domain(keks, domain)))
         })
         .collect();
     domains.resize(asked, None);

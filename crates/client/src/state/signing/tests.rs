@@ -103,7 +103,13 @@ fn keys_that_do_not_open_are_told() {
     assert!(said(Some(keks(1)), moved).contains("another tenant's"));
     let mut waits = answer(5, &asked);
     waits.domains[0].waits_for = "its record is gone".into();
-    assert_eq!(said(Some(keks(1)), waits), "its record is gone");
+    assert_eq!(said(Some(keks(1)), waits.clone()), "its record is gone");
+    // A domain that is not ours waits for the operator's.
+    waits.domains[0] = internal::DomainSigning {
+        waits_for: "the operator's is gone".into(),
+        ..internal::DomainSigning::default()
+    };
+    assert_eq!(said(Some(keks(1)), waits), "the operator's is gone");
 }
 
 #[test]
@@ -200,16 +206,37 @@ fn other_keys_of_the_node_open_what_did_not() {
 }
 
 #[test]
+fn mail_from_any_domain_may_wait_for_the_operators_key() {
+    let known = knows(&["a.test", "b.test", "c.test"]);
+    let asked = names(&["b.test"]);
+    let mut gone = answer(6, &asked);
+    gone.operator_keys.clear();
+    gone.domains[0].waits_for = "the operator's is gone".into();
+    known.forget(&changes(6, &["esp.test"]), NOW);
+    assert!(known.learn(&asked, gone, NOW).domains[0].is_some());
+    assert!(has(&known, "b.test", NOW) && !has(&known, "c.test", NOW));
+    known.forget(&changes(7, &["esp.test"]), NOW);
+    let other = names(&["c.test"]);
+    known.learn(&other, answer(7, &other), NOW);
+    assert!(has(&known, "c.test", NOW) && !has(&known, "b.test", NOW));
+}
+
+#[test]
 fn ever_new_domains_drive_out_what_is_not_used() {
-    let known = knows(&["a.test", "unused.test"]);
+    let known = KnownSigning::default();
+    let none = |asked: &[String]| GetSigningReply {
+        version: 5,
+        domains: vec![internal::DomainSigning::default(); asked.len()],
+        operator_keys: Vec::new(),
+    };
+    let learn = |domain: &str| {
+        let asked = names(&[domain]);
+        known.learn(&asked, none(&asked), NOW);
+    };
+    learn("a.test");
+    learn("unused.test");
     for n in 0..30_000 {
-        let asked = names(&[&format!("{n}.test")]);
-        let none = GetSigningReply {
-            version: 5,
-            domains: vec![internal::DomainSigning::default()],
-            operator_keys: Vec::new(),
-        };
-        known.learn(&asked, none, NOW);
+        learn(&format!("{n}.test"));
         if n % 1000 == 0 {
             assert!(has(&known, "a.test", NOW), "{n}");
         }
