@@ -16,7 +16,7 @@ use crate::raft::Group;
 const LOOK: Duration = Duration::from_secs(1);
 /// Checks at a time: each asks some dozens of questions, most of which the resolver has to ask others.
 const CHECKS_AT_ONCE: usize = 8;
-/// All rows are read for it.
+/// All rows are read for it, of which there may be a hundred thousand.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 const PAGE: usize = 500;
 
@@ -24,7 +24,8 @@ const PAGE: usize = 500;
 pub async fn look_after(domains: Domains, group: Arc<Group>) {
     let mut running = FuturesUnordered::new();
     let mut names: Vec<String> = Vec::new();
-    let mut counted: Option<Instant> = None;
+    // When, and at which version of what mail is signed with: no state changes without it.
+    let mut counted: Option<(Instant, u64)> = None;
     loop {
         tokio::select! {
             Some(name) = running.next() => {
@@ -37,9 +38,11 @@ pub async fn look_after(domains: Domains, group: Arc<Group>) {
             counted = None;
             continue;
         }
-        if counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+        let version = domains::signing_version(&domains.meta);
+        let is_old = |(at, of): (Instant, u64)| at.elapsed() >= COUNT_EVERY && of != version;
+        if counted.is_none_or(is_old) {
             domains.counters.set_states(count(&domains).await);
-            counted = Some(Instant::now());
+            counted = Some((Instant::now(), version));
         }
         // Those that are being checked are still due.
         let due = domains::due(&domains.meta, clock::now(), 2 * CHECKS_AT_ONCE);
