@@ -15,6 +15,10 @@ const DOMAIN: &str = "example.test";
 
 /// A control node that may make keys, and whose keys are good two seconds after they are seen.
 async fn fleet(folder: &Path) -> Fleet {
+    fleet_of(folder, 1, 0).await
+}
+
+async fn fleet_of(folder: &Path, control: usize, senders: usize) -> Fleet {
     let key = folder.join("dkim.key");
     let made = Command::new(skein_tests::skein().unwrap())
         .arg("dkim-key")
@@ -22,7 +26,9 @@ async fn fleet(folder: &Path) -> Fleet {
         .status();
     assert!(made.unwrap().success());
     let plan = Plan {
-        senders: 0,
+        control,
+        senders,
+        sections: format!("[dkim]\nkey_file = {key:?}\n"),
         control_sections: format!(
             "[dkim]\nkey_file = {key:?}\nzone = \"dkim.esp.test\"\nreturn_path_host = \"rp.esp.test\"\n\
              report_address = \"dmarc@esp.test\"\nttl = \"1s\"\nauthoritative_servers = [\"{{dns}}\"]\n"
@@ -241,6 +247,63 @@ async fn the_operators_keys_are_on_all_mail() {
     assert!(own.domains[0].keys.is_empty() && own.domains[0].is_verified);
     let rewrapped = fleet.ask(&["domain", "rewrap"]).unwrap();
     assert_eq!(rewrapped["unchanged"], 2, "{rewrapped}");
+}
+
+/// What verifiers that know nothing of Skein say of a message: name and result of each.
+fn verified(message: &[u8], records: &Value) -> String {
+    let tools = std::env::var_os("SKEIN_TOOLS").expect("run this test with `cargo xtask test`");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.eml"), message).unwrap();
+    let text = |record: &Value, key: &str| record[key].as_str().unwrap().to_owned();
+    let keys = records.as_array().unwrap().iter();
+    let keys = keys.filter(|record| text(record, "name").contains("._domainkey."));
+    let lines: String = keys
+        .map(|key| format!("{} {}\n", text(key, "name").trim_end_matches('.'), text(key, "value")))
+        .collect();
+    std::fs::write(folder.path().join("keys.txt"), lines).unwrap();
+    let script = skein_tests::manifest_dir().join("../crates/dkim/tests/verified/verify.py");
+    let mut python = Command::new(Path::new(&tools).join("python/bin/python3"));
+    let output = python.arg(script).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// From nothing to mail that others verify, by the commands of README: on one node, and on a cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_verify_the_mail_of_a_new_domain() {
+    for (control, senders) in [(1, 1), (3, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let fleet = fleet_of(folder.path(), control, senders).await;
+        let sink = fleet.sink(3, "mx.there.test", &["there.test"]).await.unwrap();
+        let added = fleet.ask(&["domain", "add", DOMAIN, "--tenant", "default"]).unwrap();
+        publish(&fleet, &added);
+        let (is_good, found) = check(&fleet, &["--wait", "--timeout", "60s"]);
+        assert!(is_good, "{found:?}");
+        until_active(&fleet, "sk1").await;
+        for sender in &fleet.senders {
+            let via = sender.smtp.to_string();
+            let send = [
+                "send", "--via", &via, "--from", "news@example.test", "--to", "u@there.test",
+                "--subject", "hello",
+            ];
+            // Senders hear of the key as of any change.
+            let mut sent = fleet.try_skeinctl(0, &send).unwrap();
+            for _ in 0..20 {
+                if sent.status.success() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                sent = fleet.try_skeinctl(0, &send).unwrap();
+            }
+            assert!(sent.status.success(), "{sent:?}");
+        }
+        let arrived = |_: &Fleet| (sink.accepted() as usize >= senders).then_some(());
+        fleet.until("the mail", PATIENCE, arrived).await.unwrap();
+        for record in sink.records() {
+            let said = verified(&record.message, &added["records"]);
+            assert_eq!(said, "m.eml opendkim pass\nm.eml dkimpy pass\n", "{record:?}");
+        }
+    }
 }
 
 /// Other implementations take the records as they are told.
