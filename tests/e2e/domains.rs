@@ -258,7 +258,13 @@ fn verified(message: &[u8], records: &Value) -> String {
     let keys = records.as_array().unwrap().iter();
     let keys = keys.filter(|record| text(record, "name").contains("._domainkey."));
     let lines: String = keys
-        .map(|key| format!("{} {}\n", text(key, "name").trim_end_matches('.'), text(key, "value")))
+        .map(|key| {
+            format!(
+                "{} {}\n",
+                text(key, "name").trim_end_matches('.'),
+                text(key, "value")
+            )
+        })
         .collect();
     std::fs::write(folder.path().join("keys.txt"), lines).unwrap();
     let script = skein_tests::manifest_dir().join("../crates/dkim/tests/verified/verify.py");
@@ -274,8 +280,13 @@ async fn others_verify_the_mail_of_a_new_domain() {
     for (control, senders) in [(1, 1), (3, 2)] {
         let folder = tempfile::tempdir().unwrap();
         let fleet = fleet_of(folder.path(), control, senders).await;
-        let sink = fleet.sink(3, "mx.there.test", &["there.test"]).await.unwrap();
-        let added = fleet.ask(&["domain", "add", DOMAIN, "--tenant", "default"]).unwrap();
+        let sink = fleet
+            .sink(3, "mx.there.test", &["there.test"])
+            .await
+            .unwrap();
+        let added = fleet
+            .ask(&["domain", "add", DOMAIN, "--tenant", "default"])
+            .unwrap();
         publish(&fleet, &added);
         let (is_good, found) = check(&fleet, &["--wait", "--timeout", "60s"]);
         assert!(is_good, "{found:?}");
@@ -283,8 +294,15 @@ async fn others_verify_the_mail_of_a_new_domain() {
         for sender in &fleet.senders {
             let via = sender.smtp.to_string();
             let send = [
-                "send", "--via", &via, "--from", "news@example.test", "--to", "u@there.test",
-                "--subject", "hello",
+                "send",
+                "--via",
+                &via,
+                "--from",
+                "news@example.test",
+                "--to",
+                "u@there.test",
+                "--subject",
+                "hello",
             ];
             // Senders hear of the key as of any change.
             let mut sent = fleet.try_skeinctl(0, &send).unwrap();
@@ -301,7 +319,10 @@ async fn others_verify_the_mail_of_a_new_domain() {
         fleet.until("the mail", PATIENCE, arrived).await.unwrap();
         for record in sink.records() {
             let said = verified(&record.message, &added["records"]);
-            assert_eq!(said, "m.eml opendkim pass\nm.eml dkimpy pass\n", "{record:?}");
+            assert_eq!(
+                said, "m.eml opendkim pass\nm.eml dkimpy pass\n",
+                "{record:?}"
+            );
         }
     }
 }
