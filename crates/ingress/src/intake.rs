@@ -23,8 +23,8 @@ use crate::config::ListenerKind;
 use crate::envelope::{envelope, wished_by};
 use crate::header_directives;
 use crate::memory::{Holder, Share};
-use crate::message_signing::Signatures;
 use crate::server::Shared;
+use crate::signatures::Signatures;
 use crate::sites::Lookups;
 
 /// Bytes handed to the spool at once.

@@ -22,6 +22,7 @@ mod sender_domains;
 mod server;
 mod session;
 mod shares;
+mod signatures;
 mod signing;
 mod sites;
 mod stream;

@@ -15,24 +15,8 @@ use skein_smtp::address::Address;
 use skein_smtp::reply::Reply;
 
 use crate::intake::Intake;
-use crate::memory::Share;
+use crate::signatures::Signatures;
 use crate::signing::{Authors, Refused, is_name};
-
-/// The signatures of a message while its body arrives.
-#[derive(Debug)]
-pub struct Signatures {
-    message: MessageSigner,
-    signers: Vec<Signer>,
-    /// For the signed fields.
-    _share: Share,
-}
-
-impl Signatures {
-    /// The next octets of the body.
-    pub fn body(&mut self, piece: &[u8]) {
-        self.message.body(piece);
-    }
-}
 
 impl Intake<'_> {
     /// Whose a message with this header is, and what is known of them; none in a cluster that signs nothing.
@@ -120,21 +104,15 @@ impl Intake<'_> {
         let share = self.take_memory(header.len()).await?;
         let message = MessageSigner::new(header);
         let message = message.map_err(|error| Reply::new(554, (5, 6, 0), error.to_string()))?;
-        Ok(Signatures {
-            message,
-            signers,
-            _share: share,
-        })
+        Ok(Signatures::new(message, signers, share))
     }
 
     /// The signatures of a message whose body was seen.
     pub fn end_signatures(&self, signatures: Signatures, at: UnixMs) -> Result<Bytes, Reply> {
-        let Signatures {
-            message, signers, ..
-        } = signatures;
-        match message.finish(&signers, at) {
+        let count = signatures.count();
+        match signatures.finish(at) {
             Ok(written) => {
-                self.shared.metrics.signatures.inc_by(signers.len() as u64);
+                self.shared.metrics.signatures.inc_by(count);
                 Ok(written.into())
             }
             // It would not fit at the next try either.
