@@ -282,8 +282,8 @@ fn tokens_have_a_role_and_let_nobody_hand_in_mail() {
     };
     let secret = format!("secret: '{}'\n", verifier(1));
     check(
-        &format!("{secret}role: root\n"),
-        4,
+        &format!("{secret}tenant: t\nrole: root\n"),
+        5,
         "must be admin, operator, viewer or tenant",
     );
     check(&format!("{secret}role: tenant\n"), 1, "tenant: is missing");

@@ -171,7 +171,7 @@ mod tests {
                 name: "ips.yaml".into(),
                 text: "proxy: {password: hunter2}".into(),
             }],
-            remove: vec!["pool/old\n".into(); 1000],
+            remove: vec!["pool/old\n".into()],
             ..ApplyPolicyRequest::default()
         };
         let told = asked(&request);
@@ -179,6 +179,11 @@ mod tests {
             told.contains("ips.yaml") && !told.contains("hunter2"),
             "{told}"
         );
+        let long = ApplyPolicyRequest {
+            remove: vec!["pool/old\n".into(); 1000],
+            ..request
+        };
+        let told = asked(&long);
         assert!(
             told.len() <= ASKED_BYTES_MAX && !told.contains('\n'),
             "{told}"

