@@ -16,8 +16,6 @@ use crate::transport;
 
 /// Of the help.
 const CONNECTION: &str = "Connection";
-/// The variable of the environment that may have a token.
-const TOKEN: &str = "SKEINCTL_TOKEN";
 
 #[derive(Debug, Args)]
 pub struct Server {
@@ -59,6 +57,16 @@ pub struct Server {
         value_name = "FILE"
     )]
     token_file: Option<PathBuf>,
+    /// The token itself. Other users of the machine see command lines: it is for the variable.
+    #[arg(
+        long,
+        global = true,
+        help_heading = CONNECTION,
+        env = "SKEINCTL_TOKEN",
+        hide = true,
+        hide_env_values = true
+    )]
+    token: Option<String>,
     /// The private key of --cert.
     #[arg(
         long,
@@ -104,7 +112,7 @@ pub fn channel(to: &Server) -> anyhow::Result<Channel> {
 fn token(to: &Server) -> anyhow::Result<Option<HeaderValue>> {
     let token = match &to.token_file {
         Some(file) => fs::read_to_string(file).with_context(|| name("--token-file", file))?,
-        None => std::env::var(TOKEN).unwrap_or_default(),
+        None => to.token.clone().unwrap_or_default(),
     };
     let token = token.trim();
     if token.is_empty() {

@@ -65,7 +65,7 @@ impl Caller {
                 roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ")
             ))),
             Self::Stranger(_) => Err(Denied(
-                "neither a certificate nor a token was shown: give skeinctl --cert and --key, or --token-file".to_owned(),
+                "neither a certificate nor a token was shown: give --cert and --key, or --token-file".to_owned(),
             )),
             Self::Local(Ok(user)) if user.is_trusted() => Ok(()),
             Self::Local(Ok(user)) => Err(Denied(format!(
