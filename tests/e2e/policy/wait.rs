@@ -110,8 +110,7 @@ async fn apply_says_who_does_not_go_by_it() {
     let said = String::from_utf8_lossy(&waited.stderr).into_owned();
     assert_eq!(waited.status.code(), Some(3), "{waited:?}");
     assert!(
-        said.contains("waiting for s1 (version 0)")
-            && said.contains("not everybody goes by it: s1"),
+        said.contains("waiting for s1 (") && said.contains("not everybody goes by it: s1"),
         "{said}"
     );
     let nodes = fleet.ask(&["node", "list"]).unwrap();
@@ -122,7 +121,9 @@ async fn apply_says_who_does_not_go_by_it() {
         "{nodes}"
     );
     let list = fleet.skeinctl(&["node", "list"]).unwrap();
-    assert!(list.contains("0 (behind)"), "{list}");
+    // A leader that is new has not heard of the one that stands still.
+    let is_shown = list.contains("0 (behind)") || list.contains("unknown");
+    assert!(is_shown, "{list}");
     fleet.senders[0].node.as_mut().unwrap().go_on().unwrap();
     let waited = fleet
         .try_skeinctl(0, &["apply", "--wait", "-f", path])
