@@ -127,6 +127,23 @@ async fn spool_groups(
     Ok(theirs.unwrap_or(own))
 }
 
+/// Begins what keeps the meta group in step with its policy, and its time, while this node leads it.
+fn follow_policy(
+    meta: &Arc<Group>,
+    reader: &Reader,
+    in_force: &policy::InForce,
+    spools: Vec<Reader>,
+) {
+    let pass_time = policy::pass_time(meta.clone(), reader.clone());
+    skein_runtime::task("pass-time", pass_time);
+    let keep_plans = policy::keep_plans(meta.clone(), reader.clone(), in_force.clone());
+    skein_runtime::task("warmup-plans", keep_plans);
+    let keep_rules = policy::keep_rules(meta.clone(), reader.clone(), in_force.clone());
+    skein_runtime::task("automation-rules", keep_rules);
+    let site_spread = policy::spread_sites(meta.clone(), reader.clone(), spools);
+    skein_runtime::task("site-spread", site_spread);
+}
+
 impl Control {
     /// Opens the store and starts the groups. A node that is alone leads them when this returns; one of a cluster
     /// needs its services served and [`Control::take_part`].
@@ -177,17 +194,9 @@ impl Control {
             dispatches.collect(),
         );
         skein_runtime::task("words", weights);
-        let pass_time = policy::pass_time(meta.clone(), meta_reader.clone());
-        skein_runtime::task("pass-time", pass_time);
         let in_force = policy::InForce::default();
-        let keep_plans = policy::keep_plans(meta.clone(), meta_reader.clone(), in_force.clone());
-        skein_runtime::task("warmup-plans", keep_plans);
-        let keep_rules = policy::keep_rules(meta.clone(), meta_reader.clone(), in_force.clone());
-        skein_runtime::task("automation-rules", keep_rules);
         let readers = spools.values().map(|spool| spool.reader.clone());
-        let site_spread =
-            policy::spread_sites(meta.clone(), meta_reader.clone(), readers.collect());
-        skein_runtime::task("site-spread", site_spread);
+        follow_policy(&meta, &meta_reader, &in_force, readers.collect());
         let versions = VersionGate::new(meta.clone(), peers.clone());
         let groups = Arc::new(groups);
         let forward = Forward {
@@ -195,12 +204,8 @@ impl Control {
             peers: peers.clone(),
             versions: versions.clone(),
         };
-        let domains = Domains::new(
-            config.domains.clone(),
-            meta_reader.clone(),
-            forward.clone(),
-            versions.clone(),
-        );
+        let settings = config.domains.clone();
+        let domains = Domains::new(settings, meta_reader.clone(), forward.clone());
         let look_after = domains::look_after(domains.clone(), meta.clone());
         skein_runtime::task("domains", look_after);
         let control = Self {
@@ -236,18 +241,23 @@ impl Control {
                 .await?;
             control.wait_until_leading().await;
         }
-        let readers = control
+        control.look_after_disk();
+        Ok(control)
+    }
+
+    /// Drops bodies that belong to no message, and begins what makes room when the disk is full.
+    fn look_after_disk(&self) {
+        let readers = self
             .spools
             .iter()
             .map(|(id, spool)| (*id, spool.reader.clone()));
-        spool::sweep_orphans(control.store.bodies(), readers.collect());
+        spool::sweep_orphans(self.store.bodies(), readers.collect());
         let relief = Relief {
-            store: control.store.clone(),
-            spools: control.spools.clone(),
-            members: control.members(),
+            store: self.store.clone(),
+            spools: self.spools.clone(),
+            members: self.members(),
         };
         skein_runtime::task("disk-relief", relief.run());
-        Ok(control)
     }
 
     /// Takes over how much of the disk this node takes, in percents, and how fast it pulls bodies.

@@ -45,7 +45,7 @@ impl AdminService {
             let order = order.clone();
             let lift = Command::Lift { at, order };
             let command = meta::Command::Automation(Box::new(lift));
-            match self.commit_meta(&command).await? {
+            match self.forward.commit_meta(&command).await? {
                 // It has ended by itself meanwhile.
                 meta::Response::Refused(meta::Refusal::Automation(Refusal::NotInForce)) => {}
                 meta::Response::Refused(refusal) => {

@@ -49,6 +49,7 @@ impl AdminService {
         let cluster = meta::cluster(&self.meta).filter(|_| !self.config.address.is_empty());
         let cluster = cluster.ok_or_else(alone)?;
         match self
+            .forward
             .commit_meta(&meta::Command::Invite(address.to_owned()))
             .await?
         {
@@ -74,7 +75,8 @@ impl AdminService {
         meta::cluster(&self.meta).ok_or_else(alone)?;
         let nodes = meta::nodes(&self.meta);
         if meta::invited(&self.meta).contains(name) {
-            self.commit_meta(&meta::Command::Withdraw(name.to_owned()))
+            self.forward
+                .commit_meta(&meta::Command::Withdraw(name.to_owned()))
                 .await?;
             return Ok(RemoveNodeResponse {
                 address: name.to_owned(),
@@ -93,7 +95,11 @@ impl AdminService {
                 "node: {error}; bring the others back first, or remove one that does not answer"
             ))
         })?;
-        match self.commit_meta(&meta::Command::RemoveNode(node)).await? {
+        match self
+            .forward
+            .commit_meta(&meta::Command::RemoveNode(node))
+            .await?
+        {
             meta::Response::Refused(refusal) => {
                 Err(Status::failed_precondition(format!("node: {refusal}")))
             }

@@ -117,7 +117,8 @@ impl AdminService {
         if !is_known {
             return Err(no_sender("name", &sender));
         }
-        self.commit_meta(&meta::Command::SetDrained { sender, drained })
+        self.forward
+            .commit_meta(&meta::Command::SetDrained { sender, drained })
             .await
             .map(|_| ())
     }
@@ -132,17 +133,10 @@ impl AdminService {
             slot: Slot(slot),
             to: session,
         };
-        match self.commit_meta(&command).await? {
+        match self.forward.commit_meta(&command).await? {
             meta::Response::Refused(_) => Err(no_sender("to", to)),
             _ => Ok(()),
         }
-    }
-
-    pub(super) async fn commit_meta(
-        &self,
-        command: &meta::Command,
-    ) -> Result<meta::Response, Status> {
-        self.forward.commit_meta(command).await
     }
 
     pub(super) fn slots(&self, sender: &str) -> Vec<SlotView> {

@@ -55,7 +55,7 @@ impl AdminService {
                 }
                 false => without_history(change, version, made)?,
             };
-            if let meta::Response::Refused(refusal) = self.commit_meta(&command).await? {
+            if let meta::Response::Refused(refusal) = self.forward.commit_meta(&command).await? {
                 return Err(match refusal {
                     meta::Refusal::PolicyChanged => self.changed_since(version),
                     refusal => Status::failed_precondition(refusal.to_string()),

@@ -44,7 +44,7 @@ impl AdminService {
     }
 
     async fn change(&self, command: &Command) -> Result<(), Status> {
-        match self.commit_meta(command).await? {
+        match self.forward.commit_meta(command).await? {
             meta::Response::Refused(refusal) => Err(Status::invalid_argument(refusal.to_string())),
             _ => Ok(()),
         }

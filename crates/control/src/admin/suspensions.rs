@@ -72,7 +72,7 @@ impl AdminService {
 
     async fn say(&self, command: Command) -> Result<(), Status> {
         let command = meta::Command::Automation(Box::new(command));
-        match self.commit_meta(&command).await? {
+        match self.forward.commit_meta(&command).await? {
             meta::Response::Refused(refusal) => {
                 Err(Status::failed_precondition(refusal.to_string()))
             }

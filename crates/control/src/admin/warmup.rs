@@ -54,7 +54,11 @@ impl AdminService {
         let planned = planned(&policy, &request.ips, &request.providers)?;
         let orders = planned.iter().map(|one| order(&request, one));
         let orders: Vec<Command> = orders.collect::<Result<_, Status>>()?;
-        let answers = match self.commit_meta(&meta::Command::Warmup(orders)).await? {
+        let answers = match self
+            .forward
+            .commit_meta(&meta::Command::Warmup(orders))
+            .await?
+        {
             meta::Response::Warmup(answers) => answers,
             other => return Err(Status::internal(format!("{other:?}"))),
         };

@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use skein_dkim::at_rest::Keks;
 use skein_identity::Operator;
-use skein_model::feature::Feature;
+use skein_model::meta;
 use skein_model::meta::domains::{self, Change, Command, DomainRow, NewDomain, Response};
-use skein_model::{GroupId, codec, meta};
 use skein_store::Reader;
 use tonic::Status;
 
@@ -26,7 +25,7 @@ pub use signing::{changes, signing};
 pub use view::{of_row, records, waits_for};
 
 use crate::config::DomainSettings;
-use crate::raft::{Forward, VersionGate};
+use crate::raft::Forward;
 
 /// A command was committed by another node: this one applies it as soon as it hears of it.
 const APPLIED_WITHIN: Duration = Duration::from_secs(3);
@@ -37,7 +36,6 @@ pub struct Domains {
     settings: Arc<DomainSettings>,
     meta: Reader,
     forward: Forward,
-    versions: VersionGate,
     counters: Arc<Counters>,
     /// What private keys are encrypted with; none: no keys are made here.
     keks: Arc<RwLock<Option<Arc<Keks>>>>,
@@ -68,17 +66,11 @@ pub fn normal_name(name: &str) -> Result<String, Status> {
 }
 
 impl Domains {
-    pub fn new(
-        settings: Arc<DomainSettings>,
-        meta: Reader,
-        forward: Forward,
-        versions: VersionGate,
-    ) -> Self {
+    pub fn new(settings: Arc<DomainSettings>, meta: Reader, forward: Forward) -> Self {
         Self {
             settings,
             meta,
             forward,
-            versions,
             counters: Arc::default(),
             keks: Arc::default(),
         }
@@ -103,10 +95,8 @@ impl Domains {
     }
 
     async fn propose(&self, command: Command) -> Result<Vec<Change>, Status> {
-        self.versions.pass(Feature::Domains).await?;
-        let command = codec::encode(&meta::Command::Domain(Box::new(command)));
-        let reply = self.forward.propose(GroupId::META, command).await?;
-        match codec::decode(&reply).map_err(|error| Status::internal(error.to_string()))? {
+        let command = meta::Command::Domain(Box::new(command));
+        match self.forward.commit_meta(&command).await? {
             meta::Response::Domain(Response::Done(changes)) => Ok(changes),
             meta::Response::Domain(Response::Refused(refusal)) => Err(match &refusal {
                 domains::Refusal::Exists(_) => Status::already_exists(format!("name: {refusal}")),

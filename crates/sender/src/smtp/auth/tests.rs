@@ -48,11 +48,7 @@ async fn log_in_at(mechanisms: &str, only: Option<Mechanism>, replies: &[&[u8]])
         mechanism: only,
         allow_plaintext: false,
     };
-    let host = Host {
-        name: "mx.a.test".into(),
-        address: [127, 0, 0, 1].into(),
-        port: 587,
-    };
+    let host = host();
     let secret = Secret::new(SECRET);
     let session = Session::new(ours);
     let result = log_in(session, &host, &capabilities, &login, &secret, LIMIT).await;
@@ -64,6 +60,23 @@ async fn log_in_at(mechanisms: &str, only: Option<Mechanism>, replies: &[&[u8]])
 fn is_hidden(text: &str) -> bool {
     let encoded = STANDARD.encode(SECRET);
     !text.contains(SECRET) && !text.contains(&encoded)
+}
+
+fn with_password() -> Login {
+    Login {
+        user: "ann".into(),
+        secret: LoginSecret::Password(Secret::new(SECRET)),
+        mechanism: None,
+        allow_plaintext: false,
+    }
+}
+
+fn host() -> Host {
+    Host {
+        name: "mx.a.test".into(),
+        address: [127, 0, 0, 1].into(),
+        port: 587,
+    }
 }
 
 #[tokio::test]
@@ -272,17 +285,7 @@ async fn a_slow_server_has_the_limit_once() {
             auth: vec!["LOGIN".into()],
             ..Capabilities::default()
         };
-        let login = Login {
-            user: "ann".into(),
-            secret: LoginSecret::Password(Secret::new(SECRET)),
-            mechanism: None,
-            allow_plaintext: false,
-        };
-        let host = Host {
-            name: "mx.a.test".into(),
-            address: [127, 0, 0, 1].into(),
-            port: 587,
-        };
+        let (login, host) = (with_password(), host());
         let began = tokio::time::Instant::now();
         let secret = Secret::new(SECRET);
         let session = Session::new(ours);
@@ -311,17 +314,7 @@ async fn what_came_before_the_login_is_not_taken_for_its_answer() {
         auth: vec!["PLAIN".into()],
         ..Capabilities::default()
     };
-    let login = Login {
-        user: "ann".into(),
-        secret: LoginSecret::Password(Secret::new(SECRET)),
-        mechanism: None,
-        allow_plaintext: false,
-    };
-    let host = Host {
-        name: "mx.a.test".into(),
-        address: [127, 0, 0, 1].into(),
-        port: 587,
-    };
+    let (login, host) = (with_password(), host());
     let secret = Secret::new(SECRET);
     let error = log_in(session, &host, &capabilities, &login, &secret, LIMIT).await;
     let error = error.map(|_| ()).unwrap_err().to_string();
