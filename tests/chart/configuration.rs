@@ -58,7 +58,7 @@ impl Pod<'_> {
             "etc/smtp-sni/mail-example-org",
             "etc/smtp-sni/lists-tls",
         ];
-        let others = ["etc/ca", "etc/users", "data"];
+        let others = ["etc/ca", "etc/users", "etc/dkim", "data"];
         for folder in with_certificates.iter().chain(&others) {
             fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
@@ -73,6 +73,13 @@ impl Pod<'_> {
             .unwrap();
             fs::copy(host(".pem"), self.folder.join(folder).join("tls.crt")).unwrap();
             fs::copy(host("-key.pem"), self.folder.join(folder).join("tls.key")).unwrap();
+        }
+        for name in ["dkim.key", "before.key"] {
+            succeeds(
+                skein()
+                    .arg("dkim-key")
+                    .arg(self.folder.join("etc/dkim").join(name)),
+            );
         }
         for user in ["shop", "helm-test"] {
             fs::write(self.folder.join("etc/users").join(user), "a password").unwrap();

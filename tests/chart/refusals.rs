@@ -32,6 +32,12 @@ const NONSENSE: &[(&str, &str)] = &[
         "--set smtp.tls.certificates[0].names={a.test}",
         "secretName",
     ),
+    (
+        "--set dkim.previousSecretKey=before.key",
+        "dkim.existingSecret",
+    ),
+    ("--set dkim.zone=dkim..test", "zone"),
+    ("--set dkim.reportAddress=dmarc", "reportAddress"),
     ("--set image.digest=sha256:1", "digest"),
     ("--set control.persistence.size=20GB", "size"),
     ("--set sender.pdb.maxUnavailable=200%", "maxUnavailable"),

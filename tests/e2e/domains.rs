@@ -1,5 +1,8 @@
 //! A domain from nothing to keys that mail is signed with: added, published, seen, told to senders, and rotated.
 
+mod hops;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,10 +18,15 @@ const DOMAIN: &str = "example.test";
 
 /// A control node that may make keys, and whose keys are good two seconds after they are seen.
 async fn fleet(folder: &Path) -> Fleet {
-    fleet_of(folder, 1, 0).await
+    fleet_of(folder, 1, 0, None).await
 }
 
-async fn fleet_of(folder: &Path, control: usize, senders: usize) -> Fleet {
+async fn fleet_of(
+    folder: &Path,
+    control: usize,
+    senders: usize,
+    smarthost: Option<SocketAddr>,
+) -> Fleet {
     let key = folder.join("dkim.key");
     let made = Command::new(skein_tests::skein().unwrap())
         .arg("dkim-key")
@@ -28,6 +36,7 @@ async fn fleet_of(folder: &Path, control: usize, senders: usize) -> Fleet {
     let plan = Plan {
         control,
         senders,
+        smarthost,
         sections: format!("[dkim]\nkey_file = {key:?}\n"),
         control_sections: format!(
             "[dkim]\nkey_file = {key:?}\nzone = \"dkim.esp.test\"\nreturn_path_host = \"rp.esp.test\"\n\
@@ -84,12 +93,13 @@ fn state(domain: &Value, selector: &str) -> String {
     key.unwrap()["state"].as_str().unwrap().to_owned()
 }
 
-fn shown(fleet: &Fleet) -> Value {
-    fleet.ask(&["domain", "show", DOMAIN]).unwrap()
+fn shown(fleet: &Fleet, domain: &str) -> Value {
+    fleet.ask(&["domain", "show", domain]).unwrap()
 }
 
-async fn until_active(fleet: &Fleet, selector: &str) {
-    let is_active = |fleet: &Fleet| (state(&shown(fleet), selector) == "active").then_some(());
+async fn until_active(fleet: &Fleet, domain: &str, selector: &str) {
+    let is_active =
+        |fleet: &Fleet| (state(&shown(fleet, domain), selector) == "active").then_some(());
     fleet
         .until("an active key", PATIENCE, is_active)
         .await
@@ -129,7 +139,7 @@ async fn a_domain_is_added_published_checked_and_rotated() {
     publish(&fleet, &added);
     let (is_good, found) = check(&fleet, &["--wait", "--timeout", "30s"]);
     assert!(is_good && found.is_empty(), "{found:?}");
-    until_active(&fleet, "sk1").await;
+    until_active(&fleet, DOMAIN, "sk1").await;
     let now = signing(&fleet, "news.example.test").await;
     let key = &now.domains[0].keys[0];
     assert_eq!(
@@ -156,7 +166,7 @@ async fn a_domain_is_added_published_checked_and_rotated() {
     let (is_good, found) = check(&fleet, &[]);
     assert!(!is_good && found == ["dkim.missing"], "{found:?}");
     assert_eq!(signing(&fleet, DOMAIN).await.domains[0].keys.len(), 1);
-    publish(&fleet, &shown(&fleet));
+    publish(&fleet, &shown(&fleet, DOMAIN));
     assert!(check(&fleet, &[]).0);
 
     let rotated = fleet
@@ -164,15 +174,15 @@ async fn a_domain_is_added_published_checked_and_rotated() {
         .unwrap();
     assert_eq!(state(&rotated, "sk2"), "published");
     publish(&fleet, &rotated);
-    until_active(&fleet, "sk2").await;
-    assert_eq!(state(&shown(&fleet), "sk1"), "revoked");
+    until_active(&fleet, DOMAIN, "sk2").await;
+    assert_eq!(state(&shown(&fleet, DOMAIN), "sk1"), "revoked");
     assert_eq!(
         signing(&fleet, DOMAIN).await.domains[0].keys[0].selector,
         "sk2"
     );
     // The record of the former key is to say so.
     assert_eq!(check(&fleet, &[]).1, ["dkim.not_revoked"]);
-    publish(&fleet, &shown(&fleet));
+    publish(&fleet, &shown(&fleet, DOMAIN));
     assert_eq!(check(&fleet, &[]), (true, vec![]));
 
     fleet.skeinctl(&["domain", "remove", DOMAIN]).unwrap();
@@ -249,11 +259,13 @@ async fn the_operators_keys_are_on_all_mail() {
     assert_eq!(rewrapped["unchanged"], 2, "{rewrapped}");
 }
 
-/// What verifiers that know nothing of Skein say of a message: name and result of each.
-fn verified(message: &[u8], records: &Value) -> String {
+/// What verifiers that know nothing of Skein say of messages: a line for each message and verifier, in the order of the names.
+fn verified(messages: &[(String, Vec<u8>)], records: &Value) -> String {
     let tools = std::env::var_os("SKEIN_TOOLS").expect("run this test with `cargo xtask test`");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("m.eml"), message).unwrap();
+    for (name, message) in messages {
+        std::fs::write(folder.path().join(format!("{name}.eml")), message).unwrap();
+    }
     let text = |record: &Value, key: &str| record[key].as_str().unwrap().to_owned();
     let keys = records.as_array().unwrap().iter();
     let keys = keys.filter(|record| text(record, "name").contains("._domainkey."));
@@ -279,7 +291,7 @@ fn verified(message: &[u8], records: &Value) -> String {
 async fn others_verify_the_mail_of_a_new_domain() {
     for (control, senders) in [(1, 1), (3, 2)] {
         let folder = tempfile::tempdir().unwrap();
-        let fleet = fleet_of(folder.path(), control, senders).await;
+        let fleet = fleet_of(folder.path(), control, senders, None).await;
         let sink = fleet
             .sink(3, "mx.there.test", &["there.test"])
             .await
@@ -290,7 +302,7 @@ async fn others_verify_the_mail_of_a_new_domain() {
         publish(&fleet, &added);
         let (is_good, found) = check(&fleet, &["--wait", "--timeout", "60s"]);
         assert!(is_good, "{found:?}");
-        until_active(&fleet, "sk1").await;
+        until_active(&fleet, DOMAIN, "sk1").await;
         for sender in &fleet.senders {
             let via = sender.smtp.to_string();
             let send = [
@@ -318,7 +330,8 @@ async fn others_verify_the_mail_of_a_new_domain() {
         let arrived = |_: &Fleet| (sink.accepted() as usize >= senders).then_some(());
         fleet.until("the mail", PATIENCE, arrived).await.unwrap();
         for record in sink.records() {
-            let said = verified(&record.message, &added["records"]);
+            let message = ("m".to_owned(), record.message.to_vec());
+            let said = verified(&[message], &added["records"]);
             assert_eq!(
                 said, "m.eml opendkim pass\nm.eml dkimpy pass\n",
                 "{record:?}"

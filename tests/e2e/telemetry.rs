@@ -1,18 +1,12 @@
 //! Traces of messages, as a collector gets them.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use skein_testkit::collector::Collector;
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::process::http_get;
 use skein_testkit::sink::{Act, Occurrences, Phase};
@@ -24,45 +18,15 @@ const LOOK: Duration = Duration::from_millis(100);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// Keeps what it is sent.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Span>>>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        let resources = request.into_inner().resource_spans.into_iter();
-        let scopes = resources.flat_map(|one| one.scope_spans);
-        let spans = scopes.flat_map(|one| one.spans);
-        self.0.lock().unwrap().extend(spans);
-        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
-    }
+async fn started() -> (Collector, SocketAddr) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Collector::start(any).await.unwrap()
 }
 
-impl Collector {
-    async fn start() -> (Self, SocketAddr) {
-        let (collector, address) = (Self::default(), loopback().unwrap());
-        let service = TraceServiceServer::new(collector.clone());
-        let server = tonic::transport::Server::builder().add_service(service);
-        tokio::spawn(server.serve(address));
-        (collector, address)
-    }
-
-    /// What a site is called follows the name.
-    fn named(&self, name: &str) -> Vec<Span> {
-        let spans = self.0.lock().unwrap();
-        let named = spans.iter().filter(|span| span.name.starts_with(name));
-        named.cloned().collect()
-    }
-
-    /// Waits until there are as many spans of this name.
-    async fn wait_for(&self, name: &str, count: usize) -> Vec<Span> {
-        let look = || Some(self.named(name)).filter(|spans| spans.len() >= count);
-        until(name, WITHIN, LOOK, look).await.unwrap()
-    }
+/// Waits until there are as many spans of this name, which the name of a site follows.
+async fn wait_for(collector: &Collector, name: &str, count: usize) -> Vec<Span> {
+    let look = || Some(collector.named(name)).filter(|spans| spans.len() >= count);
+    until(name, WITHIN, LOOK, look).await.unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -122,7 +86,7 @@ fn defers_once(bench: &Bench) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
-    let (collector, address) = Collector::start().await;
+    let (collector, address) = started().await;
     let bench = Bench::with(|_| Ok(section(address, 1.0))).await.unwrap();
     defers_once(&bench);
     let mut node = bench.start().await.unwrap();
@@ -137,7 +101,7 @@ async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
     arrive_once(&bench, &offered).await;
 
     // What came in, under the client's own span.
-    let received = collector.wait_for("smtp.receive", 1).await;
+    let received = wait_for(&collector, "smtp.receive", 1).await;
     let [received] = received.as_slice() else {
         panic!("{received:?}");
     };
@@ -145,8 +109,8 @@ async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
     assert_eq!(hex(&received.parent_span_id), PARENT);
     assert_eq!(received.kind, SpanKind::Server as i32);
     let message_id = fact(received, "messaging.message.id").unwrap();
-    let sent = collector.wait_for("send ", 1).await;
-    let committed = collector.wait_for("commit", 1).await;
+    let sent = wait_for(&collector, "send ", 1).await;
+    let committed = wait_for(&collector, "commit", 1).await;
     for below in [&sent[0], &committed[0]] {
         assert_eq!(below.trace_id, received.trace_id);
         assert_eq!(below.parent_span_id, received.span_id);
@@ -154,7 +118,7 @@ async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
     assert_eq!(sent[0].kind, SpanKind::Producer as i32);
 
     // Two attempts, each a trace of its own that refers to where the task was made.
-    let attempts = collector.wait_for("process ", 2).await;
+    let attempts = wait_for(&collector, "process ", 2).await;
     assert_eq!(attempts.len(), 2);
     assert_ne!(attempts[0].trace_id, attempts[1].trace_id);
     for (attempt, number, outcome, code) in [
@@ -175,7 +139,7 @@ async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
             Some(message_id.clone())
         );
     }
-    let transactions = collector.wait_for("smtp.transaction", 2).await;
+    let transactions = wait_for(&collector, "smtp.transaction", 2).await;
     for (transaction, attempt) in transactions.iter().zip(&attempts) {
         assert_eq!(transaction.trace_id, attempt.trace_id);
         assert_eq!(transaction.parent_span_id, attempt.span_id);
@@ -190,7 +154,7 @@ async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
     assert!(steps(&transactions[1]).contains(&"dot".to_owned()));
 
     // Nothing says who wrote to whom about what, and the field goes no further.
-    let all = format!("{:?}", collector.0.lock().unwrap());
+    let all = format!("{:?}", collector.named(""));
     for private in ["one@there.test", "a@b.test", "secret words"] {
         assert!(!all.contains(private), "{private}");
     }
@@ -204,7 +168,7 @@ async fn a_message_and_its_two_attempts_are_traces_that_are_linked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_that_cannot_be_read_is_none_and_one_that_is_not_sampled_costs_nothing() {
-    let (collector, address) = Collector::start().await;
+    let (collector, address) = started().await;
     let bench = Bench::with(|_| Ok(section(address, 1.0))).await.unwrap();
     let mut node = bench.start().await.unwrap();
     let offered = offer(

@@ -179,8 +179,11 @@ pub async fn change(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let dry_run = request.dry_run;
-    let answer = admin.apply_policy(request).await?.into_inner();
-    end(admin, answer, dry_run, reach, json).await
+    let answer = match dry_run {
+        true => admin.examine_policy(request).await?,
+        false => admin.apply_policy(request).await?,
+    };
+    end(admin, answer.into_inner(), dry_run, reach, json).await
 }
 
 /// Changes the policy as a part of something else, which tells what was done.
@@ -228,11 +231,7 @@ fn check(answer: &ApplyPolicyResponse) -> anyhow::Result<()> {
 /// What would change; whether that is anything is in the status.
 async fn diff(mut admin: Admin, diff: Diff, json: bool) -> anyhow::Result<ExitCode> {
     let (request, _) = request(&diff.files, diff.owner)?;
-    let request = ApplyPolicyRequest {
-        dry_run: true,
-        ..request
-    };
-    let answer = admin.apply_policy(request).await?.into_inner();
+    let answer = admin.examine_policy(request).await?.into_inner();
     check(&answer)?;
     let mut changes = answer.changes;
     changes.retain(|change| change.change() != PolicyChangeKind::Unchanged);

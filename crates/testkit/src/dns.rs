@@ -13,6 +13,7 @@ use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
+use hickory_server::proto::serialize::txt::{ParseError, Parser};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 use parking_lot::Mutex;
@@ -128,6 +129,18 @@ impl FakeDns {
             false => text.as_bytes().chunks(255).collect(),
         };
         self.add(name, RData::TXT(TXT::from_bytes(octets)));
+    }
+
+    /// Adds the records of a zone file (RFC 1035 5).
+    ///
+    /// # Errors
+    /// The text is none; nothing of it was added.
+    pub fn zone(&self, text: String) -> Result<(), ParseError> {
+        let (_, sets) = Parser::new(text, None, Some(Name::root())).parse()?;
+        for record in sets.values().flat_map(|set| set.records_without_rrsigs()) {
+            self.add(&record.name.to_ascii(), record.data.clone());
+        }
+        Ok(())
     }
 
     /// A domain whose mail goes to one host at one address: an MX record and the host's A record.

@@ -4,6 +4,7 @@
 //! Nothing here uses the product's code, so a fault in it cannot hide itself.
 
 pub mod cluster;
+pub mod collector;
 pub mod demo;
 pub mod dns;
 mod dsn;

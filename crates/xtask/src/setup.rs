@@ -218,6 +218,8 @@ fn apt(args: &[&str]) -> Result {
     }
     let status = command
         .args(["-qq", "-o", "Dpkg::Use-Pty=0"])
+        // Another one may run at the start of a machine.
+        .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .status()

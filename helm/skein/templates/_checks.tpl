@@ -39,6 +39,9 @@
 {{- fail (printf "\n\ncontrol.terminationGracePeriodSeconds: %d is less than the drain takes: sender.preStopSeconds + smtp.shutdownGraceSeconds + 120 = %d. A pod that is killed before may send mail twice." (int $values.control.terminationGracePeriodSeconds) $drain) }}
 {{- end }}
 
+{{- if and $values.dkim.previousSecretKey (not $values.dkim.existingSecret) }}
+{{- fail "\n\ndkim.previousSecretKey: means nothing without dkim.existingSecret, whose Secret has both keys." }}
+{{- end }}
 {{- if and (eq $smtp.tls.source "existing") (not $smtp.tls.existingSecret) }}
 {{- fail "\n\nsmtp.tls.existingSecret: name the Secret with tls.crt and tls.key, or use another smtp.tls.source." }}
 {{- end }}

@@ -46,6 +46,9 @@ cluster:
   spool_groups: {{ .Values.control.spoolGroups }}
   tls: {{- include "skein.config.tls" (list . (include "skein.control.host" (list . "${POD_NAME}"))) | nindent 4 }}
 admin: {listen: {{ printf "%s:7001" .Values.listenAddress | quote }}}
+{{- with include "skein.config.dkim" (list . true) | fromYaml }}
+dkim: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- if eq .Values.mode "single" }}
 {{ include "skein.config.intake" . }}
 {{- end }}
@@ -62,7 +65,33 @@ cluster:
   name: {{ include "skein.sender.name" . | quote }}
   peers: {{ include "skein.peers" . }}
   tls: {{- include "skein.config.tls" (list . "${POD_NAME}") | nindent 4 }}
+{{- with include "skein.config.dkim" (list . false) | fromYaml }}
+dkim: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{ include "skein.config.intake" . }}
+{{- end }}
+
+{{- /* Of domains' keys. Arguments: the root, whether the node makes them. */ -}}
+{{- define "skein.config.dkim" -}}
+{{- with (index . 0).Values.dkim }}
+{{- if .existingSecret }}
+key_file: {{ printf "/etc/skein/dkim/%s" .secretKey | quote }}
+{{- with .previousSecretKey }}
+previous_key_file: {{ printf "/etc/skein/dkim/%s" . | quote }}
+{{- end }}
+{{- end }}
+{{- if index $ 1 }}
+{{- with .zone }}
+zone: {{ . | quote }}
+{{- end }}
+{{- with .returnPathHost }}
+return_path_host: {{ . | quote }}
+{{- end }}
+{{- with .reportAddress }}
+report_address: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "skein.config.egress" -}}

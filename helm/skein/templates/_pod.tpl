@@ -122,6 +122,19 @@ readinessProbe: {{- merge (dict "httpGet" (dict "path" "/readyz" "port" "http"))
 - {name: SKEINCTL_KEY, value: {{ $generated | ternary "/etc/skein/tls/operator-key.pem" (printf "%s/tls.key" $folder) | quote }}}
 {{- end }}
 
+{{- /* The key that private keys of domains are encrypted with. */ -}}
+{{- define "skein.dkim.volumes" -}}
+{{- with .Values.dkim.existingSecret }}
+- {name: dkim, secret: {secretName: {{ . | quote }}, defaultMode: 288}}
+{{- end }}
+{{- end }}
+
+{{- define "skein.dkim.mounts" -}}
+{{- if .Values.dkim.existingSecret }}
+- {name: dkim, mountPath: /etc/skein/dkim, readOnly: true}
+{{- end }}
+{{- end }}
+
 {{- /* Certificate and logins of SMTP. */ -}}
 {{- define "skein.smtp.volumes" -}}
 {{- $name := include "skein.fullname" . }}

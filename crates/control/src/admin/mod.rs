@@ -334,6 +334,18 @@ impl Admin for AdminService {
         .await
     }
 
+    async fn examine_policy(
+        &self,
+        request: Request<ApplyPolicyRequest>,
+    ) -> Result<Response<ApplyPolicyResponse>, Status> {
+        let request = ApplyPolicyRequest {
+            dry_run: true,
+            ..request.into_inner()
+        };
+        let examined = AdminService::apply_policy(self, request).await?;
+        Ok(self.answer(examined).await)
+    }
+
     async fn list_policy(
         &self,
         request: Request<ListPolicyRequest>,

@@ -7,15 +7,6 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-impl Message {
-    /// As the next host has it. Of a body that has no line end at its end, which BDAT allows, DATA makes one that has.
-    pub fn arrived(&self, signatures: &[u8]) -> Vec<u8> {
-        let has_end = self.body.is_empty() || self.body.ends_with(b"\r\n");
-        let end: &[u8] = if has_end { b"" } else { b"\r\n" };
-        [signatures, &self.header, b"\r\n", &self.body, end].concat()
-    }
-}
-
 const LARGE_BYTES: usize = 10 << 20;
 
 pub fn messages() -> Vec<Message> {

@@ -51,7 +51,7 @@ impl Signers {
             .body
             .chunks(PIECE_BYTES)
             .for_each(|piece| signer.body(piece));
-        message.arrived(&signer.finish(&self.all, AT).unwrap())
+        arrived(message, &signer.finish(&self.all, AT).unwrap())
     }
 
     fn write_keys(&self, folder: &Path) {
@@ -61,6 +61,14 @@ impl Signers {
             .map(|(name, text)| format!("{name} {text}\n"));
         std::fs::write(folder.join("keys.txt"), lines.collect::<String>()).unwrap();
     }
+}
+
+/// As the next host has it. Of a body that has no line end at its end, which BDAT allows, DATA makes one that has.
+fn arrived(message: &Message, signatures: &[u8]) -> Vec<u8> {
+    let Message { header, body, .. } = message;
+    let has_end = body.is_empty() || body.ends_with(b"\r\n");
+    let end: &[u8] = if has_end { b"" } else { b"\r\n" };
+    [signatures, header, b"\r\n", body, end].concat()
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use skein_testkit::demo::{
     DOMAINS, Ledger, SENDER_DOMAIN, Screen, World, cluster, inbox, name_server, node_config, rows,
-    view,
+    traces, view,
 };
 use skein_testkit::load::{Injected, Injector, InjectorConfig};
 use skein_testkit::oracle::{Reconciliation, judge};
@@ -42,11 +42,18 @@ struct Args {
     /// With --dns: the address of that host, such as where `--sink` listens.
     #[arg(long, value_name = "IP", requires = "dns")]
     mx: Option<IpAddr>,
+    /// With --dns: a zone file of more records that are answered, with full names, as `skeinctl domain show --format zone`
+    /// prints it.
+    #[arg(long, value_name = "FILE", requires = "dns")]
+    records: Option<PathBuf>,
+    /// Only take traces at this address, as OTLP over gRPC, and print a line for each span.
+    #[arg(long, value_name = "IP:PORT", exclusive = true)]
+    collector: Option<SocketAddr>,
     /// The node's binary.
-    #[arg(long, required_unless_present_any = ["sink", "dns"])]
+    #[arg(long, required_unless_present_any = ["sink", "dns", "collector"])]
     skein: Option<PathBuf>,
     /// The admin tool's binary.
-    #[arg(long, required_unless_present_any = ["sink", "dns"])]
+    #[arg(long, required_unless_present_any = ["sink", "dns", "collector"])]
     skeinctl: Option<PathBuf>,
     /// Three control nodes and three senders, of which some are killed.
     #[arg(long, conflicts_with = "keep_running")]
@@ -61,7 +68,14 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let dns = args.dns.zip(args.mx);
     if let Some((address, mx)) = dns {
-        return ended(name_server::run(address, mx).await.map(|()| true));
+        return ended(
+            name_server::run(address, mx, args.records.as_deref())
+                .await
+                .map(|()| true),
+        );
+    }
+    if let Some(address) = args.collector {
+        return ended(traces::run(address).await.map(|()| true));
     }
     let shown = match (args.sink, &args.skein, &args.skeinctl) {
         (Some(address), _, _) => inbox::run(address).await.map(|()| true),

@@ -5,6 +5,7 @@ pub mod inbox;
 pub mod name_server;
 mod screen;
 mod table;
+pub mod traces;
 mod world;
 
 pub use screen::Screen;

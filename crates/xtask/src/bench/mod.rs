@@ -9,6 +9,7 @@ mod process;
 mod queue;
 mod relay;
 mod sign;
+mod telemetry;
 mod throttle;
 mod tools;
 
@@ -25,7 +26,9 @@ const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N] [--against
   throttle the load of relay with limits that bind nobody, beside none in the same run
   blocked  a million tasks for a site that takes no connection, beside mail for another
   queue    a queue of a million messages: memory, accept rate, time to start again
-  sign     DKIM signatures of messages of 10 kB on one core, and what of the time is hashing
+  sign     DKIM signatures of messages of 10 kB on one core, and what of the time is hashing; then the load of relay unsigned,
+           with one RSA-2048 signature and with two
+  telemetry  the load of relay at defaults, without a collector of traces and with one
 ";
 
 /// What the command line may change.
@@ -42,27 +45,26 @@ pub fn run(args: &[String]) -> Result {
         Some("cluster") => cluster::run,
         Some("relay") => relay::run,
         Some("queue") => queue::run,
-        Some("sign") => |_| sign::run(),
+        Some("sign") => sign::run,
+        Some("telemetry") => telemetry::run,
         Some("throttle") => throttle::run,
         _ => return Err(USAGE.to_owned()),
     };
     setup::for_tests()?;
-    if args.first().is_none_or(|what| what != "sign") {
-        cargo(
-            &[
-                "build",
-                "--release",
-                "--locked",
-                "-p",
-                "skein-node",
-                "-p",
-                "skein-ctl",
-                "-p",
-                "skein-testkit",
-            ],
-            &[],
-        )?;
-    }
+    cargo(
+        &[
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "skein-node",
+            "-p",
+            "skein-ctl",
+            "-p",
+            "skein-testkit",
+        ],
+        &[],
+    )?;
     machine::print();
     bench(&options)
 }

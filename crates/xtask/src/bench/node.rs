@@ -114,8 +114,19 @@ impl Node {
         smarthost_port: u16,
         connections: u32,
     ) -> Result<Self> {
+        Self::start_with(binary, dir, smarthost_port, connections, "")
+    }
+
+    /// One of any build, whose configuration has more sections.
+    pub fn start_with(
+        binary: &Path,
+        dir: &Path,
+        smarthost_port: u16,
+        connections: u32,
+        sections: &str,
+    ) -> Result<Self> {
         let ports = Ports::free()?;
-        let config = config(dir, &ports, smarthost_port, connections, "");
+        let config = config(dir, &ports, smarthost_port, connections, "") + sections;
         let mut spawned = Spawned::start_of(binary, dir, ports, &config)?;
         Ok(Self {
             smtp_port: spawned.ports.smtp,
@@ -128,14 +139,23 @@ impl Node {
     pub fn apply(&self, dir: &Path, policy: &str) -> Result {
         let path = dir.join("policy.yaml");
         std::fs::write(&path, policy).map_err(|error| format!("{}: {error}", path.display()))?;
-        let server = format!("http://127.0.0.1:{}", self.spawned.ports.admin);
-        let mut command = Command::new(target_dir()?.join("release/skeinctl"));
-        command
-            .args(["--server", &server, "apply", "-f"])
-            .arg(&path);
+        let mut command = self.skeinctl()?;
+        command.args(["apply", "-f"]).arg(&path);
         // What it did is not part of the table.
         command.stdout(std::process::Stdio::null());
         process::finish("skeinctl", &mut command)
+    }
+
+    /// An operator at this node.
+    pub fn skeinctl(&self) -> Result<Command> {
+        let server = format!("http://127.0.0.1:{}", self.spawned.ports.admin);
+        let mut command = Command::new(target_dir()?.join("release/skeinctl"));
+        command.args(["--server", &server]);
+        Ok(command)
+    }
+
+    pub fn processor_time(&self) -> Duration {
+        self.spawned.process.processor_time()
     }
 
     pub fn resident_bytes(&self) -> u64 {
