@@ -1,6 +1,7 @@
 //! A node under attack and overload: one test at a time, since each uses both cores and says how long others wait meanwhile.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod guesses;
 mod hostile;
 mod overload;
 mod random_calls;

@@ -1,6 +1,6 @@
 //! Who may do what: certificates and their roles, tokens, local users, and strangers who take up room.
 
 mod local;
-mod roles;
+pub mod roles;
 mod strangers;
 mod tokens;

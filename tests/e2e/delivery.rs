@@ -16,13 +16,14 @@ mod tls;
 mod used_up;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use skein_testkit::dns::FakeDns;
 use skein_testkit::load::Probe;
-use skein_testkit::process::{Node, NodeConfig, free_port};
+use skein_testkit::process::{Node, NodeConfig, free_port, http_get};
 use skein_testkit::sink::{Record, Sink, SinkConfig};
 use skein_tests::operator;
 use tempfile::TempDir;
@@ -37,10 +38,13 @@ pub struct World {
     dns: FakeDns,
     /// Name servers that are asked before that one.
     dns_before: Vec<SocketAddr>,
+    /// Further keys about them.
+    dns_more: &'static str,
     /// Of all sinks.
     port: u16,
     smtp: SocketAddr,
     admin: SocketAddr,
+    http: SocketAddr,
     /// Where reports arrive.
     here: Sink,
     folder: TempDir,
@@ -63,9 +67,11 @@ impl World {
         Self {
             dns,
             dns_before: Vec::new(),
+            dns_more: "",
             port,
             smtp: local(free_port().unwrap()),
             admin: local(free_port().unwrap()),
+            http: local(free_port().unwrap()),
             here,
             folder: TempDir::new().unwrap(),
             node: None,
@@ -91,6 +97,26 @@ impl World {
         self.smtp
     }
 
+    /// What names resolve to.
+    pub fn dns(&self) -> &FakeDns {
+        &self.dns
+    }
+
+    /// Nothing that a name server says of DNSSEC counts.
+    pub fn distrust_dns(&mut self) {
+        self.dns_more = "dns.trust_ad = []";
+    }
+
+    /// Of all sinks.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Of the test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where reports arrive.
     pub fn here(&self) -> &Sink {
         &self.here
@@ -98,7 +124,7 @@ impl World {
 
     /// Starts the node. `delivery` are lines of `[delivery]`, `more` are further sections.
     pub async fn start(&mut self, delivery: &str, more: &str) {
-        let http = SocketAddr::new(address(1), free_port().unwrap());
+        let http = self.http;
         let servers = self.dns_before.iter().copied().chain([self.dns.address()]);
         let servers: Vec<String> = servers.map(|server| format!("\"{server}\"")).collect();
         let config = format!(
@@ -108,6 +134,7 @@ impl World {
             http.listen = "{http}"
             admin.listen = "{admin}"
             dns.servers = [{dns}]
+            {dns_more}
             [smtp]
             hostname = "mx.skein.test"
             [[smtp.listener]]
@@ -122,6 +149,7 @@ impl World {
             events = self.folder.path().join("events.jsonl").display(),
             admin = self.admin,
             dns = servers.join(", "),
+            dns_more = self.dns_more,
             smtp = self.smtp,
             port = self.port,
         );
@@ -134,12 +162,12 @@ impl World {
     }
 
     /// Applies policy as an operator does.
-    fn apply(&self, policy: &str) {
+    pub fn apply(&self, policy: &str) {
         operator::apply(self.admin, self.folder.path(), policy).unwrap();
     }
 
     /// Hands in a message from `a@here.test`.
-    async fn send(&self, to: &[&str]) -> String {
+    pub async fn send(&self, to: &[&str]) -> String {
         self.hand_in(
             "MAIL FROM:<a@here.test>",
             to,
@@ -150,24 +178,31 @@ impl World {
 
     /// Hands in a message with the MAIL command as it is given; a recipient may bring parameters along after a space.
     /// Returns the node's id of the message.
-    async fn hand_in(&self, mail: &str, to: &[&str], message: &str) -> String {
+    pub async fn hand_in(&self, mail: &str, to: &[&str], message: &str) -> String {
         let (mut probe, _) = Probe::greet(self.smtp).await.unwrap();
         hand_in(&mut probe, mail, to, message).await
     }
 
+    /// The page of metrics.
+    pub async fn metrics(&self) -> String {
+        let (status, page) = http_get(self.http, "/metrics").await.unwrap();
+        assert_eq!(status, 200);
+        page
+    }
+
     /// What happened so far, oldest first.
-    fn events(&self) -> Vec<Value> {
+    pub fn events(&self) -> Vec<Value> {
         operator::events(&self.folder.path().join("events.jsonl")).unwrap()
     }
 
-    fn events_of(&self, id: &str) -> Vec<Value> {
+    pub fn events_of(&self, id: &str) -> Vec<Value> {
         let mut events = self.events();
         events.retain(|event| event["message_id"] == id);
         events
     }
 
     /// Waits for an event of a message, and returns it.
-    async fn event(&self, id: &str, name: &str) -> Value {
+    pub async fn event(&self, id: &str, name: &str) -> Value {
         let find = || {
             self.events_of(id)
                 .into_iter()
@@ -177,7 +212,7 @@ impl World {
     }
 
     /// Waits for the report about a message, and returns its text.
-    async fn report(&self, id: &str) -> String {
+    pub async fn report(&self, id: &str) -> String {
         let about = wait_for(&format!("a report about {id}"), || {
             self.events()
                 .into_iter()
@@ -197,7 +232,7 @@ impl World {
     }
 }
 
-async fn hand_in(probe: &mut Probe, mail: &str, to: &[&str], message: &str) -> String {
+pub async fn hand_in(probe: &mut Probe, mail: &str, to: &[&str], message: &str) -> String {
     let mut lines = vec![mail.to_owned()];
     lines.extend(to.iter().map(|to| match to.split_once(' ') {
         Some((address, parameters)) => format!("RCPT TO:<{address}> {parameters}"),
@@ -218,19 +253,19 @@ async fn hand_in(probe: &mut Probe, mail: &str, to: &[&str], message: &str) -> S
 }
 
 /// Looks until there is something, and panics with `what` when there never is.
-async fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+pub async fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     let found = skein_tests::until(what, PATIENCE, Duration::from_millis(20), look);
     found.await.unwrap()
 }
 
-fn accepted(sink: &Sink) -> Vec<Arc<Record>> {
+pub fn accepted(sink: &Sink) -> Vec<Arc<Record>> {
     let mut records = sink.records();
     records.retain(|record| record.accepted);
     records
 }
 
 /// Waits until a sink has taken this many messages, and returns them.
-async fn taken(sink: &Sink, count: usize) -> Vec<Arc<Record>> {
+pub async fn taken(sink: &Sink, count: usize) -> Vec<Arc<Record>> {
     let records = wait_for(&format!("{count} messages at {}", sink.address()), || {
         Some(accepted(sink)).filter(|records| records.len() >= count)
     })
@@ -243,7 +278,7 @@ fn recipients(record: &Record) -> Vec<&str> {
     record.delivered_to().collect()
 }
 
-fn assert_has(text: &str, parts: &[&str]) {
+pub fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is missing in {text}");
     }

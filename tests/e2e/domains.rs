@@ -36,7 +36,7 @@ async fn fleet_of(
     let plan = Plan {
         control,
         senders,
-        smarthost,
+        delivery: smarthost.map_or_else(String::new, |at| format!("smarthost = \"{at}\"\n")),
         sections: format!("[dkim]\nkey_file = {key:?}\n"),
         control_sections: format!(
             "[dkim]\nkey_file = {key:?}\nzone = \"dkim.esp.test\"\nreturn_path_host = \"rp.esp.test\"\n\
@@ -50,7 +50,7 @@ async fn fleet_of(
 }
 
 /// Publishes what `skeinctl` told, in the words of its JSON.
-fn publish(fleet: &Fleet, domain: &Value) {
+pub fn publish(fleet: &Fleet, domain: &Value) {
     for record in domain["records"].as_array().unwrap() {
         let text = |key: &str| record[key].as_str().unwrap();
         fleet.dns.remove(text("name"));

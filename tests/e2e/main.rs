@@ -1,6 +1,7 @@
 //! A node as its users see it: real sockets, real disk.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod abuse;
 mod access;
 mod automation;
 mod backup;
@@ -21,9 +22,11 @@ mod drain;
 mod egress;
 mod growth;
 mod guessing;
+mod inbound;
 mod journal;
 mod lease;
 mod listener_certificates;
+mod lockouts;
 mod metrics;
 mod names;
 mod policy;
@@ -33,6 +36,7 @@ mod probe;
 mod probes;
 mod reload;
 mod replicas;
+mod scram;
 mod shutdown;
 mod signing;
 mod site_spread;
@@ -42,6 +46,9 @@ mod standing;
 mod submission;
 mod suspend;
 mod telemetry;
+mod tenants;
+mod tls_out;
+mod tls_policies;
 mod warmup;
 
 use std::net::SocketAddr;

@@ -114,7 +114,7 @@ async fn each_host_is_told_in_its_order_with_what_a_delivery_meets() {
         "STARTTLS    TLSv1.3 TLS13_",
         "for mx1.a.test, issued by",
         "it verifies",
-        "also where policy requires TLS",
+        "also where policy verifies the certificate",
         "20 mx2.a.test [127.0.0.4]",
         "in the clear, because STARTTLS is not offered",
         "greeting    554 5.7.1 no mail from you",
@@ -132,7 +132,7 @@ async fn each_host_is_told_in_its_order_with_what_a_delivery_meets() {
     ];
     let places = places.map(|name| said.find(name).unwrap());
     assert!(places.is_sorted(), "{said}");
-    let unknown = "opportunistic TLS; where policy requires TLS it waits: nobody we trust has signed its certificate";
+    let unknown = "under TLS; where policy verifies the certificate it waits: nobody we trust has signed its certificate";
     world.check("user@a.test", &[PRIVATE], 0, &[unknown]);
     for sink in &world.sinks {
         assert_eq!(sink.records().len(), 0, "nothing is sent");

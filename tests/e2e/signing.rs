@@ -1,7 +1,7 @@
 //! Mail is signed when it comes in, and goes out with its signatures or is not taken. The leader's answers are the test's.
 
 mod leader;
-mod verifier;
+pub mod verifier;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -112,6 +112,12 @@ fn mistakes_do_not_fit() {
             "conections",
         ),
         (
+            Kind::Inbound,
+            "kind: inbound\nname: i\ndomains: [a.test]\naddresses: [{address: x, lmpt: h}]\n"
+                .to_owned(),
+            "lmpt",
+        ),
+        (
             Kind::Warmup,
             "kind: warmup\nname: w\nips: [a]\nproviders: {google: 101}\n".to_owned(),
             "google",

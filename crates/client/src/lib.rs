@@ -6,6 +6,7 @@ mod clock;
 mod cluster;
 pub mod connection;
 mod error;
+pub mod guesses;
 mod log_limit;
 pub mod ports;
 mod session;
@@ -13,6 +14,7 @@ pub mod signing;
 mod spool;
 mod state;
 pub mod tls;
+mod tls_policies;
 pub mod trace;
 mod work;
 
@@ -31,5 +33,6 @@ pub use skein_wire::internal::{
     CertificateEnd, Connects, FileFault, IpCheck, NameServer, PlacedIp, Probed, SenderHealth, Wait,
 };
 pub use spool::{Spool, Spools, Upload};
-pub use state::{ClusterState, KnownActions, KnownBrokenTls, PolicyTexts};
+pub use state::{ClusterState, KnownActions, KnownBrokenTls, PolicyTexts, TlsCounts};
+pub use tls_policies::TlsPolicies;
 pub use work::{LeasedTask, Reporter, Work};

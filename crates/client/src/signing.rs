@@ -1,6 +1,7 @@
 //! Asks the meta group's leader what a message is signed with, where that is not known.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skein_dkim::at_rest::Keks;
@@ -48,6 +49,11 @@ impl Signing {
 
     /// From here on private keys are decrypted with these; none: this node cannot sign.
     pub fn set_keks(&self, keks: Option<Keks>) {
+        self.state.signing().set_keks(keks.map(Arc::new));
+    }
+
+    /// The same for keys that others hold as well.
+    pub fn share_keks(&self, keks: Option<Arc<Keks>>) {
         self.state.signing().set_keks(keks);
     }
 

@@ -4,9 +4,13 @@ mod active_actions;
 mod broken_tls;
 mod policy;
 mod signing;
+mod sts;
+mod tls_counts;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use skein_model::meta::Spreads;
 use tokio::sync::watch;
 
@@ -15,6 +19,8 @@ pub use broken_tls::KnownBrokenTls;
 pub use policy::PolicyTexts;
 pub(crate) use signing::KnownSigning;
 pub use signing::{DomainSigning, MailSigning, Unusable};
+pub(crate) use sts::{Answered, Known, KnownSts};
+pub use tls_counts::TlsCounts;
 
 /// The state of the cluster as the session of this process last heard of it; clones share it. Without a session it is that
 /// of a cluster in which nothing was ever said.
@@ -32,6 +38,9 @@ struct Shared {
     active_actions: watch::Sender<Arc<KnownActions>>,
     broken_tls: watch::Sender<Arc<KnownBrokenTls>>,
     signing: KnownSigning,
+    sts: KnownSts,
+    tls_counts: TlsCounts,
+    full_tenants: RwLock<BTreeSet<String>>,
 }
 
 impl ClusterState {
@@ -121,7 +130,26 @@ impl ClusterState {
         self.shared.broken_tls.send_replace(Arc::new(hosts));
     }
 
+    /// Whether a tenant has as much mail waiting as it may, as the leader has counted it some seconds ago.
+    pub fn is_full(&self, tenant: &str) -> bool {
+        let full = self.shared.full_tenants.read();
+        !full.is_empty() && full.contains(tenant)
+    }
+
+    pub(crate) fn set_full_tenants(&self, tenants: Vec<String>) {
+        *self.shared.full_tenants.write() = tenants.into_iter().collect();
+    }
+
     pub(crate) fn signing(&self) -> &KnownSigning {
         &self.shared.signing
+    }
+
+    pub(crate) fn sts(&self) -> &KnownSts {
+        &self.shared.sts
+    }
+
+    /// How TLS with hosts of other domains went.
+    pub fn tls_counts(&self) -> &TlsCounts {
+        &self.shared.tls_counts
     }
 }

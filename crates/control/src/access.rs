@@ -67,7 +67,8 @@ fn managers(method: &str) -> &'static [Role] {
         _ if only_reads(method) => VIEWERS,
         "Suspend" | "Resume" | "LiftAutomation" | "ChangeWarmups" | "DeleteMessage"
         | "FlushQueues" | "MoveQueues" | "DrainNode" | "MoveSlot" | "MoveLeader" | "SetTenant"
-        | "SetFan" | "CheckDomain" | "RotateDomainKey" => OPERATORS,
+        | "SetFan" | "CheckDomain" | "RotateDomainKey" | "FlushTlsPolicy" | "SendTlsReports"
+        | "Unlock" => OPERATORS,
         _ => ADMINS,
     }
 }
@@ -200,12 +201,12 @@ where
             }
             _ => Ok(connected.clone()),
         };
+        // Who has a good token and may not is that token's holder.
+        let known = caller.as_ref().ok().cloned().flatten().or(connected);
         match caller.and_then(|caller| decide(path, caller.as_ref()).cloned()) {
             Ok(caller) => CALLER.scope(caller, self.0.call(request)).boxed(),
             Err(status) => {
-                let who = connected
-                    .map(|caller| caller.to_string())
-                    .unwrap_or_default();
+                let who = known.map(|caller| caller.to_string()).unwrap_or_default();
                 let why = status.message();
                 tracing::warn!(call = path, who, why, "a call is refused");
                 if let Some(managers) = managers {

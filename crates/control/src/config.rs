@@ -11,6 +11,9 @@ use skein_model::rotation::Schedule;
 use skein_store::Options as StoreOptions;
 use skein_wire::v1::NodeRole;
 
+use crate::tls_policies::TlsPolicySettings;
+use crate::tls_reports::TlsReportSettings;
+
 #[derive(Clone)]
 pub struct Config {
     pub data_dir: PathBuf,
@@ -37,6 +40,10 @@ pub struct Config {
     pub find_mx: FindMx,
     /// How domains that mail is sent for are looked after.
     pub domains: Arc<DomainSettings>,
+    /// How MTA-STS policies of domains that mail goes to are found.
+    pub tls_policies: Arc<TlsPolicySettings>,
+    /// How reports on TLS are sent to them.
+    pub tls_reports: Arc<TlsReportSettings>,
 }
 
 /// How domains that mail is sent for are looked after.
@@ -62,6 +69,34 @@ impl DomainSettings {
             schedule: Schedule::default(),
             questions: Questions::new(&dns, &[]).expect("nothing is read"),
         })
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// For tests that have nothing to do with the TLS of other domains.
+    pub fn tls_of_nobody() -> (Arc<TlsPolicySettings>, Arc<TlsReportSettings>) {
+        let dns = skein_dns::Config {
+            servers: vec![([127, 0, 0, 1], 9).into()],
+            ..skein_dns::Config::default()
+        };
+        let resolver = Arc::new(skein_dns::Resolver::new(dns.clone()).expect("nothing is read"));
+        let questions = Questions::new(&dns, &[]).expect("nothing is read");
+        let roots = rustls::RootCertStore::empty();
+        let https = crate::Https::new(resolver.clone(), roots, 443, false);
+        let https = https.expect("the provider supports TLS 1.2 and 1.3");
+        let policies = TlsPolicySettings {
+            questions: questions.clone(),
+            https: https.clone(),
+            look_every: skein_model::DurationMs(1),
+            resolver,
+        };
+        let reports = TlsReportSettings {
+            reporter: None,
+            questions,
+            https,
+        };
+        (Arc::new(policies), Arc::new(reports))
     }
 }
 

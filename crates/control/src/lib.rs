@@ -9,12 +9,15 @@ mod config;
 mod disk;
 mod domains;
 mod events;
+mod https;
 mod metrics;
 mod peer_service;
 mod policy;
 mod raft;
 mod senders;
 mod spool;
+mod tls_policies;
+mod tls_reports;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,6 +31,7 @@ pub use cluster::{CertificateEnds, Expelled, OwnHealth};
 pub use config::{Config, DomainSettings, FindMx, MxHosts};
 pub use events::{AutomationEvents, EventReader};
 use futures::future::join_all;
+pub use https::Https;
 use skein_client::{Channels, Spools};
 use skein_model::doctor::group_name;
 use skein_model::{GroupId, NodeId, meta};
@@ -38,6 +42,8 @@ use skein_wire::internal::sessions_server::SessionsServer;
 use skein_wire::internal::spool_server::SpoolServer;
 pub use skein_wire::v1::NodeRole;
 use skein_wire::v1::admin_server::AdminServer;
+pub use tls_policies::TlsPolicySettings;
+pub use tls_reports::{Reporter, TlsReportSettings};
 use tokio::sync::{Mutex, watch};
 use tonic::transport::server::Server;
 
@@ -50,6 +56,8 @@ use crate::raft::{Forward, Group, GroupError, VersionGate, start_group};
 use crate::senders::SessionsService;
 use crate::spool::byte_rate::ByteRate;
 use crate::spool::{LOOK_FOR_LEADER, SpoolGroup, SpoolService, dispatch_feed, start_spool};
+use crate::tls_policies::TlsPolicies;
+use crate::tls_reports::TlsReports;
 
 /// A frame of the internal protocol: up to 1 MiB of items and one item of 1 MiB, or a batch of tasks with bodies.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -97,6 +105,8 @@ pub struct Control {
     surveys: Surveys,
     byte_rate: Arc<ByteRate>,
     domains: Domains,
+    tls_policies: TlsPolicies,
+    tls_reports: TlsReports,
 }
 
 impl std::fmt::Debug for Control {
@@ -132,6 +142,7 @@ fn follow_policy(
     meta: &Arc<Group>,
     reader: &Reader,
     in_force: &policy::InForce,
+    full: &policy::FullTenants,
     spools: Vec<Reader>,
 ) {
     let pass_time = policy::pass_time(meta.clone(), reader.clone());
@@ -140,8 +151,31 @@ fn follow_policy(
     skein_runtime::task("warmup-plans", keep_plans);
     let keep_rules = policy::keep_rules(meta.clone(), reader.clone(), in_force.clone());
     skein_runtime::task("automation-rules", keep_rules);
+    let quotas = policy::count_quotas(meta.clone(), reader.clone(), spools.clone(), full.clone());
+    skein_runtime::task("quotas", quotas);
     let site_spread = policy::spread_sites(meta.clone(), reader.clone(), spools);
     skein_runtime::task("site-spread", site_spread);
+}
+
+/// Begins what keeps the TLS policies of other domains while this node leads the meta group.
+fn tls(
+    config: &Config,
+    meta: &Arc<Group>,
+    reader: &Reader,
+    forward: &Forward,
+) -> (TlsPolicies, TlsReports) {
+    let settings = config.tls_reports.clone();
+    let reports = TlsReports::new(settings, meta.clone(), reader.clone(), forward);
+    let policies = TlsPolicies::new(
+        config.tls_policies.clone(),
+        meta.clone(),
+        reader.clone(),
+        forward.clone(),
+        reports.clone(),
+    );
+    let refresh = tls_policies::refresh(policies.clone());
+    skein_runtime::task("tls-policies", refresh);
+    (policies, reports)
 }
 
 impl Control {
@@ -196,7 +230,8 @@ impl Control {
         skein_runtime::task("words", weights);
         let in_force = policy::InForce::default();
         let readers = spools.values().map(|spool| spool.reader.clone());
-        follow_policy(&meta, &meta_reader, &in_force, readers.collect());
+        let full = policy::FullTenants::default();
+        follow_policy(&meta, &meta_reader, &in_force, &full, readers.collect());
         let versions = VersionGate::new(meta.clone(), peers.clone());
         let groups = Arc::new(groups);
         let forward = Forward {
@@ -208,6 +243,7 @@ impl Control {
         let domains = Domains::new(settings, meta_reader.clone(), forward.clone());
         let look_after = domains::look_after(domains.clone(), meta.clone());
         skein_runtime::task("domains", look_after);
+        let (tls_policies, tls_reports) = tls(&config, &meta, &meta_reader, &forward);
         let control = Self {
             refusals: access::Refusals::new(access::Audit::new(forward)),
             domains,
@@ -216,7 +252,12 @@ impl Control {
                 meta_reader.clone(),
                 meta_applied.clone(),
                 versions.clone(),
+                tls_policies.clone(),
+                tls_reports.clone(),
+                full,
             ),
+            tls_policies,
+            tls_reports,
             versions,
             meta_applied,
             config,
@@ -269,6 +310,14 @@ impl Control {
     /// Encrypts private keys with this key from now on; none: no keys are made here.
     pub fn set_dkim_keys(&self, keks: Option<skein_dkim::at_rest::Keks>) {
         self.domains.set_keks(keks);
+    }
+
+    /// Begins to send reports on TLS while this node leads the meta group; `spools` are this cluster's groups as clients reach
+    /// them.
+    pub fn send_tls_reports(&self, spools: Spools) {
+        let keks = self.domains.held_keks();
+        let send = self.tls_reports.clone().send(spools, keks);
+        skein_runtime::task("tls-reports", send);
     }
 
     async fn initialize(&self, members: BTreeMap<NodeId, String>) -> Result<(), StartError> {
@@ -389,6 +438,7 @@ impl Control {
             sessions: self.sessions.clone(),
             audit: self.refusals.audit.clone(),
             domains: self.domains.clone(),
+            tls_policies: self.tls_policies.clone(),
         };
         let backup = backup::BackupService {
             config: self.config.clone(),

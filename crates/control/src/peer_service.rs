@@ -10,9 +10,9 @@ use skein_wire::internal::peer_server::Peer;
 use skein_wire::internal::snapshot_part::Part;
 use skein_wire::internal::{
     AppendReply, AppendRequest, ElectReply, ElectRequest, EndSenderReply, EndSenderRequest,
-    GetWaitsReply, GetWaitsRequest, HelloReply, HelloRequest, JoinReply, JoinRequest,
-    MoveLeaderReply, MoveLeaderRequest, ProposeReply, ProposeRequest, SnapshotHead, SnapshotPart,
-    SnapshotReply, VoteReply, VoteRequest,
+    GetWaitsReply, GetWaitsRequest, HelloReply, HelloRequest, JoinReply, JoinRequest, LocksReply,
+    LocksRequest, MoveLeaderReply, MoveLeaderRequest, ProposeReply, ProposeRequest, SnapshotHead,
+    SnapshotPart, SnapshotReply, VoteReply, VoteRequest,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -178,6 +178,16 @@ impl Peer for PeerService {
     ) -> Result<Response<GetWaitsReply>, Status> {
         let probe = request.into_inner().probe;
         Ok(Response::new(self.sessions.waits(&probe)))
+    }
+
+    async fn locks(&self, request: Request<LocksRequest>) -> Result<Response<LocksReply>, Status> {
+        if !self.groups()[&GroupId::META].is_leader() {
+            return Err(Status::unavailable(
+                "this node does not lead the meta group",
+            ));
+        }
+        let unlock = request.into_inner().unlock;
+        Ok(Response::new(self.sessions.locks(&unlock)))
     }
 
     async fn append(

@@ -10,9 +10,13 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
+use crate::scram::ScramKeys;
 use crate::secret::GeneratedSecret;
+use crate::unreadable::Unreadable;
 
 const HMAC_PREFIX: &str = "hmac-sha256:";
+/// Between what passwords are checked with and what SCRAM is.
+const SCRAM_SEPARATOR: char = ';';
 const KEY_BYTES: usize = 16;
 const TAG_BYTES: usize = 32;
 
@@ -33,11 +37,6 @@ pub enum Cost {
     Slow { memory_bytes: usize },
 }
 
-/// A text that nothing can be checked with.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreadable(String);
-
 /// What is kept of a secret. As text it gives nothing away: that of one that was made cannot be found by guessing, that of a
 /// password only slowly.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +45,8 @@ pub enum Verifier {
     Hmac {
         key: [u8; KEY_BYTES],
         tag: [u8; TAG_BYTES],
+        /// For clients that do not send the secret itself.
+        scram: Option<Box<ScramKeys>>,
     },
     /// Argon2id (RFC 9106) of a password, as a PHC string.
     Argon2id(PasswordHash),
@@ -57,7 +58,40 @@ impl Verifier {
         let signed = hmac::sign(&hmac_key(&key), secret.expose().as_bytes());
         let mut tag = [0; TAG_BYTES];
         tag.copy_from_slice(signed.as_ref());
-        Self::Hmac { key, tag }
+        Self::Hmac {
+            key,
+            tag,
+            scram: None,
+        }
+    }
+
+    /// The same for clients that log in by SCRAM-SHA-256 as well.
+    #[must_use]
+    pub fn with_scram(self, keys: ScramKeys) -> Self {
+        match self {
+            Self::Hmac { key, tag, .. } => Self::Hmac {
+                key,
+                tag,
+                scram: Some(Box::new(keys)),
+            },
+            other => other,
+        }
+    }
+
+    /// What clients that log in by SCRAM are checked with.
+    pub fn scram(&self) -> Option<&ScramKeys> {
+        match self {
+            Self::Hmac { scram, .. } => scram.as_deref(),
+            Self::Argon2id(_) => None,
+        }
+    }
+
+    /// Octets that nobody outside of the cluster knows, if it has any: whoever has the secret cannot tell them.
+    pub fn unknown_key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Hmac { key, .. } => Some(key),
+            Self::Argon2id(_) => None,
+        }
     }
 
     /// For a password that a person chose: 19 MiB, 2 passes, 1 lane. Takes tens of milliseconds.
@@ -86,7 +120,7 @@ impl Verifier {
     /// In a time that does not depend on how much of `given` is right.
     pub fn lets_in(&self, given: &[u8]) -> bool {
         match self {
-            Self::Hmac { key, tag } => hmac::verify(&hmac_key(key), given, tag).is_ok(),
+            Self::Hmac { key, tag, .. } => hmac::verify(&hmac_key(key), given, tag).is_ok(),
             Self::Argon2id(hash) => Argon2::default().verify_password(given, hash).is_ok(),
         }
     }
@@ -99,13 +133,17 @@ fn hmac_key(key: &[u8]) -> hmac::Key {
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hmac { key, tag } => {
+            Self::Hmac { key, tag, scram } => {
                 write!(
                     f,
                     "{HMAC_PREFIX}{}:{}",
                     BASE64.encode(key),
                     BASE64.encode(tag)
-                )
+                )?;
+                match scram {
+                    Some(keys) => write!(f, "{SCRAM_SEPARATOR}{keys}"),
+                    None => Ok(()),
+                }
             }
             Self::Argon2id(hash) => write!(f, "{hash}"),
         }
@@ -120,7 +158,11 @@ impl FromStr for Verifier {
             return Err(Unreadable(format!("has more than {TEXT_BYTES_MAX} bytes")));
         }
         if let Some(rest) = text.strip_prefix(HMAC_PREFIX) {
-            return hmac_of(rest).ok_or_else(|| {
+            let (rest, scram) = match rest.split_once(SCRAM_SEPARATOR) {
+                Some((rest, keys)) => (rest, Some(Box::new(keys.parse()?))),
+                None => (rest, None),
+            };
+            return hmac_of(rest, scram).ok_or_else(|| {
                 Unreadable(format!(
                     "must be {HMAC_PREFIX}KEY:TAG with {KEY_BYTES} and {TAG_BYTES} octets in base64, as skeinctl credential create writes it"
                 ))
@@ -139,11 +181,12 @@ impl FromStr for Verifier {
     }
 }
 
-fn hmac_of(rest: &str) -> Option<Verifier> {
+fn hmac_of(rest: &str, scram: Option<Box<ScramKeys>>) -> Option<Verifier> {
     let (key, tag) = rest.split_once(':')?;
     Some(Verifier::Hmac {
         key: BASE64.decode(key).ok()?.try_into().ok()?,
         tag: BASE64.decode(tag).ok()?.try_into().ok()?,
+        scram,
     })
 }
 
@@ -206,6 +249,24 @@ mod tests {
                     prop_assert_eq!(read.to_string().parse(), Ok(read));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_scram_needs_stands_beside_the_rest() {
+        let made = secret([3; 32]);
+        let plain = Verifier::of_secret(&made, [4; 16]);
+        let verifier = plain
+            .clone()
+            .with_scram(ScramKeys::of_secret(&made, [5; 16]));
+        let text = verifier.to_string();
+        assert!(text.starts_with(&plain.to_string()), "{text}");
+        assert_eq!(read(&text), Ok(verifier.clone()));
+        assert!(verifier.lets_in(made.expose().as_bytes()));
+        assert!(verifier.scram().is_some() && plain.scram().is_none());
+        for wrong in [format!("{plain};"), format!("{plain};scram-sha-256:1")] {
+            let refused = read(&wrong).expect_err(&wrong);
+            assert!(refused.contains("scram-sha-256:4096"), "{refused}");
         }
     }
 

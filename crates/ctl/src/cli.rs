@@ -9,7 +9,7 @@ use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
     audit, automation, backup, cluster, credential, doctor, domain, explain, group, ip, message,
-    node, policy, probe, queue, send, site, slot, status, suspend, tenant, transport, warmup,
+    node, policy, probe, queue, send, site, slot, status, suspend, tenant, tls, transport, warmup,
 };
 
 const STATUSES: &str = "\
@@ -78,6 +78,11 @@ enum Command {
     Domain {
         #[command(subcommand)]
         command: domain::Command,
+    },
+    /// TLS with the hosts of other domains: what mail must find there, and reports to them.
+    Tls {
+        #[command(subcommand)]
+        command: tls::Command,
     },
     /// Take resources over from YAML files: all of them, or none if one is wrong.
     Apply(policy::Apply),
@@ -202,6 +207,7 @@ async fn run_one(
         Command::Tenant { command } => tenant::run(admin, command, json).await.map(done),
         Command::Credential { command } => credential::run(admin, command, json).await,
         Command::Domain { command } => domain::run(admin, command, json).await,
+        Command::Tls { command } => tls::run(admin, command, json).await.map(done),
         Command::Apply(apply) => policy::apply(admin, apply, json).await,
         Command::Policy { command } => policy::run(admin, command, json).await,
         Command::Audit(wanted) => audit::run(admin, wanted, json).await.map(done),

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use skein_credential::{GeneratedSecret, SecretKind, Verifier};
-use skein_policy::{Credential, Kind, NewCredential, Policy, Source, TokenRole};
-use skein_wire::v1::{ApplyPolicyRequest, ListPolicyRequest, PolicySource, ResourceKind};
+use skein_credential::{GeneratedSecret, SALT_BYTES, ScramKeys, SecretKind, Verifier};
+use skein_policy::{Credential, IntakeRates, Kind, NewCredential, Policy, Source, TokenRole};
+use skein_wire::v1::{
+    ApplyPolicyRequest, ListLocksRequest, ListPolicyRequest, PolicySource, ResourceKind,
+    UnlockRequest,
+};
 
 use crate::admin::Admin;
 use crate::policy::{self, Reach};
@@ -37,6 +40,18 @@ pub enum Command {
     },
     /// All credentials, without what is kept of secrets.
     List,
+    /// Users and clients that are locked out after failed logins, or made to wait.
+    Locks {
+        /// How many.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Let a user or a client try again at once, on all nodes within seconds.
+    Unlock {
+        /// A user, an address such as 192.0.2.7, or a network as `credential locks` shows it.
+        #[arg(value_name = "USER|NETWORK")]
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +80,9 @@ pub struct Create {
     /// When it ends, such as 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
+    /// Let its holder log in by SCRAM-SHA-256 as well, which sends the secret to nobody.
+    #[arg(long, conflicts_with_all = ["role", "no_login", "certificates", "password_stdin"])]
+    scram: bool,
     /// Take a password from the standard input instead of making a secret. A check of it costs tens of milliseconds.
     #[arg(long)]
     password_stdin: bool,
@@ -83,14 +101,19 @@ struct Made {
 }
 
 impl Made {
-    fn generated(role: Option<TokenRole>) -> Self {
+    /// `salt`: of SCRAM; none: its holder does not log in so.
+    fn generated(role: Option<TokenRole>, salt: Option<[u8; SALT_BYTES]>) -> Self {
         let kind = match role {
             Some(_) => SecretKind::Api,
             None => SecretKind::Smtp,
         };
         let secret = GeneratedSecret::from_random(kind, rand::random());
+        let verifier = Verifier::of_secret(&secret, rand::random());
         Self {
-            verifier: Verifier::of_secret(&secret, rand::random()),
+            verifier: match salt {
+                Some(salt) => verifier.with_scram(ScramKeys::of_secret(&secret, salt)),
+                None => verifier,
+            },
             secret: Some(secret),
         }
     }
@@ -128,7 +151,52 @@ pub async fn run(admin: Admin, command: Command, json: bool) -> anyhow::Result<E
             policy::change(&mut admin, request, &reach, json).await
         }
         Command::List => list(admin, json).await.map(|()| ExitCode::SUCCESS),
+        Command::Locks { limit } => locks(admin, limit, json).await.map(|()| ExitCode::SUCCESS),
+        Command::Unlock { name } => unlock(admin, name, json).await.map(|()| ExitCode::SUCCESS),
     }
+}
+
+async fn locks(mut admin: Admin, limit: u32, json: bool) -> anyhow::Result<()> {
+    let answer = admin
+        .list_locks(ListLocksRequest { limit })
+        .await?
+        .into_inner();
+    if json {
+        return show::json(&answer.locks);
+    }
+    if answer.locks.is_empty() {
+        println!("No failed login counts at this moment.");
+        return Ok(());
+    }
+    let mut table = show::table(&["USER", "CLIENT", "FAILURES", "LOCKED FOR"]);
+    let shown = answer.locks.len() as u64;
+    for lock in answer.locks {
+        let locked_for = match lock.locked_for_ms {
+            0 => "-".to_owned(),
+            ms => format!("{} s", ms.div_ceil(1000)),
+        };
+        table.add_row([
+            show::or_dash(lock.user),
+            show::or_dash(lock.client),
+            lock.failures.to_string(),
+            locked_for,
+        ]);
+    }
+    show::print(&table);
+    if answer.all > shown {
+        println!("{} more: --limit shows more of them.", answer.all - shown);
+    }
+    Ok(())
+}
+
+async fn unlock(mut admin: Admin, name: String, json: bool) -> anyhow::Result<()> {
+    let request = UnlockRequest { name: name.clone() };
+    let unlocked = admin.unlock(request).await?.into_inner().unlocked;
+    if json {
+        return show::json(&serde_json::json!({ "name": name, "unlocked": unlocked }));
+    }
+    println!("{name} may try again: nodes hear of it within seconds.");
+    Ok(())
 }
 
 async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<ExitCode> {
@@ -136,7 +204,10 @@ async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<
     let made = match (has_no_secret, create.password_stdin) {
         (true, _) => None,
         (false, true) => Some(Made::given(std::io::stdin())?),
-        (false, false) => Some(Made::generated(create.role)),
+        (false, false) => {
+            let salt = create.scram.then(rand::random);
+            Some(Made::generated(create.role, salt))
+        }
     };
     let secrets = made.iter().map(|made| made.verifier.to_string()).collect();
     let new = NewCredential {
@@ -147,6 +218,7 @@ async fn create(mut admin: Admin, create: Create, json: bool) -> anyhow::Result<
         secrets,
         certificates: create.certificates,
         networks: create.networks,
+        rates: IntakeRates::default(),
         expires: create.expires,
     };
     let text = new.text();
@@ -236,7 +308,9 @@ async fn rotate(
             "credential {name:?} has no secret: its hosts, or the holders of its certificates, need no login"
         );
     }
-    let made = (!finish).then(|| Made::generated(credential.role));
+    let scram = credential.secrets.iter().find_map(Verifier::scram);
+    let salt = scram.map(ScramKeys::salt);
+    let made = (!finish).then(|| Made::generated(credential.role, salt));
     let secrets = match (&made, &credential.secrets[..]) {
         (None, [_]) => bail!("credential {name:?} has one secret: there is no former one"),
         (None, [.., last]) => vec![last.to_string()],
@@ -368,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_made_is_let_in_by_what_is_kept() {
-        let made = Made::generated(None);
+        let made = Made::generated(None, None);
         let secret = made.secret.expect("it was made");
         assert!(made.verifier.lets_in(secret.expose().as_bytes()));
     }
@@ -382,7 +456,7 @@ mod tests {
 
     #[test]
     fn what_is_made_reads_back() {
-        let made = Made::generated(None);
+        let made = Made::generated(None, None);
         let new = NewCredential {
             name: "app".to_owned(),
             tenant: "t".to_owned(),
@@ -391,6 +465,7 @@ mod tests {
             secrets: vec![made.verifier.to_string()],
             certificates: Vec::new(),
             networks: vec!["192.0.2.0/24".to_owned(), "2001:db8::/64".to_owned()],
+            rates: IntakeRates::default(),
             expires: Some("2027-01-31T00:00:00Z".to_owned()),
         };
         let read = read(&new.text()).expect("it is sound");

@@ -30,6 +30,7 @@ mod smtp;
 mod status;
 mod suspend;
 mod tenant;
+mod tls;
 mod transport;
 mod warmup;
 

@@ -10,8 +10,12 @@ use std::io::{self, Write};
 /// As a shell tells of a process that a closed pipe has ended: 128 and SIGPIPE.
 pub const CLOSED_PIPE: i32 = 141;
 
+/// Whoever wrote what is printed, nothing of it moves the cursor of a terminal.
 pub fn write(text: fmt::Arguments<'_>) {
-    if let Err(error) = io::stdout().lock().write_fmt(text) {
+    let text = text.to_string();
+    let moves = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let text = text.replace(moves, "?");
+    if let Err(error) = io::stdout().lock().write_all(text.as_bytes()) {
         if error.kind() != io::ErrorKind::BrokenPipe {
             eprintln!("skeinctl: standard output: {error}");
         }

@@ -11,6 +11,7 @@ use skein_wire::v1::{
 
 use crate::admin::Admin;
 use crate::show;
+use crate::smtp::reply::printable;
 
 /// Of the help.
 pub const WHICH: &str = "Which mail";
@@ -168,7 +169,7 @@ pub fn counted(tasks: u64, queues: u64, has_more: bool) -> String {
 /// What may be a mistake.
 pub fn print_notes(notes: &[String]) {
     for note in notes {
-        eprintln!("skeinctl: note: {note}");
+        eprintln!("skeinctl: note: {}", printable(note));
     }
 }
 

@@ -11,9 +11,15 @@ type Context = <Sha256 as HashImpl>::Context;
 /// The hasher of mail-auth keeps white space at the end of a body that relaxed canonicalisation drops (its issue 62). It is
 /// therefore given a view of the body: white space is held back, in its canonical form, until another octet follows, so
 /// that what ends the body is never seen. Canonicalisation changes nothing in what is canonical.
-pub(crate) struct BodyHash {
+pub struct BodyHash {
     hasher: BodyHasher<Context>,
     held: Held,
+}
+
+impl std::fmt::Debug for BodyHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BodyHash")
+    }
 }
 
 /// A run of white space, in constant memory: lines of blanks are empty lines, and blanks are one.
@@ -46,6 +52,7 @@ impl Default for BodyHash {
 }
 
 impl BodyHash {
+    /// The next octets.
     pub fn push(&mut self, piece: &[u8]) {
         let last = piece.iter().rposition(|byte| !is_white(*byte));
         let end = last.map_or(0, |last| last + 1);

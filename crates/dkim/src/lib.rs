@@ -3,6 +3,7 @@
 // Its order differs from one process to the next.
 #![deny(clippy::iter_over_hash_type)]
 
+pub mod arc;
 pub mod at_rest;
 mod body;
 pub mod fields;
@@ -16,6 +17,8 @@ mod key_tests;
 #[cfg(test)]
 mod signer_tests;
 
+pub use arc::ArcSeal;
+pub use body::BodyHash;
 pub use key::PrivateKey;
 pub use record::{KeyKind, PublicKey, PublishedKey};
-pub use signer::{MessageSigner, SignError, Signer};
+pub use signer::{CannotSign, MessageSigner, SignError, Signer, sign_whole};

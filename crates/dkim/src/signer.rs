@@ -53,6 +53,10 @@ impl Signer {
         &self.domain
     }
 
+    pub(crate) fn key(&self) -> Arc<PrivateKey> {
+        self.key.clone()
+    }
+
     #[must_use]
     pub fn selector(&self) -> &str {
         &self.selector
@@ -140,6 +144,33 @@ impl MessageSigner {
             _ => Ok(written),
         }
     }
+}
+
+/// A message that is there as a whole, with its signatures in front; as it is if there are no signers.
+///
+/// # Errors
+/// The header cannot be signed, or a signature cannot be made.
+pub fn sign_whole(signers: &[Signer], message: Vec<u8>, at: UnixMs) -> Result<Vec<u8>, CannotSign> {
+    if signers.is_empty() {
+        return Ok(message);
+    }
+    let end = message.windows(4).position(|octets| octets == b"\r\n\r\n");
+    let header = end.map_or(message.len(), |end| end + 2);
+    let mut signing = MessageSigner::new(&message[..header])?;
+    let body = message.get(header + 2..).unwrap_or_default();
+    signing.body(body);
+    let mut signed = signing.finish(signers, at)?;
+    signed.extend_from_slice(&message);
+    Ok(signed)
+}
+
+/// Why a whole message has no signature.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotSign {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
 }
 
 /// What the signature covers (RFC 6376 3.7): the fields, then its own without b=.

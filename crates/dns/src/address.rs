@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Whether mail for a stranger's domain may go to this address: globally routed unicast only
 /// (the special-purpose registries of RFC 6890, without the documentation networks, which route nowhere
 /// and therefore do no harm but are listed as private here too).
-pub(crate) fn is_public(ip: IpAddr) -> bool {
+pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => is_public_v4(v4),
         IpAddr::V6(v6) => is_public_v6(v6),

@@ -7,6 +7,7 @@ use std::future::{Ready, ready};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -42,6 +43,10 @@ pub(crate) struct Failover {
 #[derive(Debug)]
 struct Inner {
     addresses: Vec<SocketAddr>,
+    /// Whether the AD bit of each counts.
+    trusted: Vec<bool>,
+    /// What they say of broken names was looked at, and no AD bit counts.
+    distrusted: AtomicBool,
     servers: Mutex<Servers>,
     timeout: Duration,
     rounds: usize,
@@ -52,6 +57,8 @@ impl Failover {
     pub(crate) fn new(addresses: Vec<SocketAddr>, timeout: Duration, rounds: usize) -> Self {
         let servers = Mutex::new(Servers::new(addresses.len()));
         let inner = Inner {
+            trusted: vec![false; addresses.len()],
+            distrusted: AtomicBool::new(false),
             addresses,
             servers,
             timeout,
@@ -62,11 +69,32 @@ impl Failover {
         }
     }
 
-    async fn answer(self, request: DnsRequest) -> Result<DnsResponse, NetError> {
+    /// The same servers, not used yet, of which these are believed when they say that an answer is validated (RFC 6840 5.8).
+    pub(crate) fn trusting(self, trusted: Vec<bool>) -> Self {
+        let inner = Arc::try_unwrap(self.inner);
+        let inner = inner.map(|inner| Arc::new(Inner { trusted, ..inner }));
+        Self {
+            inner: inner.unwrap_or_else(|shared| shared),
+        }
+    }
+
+    /// Whether any of them is believed.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.inner.trusted.contains(&true)
+    }
+
+    /// Believes those that are trusted, or none for the time being.
+    pub(crate) fn trust(&self, is_trusted: bool) {
+        self.inner.distrusted.store(!is_trusted, Ordering::Relaxed);
+    }
+
+    async fn answer(self, mut request: DnsRequest) -> Result<DnsResponse, NetError> {
         let Some(query) = request.queries.first().cloned() else {
             return Err(NetError::Message("a request without a question"));
         };
         let inner = &*self.inner;
+        // Without it a server need not tell (RFC 6840 5.7).
+        request.metadata.authentic_data = self.is_trusted();
         let order = inner.servers.lock().order(Instant::now());
         let mut question = Question::new(order, inner.timeout, inner.rounds, Instant::now());
         let mut asked = FuturesUnordered::new();
@@ -115,7 +143,7 @@ impl Inner {
         request: DnsRequest,
         query: &Query,
     ) -> (usize, Result<(DnsResponse, bool), Trouble>) {
-        let asking = self.ask_with_and_without_edns(self.addresses[server], request, query);
+        let asking = self.ask_with_and_without_edns(server, request, query);
         let answer = match tokio::time::timeout(self.timeout, asking).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Silent(self.timeout)),
@@ -125,14 +153,17 @@ impl Inner {
 
     async fn ask_with_and_without_edns(
         &self,
-        server: SocketAddr,
+        server: usize,
         mut request: DnsRequest,
         query: &Query,
     ) -> Result<(DnsResponse, bool), Trouble> {
-        let (mut response, mut means) = self.ask_over_both(server, &request, query).await?;
+        let address = self.addresses[server];
+        let (mut response, mut means) = self.ask_over_both(address, &request, query).await?;
         if may_dislike_edns(&means) && request.edns.take().is_some() {
-            (response, means) = self.ask_over_both(server, &request, query).await?;
+            (response, means) = self.ask_over_both(address, &request, query).await?;
         }
+        let is_believed = self.trusted[server] && !self.distrusted.load(Ordering::Relaxed);
+        response.metadata.authentic_data &= is_believed;
         match means {
             Meaning::Answer => Ok((response, true)),
             Meaning::Weak => Ok((response, false)),

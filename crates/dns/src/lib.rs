@@ -5,9 +5,11 @@
 
 mod address;
 mod answer;
+mod checks;
 mod config;
 mod error;
 mod failover;
+mod life;
 mod lookup;
 mod metrics;
 mod name;
@@ -18,9 +20,15 @@ mod probe;
 mod question;
 mod records;
 mod resolver;
+mod security;
 mod servers;
 mod site;
+mod validated;
+mod validation;
+mod validation_probe;
 
+pub use address::is_public;
+pub use checks::CheckResolver;
 pub use config::Config;
 pub use error::{ResolveError, SetupError};
 pub use metrics::Metrics;
@@ -30,3 +38,6 @@ pub use plan::{HOST_ADDRESSES_MAX, HOSTS_MAX, Host, Plan, PlanKind};
 pub use probe::probe;
 pub use records::{Questions, RecordKind, Told};
 pub use resolver::Resolver;
+pub use security::{Security, Tlsa, TlsaAnswer};
+pub use validation::Validation;
+pub use validation_probe::ValidationProbe;

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use hickory_resolver::Resolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
@@ -12,19 +13,21 @@ use hickory_resolver::system_conf::read_system_conf;
 use crate::config::Config;
 use crate::error::SetupError;
 use crate::failover::Failover;
+use crate::life::{LIFE_MAX, NEGATIVE_LIFE_MAX, earlier};
 use crate::name;
-use crate::plan::{AddressAnswer, MxAnswer};
-
-/// A postmaster who moves the MX should not wait for a stranger's TTL of weeks.
-pub(crate) const LIFE_MAX: Duration = Duration::from_secs(3600);
-/// A domain that appears shall be found soon.
-pub(crate) const NEGATIVE_LIFE_MAX: Duration = Duration::from_secs(300);
+use crate::plan::{AddressAnswer, HostAnswer, MxAnswer};
+use crate::security::{Security, Tlsa, TlsaAnswer};
+use crate::validated::{Answer, Nothing, Validated};
 
 /// The questions, asked through hickory, with answers in this crate's words.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
     resolver: Resolver<Failover>,
+    validated: Validated,
+    failover: Failover,
     use_ipv6: bool,
+    /// Of MX hosts, whose TLSA records are asked for.
+    port: u16,
 }
 
 /// An answer and when it ends; `None` if the answer carried no lifetime (some negatives).
@@ -53,8 +56,11 @@ impl Asker {
         // Hickory sees one server, whose address is not used.
         let all = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let all = ResolverConfig::from_parts(domain, search, vec![all]);
-        let failover = Failover::new(distinct(servers), config.timeout, config.attempts);
-        let mut builder = Resolver::builder_with_config(all, failover);
+        let servers = distinct(servers);
+        let trusted = servers.iter().map(|server| config.trusts(server.ip()));
+        let trusted = trusted.collect();
+        let failover = Failover::new(servers, config.timeout, config.attempts).trusting(trusted);
+        let mut builder = Resolver::builder_with_config(all, failover.clone());
         *builder.options_mut() = options;
         let options = builder.options_mut();
         options.timeout = config.timeout;
@@ -66,34 +72,117 @@ impl Asker {
         let resolver = builder.build().map_err(SetupError::Build)?;
         Ok(Self {
             resolver,
+            validated: Validated::new(failover.clone(), config.record_cache_entries),
+            failover,
             use_ipv6: config.use_ipv6,
+            port: config.port,
         })
     }
 
-    /// The MX records of a domain; an error text if the name servers did not say.
-    pub(crate) async fn mx(&self, domain: Name) -> Result<Lived<MxAnswer>, String> {
-        match self.resolver.mx_lookup(domain).await {
-            Ok(lookup) => {
-                let exchanges = lookup
-                    .answers()
-                    .iter()
-                    .filter_map(|record| match &record.data {
-                        RData::MX(mx) => Some((mx.preference, name::text(&mx.exchange))),
-                        _ => None,
-                    });
-                let records: Vec<_> = exchanges.collect();
-                let until = Some(lookup.valid_until());
-                Ok(match records.is_empty() {
-                    true => (MxAnswer::NoRecords, until),
-                    false => (MxAnswer::Records(records), until),
-                })
+    /// The servers, and whether their AD bit counts.
+    pub(crate) fn failover(&self) -> &Failover {
+        &self.failover
+    }
+
+    /// The MX records of a domain, and what DNSSEC says of them; an error text if the name servers did not say.
+    pub(crate) async fn mx(&self, domain: Name) -> Result<Lived<(MxAnswer, Security)>, String> {
+        let answer = self.validated.ask(domain, RecordType::MX).await?;
+        let exchanges = answer.records.iter();
+        let exchanges = exchanges.filter_map(|record| match &record.data {
+            RData::MX(mx) => Some((mx.preference, name::text(&mx.exchange))),
+            _ => None,
+        });
+        let told = match answer.nothing {
+            None => MxAnswer::Records(exchanges.collect()),
+            Some(Nothing::NoRecords) => MxAnswer::NoRecords,
+            Some(Nothing::NoDomain) => MxAnswer::NoDomain,
+        };
+        Ok(((told, Security::of(answer.is_secure)), answer.until))
+    }
+
+    /// The addresses of an MX host, IPv4 first, and its TLSA records where MX records and addresses are validated.
+    pub(crate) async fn mx_host(&self, host: Name, mx: Security) -> Lived<HostAnswer> {
+        let v6 = async {
+            match self.use_ipv6 {
+                true => Some(self.validated.ask(host.clone(), RecordType::AAAA).await),
+                false => None,
             }
-            Err(error) => match absence(&error) {
-                Absence::NoDomain(ttl) => Ok((MxAnswer::NoDomain, ends(ttl))),
-                Absence::NoRecords(ttl) => Ok((MxAnswer::NoRecords, ends(ttl))),
-                Absence::Failed(why) => Err(why),
-            },
+        };
+        let (v4, v6) = tokio::join!(self.validated.ask(host.clone(), RecordType::A), v6);
+        let mut until: Option<Instant> = None;
+        let (mut addrs, mut failed, mut found) = (Vec::new(), None, Vec::new());
+        for result in [Some(v4), v6].into_iter().flatten() {
+            match result {
+                Ok(answer) => {
+                    until = earlier(until, answer.until);
+                    addrs.extend(ips_of(&answer.records));
+                    if !answer.records.is_empty() {
+                        found.push(answer);
+                    }
+                }
+                Err(why) => failed = Some(why),
+            }
         }
+        let addresses = match (addrs.is_empty(), failed) {
+            (false, _) => AddressAnswer::Addresses(addrs),
+            (true, Some(why)) => AddressAnswer::Failed(why),
+            (true, None) => AddressAnswer::None,
+        };
+        // Each family has a word of its own: a broken denial of the other one takes nothing from it.
+        let security = Security::of(found.iter().any(|answer| answer.is_secure));
+        let (tlsa, tlsa_until) = match mx.is_secure() && !found.is_empty() {
+            true => self.tlsa(&host, &found).await,
+            false => (TlsaAnswer::NotAsked, None),
+        };
+        let told = HostAnswer {
+            addresses,
+            security,
+            tlsa,
+        };
+        (told, earlier(until, tlsa_until))
+    }
+
+    /// The TLSA records of a host with these addresses (RFC 7672 2.2.2, 2.2.3): at the end of its CNAMEs if all is validated, else,
+    /// and where there are none, at the name itself if that is validated.
+    async fn tlsa(&self, host: &Name, found: &[Arc<Answer>]) -> Lived<TlsaAnswer> {
+        let secure = found.iter().find(|answer| answer.is_secure);
+        let alias = found.iter().find_map(|answer| answer.alias.clone());
+        let bases = match (secure, alias) {
+            (Some(answer), _) => answer.alias.clone().into_iter().chain([host.clone()]),
+            // The CNAME may be of a signed zone, and what it leads to of one that is not.
+            (None, Some(_)) => match self.validated.ask(host.clone(), RecordType::CNAME).await {
+                Ok(cname) if cname.is_secure => None.into_iter().chain([host.clone()]),
+                Ok(_) => return (TlsaAnswer::NotAsked, None),
+                Err(why) => return (TlsaAnswer::Failed(why), None),
+            },
+            (None, None) => return (TlsaAnswer::NotAsked, None),
+        };
+        let mut until = None;
+        for base in bases {
+            let answer = match self
+                .validated
+                .ask(self.tlsa_name(&base), RecordType::TLSA)
+                .await
+            {
+                Ok(answer) => answer,
+                Err(why) => return (TlsaAnswer::Failed(why), until),
+            };
+            until = earlier(until, answer.until);
+            if answer.is_secure && !answer.records.is_empty() {
+                let records = answer.records.iter().filter_map(tlsa).collect();
+                let base = name::text(&base);
+                return (TlsaAnswer::Records { base, records }, until);
+            }
+        }
+        (TlsaAnswer::None, until)
+    }
+
+    fn tlsa_name(&self, base: &Name) -> Name {
+        let prefix = format!("_{}._tcp", self.port);
+        let prefix = Name::from_ascii(prefix).ok();
+        let whole = prefix.and_then(|prefix| prefix.append_domain(base).ok());
+        // A name of 253 octets has none below it, and so no records there.
+        whole.unwrap_or_else(|| base.clone())
     }
 
     /// The addresses of a host, IPv4 first.
@@ -186,25 +275,31 @@ impl Asker {
 
     pub(crate) fn forget_all(&self) {
         self.resolver.clear_cache();
+        self.validated.forget_all();
     }
 }
 
 fn ips(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
-    lookup
-        .answers()
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::A(a) => Some(IpAddr::V4(a.0)),
-            RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
-            _ => None,
-        })
+    ips_of(lookup.answers())
 }
 
-/// The earlier of two ends; the absence of one counts as no limit.
-pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
+fn ips_of(records: &[Record]) -> impl Iterator<Item = IpAddr> {
+    records.iter().filter_map(|record| match &record.data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
+    })
+}
+
+fn tlsa(record: &Record) -> Option<Tlsa> {
+    match &record.data {
+        RData::TLSA(tlsa) => Some(Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.clone(),
+        }),
+        _ => None,
     }
 }
 

@@ -51,16 +51,20 @@ mod tests {
 
     use super::*;
     use crate::plan::PlanKind;
+    use crate::security::{Security, TlsaAnswer};
 
     fn plan(hosts: &[(&str, u16, &[&str])]) -> Plan {
         let hosts = hosts.iter().map(|(name, preference, addrs)| Host {
             name: (*name).to_owned(),
             preference: *preference,
             addrs: addrs.iter().map(|a| a.parse().unwrap()).collect(),
+            security: Security::Insecure,
+            tlsa: TlsaAnswer::NotAsked,
         });
         Plan {
             domain: "d.test".into(),
             kind: PlanKind::Mx,
+            security: Security::Insecure,
             hosts: hosts.collect(),
             site: "s".into(),
             expires_at: Instant::now(),

@@ -5,6 +5,7 @@ use crate::address::is_public;
 use crate::config::Config;
 use crate::error::ResolveError;
 use crate::own::OwnAddresses;
+use crate::security::{Security, TlsaAnswer};
 use crate::site::site;
 
 /// Hosts of a plan. The largest honest MX sets have about ten; each host costs two queries.
@@ -31,6 +32,9 @@ pub struct Host {
     pub preference: u16,
     /// At least one, at most [`HOST_ADDRESSES_MAX`].
     pub addrs: Vec<IpAddr>,
+    /// Of the addresses.
+    pub security: Security,
+    pub tlsa: TlsaAnswer,
 }
 
 /// Where mail for a domain goes.
@@ -39,6 +43,8 @@ pub struct Plan {
     /// Lower case, no trailing dot.
     pub domain: String,
     pub kind: PlanKind,
+    /// Of the MX records, or of the word that there are none.
+    pub security: Security,
     /// By preference, then name; at least one, at most [`HOSTS_MAX`].
     pub hosts: Vec<Host>,
     /// The roll-up of the host names, such as `(alt1|alt2|).aspmx.l.google.com`; at most 120 bytes.
@@ -64,6 +70,26 @@ pub(crate) enum AddressAnswer {
     None,
     /// Nothing usable came back, and the reason may pass.
     Failed(String),
+}
+
+/// What was told of a host of an MX plan.
+#[derive(Debug, Clone)]
+pub(crate) struct HostAnswer {
+    pub(crate) addresses: AddressAnswer,
+    /// Of the addresses: one family that is validated is enough (RFC 7672 2.2.1).
+    pub(crate) security: Security,
+    pub(crate) tlsa: TlsaAnswer,
+}
+
+impl HostAnswer {
+    /// A name that leads nowhere.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            addresses: AddressAnswer::None,
+            security: Security::Insecure,
+            tlsa: TlsaAnswer::NotAsked,
+        }
+    }
 }
 
 /// The hosts whose addresses are needed, by preference, then name.
@@ -109,7 +135,7 @@ pub(crate) fn targets(
 /// plan should not be kept for long.
 pub(crate) fn hosts(
     domain: &str,
-    answers: Vec<(u16, String, AddressAnswer)>,
+    answers: Vec<(u16, String, HostAnswer)>,
     config: &Config,
     own: &OwnAddresses,
 ) -> Result<(Vec<Host>, bool), ResolveError> {
@@ -118,7 +144,12 @@ pub(crate) fn hosts(
     let mut dropped_private = false;
     let mut ours: Option<(u16, String)> = None;
     for (preference, name, answer) in answers {
-        let mut addrs = match answer {
+        let HostAnswer {
+            addresses,
+            security,
+            tlsa,
+        } = answer;
+        let mut addrs = match addresses {
             AddressAnswer::Addresses(addrs) => addrs,
             AddressAnswer::None => continue,
             AddressAnswer::Failed(why) => {
@@ -142,6 +173,8 @@ pub(crate) fn hosts(
                 name,
                 preference,
                 addrs,
+                security,
+                tlsa,
             });
         }
     }
@@ -171,14 +204,18 @@ pub(crate) fn literal(
     own: &OwnAddresses,
     expires_at: Instant,
 ) -> Result<Plan, ResolveError> {
-    let answer = (0, ip.to_string(), AddressAnswer::Addresses(vec![ip]));
-    let (hosts, _) = hosts(domain, vec![answer], config, own)?;
-    Ok(assemble(domain, PlanKind::Literal, hosts, expires_at))
+    let answer = HostAnswer {
+        addresses: AddressAnswer::Addresses(vec![ip]),
+        ..HostAnswer::nowhere()
+    };
+    let (hosts, _) = hosts(domain, vec![(0, ip.to_string(), answer)], config, own)?;
+    let kind = (PlanKind::Literal, Security::Insecure);
+    Ok(assemble(domain, kind, hosts, expires_at))
 }
 
 pub(crate) fn assemble(
     domain: &str,
-    kind: PlanKind,
+    (kind, security): (PlanKind, Security),
     hosts: Vec<Host>,
     expires_at: Instant,
 ) -> Plan {
@@ -186,6 +223,7 @@ pub(crate) fn assemble(
     Plan {
         domain: domain.to_owned(),
         kind,
+        security,
         hosts,
         site,
         expires_at,

@@ -74,6 +74,13 @@ fn a_huge_mx_set_is_cut() {
     assert_eq!(hosts[0].1, "h0.test");
 }
 
+fn unsigned(addresses: AddressAnswer) -> HostAnswer {
+    HostAnswer {
+        addresses,
+        ..HostAnswer::nowhere()
+    }
+}
+
 fn found(list: &[&str]) -> AddressAnswer {
     AddressAnswer::Addresses(list.iter().map(|a| a.parse().unwrap()).collect())
 }
@@ -113,7 +120,7 @@ fn address_answers_become_hosts_or_reasons() {
         let named: Vec<_> = answers
             .iter()
             .cloned()
-            .map(|(p, a)| (p, format!("h{p}.test"), a))
+            .map(|(p, a)| (p, format!("h{p}.test"), unsigned(a)))
             .collect();
         let got = hosts("d.test", named, &config(), &config().own_addresses);
         let got = got
@@ -130,7 +137,11 @@ fn private_addresses_pass_when_allowed_and_are_bounded() {
         ..Config::default()
     };
     let many: Vec<IpAddr> = (0..100).map(|n| IpAddr::from([10, 0, 0, n])).collect();
-    let answer = (10, "h.test".to_owned(), AddressAnswer::Addresses(many));
+    let answer = (
+        10,
+        "h.test".to_owned(),
+        unsigned(AddressAnswer::Addresses(many)),
+    );
     let (hosts, _) = hosts("d.test", vec![answer], &config, &OwnAddresses::default()).unwrap();
     assert_eq!(hosts[0].addrs.len(), HOST_ADDRESSES_MAX);
 }

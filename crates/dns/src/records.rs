@@ -263,6 +263,14 @@ fn told(records: &[Record], kind: RecordKind) -> Told {
     }
 }
 
+/// The TXT records, each with its strings joined.
+pub(crate) fn texts(records: &[Record]) -> Vec<String> {
+    match told(records, RecordKind::Txt) {
+        Told::Records(texts) => texts,
+        Told::Nothing | Told::Failed(_) => Vec::new(),
+    }
+}
+
 fn text(record: &Record) -> Option<String> {
     Some(match &record.data {
         RData::A(a) => a.0.to_string(),

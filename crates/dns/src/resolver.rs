@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use hickory_resolver::proto::rr::Name;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use moka::Expiry;
 use moka::future::Cache;
 use parking_lot::RwLock;
@@ -13,12 +13,15 @@ use tracing::debug;
 
 use crate::config::Config;
 use crate::error::{ResolveError, SetupError};
-use crate::lookup::{Asker, LIFE_MAX, NEGATIVE_LIFE_MAX, earlier};
+use crate::life::{LIFE_MAX, NEGATIVE_LIFE_MAX, earlier};
+use crate::lookup::Asker;
 use crate::metrics::{Kind, Metrics, Outcome};
 use crate::name::{self, Destination};
 use crate::own::OwnAddresses;
-use crate::plan::{self, AddressAnswer, Plan};
+use crate::plan::{self, AddressAnswer, HostAnswer, Plan};
 use crate::probe;
+use crate::security::Security;
+use crate::validation::{self, Validation};
 
 /// A zone with a TTL of zero must not cost a lookup per message.
 const LIFE_MIN: Duration = Duration::from_secs(10);
@@ -219,9 +222,41 @@ impl Resolver {
         }
     }
 
+    /// The TXT records of a name, each with its strings joined, at the end of CNAMEs; empty if it has none.
+    ///
+    /// # Errors
+    /// 5.1.2 for a malformed name, 4.4.3 if the name servers did not say.
+    pub async fn txt(&self, name: &str) -> Result<Vec<String>, ResolveError> {
+        let asked = name::fqdn(name).ok_or_else(|| ResolveError::malformed(name))?;
+        let asking = self.inner.asker.records(asked, RecordType::TXT);
+        let unanswered = |why: &str| ResolveError::unanswered(name, why);
+        let answer = tokio::time::timeout(self.inner.lookup_wait_max(), asking).await;
+        let records = answer.map_err(|_| unanswered(TOO_LATE))?;
+        let records = records.map_err(|why| unanswered(&why))?;
+        Ok(crate::records::texts(&records))
+    }
+
     /// The name servers that are asked, for [`probe`](crate::probe()).
     pub fn servers(&self) -> Vec<SocketAddr> {
         probe::servers(&self.inner.config.servers)
+    }
+
+    /// Whether a name server whose AD bit counts validates: asks for a name that is signed and one whose signatures are broken.
+    /// Where the second has an answer, no AD bit counts until the next time.
+    pub async fn validation(&self) -> Validation {
+        let (servers, probe) = (
+            self.inner.asker.failover(),
+            &self.inner.config.validation_probe,
+        );
+        let found = validation::find(servers, probe).await;
+        servers.trust(found != Validation::Lies);
+        found
+    }
+
+    /// Why DANE is off although it is meant to be on, as [`Validation::fault`] tells of what was found just now.
+    pub async fn validation_fault(&self) -> Option<String> {
+        let found = self.validation().await;
+        found.fault(&self.inner.config.validation_probe)
     }
 
     /// Drops what is known about a domain, and with it all cached responses, since the domain's
@@ -271,7 +306,7 @@ impl Inner {
     async fn lookup(&self, domain: &str, fqdn: Name, own: &OwnAddresses) -> Found {
         let turn = self.turns.acquire().await;
         let _turn = turn.expect("the semaphore is never closed");
-        let (answer, mx_until) = match self.asker.mx(fqdn).await {
+        let ((answer, security), mx_until) = match self.asker.mx(fqdn).await {
             Ok(answer) => answer,
             Err(why) => return (Err(ResolveError::unanswered(domain, &why)), FAILURE_LIFE),
         };
@@ -279,7 +314,10 @@ impl Inner {
             Ok(targets) => targets,
             Err(error) => return failure(error, mx_until),
         };
-        let asked = join_all(targets.into_iter().map(|target| self.host(target))).await;
+        let asking = targets
+            .into_iter()
+            .map(|target| self.host(target, security));
+        let asked = join_all(asking).await;
         let until = asked
             .iter()
             .fold(mx_until, |until, (_, end)| earlier(until, *end));
@@ -291,7 +329,7 @@ impl Inner {
                 } else {
                     life(until, LIFE_MAX)
                 };
-                let plan = plan::assemble(domain, kind, hosts, Instant::now() + life);
+                let plan = plan::assemble(domain, (kind, security), hosts, Instant::now() + life);
                 (Ok(Arc::new(plan)), life)
             }
             Err(error) => failure(error, until),
@@ -301,11 +339,12 @@ impl Inner {
     async fn host(
         &self,
         (preference, host): (u16, String),
-    ) -> ((u16, String, AddressAnswer), Option<Instant>) {
+        mx: Security,
+    ) -> ((u16, String, HostAnswer), Option<Instant>) {
         // An exchange that is no host name, such as an address, leads nowhere.
         let (answer, until) = match name::fqdn(&host) {
-            Some(fqdn) => self.asker.addresses(fqdn).await,
-            None => (AddressAnswer::None, None),
+            Some(fqdn) => self.asker.mx_host(fqdn, mx).await,
+            None => (HostAnswer::nowhere(), None),
         };
         ((preference, host, answer), until)
     }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
+#[path = "resolver/validated.rs"]
+mod validated;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -96,19 +96,49 @@ impl Account {
     }
 }
 
+/// Whose mail comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub tenant: Arc<str>,
+    /// By name; none: of no credential of the policy.
+    pub credential: Option<Arc<str>>,
+}
+
+impl Owner {
+    pub fn of(account: &Account) -> Self {
+        match account {
+            Account::User(user) => Self {
+                tenant: user.tenant.as_str().into(),
+                credential: None,
+            },
+            Account::Credential(credential, _) | Account::Certificate(credential) => {
+                Self::of_credential(credential)
+            }
+        }
+    }
+
+    fn of_credential(credential: &Credential) -> Self {
+        Self {
+            tenant: Arc::clone(&credential.tenant),
+            credential: Some(Arc::clone(&credential.name)),
+        }
+    }
+}
+
 /// Whose mail a client hands in that has not logged in; none for strangers. The policy's networks are the more special ones.
-pub fn tenant_of_client(
+pub fn owner_of_client(
     config: &Config,
     policy: &Policy,
     client: IpAddr,
     at: UnixMs,
-) -> Option<Arc<str>> {
+) -> Option<Owner> {
     let credential = policy.credential_of_client(client);
     match credential.filter(|one| is_good(one, client, at)) {
-        Some(credential) => Some(Arc::clone(&credential.tenant)),
-        None => config
-            .may_relay(client)
-            .then(|| config.relay_tenant.as_str().into()),
+        Some(credential) => Some(Owner::of_credential(credential)),
+        None => config.may_relay(client).then(|| Owner {
+            tenant: config.relay_tenant.as_str().into(),
+            credential: None,
+        }),
     }
 }
 
@@ -242,7 +272,9 @@ mod tests {
         config.relay_tenant = "relay".into();
         let policy =
             policy("networks: [10.1.0.0/16, 203.0.113.0/24]\nexpires: 2100-01-01T00:00:00Z");
-        let of = |client: &str, at| tenant_of_client(&config, &policy, from(client), at);
+        let of = |client: &str, at| {
+            owner_of_client(&config, &policy, from(client), at).map(|owner| owner.tenant)
+        };
         assert_eq!(of("10.1.0.1", AT).as_deref(), Some("t"));
         assert_eq!(of("203.0.113.1", AT).as_deref(), Some("t"));
         assert_eq!(of("10.2.0.1", AT).as_deref(), Some("relay"));

@@ -1,5 +1,7 @@
-//! The envelope that MAIL gives a message.
+//! The envelope that MAIL, and in part the header, gives a message.
 
+use skein_mail::field::field_values;
+use skein_mail::header::{HeaderSummary, TLS_REQUIRED_FIELD};
 use skein_model::mail::{BodyType, Ret};
 use skein_model::{Envelope, Priority};
 use skein_smtp::command::{self, MailFrom};
@@ -33,5 +35,16 @@ pub fn envelope(mail: &MailFrom, tenant: &str, pool: String) -> Envelope {
         traceparent: None,
         priority: wished_by(mail),
         campaign: None,
+        tls_optional: false,
     }
+}
+
+/// Whether the sender asks for delivery whatever the recipients' domain demands of TLS: in one field with the only value that there
+/// is (RFC 8689 3).
+pub fn is_tls_optional(header: &[u8], summary: HeaderSummary) -> bool {
+    let values = match summary.tls_required_count {
+        1 => field_values(header, TLS_REQUIRED_FIELD),
+        _ => Vec::new(),
+    };
+    values.iter().any(|value| value.eq_ignore_ascii_case("no"))
 }

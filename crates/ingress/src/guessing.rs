@@ -1,34 +1,20 @@
-//! Guesses of passwords, and mail that strangers want relayed: counted over connections, slowed down, locked out for minutes.
-//! Pure: time is an argument.
+//! Guesses of passwords, and mail that strangers want relayed: counted over connections and over nodes, slowed down, locked out for
+//! minutes. Pure: time is an argument.
 //!
 //! Failures count for the client (an IPv4 address, a /64 of IPv6) and for the user. A user's lock does not hold for a client
 //! from which that user has logged in before: else strangers could shut any user out. Such a pair has a counter of its own.
+//! What counts here is told to the cluster, and what counts there is heard; in between, each node counts by itself.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use skein_model::lockout::{
+    Calm, Counters, Heard, KnownClient, LOCK, OF_CLIENTS, OF_RELAYING, OF_USERS, SHARED_MAX,
+    Standing, Subject, Told,
+};
 
 use crate::lockout::{Lock, Locked};
-
-/// Typing errors are free.
-const FREE: u32 = 3;
-/// The wait before the next answer, which doubles with each further failure.
-const DELAY: Duration = Duration::from_millis(250);
-const DELAY_MAX: Duration = Duration::from_secs(8);
-/// A client whose delay is longer is not asked to wait, but to come again: waiting sessions take up places.
-const WAIT_MAX: Duration = Duration::from_secs(10);
-/// Failures that lock a client out, and a user for clients that are not known.
-const CLIENT_FAILURES_MAX: u32 = 10;
-const USER_FAILURES_MAX: u32 = 20;
-/// A lock.
-const LOCK: Duration = Duration::from_secs(300);
-/// One failure is forgotten in this time.
-const FORGET: Duration = Duration::from_secs(60);
-/// Entries of each table, of about 100 bytes. Those with the fewest failures go first.
-const ENTRIES_MAX: usize = 10_000;
 
 /// What becomes of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,22 +33,52 @@ pub struct Login {
     is_known: bool,
 }
 
+type Pair = (String, IpNet);
+
 #[derive(Debug)]
 pub struct Guesses {
-    clients: Table<IpNet>,
-    users: Table<String>,
+    clients: Counters<IpNet>,
+    users: Counters<String>,
     /// Users, each with a network that it has logged in from.
-    known: Table<(String, IpNet)>,
-    relaying: Table<IpNet>,
+    known: Counters<Pair>,
+    relaying: Counters<IpNet>,
+    untold: Untold,
+}
+
+/// What the cluster has not heard yet. What is beyond a bound counts here alone.
+#[derive(Debug, Default)]
+struct Untold {
+    failed: BTreeMap<Subject, u32>,
+    known: BTreeSet<KnownClient>,
+    /// The version that was heard last.
+    version: u64,
+    /// The leader wants to hear everything.
+    is_all: bool,
+}
+
+impl Untold {
+    fn failed(&mut self, subject: Subject) {
+        let failed = &mut self.failed;
+        if failed.len() < SHARED_MAX || failed.contains_key(&subject) {
+            *failed.entry(subject).or_default() += 1;
+        }
+    }
+
+    fn known(&mut self, known: KnownClient) {
+        if self.known.len() < SHARED_MAX {
+            self.known.insert(known);
+        }
+    }
 }
 
 impl Default for Guesses {
     fn default() -> Self {
         Self {
-            clients: Table::new(CLIENT_FAILURES_MAX, Calm::Forgotten),
-            users: Table::new(USER_FAILURES_MAX, Calm::Forgotten),
-            known: Table::new(CLIENT_FAILURES_MAX, Calm::Kept),
-            relaying: Table::new(USER_FAILURES_MAX, Calm::Forgotten),
+            clients: Counters::new(OF_CLIENTS, Calm::Forgotten),
+            users: Counters::new(OF_USERS, Calm::Forgotten),
+            known: Counters::new(OF_CLIENTS, Calm::Kept),
+            relaying: Counters::new(OF_RELAYING, Calm::Forgotten),
+            untold: Untold::default(),
         }
     }
 }
@@ -77,7 +93,7 @@ impl Guesses {
             is_known: false,
         };
         let pair = (login.user.clone(), client);
-        if self.known.entries.contains_key(&pair) {
+        if self.known.contains(&pair) {
             login.is_known = true;
             return match self.known.due(&pair, now) {
                 Ok(_) => Decision::Try(login, self.known.begin(pair, now)),
@@ -102,7 +118,10 @@ impl Guesses {
     /// The password was right.
     pub fn succeeded(&mut self, login: Login, now: Duration) {
         self.withdrawn(&login);
-        self.known.entry((login.user, login.client), now);
+        if !login.is_known {
+            self.untold.known(known_client(&login.user, login.client));
+        }
+        self.known.note((login.user, login.client), now);
     }
 
     /// The password was not looked at.
@@ -124,11 +143,15 @@ impl Guesses {
     pub fn failed(&mut self, login: &Login, now: Duration) -> (u32, Vec<Lock>) {
         let (user, client) = (login.user.clone(), login.client);
         if login.is_known {
+            self.untold
+                .failed(Subject::UserAtClient(known_client(&user, client)));
             let pair = (user, client);
             let (failures, is_locked) = self.known.failed(&pair, now);
             let lock = is_locked.then(|| lock(Locked::UserAtClient(pair.0, pair.1), failures));
             return (failures, lock.into_iter().collect());
         }
+        self.untold.failed(Subject::Client(client.to_string()));
+        self.untold.failed(Subject::User(user.clone()));
         let (failures, is_locked) = self.clients.failed(&client, now);
         let (of_user, is_user_locked) = self.users.failed(&user, now);
         let locks = [
@@ -136,6 +159,20 @@ impl Guesses {
             is_user_locked.then(|| lock(Locked::User(user), of_user)),
         ];
         (failures, locks.into_iter().flatten().collect())
+    }
+
+    /// The password was wrong, and could not have been right: nobody may log in as this user from there. It counts for the
+    /// client alone, for such attempts do the user no harm.
+    pub fn failed_elsewhere(&mut self, login: &Login, now: Duration) -> (u32, Vec<Lock>) {
+        if login.is_known {
+            return self.failed(login, now);
+        }
+        self.users.undo(&login.user);
+        self.untold
+            .failed(Subject::Client(login.client.to_string()));
+        let (failures, is_locked) = self.clients.failed(&login.client, now);
+        let lock = is_locked.then(|| lock(Locked::Client(login.client), failures));
+        (failures, lock.into_iter().collect())
     }
 
     /// A stranger wants mail relayed, which is refused in any case: after how long, or with the connection. Also whether it is
@@ -151,6 +188,143 @@ impl Guesses {
             Err(locked) => Decision::Locked(locked),
         }
     }
+
+    /// What the cluster is to be told. It is told again unless [`Self::was_told`].
+    pub fn to_tell(&mut self, now: Duration) -> Told {
+        let mut told = Told {
+            version: self.untold.version,
+            failed: self.untold.failed.clone().into_iter().collect(),
+            known: self.untold.known.iter().cloned().collect(),
+            standings: Vec::new(),
+        };
+        if self.untold.is_all {
+            told.standings = self.standings(now);
+            told.standings.truncate(SHARED_MAX);
+            let all = self.known.all(now);
+            let all = all.map(|((user, client), _, _)| known_client(user, *client));
+            let left = SHARED_MAX.saturating_sub(told.known.len());
+            told.known.extend(all.take(left));
+            // A leader that is new hears of these failures with all others.
+            told.failed.clear();
+        }
+        told
+    }
+
+    /// Whether there is something to tell before its time.
+    pub fn is_untold(&self) -> bool {
+        let Untold {
+            failed,
+            known,
+            is_all,
+            ..
+        } = &self.untold;
+        !failed.is_empty() || !known.is_empty() || *is_all
+    }
+
+    fn standings(&mut self, now: Duration) -> Vec<Standing> {
+        let mut all = Vec::new();
+        let mut push = |subject: Subject, failures: u32, locked_for: Duration| {
+            if failures > 0 || !locked_for.is_zero() {
+                all.push(Standing {
+                    subject,
+                    failures,
+                    locked_for,
+                });
+            }
+        };
+        for (client, failures, locked_for) in self.clients.all(now) {
+            push(Subject::Client(client.to_string()), failures, locked_for);
+        }
+        for (user, failures, locked_for) in self.users.all(now) {
+            push(Subject::User(user.clone()), failures, locked_for);
+        }
+        for ((user, client), failures, locked_for) in self.known.all(now) {
+            let known = known_client(user, *client);
+            push(Subject::UserAtClient(known), failures, locked_for);
+        }
+        all
+    }
+
+    /// The cluster has heard it, and says what it knows. What failed here in between was not told.
+    pub fn was_told(&mut self, told: &Told, heard: Heard, now: Duration) {
+        let untold = &mut self.untold;
+        if told.standings.is_empty() && !untold.is_all {
+            for (subject, count) in &told.failed {
+                if let Some(left) = untold.failed.get_mut(subject) {
+                    *left = left.saturating_sub(*count);
+                }
+            }
+            untold.failed.retain(|_, left| *left > 0);
+        } else {
+            untold.failed.clear();
+        }
+        for known in &told.known {
+            untold.known.remove(known);
+        }
+        untold.version = heard.version;
+        untold.is_all = heard.is_new;
+        for subject in heard.cleared {
+            self.clear(&subject, now);
+        }
+        for known in heard.known {
+            if let Ok(client) = known.client.parse() {
+                self.known.note((known.user, client), now);
+            }
+        }
+        for standing in heard.standings {
+            self.raise(standing, now);
+        }
+    }
+
+    fn raise(&mut self, standing: Standing, now: Duration) {
+        let Standing {
+            subject,
+            failures,
+            locked_for,
+        } = standing;
+        match subject {
+            Subject::Client(client) => {
+                if let Ok(client) = client.parse() {
+                    self.clients.raise(client, failures, locked_for, now);
+                }
+            }
+            Subject::User(user) => {
+                self.users.raise(user, failures, locked_for, now);
+            }
+            Subject::UserAtClient(KnownClient { user, client }) => {
+                if let Ok(client) = client.parse() {
+                    self.known.raise((user, client), failures, locked_for, now);
+                }
+            }
+        }
+    }
+
+    /// An operator's word.
+    fn clear(&mut self, subject: &Subject, now: Duration) {
+        self.untold.failed.remove(subject);
+        match subject {
+            Subject::Client(client) => {
+                if let Ok(client) = client.parse() {
+                    self.clients.clear(&client, now);
+                }
+            }
+            Subject::User(user) => {
+                self.users.clear(user, now);
+            }
+            Subject::UserAtClient(KnownClient { user, client }) => {
+                if let Ok(client) = client.parse() {
+                    self.known.clear(&(user.clone(), client), now);
+                }
+            }
+        }
+    }
+}
+
+fn known_client(user: &str, client: IpNet) -> KnownClient {
+    KnownClient {
+        user: user.to_owned(),
+        client: client.to_string(),
+    }
 }
 
 fn lock(locked: Locked, failures: u32) -> Lock {
@@ -158,136 +332,6 @@ fn lock(locked: Locked, failures: u32) -> Lock {
         locked,
         failures,
         time: LOCK,
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Counter {
-    failures: u32,
-    /// Up to when failures were forgotten.
-    at: Duration,
-    /// When the next attempt is looked at, at the earliest.
-    next_at: Duration,
-    locked_until: Duration,
-}
-
-impl Counter {
-    fn forget(&mut self, now: Duration) {
-        let passed = now.saturating_sub(self.at).as_secs() / FORGET.as_secs();
-        let forgotten = u32::try_from(passed).unwrap_or(u32::MAX);
-        self.failures = self.failures.saturating_sub(forgotten);
-        self.at = match self.failures {
-            0 => now,
-            _ => self.at + FORGET * forgotten,
-        };
-    }
-
-    /// The more, the longer an entry is kept.
-    fn order(&self, other: &Self) -> Ordering {
-        let weight = |counter: &Self| (counter.failures, counter.locked_until, counter.at);
-        weight(self).cmp(&weight(other))
-    }
-}
-
-fn delay(failures: u32) -> Duration {
-    match failures.checked_sub(FREE + 1) {
-        None => Duration::ZERO,
-        Some(doublings) => DELAY.saturating_mul(1 << doublings.min(16)).min(DELAY_MAX),
-    }
-}
-
-/// What becomes of entries without failures when room is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Calm {
-    Forgotten,
-    /// Those that were used last.
-    Kept,
-}
-
-#[derive(Debug)]
-struct Table<K> {
-    failures_max: u32,
-    calm: Calm,
-    entries: HashMap<K, Counter>,
-}
-
-impl<K: Hash + Eq + Clone> Table<K> {
-    fn new(failures_max: u32, calm: Calm) -> Self {
-        Self {
-            failures_max,
-            calm,
-            entries: HashMap::new(),
-        }
-    }
-
-    /// How long an attempt would wait, or is locked out.
-    fn due(&self, key: &K, now: Duration) -> Result<Duration, Duration> {
-        let Some(counter) = self.entries.get(key) else {
-            return Ok(Duration::ZERO);
-        };
-        let locked = counter.locked_until.saturating_sub(now);
-        let wait = counter.next_at.saturating_sub(now);
-        match () {
-            () if !locked.is_zero() => Err(locked),
-            () if wait > WAIT_MAX => Err(wait),
-            () => Ok(wait),
-        }
-    }
-
-    /// Counts an attempt; returns how long it waits.
-    fn begin(&mut self, key: K, now: Duration) -> Duration {
-        let counter = self.entry(key, now);
-        counter.failures = counter.failures.saturating_add(1);
-        let wait = delay(counter.failures);
-        let looked_at = counter.next_at.max(now) + wait;
-        counter.next_at = looked_at;
-        looked_at.saturating_sub(now)
-    }
-
-    fn undo(&mut self, key: &K) {
-        if let Some(counter) = self.entries.get_mut(key) {
-            counter.failures = counter.failures.saturating_sub(1);
-        }
-    }
-
-    /// Failures that count, and whether this one locks out who was not.
-    fn failed(&mut self, key: &K, now: Duration) -> (u32, bool) {
-        let Some(counter) = self.entries.get_mut(key) else {
-            return (0, false);
-        };
-        if counter.failures < self.failures_max {
-            return (counter.failures, false);
-        }
-        let was_locked = counter.locked_until > now;
-        counter.locked_until = now + LOCK;
-        (counter.failures, !was_locked)
-    }
-
-    fn entry(&mut self, key: K, now: Duration) -> &mut Counter {
-        if self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(&key) {
-            self.make_room(now);
-        }
-        let counter = self.entries.entry(key).or_default();
-        counter.forget(now);
-        counter
-    }
-
-    /// Forgets what decayed, or else the eighth with the fewest failures.
-    fn make_room(&mut self, now: Duration) {
-        if self.calm == Calm::Forgotten {
-            self.entries.retain(|_, counter| {
-                counter.forget(now);
-                counter.failures > 0 || counter.locked_until > now
-            });
-        }
-        let keep = ENTRIES_MAX - ENTRIES_MAX / 8;
-        if self.entries.len() <= keep {
-            return;
-        }
-        let mut order: Vec<(K, Counter)> = self.entries.drain().collect();
-        let excess = order.len() - keep;
-        order.select_nth_unstable_by(excess, |one, other| one.1.order(&other.1));
-        self.entries = order.split_off(excess).into_iter().collect();
     }
 }
 

@@ -54,6 +54,24 @@ pub fn take(
     Ok((directives, summary))
 }
 
+/// Takes all wishes out of a message that begins with this header, unheard: those of strangers go no further, to hosts that would
+/// hear them. Returns the header without them.
+pub fn drop_all(message: &mut Vec<u8>, mut summary: HeaderSummary) -> HeaderSummary {
+    for (count, name) in [
+        (summary.priority_count, PRIORITY_FIELD),
+        (summary.pool_count, POOL_FIELD),
+        (summary.campaign_count, CAMPAIGN_FIELD),
+        (summary.traceparent_count, TRACEPARENT_FIELD),
+    ] {
+        if count > 0 {
+            let before = message.len();
+            let values = take_fields(message, summary.fields_end, name);
+            summary = summary.without_fields(values.len(), before - message.len());
+        }
+    }
+    summary
+}
+
 /// A trace that cannot be read is none, and mail goes all the same (W3C Trace Context 3.2.2). So are two.
 fn take_trace(
     message: &mut Vec<u8>,

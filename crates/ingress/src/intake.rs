@@ -4,25 +4,30 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use skein_client::trace::{self, MessageTrace};
 use skein_client::{Spool, SpoolError, Upload};
+use skein_credential::Challenge;
 use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
 use skein_mail::trace::{self as trace_fields, ReceivedFields, WithProtocol};
 use skein_model::mail::Client;
 use skein_model::spool::Accept;
 use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
-use skein_policy::DEFAULT_POOL;
+use skein_policy::{DEFAULT_POOL, Inbound};
 use skein_smtp::address::{Address, ascii_name};
 use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
 use skein_smtp::reply::Reply;
 use tracing::Instrument;
 
-use crate::accounts::Account;
+use crate::accounts::{Account, Owner};
 use crate::config::ListenerKind;
-use crate::envelope::{envelope, wished_by};
+use crate::envelope::{envelope, is_tls_optional, wished_by};
 use crate::header_directives;
+use crate::hosted::{self, Addressee};
+use crate::inspection::{self, Inspected, Inspection};
 use crate::memory::{Holder, Share};
+use crate::rates::{Counted, Tokens};
 use crate::server::Shared;
 use crate::signatures::Signatures;
 use crate::sites::Lookups;
@@ -52,14 +57,22 @@ pub struct Intake<'s> {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// As whom the client has logged in.
     pub(crate) login: Option<Account>,
+    /// What it was asked for that logs in by SCRAM.
+    pub(crate) scram: Option<Challenge>,
     /// Whose mail the transaction is, from MAIL on; none: a stranger's, who finds that out at RCPT.
     tenant: Option<Arc<str>>,
+    /// As whose it counts; as the tenant.
+    pub(crate) owner: Option<Owner>,
+    /// What it counts as.
+    pub(crate) tokens: Tokens,
     /// A transaction was begun and nothing of it was let go.
     is_begun: bool,
     pub(crate) mail: MailFrom,
+    /// What holds for a stranger's message, once it has a recipient.
+    inbound: Option<Arc<Inbound>>,
     /// Where the message goes; chosen at MAIL, when a client can still be told to come again.
     spool: Option<Spool>,
-    recipients: Vec<(Domain, Recipient)>,
+    recipients: Vec<Addressee>,
     sites: Lookups,
     /// For the recipients.
     share: Option<Share>,
@@ -83,10 +96,15 @@ struct Body {
     /// As its header says.
     priority: Option<Priority>,
     campaign: Option<String>,
+    tls_optional: bool,
     /// As the policy and its header say.
     pool: String,
     /// What it is signed with, once its header is complete; none: it is not signed.
     signatures: Option<Signatures>,
+    /// What a stranger's is looked at for.
+    inspection: Option<Inspection>,
+    /// So much came of it.
+    bytes: u64,
     /// Kept for the end, because a client must send its whole body before it is told.
     refused: Option<Reply>,
 }
@@ -113,9 +131,13 @@ impl<'s> Intake<'s> {
             tls: None,
             certificates: Vec::new(),
             login: None,
+            scram: None,
             tenant: None,
+            owner: None,
+            tokens: Tokens::default(),
             is_begun: false,
             mail: MailFrom::default(),
+            inbound: None,
             spool: None,
             recipients: Vec::new(),
             sites: Lookups::new(shared.site_of.clone()),
@@ -125,9 +147,18 @@ impl<'s> Intake<'s> {
         }
     }
 
-    /// Whose mail the transaction is; that of a stranger comes to nothing.
+    /// Whose mail the transaction is: of a stranger, that of who has the addresses.
     pub(crate) fn tenant(&self) -> &str {
-        self.tenant.as_deref().unwrap_or_default()
+        let of_addresses = self.inbound.as_ref().map(|inbound| &*inbound.tenant);
+        self.tenant.as_deref().or(of_addresses).unwrap_or_default()
+    }
+
+    pub(crate) fn inbound(&self) -> Option<&Arc<Inbound>> {
+        self.inbound.as_ref()
+    }
+
+    pub(crate) fn addressees(&self) -> &[Addressee] {
+        &self.recipients
     }
 
     pub fn kind(&self) -> ListenerKind {
@@ -143,11 +174,16 @@ impl<'s> Intake<'s> {
         if let Some(revoked) = self.check_login() {
             return Some(revoked);
         }
-        self.tenant = match &self.login {
-            Some(login) => Some(login.tenant().into()),
-            None => self.shared.tenant_of(self.address),
+        self.owner = match &self.login {
+            Some(login) => Some(Owner::of(login)),
+            None => self.shared.owner_of(self.address),
         };
-        if let Some(refused) = self.check_sender(mail.path.address()).await {
+        self.tenant = self.owner.as_ref().map(|owner| owner.tenant.clone());
+        let refused = match self.check_sender(mail.path.address()).await {
+            None => self.check_quota(),
+            refused => refused,
+        };
+        if let Some(refused) = refused {
             self.shared.metrics.refused_at_mail.inc();
             return Some(refused);
         }
@@ -165,22 +201,24 @@ impl<'s> Intake<'s> {
             return Some(no_memory());
         }
         self.mail = mail;
-        None
+        self.count(Counted::Messages).await
     }
 
     /// Lets go of the transaction.
     pub fn reset(&mut self) {
         if std::mem::take(&mut self.is_begun) {
             (self.body, self.share) = (None, None);
+            self.tokens = Tokens::default();
             self.recipients = Vec::new();
             self.sites = Lookups::new(self.shared.site_of.clone());
             self.mail = MailFrom::default();
+            self.inbound = None;
         }
     }
 
     pub async fn rcpt(&mut self, rcpt: RcptTo) -> Option<Reply> {
-        if self.tenant.is_none() {
-            return Some(self.refuse_relaying().await);
+        if let Some(refused) = self.check_recipients(self.recipients.len()) {
+            return Some(refused);
         }
         let config = self.shared.config();
         let address = match rcpt.to {
@@ -188,6 +226,17 @@ impl<'s> Intake<'s> {
             RcptPath::Postmaster => match Address::from_parts("postmaster", &config.hostname) {
                 Ok(address) => address,
                 Err(error) => return Some(Reply::new(550, (5, 1, 3), error.to_string())),
+            },
+        };
+        let mut inbound = None;
+        let destination = match self.tenant {
+            Some(_) => self.destination_of(&address),
+            None => match self.admit_stranger(&address).await {
+                Ok((of, destination)) => {
+                    inbound = Some(of);
+                    Some(destination)
+                }
+                Err(refused) => return Some(refused),
             },
         };
         let notify = rcpt.notify.map_or_else(Notify::default, |notify| Notify {
@@ -217,9 +266,19 @@ impl<'s> Intake<'s> {
                 return Some(no_memory());
             }
         }
+        if let Some(refused) = self.count(Counted::Recipients).await {
+            return Some(refused);
+        }
         let domain = Domain::new(&address.routing_domain());
-        self.sites.begin(&domain);
-        self.recipients.push((domain, recipient));
+        if destination.is_none() {
+            self.sites.begin(&domain);
+        }
+        self.inbound = inbound;
+        self.recipients.push(Addressee {
+            domain,
+            recipient,
+            destination,
+        });
         None
     }
 
@@ -249,8 +308,11 @@ impl<'s> Intake<'s> {
             headers_done: false,
             priority: None,
             campaign: None,
+            tls_optional: false,
             pool: DEFAULT_POOL.into(),
             signatures: None,
+            inspection: None,
+            bytes: 0,
             refused: None,
         });
         None
@@ -265,6 +327,7 @@ impl<'s> Intake<'s> {
         let Some(mut body) = self.body.take() else {
             return;
         };
+        self.check_size(&mut body, bytes.len());
         if body.headers_done && body.pending.len() + bytes.len() > PIECE_BYTES {
             self.hand_over(&mut body).await;
         }
@@ -278,6 +341,8 @@ impl<'s> Intake<'s> {
                 self.check_headers(&mut body, state).await;
             } else if let Some(signatures) = &mut body.signatures {
                 signatures.body(&bytes);
+            } else if let Some(inspection) = &mut body.inspection {
+                inspection.body(&bytes);
             }
             if body.headers_done && body.pending.len() >= PIECE_BYTES {
                 self.hand_over(&mut body).await;
@@ -287,9 +352,20 @@ impl<'s> Intake<'s> {
             // The rest of it is read and dropped.
             body.pending = Vec::new();
             body.share = self.holder.nothing();
-            body.signatures = None;
+            (body.signatures, body.inspection) = (None, None);
         }
         self.body = Some(body);
+    }
+
+    /// A stranger's message may be as large as the policy has it, and not larger.
+    fn check_size(&self, body: &mut Body, bytes: usize) {
+        body.bytes = body.bytes.saturating_add(bytes as u64);
+        let most = self.inbound.as_ref().and_then(|inbound| inbound.size_max);
+        if let Some(most) = most.filter(|most| body.bytes > *most)
+            && body.refused.is_none()
+        {
+            body.refused = Some(hosted::too_large(most));
+        }
     }
 
     /// Waits until the process has room for this many bytes more. Meanwhile nothing is read from the client.
@@ -338,9 +414,16 @@ impl<'s> Intake<'s> {
             let text = "Too many Received headers: the mail is in a loop";
             return Err(Reply::new(554, (5, 4, 6), text));
         }
+        if let Some(inbound) = &self.inbound {
+            return self
+                .complete_headers_of_stranger(body, summary, inbound)
+                .await;
+        }
         let summary = self.take_directives(body, summary)?;
+        let summary = self.take_forged(body, summary);
         let header = body.pending.get(..summary.fields_end);
         let header = header.unwrap_or(&body.pending);
+        body.tls_optional = is_tls_optional(header, summary);
         let authors = self.authors(header).await?;
         if let Some(refused) = self.check_authors(header, authors.as_ref()) {
             return Err(refused);
@@ -361,6 +444,43 @@ impl<'s> Intake<'s> {
         body.pending = whole;
         body.headers_done = true;
         Ok(())
+    }
+
+    /// The same for a stranger's message, which is signed by none of ours, and whose wishes are not heard.
+    async fn complete_headers_of_stranger(
+        &self,
+        body: &mut Body,
+        summary: HeaderSummary,
+        inbound: &Inbound,
+    ) -> Result<(), Reply> {
+        let (header, rest) = body
+            .pending
+            .split_at(summary.body_start.min(body.pending.len()));
+        if inspection::was_here(header, &self.recipients) {
+            let text = "The message was delivered to this address before: the mail is in a loop";
+            return Err(Reply::new(554, (5, 4, 6), text));
+        }
+        body.inspection = self.begin_inspection(inbound, header, rest).await?;
+        let summary = header_directives::drop_all(&mut body.pending, summary);
+        let summary = self.take_forged(body, summary);
+        let mut whole = self.headers(body, summary, false);
+        whole.append(&mut body.pending);
+        body.pending = whole;
+        body.headers_done = true;
+        Ok(())
+    }
+
+    /// Mail that comes to hosted addresses has results of ours only.
+    fn take_forged(&self, body: &mut Body, summary: HeaderSummary) -> HeaderSummary {
+        let is_hosted = self.recipients.iter().any(|one| one.destination.is_some());
+        match is_hosted {
+            true => {
+                let config = self.shared.config();
+                let host = &config.hostname;
+                inspection::take_forged(&mut body.pending, summary, host)
+            }
+            false => summary,
+        }
     }
 
     /// Waits until the process has room for these bytes beside those of the body.
@@ -401,7 +521,8 @@ impl<'s> Intake<'s> {
     fn headers(&self, body: &Body, summary: HeaderSummary, is_signed: bool) -> Vec<u8> {
         let id = body.upload.id().to_string();
         let single = match self.recipients.as_slice() {
-            [(_, one)] => one
+            [one] => one
+                .recipient
                 .address
                 .parse()
                 .ok()
@@ -430,6 +551,11 @@ impl<'s> Intake<'s> {
             for_recipient: single.as_ref().map(Address::as_str),
             at_ms: body.at.0,
         });
+        if self.inbound.is_some()
+            && let Some(field) = inspection::delivered_to(&self.recipients)
+        {
+            headers.insert_str(0, &field);
+        }
         // A host that adds what a signature says is missing would break it.
         let completes = is_signed || self.kind == ListenerKind::Submission || peer.user.is_some();
         if completes && !summary.has_message_id {
@@ -468,7 +594,7 @@ impl<'s> Intake<'s> {
     async fn decide(&mut self, mut body: Body) -> Reply {
         self.hand_over(&mut body).await;
         let prefix_bytes = match body.refused {
-            None => self.sign(&mut body).await,
+            None => self.put_in_front(&mut body).await,
             Some(ref refused) => Err(refused.clone()),
         };
         let metrics = &self.shared.metrics;
@@ -481,11 +607,16 @@ impl<'s> Intake<'s> {
         };
         match self.commit(body, prefix_bytes).await {
             Ok((id, bytes)) => {
+                self.tokens.used();
                 metrics.accepted(self.tenant(), bytes);
                 fail::fail_point!("ingress-before-250");
                 Reply::new(250, (2, 0, 0), format!("queued as {id}"))
             }
             Err(error) => {
+                if matches!(error, SpoolError::Unknown(_)) {
+                    // It may be in.
+                    self.tokens.used();
+                }
                 tracing::warn!(%error, client = %self.address, "a message was not taken");
                 metrics.refused.inc();
                 refusal(&error)
@@ -493,15 +624,39 @@ impl<'s> Intake<'s> {
         }
     }
 
-    /// Writes the signatures behind the message, from where they go out first. Returns how long they are.
-    async fn sign(&self, body: &mut Body) -> Result<Option<u32>, Reply> {
-        let Some(signatures) = body.signatures.take() else {
-            return Ok(None);
+    /// Writes signatures, or the results of checks, behind the message, from where they go out first. Returns how long they are.
+    async fn put_in_front(&mut self, body: &mut Body) -> Result<Option<u32>, Reply> {
+        let written = match (body.signatures.take(), &self.inbound) {
+            (Some(signatures), _) => self.end_signatures(signatures, body.at)?,
+            (None, Some(inbound)) => {
+                let (inbound, inspection) = (Arc::clone(inbound), body.inspection.take());
+                self.inspect(&inbound, inspection, &body.peer).await?
+            }
+            (None, None) => return Ok(None),
         };
-        let written = self.end_signatures(signatures, body.at)?;
+        if written.is_empty() {
+            return Ok(None);
+        }
         let bytes = u32::try_from(written.len()).ok();
         let stored = body.upload.write(written).await;
         stored.map_err(|error| refusal(&error)).map(|()| bytes)
+    }
+
+    /// The results of a stranger's message. Without a return path that is proved, nobody hears of what becomes of it.
+    async fn inspect(
+        &mut self,
+        inbound: &Inbound,
+        inspection: Option<Inspection>,
+        peer: &Peer,
+    ) -> Result<Bytes, Reply> {
+        let found = match inspection {
+            Some(inspection) => self.end_inspection(inbound, inspection, peer).await?,
+            None => Inspected::default(),
+        };
+        if !found.is_authentic {
+            hosted::silence(&mut self.recipients);
+        }
+        Ok(found.fields.into())
     }
 
     async fn commit(
@@ -521,8 +676,13 @@ impl<'s> Intake<'s> {
         let envelope = Envelope {
             client: Some(client),
             // The message's own header knows best.
-            priority: body.priority.unwrap_or(wished_by(&mail)),
+            priority: match self.inbound {
+                // Strangers overtake nobody.
+                Some(_) => Priority::default(),
+                None => body.priority.unwrap_or(wished_by(&mail)),
+            },
             campaign: body.campaign,
+            tls_optional: body.tls_optional,
             ..envelope(&mail, self.tenant(), body.pool)
         };
         let spool = self.spool.as_ref();
@@ -531,7 +691,7 @@ impl<'s> Intake<'s> {
         // Until the commit is known.
         let _share = self.share.take();
         let recipients_max = self.shared.config().recipients_per_task;
-        let mut tasks = spool.plan(id, recipients, recipients_max, &sites);
+        let mut tasks = hosted::tasks(spool, id, recipients, recipients_max, &sites);
         body.trace.created(&mut tasks, bytes);
         let accept = Accept {
             id,

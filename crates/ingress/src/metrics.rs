@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use skein_authentication::{Findings, Word};
 
 /// Tenants that are told apart, the first that bring mail: the series of a process live as long as it does.
 const TENANTS_MAX: usize = 100;
@@ -19,6 +20,12 @@ const OTHER: &str = "other";
 const ACCEPT_SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5.0, 20.0,
 ];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    check: &'static str,
+    result: &'static str,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ListenerLabel {
@@ -69,9 +76,15 @@ pub struct Metrics {
     pub logins: Counter,
     pub logins_failed: Counter,
     pub logins_locked: Counter,
+    pub logins_in_clear: Counter,
     pub relaying_refused: Counter,
+    pub unknown_recipients: Counter,
+    pub dmarc_refused: Counter,
+    checks: Family<CheckLabels, Counter>,
     pub senders_refused: Counter,
     pub lockouts: Counter,
+    pub over_rate: Counter,
+    pub over_quota: Counter,
     pub signatures: Counter,
     pub unsigned_refused: Counter,
 }
@@ -94,9 +107,15 @@ impl Metrics {
             logins: Counter::default(),
             logins_failed: Counter::default(),
             logins_locked: Counter::default(),
+            logins_in_clear: Counter::default(),
             relaying_refused: Counter::default(),
+            unknown_recipients: Counter::default(),
+            dmarc_refused: Counter::default(),
+            checks: Family::default(),
             senders_refused: Counter::default(),
             lockouts: Counter::default(),
+            over_rate: Counter::default(),
+            over_quota: Counter::default(),
             signatures: Counter::default(),
             unsigned_refused: Counter::default(),
         };
@@ -104,6 +123,8 @@ impl Metrics {
         metrics.register_messages(registry);
         metrics.register_signing(registry);
         metrics.register_strangers(registry);
+        metrics.register_limits(registry);
+        metrics.register_inbound(registry);
         metrics
     }
 
@@ -181,6 +202,59 @@ impl Metrics {
         );
     }
 
+    fn register_limits(&self, registry: &mut Registry) {
+        registry.register(
+            "skein_smtp_in_over_rate",
+            "Messages and recipients refused until later because their tenant or credential is at its rate",
+            self.over_rate.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_over_quota",
+            "Messages refused until later because their tenant has as much mail waiting as it may",
+            self.over_quota.clone(),
+        );
+    }
+
+    fn register_inbound(&self, registry: &mut Registry) {
+        registry.register(
+            "skein_smtp_in_unknown_recipients",
+            "Recipients of strangers refused because nobody has the address at a domain that the cluster hosts",
+            self.unknown_recipients.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_dmarc_refused",
+            "Messages of strangers refused because their author's domain has it so (DMARC)",
+            self.dmarc_refused.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_checks",
+            "What messages of strangers proved of themselves, by check and result",
+            self.checks.clone(),
+        );
+    }
+
+    /// What was found of a message.
+    pub fn checked(&self, findings: &Findings) {
+        let count = |check: &'static str, result: Word| {
+            let result = result.name();
+            self.checks
+                .get_or_create(&CheckLabels { check, result })
+                .inc();
+        };
+        count("iprev", findings.iprev);
+        count("spf", findings.spf_mail_from);
+        count("dmarc", findings.dmarc.result);
+        if findings.dkim.is_empty() {
+            count("dkim", Word::None);
+        }
+        for signature in &findings.dkim {
+            count("dkim", signature.result);
+        }
+        if let Some(arc) = findings.arc {
+            count("arc", arc);
+        }
+    }
+
     fn register_strangers(&self, registry: &mut Registry) {
         registry.register(
             "skein_smtp_in_logins",
@@ -196,6 +270,11 @@ impl Metrics {
             "skein_smtp_in_logins_locked",
             "Logins that were not looked at, because the client or the user had failed too often",
             self.logins_locked.clone(),
+        );
+        registry.register(
+            "skein_smtp_in_logins_in_clear",
+            "Logins that were refused because the connection was not encrypted",
+            self.logins_in_clear.clone(),
         );
         registry.register(
             "skein_smtp_in_relaying_refused",

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
+use skein_authentication::Authenticator;
 use skein_client::Spools;
 use skein_client::signing::Signing;
 use skein_policy::Policy;
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accounts::tenant_of_client;
+use crate::accounts::{Owner, owner_of_client};
 use crate::config::{Config, Listener, TlsMode};
 use crate::connections::{ConnectionPermit, Connections};
 use crate::drain::Drain;
@@ -28,7 +29,9 @@ use crate::metrics::Metrics;
 use crate::network::client_of;
 use crate::passwords::Passwords;
 use crate::proxy;
+use crate::rates::TakeToken;
 use crate::session::{self, Ground, Session};
+use crate::shared_guesses;
 use crate::shares::Account;
 use crate::sites::SiteOf;
 use crate::tls::Tls;
@@ -57,11 +60,13 @@ pub struct Shared {
     pub signing: Signing,
     policy: watch::Receiver<Arc<Policy>>,
     pub site_of: SiteOf,
+    pub take_token: TakeToken,
+    pub authenticator: Authenticator,
     pub metrics: Metrics,
     pub memory: Memory,
     pub tls: Option<Tls>,
     pub connections: Arc<Connections>,
-    pub guesses: Mutex<Guesses>,
+    pub guesses: Arc<Mutex<Guesses>>,
     pub passwords: Passwords,
     pub lockouts: mpsc::Sender<Lockout>,
     /// What the time of guesses counts from.
@@ -83,12 +88,26 @@ impl Shared {
     }
 
     /// Whose mail a client hands in that has not logged in; none for strangers.
-    pub fn tenant_of(&self, client: IpAddr) -> Option<Arc<str>> {
-        tenant_of_client(&self.config(), &self.policy(), client, intake::now())
+    pub fn owner_of(&self, client: IpAddr) -> Option<Owner> {
+        owner_of_client(&self.config(), &self.policy(), client, intake::now())
     }
 
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire) || self.drain.has_begun()
+    }
+}
+
+/// What is asked of other parts of the node.
+pub struct Hooks {
+    pub site_of: SiteOf,
+    pub take_token: TakeToken,
+    /// What messages of strangers prove of themselves.
+    pub authenticator: Authenticator,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooks")
     }
 }
 
@@ -157,7 +176,7 @@ impl Server {
         tls: Option<Tls>,
         spools: Spools,
         policy: watch::Receiver<Arc<Policy>>,
-        site_of: SiteOf,
+        hooks: Hooks,
         registry: &mut Registry,
         closed: Arc<AtomicBool>,
     ) -> Result<(Self, Lockouts), BindError> {
@@ -180,11 +199,13 @@ impl Server {
             signing: spools.signing(),
             spools,
             policy,
-            site_of,
+            site_of: hooks.site_of,
+            take_token: hooks.take_token,
+            authenticator: hooks.authenticator,
             metrics,
             tls,
             connections,
-            guesses: Mutex::default(),
+            guesses: Arc::default(),
             passwords: Passwords::new(),
             lockouts: told,
             began: Instant::now(),
@@ -222,6 +243,14 @@ impl Server {
                 }
             }));
         }
+        let (cluster, guesses) = (self.shared.spools.guesses(), self.shared.guesses.clone());
+        let (began, stop) = (self.shared.began, shutdown.clone());
+        sessions.spawn(skein_runtime::watched("failed-logins", async move {
+            tokio::select! {
+                () = shared_guesses::share(cluster, guesses, began) => {}
+                () = stop.cancelled() => {}
+            }
+        }));
         shutdown.cancelled().await;
         self.shared.drain.begin();
         sessions.close();
@@ -266,7 +295,7 @@ async fn serve(shared: Arc<Shared>, listener: Listener, mut stream: TcpStream, p
             .connections
             .enter_as(
                 peer.ip(),
-                shared.tenant_of(peer.ip()).is_some(),
+                shared.owner_of(peer.ip()).is_some(),
                 Instant::now(),
             )
             .map(|permit| (permit, peer))
@@ -322,7 +351,7 @@ async fn enter_by_proxy(
     let client = client.unwrap_or(proxy);
     match permit.belongs_to(
         client.ip(),
-        shared.tenant_of(client.ip()).is_some(),
+        shared.owner_of(client.ip()).is_some(),
         Instant::now(),
     ) {
         true => Ok((permit, client)),

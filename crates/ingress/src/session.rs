@@ -53,6 +53,7 @@ pub struct Ground<'s> {
     pub holder: &'s Holder,
 }
 
+/// A session, which counts what its dialogue refused by itself when it is over.
 pub struct Session<'s> {
     dialogue: ServerSession,
     intake: Intake<'s>,
@@ -66,6 +67,13 @@ pub struct Session<'s> {
     at_once: u32,
     /// While it works, if it has to stand in line.
     turn: Option<SemaphorePermit<'s>>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        let in_clear = u64::from(self.dialogue.clear_logins());
+        self.ground.shared.metrics.logins_in_clear.inc_by(in_clear);
+    }
 }
 
 enum End {
@@ -120,6 +128,7 @@ impl<'s> Session<'s> {
             hostname: config.hostname.clone(),
             starttls: listener.tls == TlsMode::StartTls,
             auth: !config.users.is_empty() || ground.shared.policy().has_users(),
+            scram: ground.shared.policy().scram_key().is_some(),
             auth_required: listener.kind == ListenerKind::Submission,
             line_ends: if config.fix_bare_newlines {
                 LineEnds::Fix
@@ -386,6 +395,21 @@ impl<'s> Session<'s> {
                 }
                 refused
             }
+            Event::ScramFirst(message) => match self.intake.scram_first(&message) {
+                Ok(challenge) => {
+                    self.dialogue.scram_challenge(&challenge, &mut self.out);
+                    return;
+                }
+                Err(refused) => Some(refused),
+            },
+            Event::ScramProof(message) => match self.intake.scram_proof(&message).await {
+                Ok((user, shown)) => {
+                    self.ground.permit.may_send();
+                    self.dialogue.scram_verified(user, &shown, &mut self.out);
+                    return;
+                }
+                Err(refused) => Some(refused),
+            },
             Event::Mail(mail) => self.intake.mail(mail).await,
             Event::Rcpt(rcpt) => self.intake.rcpt(rcpt).await,
             Event::BodyStart => {

@@ -1,4 +1,4 @@
-//! Whose a message says that it is: the domains of `From` and `Sender` (RFC 5322 3.6.2).
+//! Whose a message says that it is: the domains of `From` and `Sender` (RFC 5322 3.6.2), and of those who sent it again (3.6.6).
 //!
 //! Readers of mail differ in how they take a malformed field apart. A check of who may send as whom must not depend on that:
 //! what stands after any `@` outside a quoted string counts, in comments too, so no reader can find an author whose domain was
@@ -25,8 +25,8 @@ pub enum Unclear {
     Unreadable(&'static str),
 }
 
-/// The domains of the authors, and of who sent it for them, as they are written, in the order of the fields. `header`: the fields
-/// without the empty line.
+/// The domains of the authors, and of who sent it for them or once more, as they are written, in the order of the fields.
+/// `header`: the fields without the empty line.
 ///
 /// # Errors
 /// Nobody can say whose it is.
@@ -36,6 +36,13 @@ pub fn author_domains(header: &[u8]) -> Result<Vec<String>, Unclear> {
         None => return Err(Unclear::Missing),
     };
     found.extend(one(header, "Sender")?.unwrap_or_default());
+    // There is a block of these for each time that it was sent again, and no reader tells which is whose.
+    for name in ["Resent-From", "Resent-Sender"] {
+        for value in field_values(header, name) {
+            let again = domains(&value).filter(|again| !again.is_empty());
+            found.extend(again.ok_or(Unclear::Unreadable(name))?);
+        }
+    }
     Ok(found)
 }
 
@@ -164,7 +171,7 @@ mod tests {
 
     #[test]
     fn authors_are_found_however_they_are_written() {
-        let cases: [(&str, &[&str]); 13] = [
+        let cases: [(&str, &[&str]); 14] = [
             ("From: a@b.example", &["b.example"]),
             ("from : A <a@b.example>", &["b.example"]),
             ("From: =?utf-8?q?J=C3=B6rg?= <a@b.example>", &["b.example"]),
@@ -192,6 +199,10 @@ mod tests {
             (
                 "From: a@b.example\r\nSender: x@y.example",
                 &["b.example", "y.example"],
+            ),
+            (
+                "Resent-From: x@one.example\r\nresent-from : y@two.example\r\nResent-Sender: z@c.example\r\nFrom: a@b.example",
+                &["b.example", "one.example", "two.example", "c.example"],
             ),
         ];
         for (header, expected) in cases {
@@ -244,6 +255,8 @@ mod tests {
             ("From: a@b.example\"x\"", from("From")),
             ("From: a@b.example\u{0}", from("From")),
             ("From: a@b.example\r\nSender: x", from("Sender")),
+            ("From: a@b.example\r\nResent-From: x", from("Resent-From")),
+            ("From: a@b.example\r\nResent-Sender:", from("Resent-Sender")),
         ];
         for (header, expected) in cases {
             assert_eq!(of(header), expected, "{header:?}");

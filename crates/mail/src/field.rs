@@ -14,6 +14,37 @@ pub fn take_fields(message: &mut Vec<u8>, fields_end: usize, name: &str) -> Vec<
     values
 }
 
+/// Takes those fields of this name out of a message whose fields end at `fields_end` whose values are such. Returns how many they
+/// were.
+pub fn take_fields_if(
+    message: &mut Vec<u8>,
+    fields_end: usize,
+    name: &str,
+    is_such: impl Fn(&str) -> bool,
+) -> usize {
+    let end = fields_end.min(message.len());
+    let values = field_values(&message[..end], name);
+    let such: Vec<bool> = values.iter().map(|value| is_such(value)).collect();
+    let count = such.iter().filter(|such| **such).count();
+    if count == 0 {
+        return 0;
+    }
+    let mut kept = Vec::with_capacity(message.len());
+    let (mut next, mut is_taken) = (0, false);
+    for line in message[..end].split_inclusive(|byte| *byte == b'\n') {
+        if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+            is_taken = value_of(line, name).is_some() && such.get(next) == Some(&true);
+            next += usize::from(value_of(line, name).is_some());
+        }
+        if !is_taken {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept.extend_from_slice(&message[end..]);
+    *message = kept;
+    count
+}
+
 /// The values of all fields of this name, as [`take_fields`] returns them. `header`: the fields alone.
 pub fn field_values(header: &[u8], name: &str) -> Vec<String> {
     scan(header, name, |_| {})

@@ -19,6 +19,9 @@ pub const CAMPAIGN_FIELD: &str = "X-Skein-Campaign";
 /// The trace that the message comes from (W3C Trace Context); what is within our client's systems goes no further.
 pub const TRACEPARENT_FIELD: &str = "Traceparent";
 
+/// With the value `No`, the sender asks for delivery whatever the recipients' domain demands of TLS (RFC 8689 3).
+pub const TLS_REQUIRED_FIELD: &str = "TLS-Required";
+
 /// A header has at most this many fields: ten times what long mailing-list paths produce.
 pub const MAX_HEADER_FIELDS: u32 = 1000;
 
@@ -77,6 +80,8 @@ pub struct HeaderSummary {
     pub campaign_count: u32,
     /// Number of [`TRACEPARENT_FIELD`] fields.
     pub traceparent_count: u32,
+    /// Number of [`TLS_REQUIRED_FIELD`] fields.
+    pub tls_required_count: u32,
     /// Some octet of the header is 0x80 or above (RFC 6532 header, or a broken client).
     pub has_8bit: bool,
     /// The header is valid UTF-8; true for plain ASCII.
@@ -168,6 +173,7 @@ impl HeaderScan {
                 pool_count: 0,
                 campaign_count: 0,
                 traceparent_count: 0,
+                tls_required_count: 0,
                 has_8bit: false,
                 is_utf8: true,
                 field_count: 0,
@@ -286,6 +292,7 @@ impl HeaderScan {
             b"x-skein-pool" => self.summary.pool_count += 1,
             b"x-skein-campaign" => self.summary.campaign_count += 1,
             b"traceparent" => self.summary.traceparent_count += 1,
+            b"tls-required" => self.summary.tls_required_count += 1,
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Message bytes, pure: headers, trace, transfer encodings, and delivery status notifications.
+//! Message bytes, pure: headers, trace, transfer encodings, delivery status notifications and reports on TLS.
 
 // Its order differs from one process to the next.
 #![deny(clippy::iter_over_hash_type)]
@@ -11,4 +11,5 @@ pub mod field;
 pub mod header;
 mod mime;
 pub mod seven_bit;
+pub mod tls_report;
 pub mod trace;

@@ -11,7 +11,7 @@ pub struct WireVersion(pub u32);
 impl WireVersion {
     /// Of builds that report none.
     pub const OLDEST: Self = Self(0);
-    pub const CURRENT: Self = Self(2);
+    pub const CURRENT: Self = Self(3);
 }
 
 /// Commands that not every build reads.
@@ -27,15 +27,27 @@ pub enum Feature {
     Domains,
     /// Bodies whose last octets go out first.
     SignedMessages,
+    /// Messages whose senders ask for delivery without TLS rather than none.
+    OptionalTls,
+    /// MTA-STS policies of domains that mail goes to.
+    StsPolicies,
+    /// How TLS with their hosts goes.
+    TlsReports,
+    /// Limits of mail that comes in.
+    IntakeLimits,
 }
 
 impl Feature {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
         Self::Domains,
         Self::SignedMessages,
+        Self::StsPolicies,
+        Self::TlsReports,
+        Self::OptionalTls,
+        Self::IntakeLimits,
     ];
 
     /// Builds read it from this version on.
@@ -44,6 +56,9 @@ impl Feature {
             Self::EgressSessions => WireVersion(1),
             Self::PolicyHistory | Self::Audit | Self::Domains | Self::SignedMessages => {
                 WireVersion(2)
+            }
+            Self::OptionalTls | Self::StsPolicies | Self::TlsReports | Self::IntakeLimits => {
+                WireVersion(3)
             }
         }
     }
@@ -56,6 +71,10 @@ impl Feature {
             Self::Audit => "the audit log",
             Self::Domains => "domains",
             Self::SignedMessages => "messages with DKIM signatures",
+            Self::StsPolicies => "MTA-STS policies",
+            Self::TlsReports => "reports on TLS",
+            Self::OptionalTls => "messages with TLS-Required: No",
+            Self::IntakeLimits => "limits of mail that comes in",
         }
     }
 }

@@ -21,6 +21,7 @@ mod host_port;
 pub mod id;
 pub mod lease;
 pub mod leased_tasks;
+pub mod lockout;
 pub mod mail;
 pub mod meta;
 pub mod nearest;
@@ -34,8 +35,10 @@ pub mod rotation;
 pub mod rows;
 pub mod slewed_clock;
 pub mod spool;
+pub mod sts;
 pub mod throttle;
 pub mod time;
+pub mod tls_report;
 pub mod trace_context;
 pub mod warmup;
 

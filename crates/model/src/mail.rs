@@ -193,6 +193,11 @@ pub struct Envelope {
     /// What the tenant calls the mailing that it is of.
     #[n(11)]
     pub campaign: Option<String>,
+    /// Its sender would rather have it arrive than have it encrypted (RFC 8689 5, `TLS-Required: No`): what the recipients' domain
+    /// publishes of TLS is passed over. Nothing under `require_tls`.
+    #[n(12)]
+    #[cbor(default)]
+    pub tls_optional: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

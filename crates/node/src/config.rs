@@ -19,6 +19,7 @@ mod smtp_checks;
 mod sources;
 mod storage;
 mod telemetry;
+mod tls_policies;
 mod unused;
 mod values;
 
@@ -43,6 +44,7 @@ pub use smtp::{BareNewlines, Kind, ListenerTls, Smtp};
 pub use sources::Overrides;
 pub use storage::Storage;
 pub use telemetry::Telemetry;
+pub use tls_policies::{TlsPolicies, TlsReports};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -58,6 +60,8 @@ pub struct Config {
     pub egress: Egress,
     pub dkim: Dkim,
     pub dns: Dns,
+    pub tls_policies: TlsPolicies,
+    pub tls_reports: TlsReports,
     pub events: Events,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -130,6 +134,8 @@ impl Default for Config {
             egress: Egress::default(),
             dkim: Dkim::default(),
             dns: Dns::default(),
+            tls_policies: TlsPolicies::default(),
+            tls_reports: TlsReports::default(),
             events: Events::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
@@ -218,6 +224,8 @@ impl Config {
         self.check_ports()?;
         self.dkim.check()?;
         self.dns.check()?;
+        self.tls_policies.check()?;
+        self.tls_reports.check()?;
         self.storage.check()?;
         self.log.check()?;
         self.telemetry.check()?;

@@ -2,6 +2,7 @@
 
 mod control;
 mod convert;
+mod intake_rates;
 mod lending;
 mod reload;
 mod sending;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use skein_credential::{Cost, Verifier};
 
+use crate::intake::IntakeRates;
 use crate::names::resource_name;
 use crate::network;
 use crate::place::{At, Kind, Place, Problem};
@@ -72,6 +73,8 @@ pub struct Credential {
     pub certificates: Vec<String>,
     /// Where it is good; empty: everywhere.
     pub networks: Vec<IpNet>,
+    /// At which it lets mail in, over all nodes, beside those of its tenant.
+    pub rates: IntakeRates,
     /// From then on it lets nobody in.
     pub expires: Option<Timestamp>,
 }
@@ -121,6 +124,7 @@ impl CredentialGiven {
         });
         let certificates = keys.list(reader, "certificate", CERTIFICATES_MAX, certificate_name);
         let networks = keys.list(reader, "networks", NETWORKS_MAX, own_network);
+        let rates = IntakeRates::read(reader, keys);
         let expires = keys.value(reader, "expires", |text| {
             text.parse::<Timestamp>()
                 .map_err(|_| "must be a time such as 2027-01-31T00:00:00Z".to_owned())
@@ -169,6 +173,7 @@ impl CredentialGiven {
             secrets: secrets.into_iter().map(|secret| secret.value).collect(),
             certificates: certificates.iter().map(|name| name.value.clone()).collect(),
             networks: networks.iter().map(|network| network.value).collect(),
+            rates,
             expires: expires.map(|expires| expires.value),
         };
         Some(Self {
@@ -196,6 +201,7 @@ pub struct NewCredential {
     pub secrets: Vec<String>,
     pub certificates: Vec<String>,
     pub networks: Vec<String>,
+    pub rates: IntakeRates,
     pub expires: Option<String>,
 }
 
@@ -209,6 +215,7 @@ impl NewCredential {
             secrets,
             certificates,
             networks,
+            rates,
             expires,
         } = credential;
         Self {
@@ -219,6 +226,7 @@ impl NewCredential {
             secrets: secrets.iter().map(ToString::to_string).collect(),
             certificates: certificates.clone(),
             networks: networks.iter().map(ToString::to_string).collect(),
+            rates: rates.clone(),
             expires: expires.map(|expires| expires.to_string()),
         }
     }
@@ -235,6 +243,7 @@ impl NewCredential {
             .list("secret", &self.secrets)
             .list("certificate", &self.certificates)
             .list("networks", &self.networks)
+            .map("rates", self.rates.write())
             .set_if("expires", self.expires.as_ref())
     }
 }
@@ -246,6 +255,8 @@ pub(crate) struct Credentials {
     by_certificate: BTreeMap<String, Arc<Credential>>,
     /// Those whose hosts need no login, by the length of the prefix.
     by_network: BTreeMap<u8, BTreeMap<IpNet, Arc<Credential>>>,
+    /// The first by name whose holder may log in by SCRAM.
+    scram: Option<Arc<Credential>>,
 }
 
 impl Credentials {
@@ -271,6 +282,13 @@ impl Credentials {
                         found.by_certificate.insert(name, Arc::clone(credential));
                     }
                 }
+            }
+            let is_first = found
+                .scram
+                .as_ref()
+                .is_none_or(|first| credential.name < first.name);
+            if is_first && credential.secrets.iter().any(|one| one.scram().is_some()) {
+                found.scram = Some(Arc::clone(credential));
             }
             if !credential.secrets.is_empty() {
                 let user = credential.user.clone();
@@ -311,6 +329,10 @@ impl Credentials {
         })
     }
 
+    pub fn scram(&self) -> Option<&Arc<Credential>> {
+        self.scram.as_ref()
+    }
+
     pub fn has_users(&self) -> bool {
         !self.by_user.is_empty()
     }
@@ -324,6 +346,7 @@ fn token_faults(reader: &mut Reader, keys: &Keys<'_>, manages: bool) {
         }
     };
     fault("user", "is for logins at an SMTP port: a token has none");
+    fault("rates", "is for mail: a token hands none in");
     fault(
         "certificate",
         "is for SMTP ports: a certificate for the admin API names its role itself",

@@ -18,6 +18,7 @@ impl Draft {
     pub(crate) fn check_names(&mut self, providers: &BTreeSet<Arc<str>>) {
         self.check_pools();
         self.check_routes();
+        self.check_tenants();
         self.check_warmups(providers);
         self.check_overflow_ends();
         self.check_addresses();
@@ -68,6 +69,48 @@ impl Draft {
                 }
             }
         }
+    }
+
+    /// A tenant with pools has no way out of them: neither by its routes nor by their overflows.
+    fn check_tenants(&mut self) {
+        let tenants: Vec<_> = self
+            .tenants
+            .values()
+            .map(|tenant| Arc::clone(&tenant.value))
+            .filter(|tenant| !tenant.pools.is_empty())
+            .collect();
+        let mut problems = Vec::new();
+        for tenant in tenants {
+            let name = &tenant.name;
+            for pool in &tenant.pools {
+                if pool.value != DEFAULT_POOL {
+                    self.need(Kind::Pool, pool);
+                }
+                let found = self.pools.get(pool.value.as_str());
+                let overflow = found.and_then(|found| found.value.overflow.as_ref());
+                if let Some(overflow) = overflow.filter(|one| !tenant.may_use(&one.value)) {
+                    let (pool, overflow) = (&pool.value, &overflow.value);
+                    let message = format!(
+                        "mail of pool {pool:?} overflows into {overflow:?}, which is none of these: add it, or leave {pool:?} \
+                         out"
+                    );
+                    let at = tenant.pools.iter().find(|one| one.value == *pool);
+                    problems.extend(at.map(|at| problem(&at.origin, message)));
+                }
+            }
+            let own = self.routes.values().map(|route| &route.value);
+            let own = own.filter(|route| route.tenant.as_deref() == Some(&**name));
+            for pool in own.flat_map(|route| route.pools()) {
+                if !tenant.may_use(&pool.value) {
+                    let message = format!(
+                        "{:?} is none of the pools of tenant {name:?}: name one of those, or add it to them",
+                        pool.value
+                    );
+                    problems.push(problem(&pool.origin, message));
+                }
+            }
+        }
+        self.problems.append(&mut problems);
     }
 
     fn check_warmups(&mut self, providers: &BTreeSet<Arc<str>>) {

@@ -52,7 +52,8 @@ pub fn diff(before: &str, after: &str) -> Vec<KeyChange> {
 }
 
 fn is_password(key: &str) -> bool {
-    key.rsplit('.').next() == Some("password")
+    let last = key.rsplit('.').next();
+    matches!(last, Some("password" | "signing_secret" | "headers"))
 }
 
 fn has_password(text: &str) -> bool {

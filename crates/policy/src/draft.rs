@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::credential::CredentialGiven;
+use crate::inbound::Inbound;
 use crate::ip::Ip;
 use crate::names::resource_name;
 use crate::nearest::did_you_mean;
@@ -49,6 +50,7 @@ pub(crate) struct Draft {
     /// Not all could be read: what is named and not there may be among the rest.
     pub is_partial: bool,
     pub credentials: Resources<CredentialGiven>,
+    pub inbounds: Resources<Inbound>,
     pub ips: Resources<Ip>,
     pub pools: Resources<Pool>,
     pub providers: Resources<ProviderGiven>,
@@ -181,6 +183,10 @@ impl Draft {
             Kind::Credential => {
                 let credential = CredentialGiven::read(reader, keys_ref);
                 finish(reader, keys, credential, &mut self.credentials);
+            }
+            Kind::Inbound => {
+                let inbound = Inbound::read(reader, keys_ref);
+                finish(reader, keys, inbound, &mut self.inbounds);
             }
             Kind::Ip => {
                 let ip = Ip::read(reader, keys_ref);

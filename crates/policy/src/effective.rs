@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::built_in;
 use crate::flat::flat;
+use crate::inbound::Checks;
 use crate::place::{Kind, Origin};
 use crate::policy::Policy;
 use crate::provider::ProviderGiven;
@@ -95,6 +96,7 @@ impl Policy {
             Kind::Provider => Vec::new(),
             Kind::Route => vec![pair("tenant", &"any")],
             Kind::Tenant => vec![
+                pair("weight", &1),
                 pair("dsn", &DsnPolicy::default().name()),
                 pair("state", &"active"),
             ],
@@ -106,6 +108,10 @@ impl Policy {
                     .map(|one| pair("user", &one.user))
                     .collect()
             }
+            Kind::Inbound => vec![
+                pair("tenant", &"default"),
+                pair("checks", &Checks::default().name()),
+            ],
             Kind::Warmup => vec![pair("days", &"[mon, tue, wed, thu, fri, sat, sun]")],
         }
     }

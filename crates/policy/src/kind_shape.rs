@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::credential::CredentialGiven;
+use crate::inbound::Inbound;
 use crate::ip::Ip;
 use crate::names::resource_name;
 use crate::place::{Kind, Place};
@@ -33,6 +34,7 @@ impl Kind {
         }
         match self {
             Self::Credential => drop(CredentialGiven::read(&mut reader, &mut keys)),
+            Self::Inbound => drop(Inbound::read(&mut reader, &mut keys)),
             Self::Ip => drop(Ip::read(&mut reader, &mut keys)),
             Self::Pool => drop(Pool::read(&mut reader, &mut keys)),
             Self::Provider => drop(ProviderGiven::read(&mut reader, &mut keys)),
@@ -78,7 +80,7 @@ mod tests {
             (
                 Kind::Provider,
                 "tls",
-                words(&["opportunistic", "require", "disable"]),
+                words(&["opportunistic", "encrypt", "require", "disable"]),
             ),
             (Kind::Provider, "per_ip.connections", whole(1, 65_535)),
             (Kind::Provider, "extends", Shape::Flag),

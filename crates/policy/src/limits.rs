@@ -65,11 +65,8 @@ impl Limits {
         };
         let connections = keys.whole(reader, "connections", 1..=CONNECTIONS_MAX);
         let connection_rate = keys.value(reader, "connection_rate", str::parse);
-        let rates = keys.list(reader, "message_rate", MESSAGE_RATES_MAX, str::parse);
+        let message_rate = read_rates(reader, &mut keys, "message_rate");
         keys.finish(reader);
-        let mut message_rate: Vec<At<Rate>> = rates.unwrap_or_default();
-        message_rate.sort_by_key(|rate| rate.value.per);
-        check_together(reader, &message_rate);
         Self {
             connections,
             connection_rate,
@@ -78,14 +75,32 @@ impl Limits {
     }
 
     pub(crate) fn write(&self) -> Map {
-        let rates = self.message_rate.iter().map(|rate| rate.value);
         let map = Map::default()
             .set_if("connections", value(&self.connections))
             .set_if("connection_rate", value(&self.connection_rate));
-        match self.message_rate.len() {
-            1 => rates.fold(map, |map, rate| map.set("message_rate", rate)),
-            _ => map.list("message_rate", rates),
-        }
+        write_rates(map, "message_rate", &self.message_rate)
+    }
+}
+
+/// Rates that all hold, the shortest time first.
+pub(crate) fn read_rates(
+    reader: &mut Reader,
+    keys: &mut Keys<'_>,
+    key: &'static str,
+) -> Vec<At<Rate>> {
+    let rates = keys.list(reader, key, MESSAGE_RATES_MAX, str::parse);
+    let mut rates: Vec<At<Rate>> = rates.unwrap_or_default();
+    rates.sort_by_key(|rate| rate.value.per);
+    check_together(reader, &rates);
+    rates
+}
+
+/// A single rate stands by itself.
+pub(crate) fn write_rates(map: Map, key: &str, rates: &[At<Rate>]) -> Map {
+    let values = rates.iter().map(|rate| rate.value);
+    match rates.len() {
+        1 => values.fold(map, |map, rate| map.set(key, rate)),
+        _ => map.list(key, values),
     }
 }
 

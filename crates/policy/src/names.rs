@@ -139,6 +139,10 @@ impl<T> Names<T> {
         exact.into_iter().chain(below)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty()
+    }
+
     pub fn best(&self, name: &str) -> Option<&T> {
         self.matches(name).next()
     }

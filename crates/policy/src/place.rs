@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Credential,
+    Inbound,
     Ip,
     Pool,
     Provider,
@@ -16,8 +17,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Credential,
+        Self::Inbound,
         Self::Ip,
         Self::Pool,
         Self::Provider,
@@ -29,6 +31,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Credential => "credential",
+            Self::Inbound => "inbound",
             Self::Ip => "ip",
             Self::Pool => "pool",
             Self::Provider => "provider",

@@ -9,12 +9,13 @@ use crate::built_in;
 use crate::credential::{Credential, CredentialGiven, Credentials};
 use crate::draft::{Draft, Placed, Resources, Source};
 use crate::explain::{EffectiveLimits, Scope};
+use crate::inbound::{Hosted, HostedDomains, Inbound};
 use crate::ip::Ip;
 use crate::place::{Kind, Place, Problem};
 use crate::pool::Pool;
 use crate::provider::{DEFAULT, Provider, ProviderGiven};
 use crate::read::{Reader, problem};
-use crate::route::{PoolRefused, Route, Routes};
+use crate::route::{DEFAULT_POOL, PoolRefused, Route, Routes};
 use crate::sites::{Site, Sites, Taken};
 use crate::tenant::Tenant;
 use crate::warmup::Warmup;
@@ -27,6 +28,7 @@ const RULES_IN_ALL_MAX: usize = 2048;
 #[derive(Debug, Clone)]
 pub struct Policy {
     credentials: Resources<CredentialGiven>,
+    inbounds: Resources<Inbound>,
     ips: Resources<Ip>,
     pools: Resources<Pool>,
     tenants: Resources<Tenant>,
@@ -38,6 +40,7 @@ pub struct Policy {
     sites: Sites,
     routing: Routes,
     holders: Credentials,
+    hosted: HostedDomains,
     /// Of the cluster's policy that it was read from; 0 for none.
     version: u64,
 }
@@ -132,6 +135,7 @@ impl Policy {
         check_overlap(built_in, &merged, &mut draft, overlap);
         let routing = route(&mut draft);
         let holders = hold(&mut draft);
+        let hosted = host(&mut draft);
         if !draft.problems.is_empty() {
             return Err(draft.into_problems());
         }
@@ -149,6 +153,7 @@ impl Policy {
         let sites = Sites::new(ordered.map(|(_, stored)| &stored.provider));
         Ok(Self {
             credentials: draft.credentials,
+            inbounds: draft.inbounds,
             ips: draft.ips,
             pools: draft.pools,
             tenants: draft.tenants,
@@ -159,6 +164,7 @@ impl Policy {
             sites,
             routing,
             holders,
+            hosted,
             version: 0,
         })
     }
@@ -217,6 +223,11 @@ impl Policy {
             .map(|placed| &placed.value.credential)
     }
 
+    pub fn credential(&self, name: &str) -> Option<&Arc<Credential>> {
+        let found = self.credentials.get(name);
+        found.map(|placed| &placed.value.credential)
+    }
+
     /// The credential that a client logs in with under this name.
     pub fn credential_of_user(&self, user: &str) -> Option<&Arc<Credential>> {
         self.holders.of_user(user)
@@ -232,9 +243,31 @@ impl Policy {
         self.holders.of_client(client)
     }
 
+    /// Octets that are the same wherever this policy is and that nobody outside of the cluster knows, if anybody can log in by
+    /// SCRAM: what users that are not there are told follows from them.
+    pub fn scram_key(&self) -> Option<&[u8]> {
+        let first = self.holders.scram()?;
+        let mut secrets = first.secrets.iter().filter(|one| one.scram().is_some());
+        secrets.next()?.unknown_key()
+    }
+
     /// Whether anybody can log in.
     pub fn has_users(&self) -> bool {
         self.holders.has_users()
+    }
+
+    pub fn inbounds(&self) -> impl Iterator<Item = &Arc<Inbound>> {
+        self.inbounds.values().map(|placed| &placed.value)
+    }
+
+    /// Whether the cluster hosts any domain.
+    pub fn hosts_domains(&self) -> bool {
+        !self.hosted.is_empty()
+    }
+
+    /// Who has an address. `domain`: in any case and in A-labels; `local`: in any case, without quotes.
+    pub fn hosted(&self, domain: &str, local: &str) -> Hosted<'_> {
+        self.hosted.find(domain, local)
     }
 
     /// With the built-in ones and `default`.
@@ -279,14 +312,25 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// The header names a pool that no route lets this tenant choose.
+    /// The header names a pool that no route lets this tenant choose, or the pool is none of the tenant's.
     pub fn pool_of(
         &self,
         tenant: &str,
         sender_domain: &str,
         header: Option<&str>,
     ) -> Result<&str, PoolRefused> {
-        self.routing.pool_of(tenant, sender_domain, header)
+        let pool = self.routing.pool_of(tenant, sender_domain, header)?;
+        let own = self.tenant(tenant);
+        let first = own.and_then(|own| own.pools.first());
+        let usual = first.map_or(DEFAULT_POOL, |first| first.value.as_str());
+        let pool = pool.unwrap_or(usual);
+        match own.is_none_or(|own| own.may_use(pool)) {
+            true => Ok(pool),
+            false => Err(PoolRefused::NotOfTenant {
+                tenant: tenant.to_owned(),
+                pool: pool.to_owned(),
+            }),
+        }
     }
 
     /// A resource as YAML text, in the one way that all are written. It has passwords, as whoever applied it gave them.
@@ -294,6 +338,7 @@ impl Policy {
         let map = Map::of(kind, name);
         let map = match kind {
             Kind::Credential => self.credentials.get(name)?.value.write(map),
+            Kind::Inbound => self.inbounds.get(name)?.value.write(map),
             Kind::Ip => self.ips.get(name)?.value.write(map),
             Kind::Pool => self.pools.get(name)?.value.write(map),
             Kind::Provider => self.providers.get(name)?.given.value.write(map),
@@ -311,6 +356,10 @@ impl Policy {
                 let ip = self.ips.get(name)?.value.masked();
                 Some(ip.write(Map::of(kind, name)).text())
             }
+            Kind::Inbound => {
+                let inbound = self.inbounds.get(name)?.value.masked();
+                Some(inbound.write(Map::of(kind, name)).text())
+            }
             // No other kind has any.
             _ => self.get(kind, name),
         }
@@ -320,6 +369,7 @@ impl Policy {
     pub fn resources(&self) -> impl Iterator<Item = (Kind, &Arc<str>, &Place)> {
         let of = |kind| move |(name, place)| (kind, name, place);
         let credentials = places(&self.credentials).map(of(Kind::Credential));
+        let inbounds = places(&self.inbounds).map(of(Kind::Inbound));
         let ips = places(&self.ips).map(of(Kind::Ip));
         let pools = places(&self.pools).map(of(Kind::Pool));
         let providers = self.providers.iter();
@@ -329,6 +379,7 @@ impl Policy {
         let tenants = places(&self.tenants).map(of(Kind::Tenant));
         let warmups = places(&self.warmups).map(of(Kind::Warmup));
         credentials
+            .chain(inbounds)
             .chain(ips)
             .chain(pools)
             .chain(providers)
@@ -445,6 +496,13 @@ fn hold(draft: &mut Draft) -> Credentials {
     let (holders, mut problems) = Credentials::new(all.map(|one| (&one.place, &one.value)));
     draft.problems.append(&mut problems);
     holders
+}
+
+fn host(draft: &mut Draft) -> HostedDomains {
+    let all = draft.inbounds.values();
+    let (hosted, mut problems) = HostedDomains::new(all.map(|one| (&one.place, &one.value)));
+    draft.problems.append(&mut problems);
+    hosted
 }
 
 fn compile(

@@ -331,7 +331,7 @@ fn the_most_specific_route_wins() {
         ("acme", "other.example", Some(""), Err("")),
     ] {
         let found = policy.pool_of(tenant, domain, header);
-        let found = found.as_deref().map_err(|refused| refused.pool.as_str());
+        let found = found.as_deref().map_err(PoolRefused::pool);
         assert_eq!(found, expected, "{tenant} {domain} {header:?}");
     }
     let refused = policy
@@ -394,5 +394,68 @@ fn the_example_of_the_readme_is_a_policy() {
     assert_eq!(
         own.filter(|(_, _, place)| &*place.source == name).count(),
         6
+    );
+}
+
+#[test]
+fn a_tenant_with_pools_has_no_others() {
+    let text = "
+kind: tenant
+name: t
+pools: [q, p]
+---
+kind: pool
+name: p
+members: [{ip: i}]
+---
+kind: pool
+name: q
+members: [{ip: i}]
+---
+kind: pool
+name: r
+members: [{ip: i}]
+---
+kind: ip
+name: i
+bind: 192.0.2.1
+ehlo: a.example
+---
+kind: route
+name: own
+tenant: t
+sender_domain: p.example
+pool: p
+---
+kind: route
+name: everybody
+sender_domain: r.example
+pool: r
+---
+kind: route
+name: choice
+header: true
+pools: [p, r]
+";
+    let policy = Policy::parse(&[Source { name: "p", text }]);
+    let policy = policy.unwrap_or_else(|problems| panic!("{problems:#?}"));
+    for (tenant, domain, header, expected) in [
+        ("t", "p.example", None, Ok("p")),
+        ("t", "other.example", None, Ok("q")),
+        ("t", "r.example", None, Err("r")),
+        ("t", "p.example", Some("p"), Ok("p")),
+        ("t", "p.example", Some("r"), Err("r")),
+        ("u", "r.example", None, Ok("r")),
+        ("u", "other.example", None, Ok("default")),
+        ("u", "other.example", Some("r"), Ok("r")),
+    ] {
+        let found = policy.pool_of(tenant, domain, header);
+        let found = found.as_deref().map_err(PoolRefused::pool);
+        assert_eq!(found, expected, "{tenant} {domain} {header:?}");
+    }
+    let refused = policy.pool_of("t", "r.example", None).expect_err("foreign");
+    assert_eq!(
+        refused.to_string(),
+        "tenant \"t\" may not send through pool \"r\""
     );
 }

@@ -33,7 +33,7 @@ fn documents_must_be_resources() {
         (
             "\nkind: pond\nname: a\n",
             2,
-            "there is no \"pond\": there are credential, ip, pool, provider, route, tenant, warmup",
+            "there is no \"pond\": there are credential, inbound, ip, pool, provider, route, tenant, warmup",
         ),
         ("kind: tenant\n", 1, "tenant: name: is missing"),
         (
@@ -75,7 +75,7 @@ fn who_knows_other_files_is_told_how_these_look() {
         (
             "kind: tenant\nname: a\nlimit: {connections: 1}\n",
             3,
-            "is no known key: there are limits, sender_domains, dsn, state (did you mean limits?)",
+            "is no known key: there are limits, sender_domains, pools, rates, quota, weight, dsn, state (did you mean limits?)",
         ),
         (
             "kind: provider\nname: gmail\nextends: true\nper_ip: {connections: 3}\n",

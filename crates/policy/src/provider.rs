@@ -26,7 +26,9 @@ pub enum Tls {
     /// With any certificate, and in the clear where the host offers none.
     #[default]
     Opportunistic,
-    /// Mail waits where the host offers none.
+    /// With any certificate; mail waits where the host offers none.
+    Encrypt,
+    /// With a certificate that is valid for the MX host; mail waits where there is none.
     Require,
     Disable,
 }
@@ -35,15 +37,21 @@ impl Tls {
     pub fn name(self) -> &'static str {
         match self {
             Self::Opportunistic => "opportunistic",
+            Self::Encrypt => "encrypt",
             Self::Require => "require",
             Self::Disable => "disable",
         }
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let all = [Self::Opportunistic, Self::Require, Self::Disable];
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let all = [
+            Self::Opportunistic,
+            Self::Encrypt,
+            Self::Require,
+            Self::Disable,
+        ];
         let found = all.into_iter().find(|tls| tls.name() == text);
-        found.ok_or_else(|| "must be opportunistic, require or disable".into())
+        found.ok_or_else(|| "must be opportunistic, encrypt, require or disable".into())
     }
 }
 
@@ -92,7 +100,7 @@ impl ProviderGiven {
                 "recipients_per_message",
                 1..=RECIPIENTS_MAX,
             ),
-            tls: keys.value(reader, "tls", Tls::parse),
+            tls: keys.value(reader, "tls", Tls::read),
             timeouts: TimeoutsGiven::read(reader, keys),
             automation: automation::read(reader, keys),
         }

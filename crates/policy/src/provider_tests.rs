@@ -49,7 +49,7 @@ fn providers_must_make_sense() {
     check(
         "mx: .p.example\ntls: maybe\n",
         4,
-        "tls: must be opportunistic, require or disable",
+        "tls: must be opportunistic, encrypt, require or disable",
     );
     check(
         "mx: .p.example\ntimeouts:\n  dot: 59s\n",

@@ -293,3 +293,69 @@ fn warmups_must_make_sense() {
         "pool: ip \"a\" is warmed up by \"w\" (p.yaml:1) already",
     );
 }
+
+#[test]
+fn tenants_must_make_sense() {
+    let pools = "---\nkind: pool\nname: p\nmembers: [{ip: i}]\noverflow: q\n---\nkind: pool\nname: q\nmembers: [{ip: i}]\n\
+                 ---\nkind: ip\nname: i\nbind: 192.0.2.1\nehlo: a.example\n";
+    let check = |keys: &str, line: u32, words: &str| {
+        check(
+            &format!("kind: tenant\nname: t\n{keys}{pools}"),
+            line,
+            words,
+        );
+    };
+    for (keys, line, words) in [
+        ("pools: []\n", 3, "pools: is empty"),
+        ("pools: [r]\n", 3, "there is no pool \"r\""),
+        ("pools: p\n", 3, "overflows into \"q\""),
+        (
+            "weight: 0\n",
+            3,
+            "weight: must be a whole number from 1 to 100",
+        ),
+        ("weight: 101\n", 3, "from 1 to 100"),
+        (
+            "quota: {tasks: 0}\n",
+            3,
+            "quota.tasks: must be a whole number",
+        ),
+        (
+            "quota: {bytes: 1}\n",
+            3,
+            "quota.bytes: is no known key: there are tasks",
+        ),
+        (
+            "rates: {messages: fast}\n",
+            3,
+            "rates.messages: \"fast\" is no rate",
+        ),
+        (
+            "rates: {recipients: [10/s, 20/s]}\n",
+            3,
+            "are about the same time",
+        ),
+        (
+            "rates: {recipients_per_message: 0}\n",
+            3,
+            "from 1 to 100000",
+        ),
+        (
+            "pools: [q]\n---\nkind: route\nname: r\ntenant: t\npool: p\n",
+            8,
+            "\"p\" is none of the pools of tenant \"t\"",
+        ),
+        (
+            "pools: [q]\n---\nkind: route\nname: r\ntenant: t\nheader: true\npools: [q, p]\n",
+            9,
+            "\"p\" is none of the pools of tenant \"t\"",
+        ),
+    ] {
+        check(keys, line, words);
+    }
+    let sound = format!(
+        "kind: tenant\nname: t\npools: [p, q, default]\nweight: 4\nquota: {{tasks: 1000}}\n\
+         rates: {{messages: [10/s, 1000/day], recipients: 100/min, recipients_per_message: 50}}\n{pools}"
+    );
+    assert_eq!(problems(&sound), [""; 0]);
+}

@@ -136,18 +136,34 @@ fn read_pool(
     })
 }
 
-/// Why a message may not have the pool that it asks for.
+/// Why a message may not have a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolRefused {
-    pub tenant: String,
-    pub pool: String,
+pub enum PoolRefused {
+    /// It asks for one that no route lets its tenant choose.
+    NotChosen { tenant: String, pool: String },
+    /// A route leads it into one that is none of its tenant's.
+    NotOfTenant { tenant: String, pool: String },
+}
+
+impl PoolRefused {
+    pub fn pool(&self) -> &str {
+        match self {
+            Self::NotChosen { pool, .. } | Self::NotOfTenant { pool, .. } => pool,
+        }
+    }
 }
 
 impl fmt::Display for PoolRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tenant, pool } = self;
-        let pool = crate::shown::shown(pool);
-        write!(f, "no route lets tenant {tenant:?} choose pool \"{pool}\"")
+        match self {
+            Self::NotChosen { tenant, pool } => {
+                let pool = crate::shown::shown(pool);
+                write!(f, "no route lets tenant {tenant:?} choose pool \"{pool}\"")
+            }
+            Self::NotOfTenant { tenant, pool } => {
+                write!(f, "tenant {tenant:?} may not send through pool {pool:?}")
+            }
+        }
     }
 }
 
@@ -209,27 +225,29 @@ impl Routes {
         Some(problem(&origin, message))
     }
 
+    /// None: no route is about the mail.
     pub fn pool_of(
         &self,
         tenant: &str,
         sender_domain: &str,
         header: Option<&str>,
-    ) -> Result<&str, PoolRefused> {
+    ) -> Result<Option<&str>, PoolRefused> {
         let own = self.by_tenant.get(tenant);
         if let Some(wanted) = header {
             let chosen = own
                 .and_then(|rules| rules.chosen.get(wanted))
                 .or_else(|| self.everybody.chosen.get(wanted));
-            return chosen.map(String::as_str).ok_or_else(|| PoolRefused {
+            let refused = || PoolRefused::NotChosen {
                 tenant: tenant.to_owned(),
                 pool: wanted.to_owned(),
-            });
+            };
+            return chosen.map(|pool| Some(pool.as_str())).ok_or_else(refused);
         }
         let route = own
             .and_then(|rules| rules.by_domain.best(sender_domain))
             .or_else(|| self.everybody.by_domain.best(sender_domain))
             .or_else(|| own.and_then(|rules| rules.all.as_ref()));
         let pool = route.and_then(|route| route.pools().first());
-        Ok(pool.map_or(DEFAULT_POOL, |pool| &pool.value))
+        Ok(pool.map(|pool| pool.value.as_str()))
     }
 }

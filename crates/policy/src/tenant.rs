@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::intake::{IntakeRates, Quota};
 use crate::limits::Limits;
-use crate::names::{Names, Pattern};
+use crate::names::{Names, Pattern, resource_name};
+use crate::place::At;
 use crate::read::{Keys, Reader};
 use crate::write::Map;
 
 /// Domains of one customer; who has more is given a pattern.
 const DOMAINS_MAX: usize = 4096;
+/// As many as a route may let choose among.
+const POOLS_MAX: usize = 1024;
+/// A hundred to one is more than any plan of prices spreads, and keeps a round of turns short.
+pub const TENANT_WEIGHT_MAX: u32 = 100;
 
 #[derive(Debug, Clone)]
 pub struct Tenant {
@@ -18,6 +24,13 @@ pub struct Tenant {
     /// What its mail may be from, in envelope and header. Empty: any domain.
     pub sender_domains: Vec<Pattern>,
     allowed: Names<()>,
+    /// What its mail may go out through. The first is that of mail that no route is about. Empty: any.
+    pub pools: Vec<At<String>>,
+    /// At which it may hand mail in, over all nodes.
+    pub rates: IntakeRates,
+    pub quota: Quota,
+    /// Its share of senders beside others: 1 to [`TENANT_WEIGHT_MAX`]. None: as an operator gave it, or 1.
+    pub weight: Option<u32>,
     pub dsn: DsnPolicy,
     /// No mail is taken from it.
     pub is_suspended: bool,
@@ -67,12 +80,25 @@ impl Tenant {
         for domain in &sender_domains {
             allowed.insert(domain, ());
         }
+        let pools = keys.list(reader, "pools", POOLS_MAX, resource_name);
+        if keys.is_empty_list("pools") {
+            let line = keys.line_of("pools").unwrap_or(keys.line);
+            let message = "is empty: name pools, or leave the key out for any pool";
+            reader.fault(line, "pools", message);
+        }
+        let rates = IntakeRates::read(reader, keys);
+        let quota = Quota::read(reader, keys);
+        let weight = keys.whole(reader, "weight", 1..=TENANT_WEIGHT_MAX);
         let dsn = keys.value(reader, "dsn", DsnPolicy::read);
         Self {
             name: Arc::clone(&reader.name),
             limits,
             sender_domains,
             allowed,
+            pools: pools.unwrap_or_default(),
+            rates,
+            quota,
+            weight: weight.map(|weight| weight.value),
             dsn: dsn.map(|dsn| dsn.value).unwrap_or_default(),
             is_suspended: keys.is_suspended(reader),
         }
@@ -83,12 +109,21 @@ impl Tenant {
         self.sender_domains.is_empty() || self.allowed.best(domain).is_some()
     }
 
+    /// Whether its mail may go out through a pool.
+    pub fn may_use(&self, pool: &str) -> bool {
+        self.pools.is_empty() || self.pools.iter().any(|own| own.value == pool)
+    }
+
     pub(crate) fn write(&self, map: Map) -> Map {
         map.map("limits", self.limits.write())
             .list(
                 "sender_domains",
                 self.sender_domains.iter().map(Pattern::domain_text),
             )
+            .list("pools", self.pools.iter().map(|pool| &pool.value))
+            .map("rates", self.rates.write())
+            .map("quota", self.quota.write())
+            .set_if("weight", self.weight)
             .set_if(
                 "dsn",
                 (self.dsn != DsnPolicy::Normal).then(|| self.dsn.name()),

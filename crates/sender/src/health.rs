@@ -19,6 +19,10 @@ use crate::wall_clock::now;
 const ASK_EVERY: Duration = Duration::from_secs(30);
 /// One that failed is asked again sooner, to know when it is well.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Resolvers are changed by hand, or by the restart of a machine.
+const VALIDATE_EVERY: Duration = Duration::from_secs(600);
+/// Somebody is at it then.
+const VALIDATE_AGAIN: Duration = Duration::from_secs(60);
 /// A closed port says nothing; what takes longer than this is no way for mail.
 const PROBE_WITHIN: Duration = Duration::from_secs(10);
 /// An operator tries one host or another; what came of it is asked for at once.
@@ -38,6 +42,7 @@ pub struct Health {
     pub connects: Arc<RecentConnects>,
     pub token_files: Arc<TokenFiles>,
     name_servers: Mutex<Vec<NameServer>>,
+    validation_fault: Mutex<Option<String>>,
     certificates: OnceLock<CertificateEnds>,
     files: OnceLock<FileFaults>,
     probes: Mutex<BTreeMap<String, Probe>>,
@@ -79,6 +84,7 @@ impl Health {
             now_ms: now().0,
             name_servers: self.name_servers.lock().clone(),
             needs_dns,
+            validation_fault: self.validation_fault.lock().clone().unwrap_or_default(),
             connects: Some(self.connects.summary(Instant::now())),
             certificates: self.certificates.get().map_or_else(Vec::new, |ends| ends()),
             probed: self.probes.lock().iter().filter_map(done).collect(),
@@ -125,6 +131,25 @@ impl Health {
             let all_well = found.iter().all(|server| server.fault.is_empty());
             self.note(found);
             tokio::time::sleep(if all_well { ASK_EVERY } else { ASK_AGAIN }).await;
+        }
+    }
+
+    /// Finds out whether name servers that are trusted to validate do so, again and again.
+    pub async fn check_validation(self: Arc<Self>, resolver: Arc<Resolver>) {
+        loop {
+            let found = resolver.validation_fault().await;
+            let is_well = found.is_none();
+            let before = std::mem::replace(&mut *self.validation_fault.lock(), found.clone());
+            match found {
+                Some(fault) if before.as_ref() != Some(&fault) => tracing::warn!("{fault}"),
+                _ => {}
+            }
+            tokio::time::sleep(if is_well {
+                VALIDATE_EVERY
+            } else {
+                VALIDATE_AGAIN
+            })
+            .await;
         }
     }
 

@@ -17,6 +17,7 @@ mod sender;
 mod smtp;
 mod source_ip;
 mod task;
+mod tls_reports;
 mod wall_clock;
 mod work_streams;
 
@@ -26,13 +27,15 @@ pub use config::rule::{
     Ambiguous, BadHost, BadPattern, DomainPattern, HOSTS_MAX, HopPolicy, RouteHost, RouteRule,
     Rules,
 };
-pub use config::tls_policy::TlsPolicy;
 pub use config::{Config, Timeouts};
 pub use egress_node::{EgressConfig, EgressNode};
 pub use health::{FileFaults, Health};
+pub use limits::intake::{IntakeClosed, IntakeLimits, IntakeOf};
+pub use limits::token::Token;
 pub use route::sites::Sites;
 pub use sender::{Sender, SetupError};
 pub use skein_smtp::secret::Secret;
+pub use skein_tls::TlsPolicy;
 pub use smtp::outgoing;
 pub use source_ip::preflight::DnsblZones;
 pub use source_ip::router::{ConnectTo, SourceIpRouter};

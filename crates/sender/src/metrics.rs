@@ -12,8 +12,10 @@ use prometheus_client::registry::Registry;
 use skein_mail::dsn::Action;
 use skein_model::spool::Verdict;
 use skein_model::throttle::{Counted, Scope};
+use skein_model::tls_report::FailureKind;
 use skein_model::{DurationMs, Priority, Reply, reply_class};
 use skein_policy::Policy;
+use skein_tls::{Applied, Level};
 
 pub use limits::LimitUse;
 
@@ -82,6 +84,18 @@ struct VersionLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProofLabels {
+    policy: &'static str,
+    proof: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnprovedLabels {
+    policy: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PriorityLabel {
     priority: &'static str,
 }
@@ -126,6 +140,8 @@ pub struct Metrics {
     session_failures: Family<FailureLabels, Counter>,
     pub connect_failures: Counter,
     tls: Family<VersionLabel, Counter>,
+    proofs: Family<ProofLabels, Counter>,
+    unproved: Family<UnprovedLabels, Counter>,
     phases: phases::Histograms,
     /// Tasks that this sender holds.
     pub held: Gauge,
@@ -146,6 +162,8 @@ impl Metrics {
             session_failures: Family::default(),
             connect_failures: Counter::default(),
             tls: Family::default(),
+            proofs: Family::default(),
+            unproved: Family::default(),
             phases: phases::histograms(),
             held: Gauge::default(),
             waiting: Family::default(),
@@ -219,6 +237,16 @@ impl Metrics {
             self.tls.clone(),
         );
         registry.register(
+            "skein_smtp_out_tls_proofs",
+            "Sessions with other hosts by what these proved, and by whose word on TLS",
+            self.proofs.clone(),
+        );
+        registry.register(
+            "skein_smtp_out_tls_refusals",
+            "Times that mail kept away from a host by what it demands of TLS, by whose word and why",
+            self.unproved.clone(),
+        );
+        registry.register(
             "skein_smtp_out_phase_seconds",
             "Time of a step with another host",
             self.phases.clone(),
@@ -263,6 +291,20 @@ impl Metrics {
         };
         self.tls.get_or_create(&VersionLabel { version }).inc();
         self.took(path, setup);
+    }
+
+    /// What the host of a session proved.
+    pub fn proved(&self, policy: Applied, proof: Level) {
+        let (policy, proof) = (policy.name(), proof.name());
+        let labels = ProofLabels { policy, proof };
+        self.proofs.get_or_create(&labels).inc();
+    }
+
+    /// A host did not prove what was demanded.
+    pub fn unproved(&self, policy: Applied, failure: FailureKind) {
+        let (policy, result) = (policy.name(), failure.as_str());
+        let labels = UnprovedLabels { policy, result };
+        self.unproved.get_or_create(&labels).inc();
     }
 
     /// Steps that have ended.

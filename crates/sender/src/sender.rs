@@ -24,6 +24,7 @@ use crate::destination::outbound::Outbound;
 use crate::destination::placer::Placer;
 use crate::destination::waits::StatusReporter;
 use crate::health::Health;
+use crate::limits::intake::IntakeLimits;
 use crate::limits::limiters::LocalLimiters;
 use crate::limits::path_policy::PathPolicies;
 use crate::metrics::{LimitUse, Metrics};
@@ -35,13 +36,14 @@ use crate::result::{process, recovery};
 use crate::route::sites::Sites;
 use crate::smtp::broken_tls::BrokenTls;
 use crate::smtp::connector::Connector;
-use crate::smtp::tls::TlsConnectors;
+use crate::smtp::tls::TlsClient;
 use crate::source_ip::addresses;
 use crate::source_ip::preflight::{self, DnsblZones};
 use crate::source_ip::router::SourceIpRouter;
 use crate::source_ip::sources::Sources;
 use crate::task::delivery::Routed;
 use crate::task::prepared::Rewrites;
+use crate::tls_reports::TlsTeller;
 use crate::work_streams::{TaskRouter, WorkStreams};
 
 /// After the final dot a peer may take its time; a drain waits for it this long (DESIGN section 8).
@@ -58,6 +60,7 @@ pub struct Sender {
     router: Arc<TaskRouter>,
     working: Arc<AtomicBool>,
     drained: Arc<AtomicBool>,
+    tls_results: Arc<TlsTeller>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -72,7 +75,7 @@ impl std::fmt::Debug for Sender {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("a root certificate cannot be used")]
-    TlsRoots(#[source] rustls::Error),
+    TlsRoots(#[source] skein_tls::BadRoot),
 }
 
 impl Sender {
@@ -84,7 +87,7 @@ impl Sender {
         router: Arc<SourceIpRouter>,
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
-        let tls = TlsConnectors::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
+        let tls = TlsClient::new(&config.tls_roots).map_err(SetupError::TlsRoots)?;
         let (journal, facts) = match &config.scratch_dir {
             Some(dir) => Journal::open(dir),
             None => (Journal::none(), Vec::new()),
@@ -129,16 +132,19 @@ impl Sender {
                 token_files: health.token_files.clone(),
             },
             reactions: Arc::default(),
+            tls_results: Arc::new(spools.tls_policies()),
             rewrites: Rewrites::new(),
             metrics,
             drain: CancellationToken::new(),
             connections: TaskTracker::new(),
         };
         let limiters = LocalLimiters::new();
+        let tls_results = Arc::new(TlsTeller::new(spools.state().clone(), resolver.clone()));
         registry.register_collector(Box::new(LimitUse(limiters.clone())));
         let router = Arc::new(TaskRouter {
             config: config.clone(),
             resolver,
+            tls_policies: spools.tls_policies(),
             recovered: Recovered::new(facts),
             destinations: Destinations::new(placer, limiters, outbound, results),
         });
@@ -149,6 +155,7 @@ impl Sender {
             sites,
             health,
             router,
+            tls_results,
             working: Arc::default(),
             drained: Arc::default(),
         })
@@ -157,6 +164,11 @@ impl Sender {
     /// Finds sites as this sender does.
     pub fn sites(&self) -> Sites {
         self.sites.clone()
+    }
+
+    /// Limits of mail that comes in, which are shared by senders as those of mail that goes out are.
+    pub fn intake_limits(&self) -> IntakeLimits {
+        IntakeLimits::new(self.router.destinations.limiters.clone())
     }
 
     /// Where it takes over other DNSBLs while it runs.
@@ -215,6 +227,7 @@ impl Sender {
         self.drain(&session).await;
         of_ips.abort_all();
         destinations.placer.router.close().await;
+        self.tls_results.tell_rest(&session).await;
         if let Err(error) = session.close().await {
             tracing::warn!(%error, "the session could not be closed");
         }
@@ -258,8 +271,12 @@ impl Sender {
         tasks.spawn(watched("waits", status.tell(session.clone())));
         let reactions = destinations.outbound.reactions.clone();
         tasks.spawn(watched("reactions", reactions.tell(session.clone())));
+        let tls_results = self.tls_results.clone();
+        tasks.spawn(watched("tls-results", tls_results.tell(session.clone())));
         let name_servers = self.health.clone().ask_name_servers(resolver.clone());
         tasks.spawn(watched("name-servers", name_servers));
+        let validation = self.health.clone().check_validation(resolver.clone());
+        tasks.spawn(watched("dnssec", validation));
         let gives_out = Arc::downgrade(destinations);
         let give_out = move |one: Routed| {
             let destinations = gives_out.upgrade();

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use skein_client::{Cluster, KeptSession, Lease, LeasedTask, Reporter, Spool, Spools, Work};
+use skein_client::{
+    Cluster, KeptSession, Lease, LeasedTask, Reporter, Spool, Spools, TlsPolicies, Work,
+};
 use skein_dns::Resolver;
 use skein_model::GroupId;
 use skein_runtime::watched;
@@ -25,6 +27,8 @@ use crate::task::delivery::{DeliveryTask, TaskGuard};
 pub struct TaskRouter {
     pub config: CurrentConfig,
     pub resolver: Arc<Resolver>,
+    /// What domains publish of TLS.
+    pub tls_policies: TlsPolicies,
     /// From the journal of the process before this one.
     pub recovered: Recovered,
     pub destinations: Arc<Destinations>,
@@ -146,13 +150,14 @@ impl TaskRouter {
         let policy = placer.policy();
         let config = self.config.get();
         let found = tokio::select! {
-            found = find::find(&config, &self.resolver, &policy, &delivery.task) => found,
+            found = find::find(&config, &self.resolver, &policy, &self.tls_policies, &delivery.task) => found,
             () = delivery.claim.stop.cancelled() => return,
         };
         match found {
             Ok(route) if sites::is_elsewhere(&policy, &delivery.task.task, &route.site) => {
                 results.refile(delivery, &route.site);
             }
+            Ok(route) if route.hosted.is_some() => self.destinations.push(route, delivery),
             Ok(route) => {
                 let pool = delivery.task.task.pool(&delivery.task.message.envelope);
                 tokio::select! {

@@ -92,6 +92,23 @@ impl Address {
         &self.text[..self.at]
     }
 
+    /// The local part without quotes: the same mailbox has the same, however it is written (RFC 5321 section 4.1.2).
+    pub fn unquoted_local_part(&self) -> Cow<'_, str> {
+        let local = self.local_part();
+        let inner = local
+            .strip_prefix('"')
+            .and_then(|local| local.strip_suffix('"'));
+        let Some(inner) = inner else {
+            return Cow::Borrowed(local);
+        };
+        let mut plain = String::with_capacity(inner.len());
+        let mut chars = inner.chars();
+        while let Some(c) = chars.next() {
+            plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+        }
+        Cow::Owned(plain)
+    }
+
     /// The domain as written: a name (perhaps with U-labels) or an address literal in brackets.
     pub fn domain(&self) -> &str {
         &self.text[self.at + 1..]

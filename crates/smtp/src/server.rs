@@ -38,6 +38,8 @@ pub struct Config {
     pub starttls: bool,
     /// AUTH is offered under TLS.
     pub auth: bool,
+    /// And by SCRAM-SHA-256.
+    pub scram: bool,
     /// Mail is taken only after a login (RFC 6409).
     pub auth_required: bool,
     pub line_ends: LineEnds,
@@ -61,6 +63,11 @@ pub enum Event {
         user: String,
         password: Secret,
     },
+    /// What a client says first that logs in by SCRAM; for [`ServerSession::scram_challenge`], or a refusal by
+    /// [`ServerSession::answer`].
+    ScramFirst(Vec<u8>),
+    /// What it says then; for [`ServerSession::scram_verified`], or a refusal.
+    ScramProof(Vec<u8>),
     Mail(MailFrom),
     Rcpt(RcptTo),
     /// A body begins; an answer other than `None` refuses it.
@@ -82,6 +89,9 @@ enum Mode {
     AuthPassword {
         user: String,
     },
+    AuthScram,
+    AuthScramProof,
+    AuthScramEnd,
     /// The rest of a line that is too long.
     LongLine {
         dropped: usize,
@@ -107,6 +117,8 @@ enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Question {
     Auth,
+    ScramFirst,
+    ScramProof,
     Mail,
     Rcpt,
     DataStart,
@@ -137,6 +149,7 @@ pub struct ServerSession {
     errors: u32,
     deferrals: u32,
     auth_failures: u32,
+    clear_logins: u32,
     draining: bool,
 }
 
@@ -167,6 +180,7 @@ impl ServerSession {
             errors: 0,
             deferrals: 0,
             auth_failures: 0,
+            clear_logins: 0,
             draining: false,
         }
     }
@@ -209,6 +223,11 @@ impl ServerSession {
 
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// AUTH commands that came in the clear and were refused.
+    pub fn clear_logins(&self) -> u32 {
+        self.clear_logins
     }
 
     pub fn is_tls(&self) -> bool {
@@ -498,11 +517,13 @@ impl ServerSession {
             panic!("an answer was given while nothing was asked");
         };
         match (question, decision) {
-            (Question::Auth, None) => {
-                self.user = Some(std::mem::take(&mut self.pending_user));
-                reply(235, (2, 7, 0), "Logged in").write(out);
+            (Question::Auth, None) => self.logged_in(out),
+            (Question::ScramFirst | Question::ScramProof, None) => {
+                panic!("SCRAM is agreed to with a message");
             }
-            (Question::Auth, Some(refusal)) if refusal.code != 421 => {
+            (Question::Auth | Question::ScramFirst | Question::ScramProof, Some(refusal))
+                if refusal.code != 421 =>
+            {
                 self.auth_failed(&refusal, out);
             }
             (Question::Mail, None) => reply(250, (2, 1, 0), "OK").write(out),
@@ -534,7 +555,10 @@ impl ServerSession {
                     self.refuse_asked(&answer, out);
                 }
             }
-            (Question::Rcpt | Question::Auth, Some(refusal)) => self.refuse_asked(&refusal, out),
+            (
+                Question::Rcpt | Question::Auth | Question::ScramFirst | Question::ScramProof,
+                Some(refusal),
+            ) => self.refuse_asked(&refusal, out),
             (Question::Mail | Question::DataStart, Some(refusal)) => {
                 self.forget_transaction();
                 self.refuse_asked(&refusal, out);

@@ -245,6 +245,7 @@ fn converse(input: &[u8], size: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
         hostname: "mx.test".into(),
         starttls: true,
         auth: true,
+        scram: false,
         auth_required: false,
         line_ends: LineEnds::Refuse,
         limits: Limits {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
-use hickory_server::proto::rr::{Name, RData, Record, RecordType};
+pub use hickory_server::proto::rr::RecordType;
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SOA, TLSA, TXT};
+use hickory_server::proto::rr::{Name, RData, Record};
 use hickory_server::proto::serialize::txt::{ParseError, Parser};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -46,6 +47,7 @@ pub enum Fault {
 struct Table {
     records: HashMap<String, Vec<RData>>,
     faults: HashMap<String, Fault>,
+    faults_of: HashMap<(String, RecordType), Fault>,
     /// Of all names.
     broken: Option<Fault>,
     wildcard: Vec<IpAddr>,
@@ -53,7 +55,14 @@ struct Table {
     wildcard_mx: Option<Name>,
     asked: HashMap<String, u64>,
     ttl: u32,
+    /// Zones whose answers are validated, and those within them whose answers are not.
+    signed: HashMap<String, bool>,
 }
+
+/// Signed for whoever looks whether this server validates.
+const SIGNED_PROBE: &str = "org";
+/// Broken for the same.
+const BROKEN_PROBE: &str = "dnssec-failed.org";
 
 /// The running server; it stops when dropped. Names are given without or with the trailing dot.
 pub struct FakeDns {
@@ -80,6 +89,9 @@ impl FakeDns {
         let address = udp.local_addr()?;
         let table = Arc::new(Mutex::new(Table {
             ttl: TTL_DEFAULT,
+            signed: HashMap::from([(SIGNED_PROBE.to_owned(), true)]),
+            records: HashMap::from([(SIGNED_PROBE.to_owned(), vec![soa()])]),
+            faults: HashMap::from([(BROKEN_PROBE.to_owned(), Fault::ServFail)]),
             ..Table::default()
         }));
         let mut server = Server::new(Handler {
@@ -141,6 +153,37 @@ impl FakeDns {
             self.add(&record.name.to_ascii(), record.data.clone());
         }
         Ok(())
+    }
+
+    /// Answers about this name and those below it are validated from now on, or not any more.
+    pub fn sign(&self, zone: &str, is_signed: bool) {
+        self.table.lock().signed.insert(key(zone), is_signed);
+    }
+
+    /// A TLSA record for SMTP at this port of a host: usage, selector, matching type, data.
+    pub fn tlsa(
+        &self,
+        host: &str,
+        port: u16,
+        (usage, selector, matching): (u8, u8, u8),
+        data: &[u8],
+    ) {
+        let record = TLSA::new(
+            usage.into(),
+            selector.into(),
+            matching.into(),
+            data.to_vec(),
+        );
+        self.add(&format!("_{port}._tcp.{host}"), RData::TLSA(record));
+    }
+
+    /// Sets or, with `None`, ends a fault of one type at a name: other types are answered as they are.
+    pub fn fault_of(&self, name: &str, kind: RecordType, fault: Option<Fault>) {
+        let mut table = self.table.lock();
+        match fault {
+            Some(fault) => table.faults_of.insert((key(name), kind), fault),
+            None => table.faults_of.remove(&(key(name), kind)),
+        };
     }
 
     /// A domain whose mail goes to one host at one address: an MX record and the host's A record.
@@ -229,12 +272,21 @@ fn absolute(name: &str) -> Name {
     name
 }
 
+/// Of a zone about which nothing else is asked.
+fn soa() -> RData {
+    let name = absolute("ns.org");
+    RData::SOA(SOA::new(name.clone(), name, 1, 3600, 600, 86_400, 60))
+}
+
 struct Handler {
     table: Arc<Mutex<Table>>,
 }
 
 enum Answer {
-    Records(Vec<Record>),
+    /// And whether all of it is validated.
+    Records(Vec<Record>, bool),
+    /// No such name, and whether that is validated.
+    Nothing(bool),
     Code(ResponseCode),
     Silence,
 }
@@ -244,9 +296,11 @@ impl Table {
         *self.asked.entry(key(&asked.to_ascii())).or_default() += 1;
         let mut name = asked.clone();
         let mut answers = Vec::new();
+        let mut is_secure = true;
         for _ in 0..CNAMES_MAX {
             let name_key = key(&name.to_ascii());
-            match self.fault(&name_key) {
+            is_secure &= self.is_signed(&name_key);
+            match self.fault_at(&name_key, kind) {
                 Some(Fault::ServFail) => return Answer::Code(ResponseCode::ServFail),
                 Some(Fault::Refused) => return Answer::Code(ResponseCode::Refused),
                 Some(Fault::NotImp) => return Answer::Code(ResponseCode::NotImp),
@@ -255,12 +309,12 @@ impl Table {
                 Some(Fault::NoAnswer) => return Answer::Silence,
                 Some(Fault::NullMx) if kind == RecordType::MX => {
                     answers.push(self.record(&name, RData::MX(MX::new(0, Name::root()))));
-                    return Answer::Records(answers);
+                    return Answer::Records(answers, is_secure);
                 }
                 Some(Fault::NullMx | Fault::Delay(_)) | None => {}
             }
             let Some(records) = self.records.get(&name_key) else {
-                return self.unknown(&name, kind, answers);
+                return self.unknown(&name, kind, answers, is_secure);
             };
             let alias = records.iter().find_map(|data| match data {
                 RData::CNAME(target) if kind != RecordType::CNAME => Some(target.0.clone()),
@@ -269,12 +323,31 @@ impl Table {
             let Some(target) = alias else {
                 let matching = records.iter().filter(|data| data.record_type() == kind);
                 answers.extend(matching.map(|data| self.record(&name, data.clone())));
-                return Answer::Records(answers);
+                return Answer::Records(answers, is_secure);
             };
             answers.push(self.record(&name, RData::CNAME(CNAME(target.clone()))));
             name = target;
         }
         Answer::Code(ResponseCode::ServFail)
+    }
+
+    /// As the nearest zone that is named says.
+    fn is_signed(&self, name: &str) -> bool {
+        let mut zone = name;
+        loop {
+            if let Some(is_signed) = self.signed.get(zone) {
+                return *is_signed;
+            }
+            match zone.split_once('.') {
+                Some((_, parent)) => zone = parent,
+                None => return false,
+            }
+        }
+    }
+
+    fn fault_at(&self, name: &str, kind: RecordType) -> Option<Fault> {
+        let of_type = self.faults_of.get(&(name.to_owned(), kind)).copied();
+        of_type.or_else(|| self.fault(name))
     }
 
     fn fault(&self, name: &str) -> Option<Fault> {
@@ -290,13 +363,19 @@ impl Table {
 
     /// A name without records: the wildcard's addresses, else it does not exist. A name above a
     /// known one exists without records.
-    fn unknown(&self, name: &Name, kind: RecordType, mut answers: Vec<Record>) -> Answer {
+    fn unknown(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        mut answers: Vec<Record>,
+        is_secure: bool,
+    ) -> Answer {
         if let Some(exchange) = self.wildcard_mx.clone() {
             // Every name is there then, if only for its mail.
             if kind == RecordType::MX {
                 answers.push(self.record(name, RData::MX(MX::new(10, exchange))));
             }
-            return Answer::Records(answers);
+            return Answer::Records(answers, is_secure);
         }
         if !self.wildcard.is_empty() {
             let matching = self.wildcard.iter().filter_map(|ip| match (ip, kind) {
@@ -305,15 +384,15 @@ impl Table {
                 _ => None,
             });
             answers.extend(matching.map(|data| self.record(name, data)));
-            return Answer::Records(answers);
+            return Answer::Records(answers, is_secure);
         }
         let below = format!(".{}", key(&name.to_ascii()));
         let fault = self.faults.get(&below[1..]);
         let faulty = fault.is_some_and(|fault| !matches!(fault, Fault::Delay(_)));
         if faulty || self.records.keys().any(|known| known.ends_with(&below)) {
-            return Answer::Records(answers);
+            return Answer::Records(answers, is_secure);
         }
-        Answer::Code(ResponseCode::NXDomain)
+        Answer::Nothing(is_secure)
     }
 
     fn record(&self, name: &Name, data: RData) -> Record {
@@ -362,12 +441,14 @@ impl Handler {
             }
             .into()
         };
-        let (code, records) = match answer {
-            Answer::Records(records) => (ResponseCode::NoError, records),
-            Answer::Code(code) => (code, Vec::new()),
+        let (code, records, is_secure) = match answer {
+            Answer::Records(records, is_secure) => (ResponseCode::NoError, records, is_secure),
+            Answer::Nothing(is_secure) => (ResponseCode::NXDomain, Vec::new(), is_secure),
+            Answer::Code(code) => (code, Vec::new(), false),
             Answer::Silence => return unsent(),
         };
         metadata.response_code = code;
+        metadata.authentic_data = is_secure;
         let builder = MessageResponseBuilder::from_message_request(request);
         let response = builder.build(metadata, &records, [], [], []);
         match out.send_response(response).await {

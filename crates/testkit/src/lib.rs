@@ -3,6 +3,7 @@
 //!
 //! Nothing here uses the product's code, so a fault in it cannot hide itself.
 
+pub mod authority;
 pub mod cluster;
 pub mod collector;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod process;
 pub mod room;
 pub mod sink;
 mod tls;
+pub mod web_host;
 
 /// Milliseconds since the Unix epoch.
 pub fn unix_ms() -> u64 {

@@ -1,4 +1,4 @@
-//! Self-signed servers and clients that believe everybody.
+//! Servers and clients that believe everybody.
 
 use std::sync::Arc;
 
@@ -9,24 +9,30 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::authority::HostCertificate;
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// A server with a fresh self-signed certificate for the given names, and that certificate as PEM. It may want one of its
-/// clients that its own has signed, which none has.
-pub(crate) fn acceptor(names: Vec<String>, wants_certificate: bool) -> (TlsAcceptor, String) {
-    let certified = rcgen::generate_simple_self_signed(names).expect("a test names valid hosts");
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(
-        certified.signing_key.serialize_der(),
-    ));
+/// A server with this certificate, and that as PEM. It may want one of its clients that its own has signed, which none has.
+pub(crate) fn acceptor(
+    certificate: &HostCertificate,
+    wants_certificate: bool,
+) -> (TlsAcceptor, String) {
+    let chain: Vec<CertificateDer<'static>> = certificate
+        .chain
+        .iter()
+        .map(|one| CertificateDer::from(one.clone()))
+        .collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certificate.key.clone()));
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider supports the default versions");
     let builder = match wants_certificate {
         true => {
             let mut roots = RootCertStore::empty();
-            let root = roots.add(certified.cert.der().clone());
+            let root = roots.add(chain[0].clone());
             root.expect("a fresh certificate can be read");
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
             builder.with_client_cert_verifier(verifier.build().expect("there is a root"))
@@ -34,9 +40,9 @@ pub(crate) fn acceptor(names: Vec<String>, wants_certificate: bool) -> (TlsAccep
         false => builder.with_no_client_auth(),
     };
     let config = builder
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .expect("a fresh certificate fits its key");
-    (TlsAcceptor::from(Arc::new(config)), certified.cert.pem())
+        .with_single_cert(chain, key)
+        .expect("a certificate fits its key");
+    (TlsAcceptor::from(Arc::new(config)), certificate.pem())
 }
 
 /// A client that accepts any certificate: it tests the wire, not the trust.

@@ -1,5 +1,9 @@
 //! Between protobuf fields and the model's types.
 
+mod lockout;
+
+pub use lockout::{guesses, guesses_heard, guesses_reply, guesses_told, standing_told};
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -24,6 +28,8 @@ pub enum BadMessage {
     Address(String),
     #[error("there is no check {0:?}")]
     IpCheck(String),
+    #[error("a failed login names a client or a user")]
+    Guess,
     #[error(transparent)]
     Row(#[from] CorruptRow),
 }

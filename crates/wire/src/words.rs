@@ -142,6 +142,7 @@ words! {
         Unspecified => "",
         Opportunistic => "opportunistic",
         Require => "require",
+        Encrypt => "encrypt",
         Disable => "disable",
     }
     LimitScope {
@@ -162,6 +163,7 @@ words! {
     ResourceKind {
         Unspecified => "",
         Credential => "credential",
+        Inbound => "inbound",
         Ip => "ip",
         Pool => "pool",
         Provider => "provider",

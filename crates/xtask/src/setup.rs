@@ -49,6 +49,11 @@ const TESTS: &[Need] = &[
         present: has_ssleay,
     },
     Need {
+        package: "gsasl",
+        why: "logins by SCRAM with a client of others",
+        present: || exists("gsasl"),
+    },
+    Need {
         package: "postfix",
         why: "tests with a real next hop, benchmarks beside it",
         present: || Path::new("/usr/sbin/smtp-source").exists(),
@@ -67,6 +72,11 @@ const TESTS: &[Need] = &[
         package: "haproxy",
         why: "tests with a real proxy on the way out",
         present: || exists("haproxy") || Path::new("/usr/sbin/haproxy").exists(),
+    },
+    Need {
+        package: "dovecot-lmtpd",
+        why: "tests with a real server of mailboxes",
+        present: || Path::new("/usr/lib/dovecot/lmtp").exists(),
     },
     Need {
         package: "opendkim-tools",

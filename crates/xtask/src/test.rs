@@ -48,6 +48,7 @@ const STAGES: &[Stage] = &[
             "--test=dns",
             "--test=fuzz",
             "--test=judged",
+            "--test=names",
             "--test=peers",
             "--test=resolver",
             "--test=sockets",

@@ -31,7 +31,7 @@ use tonic_prost::ProstCodec;
 const REVOKED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Any call of the interface: its service and its name, which is all that is asked about.
-fn calls() -> Vec<(String, String)> {
+pub fn calls() -> Vec<(String, String)> {
     let protos = [
         include_str!("../../../proto/skein/v1/admin.proto"),
         include_str!("../../../proto/skein/internal/v1/peer.proto"),
@@ -83,7 +83,8 @@ fn owners(service: &str, method: &str) -> &'static [&'static str] {
             "skein.v1.Admin",
             "Suspend" | "Resume" | "LiftAutomation" | "ChangeWarmups" | "DeleteMessage"
             | "FlushQueues" | "MoveQueues" | "DrainNode" | "MoveSlot" | "MoveLeader" | "SetTenant"
-            | "SetFan" | "CheckDomain" | "RotateDomainKey",
+            | "SetFan" | "CheckDomain" | "RotateDomainKey" | "FlushTlsPolicy" | "SendTlsReports"
+            | "Unlock",
         ) => OPERATORS,
         _ => &["admin"],
     }

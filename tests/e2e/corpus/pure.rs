@@ -56,6 +56,7 @@ fn task(declares_utf8: bool) -> LeasedTask {
                 client: None,
                 traceparent: None,
                 campaign: None,
+                tls_optional: false,
                 priority: Priority::Bulk,
             },
             body: BodyRef {

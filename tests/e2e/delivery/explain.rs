@@ -31,7 +31,7 @@ impl World {
     }
 
     /// Asks until the answer has this word.
-    pub(super) async fn explained(&self, what: &[&str], word: &str) -> String {
+    pub async fn explained(&self, what: &[&str], word: &str) -> String {
         for _ in 0..100 {
             let answer = self.explain(what);
             if answer.contains(word) {

@@ -280,6 +280,8 @@ async fn disabled_tls_is_not_used_where_it_is_offered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_that_requires_tls_goes_over_verified_tls_or_comes_back() {
     let mut world = World::new().await;
+    // Hosts are to be found securely.
+    world.dns.sign("test", true);
     let good = named(&world, 3, "good.test", |_| {}).await;
     let unknown = named(&world, 4, "unknown.test", |_| {}).await;
     let unwilling = named(&world, 5, "unwilling.test", |config| {

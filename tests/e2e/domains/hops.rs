@@ -44,7 +44,8 @@ impl Hops {
         let added = added.unwrap();
         publish(&fleet, &added);
         let args = ["domain", "check", DOMAIN, "--wait", "--timeout", "60s"];
-        fleet.skeinctl(&args).unwrap();
+        let checked = fleet.try_skeinctl(0, &args).unwrap();
+        assert!(checked.status.success(), "{checked:?}");
         until_active(&fleet, DOMAIN, "sk1").await;
         Self {
             fleet,

@@ -200,6 +200,7 @@ fn envelope(id: MessageId) -> Envelope {
         client: None,
         traceparent: None,
         campaign: None,
+        tls_optional: false,
         priority: match id.entropy() % 5 {
             0 => Priority::Transactional,
             _ => Priority::Bulk,

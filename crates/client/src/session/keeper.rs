@@ -198,6 +198,7 @@ impl Keeper {
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
                     self.tell_spreads(reply.spreads);
+                    self.state.set_full_tenants(reply.full_tenants);
                     if let Some(hosts) = reply.broken_tls {
                         let now = self.state.active_actions().borrow().now();
                         self.state.set_broken_tls(KnownBrokenTls::read(hosts, now));
@@ -205,6 +206,8 @@ impl Keeper {
                     reads::policy(&self.leader, &self.state, reply.policy_version).await;
                     self.read_actions(reply.actions_version).await;
                     self.read_signing(reply.signing_version).await;
+                    self.state.sts().hear(reply.sts_version);
+                    self.state.tls_counts().set_on(reply.tls_reports);
                     if self.told.borrow().drained != reply.drained {
                         tracing::info!(drained = reply.drained, "an operator's word");
                         self.change(|told| told.drained = reply.drained);

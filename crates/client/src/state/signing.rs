@@ -79,9 +79,9 @@ impl KnownSigning {
     }
 
     /// From here on private keys are decrypted with these.
-    pub fn set_keks(&self, keks: Option<Keks>) {
+    pub fn set_keks(&self, keks: Option<Arc<Keks>>) {
         let mut inner = self.inner.lock();
-        inner.keks = keks.map(Arc::new);
+        inner.keks = keks;
         inner.cache.forget_all();
     }
 

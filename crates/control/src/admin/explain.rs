@@ -104,6 +104,7 @@ fn scope(scope: Scope) -> LimitScope {
 fn tls(tls: Tls) -> TlsPolicy {
     match tls {
         Tls::Opportunistic => TlsPolicy::Opportunistic,
+        Tls::Encrypt => TlsPolicy::Encrypt,
         Tls::Require => TlsPolicy::Require,
         Tls::Disable => TlsPolicy::Disable,
     }

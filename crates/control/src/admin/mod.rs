@@ -8,6 +8,7 @@ mod domains;
 mod explain;
 mod explain_waits;
 mod ips;
+mod locks;
 mod nodes;
 mod policy;
 mod policy_change;
@@ -20,6 +21,7 @@ mod reasons;
 mod selection;
 mod shares;
 mod suspensions;
+mod tls;
 mod warmup;
 
 use std::collections::BTreeMap;
@@ -38,21 +40,25 @@ use skein_wire::v1::{
     ChangeWarmupsRequest, ChangeWarmupsResponse, CheckDomainRequest, CheckDomainResponse, Cluster,
     DeleteMessageRequest, DeleteMessageResponse, Domain, DrainNodeRequest, DrainNodeResponse,
     ExamineRequest, ExamineResponse, ExplainLimitsRequest, ExplainLimitsResponse, ExplainRequest,
-    ExplainResponse, FlushQueuesRequest, FlushQueuesResponse, GetClusterRequest, GetDomainRequest,
-    GetMessageRequest, GetQueueRequest, GetStatusRequest, LiftAutomationRequest,
-    LiftAutomationResponse, ListAuditRequest, ListAuditResponse, ListAutomationRequest,
-    ListAutomationResponse, ListDomainsRequest, ListDomainsResponse, ListGroupsRequest,
-    ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListNodesRequest, ListNodesResponse,
-    ListPolicyHistoryRequest, ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse,
-    ListQueuesRequest, ListQueuesResponse, ListSlotsRequest, ListSlotsResponse,
-    ListSuspensionsRequest, ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse,
-    ListWarmupsRequest, ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse,
-    MoveQueuesRequest, MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority,
-    QueueDetail, RemoveDomainRequest, RemoveDomainResponse, RemoveNodeRequest, RemoveNodeResponse,
+    ExplainResponse, ExplainTlsRequest, ExplainTlsResponse, FlushQueuesRequest,
+    FlushQueuesResponse, FlushTlsPolicyRequest, FlushTlsPolicyResponse, GetClusterRequest,
+    GetDomainRequest, GetMessageRequest, GetQueueRequest, GetStatusRequest, GetTlsPolicyRequest,
+    LiftAutomationRequest, LiftAutomationResponse, ListAuditRequest, ListAuditResponse,
+    ListAutomationRequest, ListAutomationResponse, ListDomainsRequest, ListDomainsResponse,
+    ListGroupsRequest, ListGroupsResponse, ListIpsRequest, ListIpsResponse, ListLocksRequest,
+    ListLocksResponse, ListNodesRequest, ListNodesResponse, ListPolicyHistoryRequest,
+    ListPolicyHistoryResponse, ListPolicyRequest, ListPolicyResponse, ListQueuesRequest,
+    ListQueuesResponse, ListSlotsRequest, ListSlotsResponse, ListSuspensionsRequest,
+    ListSuspensionsResponse, ListTenantsRequest, ListTenantsResponse, ListTlsPoliciesRequest,
+    ListTlsPoliciesResponse, ListTlsReportsRequest, ListTlsReportsResponse, ListWarmupsRequest,
+    ListWarmupsResponse, Message, MoveLeaderRequest, MoveLeaderResponse, MoveQueuesRequest,
+    MoveQueuesResponse, MoveSlotRequest, MoveSlotResponse, Priority, QueueDetail,
+    RemoveDomainRequest, RemoveDomainResponse, RemoveNodeRequest, RemoveNodeResponse,
     RemoveSenderRequest, RemoveSenderResponse, ResumeRequest, ResumeResponse, RewrapKeysRequest,
     RewrapKeysResponse, RollbackPolicyRequest, RotateDomainKeyRequest, RotateDomainKeyResponse,
-    SetSpreadRequest, SetSpreadResponse, SetTenantRequest, SetTenantResponse,
-    Status as ClusterStatus, SuspendRequest, SuspendResponse, TaskSummary,
+    SendTlsReportsRequest, SendTlsReportsResponse, SetSpreadRequest, SetSpreadResponse,
+    SetTenantRequest, SetTenantResponse, Status as ClusterStatus, SuspendRequest, SuspendResponse,
+    TaskSummary, TlsPolicyEntry, UnlockRequest, UnlockResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -63,6 +69,7 @@ use crate::domains::Domains;
 use crate::raft::Forward;
 use crate::senders::SessionsService;
 use crate::spool::SpoolGroup;
+use crate::tls_policies::TlsPolicies;
 
 /// Says with an answer that it may be old, and why: the node that gives it hears from no leader.
 const STALE: &str = "skein-stale";
@@ -78,6 +85,7 @@ pub struct AdminService {
     pub spools: Arc<BTreeMap<GroupId, SpoolGroup>>,
     pub forward: Forward,
     pub members: Members,
+    pub tls_policies: TlsPolicies,
     pub sessions: SessionsService,
     pub audit: Audit,
     pub domains: Domains,
@@ -380,6 +388,24 @@ impl Admin for AdminService {
         Ok(self.answer(listed).await)
     }
 
+    async fn list_locks(
+        &self,
+        request: Request<ListLocksRequest>,
+    ) -> Result<Response<ListLocksResponse>, Status> {
+        let listed = self.list_lockouts(request.into_inner()).await?;
+        Ok(Response::new(listed))
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<UnlockRequest>,
+    ) -> Result<Response<UnlockResponse>, Status> {
+        self.audited("Unlock", request, |request| async move {
+            self.unlock_name(&request.name).await
+        })
+        .await
+    }
+
     async fn list_ips(
         &self,
         _request: Request<ListIpsRequest>,
@@ -497,6 +523,58 @@ impl Admin for AdminService {
         self.audited("RemoveDomain", request, |request| async move {
             self.forget_domain(&request.name).await?;
             Ok(RemoveDomainResponse {})
+        })
+        .await
+    }
+
+    async fn explain_tls(
+        &self,
+        request: Request<ExplainTlsRequest>,
+    ) -> Result<Response<ExplainTlsResponse>, Status> {
+        let explained = self.tls_of(&request.into_inner().domain).await?;
+        Ok(self.answer(explained).await)
+    }
+
+    async fn list_tls_policies(
+        &self,
+        request: Request<ListTlsPoliciesRequest>,
+    ) -> Result<Response<ListTlsPoliciesResponse>, Status> {
+        let listed = self.tls_policy_list(&request.into_inner());
+        Ok(self.answer(listed).await)
+    }
+
+    async fn get_tls_policy(
+        &self,
+        request: Request<GetTlsPolicyRequest>,
+    ) -> Result<Response<TlsPolicyEntry>, Status> {
+        let found = self.tls_policy(&request.into_inner().domain)?;
+        Ok(self.answer(found).await)
+    }
+
+    async fn flush_tls_policy(
+        &self,
+        request: Request<FlushTlsPolicyRequest>,
+    ) -> Result<Response<FlushTlsPolicyResponse>, Status> {
+        self.audited("FlushTlsPolicy", request, |request| async move {
+            self.flushed_tls_policy(&request.domain).await
+        })
+        .await
+    }
+
+    async fn list_tls_reports(
+        &self,
+        request: Request<ListTlsReportsRequest>,
+    ) -> Result<Response<ListTlsReportsResponse>, Status> {
+        let listed = self.tls_report_list(request.into_inner().limit);
+        Ok(self.answer(listed).await)
+    }
+
+    async fn send_tls_reports(
+        &self,
+        request: Request<SendTlsReportsRequest>,
+    ) -> Result<Response<SendTlsReportsResponse>, Status> {
+        self.audited("SendTlsReports", request, |request| async move {
+            self.sent_tls_reports(&request.day).await
         })
         .await
     }

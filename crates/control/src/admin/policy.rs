@@ -131,6 +131,7 @@ fn wanted_kind(request: &ListPolicyRequest) -> Result<Option<Kind>, Status> {
 
 fn resource_kind(kind: Kind) -> ResourceKind {
     match kind {
+        Kind::Inbound => ResourceKind::Inbound,
         Kind::Ip => ResourceKind::Ip,
         Kind::Pool => ResourceKind::Pool,
         Kind::Provider => ResourceKind::Provider,

@@ -75,6 +75,8 @@ impl Causes {
         reasons.extend(self.of_shared(|id| match id.scope {
             limits::Scope::Tenant => &*id.key == facts.tenant,
             limits::Scope::Pool => &*id.key == facts.pool,
+            // It holds up no mail that is there.
+            limits::Scope::Intake => false,
             _ => id.site() == Some(facts.site),
         }));
         reasons
@@ -243,6 +245,7 @@ fn shared(rows: &Reader, name: &impl Fn(SessionId) -> Option<String>) -> Vec<(Li
             Counted::Connections => format!("{count} connections"),
             Counted::ConnectionAttempts => format!("{count} new connections in {seconds} s"),
             Counted::Messages => format!("{count} messages in {seconds} s"),
+            Counted::Recipients => format!("{count} recipients in {seconds} s"),
         };
         let text = format!(
             "{what} for {} {}, {} of them used: {}",

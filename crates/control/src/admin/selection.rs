@@ -74,7 +74,9 @@ impl AdminService {
     fn known_names(&self) -> Result<Known, Status> {
         let mut known = Known::of(&self.read_policy()?);
         known.sites.extend(meta::spreads(&self.meta).into_keys());
-        known.tenants.extend(meta::weights(&self.meta).into_keys());
+        known
+            .tenants
+            .extend(crate::policy::weights(&self.meta).into_keys());
         let mut looked_at = 0;
         self.each_queue_while(|_, row| {
             looked_at += 1;
@@ -183,6 +185,23 @@ pub(super) fn read_selector(given: Option<MailSelector>) -> Result<Selector, Sta
         pool: named(given.pool),
         campaign: named(given.campaign),
     };
+    let names = [
+        &selector.tenant,
+        &selector.domain,
+        &selector.site,
+        &selector.provider,
+        &selector.pool,
+        &selector.campaign,
+    ];
+    if names
+        .into_iter()
+        .flatten()
+        .any(|name| name.contains(char::is_control))
+    {
+        return Err(Status::invalid_argument(
+            "selector: a name has no control characters: no mail can be of it",
+        ));
+    }
     // Everything is a word of its own, so that a name which was forgotten does not mean it.
     if selector.is_valid() && selector.is_everything() == given.everything {
         return Ok(selector.normalised());

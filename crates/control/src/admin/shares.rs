@@ -8,6 +8,7 @@ use skein_wire::v1::{SiteSpread, Tenant};
 use tonic::Status;
 
 use super::AdminService;
+use crate::policy;
 
 impl AdminService {
     pub(super) fn tenants(&self) -> Vec<Tenant> {
@@ -24,7 +25,7 @@ impl AdminService {
             tenant.queues += 1;
             tenant.tasks += row.tasks;
         });
-        for (name, weight) in meta::weights(&self.meta) {
+        for (name, weight) in policy::weights(&self.meta) {
             let tenant = tenants.entry(name.clone());
             tenant.or_insert_with(|| named(&name)).weight = weight;
         }
@@ -32,6 +33,11 @@ impl AdminService {
     }
 
     pub(super) async fn set_weight(&self, tenant: String, weight: u32) -> Result<(), Status> {
+        if let Some(given) = policy::weight_by_policy(&self.meta, &tenant) {
+            return Err(Status::failed_precondition(format!(
+                "weight: the policy gives tenant {tenant:?} {given}: change weight there, or leave it out and say it here"
+            )));
+        }
         self.change(&Command::SetWeight { tenant, weight }).await
     }
 

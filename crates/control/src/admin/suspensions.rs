@@ -128,5 +128,6 @@ impl AdminService {
 
 fn order(why: String) -> Order {
     let who = access::caller();
+    let why = why.replace(char::is_control, " ");
     Order { who, why }.bounded()
 }

@@ -77,6 +77,8 @@ mod tests {
             pull_bytes_per_second: 1,
             find_mx: Arc::new(|_| unreachable!("nobody asks")),
             domains: crate::config::DomainSettings::of_nobody(),
+            tls_policies: Config::tls_of_nobody().0,
+            tls_reports: Config::tls_of_nobody().1,
         }
     }
 

@@ -47,6 +47,11 @@ impl Domains {
 
     /// # Errors
     /// This node has no key-encryption key.
+    /// The keys as they are at each moment.
+    pub fn held_keks(&self) -> Arc<parking_lot::RwLock<Option<Arc<Keks>>>> {
+        self.keks.clone()
+    }
+
     pub(super) fn keks(&self) -> Result<Arc<Keks>, Status> {
         self.keks.read().clone().ok_or_else(|| {
             Status::failed_precondition(

@@ -17,6 +17,18 @@ pub fn encode(page: &mut Page<'_>, control: &Control) -> fmt::Result {
         "Checks of the DNS records of domains that this node made.",
         checks.map(|(result, count)| ([("result", result)], count)),
     )?;
+    let fetches = control.tls_policies.counters().fetches();
+    page.counters(
+        "skein_sts_fetches",
+        "Fetches of MTA-STS policies by this node.",
+        fetches.map(|(result, count)| ([("result", result)], count)),
+    )?;
+    let reports = control.tls_reports.counters().all();
+    page.counters(
+        "skein_tls_reports",
+        "Reports on TLS by this node, at each place that they go to.",
+        reports.map(|(result, count)| ([("result", result)], count)),
+    )?;
     if !control.groups[&GroupId::META].is_leader() {
         return Ok(());
     }
@@ -24,6 +36,14 @@ pub fn encode(page: &mut Page<'_>, control: &Control) -> fmt::Result {
     encode_sessions(page, control, &group)?;
     encode_orders(page, control, &group)?;
     encode_domains(page, control, &group)?;
+    page.gauges(
+        "skein_sts_policies",
+        "MTA-STS policies that are kept.",
+        [(
+            [("group", &*group)],
+            meta::sts::size(&control.meta_reader).domains,
+        )],
+    )?;
     encode_warmups(page, control, &group)
 }
 

@@ -25,6 +25,7 @@ pub fn read(health: SenderHealth, clock_ahead_ms: i64) -> doctor::SenderHealth {
         clock_ahead_ms,
         name_servers: servers.collect(),
         needs_dns: health.needs_dns,
+        validation_fault: given(health.validation_fault),
         connects: Connects {
             minutes: connects.minutes,
             hosts: connects.hosts,

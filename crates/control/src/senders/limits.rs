@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_client::since_boot;
+use skein_model::feature::Feature;
 use skein_model::meta::limits::{self, KeptAlone, SessionAnswers, SessionReports};
 use skein_model::meta::{self, Command};
-use skein_model::throttle::{LimitClock, LimitId, LimitReport, REPORTS_MAX};
+use skein_model::throttle::{LimitAnswer, LimitClock, LimitId, LimitReport, REPORTS_MAX};
 use skein_model::{DurationMs, Epoch, LimitMs, SessionId, codec};
 use skein_store::Reader;
 use skein_wire::internal::{ReportLimitsReply, ReportLimitsRequest, SharedSites};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use super::propose::propose;
 use crate::clock;
-use crate::raft::Group;
+use crate::raft::{Group, VersionGate, propose};
 
 /// Reports that arrive within this time share one command; the first after a pause goes at once.
 const GATHER: Duration = Duration::from_millis(20);
@@ -35,6 +35,7 @@ pub struct Limits {
     /// Of the term in which this node led last.
     clock: Arc<Mutex<Option<(u64, LimitClock)>>>,
     queue: mpsc::Sender<Waiting>,
+    versions: VersionGate,
 }
 
 struct Waiting {
@@ -43,13 +44,14 @@ struct Waiting {
 }
 
 impl Limits {
-    pub fn start(meta: Arc<Group>, reader: Reader) -> Self {
+    pub fn start(meta: Arc<Group>, reader: Reader, versions: VersionGate) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUED);
         let limits = Self {
             meta,
             reader,
             clock: Arc::default(),
             queue,
+            versions,
         };
         skein_runtime::task("limit-reports", limits.clone().gather(waiting));
         skein_runtime::task("limits", limits.clone().tend());
@@ -67,16 +69,22 @@ impl Limits {
     }
 
     pub async fn report(&self, request: ReportLimitsRequest) -> Result<ReportLimitsReply, Status> {
-        let told = read(&request)?;
+        let mut told = read(&request)?;
         if !self.meta.is_leader() {
             return Err(not_leader());
         }
+        let withheld = self.withhold(&mut told).await;
         let at = self.at().await?;
         // Whatever is answered was committed once, and has a version: it does no harm if this node leads no more.
-        let answers = match limits::answer(&self.reader, at, &told) {
+        let mut answers = match limits::answer(&self.reader, at, &told) {
             Some(answers) => answers,
             None => self.commit(told).await?,
         };
+        if !answers.answers.is_empty() || withheld.len() == request.reports.len() {
+            for place in withheld {
+                answers.answers.insert(place, LimitAnswer::Later);
+            }
+        }
         Ok(ReportLimitsReply {
             alive: answers.is_alive,
             answers: answers
@@ -86,6 +94,19 @@ impl Limits {
                 .collect(),
             shared_sites: self.shared_sites(Some(request.shared_version)),
         })
+    }
+
+    /// Takes out what some control node does not read yet; the places where it stood, in order. Nothing of these limits is
+    /// granted before all do.
+    async fn withhold(&self, told: &mut SessionReports) -> Vec<usize> {
+        if !told.has_intake() || self.versions.pass(Feature::IntakeLimits).await.is_ok() {
+            return Vec::new();
+        }
+        let all = told.reports.iter().enumerate();
+        let withheld = all.filter(|(_, report)| report.id.is_of_intake());
+        let withheld = withheld.map(|(place, _)| place).collect();
+        told.reports.retain(|report| !report.id.is_of_intake());
+        withheld
     }
 
     async fn commit(&self, told: SessionReports) -> Result<SessionAnswers, Status> {

@@ -2,10 +2,10 @@
 
 mod broken_tls;
 mod contested;
+mod guesses;
 pub mod health;
 mod limits;
 mod openings;
-mod propose;
 mod replies;
 mod service;
 mod sessions;

@@ -7,9 +7,9 @@ use skein_store::Reader;
 use skein_wire::internal::{GetForcesReply, TellRepliesRequest};
 use tonic::Status;
 
-use super::propose::propose;
 use crate::clock;
 use crate::raft::Group;
+use crate::raft::propose;
 
 /// Counts what a sender heard.
 pub async fn tell(meta: &Group, request: TellRepliesRequest) -> Result<(), Status> {

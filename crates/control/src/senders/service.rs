@@ -13,10 +13,11 @@ use skein_wire::internal::sessions_server::Sessions;
 use skein_wire::internal::{
     CloseSessionReply, CloseSessionRequest, GetForcesReply, GetForcesRequest, GetPolicyReply,
     GetPolicyRequest, GetSigningChangesReply, GetSigningChangesRequest, GetSigningReply,
-    GetSigningRequest, GrantWarmupReply, GrantWarmupRequest, HeartbeatReply, HeartbeatRequest,
-    OpenSessionReply, OpenSessionRequest, PolicyResource, ReportLimitsReply, ReportLimitsRequest,
-    TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellWaitsReply,
-    TellWaitsRequest, WatchReply, WatchRequest,
+    GetSigningRequest, GetStsPolicyReply, GetStsPolicyRequest, GrantWarmupReply,
+    GrantWarmupRequest, HeartbeatReply, HeartbeatRequest, OpenSessionReply, OpenSessionRequest,
+    PolicyResource, ReportLimitsReply, ReportLimitsRequest, TellGuessesReply, TellGuessesRequest,
+    TellIpChecksReply, TellIpChecksRequest, TellRepliesReply, TellRepliesRequest, TellTlsReply,
+    TellTlsRequest, TellWaitsReply, TellWaitsRequest, WatchReply, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -179,6 +180,9 @@ impl Sessions for SessionsService {
                 .broken_tls
                 .since(request.broken_tls_version, clock::now()),
             signing_version: meta::domains::signing_version(&self.reader),
+            sts_version: meta::sts::version(&self.reader),
+            tls_reports: self.tls_reports.is_on(),
+            full_tenants: self.full_tenants.now().iter().cloned().collect(),
         }))
     }
 
@@ -305,6 +309,37 @@ impl Sessions for SessionsService {
     ) -> Result<Response<GetSigningChangesReply>, Status> {
         let changes = domains::changes(&self.reader, request.into_inner().since);
         Ok(Response::new(changes))
+    }
+
+    async fn get_sts_policy(
+        &self,
+        request: Request<GetStsPolicyRequest>,
+    ) -> Result<Response<GetStsPolicyReply>, Status> {
+        let answer = self.tls_policies.answer(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn tell_tls(
+        &self,
+        request: Request<TellTlsRequest>,
+    ) -> Result<Response<TellTlsReply>, Status> {
+        let request = request.into_inner();
+        self.check_owner(SessionId(request.session))?;
+        self.tls_reports.tell(request).await?;
+        Ok(Response::new(TellTlsReply {}))
+    }
+
+    async fn tell_guesses(
+        &self,
+        request: Request<TellGuessesRequest>,
+    ) -> Result<Response<TellGuessesReply>, Status> {
+        if !self.meta.is_leader() {
+            return Err(Status::unavailable(
+                "this node does not lead the meta group",
+            ));
+        }
+        let heard = self.guesses.tell(request.into_inner())?;
+        Ok(Response::new(heard))
     }
 
     async fn close(

@@ -10,19 +10,24 @@ use skein_model::meta::{self, Command, Leases, Process, StillHeld};
 use skein_model::{DurationMs, Epoch, GroupId, SessionId};
 use skein_store::Reader;
 use skein_wire::convert;
-use skein_wire::internal::{GetWaitsReply, HeartbeatRequest, SessionPolicy, SiteSpread, Slots};
+use skein_wire::internal::{
+    GetWaitsReply, HeartbeatRequest, LocksReply, SessionPolicy, SiteSpread, Slots,
+};
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::broken_tls::BrokenTlsMemory;
 use super::contested::ContestedNames;
+use super::guesses::GuessMemory;
 use super::limits::Limits;
 use super::openings::Openings;
-use super::propose::propose;
 use super::source_ips;
 use super::waits::SenderWaits;
 use crate::clock;
-use crate::raft::{Group, VersionGate};
+use crate::policy::FullTenants;
+use crate::raft::{Group, VersionGate, propose};
+use crate::tls_policies::TlsPolicies;
+use crate::tls_reports::TlsReports;
 
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -42,6 +47,10 @@ pub struct SessionsService {
     pub(super) openings: Openings,
     pub(super) limits: Limits,
     versions: VersionGate,
+    pub(super) tls_policies: TlsPolicies,
+    pub(super) tls_reports: TlsReports,
+    pub(super) full_tenants: FullTenants,
+    pub(super) guesses: GuessMemory,
 }
 
 impl SessionsService {
@@ -50,10 +59,15 @@ impl SessionsService {
         reader: Reader,
         applied: watch::Receiver<()>,
         versions: VersionGate,
+        tls_policies: TlsPolicies,
+        tls_reports: TlsReports,
+        full_tenants: FullTenants,
     ) -> Self {
         let service = Self {
+            limits: Limits::start(meta.clone(), reader.clone(), versions.clone()),
             versions,
-            limits: Limits::start(meta.clone(), reader.clone()),
+            tls_policies,
+            tls_reports,
             meta,
             reader,
             applied,
@@ -64,12 +78,19 @@ impl SessionsService {
             broken_tls: BrokenTlsMemory::default(),
             policies: Arc::default(),
             openings: Openings::default(),
+            full_tenants,
+            guesses: GuessMemory::default(),
         };
         skein_runtime::task("sessions", look_after(service.clone()));
         let (meta, reader) = (service.meta.clone(), service.reader.clone());
         let look_after_ips = source_ips::look_after(meta, reader, service.applied.clone());
         skein_runtime::task("source-ips", look_after_ips);
         service
+    }
+
+    /// Who is locked out of logging in, as far as this node was told; after unlocking one.
+    pub fn locks(&self, unlock: &str) -> LocksReply {
+        self.guesses.locks(unlock)
     }
 
     pub(super) async fn propose(&self, command: Command) -> Result<meta::Response, Status> {

@@ -7,9 +7,9 @@ use skein_store::Reader;
 use skein_wire::internal::{GrantWarmupReply, GrantWarmupRequest};
 use tonic::Status;
 
-use super::propose::propose;
 use crate::clock;
 use crate::raft::Group;
+use crate::raft::propose;
 
 /// A hand is at most this part of a day's budget, so that several senders share it, and that little is lost with one...
 const HANDS: u64 = 16;

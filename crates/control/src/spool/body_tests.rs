@@ -106,6 +106,7 @@ fn accept(id: MessageId, body: BodyRef) -> Accept {
             client: None,
             traceparent: None,
             campaign: None,
+            tls_optional: false,
             priority: Priority::default(),
         },
         body,

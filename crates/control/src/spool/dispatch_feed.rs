@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use skein_model::automation::Suspensions;
-use skein_model::meta;
 use skein_store::Reader;
 use tokio::sync::watch;
 
 use super::dispatch::Dispatch;
-use crate::policy::HeldBack;
+use crate::policy::{HeldBack, Weights};
 
 /// Tells the dispensers of this node whenever something changed.
 pub async fn follow(
@@ -17,18 +16,14 @@ pub async fn follow(
     mut applied: watch::Receiver<()>,
     dispatches: Vec<Arc<Dispatch>>,
 ) {
-    let (mut told, mut suspended) = (None, Suspensions::default());
+    let (mut weights, mut suspended) = (Weights::default(), Suspensions::default());
     let mut held_back = HeldBack::default();
     applied.mark_changed();
     while applied.changed().await.is_ok() {
-        // Read first: a change that comes between is told again.
-        let version = meta::weights_version(&meta);
-        if told != Some(version) {
-            let weights = meta::weights(&meta);
+        if let Some(weights) = weights.changed(&meta) {
             for dispatch in &dispatches {
                 dispatch.set_weights(weights.clone());
             }
-            told = Some(version);
         }
         let now = held_back.now(&meta);
         if now != suspended {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skein_model::disk::Room;
+use skein_model::feature::Feature;
 use skein_model::spool::{Accept, Command, query};
 use skein_model::{GroupId, MessageId, NodeId, codec, is_site_name};
 use skein_wire::convert;
@@ -167,7 +168,7 @@ async fn accept_message(
     versions: &VersionGate,
     accept: &Bytes,
 ) -> ingest_result::Result {
-    let accept: Accept = match convert::row(accept) {
+    let mut accept: Accept = match convert::row(accept) {
         Ok(accept) => accept,
         Err(error) => {
             return ingest_result::Result::Problem(convert::problem(
@@ -203,6 +204,10 @@ async fn accept_message(
     {
         let text = older.message();
         return ingest_result::Result::Problem(convert::problem(Kind::Upgrading, text));
+    }
+    // A node that does not read it would store another row. Without it the mail goes under what the recipients' domain demands.
+    if accept.envelope.tls_optional && versions.pass(Feature::OptionalTls).await.is_err() {
+        accept.envelope.tls_optional = false;
     }
     match super::commit(group, codec::encode(&Command::Accept(Box::new(accept)))).await {
         Ok(()) => ingest_result::Result::Accepted(true),

@@ -51,6 +51,8 @@ pub async fn alone(dir: &std::path::Path) -> Control {
         pull_bytes_per_second: 1 << 20,
         find_mx: Arc::new(|_| unreachable!("nobody asks for MX hosts")),
         domains: crate::config::DomainSettings::of_nobody(),
+        tls_policies: Config::tls_of_nobody().0,
+        tls_reports: Config::tls_of_nobody().1,
     };
     Control::start(config).await.unwrap()
 }
@@ -111,6 +113,7 @@ async fn accept_task(control: &Control) {
             client: None,
             traceparent: None,
             campaign: None,
+            tls_optional: false,
             priority: Priority::default(),
         },
         body: BodyRef {

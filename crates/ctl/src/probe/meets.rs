@@ -34,10 +34,10 @@ impl Meets {
     pub fn words(&self) -> String {
         match self {
             Self::Verified => {
-                "a delivery goes under TLS, also where policy requires TLS".to_owned()
+                "a delivery goes under TLS, also where policy verifies the certificate".to_owned()
             }
             Self::Unverified(why) => format!(
-                "a delivery goes under opportunistic TLS; where policy requires TLS it waits: {why}"
+                "a delivery goes under TLS; where policy verifies the certificate it waits: {why}"
             ),
             Self::Clear => "a delivery goes in the clear, because STARTTLS is not offered; where policy requires TLS it waits"
                 .to_owned(),
@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn each_address_is_told_with_its_reason() {
         for (meets, expected) in [
-            (Meets::Verified, "also where policy requires TLS"),
+            (
+                Meets::Verified,
+                "also where policy verifies the certificate",
+            ),
             (
                 Meets::Unverified("its certificate has expired".into()),
                 "waits: its certificate has expired",

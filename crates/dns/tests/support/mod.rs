@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR};
+use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SOA};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -17,6 +17,8 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 /// What the server says for (name without trailing dot, type).
 pub enum Say {
     Records(Vec<RData>),
+    /// And they, or that there are none, are validated.
+    Signed(Vec<RData>),
     Code(ResponseCode),
     Silence,
 }
@@ -61,6 +63,11 @@ pub fn cname(target: &str) -> RData {
     RData::CNAME(CNAME(Name::from_ascii(target).unwrap()))
 }
 
+pub fn soa(zone: &str) -> RData {
+    let name = Name::from_ascii(zone).unwrap();
+    RData::SOA(SOA::new(name.clone(), name, 1, 3600, 600, 86_400, 60))
+}
+
 pub fn ptr(target: &str) -> RData {
     RData::PTR(PTR(Name::from_ascii(target).unwrap()))
 }
@@ -99,7 +106,9 @@ impl Handler {
             .entry((key.clone(), info.query.query_type()))
             .or_default() += 1;
         let mut metadata = Metadata::response_from_request(info.metadata);
-        let records = match (self.zone)(&key, info.query.query_type()) {
+        let said = (self.zone)(&key, info.query.query_type());
+        metadata.authentic_data = matches!(said, Say::Signed(_));
+        let records = match said {
             Say::Silence => {
                 return Header {
                     metadata,
@@ -111,7 +120,7 @@ impl Handler {
                 metadata.response_code = code;
                 Vec::new()
             }
-            Say::Records(data) => data
+            Say::Records(data) | Say::Signed(data) => data
                 .into_iter()
                 .map(|data| Record::from_rdata(name.clone(), 60, data))
                 .collect(),

@@ -137,6 +137,8 @@ pub struct SenderHealth {
     pub name_servers: Vec<NameServer>,
     /// Some mail follows MX records.
     pub needs_dns: bool,
+    /// Why DANE is off although a name server is trusted to validate.
+    pub validation_fault: Option<String>,
     pub connects: Connects,
     pub certificates: Vec<CertificateEnd>,
     pub files: Vec<FileFault>,

@@ -454,6 +454,14 @@ const STATES: &[(&str, Change, &str)] = &[
         },
         "does not vote yet",
     ),
+    (
+        "mail goes out without DANE",
+        |f| {
+            let fault = "DANE off: the resolver does not validate: the signed name org comes without the AD bit";
+            health(f, 1).validation_fault = Some(fault.into());
+        },
+        "dns: sender s2 DANE off: the resolver does not validate",
+    ),
 ];
 
 #[test]

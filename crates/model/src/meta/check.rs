@@ -8,11 +8,13 @@ use super::ips::Addresses;
 use super::limits;
 use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
 use super::policy_change::PolicyChange;
+use super::{sts, tls_reports};
 use crate::HostPort;
 use crate::automation::{self, Rules};
 use crate::feature::Feature;
 use crate::id::{NodeId, SessionId};
 use crate::proposal::{self, Invalid};
+use crate::throttle::LimitId;
 
 /// Of an address that is taken back: an older version let others in than are let in here.
 const ADDRESS_BYTES_MAX: usize = 1024;
@@ -39,7 +41,18 @@ impl Command {
             Self::Audit(_) => Some(Feature::Audit),
             Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
             Self::Domain(_) => Some(Feature::Domains),
+            Self::ReportLimits { told, .. }
+                if told.iter().any(limits::SessionReports::has_intake) =>
+            {
+                Some(Feature::IntakeLimits)
+            }
+            Self::TendLimits { limits, .. } if limits.iter().any(LimitId::is_of_intake) => {
+                Some(Feature::IntakeLimits)
+            }
             Self::Import(import) if !import.domains.is_empty() => Some(Feature::Domains),
+            Self::Sts(_) => Some(Feature::StsPolicies),
+            Self::Import(import) if !import.sts.is_empty() => Some(Feature::StsPolicies),
+            Self::TlsReport(_) => Some(Feature::TlsReports),
             Self::OpenSession { .. }
             | Self::CloseSession(_)
             | Self::Release { .. }
@@ -88,6 +101,9 @@ impl Command {
             | Self::Warmup(_)
             | Self::Domain(_)
             | Self::Import(_) => true,
+            // The rest follows from what the leader found and was told.
+            Self::Sts(command) => matches!(**command, sts::Command::Flush { .. }),
+            Self::TlsReport(command) => matches!(**command, tls_reports::Command::Hurry { .. }),
             Self::Automation(command) => matches!(
                 **command,
                 automation::Command::Suspend { .. }
@@ -194,6 +210,8 @@ fn check(command: &Command) -> Result<(), Invalid> {
         // Each is refused by itself.
         Command::Warmup(_) => Ok(()),
         Command::Domain(command) => domains::check(command),
+        Command::Sts(command) => sts::check(command),
+        Command::TlsReport(command) => tls_reports::check(command),
     }
 }
 
@@ -295,6 +313,10 @@ fn check_import(import: &Import) -> Result<(), Invalid> {
         .domains
         .iter()
         .try_for_each(|(name, row)| domains::check_row(name, row))?;
+    import
+        .sts
+        .iter()
+        .try_for_each(|(domain, row)| sts::check_row(domain, row))?;
     import
         .warmups
         .iter()

@@ -13,6 +13,7 @@ use super::limits::{SessionAnswers, SessionReports};
 use super::members::{ClusterRow, Join};
 use super::policy_change::PolicyChange;
 use super::site_spread::Spread;
+use super::{sts, tls_reports};
 use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::throttle::LimitId;
@@ -216,6 +217,12 @@ pub enum Command {
     /// About a domain that mail is sent for.
     #[n(50)]
     Domain(#[n(0)] Box<domains::Command>),
+    /// About the MTA-STS policy of a domain that mail goes to.
+    #[n(60)]
+    Sts(#[n(0)] Box<sts::Command>),
+    /// About the reports on TLS to such domains.
+    #[n(61)]
+    TlsReport(#[n(0)] Box<tls_reports::Command>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -9,6 +9,7 @@ use super::policy_change;
 use super::policy_history::Made;
 use super::site_spread::{self, Spread};
 use super::state::{Assignment, drained_key, give, slot_key};
+use super::sts::{self, StsRow};
 use super::tenants;
 use crate::automation::{self, ActiveAction, RuleAt, Suspension};
 use crate::codec;
@@ -22,6 +23,8 @@ use crate::warmup::{self, Row, Target};
 const HELD_AT_ONCE: usize = 256;
 /// Of domains: with two keys of each algorithm and a full history each has 10 kB.
 const DOMAINS_AT_ONCE: usize = 32;
+/// Of MTA-STS policies: with the longest names of hosts each has 17 kB.
+const STS_AT_ONCE: usize = 24;
 
 /// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -68,6 +71,10 @@ pub struct Import {
     #[n(20)]
     #[cbor(default)]
     pub domains: Vec<(String, DomainRow)>,
+    /// MTA-STS policies, which were trusted on first use.
+    #[n(60)]
+    #[cbor(default)]
+    pub sts: Vec<(String, StsRow)>,
 }
 
 impl Import {
@@ -104,6 +111,11 @@ impl Import {
                 self.domains
                     .extend(name.and_then(|name| named(name, value)));
             }
+            b'T' => {
+                let domain = rest.strip_prefix(b"p");
+                self.sts
+                    .extend(domain.and_then(|domain| named(domain, value)));
+            }
             b'o' => {
                 let placed = named::<Placement>(rest, value);
                 self.ips.extend(placed.map(|(name, at)| (name, at.epoch)));
@@ -117,6 +129,7 @@ impl Import {
         let suspensions = std::mem::take(&mut self.suspensions);
         let active_actions = std::mem::take(&mut self.active_actions);
         let domains = std::mem::take(&mut self.domains);
+        let sts = std::mem::take(&mut self.sts);
         let suspensions = suspensions.chunks(HELD_AT_ONCE).map(|some| Self {
             suspensions: some.to_vec(),
             ..Self::default()
@@ -129,7 +142,11 @@ impl Import {
             domains: some.to_vec(),
             ..Self::default()
         });
-        let parts = suspensions.chain(active_actions).chain(domains);
+        let sts = sts.chunks(STS_AT_ONCE).map(|some| Self {
+            sts: some.to_vec(),
+            ..Self::default()
+        });
+        let parts = suspensions.chain(active_actions).chain(domains).chain(sts);
         let mut parts: Vec<Self> = parts.collect();
         parts.push(self);
         parts
@@ -175,6 +192,9 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
     }
     for (name, row) in &imported.domains {
         domains::restore(rows, now, name, row);
+    }
+    for (domain, row) in &imported.sts {
+        sts::restore(rows, now, domain, row);
     }
     // What is a node of this cluster was none of the other.
     let nodes = members::nodes(rows);

@@ -70,6 +70,13 @@ pub struct SessionReports {
     pub alone: Vec<KeptAlone>,
 }
 
+impl SessionReports {
+    /// Whether it tells of limits that not every build reads.
+    pub fn has_intake(&self) -> bool {
+        self.reports.iter().any(|report| report.id.is_of_intake())
+    }
+}
+
 /// A site whose limits a session kept alone.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct KeptAlone {

@@ -21,7 +21,9 @@ mod policy_history;
 mod replies;
 mod site_spread;
 mod state;
+pub mod sts;
 mod tenants;
+pub mod tls_reports;
 mod warmups;
 
 pub use admission::{Admission, CannotJoin, GroupVoters, MemberSeen};

@@ -20,7 +20,7 @@
 //! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
-//! Rows of `audit`, `domains`, `ips`, `ip_checks`, `limits`, `automation` and `warmup` are beside these.
+//! Rows of `audit`, `domains`, `ips`, `ip_checks`, `limits`, `sts`, `tls_reports`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,9 @@ use super::policy_change;
 use super::policy_history::Made;
 use super::replies;
 use super::site_spread;
+use super::sts;
 use super::tenants;
+use super::tls_reports;
 use super::warmups;
 use crate::automation;
 use crate::codec;
@@ -193,6 +195,8 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::Domain(command) => {
             return Response::Domain(domains::apply(rows, now, command));
         }
+        Command::Sts(command) => return answer(sts::apply(rows, now, command)),
+        Command::TlsReport(command) => return answer(tls_reports::apply(rows, now, command)),
         Command::Automation(command) => replies::automate(rows, now, command),
         Command::SetRules(rules) => {
             automation::set_rules(rows, rules);
@@ -230,10 +234,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         Command::SetFit { session, fit } => change_session(rows, *session, |row| row.fit = *fit),
         Command::Retire(session) => change_session(rows, *session, |row| row.retiring = true),
         Command::SetDrained { sender, drained } => {
-            match drained {
-                true => rows.put(drained_key(sender), Vec::new()),
-                false => rows.delete(drained_key(sender)),
-            }
+            set_drained(rows, sender, *drained);
             Ok(())
         }
         Command::MoveSlot { slot, to } => move_slot(rows, *slot, *to),
@@ -277,12 +278,29 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
     if let Command::OpenSession { .. } | Command::OpenEgress { .. } | Command::CloseSession(_) =
         command
     {
-        ips::release_ended_sessions(rows);
-        replies::forget(rows);
-        ip_checks::forget_ended_sessions(rows);
-        warmups::forget(rows);
+        forget_ended_sessions(rows);
     }
     reassign(rows);
+    answer(result)
+}
+
+fn set_drained<R: Rows>(rows: &mut R, sender: &str, drained: bool) {
+    match drained {
+        true => rows.put(drained_key(sender), Vec::new()),
+        false => rows.delete(drained_key(sender)),
+    }
+}
+
+/// What hangs on sessions that have ended.
+fn forget_ended_sessions<R: Rows>(rows: &mut R) {
+    ips::release_ended_sessions(rows);
+    replies::forget(rows);
+    ip_checks::forget_ended_sessions(rows);
+    warmups::forget(rows);
+    tls_reports::forget_batches(rows);
+}
+
+fn answer(result: Result<(), Refusal>) -> Response {
     match result {
         Ok(()) => Response::Done,
         Err(refusal) => Response::Refused(refusal),

@@ -9,11 +9,11 @@ use crate::automation::{
 };
 use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
-use crate::meta::domains;
 use crate::meta::{
     Addresses, AuditCommand, AuditEnd, AuditEntry, ClusterRow, Command as Meta, Import as Whole,
     IpCheck, Join, Made, PolicyChange, Put, Spread, limits,
 };
+use crate::meta::{domains, sts, tls_reports};
 use crate::preflight::{Check, Fault};
 use crate::rotation::{self, KeyId, Observation, Schedule, SlotAnswers};
 use crate::rows::MemoryRows;
@@ -22,10 +22,12 @@ use crate::spool::{
     Accept, Command, FlushScope, Import, ImportStep, ImportedMessage, MessageRow, NewTask,
     OpenSlots, Outcome, Refile, Report, StateRow, TaskRow, Verdict,
 };
+use crate::sts::{StsMode, StsPolicy};
 use crate::throttle::{
     Before, Counted, LimitId, LimitReport, Rate, Said, Scope, ShareReport, SharedLimit,
     TokenLeaseReport,
 };
+use crate::tls_report;
 use crate::warmup::{self, Ask, Counts, Order, Phase, Plan, Row, Target};
 use crate::{
     Domain, DurationMs, Envelope, Epoch, GroupId, LimitMs, MessageId, NodeId, Notify, QueueId,
@@ -120,6 +122,7 @@ fn limits_told(session: SessionId, number: u64) -> Meta {
             report(Scope::Site, "google", SharedLimit::Connections(4), share),
             report(Scope::Site, "google", long, token_lease),
             report(Scope::Pool, "google", long, token_lease),
+            report(Scope::Intake, "tenant acme", long, token_lease),
         ],
         alone: vec![limits::KeptAlone {
             site: "google".into(),
@@ -294,6 +297,7 @@ fn whole() -> Meta {
         ips: vec![("a".into(), Epoch(2))],
         sources: vec![("ip/a".into(), "git".into())],
         domains: a_domain(),
+        sts: a_policy(),
     })
 }
 
@@ -304,6 +308,88 @@ fn a_domain() -> Vec<(String, domains::DomainRow)> {
         crate::meta::apply(&mut rows, NOW, command);
     }
     domains::domains(&rows, "", 9)
+}
+
+/// A policy of a backup.
+fn a_policy() -> Vec<(String, sts::StsRow)> {
+    let mut rows = MemoryRows::default();
+    crate::meta::apply(&mut rows, NOW, &of_tls()[0]);
+    sts::policies(&rows, "", 9)
+}
+
+fn of_tls() -> Vec<Meta> {
+    let domain = || "example.com".to_owned();
+    let policy = StsPolicy {
+        id: "1".into(),
+        mode: StsMode::Enforce,
+        mx: vec!["*.example.com".into()],
+        max_age_s: 86_400,
+    };
+    let policies = [
+        sts::Command::Keep {
+            domain: domain(),
+            policy: policy.clone(),
+            asked_at: NOW,
+        },
+        sts::Command::GoOn {
+            domain: domain(),
+            asked_at: NOW,
+            fault: Some("no answer".into()),
+        },
+        sts::Command::Flush {
+            domain: domain(),
+            by: "ann".into(),
+        },
+    ];
+    let day = tls_report::Day::of(NOW);
+    let told = || {
+        let mut counts = tls_report::DayCounts::default();
+        for failure in [None, Some(tls_report::FailureKind::CertificateExpired)] {
+            counts.count(tls_report::TlsResult {
+                domain: domain(),
+                policy: tls_report::AppliedPolicy::sts(&policy),
+                mx_host: "mx.example.com".into(),
+                receiving_ip: Some([192, 0, 2, 1].into()),
+                sending_ip: None,
+                failure,
+            });
+        }
+        let domain = domain();
+        vec![tls_report::Told {
+            domain,
+            day,
+            counts,
+        }]
+    };
+    let reports = [
+        tls_reports::Command::Tell {
+            session: A,
+            batch: 1,
+            told: told(),
+        },
+        tls_reports::Command::Count(told()),
+        tls_reports::Command::Reach {
+            day,
+            domain: domain(),
+            place: "mailto:tls@example.com".into(),
+            fault: Some("refused".into()),
+        },
+        tls_reports::Command::Finish {
+            day,
+            domain: domain(),
+        },
+        tls_reports::Command::Hurry {
+            day,
+            by: "ann".into(),
+        },
+    ];
+    let policies = policies
+        .into_iter()
+        .map(|command| Meta::Sts(Box::new(command)));
+    let reports = reports
+        .into_iter()
+        .map(|command| Meta::TlsReport(Box::new(command)));
+    policies.chain(reports).collect()
 }
 
 fn of_domains() -> Vec<Meta> {
@@ -494,7 +580,14 @@ pub fn meta() -> Vec<Vec<u8>> {
         },
         whole(),
     ];
-    let all = [members(), operators(), warmups(), of_domains(), rest.into()];
+    let all = [
+        members(),
+        operators(),
+        warmups(),
+        of_domains(),
+        of_tls(),
+        rest.into(),
+    ];
     encoded(all.into_iter().flatten().collect())
 }
 
@@ -517,6 +610,7 @@ fn accept(group: GroupId, n: u64) -> Accept {
             client: Some(client),
             envid: Some("e1".into()),
             campaign: Some("big".into()),
+            tls_optional: false,
             ..envelope()
         },
         body: BodyRef {

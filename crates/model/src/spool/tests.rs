@@ -30,6 +30,7 @@ pub(crate) fn envelope() -> Envelope {
         client: None,
         traceparent: None,
         campaign: None,
+        tls_optional: false,
         priority: Priority::default(),
     }
 }

@@ -28,6 +28,9 @@ pub enum Scope {
     Ip = 5,
     #[n(6)]
     Pool = 6,
+    /// Mail that comes in. The key is `tenant` or `credential`, a space and its name.
+    #[n(7)]
+    Intake = 7,
 }
 
 impl Scope {
@@ -39,6 +42,7 @@ impl Scope {
             Self::Tenant => "tenant",
             Self::Ip => "ip",
             Self::Pool => "pool",
+            Self::Intake => "intake",
         }
     }
 }
@@ -54,6 +58,9 @@ pub enum Counted {
     ConnectionAttempts,
     #[n(2)]
     Messages,
+    /// Of messages that come in.
+    #[n(3)]
+    Recipients,
 }
 
 impl Counted {
@@ -63,6 +70,7 @@ impl Counted {
             Self::Connections => "connections",
             Self::ConnectionAttempts => "connection_attempts",
             Self::Messages => "messages",
+            Self::Recipients => "recipients",
         }
     }
 }
@@ -95,6 +103,11 @@ impl LimitId {
             Scope::IpSite => self.key.split_once(' ').map(|(ip, _)| ip),
             _ => None,
         }
+    }
+
+    /// Whether it is of mail that comes in.
+    pub fn is_of_intake(&self) -> bool {
+        self.scope == Scope::Intake || self.counts == Counted::Recipients
     }
 
     /// Whether it is of a node's own address, which has no name. No other sender's mail goes from there, so it is not shared.

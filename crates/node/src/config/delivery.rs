@@ -57,6 +57,8 @@ pub enum DeliveryTls {
     /// STARTTLS where it is offered, with any certificate, else in the clear.
     #[default]
     Opportunistic,
+    /// STARTTLS with any certificate, or the mail waits.
+    Encrypt,
     /// A certificate that is valid for the host, or the mail waits.
     Require,
     Disable,
@@ -66,6 +68,7 @@ impl From<DeliveryTls> for TlsPolicy {
     fn from(tls: DeliveryTls) -> Self {
         match tls {
             DeliveryTls::Opportunistic => Self::Opportunistic,
+            DeliveryTls::Encrypt => Self::Encrypt,
             DeliveryTls::Require => Self::Require,
             DeliveryTls::Disable => Self::Disable,
         }
@@ -303,13 +306,16 @@ impl Delivery {
                 "tls: \"disable\" sends the password in the clear, which needs allow_plaintext_auth = true"
             );
         }
+        let inherits_tls = hosts.is_empty() && route.tls.is_none();
         Ok(RouteRule {
             domains: domains.collect::<Result<_, _>>().context("domains")?,
             hosts,
             policy: HopPolicy {
                 tls: tls.into(),
+                inherits_tls,
                 implicit_tls: route.implicit_tls,
                 login,
+                ..HopPolicy::default()
             },
         })
     }
@@ -381,7 +387,7 @@ fn mechanism(text: &str) -> anyhow::Result<Mechanism> {
     })
 }
 
-fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(super) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let found = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
     ensure!(!found.is_empty(), "no certificate in the file");
     Ok(found)
@@ -400,7 +406,7 @@ mod tests {
 
     fn tls_of(text: &str, domain: &str) -> TlsPolicy {
         let rules = checked(text).unwrap().rules().unwrap();
-        rules.choose(domain, false).policy.tls
+        rules.choose(domain).policy.tls
     }
 
     #[test]
@@ -413,11 +419,13 @@ mod tests {
             hosts = ["mail.example.test", "[2001:db8::1]:26"]
             [[route]]
             domains = ["bank.test"]
-            tls = "require"
+            tls = "encrypt"
+            [[route]]
+            domains = ["direct.test"]
         "#;
         let rules = checked(text).unwrap().rules().unwrap();
         let hosts = |domain: &str| {
-            let hosts = rules.choose(domain, false).hosts;
+            let hosts = rules.choose(domain).hosts;
             hosts
                 .iter()
                 .map(ToString::to_string)
@@ -430,10 +438,10 @@ mod tests {
         );
         assert_eq!(hosts("other.test"), "[::1]:2526");
         assert_eq!(hosts("bank.test"), "", "MX with a TLS policy of its own");
-        assert_eq!(
-            rules.choose("bank.test", false).policy.tls,
-            TlsPolicy::Require
-        );
+        assert_eq!(rules.choose("bank.test").policy.tls, TlsPolicy::Encrypt);
+        let inherits = |domain: &str| rules.choose(domain).policy.inherits_tls;
+        assert!(inherits("direct.test") && !inherits("bank.test"));
+        assert!(!inherits("a.example.test") && !inherits("other.test"));
     }
 
     #[test]

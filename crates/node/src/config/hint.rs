@@ -5,7 +5,7 @@ use skein_policy::nearest;
 use super::Config;
 
 /// Keys that have no default, and so are not among those of the default configuration.
-pub const WITHOUT_DEFAULT: [&str; 36] = [
+pub const WITHOUT_DEFAULT: [&str; 39] = [
     "admin.tls",
     "admin.tls.certificate",
     "admin.tls.client_ca",
@@ -42,6 +42,9 @@ pub const WITHOUT_DEFAULT: [&str; 36] = [
     "smtp.user.name",
     "smtp.user.password",
     "smtp.user.tenant",
+    "tls_reports.contact",
+    "tls_reports.from",
+    "tls_reports.organization",
 ];
 
 /// Of `unknown field \`hostnam\`, expected one of \`hostname\`, ...`.

@@ -21,6 +21,7 @@ const HOSTNAME: AtHangUp =
     NeedsRestart("intake, sender and resolver must agree on it, and DSNs that wait have it");
 const RESOLVER: AtHangUp = NeedsRestart("the resolver and what it remembers are made with it");
 const RECORDS: AtHangUp = NeedsRestart("all control nodes must agree on the records of domains");
+const REPORTS: AtHangUp = NeedsRestart("all control nodes must agree on who reports");
 const STREAMS: AtHangUp = NeedsRestart("streams of tasks are opened with it");
 const JOURNAL: AtHangUp = NeedsRestart("results that are not reported are kept there");
 const FORMAT: AtHangUp = NeedsRestart("readers of a log expect one format");
@@ -28,7 +29,7 @@ const COLLECTOR: AtHangUp = NeedsRestart("the way to the collector is found at t
 
 /// Every key, once. A list of tables (`[[smtp.user]]`, `[[smtp.tls.sni]]`) counts as one value, and so do `[cluster.tls]` and `[admin.tls]`, which
 /// may be missing as a whole.
-pub const KEYS: [(&str, AtHangUp); 84] = [
+pub const KEYS: [(&str, AtHangUp); 93] = [
     ("role", PARTS),
     ("data_dir", STORES),
     ("cluster.listen", SOCKETS),
@@ -104,7 +105,16 @@ pub const KEYS: [(&str, AtHangUp); 84] = [
     ("dkim.rotate_after", RECORDS),
     ("dkim.authoritative_servers", RESOLVER),
     ("dns.servers", RESOLVER),
+    ("dns.trust_ad", RESOLVER),
+    ("dns.validation_probe.signed", RESOLVER),
+    ("dns.validation_probe.broken", RESOLVER),
     ("dns.dnsbl_zones", TakenOver),
+    ("tls_policies.roots", CERTIFICATES),
+    ("tls_policies.https_port", RESOLVER),
+    ("tls_policies.look_every", RESOLVER),
+    ("tls_reports.from", REPORTS),
+    ("tls_reports.organization", REPORTS),
+    ("tls_reports.contact", REPORTS),
     ("events.path", STORES),
     ("log.level", TakenOver),
     ("log.format", FORMAT),

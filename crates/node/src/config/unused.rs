@@ -32,7 +32,7 @@ const LENDS_ONLY: &str =
 const SENDERS_DELIVER: &str = "senders deliver mail";
 
 /// Keys, or sections, that have no effect at the role, and why.
-const UNUSED: [(Role, &[&str], &str); 10] = [
+const UNUSED: [(Role, &[&str], &str); 11] = [
     (
         Role::Sender,
         MEMBERSHIP,
@@ -57,13 +57,26 @@ const UNUSED: [(Role, &[&str], &str); 10] = [
         "control nodes look after domains",
     ),
     (
+        Role::Sender,
+        &["tls_policies", "tls_reports"],
+        "control nodes keep the policies of other domains and send reports",
+    ),
+    (
         Role::Egress,
         MEMBERSHIP,
         "egress nodes connect to control nodes, and are not connected to by those",
     ),
     (
         Role::Egress,
-        &["data_dir", "admin", "storage", "events", "dkim"],
+        &[
+            "data_dir",
+            "admin",
+            "storage",
+            "events",
+            "dkim",
+            "tls_policies",
+            "tls_reports",
+        ],
         "egress nodes keep nothing",
     ),
     (

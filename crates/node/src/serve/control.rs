@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use skein_client::tls::Protocol;
 use skein_client::{ClusterState, Spools};
-use skein_control::{Control, DomainSettings, FindMx, MxHosts};
+use skein_control::{
+    Control, DomainSettings, FindMx, Https, MxHosts, TlsPolicySettings, TlsReportSettings,
+};
 use skein_dns::{Questions, Resolver};
 use tokio_util::sync::CancellationToken;
 
@@ -39,15 +41,18 @@ impl ControlPart {
         };
         let to_nodes = links::connect(ports.cluster.clone());
         let resolver = Resolver::counted(dns_config(config), dns).context("dns")?;
-        let find_mx = find_mx(Arc::new(resolver));
+        let resolver = Arc::new(resolver);
+        let find_mx = find_mx(resolver.clone());
         let questions = Questions::new(&dns_config(config), &config.dkim.authoritative_servers);
+        let questions = questions.context("dns")?;
+        let tls = tls_settings(config, resolver, &questions)?;
         let domains = Arc::new(DomainSettings {
             operator: config.dkim.operator(),
             schedule: config.dkim.schedule(),
-            questions: questions.context("dns")?,
+            questions,
         });
         let mut control_config =
-            control_config(config, data_dir.clone(), to_nodes, find_mx, domains);
+            control_config(config, data_dir.clone(), to_nodes, find_mx, domains, tls);
         let skip_entries = skip_entries.iter().map(|entry| (entry.group, entry.index));
         control_config.store.skip_entries = skip_entries.collect();
         let keks = config.dkim.keks()?;
@@ -73,6 +78,7 @@ impl ControlPart {
             cluster(config, ports, Some(part.channel.clone())),
             ClusterState::default(),
         );
+        control.send_tls_reports(spools.clone());
         let guard = ports.for_operators();
         links::serve(control.admin_router(spools), admin, guard, ports.limits);
         for reader in control.events() {
@@ -93,6 +99,34 @@ impl ControlPart {
             control.own_health(),
         )
     }
+}
+
+/// How policies of other domains are found, and reports sent to them.
+fn tls_settings(
+    config: &Config,
+    resolver: Arc<Resolver>,
+    questions: &Questions,
+) -> anyhow::Result<(Arc<TlsPolicySettings>, Arc<TlsReportSettings>)> {
+    let allow_private = config.delivery.allow_private_addresses;
+    let roots = config.tls_policies.roots()?;
+    let https = Https::new(
+        resolver.clone(),
+        roots,
+        config.tls_policies.https_port,
+        allow_private,
+    )?;
+    let policies = TlsPolicySettings {
+        questions: questions.clone(),
+        https: https.clone(),
+        look_every: config.tls_policies.look_every.into(),
+        resolver,
+    };
+    let reports = TlsReportSettings {
+        reporter: config.tls_reports.reporter(&config.smtp.hostname),
+        questions: questions.clone(),
+        https,
+    };
+    Ok((Arc::new(policies), Arc::new(reports)))
 }
 
 /// For what operators ask; mail is routed by senders.

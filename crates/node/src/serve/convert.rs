@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skein_client::{Channel, Cluster};
-use skein_control::{DomainSettings, FindMx, NodeRole};
+use skein_control::{DomainSettings, FindMx, NodeRole, TlsPolicySettings, TlsReportSettings};
 use skein_dns::OwnAddresses;
 
 use crate::config::{BareNewlines, Config, Join, Kind, ListenerTls, Role};
@@ -55,6 +55,7 @@ pub fn control_config(
     connect: skein_client::Connect,
     find_mx: FindMx,
     domains: Arc<DomainSettings>,
+    (tls_policies, tls_reports): (Arc<TlsPolicySettings>, Arc<TlsReportSettings>),
 ) -> skein_control::Config {
     skein_control::Config {
         data_dir,
@@ -76,12 +77,16 @@ pub fn control_config(
         pull_bytes_per_second: config.storage.pull_bytes_per_second,
         find_mx,
         domains,
+        tls_policies,
+        tls_reports,
     }
 }
 
 pub fn dns_config(config: &Config) -> skein_dns::Config {
     skein_dns::Config {
         servers: config.dns.servers.clone(),
+        trust_ad: config.dns.trust_ad.clone(),
+        validation_probe: config.dns.validation_probe.clone().into(),
         allow_private: config.delivery.allow_private_addresses,
         own_hostname: config.smtp.hostname.clone(),
         own_addresses: own_addresses(config),

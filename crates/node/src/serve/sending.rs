@@ -5,15 +5,17 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use skein_authentication::Authenticator;
 use skein_client::signing::Signing;
 use skein_client::{Cluster, ClusterState, Spools};
 use skein_dkim::at_rest::Keks;
-use skein_dns::Resolver;
+use skein_dns::{CheckResolver, Resolver};
 use skein_sender::{Sender, Sites};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::{dns_config, ingress_config, sender_config};
+use super::intake_rates;
 use super::lending::router;
 use crate::config::Config;
 use crate::{events, lockouts, policy, tls};
@@ -103,12 +105,18 @@ impl SendingPart {
         let has_certificate = certificate.is_some();
         let ingress_config = ingress_config(config, has_certificate)?;
         let drained = sender.drained();
+        let checks = CheckResolver::new(&dns_config(config)).context("dns")?;
+        let authenticator = Authenticator::new(checks);
         let (ingress, lockouts) = skein_ingress::Server::bind(
             ingress_config,
             certificate,
             spools,
             policy,
-            site_of(sender.sites()),
+            skein_ingress::Hooks {
+                site_of: site_of(sender.sites()),
+                take_token: intake_rates::take_token(sender.intake_limits()),
+                authenticator,
+            },
             registry,
             drained.clone(),
         )

@@ -2,8 +2,8 @@
 
 pub mod current;
 pub mod login;
+pub mod protocol;
 pub mod rule;
-pub mod tls_policy;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use skein_smtp::address::Address;
+use skein_tls::TlsPolicy;
 
 use crate::config::login::Login;
-use crate::config::tls_policy::TlsPolicy;
+use crate::config::protocol::Protocol;
 
 /// Hosts of one rule. An attempt tries eight addresses, so more names would never be reached.
 pub const HOSTS_MAX: usize = 8;
@@ -125,19 +126,22 @@ impl fmt::Display for RouteHost {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HopPolicy {
     pub tls: TlsPolicy,
+    /// Nobody said `tls` of these domains in particular, whose own MX hosts they are: DANE and MTA-STS go before it.
+    pub inherits_tls: bool,
     /// TLS from the first byte, as on port 465, instead of STARTTLS.
     pub implicit_tls: bool,
     pub login: Option<Login>,
+    pub protocol: Protocol,
 }
 
 impl HopPolicy {
-    /// Whether a host with which TLS fails may be spoken to in the clear.
-    pub fn may_fall_back(&self) -> bool {
+    /// Whether a host with which TLS fails may be spoken to in the clear, where the mail demands nothing.
+    pub fn may_go_in_the_clear(&self) -> bool {
         let login_needs_tls = self
             .login
             .as_ref()
             .is_some_and(|login| !login.allow_plaintext);
-        self.tls == TlsPolicy::Opportunistic && !self.implicit_tls && !login_needs_tls
+        !self.implicit_tls && !login_needs_tls
     }
 }
 
@@ -165,8 +169,6 @@ pub struct Rules {
 struct Rule {
     hosts: Arc<[RouteHost]>,
     policy: Arc<HopPolicy>,
-    /// The same for messages whose sender requires TLS.
-    encrypted: Arc<HopPolicy>,
 }
 
 impl Default for Rule {
@@ -177,14 +179,9 @@ impl Default for Rule {
 
 impl Rule {
     fn new(hosts: Vec<RouteHost>, policy: HopPolicy) -> Self {
-        let encrypted = HopPolicy {
-            tls: TlsPolicy::Require,
-            ..policy.clone()
-        };
         Self {
             hosts: hosts.into(),
             policy: policy.into(),
-            encrypted: encrypted.into(),
         }
     }
 }
@@ -228,28 +225,21 @@ impl Rules {
         Ok(all)
     }
 
-    /// Chooses for a domain in lower-case A-labels. A message whose sender requires TLS (RFC 8689) goes over
-    /// verified TLS whatever the rule says.
-    pub fn choose(&self, domain: &str, requires_tls: bool) -> Choice {
+    /// Chooses for a domain in lower-case A-labels.
+    pub fn choose(&self, domain: &str) -> Choice {
         let number = self.number(domain);
         let rule = number.map_or(&self.default, |number| &self.rules[number]);
-        let policy = match requires_tls {
-            true => &rule.encrypted,
-            false => &rule.policy,
-        };
-        let mut label = String::new();
-        if let Some(number) = number {
-            label.push_str(&format!(" route {number}"));
-        }
-        if requires_tls {
-            label.push_str(" requiretls");
-        }
         Choice {
             hosts: rule.hosts.clone(),
-            policy: policy.clone(),
-            label,
+            policy: rule.policy.clone(),
+            label: number.map_or_else(String::new, |number| format!(" route {number}")),
             is_rule: number.is_some(),
         }
+    }
+
+    /// Whether a rule names the domain or one above it: the smarthost, which is for all others, does not.
+    pub fn names(&self, domain: &str) -> bool {
+        self.named(domain).is_some()
     }
 
     /// Whether some mail goes to the MX hosts of its domain: all but what has named hosts.
@@ -260,6 +250,10 @@ impl Rules {
     }
 
     fn number(&self, domain: &str) -> Option<usize> {
+        self.named(domain).or(self.all)
+    }
+
+    fn named(&self, domain: &str) -> Option<usize> {
         if let Some(number) = self.exact.get(domain) {
             return Some(*number);
         }
@@ -270,7 +264,7 @@ impl Rules {
             }
             rest = parent;
         }
-        self.all
+        None
     }
 }
 

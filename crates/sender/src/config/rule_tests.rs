@@ -19,7 +19,7 @@ fn rule(domains: &[&str], host: &str) -> RouteRule {
 }
 
 fn chosen(rules: &Rules, domain: &str) -> String {
-    let hosts = rules.choose(domain, false).hosts;
+    let hosts = rules.choose(domain).hosts;
     hosts
         .first()
         .map_or("mx".to_owned(), |host| host.name.clone())
@@ -60,49 +60,27 @@ fn the_longest_pattern_that_matches_decides() {
 #[test]
 fn without_a_rule_the_default_policy_and_the_mx_hosts_hold() {
     let default = HopPolicy {
-        tls: TlsPolicy::Require,
+        tls: TlsPolicy::Encrypt,
         ..HopPolicy::default()
     };
     let rules = Rules::new(default.clone(), vec![rule(&["a.test"], "h")]).unwrap();
-    let choice = rules.choose("b.test", false);
+    let choice = rules.choose("b.test");
     assert_eq!(
         (choice.hosts.len(), &*choice.policy, choice.label.as_str()),
         (0, &default, "")
     );
-    assert_eq!(
-        rules.choose("a.test", false).policy.tls,
-        TlsPolicy::default()
-    );
+    assert_eq!(rules.choose("a.test").policy.tls, TlsPolicy::default());
 }
 
 #[test]
 fn what_must_not_share_connections_has_different_labels() {
     let rules = [rule(&["a.test", "b.test"], "h"), rule(&["c.test"], "h")];
     let rules = Rules::new(HopPolicy::default(), rules.to_vec()).unwrap();
-    let label = |domain: &str, requires_tls| rules.choose(domain, requires_tls).label;
-    assert_eq!(label("a.test", false), label("b.test", false));
-    let different = [
-        label("a.test", false),
-        label("a.test", true),
-        label("c.test", false),
-        label("d.test", false),
-        label("d.test", true),
-    ];
+    let label = |domain: &str| rules.choose(domain).label;
+    assert_eq!(label("a.test"), label("b.test"));
+    let different = [label("a.test"), label("c.test"), label("d.test")];
     let distinct: std::collections::HashSet<_> = different.iter().collect();
     assert_eq!(distinct.len(), different.len(), "{different:?}");
-}
-
-#[test]
-fn a_message_that_requires_tls_gets_verified_tls_even_where_tls_is_disabled() {
-    let policy = HopPolicy {
-        tls: TlsPolicy::Disable,
-        ..HopPolicy::default()
-    };
-    let rules = Rules::new(policy, Vec::new()).unwrap();
-    let default = Rules::default().choose("a.test", true);
-    assert_eq!(default.policy.tls, TlsPolicy::Require);
-    assert_eq!(rules.choose("a.test", false).policy.tls, TlsPolicy::Disable);
-    assert_eq!(rules.choose("a.test", true).policy.tls, TlsPolicy::Require);
 }
 
 #[test]
@@ -169,19 +147,17 @@ fn a_login_that_needs_tls_is_never_followed_by_plain_text() {
         mechanism: None,
         allow_plaintext,
     };
-    for (tls, implicit_tls, login, expected) in [
-        (TlsPolicy::Opportunistic, false, None, true),
-        (TlsPolicy::Opportunistic, true, None, false),
-        (TlsPolicy::Opportunistic, false, Some(login(false)), false),
-        (TlsPolicy::Opportunistic, false, Some(login(true)), true),
-        (TlsPolicy::Require, false, None, false),
-        (TlsPolicy::Disable, false, None, false),
+    for (implicit_tls, login, expected) in [
+        (false, None, true),
+        (true, None, false),
+        (false, Some(login(false)), false),
+        (false, Some(login(true)), true),
     ] {
         let policy = HopPolicy {
-            tls,
             implicit_tls,
             login,
+            ..HopPolicy::default()
         };
-        assert_eq!(policy.may_fall_back(), expected, "{policy:?}");
+        assert_eq!(policy.may_go_in_the_clear(), expected, "{policy:?}");
     }
 }

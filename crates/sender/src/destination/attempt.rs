@@ -7,6 +7,7 @@ use skein_client::trace::AttemptTrace;
 use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_smtp::client::TransactionOutcome;
+use skein_tls::{Applied, Choice, Level, TlsPolicy};
 use tracing::{Instrument, Span};
 
 use crate::destination::destinations::Destinations;
@@ -17,7 +18,10 @@ use crate::limits::policy_use::UnderPolicy;
 use crate::limits::token::Token;
 use crate::metrics::ip_label;
 use crate::outcome::{self, Attempt, verdicts};
-use crate::smtp::connection::{Connection, Content};
+use crate::route::find::Route;
+use crate::route::hosted;
+use crate::smtp::connection::Connection;
+use crate::smtp::transfer::Content;
 use crate::source_ip::spend::Spend;
 use crate::task::delivery::DeliveryTask;
 
@@ -45,7 +49,7 @@ impl Unsettled {
             source: connection.source.clone(),
             ip: Some(ip_label(source.name()).to_owned()),
             peer: Some(connection.host.to_string()),
-            tls: connection.tls.clone(),
+            tls: connection.tls_facts(proved(&route, connection)),
             duration: began.elapsed().into(),
             passes_dsn: connection.capabilities.dsn,
             rest_at_once: outcome::rest_may_follow_at_once(&outcome.recipients),
@@ -87,6 +91,27 @@ async fn may_finish(delivery: &DeliveryTask, permit: &ConnectionPermit) -> bool 
     true
 }
 
+/// Whether the host has proved what the tasks that wait here demand now. Those of one destination demand the same, and this is
+/// what holds whatever led a task to a connection.
+fn is_proved(destination: &Destination, serving: &Serving<'_>, connection: &Connection) -> bool {
+    let (route, _) = destination.path();
+    let decision = route.tls.decide(&connection.host, serving.path_policy.tls);
+    match decision.choice {
+        Choice::Try(demand) => demand.is_met_by(&connection.proof),
+        Choice::Skip(_) => false,
+    }
+}
+
+/// What was proved, and by whose word it matters.
+fn proved(route: &Route, connection: &Connection) -> &'static str {
+    let level = connection.proof.level();
+    let decision = route.tls.decide(&connection.host, TlsPolicy::default());
+    match (decision.applied, level) {
+        (Applied::Sts, Level::Pkix) => Applied::Sts.name(),
+        _ => level.name(),
+    }
+}
+
 /// The span of the transaction that begins, if it is recorded.
 fn begin_trace(
     delivery: &mut DeliveryTask,
@@ -122,6 +147,11 @@ impl Destinations {
         if !may_finish(&delivery, &serving.permit).await {
             token.cancel();
             return After::Next;
+        }
+        if !is_proved(destination, serving, connection) {
+            token.cancel();
+            destination.state.lock().put_back(delivery);
+            return After::Close;
         }
         if let Some(spend) = &mut delivery.spend {
             spend.begin();
@@ -176,13 +206,20 @@ impl Destinations {
             prepared = delivery.prepare(&connection.capabilities, rewrites) => prepared,
             () = delivery.claim.stop.cancelled() => return None,
         };
-        let prepared = match prepared {
+        let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(reason) => {
                 let recipients = delivery.task.task.recipients.len();
                 return Some(connection.keep_back(&reason, recipients));
             }
         };
+        if let Some(destination) = &serving.route.hosted {
+            let policy = self.placer.policy();
+            let recipients = delivery.task.task.recipients.iter();
+            for ((_, recipient), to) in recipients.zip(&mut prepared.message.recipients) {
+                to.kept_back = hosted::kept_back(&policy, destination, recipient);
+            }
+        }
         let content = Content {
             spool: &delivery.spool,
             task: &delivery.task,

@@ -86,7 +86,7 @@ impl Destinations {
                             return;
                         };
                         let now = policy.borrow_and_update().clone();
-                        destinations.limiters.set_policy(now.version());
+                        destinations.limiters.set_policy(now.clone());
                         policy_use.review();
                         destinations.policy_changed();
                         state.begins_by_policy(now.version());

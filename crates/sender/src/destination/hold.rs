@@ -75,7 +75,7 @@ impl DestinationState {
             return;
         }
         let closed_for = match hold.scope {
-            Scope::Site | Scope::Tenant | Scope::Pool => left.max(LONG),
+            Scope::Site | Scope::Tenant | Scope::Pool | Scope::Intake => left.max(LONG),
             Scope::IpSite | Scope::Ip => ANOTHER_IP,
         };
         for mut delivery in self.waiting.split_off(KEPT) {

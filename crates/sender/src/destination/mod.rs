@@ -12,6 +12,7 @@ pub mod placer;
 pub mod serve;
 pub mod state;
 pub mod table;
+pub mod tls_results;
 pub mod transactions;
 pub mod waiting;
 pub mod waits;

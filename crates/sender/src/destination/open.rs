@@ -3,15 +3,17 @@
 use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_policy::Ip;
+use skein_tls::{Choice, Decision, Demand, Skip};
 
 use crate::automation::active_actions::Going;
-use crate::config::tls_policy::TlsPolicy;
 use crate::destination::destinations::Destinations;
 use crate::destination::permit::ConnectionPermit;
+use crate::destination::tls_results::{self, Tried};
 use crate::host::Host;
 use crate::limits::path_policy::PathPolicy;
 use crate::metrics::PathLabels;
 use crate::route::find::Route;
+use crate::route::tls::is_of_mail;
 use crate::smtp::connect::{Hop, SourceAddress};
 use crate::smtp::connection::Connection;
 use crate::smtp::no_session::{Cause, NoSession};
@@ -19,7 +21,12 @@ use crate::smtp::no_session::{Cause, NoSession};
 /// Why there is no connection.
 pub enum NoConnection {
     /// What the hosts said, and what it means for tasks.
-    Hosts(Verdict, Reply),
+    Hosts {
+        verdict: Verdict,
+        reply: Reply,
+        /// Nothing but what this mail demands of TLS is in the way: it says nothing about the site.
+        is_of_demand: bool,
+    },
     /// The source IP cannot be used now.
     Source,
     /// The place at the host is another sender's by now, or the policy has changed.
@@ -42,6 +49,14 @@ pub struct Serving<'a> {
     pub permit: ConnectionPermit,
 }
 
+/// RFC 3463: cryptography keeps the mail from going.
+const UNPROVED: (u8, u16, u16) = (4, 7, 5);
+
+/// Whether a host is well but for what this mail, or its domain, demands of it.
+fn is_unmet(decision: &Decision, demand: &Demand, failure: &NoSession) -> bool {
+    is_of_mail(decision.applied) && demand.needs_tls() && tls_results::kind_of(failure).is_some()
+}
+
 impl Destinations {
     /// A connection to the next of the hosts that gives one, else what the last one said.
     pub async fn open<'a>(
@@ -51,17 +66,35 @@ impl Destinations {
     ) -> Result<Connection, NoConnection> {
         let drain = &self.outbound.drain;
         let mut last = serving.no_host.clone();
-        let mut lacks_tls = serving.route.requires_tls;
+        let mut lacks_tls = serving.route.tls.is_required();
+        // A host that does not prove what is demanded was met, and one that is not well.
+        let (mut is_unproved, mut is_unwell) = (false, false);
         for host in hosts {
             if serving.permit.is_stopped() {
                 return Err(NoConnection::Place);
             }
+            let decision = serving.route.tls.decide(host, serving.path_policy.tls);
+            let demand = match &decision.choice {
+                Choice::Try(demand) => demand,
+                Choice::Skip(skip) => {
+                    lacks_tls &= !skip.is_temporary;
+                    is_unproved = true;
+                    last = self.skipped(serving, host, &decision, skip);
+                    continue;
+                }
+            };
+            let tried = Tried {
+                tls: &serving.route.tls,
+                host,
+                decision: &decision,
+                demand,
+            };
             if drain.is_cancelled() || !self.may_connect(serving).await {
-                lacks_tls = false;
+                (lacks_tls, is_unwell) = (false, true);
                 break;
             }
             let connected = tokio::select! {
-                connected = self.connect(serving, host) => connected,
+                connected = self.connect(serving, tried) => connected,
                 () = drain.cancelled() => continue,
             };
             let Some(connected) = connected else {
@@ -73,6 +106,7 @@ impl Destinations {
                     let tls = connection.tls.as_deref();
                     let metrics = &self.outbound.metrics;
                     metrics.opened(&serving.path, &connection.setup, tls);
+                    metrics.proved(decision.applied, connection.proof.level());
                     if let SourceAddress::Pool(ip, _) = serving.hop.from {
                         self.placer.sources.works(ip);
                     }
@@ -83,20 +117,64 @@ impl Destinations {
                     if self.is_of_source(serving, &failure) {
                         return Err(NoConnection::Source);
                     }
+                    lacks_tls &= failure.cause != Cause::Host;
+                    if is_unmet(&decision, demand, &failure) {
+                        is_unproved = true;
+                        last = self.unmet(host, &decision, failure);
+                        continue;
+                    }
+                    is_unwell = true;
                     let policy = self.placer.policy();
                     let reactions = &self.outbound.reactions;
                     reactions.session(&policy, serving.ip, serving.going, &failure.reply);
-                    lacks_tls &= failure.cause != Cause::Host;
                     last = failure.reply;
                 }
             }
         }
+        let is_of_demand = is_unproved && !is_unwell;
         if lacks_tls {
             // RFC 8689 4.2.1: no host of the destination fulfils what the sender asked for.
-            let reply = Reply::ours((5, 7, 10), last.text);
-            return Err(NoConnection::Hosts(Verdict::Failed, reply));
+            return Err(NoConnection::Hosts {
+                verdict: Verdict::Failed,
+                reply: Reply::ours((5, 7, 10), last.text),
+                is_of_demand,
+            });
         }
-        Err(NoConnection::Hosts(Verdict::Deferred, last))
+        Err(NoConnection::Hosts {
+            verdict: Verdict::Deferred,
+            reply: last,
+            is_of_demand,
+        })
+    }
+
+    /// What tasks hear of a host that is passed over.
+    fn skipped(
+        &self,
+        serving: &Serving<'_>,
+        host: &Host,
+        decision: &Decision,
+        skip: &Skip,
+    ) -> Reply {
+        let metrics = &self.outbound.metrics;
+        metrics.unproved(decision.applied, skip.failure);
+        let result = tls_results::skipped(&serving.route.tls, host, decision, skip.failure);
+        if let Some(result) = result {
+            self.outbound.tls_results.count(result);
+        }
+        let policy = decision.applied.text();
+        let text = format!("{policy} keeps mail from {}: {}", host.name, skip.text);
+        Reply::ours(UNPROVED, text).bounded()
+    }
+
+    /// What tasks hear of a host that did not prove what they demand.
+    fn unmet(&self, host: &Host, decision: &Decision, failure: NoSession) -> Reply {
+        if let Some(kind) = tls_results::kind_of(&failure) {
+            self.outbound.metrics.unproved(decision.applied, kind);
+        }
+        let policy = decision.applied.text();
+        let said = &failure.reply;
+        let text = format!("{policy} keeps mail from {}: {}", host.name, said.text);
+        Reply::ours(said.enhanced.unwrap_or(UNPROVED), text).bounded()
     }
 
     /// Lets an IP rest that could not be used, whatever the host. Tells whether that is so.
@@ -123,23 +201,34 @@ impl Destinations {
     async fn connect(
         &self,
         serving: &mut Serving<'_>,
-        host: &Host,
+        tried: Tried<'_>,
     ) -> Option<Result<Connection, NoSession>> {
-        let policy = serving.hop.policy;
-        let may_fall_back = policy.may_fall_back();
+        let (host, demand) = (tried.host, tried.demand);
+        let may_fall_back =
+            *demand == Demand::Opportunistic && serving.hop.policy.may_go_in_the_clear();
         let (connector, now) = (&self.outbound.connector, self.placer.now());
-        if may_fall_back && connector.is_tls_broken(host, now) {
-            return self.try_connect(serving, TlsPolicy::Disable, host).await;
+        let is_broken = may_fall_back && connector.is_tls_broken(host, now);
+        let first = match is_broken {
+            true => &Demand::Clear,
+            false => demand,
+        };
+        let connected = self.try_connect(serving, first, host).await?;
+        let result = match &connected {
+            Ok(connection) => tried.connected(connection),
+            Err(failure) => tried.failed(failure),
+        };
+        if let Some(result) = result {
+            self.outbound.tls_results.count(result);
         }
-        let failure = match self.try_connect(serving, policy.tls, host).await? {
-            Err(failure) if failure.is_of_tls() && may_fall_back => failure,
+        let failure = match connected {
+            Err(failure) if !is_broken && failure.is_of_tls() && may_fall_back => failure,
             result => return Some(result),
         };
         if !self.may_connect(serving).await {
             return Some(Err(failure));
         }
         tracing::debug!(%host, reply = %failure.reply, "TLS failed; sending in the clear");
-        let connected = self.try_connect(serving, TlsPolicy::Disable, host).await?;
+        let connected = self.try_connect(serving, &Demand::Clear, host).await?;
         if connected.is_ok() {
             connector.fell_back(host, &serving.route.site, &failure, now);
         }
@@ -149,12 +238,12 @@ impl Destinations {
     async fn try_connect(
         &self,
         serving: &Serving<'_>,
-        policy: TlsPolicy,
+        demand: &Demand,
         host: &Host,
     ) -> Option<Result<Connection, NoSession>> {
         let (hop, site) = (&serving.hop, &serving.route.site);
         tokio::select! {
-            connected = self.outbound.connector.connect(hop, policy, site, host) => Some(connected),
+            connected = self.outbound.connector.connect(hop, demand, site, host) => Some(connected),
             () = serving.permit.ended() => None,
         }
     }

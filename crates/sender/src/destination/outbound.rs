@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::automation::reactions::Reactions;
 use crate::config::current::CurrentConfig;
+use crate::destination::tls_results::TlsResults;
 use crate::metrics::Metrics;
 use crate::smtp::connector::Connector;
 use crate::task::prepared::Rewrites;
@@ -16,6 +17,8 @@ pub struct Outbound {
     pub connector: Connector,
     /// Told of what hosts reply.
     pub reactions: Arc<Reactions>,
+    /// Told of how TLS with hosts went.
+    pub tls_results: Arc<dyn TlsResults>,
     pub rewrites: Rewrites,
     pub metrics: Metrics,
     /// No transaction starts after this.

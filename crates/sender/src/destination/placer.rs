@@ -95,6 +95,9 @@ impl Placer {
             open: &|ip| self.budgets.open(policy, ip, &route.site, units),
         };
         let Going { site, pool, .. } = going;
+        if route.hosted.is_some() {
+            return self.sources.own_address(site, &restraints);
+        }
         let router = &self.router;
         self.sources
             .look(policy, router, pool, site, &route.hosts, &restraints)

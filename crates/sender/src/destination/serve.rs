@@ -54,7 +54,6 @@ impl Destinations {
         };
         let (tenant, pool) = whose.unwrap_or_default();
         let timeouts = path_policy.timeouts(&config.timeouts);
-        let policy = path_policy.hop(&route.policy, route.has_rule);
         let own = config.source_address;
         let no_host = source.passes_over(&route.hosts, own);
         let from = match &source.0 {
@@ -74,7 +73,7 @@ impl Destinations {
             hop: Hop {
                 ehlo: source.ehlo(&config),
                 from,
-                policy: &policy,
+                policy: &route.policy,
                 timeouts: &timeouts,
             },
             no_host: no_host
@@ -93,9 +92,14 @@ impl Destinations {
             }
             Err(NoConnection::Place) => {}
             Err(NoConnection::Source) => self.choose_again(destination),
-            Err(NoConnection::Hosts(verdict, reply)) => {
+            Err(NoConnection::Hosts {
+                verdict,
+                reply,
+                is_of_demand,
+            }) => {
                 self.outbound.metrics.connect_failures.inc();
-                self.give_up_waiting(destination, &route, verdict, &reply, began);
+                let is_away = verdict == Verdict::Deferred && !is_of_demand;
+                self.give_up_waiting(destination, &route, (verdict, &reply, is_away), began);
             }
         }
     }
@@ -200,13 +204,12 @@ impl Destinations {
         }
     }
 
-    /// No host gave a session: what waits here ends with the reason, unless other connections remain.
+    /// No host gave a session that can be used: what waits here ends with the reason, unless other connections remain.
     fn give_up_waiting(
         self: &Arc<Self>,
         destination: &Destination,
         route: &Route,
-        verdict: Verdict,
-        reply: &Reply,
+        (verdict, reply, is_away): (Verdict, &Reply, bool),
         began: Instant,
     ) {
         if self.outbound.drain.is_cancelled() {
@@ -221,7 +224,6 @@ impl Destinations {
             }
             state.waiting.drain().collect()
         };
-        let is_away = verdict == Verdict::Deferred;
         if is_away {
             let health = &self.placer.sources.health;
             health.failed(&route.site, source.name(), reply);

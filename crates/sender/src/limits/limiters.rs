@@ -1,6 +1,7 @@
 //! The limits that this sender keeps, alone or as its part of what all senders have.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use skein_client::{Lease, since_boot};
 use skein_model::throttle::{Counted, LIMITERS_MAX, LimitId, LimitReport, LimiterSet, Scope};
 use skein_model::{DurationMs, SessionId};
+use skein_policy::Policy;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +58,8 @@ pub struct LocalLimiters {
     pub(crate) hurry: Notify,
     /// Grows whenever there are more connections than this sender may have.
     over: watch::Sender<u64>,
+    /// Numbers of messages that wait to come in.
+    pub(crate) intake_waiters: AtomicU64,
 }
 
 pub(crate) struct LimiterState {
@@ -66,6 +70,8 @@ pub(crate) struct LimiterState {
     pub shared: SharedSites,
     /// When the next report is planned.
     pub planned: Option<DurationMs>,
+    /// What limits of mail that comes in are of. Kept beside the limiters, which must have heard of its version first.
+    pub policy: Arc<Policy>,
 }
 
 /// Sites that several senders share, as this one knows them.
@@ -90,11 +96,13 @@ impl LocalLimiters {
                 session: SessionId::NONE,
                 shared: SharedSites::default(),
                 planned: None,
+                policy: Policy::built_in(),
             }),
             lease: OnceLock::new(),
             slots: OnceLock::new(),
             hurry: Notify::new(),
             over: watch::Sender::new(0),
+            intake_waiters: AtomicU64::new(0),
         })
     }
 
@@ -109,9 +117,11 @@ impl LocalLimiters {
         let _ = self.slots.set(slots);
     }
 
-    /// Limits are wanted as the policy of this version has them.
-    pub fn set_policy(&self, version: u64) {
-        self.state.lock().limiters.set_policy(version);
+    /// Limits are wanted as this policy has them.
+    pub fn set_policy(&self, policy: Arc<Policy>) {
+        let mut state = self.state.lock();
+        state.limiters.set_policy(policy.version());
+        state.policy = policy;
     }
 
     /// A time on the clock of the limits; never 0, which stands for never.

@@ -1,5 +1,6 @@
 //! Limits of this sender, its parts of those that senders share, and what policy says of a path.
 
+pub mod intake;
 pub mod limiters;
 pub mod path_policy;
 pub mod policy_use;

@@ -12,12 +12,11 @@ use skein_model::throttle::{
 };
 use skein_policy::{
     BUILT_IN_NAME, DEFAULT_PROVIDER, EffectiveLimit, LimitValue, Policy, Provider,
-    Scope as PolicyScope, Timeouts as Given, Tls,
+    Scope as PolicyScope, Timeouts as Given,
 };
+use skein_tls::TlsPolicy;
 
 use crate::config::Timeouts;
-use crate::config::rule::HopPolicy;
-use crate::config::tls_policy::TlsPolicy;
 
 /// One for each pool, IP, site and tenant at work together; about 1 kB each. When they are too many, all are made anew.
 const PATHS_MAX: usize = 16_384;
@@ -158,6 +157,7 @@ pub struct PathPolicy {
     /// For a transaction.
     pub message: LimitRequests,
     pub messages_per_connection: Option<u32>,
+    /// Where nobody else says more of TLS.
     pub tls: TlsPolicy,
     timeouts: Given,
     /// Sets tasks apart whose pool or tenant has limits, so that they hold up no others.
@@ -185,7 +185,7 @@ impl PathPolicy {
         if is_strange {
             made.messages_per_connection =
                 provider.messages_per_connection.as_ref().map(|at| at.value);
-            made.tls = tls(provider.tls);
+            made.tls = provider.tls.into();
             made.timeouts = provider.timeouts;
         }
         for limit in &limits.0 {
@@ -312,17 +312,6 @@ impl PathPolicy {
             idle: pick(given.idle, usual.idle, own.idle),
         }
     }
-
-    /// How a host is spoken to. What the operator configured, or the message's sender asked for, goes first.
-    pub fn hop(&self, own: &Arc<HopPolicy>, has_rule: bool) -> Arc<HopPolicy> {
-        if has_rule || own.tls != TlsPolicy::Opportunistic || own.tls == self.tls {
-            return own.clone();
-        }
-        Arc::new(HopPolicy {
-            tls: self.tls,
-            ..own.as_ref().clone()
-        })
-    }
 }
 
 /// The limits of a site are one sender's after another's. The built-in figures of `default` are what is usual and not
@@ -342,7 +331,7 @@ fn is_by_owner(limit: &EffectiveLimit, value: SharedLimit) -> bool {
 }
 
 /// A rate over more than a day is kept at its pace over a day: senders keep no longer windows.
-fn rate(given: skein_policy::Rate) -> Rate {
+pub fn rate(given: skein_policy::Rate) -> Rate {
     let per = given.per.clamp(PER_MIN, PER_MAX);
     let count = match given.per > per {
         true => given.most_in(per),
@@ -352,14 +341,6 @@ fn rate(given: skein_policy::Rate) -> Rate {
         count: count.clamp(1, COUNT_MAX),
         per,
         burst: given.burst,
-    }
-}
-
-fn tls(given: Tls) -> TlsPolicy {
-    match given {
-        Tls::Opportunistic => TlsPolicy::Opportunistic,
-        Tls::Require => TlsPolicy::Require,
-        Tls::Disable => TlsPolicy::Disable,
     }
 }
 

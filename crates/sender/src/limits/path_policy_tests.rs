@@ -24,7 +24,7 @@ mx: [.big.test]
 per_ip: {connections: 2, connection_rate: 5/min, message_rate: [50/s, 300000/2day]}
 total: {connections: 7}
 messages_per_connection: 9
-tls: require
+tls: encrypt
 timeouts: {idle: 7s}
 ";
 
@@ -114,19 +114,6 @@ fn hosts_that_the_operator_named_have_no_figures_of_default() {
     let strange = PathPolicy::of(&policy, path("there.test", "other", false));
     assert!(!strange.connect.alone.is_empty());
     assert_eq!(strange.messages_per_connection, Some(100));
-}
-
-#[test]
-fn what_the_operator_says_of_tls_goes_before_the_provider() {
-    let path_policy = PathPolicy::of(&policy(), path("big", "acme", false));
-    let usual = Arc::new(HopPolicy::default());
-    assert_eq!(path_policy.hop(&usual, false).tls, TlsPolicy::Require);
-    assert_eq!(path_policy.hop(&usual, true).tls, TlsPolicy::Opportunistic);
-    let disabled = Arc::new(HopPolicy {
-        tls: TlsPolicy::Disable,
-        ..HopPolicy::default()
-    });
-    assert_eq!(path_policy.hop(&disabled, false).tls, TlsPolicy::Disable);
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn a_change_ends_what_it_concerns_and_nothing_else() {
         ),
         (with("overflow: rest\n", ""), "a2", "big", neither),
         (
-            with("per_ip: {", "tls: require\nper_ip: {"),
+            with("per_ip: {", "tls: encrypt\nper_ip: {"),
             "a1",
             "big",
             (false, true),

@@ -23,6 +23,14 @@ pub struct Token {
     idle: Mutex<Vec<LimitId>>,
 }
 
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token")
+            .field("ids", &self.ids)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Token {
     pub(crate) fn new(
         limiters: Arc<LocalLimiters>,

@@ -178,6 +178,7 @@ impl DsnWriter {
                 client: None,
                 traceparent: None,
                 campaign: None,
+                tls_optional: false,
                 // A mailing that bounces makes thousands of reports: they must not go before mail that a user waits for.
                 priority: envelope.priority,
             },

@@ -2,8 +2,7 @@
 
 use skein_client::SpoolError;
 use skein_client::signing::{MailSigning, Signing};
-use skein_dkim::{MessageSigner, Signer};
-use skein_mail::header::header_block;
+use skein_dkim::Signer;
 use skein_model::UnixMs;
 
 /// A DSN of this host with its signatures in front, if there are any.
@@ -42,18 +41,8 @@ fn signers(found: &MailSigning) -> Result<Vec<Signer>, SpoolError> {
 }
 
 fn sign(signers: &[Signer], dsn: Vec<u8>, now: UnixMs) -> Result<Vec<u8>, SpoolError> {
-    if signers.is_empty() {
-        return Ok(dsn);
-    }
-    let unsigned = |why: String| SpoolError::Unavailable(format!("a DSN cannot be signed: {why}"));
-    let header = header_block(&dsn);
-    let mut message = MessageSigner::new(header).map_err(|error| unsigned(error.to_string()))?;
-    let body = dsn.get(header.len()..).unwrap_or_default();
-    message.body(body.strip_prefix(b"\r\n").unwrap_or(body));
-    let signatures = message.finish(signers, now);
-    let mut signed = signatures.map_err(|error| unsigned(error.to_string()))?;
-    signed.extend_from_slice(&dsn);
-    Ok(signed)
+    skein_dkim::sign_whole(signers, dsn, now)
+        .map_err(|why| SpoolError::Unavailable(format!("a DSN cannot be signed: {why}")))
 }
 
 #[cfg(test)]

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use futures::future::join_all;
 use skein_client::LeasedTask;
-use skein_dns::{Plan, ResolveError, Resolver};
+use skein_dns::{Plan, PlanKind, ResolveError, Resolver};
 use skein_model::Reply;
 use skein_model::spool::Verdict;
-use skein_policy::Policy;
+use skein_policy::{Destination, Policy};
+use skein_tls::{SenderWish, TaskTls, TlsPolicy};
 
 use crate::config::Config;
-use crate::config::rule::{HopPolicy, RouteHost};
+use crate::config::rule::HopPolicy;
 use crate::host::Host;
-use crate::route::sites;
-use crate::smtp::outgoing::requires_tls;
+use crate::route::named::named_hosts;
+use crate::route::tls::{self, RouteTls, StsPolicies};
+use crate::route::{hosted, sites};
 
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -24,12 +25,12 @@ pub struct Route {
     /// In the order in which they are tried.
     pub hosts: Vec<Host>,
     pub policy: Arc<HopPolicy>,
-    /// The sender asked for TLS (RFC 8689): a message that cannot have it fails.
-    pub requires_tls: bool,
-    /// The operator decided about the domain.
-    pub has_rule: bool,
+    /// What hosts must prove.
+    pub tls: Arc<RouteTls>,
     /// The operator named the hosts.
     pub is_named: bool,
+    /// For domains that the cluster hosts: where the mail goes. The node's own address is what it goes from.
+    pub hosted: Option<Arc<Destination>>,
 }
 
 /// Hosts of one destination that an attempt tries, so that a long list of dead hosts does not hold a task for an hour.
@@ -39,35 +40,111 @@ pub async fn find(
     config: &Config,
     resolver: &Resolver,
     policy: &Policy,
+    sts: &impl StsPolicies,
     task: &LeasedTask,
 ) -> Result<Route, (Verdict, Reply)> {
     let domain = task.task.domain.as_str();
-    let requires_tls = requires_tls(&task.message.envelope);
-    let choice = config.routes.choose(domain, requires_tls);
+    if !config.routes.names(domain)
+        && let Some(found) = hosted::find(config, resolver, policy, task).await
+    {
+        return found.map(|found| found.route(task));
+    }
+    let choice = config.routes.choose(domain);
+    let of_task = tls::of_task(task, &choice);
     // Attempts begin at different hosts of equal preference.
     let seed = task.id.message.entropy() ^ u64::from(task.task.attempts);
-    let (of_hosts, site, mut hosts) = match choice.hosts.first() {
+    let (of_hosts, site, mut hosts, tls) = match choice.hosts.first() {
         Some(first) => {
             let hosts = named_hosts(&choice.hosts, resolver, seed).await;
             let hosts = hosts.map_err(|reply| (Verdict::Deferred, reply))?;
-            (first.to_string(), sites::of_route(&choice.hosts), hosts)
+            let tls = RouteTls::of_named(of_task);
+            (
+                first.to_string(),
+                sites::of_route(&choice.hosts),
+                hosts,
+                tls,
+            )
         }
         None => {
             let plan = resolver.mx_plan(domain).await.map_err(refused)?;
             let site = sites::of_plan(policy, domain, &plan);
-            (plan.site.clone(), site, mx_hosts(config, &plan, seed))
+            let hosts = mx_hosts(config, &plan, seed);
+            let tls = mx_tls(sts, of_task, &plan, &hosts).await?;
+            (plan.site.clone(), site, hosts, tls)
         }
     };
-    hosts.truncate(HOSTS_TRIED);
+    tls.bound(&mut hosts, HOSTS_TRIED);
+    let label = tls.label(&hosts);
     Ok(Route {
-        key: format!("{of_hosts}{}", choice.label),
+        key: format!("{of_hosts}{}{label}", choice.label),
         site: site.unwrap_or_else(|| domain.to_owned()),
         hosts,
         policy: choice.policy,
-        requires_tls,
-        has_rule: choice.is_rule,
+        tls: Arc::new(tls),
         is_named: !choice.hosts.is_empty(),
+        hosted: None,
     })
+}
+
+/// What a domain's MX hosts must prove. Before MTA-STS keeps mail from all of them its policy is looked at again: the hosts may have
+/// moved since it was fetched (RFC 8461 5).
+async fn mx_tls(
+    sts: &impl StsPolicies,
+    mut task: TaskTls,
+    plan: &Plan,
+    hosts: &[Host],
+) -> Result<RouteTls, (Verdict, Reply)> {
+    task.mx = plan.security;
+    let is_asked = task.route.is_none()
+        && task.node != TlsPolicy::Disable
+        && task.wish != SenderWish::NotRequired
+        && plan.kind != PlanKind::Literal;
+    if !is_asked {
+        return Ok(RouteTls::of_plan(task, plan));
+    }
+    let look = async |again| {
+        let found = sts.sts_policy(&plan.domain, again).await;
+        found.map_err(|error| {
+            let text = format!(
+                "whether {} has an MTA-STS policy is not known: {error}",
+                plan.domain
+            );
+            (Verdict::Deferred, Reply::ours((4, 7, 5), text))
+        })
+    };
+    task.sts = look(false).await?;
+    let mut tls = RouteTls::of_plan(task, plan);
+    if tls.leaves_none(hosts) {
+        tls.task.sts = look(true).await?;
+    }
+    Ok(tls)
+}
+
+impl hosted::Found {
+    fn route(self, task: &LeasedTask) -> Route {
+        let is_forwarded = matches!(*self.destination, Destination::Smtp(_));
+        let of_task = TaskTls {
+            domain: task.task.domain.as_str().to_owned(),
+            route: Some(self.policy.tls),
+            is_named: true,
+            // What is delivered for good need not go over TLS (RFC 8689 5).
+            wish: match is_forwarded {
+                true => tls::wish(&task.message.envelope),
+                false => SenderWish::None,
+            },
+            ..TaskTls::default()
+        };
+        let tls = RouteTls::of_named(of_task);
+        Route {
+            key: format!("{}{}", self.key, tls.label(&self.hosts)),
+            site: self.site,
+            hosts: self.hosts,
+            policy: self.policy,
+            tls: Arc::new(tls),
+            is_named: true,
+            hosted: Some(self.destination),
+        }
+    }
 }
 
 fn mx_hosts(config: &Config, plan: &Plan, seed: u64) -> Vec<Host> {
@@ -78,46 +155,6 @@ fn mx_hosts(config: &Config, plan: &Plan, seed: u64) -> Vec<Host> {
         port: config.port,
     });
     hosts.collect()
-}
-
-/// The addresses of the hosts that an operator named. Whatever is wrong with the names, the mail waits:
-/// the operator's mistake must not bounce it.
-async fn named_hosts(
-    names: &[RouteHost],
-    resolver: &Resolver,
-    seed: u64,
-) -> Result<Vec<Host>, Reply> {
-    let answers = join_all(names.iter().map(|host| resolver.addresses(&host.name))).await;
-    let own = resolver.own_addresses();
-    let mut hosts = Vec::new();
-    let mut failure = Reply::ours((4, 4, 4), "the route has no host");
-    for (host, answer) in names.iter().zip(answers) {
-        match answer {
-            Ok(addresses) => {
-                let (ours, others): (Vec<_>, Vec<_>) = addresses
-                    .into_iter()
-                    .partition(|address| own.is_listener(*address, host.port));
-                if !ours.is_empty() {
-                    let text = format!("route to {host}: it leads back to this host");
-                    failure = Reply::ours((4, 4, 6), text);
-                }
-                let ordered = skein_dns::order_addresses(&others, seed);
-                hosts.extend(ordered.into_iter().map(|address| Host {
-                    name: host.name.clone(),
-                    address,
-                    port: host.port,
-                }));
-            }
-            Err(error) if error.is_permanent() => {
-                failure = Reply::ours((4, 4, 4), format!("route to {host}: {error}"));
-            }
-            Err(error) => failure = Reply::ours(error.enhanced(), error.text()),
-        }
-    }
-    match hosts.is_empty() {
-        true => Err(failure),
-        false => Ok(hosts),
-    }
 }
 
 fn refused(error: ResolveError) -> (Verdict, Reply) {

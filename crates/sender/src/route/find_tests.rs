@@ -2,11 +2,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use skein_testkit::dns::{FakeDns, Fault};
+use skein_tls::{Choice, Demand};
 
 use super::*;
+use crate::config::rule::RouteHost;
 use crate::config::rule::{DomainPattern, RouteRule, Rules};
-use crate::config::tls_policy::TlsPolicy;
+use crate::route::tls::test_policies::TestPolicies;
 use crate::task::test_tasks::task;
+
+const STS: TestPolicies = TestPolicies::none();
 
 async fn name_server() -> (FakeDns, Resolver) {
     let dns = FakeDns::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
@@ -56,7 +60,7 @@ async fn mx_hosts_come_in_order_of_preference_with_the_configured_port() {
         ..Config::default()
     };
     let mut task = task(&["b@there.test"]);
-    let route = find(&config, &resolver, &Policy::built_in(), &task)
+    let route = find(&config, &resolver, &Policy::built_in(), &STS, &task)
         .await
         .unwrap();
     assert_eq!(
@@ -66,25 +70,30 @@ async fn mx_hosts_come_in_order_of_preference_with_the_configured_port() {
             "second.test [127.0.0.3]:2525"
         ]
     );
-    assert_eq!(route.policy.tls, TlsPolicy::Opportunistic);
+    let host = &route.hosts[0];
+    let demand = |route: &Route| route.tls.decide(host, TlsPolicy::Opportunistic).choice;
+    assert_eq!(demand(&route), Choice::Try(Demand::Opportunistic));
 
     task.message.envelope.require_tls = true;
-    let strict = find(&config, &resolver, &Policy::built_in(), &task)
+    let strict = find(&config, &resolver, &Policy::built_in(), &STS, &task)
         .await
         .unwrap();
-    assert!(strict.requires_tls);
-    assert_eq!(strict.policy.tls, TlsPolicy::Require);
+    assert!(strict.tls.is_required());
+    assert!(
+        matches!(demand(&strict), Choice::Skip(_)),
+        "nobody vouches for the host"
+    );
     assert_ne!(
         strict.key, route.key,
         "connections without TLS are not shared"
     );
 
     task.message.envelope.return_path = String::new();
-    let report = find(&config, &resolver, &Policy::built_in(), &task)
+    let report = find(&config, &resolver, &Policy::built_in(), &STS, &task)
         .await
         .unwrap();
     assert!(
-        !report.requires_tls,
+        !report.tls.is_required(),
         "a report about such mail goes as it can"
     );
 }
@@ -100,6 +109,7 @@ async fn hosts_of_a_route_come_in_its_order_and_a_dead_name_is_passed_over() {
         &config,
         &resolver,
         &Policy::built_in(),
+        &STS,
         &task(&["b@there.test"]),
     )
     .await
@@ -125,6 +135,7 @@ async fn a_mistake_in_a_route_defers_and_a_missing_domain_fails() {
         &with_route(&["gone.test"]),
         &resolver,
         &Policy::built_in(),
+        &STS,
         &task,
     )
     .await
@@ -133,9 +144,15 @@ async fn a_mistake_in_a_route_defers_and_a_missing_domain_fails() {
     assert_eq!(reply.enhanced, Some((4, 4, 4)));
     assert!(reply.text.contains("gone.test"), "{reply}");
 
-    let (verdict, reply) = find(&Config::default(), &resolver, &Policy::built_in(), &task)
-        .await
-        .unwrap_err();
+    let (verdict, reply) = find(
+        &Config::default(),
+        &resolver,
+        &Policy::built_in(),
+        &STS,
+        &task,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(verdict, Verdict::Failed);
     assert_eq!(reply.enhanced, Some((5, 1, 2)));
 }
@@ -150,6 +167,7 @@ async fn an_attempt_tries_a_bounded_number_of_addresses() {
         &with_route(&["many.test"]),
         &resolver,
         &Policy::built_in(),
+        &STS,
         &task(&["b@there.test"]),
     )
     .await
@@ -172,11 +190,15 @@ async fn mail_that_leads_back_to_us_fails_at_the_first_look_and_follows_what_is_
     let (config, policy) = (Config::default(), Policy::built_in());
     let another_port = SocketAddr::new(address(7), 26);
     resolver.set_own_addresses(own(&[another_port]));
-    let route = find(&config, &resolver, &policy, &task).await.unwrap();
+    let route = find(&config, &resolver, &policy, &STS, &task)
+        .await
+        .unwrap();
     assert_eq!(route.hosts.len(), 2, "another service of the same machine");
 
     resolver.set_own_addresses(own(&[SocketAddr::new(address(7), 25)]));
-    let (verdict, reply) = find(&config, &resolver, &policy, &task).await.unwrap_err();
+    let (verdict, reply) = find(&config, &resolver, &policy, &STS, &task)
+        .await
+        .unwrap_err();
     assert_eq!(verdict, Verdict::Failed);
     assert_eq!(
         reply.enhanced,
@@ -189,7 +211,9 @@ async fn mail_that_leads_back_to_us_fails_at_the_first_look_and_follows_what_is_
     );
 
     resolver.set_own_addresses(own(&[SocketAddr::new(address(8), 25)]));
-    let route = find(&config, &resolver, &policy, &task).await.unwrap();
+    let route = find(&config, &resolver, &policy, &STS, &task)
+        .await
+        .unwrap();
     assert_eq!(shown(&route), ["other-name.test [127.0.0.7]:25"]);
 }
 
@@ -204,11 +228,15 @@ async fn a_route_that_leads_back_to_us_waits_for_whoever_made_it() {
     let task = task(&["b@there.test"]);
     let policy = Policy::built_in();
     let config = with_route(&["relay.test:27"]);
-    let (verdict, reply) = find(&config, &resolver, &policy, &task).await.unwrap_err();
+    let (verdict, reply) = find(&config, &resolver, &policy, &STS, &task)
+        .await
+        .unwrap_err();
     assert_eq!(verdict, Verdict::Deferred);
     assert_eq!(reply.enhanced, Some((4, 4, 6)));
     assert!(reply.text.contains("leads back"), "{reply}");
     let config = with_route(&["relay.test:27", "relay.test:28"]);
-    let route = find(&config, &resolver, &policy, &task).await.unwrap();
+    let route = find(&config, &resolver, &policy, &STS, &task)
+        .await
+        .unwrap();
     assert_eq!(shown(&route), ["relay.test [127.0.0.4]:28"]);
 }

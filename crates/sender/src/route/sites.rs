@@ -46,7 +46,7 @@ impl Sites {
     /// The site of a domain in lower-case A-labels. None: its MX hosts are not known now.
     pub async fn site_of(&self, domain: &str) -> Option<String> {
         let config = self.config.get();
-        let choice = config.routes.choose(domain, false);
+        let choice = config.routes.choose(domain);
         if !choice.hosts.is_empty() {
             return of_route(&choice.hosts);
         }

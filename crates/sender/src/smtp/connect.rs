@@ -8,11 +8,12 @@ use rustls::pki_types::ServerName;
 use skein_policy::Ip;
 use skein_smtp::client::Capabilities;
 use skein_smtp::secret::Secret;
+use skein_tls::{Demand, Proof};
 use tokio::time::timeout;
 
 use crate::config::Timeouts;
+use crate::config::protocol::Protocol;
 use crate::config::rule::HopPolicy;
-use crate::config::tls_policy::TlsPolicy;
 use crate::host::Host;
 use crate::smtp::auth::{self, LoginError};
 use crate::smtp::connection::Connection;
@@ -20,7 +21,7 @@ use crate::smtp::no_session::{Cause, NoSession};
 use crate::smtp::open_stream::open_stream;
 use crate::smtp::session::{Session, SessionError, Stream};
 use crate::smtp::times::{Phase, Times};
-use crate::smtp::tls::TlsConnectors;
+use crate::smtp::tls::TlsClient;
 use crate::smtp::tls_fault;
 use crate::source_ip::outbound_stream::OutboundStream;
 use crate::source_ip::router::SourceIpRouter;
@@ -48,12 +49,12 @@ pub enum SourceAddress<'a> {
     Pool(&'a Arc<Ip>, &'a Arc<SourceIpRouter>),
 }
 
-/// Connects, greets, encrypts and logs in as policy says, but for `policy`, which may be weaker after a failure. `secret` is
-/// what the login needs, if there is one.
+/// Connects, greets, encrypts and logs in. What is demanded of the host may be less after a failure. `secret` is what the login
+/// needs, if there is one.
 pub async fn connect(
     hop: &Hop<'_>,
-    tls: &TlsConnectors,
-    policy: TlsPolicy,
+    tls: &TlsClient,
+    demand: &Demand,
     host: &Host,
     secret: Option<Secret>,
 ) -> Result<Connection, NoSession> {
@@ -64,24 +65,44 @@ pub async fn connect(
         secret,
         setup: Times::default(),
     };
-    connecting.connect(policy).await
+    connecting.connect(demand).await
 }
 
 struct Connecting<'a> {
     hop: &'a Hop<'a>,
-    tls: &'a TlsConnectors,
+    tls: &'a TlsClient,
     host: &'a Host,
     secret: Option<Secret>,
     /// The steps that have ended.
     setup: Times,
 }
 
+/// What TLS with a host has come to.
+struct Secured {
+    /// Version and cipher.
+    description: String,
+    proof: Proof,
+}
+
+impl Secured {
+    /// What a connection keeps of it; none: it is in the clear.
+    fn told(tls: Option<Self>) -> (Option<String>, Proof) {
+        match tls {
+            Some(secured) => (Some(secured.description), secured.proof),
+            None => (None, Proof::clear()),
+        }
+    }
+}
+
 impl Connecting<'_> {
-    async fn connect(mut self, tls: TlsPolicy) -> Result<Connection, NoSession> {
+    async fn connect(mut self, demand: &Demand) -> Result<Connection, NoSession> {
+        if self.hop.policy.protocol == Protocol::Discard {
+            return Ok(self.nowhere());
+        }
         let began = Instant::now();
         let opened = open_stream(self.hop, self.host).await?;
         self.setup.ended(Phase::Connect, began);
-        let spoken = self.speak(opened.wire, tls, opened.source).await;
+        let spoken = self.speak(opened.wire, demand, opened.source).await;
         let mut connection = spoken.map_err(|failure| match opened.hides_failures {
             true => failure.through_a_proxy(),
             false => failure,
@@ -93,18 +114,21 @@ impl Connecting<'_> {
     async fn speak(
         &mut self,
         wire: OutboundStream,
-        tls: TlsPolicy,
+        demand: &Demand,
         source: Option<String>,
     ) -> Result<Connection, NoSession> {
         let (hop, host) = (self.hop, self.host);
+        if let Protocol::Http(_) = &hop.policy.protocol {
+            return self.speak_http(wire, demand, source).await;
+        }
         if hop.policy.implicit_tls {
-            let (session, description) = self.encrypt(wire, tls).await?;
-            return self.greet(session, source, description, true).await;
+            let (session, secured) = self.encrypt(wire, demand).await?;
+            return self.greet(session, source, secured, true).await;
         }
         let mut session = Session::new(wire);
         self.read_greeting(&mut session, Under::Clear).await?;
         let capabilities = greet(hop, host, &mut session, Under::Clear).await?;
-        if tls == TlsPolicy::Disable || (!capabilities.starttls && tls != TlsPolicy::Require) {
+        if *demand == Demand::Clear || (!capabilities.starttls && !demand.needs_tls()) {
             let stream: Box<dyn Stream> = Box::new(session.into_stream());
             let session = Session::new(stream);
             return self.log_in(session, source, None, capabilities).await;
@@ -119,28 +143,84 @@ impl Connecting<'_> {
         if !reply.is_positive() {
             return Err(NoSession::no_starttls(host, &reply));
         }
-        let (session, description) = self.encrypt(session.into_stream(), tls).await?;
-        self.greet(session, source, description, false).await
+        let (session, secured) = self.encrypt(session.into_stream(), demand).await?;
+        self.greet(session, source, secured, false).await
+    }
+
+    /// Nothing is said before the first request.
+    async fn speak_http(
+        &mut self,
+        wire: OutboundStream,
+        demand: &Demand,
+        source: Option<String>,
+    ) -> Result<Connection, NoSession> {
+        let (session, secured) = match self.hop.policy.implicit_tls {
+            true => {
+                let (session, secured) = self.encrypt(wire, demand).await?;
+                (session, Some(secured))
+            }
+            false => {
+                let stream: Box<dyn Stream> = Box::new(wire);
+                (Session::new(stream), None)
+            }
+        };
+        Ok(self.speaking(session, source, secured))
+    }
+
+    /// For mail that has no next hop.
+    fn nowhere(&self) -> Connection {
+        let stream: Box<dyn Stream> = Box::new(tokio::io::empty());
+        self.speaking(Session::new(stream), None, None)
+    }
+
+    /// One whose other side takes any octets.
+    fn speaking(
+        &self,
+        session: Session,
+        source: Option<String>,
+        tls: Option<Secured>,
+    ) -> Connection {
+        let capabilities = Capabilities {
+            eight_bit_mime: true,
+            smtputf8: true,
+            chunking: true,
+            ..Capabilities::default()
+        };
+        let (host, setup) = (self.host.clone(), self.setup.clone());
+        let tls = Secured::told(tls);
+        let connection = Connection::new(host, source, tls, capabilities, session, setup);
+        connection.speaking(self.hop.policy.protocol.clone())
     }
 
     /// Shakes hands, whatever the bytes go over.
     async fn encrypt(
         &mut self,
         wire: OutboundStream,
-        policy: TlsPolicy,
-    ) -> Result<(Session, String), NoSession> {
+        demand: &Demand,
+    ) -> Result<(Session, Secured), NoSession> {
         let (host, began) = (self.host, Instant::now());
         let limit = self.hop.timeouts.command.min(HANDSHAKE);
-        let name = ServerName::try_from(tls_name(host));
-        let name = name.map_err(|_| NoSession::tls(host, &tls_fault::BAD_NAME))?;
-        let shaken = timeout(limit, self.tls.of(policy).connect(name, wire)).await;
+        let bad_name = |_| NoSession::tls(host, &tls_fault::BAD_NAME);
+        let name = ServerName::try_from(tls_name(host)).map_err(bad_name)?;
+        let asked = match demand.server_name() {
+            Some(base) => ServerName::try_from(base.to_owned()).map_err(bad_name)?,
+            None => name.clone(),
+        };
+        let handshake = self.tls.handshake(name, demand);
+        let shaken = timeout(limit, handshake.connector.connect(asked, wire)).await;
         let stream = shaken
             .map_err(|_| NoSession::tls(host, &SessionError::Timeout(limit)))?
-            .map_err(|error| NoSession::tls(host, &tls_fault::of_tls(&error)))?;
+            .map_err(|error| match handshake.verifier.fault() {
+                Some(fault) => NoSession::certificate(host, fault),
+                None => NoSession::tls(host, &tls_fault::of_tls(&error)),
+            })?;
         self.setup.ended(Phase::Tls, began);
-        let description = describe(stream.get_ref().1);
+        let secured = Secured {
+            description: describe(stream.get_ref().1),
+            proof: handshake.verifier.proof(),
+        };
         let stream: Box<dyn Stream> = Box::new(stream);
-        Ok((Session::new(stream), description))
+        Ok((Session::new(stream), secured))
     }
 
     async fn read_greeting<S: Stream>(
@@ -166,7 +246,7 @@ impl Connecting<'_> {
         &mut self,
         mut session: Session,
         source: Option<String>,
-        tls: String,
+        tls: Secured,
         greeting_is_due: bool,
     ) -> Result<Connection, NoSession> {
         let mut under = Under::NewTls;
@@ -182,7 +262,7 @@ impl Connecting<'_> {
         &self,
         mut session: Session,
         source: Option<String>,
-        tls: Option<String>,
+        tls: Option<Secured>,
         capabilities: Capabilities,
     ) -> Result<Connection, NoSession> {
         let host = self.host;
@@ -205,7 +285,7 @@ impl Connecting<'_> {
         Ok(Connection::new(
             host.clone(),
             source,
-            tls,
+            Secured::told(tls),
             capabilities,
             session,
             self.setup.clone(),
@@ -243,8 +323,12 @@ async fn greet<S: Stream>(
     under: Under,
 ) -> Result<Capabilities, NoSession> {
     let limit = hop.timeouts.command;
-    let doing = "EHLO to";
-    let ehlo = format!("EHLO {}\r\n", hop.ehlo);
+    let is_lmtp = hop.policy.protocol == Protocol::Lmtp;
+    let (verb, doing) = match is_lmtp {
+        true => ("LHLO", "LHLO to"),
+        false => ("EHLO", "EHLO to"),
+    };
+    let ehlo = format!("{verb} {}\r\n", hop.ehlo);
     let first = match under {
         Under::NewTls => limit.min(FIRST_REPLY),
         Under::Clear | Under::Tls => limit,
@@ -254,9 +338,12 @@ async fn greet<S: Stream>(
         .await
         .map_err(|e| under.lost(host, doing, &e))?;
     if reply.is_positive() {
-        return Ok(Capabilities::parse(&reply));
+        return Ok(Capabilities {
+            lmtp: is_lmtp,
+            ..Capabilities::parse(&reply)
+        });
     }
-    if !reply.is_permanent() {
+    if is_lmtp || !reply.is_permanent() {
         return Err(NoSession::refused(host, &reply));
     }
     let helo = format!("HELO {}\r\n", hop.ehlo);

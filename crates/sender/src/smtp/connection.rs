@@ -1,44 +1,44 @@
 //! One connection and the transactions on it.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fail::fail_point;
+use skein_client::Reporter;
 use skein_client::trace::Step;
-use skein_client::{Lease, LeasedTask, Reporter, Spool};
+use skein_policy::Webhook;
 use skein_smtp::client::{
-    Capabilities, Next, OutgoingMessage, RecipientOutcome, Transaction, TransactionOutcome,
+    Capabilities, Next, OutgoingMessage, OutgoingRecipient, RecipientOutcome, Transaction,
+    TransactionOutcome,
 };
 use skein_smtp::reply::Reply;
-use skein_smtp::reply_class::Stage;
+use skein_smtp::reply_class::{ReplyClass, Scope, Stage};
 use skein_smtp::stuff::{BareLineEnd, BodyWriter, Framing};
-use tokio_stream::StreamExt;
-use tokio_util::sync::CancellationToken;
+use skein_tls::Proof;
 
-use crate::claim::Claim;
 use crate::config::Timeouts;
+use crate::config::protocol::Protocol;
 use crate::host::Host;
-use crate::limits::policy_use::UnderPolicy;
+use crate::smtp::http::exchange::Exchange;
+use crate::smtp::http::verdict::{self, Ended};
 use crate::smtp::outgoing::KeptBack;
 use crate::smtp::session::{Session, SessionError};
 use crate::smtp::times::{Phase, Times};
+use crate::smtp::transfer::{Content, Halt, Source, WRITE_BYTES, only_while};
 use crate::source_ip::connections::Revocation;
 
-/// The body is handed to the socket in pieces of about this size.
-const WRITE_BYTES: usize = 64 << 10;
 /// Replies that were sent before a connection ended have arrived by then.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-const IP_LEAVES: &str = "the source IP moves to another node";
-const NO_LEASE: &str = "the lease of this sender has ended";
 
 pub struct Connection {
     pub host: Host,
     pub source: Option<String>,
+    /// Version and cipher; none: in the clear.
     pub tls: Option<String>,
+    /// What the host has proved, whatever was demanded.
+    pub proof: Proof,
     pub capabilities: Capabilities,
     /// The steps until it stood.
     pub setup: Times,
@@ -51,83 +51,19 @@ pub struct Connection {
     /// What it heeds of its source IP, if that may leave.
     pub revocation: Option<Revocation>,
     session: Session,
+    /// What is spoken on it.
+    protocol: Protocol,
     needs_reset: bool,
     /// What the host said before it closed the connection under us.
     last_words: Option<Reply>,
     out: Vec<u8>,
 }
 
-/// The reasons to end a transaction before its final dot, at any point: a host that is slow must not keep a slot or an IP.
-struct Halt<'a, L> {
-    /// The slot is to go elsewhere.
-    stop: CancellationToken,
-    /// The source IP is.
-    revocation: CancellationToken,
-    /// The lease has ended: others may have the slot, and the connection's place at the host.
-    over: Pin<&'a mut L>,
-}
-
-impl<L: Future<Output = ()>> Halt<'_, L> {
-    async fn or<T>(
-        &mut self,
-        doing: impl Future<Output = Result<T, SessionError>>,
-    ) -> Result<T, SessionError> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(SessionError::Stopped),
-            () = self.revocation.cancelled() => Err(SessionError::NotNow(IP_LEAVES)),
-            () = self.over.as_mut() => Err(SessionError::NotNow(NO_LEASE)),
-            done = doing => done,
-        }
-    }
-}
-
-/// Where the bytes of a message come from.
-pub struct Content<'a> {
-    pub spool: &'a Spool,
-    pub task: &'a LeasedTask,
-    pub lease: &'a Lease,
-    /// Gives the transaction up unless its final dot is sent.
-    pub claim: &'a Claim,
-    /// The bytes that go out in place of those that are stored.
-    pub rewritten: Option<Bytes>,
-    /// The policy that the transaction goes by until its final dot.
-    pub under: Option<&'a UnderPolicy>,
-}
-
-impl Content<'_> {
-    /// Whether the message may be completed at this moment.
-    fn may_end(&self, reporter: &Reporter) -> Result<(), SessionError> {
-        if !self.lease.holds(self.task.session) {
-            // The slot may be another sender's by now, which would send the message as well.
-            return Err(SessionError::NotNow(NO_LEASE));
-        }
-        if !reporter.is_open() {
-            // Without a way to report, a delivery would be repeated by the next owner.
-            return Err(SessionError::NotNow("results cannot be reported now"));
-        }
-        Ok(())
-    }
-}
-
-/// Does no step without asking. What a slow host has not been given of the last bytes can still be kept back.
-async fn only_while<T>(
-    may: impl Fn() -> Result<(), SessionError>,
-    doing: impl Future<Output = Result<T, SessionError>>,
-) -> Result<T, SessionError> {
-    let mut doing = pin!(doing);
-    poll_fn(|cx| match may() {
-        Ok(()) => doing.as_mut().poll(cx),
-        Err(error) => Poll::Ready(Err(error)),
-    })
-    .await
-}
-
 impl Connection {
     pub fn new(
         host: Host,
         source: Option<String>,
-        tls: Option<String>,
+        (tls, proof): (Option<String>, Proof),
         capabilities: Capabilities,
         session: Session,
         setup: Times,
@@ -138,15 +74,23 @@ impl Connection {
             host,
             source,
             tls,
+            proof,
             capabilities,
             transactions: 0,
             gave_up: false,
             revocation: None,
             session,
+            protocol: Protocol::Smtp,
             needs_reset: false,
             last_words: None,
             out: Vec::new(),
         }
+    }
+
+    /// One that something else is spoken on than SMTP and LMTP.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Runs one mail transaction to its end, whatever that is.
@@ -157,6 +101,15 @@ impl Connection {
         content: Content<'_>,
         reporter: &Reporter,
     ) -> TransactionOutcome {
+        match self.protocol.clone() {
+            Protocol::Smtp | Protocol::Lmtp => {}
+            Protocol::Http(webhook) => {
+                return self
+                    .post(timeouts, &webhook, message, &content, reporter)
+                    .await;
+            }
+            Protocol::Discard => return self.discard(message, &content, reporter),
+        }
         let mut transaction = match Transaction::new(&self.capabilities, message) {
             Ok(transaction) => transaction,
             Err(refused) => return self.keep_back(&refused.into(), message.recipients.len()),
@@ -184,6 +137,11 @@ impl Connection {
             self.gave_up = true;
         }
         outcome
+    }
+
+    /// Version, cipher, and what was proved, for people; none: in the clear.
+    pub fn tls_facts(&self, proved: &str) -> Option<String> {
+        self.tls.as_ref().map(|tls| format!("{tls} {proved}"))
     }
 
     /// The steps of the latest transaction; of the first one also those that led to it.
@@ -292,6 +250,88 @@ impl Connection {
         writer.finish(&mut self.out)
     }
 
+    /// One request, and what its answer means for the recipients that it is about.
+    async fn post(
+        &mut self,
+        timeouts: &Timeouts,
+        webhook: &Webhook,
+        message: &OutgoingMessage,
+        content: &Content<'_>,
+        reporter: &Reporter,
+    ) -> TransactionOutcome {
+        self.transactions += 1;
+        self.times = Times::default();
+        let began = Instant::now();
+        let over = pin!(content.lease.ended(content.task.session));
+        let mut halt = Halt {
+            stop: content.claim.stop.clone(),
+            revocation: self.revocation.clone().unwrap_or_default().now,
+            over,
+        };
+        let mut exchange = Exchange {
+            session: &mut self.session,
+            webhook,
+            timeouts,
+            is_sent: false,
+        };
+        let answered = exchange.run(message, content, reporter, &mut halt).await;
+        let is_sent = exchange.is_sent;
+        self.times.ended(Phase::Dot, began);
+        let ended = match answered {
+            Ok(response) => Ended::Answered(response),
+            Err(error) => {
+                self.gave_up = matches!(error, SessionError::Stopped | SessionError::NotNow(_));
+                let text = format!("{}: {error}", self.host);
+                Ended::Cut(Reply::new(421, (4, 4, 2), text))
+            }
+        };
+        let kept_back = message.recipients.iter();
+        let kept_back: Vec<_> = kept_back.map(|one| one.kept_back.clone()).collect();
+        verdict::outcome(&kept_back, &ended, is_sent)
+    }
+
+    /// Nothing is sent; the result is fenced as that of a message that is.
+    fn discard(
+        &mut self,
+        message: &OutgoingMessage,
+        content: &Content<'_>,
+        reporter: &Reporter,
+    ) -> TransactionOutcome {
+        self.transactions += 1;
+        self.times = Times::default();
+        let may_end = content.may_end(reporter);
+        self.gave_up = may_end.is_err();
+        if may_end.is_ok() {
+            content.claim.let_go();
+        }
+        let (class, reply) = match may_end {
+            Ok(()) => {
+                let text = "discarded: the policy keeps no mail to this address";
+                (ReplyClass::Delivered, Reply::new(250, (2, 0, 0), text))
+            }
+            Err(error) => {
+                let reply = Reply::new(421, (4, 4, 2), error.to_string());
+                (ReplyClass::Deferred(Scope::Connection), reply)
+            }
+        };
+        let of = |one: &OutgoingRecipient| match &one.kept_back {
+            Some(reason) => RecipientOutcome::kept_back(reason),
+            None => RecipientOutcome {
+                class,
+                reply: reply.clone(),
+                stage: Stage::Body,
+                from_peer: false,
+            },
+        };
+        TransactionOutcome {
+            recipients: message.recipients.iter().map(of).collect(),
+            needs_reset: false,
+            connection_usable: true,
+            dot_sent: !self.gave_up,
+            is_ambiguous: false,
+        }
+    }
+
     /// The outcome of a message that goes nowhere from here, without a word to the host.
     pub fn keep_back(&mut self, reason: &KeptBack, recipients: usize) -> TransactionOutcome {
         self.transactions += 1;
@@ -367,6 +407,9 @@ impl Connection {
 
     /// Says goodbye; the answer is of no interest, so it is waited for briefly.
     pub async fn quit(mut self) {
+        if !matches!(self.protocol, Protocol::Smtp | Protocol::Lmtp) {
+            return;
+        }
         if let Err(error) = self.session.command("QUIT\r\n", LAST_WORDS).await {
             tracing::debug!(host = %self.host, %error, "QUIT got no answer");
         }
@@ -379,40 +422,5 @@ fn phase_of(stage: Stage) -> Option<Phase> {
         Stage::Rcpt => Some(Phase::Rcpt),
         Stage::Data => Some(Phase::Data),
         _ => None,
-    }
-}
-
-enum Source {
-    Held(Bytes),
-    Streamed(
-        Box<
-            dyn tokio_stream::Stream<Item = Result<Bytes, skein_client::SpoolError>> + Send + Unpin,
-        >,
-    ),
-}
-
-impl Source {
-    async fn open(content: &Content<'_>) -> Result<Self, SessionError> {
-        let held = content.rewritten.as_ref().or(content.task.body.as_ref());
-        if let Some(body) = held {
-            return Ok(Self::Held(body.clone()));
-        }
-        let id = content.task.id.message;
-        let parts = content.spool.read_body(id, 0).await;
-        let parts = parts.map_err(SessionError::Unreadable)?;
-        Ok(Self::Streamed(Box::new(parts)))
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, SessionError> {
-        match self {
-            Self::Held(rest) => {
-                let piece = rest.split_to(rest.len().min(WRITE_BYTES));
-                Ok(Some(piece).filter(|piece| !piece.is_empty()))
-            }
-            Self::Streamed(parts) => {
-                let next = parts.next().await.transpose();
-                next.map_err(SessionError::Unreadable)
-            }
-        }
     }
 }

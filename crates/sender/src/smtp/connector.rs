@@ -5,20 +5,20 @@ use std::time::Instant;
 
 use skein_model::UnixMs;
 use skein_smtp::secret::Secret;
+use skein_tls::Demand;
 
 use crate::config::login::LoginSecret;
-use crate::config::tls_policy::TlsPolicy;
 use crate::host::Host;
 use crate::smtp::broken_tls::BrokenTls;
 use crate::smtp::connect::{Hop, connect};
 use crate::smtp::connection::Connection;
 use crate::smtp::connects::RecentConnects;
 use crate::smtp::no_session::{Cause, NoSession};
-use crate::smtp::tls::TlsConnectors;
+use crate::smtp::tls::TlsClient;
 use crate::smtp::token_files::TokenFiles;
 
 pub struct Connector {
-    pub tls: TlsConnectors,
+    pub tls: TlsClient,
     pub broken_tls: Arc<BrokenTls>,
     pub connects: Arc<RecentConnects>,
     pub token_files: Arc<TokenFiles>,
@@ -38,11 +38,11 @@ impl Connector {
         }
     }
 
-    /// Connects to a host of a site with this policy, which may be weaker than the hop's after a failure.
+    /// Connects to a host of a site that must prove this.
     pub async fn connect(
         &self,
         hop: &Hop<'_>,
-        policy: TlsPolicy,
+        demand: &Demand,
         site: &str,
         host: &Host,
     ) -> Result<Connection, NoSession> {
@@ -50,7 +50,7 @@ impl Connector {
             Some(login) => Some(self.login_secret(&login.secret, host).await?),
             None => None,
         };
-        let connected = connect(hop, &self.tls, policy, host, secret).await;
+        let connected = connect(hop, &self.tls, demand, host, secret).await;
         self.note(site, host, &connected);
         connected
     }

@@ -2,6 +2,7 @@
 
 use skein_model::Reply as Fact;
 use skein_smtp::reply::Reply;
+use skein_tls::CertificateFault;
 
 use crate::host::Host;
 use crate::outcome::{fact, from_host};
@@ -12,6 +13,8 @@ use crate::smtp::session::SessionError;
 pub struct NoSession {
     pub reply: Fact,
     pub cause: Cause,
+    /// What is wrong with the host's certificate, if that is it.
+    pub certificate: Option<CertificateFault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,7 @@ impl NoSession {
         Self {
             reply: from_host(host, fact(reply)),
             cause: Cause::Host,
+            certificate: None,
         }
     }
 
@@ -57,6 +61,7 @@ impl NoSession {
         Self {
             reply: Fact::ours(enhanced, text).bounded(),
             cause,
+            certificate: None,
         }
     }
 
@@ -79,6 +84,14 @@ impl NoSession {
     pub fn tls(host: &Host, error: &dyn std::fmt::Display) -> Self {
         let text = format!("TLS with {host}: {error}");
         Self::ours(Cause::TlsFailed, (4, 7, 5), text)
+    }
+
+    /// Its certificate does not prove what was demanded.
+    pub fn certificate(host: &Host, fault: CertificateFault) -> Self {
+        Self {
+            certificate: Some(fault),
+            ..Self::tls(host, &fault.text())
+        }
     }
 
     pub fn no_starttls(host: &Host, reply: &Reply) -> Self {

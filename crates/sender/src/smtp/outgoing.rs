@@ -155,7 +155,7 @@ pub fn outgoing(
         body_bytes: content.bytes,
         is_8bit: content.has_8bit || is_declared_8bit,
         needs_smtputf8: envelope.smtputf8 && (content.has_8bit_header || capabilities.smtputf8),
-        require_tls: requires_tls(envelope),
+        require_tls: requires_tls(envelope) && !capabilities.lmtp,
         ret: envelope.ret.map(|ret| match ret {
             Ret::Full => ReturnContent::Full,
             Ret::Headers => ReturnContent::Headers,
@@ -199,6 +199,7 @@ fn outgoing_recipient(recipient: &skein_model::Recipient) -> OutgoingRecipient {
         address: recipient.address.clone(),
         notify: notify.given.then_some(text),
         orcpt: recipient.orcpt.clone(),
+        kept_back: None,
     }
 }
 

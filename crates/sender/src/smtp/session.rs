@@ -91,6 +91,21 @@ impl<S: Stream> Session<S> {
         }
     }
 
+    /// What comes next, as it is; nothing at the end.
+    pub async fn read(&mut self) -> Result<&[u8], SessionError> {
+        let count = self.stream.read(&mut self.read).await?;
+        Ok(&self.read[..count])
+    }
+
+    /// Whether the other side has closed, or said what nobody asked for.
+    pub async fn is_over(&mut self) -> bool {
+        let mut read = std::pin::pin!(self.stream.read(&mut self.read));
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(read.as_mut().poll(context).is_ready())
+        });
+        polled.await
+    }
+
     pub async fn command(&mut self, line: &str, limit: Duration) -> Result<Reply, SessionError> {
         self.write(line.as_bytes(), limit).await?;
         self.reply(limit).await

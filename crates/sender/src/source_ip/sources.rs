@@ -63,6 +63,14 @@ struct SourceState {
 }
 
 impl Sources {
+    /// What is known of the node's own address, for mail to a site.
+    pub fn own_address(&self, site: &str, restraints: &Restraints<'_>) -> PoolState {
+        PoolState::NodeAddress {
+            blocked: self.health.blocked(site, ""),
+            restraint: (restraints.rules)(None),
+        }
+    }
+
     /// What is known of the IPs that the next task of a pool to a site may go from. Takes a turn of the pool.
     pub fn look(
         &self,
@@ -75,10 +83,7 @@ impl Sources {
     ) -> PoolState {
         let Some(known) = policy.pool(pool) else {
             return match pool == DEFAULT_POOL {
-                true => PoolState::NodeAddress {
-                    blocked: self.health.blocked(site, ""),
-                    restraint: (restraints.rules)(None),
-                },
+                true => self.own_address(site, restraints),
                 false => PoolState::Unknown,
             };
         };

@@ -71,6 +71,7 @@ fn envelope() -> Envelope {
         client: None,
         traceparent: None,
         campaign: None,
+        tls_optional: false,
         priority: Priority::Bulk,
     }
 }

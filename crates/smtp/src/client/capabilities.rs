@@ -35,6 +35,8 @@ pub struct Capabilities {
     pub auth: Vec<String>,
     /// LIMITS RCPTMAX: recipients in one transaction (RFC 9422).
     pub rcpt_max: Option<u32>,
+    /// It answered LHLO: after the body it says of each recipient what became of it (RFC 2033 section 4.2).
+    pub lmtp: bool,
     /// LIMITS MAILMAX: transactions in one connection (RFC 9422).
     pub mail_max: Option<u32>,
 }

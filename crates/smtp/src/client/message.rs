@@ -20,6 +20,8 @@ pub struct OutgoingRecipient {
     pub notify: Option<String>,
     /// The original recipient with its type, decoded: `rfc822;user@example.com`.
     pub orcpt: Option<String>,
+    /// Why it is not to go to this peer, if so; the others go.
+    pub kept_back: Option<CannotSend>,
 }
 
 /// The envelope and the facts about the body which the dialogue depends on.

@@ -2,6 +2,8 @@
 
 mod capabilities;
 mod commands;
+#[cfg(test)]
+mod lmtp_tests;
 mod message;
 #[cfg(test)]
 mod tests;

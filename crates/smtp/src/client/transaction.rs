@@ -37,6 +37,23 @@ pub struct RecipientOutcome {
     pub from_peer: bool,
 }
 
+impl RecipientOutcome {
+    /// Of one that is not named to the peer.
+    pub fn kept_back(error: &CannotSend) -> Self {
+        let reply = error.to_reply();
+        let class = match reply.is_temporary() {
+            true => ReplyClass::Deferred(Scope::Recipient),
+            false => ReplyClass::Failed(Scope::Recipient),
+        };
+        Self {
+            class,
+            reply,
+            stage: Stage::Rcpt,
+            from_peer: false,
+        }
+    }
+}
+
 /// The end of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransactionOutcome {
@@ -60,6 +77,8 @@ enum Awaited {
     /// The reply to a final dot that no recipient was accepted for.
     LoneDot,
     Body,
+    /// The reply of an LMTP host for one of the recipients that it took.
+    BodyOf(usize),
 }
 
 impl Awaited {
@@ -68,7 +87,7 @@ impl Awaited {
             Self::Mail => Stage::Mail,
             Self::Rcpt(_) => Stage::Rcpt,
             Self::Data => Stage::Data,
-            Self::LoneDot | Self::Body => Stage::Body,
+            Self::LoneDot | Self::Body | Self::BodyOf(_) => Stage::Body,
         }
     }
 }
@@ -96,7 +115,9 @@ pub struct Transaction {
     passes_dsn: bool,
     phase: Phase,
     outcomes: Vec<Option<RecipientOutcome>>,
-    accepted: usize,
+    /// Recipients that were taken, in their order.
+    accepted: Vec<usize>,
+    is_lmtp: bool,
     /// The peer accepted a recipient although it had refused MAIL.
     out_of_order: bool,
     mail_refused: bool,
@@ -120,6 +141,8 @@ impl Transaction {
             let command = if queue.len() > recipients_max {
                 let text = "host takes fewer recipients in one transaction";
                 Err(CannotSend::new((4, 5, 3), text))
+            } else if let Some(reason) = &recipient.kept_back {
+                Err(reason.clone())
             } else {
                 commands::rcpt(caps, recipient)
             };
@@ -129,7 +152,7 @@ impl Transaction {
                     outcomes.push(None);
                 }
                 Err(error) => {
-                    outcomes.push(Some(unsendable(&error)));
+                    outcomes.push(Some(RecipientOutcome::kept_back(&error)));
                     refused.get_or_insert(error);
                 }
             }
@@ -151,7 +174,8 @@ impl Transaction {
             passes_dsn: caps.dsn,
             phase: Phase::Envelope,
             outcomes,
-            accepted: 0,
+            accepted: Vec::new(),
+            is_lmtp: caps.lmtp,
             out_of_order: false,
             mail_refused: false,
             needs_reset: false,
@@ -177,7 +201,12 @@ impl Transaction {
                     out.extend_from_slice(format!("BDAT {} LAST\r\n", self.body_bytes).as_bytes());
                 }
                 self.phase = Phase::BodySending;
-                self.awaited.push_back(Awaited::Body);
+                match self.is_lmtp {
+                    true => self
+                        .awaited
+                        .extend(self.accepted.iter().copied().map(Awaited::BodyOf)),
+                    false => self.awaited.push_back(Awaited::Body),
+                }
             }
             Phase::LoneDotDue => {
                 out.extend_from_slice(b".\r\n");
@@ -214,6 +243,11 @@ impl Transaction {
         };
         let stage = awaited.stage();
         let class = ReplyClass::of(stage, &reply);
+        if let Awaited::BodyOf(index) = awaited {
+            // Whatever it says, the replies for the others are still to come.
+            self.on_end_of(index, class, reply);
+            return;
+        }
         let is_about_session = class.and_then(ReplyClass::scope) == Some(Scope::Connection);
         if is_about_session && !self.follows_from_refusals(awaited, &reply) {
             self.give_up(&reply, stage, true);
@@ -225,6 +259,7 @@ impl Transaction {
             Awaited::Data => self.on_data(class, &reply),
             Awaited::LoneDot => self.phase = Phase::Done,
             Awaited::Body => self.on_end(class, &reply),
+            Awaited::BodyOf(index) => self.on_end_of(index, class, reply),
         }
     }
 
@@ -236,7 +271,8 @@ impl Transaction {
             return;
         }
         let awaited = self.awaited.front().copied();
-        self.is_ambiguous = self.dot_sent && awaited == Some(Awaited::Body);
+        let is_end = matches!(awaited, Some(Awaited::Body | Awaited::BodyOf(_)));
+        self.is_ambiguous = self.dot_sent && is_end;
         let stage = awaited.map_or(Stage::Other, Awaited::stage);
         self.give_up(&reason, stage, false);
     }
@@ -273,7 +309,7 @@ impl Transaction {
         for _ in 0..self.batch_max {
             let data_is_next = matches!(self.commands.front(), Some((Awaited::Data, _)));
             // With replies still to come, DATA goes along in the hope that one recipient is accepted.
-            if data_is_next && self.accepted == 0 && !self.rcpt_awaited() {
+            if data_is_next && self.accepted.is_empty() && !self.rcpt_awaited() {
                 break;
             }
             let Some((awaited, command)) = self.commands.pop_front() else {
@@ -284,7 +320,7 @@ impl Transaction {
             self.awaited.push_back(awaited);
         }
         if self.awaited.is_empty() {
-            let body_due = self.use_bdat && self.accepted > 0;
+            let body_due = self.use_bdat && !self.accepted.is_empty();
             self.phase = if body_due {
                 Phase::BodyDue
             } else {
@@ -297,7 +333,7 @@ impl Transaction {
     /// were on their way, and "503 need MAIL" or "503 no recipients" is what they get (RFC 2920 section 3.1).
     fn follows_from_refusals(&self, awaited: Awaited, reply: &Reply) -> bool {
         let nobody_is_accepted =
-            matches!(awaited, Awaited::Data | Awaited::LoneDot) && self.accepted == 0;
+            matches!(awaited, Awaited::Data | Awaited::LoneDot) && self.accepted.is_empty();
         let is_refusal = reply.is_temporary() || reply.is_permanent();
         is_refusal && reply.code != 421 && (self.mail_refused || nobody_is_accepted)
     }
@@ -317,7 +353,7 @@ impl Transaction {
         match class {
             // The refusal of MAIL stays the recipient's outcome: it is the cause of what follows.
             _ if self.mail_refused => self.out_of_order |= class.is_none(),
-            None => self.accepted += 1,
+            None => self.accepted.push(index),
             Some(class) => {
                 self.outcomes[index] = Some(RecipientOutcome {
                     class,
@@ -335,9 +371,10 @@ impl Transaction {
                 self.decide_open(class, reply, Stage::Data, true);
                 self.phase = Phase::Done;
             }
-            None if self.accepted > 0 => self.phase = Phase::BodyDue,
-            // An empty message would reach those recipients; only closing the connection prevents it.
-            None if self.out_of_order => {
+            None if !self.accepted.is_empty() => self.phase = Phase::BodyDue,
+            // An empty message would reach those recipients, and an LMTP host would answer for each of none; only closing the
+            // connection prevents it.
+            None if self.out_of_order || self.is_lmtp => {
                 self.connection_usable = false;
                 self.phase = Phase::Done;
             }
@@ -359,6 +396,32 @@ impl Transaction {
         }
     }
 
+    /// What an LMTP host did with the message for one recipient. A reply about the session is about this recipient all the same:
+    /// for others the message may be in their mailboxes already.
+    fn on_end_of(&mut self, index: usize, class: Option<ReplyClass>, reply: Reply) {
+        if self.phase == Phase::BodySending {
+            // It took no whole message, and what follows is body to it.
+            self.give_up(&reply, Stage::Body, true);
+            return;
+        }
+        let class = match class {
+            Some(ReplyClass::Delivered) => ReplyClass::Delivered,
+            Some(ReplyClass::Failed(_)) => ReplyClass::Failed(Scope::Recipient),
+            Some(ReplyClass::Deferred(_)) | None => ReplyClass::Deferred(Scope::Recipient),
+        };
+        self.connection_usable &= reply.code != 421;
+        self.outcomes[index] = Some(RecipientOutcome {
+            class,
+            reply,
+            stage: Stage::Body,
+            from_peer: true,
+        });
+        if self.awaited.is_empty() {
+            self.needs_reset = false;
+            self.phase = Phase::Done;
+        }
+    }
+
     /// The connection is of no more use: everyone still open is deferred.
     fn give_up(&mut self, reply: &Reply, stage: Stage, from_peer: bool) {
         let class = ReplyClass::Deferred(Scope::Connection);
@@ -376,19 +439,5 @@ impl Transaction {
                 from_peer,
             });
         }
-    }
-}
-
-fn unsendable(error: &CannotSend) -> RecipientOutcome {
-    let reply = error.to_reply();
-    let class = match reply.is_temporary() {
-        true => ReplyClass::Deferred(Scope::Recipient),
-        false => ReplyClass::Failed(Scope::Recipient),
-    };
-    RecipientOutcome {
-        class,
-        reply,
-        stage: Stage::Rcpt,
-        from_peer: false,
     }
 }

@@ -1,4 +1,4 @@
-//! AUTH (RFC 4954) with PLAIN (RFC 4616) and LOGIN.
+//! AUTH (RFC 4954) with PLAIN (RFC 4616), LOGIN, and SCRAM-SHA-256 (RFC 7677), whose messages the shell reads.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,6 +7,8 @@ use super::{Event, Mode, Question, ServerSession, Step, reply};
 use crate::reply::Reply;
 use crate::secret::Secret;
 
+/// As RFC 7677 calls it.
+const SCRAM: &str = "SCRAM-SHA-256";
 /// No account has a longer name, and names of failed logins are counted and logged.
 const USER_BYTES_MAX: usize = 255;
 
@@ -21,6 +23,7 @@ impl ServerSession {
             return self.refuse(&reply(503, (5, 5, 1), "AUTH does not fit here"), out);
         }
         if self.config.auth && !self.tls {
+            self.clear_logins = self.clear_logins.saturating_add(1);
             return self.refuse(&reply(538, (5, 7, 11), "Encrypt the connection first"), out);
         }
         if !self.may_auth() {
@@ -29,6 +32,7 @@ impl ServerSession {
         self.mode = match mechanism {
             "PLAIN" => Mode::AuthPlain,
             "LOGIN" => Mode::AuthUser,
+            SCRAM if self.config.scram => Mode::AuthScram,
             _ => return self.refuse(&reply(504, (5, 5, 4), "Mechanism not known"), out),
         };
         match initial {
@@ -67,8 +71,50 @@ impl ServerSession {
                 None
             }
             Mode::AuthPassword { user } => self.ask_auth(user, decoded, out),
+            Mode::AuthScram => {
+                self.mode = Mode::Waiting(Question::ScramFirst);
+                Some(Step::Event(Event::ScramFirst(decoded)))
+            }
+            Mode::AuthScramProof => {
+                self.mode = Mode::Waiting(Question::ScramProof);
+                Some(Step::Event(Event::ScramProof(decoded)))
+            }
+            // The client has seen that the server knows the secret, too.
+            Mode::AuthScramEnd if decoded.is_empty() => {
+                self.logged_in(out);
+                None
+            }
+            Mode::AuthScramEnd => {
+                self.refuse(&reply(501, (5, 5, 2), "Nothing more is expected"), out)
+            }
             _ => self.plain(&decoded, out),
         }
+    }
+
+    /// The answer to [`Event::ScramFirst`]: what the client is to show its secret for.
+    ///
+    /// # Panics
+    /// Nothing of the kind was asked.
+    pub fn scram_challenge(&mut self, message: &str, out: &mut Vec<u8>) {
+        assert_eq!(self.mode, Mode::Waiting(Question::ScramFirst));
+        self.mode = Mode::AuthScramProof;
+        continues(message, out);
+    }
+
+    /// The answer to [`Event::ScramProof`]: this user has shown that it has its secret, and is shown the same.
+    ///
+    /// # Panics
+    /// Nothing of the kind was asked.
+    pub fn scram_verified(&mut self, user: String, message: &str, out: &mut Vec<u8>) {
+        assert_eq!(self.mode, Mode::Waiting(Question::ScramProof));
+        self.pending_user = user;
+        self.mode = Mode::AuthScramEnd;
+        continues(message, out);
+    }
+
+    pub(super) fn logged_in(&mut self, out: &mut Vec<u8>) {
+        self.user = Some(std::mem::take(&mut self.pending_user));
+        reply(235, (2, 7, 0), "Logged in").write(out);
     }
 
     /// authzid NUL authcid NUL passwd (RFC 4616).
@@ -113,4 +159,8 @@ impl ServerSession {
             self.mode = Mode::Closed;
         }
     }
+}
+
+fn continues(message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("334 {}\r\n", STANDARD.encode(message)).as_bytes());
 }

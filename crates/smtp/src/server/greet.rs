@@ -39,7 +39,12 @@ impl ServerSession {
             lines.push("STARTTLS".into());
         }
         if self.may_auth() {
-            lines.push("AUTH PLAIN LOGIN".into());
+            let scram = if self.config.scram {
+                " SCRAM-SHA-256"
+            } else {
+                ""
+            };
+            lines.push(format!("AUTH PLAIN LOGIN{scram}"));
         }
         lines
     }

@@ -7,6 +7,7 @@ pub(super) fn config() -> Config {
         hostname: "mx.test".into(),
         starttls: true,
         auth: true,
+        scram: false,
         auth_required: false,
         line_ends: LineEnds::Refuse,
         limits: Limits {
@@ -271,4 +272,85 @@ fn a_drain_lets_the_open_transaction_finish() {
         String::from_utf8_lossy(&out),
         "250 2.0.0 OK\r\n421 4.3.2 Shutting down, try again soon\r\n"
     );
+}
+
+/// What is said back to each line under TLS, and the mode of the answers: the shell agrees to a first message of `first` and to
+/// a proof of `proof`.
+fn scram(lines: &[&str]) -> (Vec<String>, Option<String>) {
+    let config = Config {
+        scram: true,
+        ..config()
+    };
+    let mut session = ServerSession::new(Arc::new(config), true);
+    let mut said = Vec::new();
+    for line in lines {
+        let mut out = Vec::new();
+        session.feed(format!("{line}\r\n").into_bytes());
+        loop {
+            let refusal = Some(Reply::new(535, (5, 7, 8), "No"));
+            match session.step(&mut out) {
+                Step::NeedInput | Step::Write | Step::Close => break,
+                Step::Event(Event::ScramFirst(message)) if message == b"first" => {
+                    session.scram_challenge("challenge", &mut out);
+                }
+                Step::Event(Event::ScramProof(message)) if message == b"proof" => {
+                    session.scram_verified("ann".into(), "verifier", &mut out);
+                }
+                Step::Event(Event::ScramFirst(_) | Event::ScramProof(_)) => {
+                    session.answer(refusal, &mut out);
+                }
+                Step::Event(other) => panic!("{other:?}"),
+            }
+        }
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let last = text.lines().last().unwrap_or_default();
+        said.push(last.to_owned());
+    }
+    (said, session.user().map(str::to_owned))
+}
+
+#[test]
+fn a_client_logs_in_by_scram_without_sending_its_secret() {
+    // "first", "proof" and "wrong" in base64.
+    let (first, proof, wrong) = ("Zmlyc3Q=", "cHJvb2Y=", "d3Jvbmc=");
+    let begin = format!("AUTH SCRAM-SHA-256 {first}");
+    for (lines, codes, is_in) in [
+        (
+            vec![begin.as_str(), proof, ""],
+            vec!["334", "334", "235"],
+            true,
+        ),
+        (vec![&begin, proof, "="], vec!["334", "334", "235"], true),
+        (
+            vec!["auth scram-sha-256", first, proof, ""],
+            vec!["334", "334", "334", "235"],
+            true,
+        ),
+        (
+            vec![&begin, wrong, "NOOP"],
+            vec!["334", "535", "250"],
+            false,
+        ),
+        (vec![&begin, "*", "NOOP"], vec!["334", "501", "250"], false),
+        (vec![&begin, proof, "*"], vec!["334", "334", "501"], false),
+        (vec![&begin, proof, first], vec!["334", "334", "501"], false),
+        (vec![&begin, "?"], vec!["334", "501"], false),
+        (vec!["AUTH SCRAM-SHA-256 d3Jvbmc="], vec!["535"], false),
+        (
+            vec!["AUTH SCRAM-SHA-256-PLUS", first],
+            vec!["504", "500"],
+            false,
+        ),
+    ] {
+        let (said, user) = scram(&lines);
+        let said: Vec<&str> = said.iter().map(|line| &line[..3]).collect();
+        assert_eq!(said, codes, "{lines:?}");
+        assert_eq!(user.is_some(), is_in, "{lines:?}");
+    }
+    let (said, _) = scram(&[&begin, proof]);
+    assert_eq!(said, ["334 Y2hhbGxlbmdl", "334 dmVyaWZpZXI="]);
+    let (said, _) = scram(&["EHLO c"]);
+    assert_eq!(said, ["250 AUTH PLAIN LOGIN SCRAM-SHA-256"]);
+    let offered = talk_with(config(), true, b"AUTH SCRAM-SHA-256 Zmlyc3Q=\r\n", 1000);
+    assert_eq!(offered.0, ["504"], "not where nobody has it");
 }

@@ -32,6 +32,7 @@ use arrivals::Arrivals;
 use record::Book;
 use visit::Visits;
 
+use crate::authority::HostCertificate;
 use crate::unix_ms;
 
 /// What the sink announces after EHLO and enforces.
@@ -73,6 +74,8 @@ pub struct SinkConfig {
     pub extensions: Extensions,
     /// TLS from the first byte instead of STARTTLS.
     pub implicit_tls: bool,
+    /// What is shown; none: a fresh one for the host name that nobody has signed.
+    pub certificate: Option<HostCertificate>,
     /// Clients must show a certificate, and the sink trusts none. In TLS 1.3 they hear of it after their handshake.
     pub wants_certificate: bool,
     /// Name and password, or token, of AUTH; with them MAIL needs a login first.
@@ -97,6 +100,7 @@ impl SinkConfig {
             hostname: "sink.skein.test".to_owned(),
             extensions: Extensions::default(),
             implicit_tls: false,
+            certificate: None,
             wants_certificate: false,
             login: None,
             mechanisms: "PLAIN LOGIN".to_owned(),
@@ -163,8 +167,11 @@ impl Sink {
         let listener = TcpListener::bind(config.address).await?;
         let address = listener.local_addr()?;
         let wants_tls = config.extensions.starttls || config.implicit_tls;
-        let names = || vec![config.hostname.clone()];
-        let tls = wants_tls.then(|| crate::tls::acceptor(names(), config.wants_certificate));
+        let certificate = || match &config.certificate {
+            Some(certificate) => certificate.clone(),
+            None => HostCertificate::self_signed(&[&config.hostname]),
+        };
+        let tls = wants_tls.then(|| crate::tls::acceptor(&certificate(), config.wants_certificate));
         let (tls, certificate) = tls.unzip();
         let shared = Arc::new(Shared {
             script: RwLock::new(Arc::clone(&config.script)),
@@ -190,7 +197,7 @@ impl Sink {
         self.address
     }
 
-    /// The self-signed certificate as PEM, for the sink's hostname; none without TLS.
+    /// The certificate that it shows, as PEM; none without TLS.
     pub fn certificate(&self) -> Option<&str> {
         self.shared.certificate.as_deref()
     }

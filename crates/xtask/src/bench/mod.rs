@@ -1,5 +1,6 @@
 //! Benchmarks over real processes. Each prints its figures with the machine's size and compares within one run.
 
+mod auth;
 mod blocked;
 mod cluster;
 mod machine;
@@ -25,6 +26,7 @@ const USAGE: &str = "cargo xtask bench WHAT [--messages N] [--runs N] [--against
   cluster  1 and 3 control nodes with 1, 2 and 4 senders: messages per second, bytes on disk
   throttle the load of relay with limits that bind nobody, beside none in the same run
   blocked  a million tasks for a site that takes no connection, beside mail for another
+  auth     logins by our own secrets over SMTP sessions with TLS: how many one core takes, and what of it is the session
   queue    a queue of a million messages: memory, accept rate, time to start again
   sign     DKIM signatures of messages of 10 kB on one core, and what of the time is hashing; then the load of relay unsigned,
            with one RSA-2048 signature and with two
@@ -41,6 +43,7 @@ pub struct Options {
 pub fn run(args: &[String]) -> Result {
     let options = parse(args.get(1..).unwrap_or_default())?;
     let bench: fn(&Options) -> Result = match args.first().map(String::as_str) {
+        Some("auth") => auth::run,
         Some("blocked") => blocked::run,
         Some("cluster") => cluster::run,
         Some("relay") => relay::run,

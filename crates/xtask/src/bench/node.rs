@@ -96,6 +96,8 @@ impl Spawned {
 
 pub struct Node {
     pub smtp_port: u16,
+    /// With implicit TLS; 0: there is none.
+    pub tls_port: u16,
     spawned: Spawned,
     /// From the start of the process to the first answer that says ready.
     pub ready_after: Duration,
@@ -130,9 +132,55 @@ impl Node {
         let mut spawned = Spawned::start_of(binary, dir, ports, &config)?;
         Ok(Self {
             smtp_port: spawned.ports.smtp,
+            tls_port: 0,
             ready_after: spawned.ready()?,
             spawned,
         })
+    }
+
+    /// One with a certificate and a listener of its own for TLS.
+    pub fn start_with_tls(dir: &Path, smarthost_port: u16) -> Result<Self> {
+        let mut made = Command::new(release()?);
+        made.arg("dev-ca")
+            .arg(dir.join("ca"))
+            .args(["--host", "mx.skein.test"]);
+        made.stdout(std::process::Stdio::null());
+        process::finish("skein dev-ca", &mut made)?;
+        let (ports, tls_port) = (Ports::free()?, process::free_port()?);
+        let file = |name: &str| dir.join("ca").join(name).display().to_string();
+        let config = format!(
+            "{}[smtp.tls]\ncertificate = {:?}\nkey = {:?}\n\
+             [[smtp.listener]]\naddress = \"127.0.0.1:{tls_port}\"\ntls = \"implicit\"\n",
+            config(dir, &ports, smarthost_port, 10, ""),
+            file("mx.skein.test.pem"),
+            file("mx.skein.test-key.pem"),
+        );
+        let mut spawned = Spawned::start(dir, ports, &config)?;
+        Ok(Self {
+            smtp_port: spawned.ports.smtp,
+            tls_port,
+            ready_after: spawned.ready()?,
+            spawned,
+        })
+    }
+
+    /// Makes a credential of this name; its secret.
+    pub fn credential(&self, name: &str) -> Result<String> {
+        let server = format!("http://127.0.0.1:{}", self.spawned.ports.admin);
+        let output = Command::new(target_dir()?.join("release/skeinctl"))
+            .args(["--server", &server, "--json", "credential", "create", name])
+            .args(["--tenant", "bench", "--wait"])
+            .output()
+            .map_err(|error| format!("skeinctl: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let secret = said.split('"').find(|part| part.starts_with("skn_smtp_"));
+        let secret = secret.map(str::to_owned);
+        secret.ok_or_else(|| format!("skeinctl: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// What the process has used of processors.
+    pub fn processor_time(&self) -> Duration {
+        self.spawned.process.processor_time()
     }
 
     /// Applies policy as an operator does; `dir` takes its file.
@@ -152,10 +200,6 @@ impl Node {
         let mut command = Command::new(target_dir()?.join("release/skeinctl"));
         command.args(["--server", &server]);
         Ok(command)
-    }
-
-    pub fn processor_time(&self) -> Duration {
-        self.spawned.process.processor_time()
     }
 
     pub fn resident_bytes(&self) -> u64 {

@@ -62,7 +62,7 @@ fn changes(version: u64, domains: &[&str]) -> GetSigningChangesReply {
 /// Knows what a leader at version 5 answered of these.
 fn knows(domains: &[&str]) -> KnownSigning {
     let known = KnownSigning::default();
-    known.set_keks(Some(keks(1)));
+    known.set_keks(Some(keks(1).into()));
     let asked = names(domains);
     known.learn(&asked, answer(5, &asked), NOW);
     known
@@ -200,7 +200,7 @@ fn other_keys_of_the_node_open_what_did_not() {
     let found = known.learn(&asked, answer(5, &asked), NOW);
     assert!(found.operator.is_err());
     assert!(has(&known, "a.test", NOW));
-    known.set_keks(Some(keks(1)));
+    known.set_keks(Some(keks(1).into()));
     assert!(!has(&known, "a.test", NOW));
     assert!(known.learn(&asked, answer(5, &asked), NOW).operator.is_ok());
 }

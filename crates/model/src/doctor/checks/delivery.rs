@@ -166,6 +166,10 @@ pub(super) fn name_servers(facts: &Facts) -> Vec<Finding> {
                 }
             });
         }
+        if let Some(fault) = &health.validation_fault {
+            let todo = "run a resolver that validates on this machine, or say that none is: dns.trust_ad = []";
+            found.push(note(format!("sender {sender}"), fault.clone(), todo));
+        }
     }
     found
 }

@@ -1,10 +1,11 @@
-//! Commands of the meta group that follow from what senders say.
+//! Commands of the meta group that its leader proposes by itself.
 
 use skein_model::codec;
 use skein_model::meta::{self, Command};
 use tonic::Status;
 
-use crate::raft::{Group, ProposeError};
+use super::Group;
+use super::proposer::ProposeError;
 
 /// Commits a command of the meta group, if this node leads it.
 pub async fn propose(meta: &Group, command: Command) -> Result<meta::Response, Status> {
