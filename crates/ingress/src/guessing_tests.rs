@@ -44,7 +44,7 @@ fn each_failure_makes_the_next_answer_later_and_then_there_is_none() {
         waits.push(after.as_millis());
         now += after;
     }
-    assert_eq!(waits, [0, 0, 0, 1000, 2000, 4000, 8000, 16_000]);
+    assert_eq!(waits, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000]);
     assert!(
         !comes_in(&mut guesses, "ann", client(1), now),
         "not even with the right one"
@@ -136,7 +136,7 @@ fn relaying_is_slowed_down_and_locked_too() {
     }
     assert_eq!(locks, [Locked::Client(client(1))]);
     // Some are forgotten while it waits.
-    assert!((12..17).contains(&tried), "{tried}");
+    assert!((12..25).contains(&tried), "{tried}");
     assert_eq!(guesses.relaying(client(2), now), Decision::Try(None, s(0)));
 }
 
@@ -242,10 +242,10 @@ impl Cluster {
 fn nodes_count_together_and_know_where_users_are_at_home() {
     let mut cluster = Cluster::new(3);
     assert!(comes_in(&mut cluster.nodes[0], "ann", client(1), s(0)));
-    // Three guesses of each client at each node lock nobody out there.
+    // Four guesses of each client at each node lock nobody out there.
     for node in 0..3 {
         for from in 10..13 {
-            for _ in 0..3 {
+            for _ in 0..4 {
                 assert!(guess(&mut cluster.nodes[node], "ann", client(from), s(1)).is_some());
             }
         }

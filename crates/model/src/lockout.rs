@@ -35,7 +35,7 @@ pub struct Standing {
 /// Typing errors are free.
 const FREE: u32 = 3;
 /// Failures that lock a client out: by then they have taken half a minute.
-pub const CLIENT_FAILURES_MAX: u32 = 8;
+pub const CLIENT_FAILURES_MAX: u32 = 10;
 /// From however many clients. Nobody is made to wait because of an account's failures before: strangers could make others wait.
 pub const USER_FAILURES_MAX: u32 = 20;
 /// Recipients that are refused to a stranger.

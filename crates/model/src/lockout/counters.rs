@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// The wait before the next answer, which doubles with each further failure.
-const DELAY: Duration = Duration::from_secs(1);
-const DELAY_MAX: Duration = Duration::from_secs(30);
+/// The wait before the next answer, which doubles with each further failure. Attempts count until they have turned out well, so
+/// those of an honest client that logs in eight times at once wait a few seconds, and none of them has to come again.
+const DELAY: Duration = Duration::from_millis(250);
+const DELAY_MAX: Duration = Duration::from_secs(8);
 /// Who would wait longer for his turn is not asked to wait, but to come again: waiting sessions take up places.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// A lock.
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn delays_double_to_half_a_minute() {
         let rule = super::super::OF_CLIENTS;
-        let delays: Vec<u64> = (1..=12).map(|n| rule.delay(n).as_secs()).collect();
-        assert_eq!(delays, [0, 0, 0, 1, 2, 4, 8, 16, 30, 30, 30, 30]);
+        let delays: Vec<u128> = (1..=10).map(|n| rule.delay(n).as_millis()).collect();
+        assert_eq!(delays, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000]);
     }
 }
