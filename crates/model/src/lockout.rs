@@ -34,12 +34,12 @@ pub struct Standing {
 
 /// Typing errors are free.
 const FREE: u32 = 3;
-/// Failures that lock a client out: by then they have taken half a minute.
+/// Failures that lock a client out: by then they have taken some twenty seconds.
 pub const CLIENT_FAILURES_MAX: u32 = 10;
 /// From however many clients. Nobody is made to wait because of an account's failures before: strangers could make others wait.
 pub const USER_FAILURES_MAX: u32 = 20;
 /// Recipients that are refused to a stranger.
-const RELAYING_FAILURES_MAX: u32 = 12;
+const RELAYING_FAILURES_MAX: u32 = 20;
 
 pub const OF_CLIENTS: Rule = Rule {
     free: FREE,
