@@ -298,17 +298,17 @@ mod tests {
         assert_eq!(of(&heard, &client(12)), None);
         // One client at three nodes.
         for _ in 0..3 {
-            shared.tell(failed(heard.version, &[(client(99), 3)]), s(2));
+            shared.tell(failed(heard.version, &[(client(99), 4)]), s(2));
         }
         let next = shared.tell(failed(heard.version, &[]), s(2));
-        assert_eq!(of(&next, &client(99)), Some((9, LOCK)));
+        assert_eq!(of(&next, &client(99)), Some((12, LOCK)));
         assert_eq!(next.standings.len(), 1, "only what has changed: {next:?}");
         let nothing = shared.tell(failed(next.version, &[]), s(3));
         assert_eq!(
             (nothing.version, nothing.standings.len(), nothing.is_new),
             (next.version, 0, false)
         );
-        assert!(9 > CLIENT_FAILURES_MAX && 24 > USER_FAILURES_MAX);
+        assert!(12 > CLIENT_FAILURES_MAX && 24 > USER_FAILURES_MAX);
     }
 
     #[test]
