@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_double_to_half_a_minute() {
+    fn delays_double_to_eight_seconds() {
         let rule = super::super::OF_CLIENTS;
         let delays: Vec<u128> = (1..=10).map(|n| rule.delay(n).as_millis()).collect();
         assert_eq!(delays, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000]);
