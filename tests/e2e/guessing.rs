@@ -107,8 +107,21 @@ async fn eight_threads_guess_no_faster_than_one_and_lock_out_themselves() {
         line.contains("WARN") && line.contains("127.0.0.9") && line.contains("ann"),
         "{line}"
     );
+    let events = offers.bench.data().join("events.jsonl");
+    let (within, every) = (Duration::from_secs(10), Duration::from_millis(100));
+    let look = || {
+        let events = skein_tests::operator::events(&events).ok()?;
+        let is_it = |event: &serde_json::Value| {
+            event["event"] == "lockout" && event["client"] == "127.0.0.9/32"
+        };
+        events.into_iter().find(is_it)
+    };
+    let lockout = skein_tests::until("the event", within, every, look);
+    let lockout = lockout.await.unwrap();
+    assert_eq!(lockout["what"], "login", "{lockout}");
     let (_, metrics) = http_get(offers.bench.http, "/metrics").await.unwrap();
     for name in [
+        "skein_smtp_in_lockouts_total",
         "skein_smtp_in_logins_failed_total",
         "skein_smtp_in_logins_locked_total",
     ] {

@@ -48,7 +48,7 @@ pub struct Guesses {
 /// What the cluster has not heard yet. What is beyond a bound counts here alone.
 #[derive(Debug, Default)]
 struct Untold {
-    failed: BTreeMap<Subject, u32>,
+    failed: BTreeMap<Subject, Failed>,
     known: BTreeSet<KnownClient>,
     /// The version that was heard last.
     version: u64,
@@ -56,11 +56,22 @@ struct Untold {
     is_all: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    count: u32,
+    /// Of the last of them.
+    client: IpNet,
+}
+
 impl Untold {
-    fn failed(&mut self, subject: Subject) {
+    fn failed(&mut self, subject: Subject, client: IpNet) {
         let failed = &mut self.failed;
         if failed.len() < SHARED_MAX || failed.contains_key(&subject) {
-            *failed.entry(subject).or_default() += 1;
+            let failed = failed.entry(subject).or_insert(Failed { count: 0, client });
+            *failed = Failed {
+                count: failed.count.saturating_add(1),
+                client,
+            };
         }
     }
 
@@ -143,15 +154,16 @@ impl Guesses {
     pub fn failed(&mut self, login: &Login, now: Duration) -> (u32, Vec<Lock>) {
         let (user, client) = (login.user.clone(), login.client);
         if login.is_known {
-            self.untold
-                .failed(Subject::UserAtClient(known_client(&user, client)));
+            let subject = Subject::UserAtClient(known_client(&user, client));
+            self.untold.failed(subject, client);
             let pair = (user, client);
             let (failures, is_locked) = self.known.failed(&pair, now);
             let lock = is_locked.then(|| lock(Locked::UserAtClient(pair.0, pair.1), failures));
             return (failures, lock.into_iter().collect());
         }
-        self.untold.failed(Subject::Client(client.to_string()));
-        self.untold.failed(Subject::User(user.clone()));
+        self.untold
+            .failed(Subject::Client(client.to_string()), client);
+        self.untold.failed(Subject::User(user.clone()), client);
         let (failures, is_locked) = self.clients.failed(&client, now);
         let (of_user, is_user_locked) = self.users.failed(&user, now);
         let locks = [
@@ -169,7 +181,7 @@ impl Guesses {
         }
         self.users.undo(&login.user);
         self.untold
-            .failed(Subject::Client(login.client.to_string()));
+            .failed(Subject::Client(login.client.to_string()), login.client);
         let (failures, is_locked) = self.clients.failed(&login.client, now);
         let lock = is_locked.then(|| lock(Locked::Client(login.client), failures));
         (failures, lock.into_iter().collect())
@@ -193,7 +205,9 @@ impl Guesses {
     pub fn to_tell(&mut self, now: Duration) -> Told {
         let mut told = Told {
             version: self.untold.version,
-            failed: self.untold.failed.clone().into_iter().collect(),
+            failed: (self.untold.failed.iter())
+                .map(|(subject, failed)| (subject.clone(), failed.count))
+                .collect(),
             known: self.untold.known.iter().cloned().collect(),
             standings: Vec::new(),
         };
@@ -245,16 +259,20 @@ impl Guesses {
         all
     }
 
-    /// The cluster has heard it, and says what it knows. What failed here in between was not told.
-    pub fn was_told(&mut self, told: &Told, heard: Heard, now: Duration) {
+    /// The cluster has heard it, and says what it knows. What failed here in between was not told. Returns who is locked out by
+    /// what was told, each with the client of the last failure here.
+    pub fn was_told(&mut self, told: &Told, heard: Heard, now: Duration) -> Vec<(IpNet, Lock)> {
         let untold = &mut self.untold;
+        let failed_here: BTreeMap<&Subject, IpNet> = (told.failed.iter())
+            .filter_map(|(subject, _)| Some((subject, untold.failed.get(subject)?.client)))
+            .collect();
         if told.standings.is_empty() && !untold.is_all {
             for (subject, count) in &told.failed {
                 if let Some(left) = untold.failed.get_mut(subject) {
-                    *left = left.saturating_sub(*count);
+                    left.count = left.count.saturating_sub(*count);
                 }
             }
-            untold.failed.retain(|_, left| *left > 0);
+            untold.failed.retain(|_, left| left.count > 0);
         } else {
             untold.failed.clear();
         }
@@ -271,32 +289,42 @@ impl Guesses {
                 self.known.note((known.user, client), now);
             }
         }
+        let mut locks = Vec::new();
         for standing in heard.standings {
-            self.raise(standing, now);
+            let client = failed_here.get(&standing.subject).copied();
+            let lock = self.raise(standing, now);
+            locks.extend(client.zip(lock));
         }
+        locks
     }
 
-    fn raise(&mut self, standing: Standing, now: Duration) {
+    /// Returns whom this locks out.
+    fn raise(&mut self, standing: Standing, now: Duration) -> Option<Lock> {
         let Standing {
             subject,
             failures,
             locked_for,
         } = standing;
-        match subject {
+        let (was_locked, locked) = match subject {
             Subject::Client(client) => {
-                if let Ok(client) = client.parse() {
-                    self.clients.raise(client, failures, locked_for, now);
-                }
+                let client = client.parse().ok()?;
+                let was_locked = self.clients.is_locked(&client, now);
+                self.clients.raise(client, failures, locked_for, now);
+                (was_locked, Locked::Client(client))
             }
             Subject::User(user) => {
-                self.users.raise(user, failures, locked_for, now);
+                let was_locked = self.users.is_locked(&user, now);
+                self.users.raise(user.clone(), failures, locked_for, now);
+                (was_locked, Locked::User(user))
             }
             Subject::UserAtClient(KnownClient { user, client }) => {
-                if let Ok(client) = client.parse() {
-                    self.known.raise((user, client), failures, locked_for, now);
-                }
+                let pair = (user, client.parse().ok()?);
+                let was_locked = self.known.is_locked(&pair, now);
+                self.known.raise(pair.clone(), failures, locked_for, now);
+                (was_locked, Locked::UserAtClient(pair.0, pair.1))
             }
-        }
+        };
+        (!was_locked && !locked_for.is_zero()).then(|| lock(locked, failures))
     }
 
     /// An operator's word.

@@ -301,6 +301,59 @@ fn what_is_not_heard_is_told_again_and_counts_once() {
     assert!(!node.is_untold());
 }
 
+/// What a node tells and hears in one call.
+fn exchange(node: &mut Guesses, leader: &mut SharedFailures, now: Duration) -> Vec<(IpNet, Lock)> {
+    let told = node.to_tell(now);
+    let heard = leader.tell(told.clone(), now);
+    node.was_told(&told, heard, now)
+}
+
+#[test]
+fn attempts_that_are_pending_count_once_in_the_cluster() {
+    let (mut node, mut leader) = (Guesses::default(), SharedFailures::new(1));
+    let begun = (0..8).filter_map(|_| match node.login("ann", client(1), s(0)) {
+        Decision::Try(login, _) => Some(login),
+        Decision::Locked(_) => None,
+    });
+    let begun: Vec<Login> = begun.collect();
+    assert_eq!(begun.len(), 8);
+    // A leader that is new hears all there is.
+    for _ in 0..2 {
+        assert_eq!(exchange(&mut node, &mut leader, s(0)), []);
+    }
+    assert_eq!(leader.all(s(0)), []);
+    begun.iter().for_each(|login| {
+        assert_eq!(node.failed(login, s(1)).1, []);
+    });
+    assert_eq!(exchange(&mut node, &mut leader, s(1)), []);
+    let counts: Vec<u32> = leader.all(s(1)).iter().map(|one| one.failures).collect();
+    assert_eq!(counts, [8, 8]);
+}
+
+#[test]
+fn a_lock_that_nodes_make_together_is_told_where_it_came_about() {
+    let mut leader = SharedFailures::new(1);
+    let (mut one, mut other) = (Guesses::default(), Guesses::default());
+    for node in [&mut one, &mut other] {
+        for _ in 0..2 {
+            exchange(node, &mut leader, s(0));
+        }
+        for _ in 0..6 {
+            assert!(guess(node, "ann", client(1), s(1)).is_some());
+        }
+    }
+    assert_eq!(exchange(&mut one, &mut leader, s(1)), []);
+    let locks = exchange(&mut other, &mut leader, s(1));
+    let [(at, lock)] = &locks[..] else {
+        panic!("{locks:?}");
+    };
+    assert_eq!((*at, lock.failures), (client(1), 12));
+    assert_eq!(lock.locked, Locked::Client(client(1)));
+    // The other hears of it, and has nothing to tell.
+    assert_eq!(exchange(&mut one, &mut leader, s(2)), []);
+    assert_eq!(guess(&mut one, "bob", client(1), s(2)), None);
+}
+
 #[test]
 fn strangers_who_could_not_come_in_anyway_lock_no_user() {
     let mut guesses = Guesses::default();

@@ -12,7 +12,7 @@ use skein_smtp::secret::Secret;
 use crate::accounts::{Account, Claim};
 use crate::guessing::{Decision, Login};
 use crate::intake::{self, Intake};
-use crate::lockout::{Attempt, Lock, Lockout};
+use crate::lockout::Attempt;
 use crate::network::client_of;
 use crate::passwords::Busy;
 use crate::server::Shared;
@@ -71,7 +71,7 @@ impl Intake<'_> {
         };
         shared.metrics.logins_failed.inc();
         tracing::warn!(client = %self.address, ?user, failures, "a login failed");
-        self.tell_of(Attempt::Login, locks);
+        shared.tell_of(Attempt::Login, self.address, locks);
         Some(Reply::new(535, (5, 7, 8), "User or password is wrong"))
     }
 
@@ -216,26 +216,6 @@ impl Intake<'_> {
         }
     }
 
-    fn tell_of(&self, what: Attempt, locks: impl IntoIterator<Item = Lock>) {
-        for lock in locks {
-            let Lock {
-                locked,
-                failures,
-                time,
-            } = &lock;
-            tracing::warn!(what = what.name(), ?locked, client = %self.address, failures, for_s = time.as_secs(), "locked out");
-            self.shared.metrics.lockouts.inc();
-            let lockout = Lockout {
-                at: intake::now(),
-                what,
-                address: self.address,
-                lock,
-            };
-            // The reader is too slow, or has gone: it is in the log.
-            let _ = self.shared.lockouts.try_send(lockout);
-        }
-    }
-
     /// A guess is answered late, but the process does not wait for that when it is to end.
     async fn pause(&self, time: Duration) {
         tokio::select! {
@@ -254,7 +234,7 @@ impl Intake<'_> {
         tracing::warn!(client = %self.address, sender = %self.mail.path, "relaying is refused");
         match decision {
             Decision::Try(lock, after) => {
-                self.tell_of(Attempt::Relaying, lock);
+                self.shared.tell_of(Attempt::Relaying, self.address, lock);
                 self.pause(after).await;
                 Reply::new(550, (5, 7, 1), "Relaying is not allowed for you")
             }

@@ -23,7 +23,7 @@ use crate::connections::{ConnectionPermit, Connections};
 use crate::drain::Drain;
 use crate::guessing::Guesses;
 use crate::intake;
-use crate::lockout::{self, Lockout, Lockouts};
+use crate::lockout::{self, Attempt, Lock, Lockout, Lockouts};
 use crate::memory::{Memory, PATIENCE};
 use crate::metrics::Metrics;
 use crate::network::client_of;
@@ -90,6 +90,27 @@ impl Shared {
     /// Whose mail a client hands in that has not logged in; none for strangers.
     pub fn owner_of(&self, client: IpAddr) -> Option<Owner> {
         owner_of_client(&self.config(), &self.policy(), client, intake::now())
+    }
+
+    /// Writes down who is locked out; the address is that of the last failure.
+    pub fn tell_of(&self, what: Attempt, address: IpAddr, locks: impl IntoIterator<Item = Lock>) {
+        for lock in locks {
+            let Lock {
+                locked,
+                failures,
+                time,
+            } = &lock;
+            tracing::warn!(what = what.name(), ?locked, client = %address, failures, for_s = time.as_secs(), "locked out");
+            self.metrics.lockouts.inc();
+            let lockout = Lockout {
+                at: intake::now(),
+                what,
+                address,
+                lock,
+            };
+            // The reader is too slow, or has gone: it is in the log.
+            let _ = self.lockouts.try_send(lockout);
+        }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -243,11 +264,12 @@ impl Server {
                 }
             }));
         }
-        let (cluster, guesses) = (self.shared.spools.guesses(), self.shared.guesses.clone());
-        let (began, stop) = (self.shared.began, shutdown.clone());
+        let (shared, stop) = (self.shared.clone(), shutdown.clone());
         sessions.spawn(skein_runtime::watched("failed-logins", async move {
+            let (cluster, guesses) = (shared.spools.guesses(), shared.guesses.clone());
+            let tell_of = |address, lock| shared.tell_of(Attempt::Login, address, [lock]);
             tokio::select! {
-                () = shared_guesses::share(cluster, guesses, began) => {}
+                () = shared_guesses::share(cluster, guesses, shared.began, tell_of) => {}
                 () = stop.cancelled() => {}
             }
         }));

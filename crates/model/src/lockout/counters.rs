@@ -37,7 +37,10 @@ pub enum Calm {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Counter {
+    /// With those that are pending.
     failures: u32,
+    /// Attempts that have not failed yet.
+    pending: u32,
     /// Up to when failures were forgotten.
     at: Duration,
     /// When the next attempt is looked at, at the earliest.
@@ -50,6 +53,7 @@ impl Counter {
         let passed = now.saturating_sub(self.at).as_secs() / FORGET.as_secs();
         let forgotten = u32::try_from(passed).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_sub(forgotten);
+        self.pending = self.pending.min(self.failures);
         self.at = match self.failures {
             0 => now,
             _ => self.at + FORGET * forgotten,
@@ -123,6 +127,7 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         let rule = self.rule;
         let counter = self.entry(key, now);
         counter.failures = counter.failures.saturating_add(1);
+        counter.pending = counter.pending.saturating_add(1);
         let looked_at = counter.next_at.max(now) + rule.delay(counter.failures);
         counter.next_at = looked_at;
         looked_at.saturating_sub(now)
@@ -132,7 +137,13 @@ impl<K: Hash + Eq + Clone> Counters<K> {
     pub fn undo(&mut self, key: &K) {
         if let Some(counter) = self.entries.get_mut(key) {
             counter.failures = counter.failures.saturating_sub(1);
+            counter.pending = counter.pending.saturating_sub(1);
         }
+    }
+
+    pub fn is_locked(&self, key: &K, now: Duration) -> bool {
+        let counter = self.entries.get(key);
+        counter.is_some_and(|counter| counter.locked_until > now)
     }
 
     /// Failures that count, and whether this one locks out who was not.
@@ -141,6 +152,7 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         let Some(counter) = self.entries.get_mut(key) else {
             return (0, false);
         };
+        counter.pending = counter.pending.saturating_sub(1);
         if counter.failures < failures_max {
             return (counter.failures, false);
         }
@@ -202,12 +214,12 @@ impl<K: Hash + Eq + Clone> Counters<K> {
         Some((counter.failures, locked_for))
     }
 
-    /// Of all, in no order.
+    /// Of all, in no order, without attempts that are pending: these are told of when they have failed.
     pub fn all(&mut self, now: Duration) -> impl Iterator<Item = (&K, u32, Duration)> {
         self.entries.iter_mut().map(move |(key, counter)| {
             counter.forget(now);
             let locked_for = counter.locked_until.saturating_sub(now);
-            (key, counter.failures, locked_for)
+            (key, counter.failures - counter.pending, locked_for)
         })
     }
 
