@@ -143,14 +143,7 @@ impl Authenticator {
                 (Some(message), true) => late_signatures(message),
                 _ => signatures(&dkim, weak),
             },
-            dmarc: match &dmarc {
-                Some(found) => dmarc_finding(found),
-                None => DmarcFinding {
-                    result: Word::TempError,
-                    domain: String::new(),
-                    policy: DmarcPolicy::None,
-                },
-            },
+            dmarc: dmarc.as_ref().map_or_else(late_dmarc, dmarc_finding),
             arc: arc.as_ref().map(|found| match found {
                 Some(found) => dkim_word(found.result()).0,
                 None => Word::TempError,
@@ -277,6 +270,15 @@ fn late_signatures(message: &AuthenticatedMessage<'_>) -> Vec<DkimFinding> {
         why: "too late",
     });
     late.collect()
+}
+
+/// The DNS gave no answer in time.
+fn late_dmarc() -> DmarcFinding {
+    DmarcFinding {
+        result: Word::TempError,
+        domain: String::new(),
+        policy: DmarcPolicy::None,
+    }
 }
 
 fn dmarc_finding(found: &DmarcOutput) -> DmarcFinding {

@@ -203,6 +203,10 @@ impl Guesses {
 
     /// What the cluster is to be told. It is told again unless [`Self::was_told`].
     pub fn to_tell(&mut self, now: Duration) -> Told {
+        if self.untold.is_all {
+            // A leader that is new hears of these failures with all others.
+            self.untold.failed.clear();
+        }
         let mut told = Told {
             version: self.untold.version,
             failed: (self.untold.failed.iter())
@@ -218,8 +222,6 @@ impl Guesses {
             let all = all.map(|((user, client), _, _)| known_client(user, *client));
             let left = SHARED_MAX.saturating_sub(told.known.len());
             told.known.extend(all.take(left));
-            // A leader that is new hears of these failures with all others.
-            told.failed.clear();
         }
         told
     }
@@ -266,16 +268,12 @@ impl Guesses {
         let failed_here: BTreeMap<&Subject, IpNet> = (told.failed.iter())
             .filter_map(|(subject, _)| Some((subject, untold.failed.get(subject)?.client)))
             .collect();
-        if told.standings.is_empty() && !untold.is_all {
-            for (subject, count) in &told.failed {
-                if let Some(left) = untold.failed.get_mut(subject) {
-                    left.count = left.count.saturating_sub(*count);
-                }
+        for (subject, count) in &told.failed {
+            if let Some(left) = untold.failed.get_mut(subject) {
+                left.count = left.count.saturating_sub(*count);
             }
-            untold.failed.retain(|_, left| left.count > 0);
-        } else {
-            untold.failed.clear();
         }
+        untold.failed.retain(|_, left| left.count > 0);
         for known in &told.known {
             untold.known.remove(known);
         }

@@ -12,23 +12,17 @@ use crate::intake::Intake;
 impl Intake<'_> {
     /// Where the policy sends mail to an address; none: it is none of the cluster's.
     pub fn destination_of(&self, address: &Address) -> Option<Arc<Destination>> {
-        match self.look_up(address, |found| found) {
-            Some((_, destination)) => destination,
-            None => None,
-        }
+        self.look_up(address)?.1
     }
 
-    fn look_up<T>(
-        &self,
-        address: &Address,
-        of: impl Fn((Arc<Inbound>, Option<Arc<Destination>>)) -> T,
-    ) -> Option<T> {
+    /// The resource that hosts the domain of an address, and the destination of the address, if it has one.
+    fn look_up(&self, address: &Address) -> Option<(Arc<Inbound>, Option<Arc<Destination>>)> {
         let policy = self.shared.policy();
         match policy.hosted(&address.routing_domain(), &address.unquoted_local_part()) {
             Hosted::Elsewhere => None,
-            Hosted::Unknown(inbound) => Some(of((Arc::clone(inbound), None))),
+            Hosted::Unknown(inbound) => Some((Arc::clone(inbound), None)),
             Hosted::Known(inbound, destination) => {
-                Some(of((Arc::clone(inbound), Some(Arc::clone(destination)))))
+                Some((Arc::clone(inbound), Some(Arc::clone(destination))))
             }
         }
     }
@@ -41,7 +35,7 @@ impl Intake<'_> {
         &self,
         address: &Address,
     ) -> Result<(Arc<Inbound>, Arc<Destination>), Reply> {
-        let Some((inbound, destination)) = self.look_up(address, |found| found) else {
+        let Some((inbound, destination)) = self.look_up(address) else {
             return Err(self.refuse_relaying().await);
         };
         let Some(destination) = destination else {

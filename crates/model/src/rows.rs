@@ -52,6 +52,24 @@ pub(crate) fn load<T: for<'b> Decode<'b, ()>>(
     rows.get(key).map(|bytes| read(&bytes))
 }
 
+/// Rows whose keys are a tag and a name: so many after a name, in order.
+pub(crate) fn page<T: for<'b> Decode<'b, ()>>(
+    rows: &(impl ReadRows + ?Sized),
+    tag: &[u8],
+    after: &str,
+    limit: usize,
+) -> Vec<(String, T)> {
+    let (mut found, from) = (Vec::new(), [tag, after.as_bytes()].concat());
+    rows.scan(tag, &from, &mut |key, value| {
+        let name = String::from_utf8_lossy(&key[tag.len()..]).into_owned();
+        if name != after {
+            found.push((name, read(value)));
+        }
+        found.len() < limit
+    });
+    found
+}
+
 pub(crate) fn put_row<R: Rows>(rows: &mut R, key: Vec<u8>, row: &impl Encode<()>) {
     rows.put(key, codec::encode(row));
 }

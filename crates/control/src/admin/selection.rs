@@ -185,19 +185,7 @@ pub(super) fn read_selector(given: Option<MailSelector>) -> Result<Selector, Sta
         pool: named(given.pool),
         campaign: named(given.campaign),
     };
-    let names = [
-        &selector.tenant,
-        &selector.domain,
-        &selector.site,
-        &selector.provider,
-        &selector.pool,
-        &selector.campaign,
-    ];
-    if names
-        .into_iter()
-        .flatten()
-        .any(|name| name.contains(char::is_control))
-    {
+    if (selector.names()).any(|name| name.contains(char::is_control)) {
         return Err(Status::invalid_argument(
             "selector: a name has no control characters: no mail can be of it",
         ));

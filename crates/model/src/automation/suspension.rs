@@ -54,7 +54,8 @@ pub struct TaskFacts<'a> {
 }
 
 impl Selector {
-    fn names(&self) -> impl Iterator<Item = &String> {
+    /// What is said.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
         let Self {
             tenant,
             domain,

@@ -275,11 +275,7 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             ip_checks::set_ip_checks(rows, *session, checks)
         }
     };
-    if let Command::OpenSession { .. } | Command::OpenEgress { .. } | Command::CloseSession(_) =
-        command
-    {
-        forget_ended_sessions(rows);
-    }
+    forget_ended_sessions(rows, command);
     reassign(rows);
     answer(result)
 }
@@ -291,8 +287,13 @@ fn set_drained<R: Rows>(rows: &mut R, sender: &str, drained: bool) {
     }
 }
 
-/// What hangs on sessions that have ended.
-fn forget_ended_sessions<R: Rows>(rows: &mut R) {
+/// What hangs on sessions that have ended, if a command ends one.
+fn forget_ended_sessions<R: Rows>(rows: &mut R, command: &Command) {
+    let (Command::OpenSession { .. } | Command::OpenEgress { .. } | Command::CloseSession(_)) =
+        command
+    else {
+        return;
+    };
     ips::release_ended_sessions(rows);
     replies::forget(rows);
     ip_checks::forget_ended_sessions(rows);

@@ -13,7 +13,7 @@ use minicbor::{Decode, Encode};
 
 use crate::id::Fnv;
 use crate::proposal::{self, Invalid};
-use crate::rows::{ReadRows, load, read};
+use crate::rows::{ReadRows, load, page};
 use crate::sts::{POLICY_MX_MAX, StsPolicy};
 use crate::time::{DurationMs, UnixMs};
 
@@ -144,15 +144,7 @@ pub fn policies(
     after: &str,
     limit: usize,
 ) -> Vec<(String, StsRow)> {
-    let (mut found, from) = (Vec::new(), row_key(after));
-    rows.scan(b"Tp", &from, &mut |key, value| {
-        let name = String::from_utf8_lossy(&key[2..]).into_owned();
-        if name != after {
-            found.push((name, read(value)));
-        }
-        found.len() < limit
-    });
-    found
+    page(rows, b"Tp", after, limit)
 }
 
 /// Domains that are to be looked at, those first that wait for the longest.

@@ -157,7 +157,7 @@ impl Destinations {
     ) -> Reply {
         let metrics = &self.outbound.metrics;
         metrics.unproved(decision.applied, skip.failure);
-        let result = tls_results::skipped(&serving.route.tls, host, decision, skip.failure);
+        let result = tls_results::result(&serving.route.tls, host, decision, Some(skip.failure));
         if let Some(result) = result {
             self.outbound.tls_results.count(result);
         }

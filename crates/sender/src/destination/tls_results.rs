@@ -45,26 +45,17 @@ impl Tried<'_> {
         };
         let source = connection.source.as_deref();
         let sending_ip = source.and_then(|source| source.parse().ok());
-        let mut result = self.result(failure)?;
-        result.sending_ip = sending_ip;
-        Some(result)
+        let result = result(self.tls, self.host, self.decision, failure)?;
+        Some(TlsResult {
+            sending_ip,
+            ..result
+        })
     }
 
     /// None came about. None: TLS has nothing to do with it.
     pub fn failed(&self, failure: &NoSession) -> Option<TlsResult> {
         let kind = kind_of(failure)?;
-        self.result(Some(kind))
-    }
-
-    fn result(&self, failure: Option<FailureKind>) -> Option<TlsResult> {
-        let mut result = skipped(
-            self.tls,
-            self.host,
-            self.decision,
-            FailureKind::ValidationFailure,
-        )?;
-        result.failure = failure;
-        Some(result)
+        result(self.tls, self.host, self.decision, Some(kind))
     }
 
     fn policy(&self) -> Option<Policy<'_>> {
@@ -82,12 +73,12 @@ pub fn kind_of(failure: &NoSession) -> Option<FailureKind> {
     }
 }
 
-/// A host was passed over. None: the domain has no say in its mail's TLS, and hears nothing of it.
-pub fn skipped(
+/// How it went with a host that was tried or passed over. None: the domain has no say in its mail's TLS, and hears nothing of it.
+pub fn result(
     tls: &RouteTls,
     host: &Host,
     decision: &Decision,
-    failure: FailureKind,
+    failure: Option<FailureKind>,
 ) -> Option<TlsResult> {
     let policy = match policy(tls, decision)? {
         Policy::Dane => AppliedPolicy::tlsa(tls.records(host)),
@@ -100,7 +91,7 @@ pub fn skipped(
         mx_host: host.name.clone(),
         receiving_ip: Some(host.address),
         sending_ip: None,
-        failure: Some(failure),
+        failure,
     })
 }
 

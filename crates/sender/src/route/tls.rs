@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use skein_client::{LeasedTask, SpoolError, TlsPolicies};
@@ -142,7 +143,9 @@ impl RouteTls {
             let written = write!(text, "{host} {} {choice:?};", decision.applied.name());
             written.expect("a string takes all that is written");
         }
-        format!("{requires} tls {:016x}", fnv1a(text.as_bytes()))
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        format!("{requires} tls {:016x}", hasher.finish())
     }
 }
 
@@ -174,13 +177,6 @@ pub fn of_task(task: &LeasedTask, choice: &rule::Choice) -> TaskTls {
         wish: wish(&task.message.envelope),
         ..TaskTls::default()
     }
-}
-
-/// FNV-1a: keys of one process, for which 64 bits are enough.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

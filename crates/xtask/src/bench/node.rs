@@ -166,9 +166,8 @@ impl Node {
 
     /// Makes a credential of this name; its secret.
     pub fn credential(&self, name: &str) -> Result<String> {
-        let server = format!("http://127.0.0.1:{}", self.spawned.ports.admin);
-        let output = Command::new(target_dir()?.join("release/skeinctl"))
-            .args(["--server", &server, "--json", "credential", "create", name])
+        let output = (self.skeinctl()?)
+            .args(["--json", "credential", "create", name])
             .args(["--tenant", "bench", "--wait"])
             .output()
             .map_err(|error| format!("skeinctl: {error}"))?;

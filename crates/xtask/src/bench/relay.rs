@@ -77,6 +77,14 @@ fn of_skein(binary: &Path, messages: u64) -> Result<Figures> {
     measure(node.smtp_port, &mut sink, messages)
 }
 
+/// Also microseconds of the node's processor time a message.
+pub fn measure_node(node: &Node, sink: &mut Sink, messages: u64) -> Result<(Figures, f64)> {
+    let before = node.processor_time();
+    let figures = measure(node.smtp_port, sink, messages)?;
+    let used = node.processor_time() - before;
+    Ok((figures, used.as_secs_f64() * 1e6 / messages as f64))
+}
+
 pub fn measure(port: u16, sink: &mut Sink, messages: u64) -> Result<Figures> {
     let load = Load {
         port,

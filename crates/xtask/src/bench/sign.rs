@@ -86,15 +86,13 @@ fn relay_signed(domains: &[&[&str]], messages: u64) -> Result<(relay::Figures, f
         [] => None,
         _ => Some(publish(&node, domains, dir, name_server)?),
     };
-    let before = node.processor_time();
-    let figures = relay::measure(node.smtp_port, &mut sink, messages)?;
-    let used = node.processor_time() - before;
+    let measured = relay::measure_node(&node, &mut sink, messages)?;
     let signed = node.metric("skein_dkim_signatures_total").unwrap_or(0);
     let due = messages * domains.len() as u64;
     if signed < due {
         return Err(format!("{signed} signatures were made, and {due} were due"));
     }
-    Ok((figures, used.as_secs_f64() * 1e6 / messages as f64))
+    Ok(measured)
 }
 
 /// Of a node that may make keys, and that uses one two seconds after it was seen.

@@ -58,8 +58,5 @@ fn relay_traced(sections: &str, messages: u64) -> Result<(relay::Figures, f64)> 
     let mut sink = Sink::start()?;
     let (binary, dir) = (node::release()?, scratch.path());
     let node = Node::start_with(&binary, dir, sink.port, relay::SESSIONS, sections)?;
-    let before = node.processor_time();
-    let figures = relay::measure(node.smtp_port, &mut sink, messages)?;
-    let used = node.processor_time() - before;
-    Ok((figures, used.as_secs_f64() * 1e6 / messages as f64))
+    relay::measure_node(&node, &mut sink, messages)
 }

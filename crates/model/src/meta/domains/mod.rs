@@ -23,7 +23,7 @@ pub use command::{
 };
 pub use row::{Algorithm, Change, DomainRow, KeyRow, KeySet, SignedWith, Waits, What};
 
-use crate::rows::{ReadRows, load, read};
+use crate::rows::{ReadRows, load, page, read};
 use crate::time::UnixMs;
 
 /// Some 10 KB each, of which backups and snapshots hold all.
@@ -74,15 +74,7 @@ pub fn domains(
     after: &str,
     limit: usize,
 ) -> Vec<(String, DomainRow)> {
-    let (mut found, from) = (Vec::new(), row_key(after));
-    rows.scan(b"Dr", &from, &mut |key, value| {
-        let name = String::from_utf8_lossy(&key[2..]).into_owned();
-        if name != after {
-            found.push((name, read(value)));
-        }
-        found.len() < limit
-    });
-    found
+    page(rows, b"Dr", after, limit)
 }
 
 /// How many domains there are.
