@@ -16,6 +16,8 @@ use crate::show;
 
 /// Servers of zones answer from what they have; those who publish take longer.
 const LOOK: Duration = Duration::from_secs(5);
+/// What the control plane knows of a domain is known to each sender that has a session.
+const SENDERS_HEAR_WITHIN: Duration = Duration::from_secs(2);
 /// Domains that are asked for at a time.
 const PAGE: u32 = 500;
 
@@ -27,7 +29,7 @@ pub enum Command {
     Check {
         /// The domain.
         name: String,
-        /// Ask again every five seconds until nothing is wrong.
+        /// Ask again every five seconds until nothing is wrong and all senders sign its mail.
         #[arg(long)]
         wait: bool,
         /// How long to wait with --wait.
@@ -265,6 +267,10 @@ fn is_fault(finding: &DomainFinding) -> bool {
     finding.severity() != DomainFindingSeverity::Warning
 }
 
+fn is_waiting(domain: &Domain) -> bool {
+    domain.state() == DomainState::Waiting
+}
+
 async fn check(
     admin: &mut Admin,
     name: String,
@@ -272,16 +278,24 @@ async fn check(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let until = timeout.map(|timeout| Instant::now() + timeout);
+    let mut has_waited = false;
     let checked = loop {
         let request = CheckDomainRequest { name: name.clone() };
         let checked = admin.check_domain(request).await?.into_inner();
-        let is_good = !checked.findings.iter().any(is_fault);
+        // Records that are seen are waited for until resolvers have forgotten what was there before.
+        let waits = checked.domain.as_ref().is_some_and(is_waiting);
+        let is_good = !checked.findings.iter().any(is_fault) && !waits;
         if is_good || until.is_none_or(|until| Instant::now() + LOOK > until) {
             break checked;
         }
         tokio::time::sleep(LOOK).await;
+        has_waited = true;
     };
-    let code = match checked.findings.iter().any(is_fault) {
+    if has_waited {
+        tokio::time::sleep(SENDERS_HEAR_WITHIN).await;
+    }
+    let is_waited_for = timeout.is_some() && checked.domain.as_ref().is_some_and(is_waiting);
+    let code = match is_waited_for || checked.findings.iter().any(is_fault) {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     };

@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use skein_client::trace::Sampling;
 use skein_smtp::server::Limits;
 
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub body_rate_min: u64,
     /// How long a body that is under way may go on after a drain began.
     pub shutdown_grace: Duration,
+    /// Of which messages there are traces.
+    pub sampling: Sampling,
 }
 
 #[derive(Debug, Clone)]
@@ -110,6 +113,7 @@ pub mod tests {
             memory_bytes: 1 << 20,
             body_rate_min: 0,
             shutdown_grace: Duration::ZERO,
+            sampling: Sampling::default(),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use skein_client::trace::{self, MessageTrace};
 use skein_client::{Spool, SpoolError, Upload};
@@ -13,7 +12,7 @@ use skein_mail::header::{HeaderScan, HeaderSummary, POOL_FIELD, ScanState};
 use skein_mail::trace::{self as trace_fields, ReceivedFields, WithProtocol};
 use skein_model::mail::Client;
 use skein_model::spool::Accept;
-use skein_model::{Domain, Envelope, Notify, Priority, Recipient, UnixMs};
+use skein_model::{Domain, Envelope, Notify, Priority, Recipient, TraceContext, UnixMs};
 use skein_policy::{DEFAULT_POOL, Inbound};
 use skein_smtp::address::{Address, ascii_name};
 use skein_smtp::command::{MailFrom, RcptPath, RcptTo};
@@ -296,10 +295,9 @@ impl<'s> Intake<'s> {
             Ok(upload) => upload,
             Err(error) => return Some(refusal(&error)),
         };
-        let trace = MessageTrace::begin(upload.id(), self.tenant(), self.address);
         self.body = Some(Body {
             upload,
-            trace,
+            trace: MessageTrace::none(),
             peer,
             at,
             scan: HeaderScan::new(),
@@ -415,6 +413,7 @@ impl<'s> Intake<'s> {
             return Err(Reply::new(554, (5, 4, 6), text));
         }
         if let Some(inbound) = &self.inbound {
+            self.begin_trace(body, None);
             return self
                 .complete_headers_of_stranger(body, summary, inbound)
                 .await;
@@ -509,13 +508,19 @@ impl<'s> Intake<'s> {
         summary: HeaderSummary,
     ) -> Result<HeaderSummary, Reply> {
         let (directives, summary) = header_directives::take(&mut body.pending, summary)?;
+        self.begin_trace(body, directives.trace);
         body.pool = self.pool(directives.pool.as_deref())?;
         body.priority = directives.priority;
         body.campaign = directives.campaign;
-        if let Some(parent) = directives.trace {
-            body.trace.continues(parent);
-        }
         Ok(summary)
+    }
+
+    /// `parent`: the client's span, if it named one.
+    fn begin_trace(&self, body: &mut Body, parent: Option<TraceContext>) {
+        let (config, tenant) = (self.shared.config(), self.tenant());
+        if config.sampling.has(parent, tenant, rand::random()) {
+            body.trace = MessageTrace::begin(body.upload.id(), tenant, self.address, parent);
+        }
     }
 
     fn headers(&self, body: &Body, summary: HeaderSummary, is_signed: bool) -> Vec<u8> {
@@ -592,9 +597,8 @@ impl<'s> Intake<'s> {
     }
 
     async fn decide(&mut self, mut body: Body) -> Reply {
-        self.hand_over(&mut body).await;
         let prefix_bytes = match body.refused {
-            None => self.put_in_front(&mut body).await,
+            None => self.hand_over_all(&mut body).await,
             Some(ref refused) => Err(refused.clone()),
         };
         let metrics = &self.shared.metrics;
@@ -624,22 +628,24 @@ impl<'s> Intake<'s> {
         }
     }
 
-    /// Writes signatures, or the results of checks, behind the message, from where they go out first. Returns how long they are.
-    async fn put_in_front(&mut self, body: &mut Body) -> Result<Option<u32>, Reply> {
-        let written = match (body.signatures.take(), &self.inbound) {
+    /// Hands over the rest of the message, and behind it the signatures or the results of checks, from where they go out first.
+    /// Returns how long those are.
+    async fn hand_over_all(&mut self, body: &mut Body) -> Result<Option<u32>, Reply> {
+        let prefix = match (body.signatures.take(), &self.inbound) {
             (Some(signatures), _) => self.end_signatures(signatures, body.at)?,
             (None, Some(inbound)) => {
                 let (inbound, inspection) = (Arc::clone(inbound), body.inspection.take());
                 self.inspect(&inbound, inspection, &body.peer).await?
             }
-            (None, None) => return Ok(None),
+            (None, None) => Vec::new(),
         };
-        if written.is_empty() {
-            return Ok(None);
+        // In one piece, where both fit into one.
+        gather(&mut body.pending, &prefix);
+        self.hand_over(body).await;
+        match body.refused.take() {
+            Some(refused) => Err(refused),
+            None => Ok(u32::try_from(prefix.len()).ok().filter(|bytes| *bytes > 0)),
         }
-        let bytes = u32::try_from(written.len()).ok();
-        let stored = body.upload.write(written).await;
-        stored.map_err(|error| refusal(&error)).map(|()| bytes)
     }
 
     /// The results of a stranger's message. Without a return path that is proved, nobody hears of what becomes of it.
@@ -648,7 +654,7 @@ impl<'s> Intake<'s> {
         inbound: &Inbound,
         inspection: Option<Inspection>,
         peer: &Peer,
-    ) -> Result<Bytes, Reply> {
+    ) -> Result<Vec<u8>, Reply> {
         let found = match inspection {
             Some(inspection) => self.end_inspection(inbound, inspection, peer).await?,
             None => Inspected::default(),
@@ -656,7 +662,7 @@ impl<'s> Intake<'s> {
         if !found.is_authentic {
             hosted::silence(&mut self.recipients);
         }
-        Ok(found.fields.into())
+        Ok(found.fields)
     }
 
     async fn commit(

@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use skein_client::signing::DOMAINS_MAX;
 use skein_dkim::signer::SignError;
 use skein_dkim::{MessageSigner, Signer};
@@ -108,12 +107,12 @@ impl Intake<'_> {
     }
 
     /// The signatures of a message whose body was seen.
-    pub fn end_signatures(&self, signatures: Signatures, at: UnixMs) -> Result<Bytes, Reply> {
+    pub fn end_signatures(&self, signatures: Signatures, at: UnixMs) -> Result<Vec<u8>, Reply> {
         let count = signatures.count();
         match signatures.finish(at) {
             Ok(written) => {
                 self.shared.metrics.signatures.inc_by(count);
-                Ok(written.into())
+                Ok(written)
             }
             // It would not fit at the next try either.
             Err(error @ SignError::TooLong { .. }) => Err(refused(554, (5, 6, 0), &error)),

@@ -4,7 +4,6 @@ mod exposition;
 mod limit;
 mod lines;
 mod process;
-mod sampling;
 mod traces;
 
 use std::io::IsTerminal;
@@ -21,7 +20,6 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 pub use self::exposition::{Format, expose};
 use self::limit::Limited;
 use self::lines::WithTrace;
-use self::sampling::{CurrentSampling, Sampling};
 use self::traces::{SpanCounters, Traces};
 use crate::config::{self, Log, LogFormat};
 use crate::escape::LogLine;
@@ -34,11 +32,10 @@ pub struct Telemetry {
     settings: Settings,
 }
 
-/// What the process takes over of `[log]` and `[telemetry]` while it runs.
+/// What the process takes over of `[log]` while it runs.
 #[derive(Debug, Clone)]
 pub struct Settings {
     filter: FilterHandle,
-    sampling: CurrentSampling,
 }
 
 type FilterHandle = reload::Handle<EnvFilter, Registry>;
@@ -48,13 +45,12 @@ impl Settings {
     ///
     /// # Errors
     /// The level is no filter.
-    pub fn read(log: &Log, config: &config::Telemetry) -> anyhow::Result<(EnvFilter, Sampling)> {
-        Ok((filter(log)?, Sampling::of(config)))
+    pub fn read(log: &Log) -> anyhow::Result<EnvFilter> {
+        filter(log)
     }
 
     /// From here on. What each place in the code found out of the former filter is looked up anew.
-    pub fn set(&self, (filter, sampling): (EnvFilter, Sampling)) {
-        self.sampling.set(sampling);
+    pub fn set(&self, filter: EnvFilter) {
         let set = self.filter.reload(filter);
         set.expect("the subscriber lasts as long as the process, and no filter panics");
     }
@@ -62,11 +58,10 @@ impl Settings {
 
 pub fn start(log: &Log, config: &config::Telemetry) -> anyhow::Result<Telemetry> {
     let spans = SpanCounters::default();
-    let sampling = CurrentSampling::new(Sampling::of(config));
-    let traces = Traces::start(config, sampling.clone(), spans.clone())?;
+    let traces = Traces::start(config, spans.clone())?;
     let (layers, filter) = layers(log, traces.as_ref())?;
     tracing_subscriber::registry().with(layers).init();
-    let settings = Settings { filter, sampling };
+    let settings = Settings { filter };
     Ok(Telemetry {
         spans,
         traces,
@@ -158,10 +153,7 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(layers);
         let subscriber = Arc::new(subscriber);
         let dispatch = tracing::Dispatch::new(subscriber.clone());
-        let settings = Settings {
-            filter,
-            sampling: CurrentSampling::new(Sampling::of(&config::Telemetry::default())),
-        };
+        let settings = Settings { filter };
         tracing::dispatcher::with_default(&dispatch, || {
             for (level, info, debug) in [
                 ("warn", false, false),
@@ -171,7 +163,7 @@ mod tests {
                 ("debug", true, true),
                 ("warn", false, false),
             ] {
-                let read = Settings::read(&log(level), &config::Telemetry::default());
+                let read = Settings::read(&log(level));
                 settings.set(read.unwrap());
                 let is_read = (
                     tracing::enabled!(target: "skein", tracing::Level::INFO),

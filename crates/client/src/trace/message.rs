@@ -24,8 +24,21 @@ pub struct MessageTrace {
 }
 
 impl MessageTrace {
-    /// A body begins to come in.
-    pub fn begin(id: MessageId, tenant: &str, client: IpAddr) -> Self {
+    /// Of a message that is not traced, or not yet.
+    pub fn none() -> Self {
+        Self {
+            span: Span::none(),
+            sends: Vec::new(),
+        }
+    }
+
+    /// A message comes in of which there is to be a trace. `parent`: the client's span that it comes from.
+    pub fn begin(
+        id: MessageId,
+        tenant: &str,
+        client: IpAddr,
+        parent: Option<TraceContext>,
+    ) -> Self {
         let span = tracing::info_span!(
             target: TARGET,
             parent: None,
@@ -33,6 +46,12 @@ impl MessageTrace {
             otel.kind = "server",
         );
         if !span.is_disabled() {
+            if let Some(parent) = parent {
+                let parent = Context::new().with_remote_span_context(remote(parent));
+                if let Err(error) = span.set_parent(parent) {
+                    tracing::debug!(%error, "a trace is not continued");
+                }
+            }
             span.set_attribute(attributes::SYSTEM, attributes::SYSTEM_SMTP);
             span.set_attribute(attributes::TENANT, tenant.to_owned());
             span.set_attribute(attributes::MESSAGE_ID, id.to_string());
@@ -41,17 +60,6 @@ impl MessageTrace {
         Self {
             span,
             sends: Vec::new(),
-        }
-    }
-
-    /// The client says which span of its own the message comes from.
-    pub fn continues(&self, parent: TraceContext) {
-        if self.span.is_disabled() {
-            return;
-        }
-        let parent = Context::new().with_remote_span_context(remote(parent));
-        if let Err(error) = self.span.set_parent(parent) {
-            tracing::debug!(%error, "a trace is not continued");
         }
     }
 
@@ -99,10 +107,11 @@ impl MessageTrace {
 
     /// The span of the commit, which is to be entered while it is waited for.
     pub fn commit(&self, group: u16) -> Span {
-        let commit = tracing::info_span!(target: TARGET, parent: &self.span, "commit");
-        if !commit.is_disabled() {
-            commit.set_attribute(attributes::GROUP, i64::from(group));
+        if self.span.is_disabled() {
+            return Span::none();
         }
+        let commit = tracing::info_span!(target: TARGET, parent: &self.span, "commit");
+        commit.set_attribute(attributes::GROUP, i64::from(group));
         commit
     }
 }

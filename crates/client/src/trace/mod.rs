@@ -7,6 +7,7 @@
 mod attempt;
 pub mod attributes;
 mod message;
+mod sampling;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +18,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub use attempt::{AttemptTrace, Step};
 pub use message::{MessageTrace, refused};
+pub use sampling::Sampling;
 
 /// As OpenTelemetry has it.
 fn remote(context: TraceContext) -> SpanContext {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
+use skein_client::trace::Sampling;
 use skein_policy::MASK;
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 
@@ -85,6 +86,14 @@ impl Telemetry {
             );
         }
         Ok(())
+    }
+
+    /// Of no mail, without a collector.
+    pub fn sampling(&self) -> Sampling {
+        match self.otlp_endpoint {
+            Some(_) => Sampling::new(self.sample_ratio, &self.tenants),
+            None => Sampling::default(),
+        }
     }
 
     pub fn has_tls(&self) -> bool {

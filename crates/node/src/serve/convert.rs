@@ -167,5 +167,6 @@ pub fn ingress_config(
         memory_bytes: smtp.limits.memory_bytes,
         body_rate_min: smtp.limits.body_rate_min,
         shutdown_grace: smtp.limits.shutdown_grace,
+        sampling: config.telemetry.sampling(),
     })
 }

@@ -37,7 +37,7 @@ impl Parts {
     /// All of the configuration or nothing.
     fn take_over(&self, config: &Config) -> anyhow::Result<()> {
         // What can fail comes first.
-        let of_telemetry = telemetry::Settings::read(&config.log, &config.telemetry)?;
+        let of_telemetry = telemetry::Settings::read(&config.log)?;
         let of_sending = match &self.sending {
             Some(sending) => Some((sending, sending.read(config)?)),
             None => None,

@@ -13,14 +13,13 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
-    SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor,
+    Sampler, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::sampling::CurrentSampling;
 use crate::config::Telemetry as Config;
 
 /// Spans that wait for the collector: some MiB.
@@ -72,7 +71,6 @@ impl Traces {
     /// None if the configuration names no collector.
     pub fn start(
         config: &Config,
-        sampling: CurrentSampling,
         counters: SpanCounters,
     ) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = config.otlp_endpoint.clone() else {
@@ -94,7 +92,8 @@ impl Traces {
             counters: counters.clone(),
         };
         let provider = SdkTracerProvider::builder()
-            .with_sampler(sampling)
+            // A span is only made where there is to be one.
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
             .with_resource(resource.clone())
             .with_span_processor(processor)
             .build();

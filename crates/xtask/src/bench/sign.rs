@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use super::node::{self, Node};
 use super::process::{self, Process, Scratch};
@@ -14,7 +13,6 @@ use crate::run::{Result, cargo, target_dir};
 const OWN: &[&str] = &["sender.test", "--tenant", "default"];
 /// The operator's, which signs all mail.
 const OPERATOR: &[&str] = &["esp.test", "--tenant", "esp", "--operator"];
-const KEY_WITHIN: Duration = Duration::from_secs(60);
 /// As many signatures as the domains.
 const SIGNED_WITH: &[(&str, &[&[&str]])] = &[
     ("unsigned", &[]),
@@ -135,13 +133,6 @@ fn publish(node: &Node, domains: &[&[&str]], dir: &Path, port: u16) -> Result<Pr
         command.args(["domain", "check", domain[0], "--wait"]);
         command.stdout(Stdio::null());
         process::finish("skeinctl domain check", &mut command)?;
-        // It is seen, and used when it was seen for long enough.
-        process::wait_until("a key in use", KEY_WITHIN, || {
-            let mut command = node.skeinctl()?;
-            command.args(["domain", "show", domain[0]]);
-            let output = command.output().map_err(|error| error.to_string())?;
-            Ok(String::from_utf8_lossy(&output.stdout).contains("active"))
-        })?;
     }
     Ok(dns)
 }
