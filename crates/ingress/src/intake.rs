@@ -632,7 +632,7 @@ impl<'s> Intake<'s> {
     /// Returns how long those are.
     async fn hand_over_all(&mut self, body: &mut Body) -> Result<Option<u32>, Reply> {
         let prefix = match (body.signatures.take(), &self.inbound) {
-            (Some(signatures), _) => self.end_signatures(signatures, body.at)?,
+            (Some(signatures), _) => self.end_signatures(signatures, body.at).await?,
             (None, Some(inbound)) => {
                 let (inbound, inspection) = (Arc::clone(inbound), body.inspection.take());
                 self.inspect(&inbound, inspection, &body.peer).await?

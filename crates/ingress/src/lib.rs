@@ -30,6 +30,7 @@ mod shared_guesses;
 mod shares;
 mod signatures;
 mod signing;
+mod signing_threads;
 mod sites;
 mod strangers;
 mod stream;

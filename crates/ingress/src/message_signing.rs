@@ -1,7 +1,4 @@
 //! A message is signed on its way to the spool: the header at once, the body in pieces, the signatures behind it.
-//!
-//! A signature of RSA-2048 takes a third of a millisecond of a thread that has work for thousands of sessions; handing it to
-//! another one takes a good part of that again. So it is made where the session is.
 
 use std::fmt;
 
@@ -107,9 +104,13 @@ impl Intake<'_> {
     }
 
     /// The signatures of a message whose body was seen.
-    pub fn end_signatures(&self, signatures: Signatures, at: UnixMs) -> Result<Vec<u8>, Reply> {
+    pub async fn end_signatures(
+        &self,
+        signatures: Signatures,
+        at: UnixMs,
+    ) -> Result<Vec<u8>, Reply> {
         let count = signatures.count();
-        match signatures.finish(at) {
+        match self.shared.signing_threads.finish(signatures, at).await {
             Ok(written) => {
                 self.shared.metrics.signatures.inc_by(count);
                 Ok(written)

@@ -33,6 +33,7 @@ use crate::rates::TakeToken;
 use crate::session::{self, Ground, Session};
 use crate::shared_guesses;
 use crate::shares::Account;
+use crate::signing_threads::SigningThreads;
 use crate::sites::SiteOf;
 use crate::tls::Tls;
 
@@ -51,6 +52,8 @@ pub enum BindError {
     },
     #[error("the listener {0} needs a certificate")]
     NoCertificate(SocketAddr),
+    #[error("the system has no thread that makes DKIM signatures")]
+    NoThread(#[source] std::io::Error),
 }
 
 /// What all sessions share.
@@ -58,6 +61,7 @@ pub struct Shared {
     config: RwLock<Arc<Config>>,
     pub spools: Spools,
     pub signing: Signing,
+    pub signing_threads: SigningThreads,
     policy: watch::Receiver<Arc<Policy>>,
     pub site_of: SiteOf,
     pub take_token: TakeToken,
@@ -218,6 +222,7 @@ impl Server {
             memory: Memory::new(config.memory_bytes, PATIENCE, metrics.memory.clone()),
             config: RwLock::new(Arc::new(config)),
             signing: spools.signing(),
+            signing_threads: SigningThreads::start().map_err(BindError::NoThread)?,
             spools,
             policy,
             site_of: hooks.site_of,

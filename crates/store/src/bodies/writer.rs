@@ -94,6 +94,10 @@ impl Writer {
                     Err(_) => break,
                 }
             }
+            if self.finished.is_empty() && self.moved.is_empty() {
+                // Nobody waits for what is buffered: it is written with what comes next.
+                continue;
+            }
             self.write_buffer();
             self.sync();
         }
