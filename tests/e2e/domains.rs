@@ -187,6 +187,53 @@ async fn a_domain_is_added_published_checked_and_rotated() {
 
     fleet.skeinctl(&["domain", "remove", DOMAIN]).unwrap();
     assert!(signing(&fleet, DOMAIN).await.domains[0].domain.is_empty());
+    check_events(&fleet).await;
+}
+
+/// Each turn is in the event log, in order, and none is missing that a restart came between.
+async fn check_events(fleet: &Fleet) {
+    let told = |fleet: &Fleet| -> Vec<Value> {
+        let mut events = fleet.events().unwrap();
+        events.retain(|event| event["event"] == "domain" && event["domain"] == DOMAIN);
+        events
+    };
+    let has_all = |fleet: &Fleet| {
+        let events = told(fleet);
+        let is_last = events.last().is_some_and(|last| last["what"] == "removed");
+        is_last.then_some(events)
+    };
+    let events = fleet.until("all events", PATIENCE, has_all).await.unwrap();
+    let whole: Vec<String> = events
+        .iter()
+        .map(|event| {
+            let selector = event["selector"].as_str().unwrap_or_default();
+            format!("{} {selector}", event["what"].as_str().unwrap())
+        })
+        .collect();
+    let mut rest = whole.iter();
+    for expected in [
+        "added ",
+        "key published sk1",
+        "faulty ",
+        "key seen sk1",
+        "verified ",
+        "well ",
+        "key active sk1",
+        "key gone sk1",
+        "key back sk1",
+        "key compromised ",
+        "key published sk2",
+        "key active sk2",
+        "removed ",
+    ] {
+        assert!(rest.any(|one| one == expected), "{expected}: {whole:#?}");
+    }
+    assert!(events.iter().all(|event| event["tenant"] == "acme"));
+    let text = format!("{events:?}");
+    assert!(
+        !text.contains("wrapped") && !text.contains("token"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

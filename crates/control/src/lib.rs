@@ -29,7 +29,7 @@ pub use access::Router;
 pub use clock::now;
 pub use cluster::{CertificateEnds, Expelled, OwnHealth};
 pub use config::{Config, DomainSettings, FindMx, MxHosts};
-pub use events::{AutomationEvents, EventReader};
+pub use events::{AutomationEvents, EventReader, MetaEvents};
 use futures::future::join_all;
 pub use https::Https;
 use skein_client::{Channels, Spools};
@@ -478,6 +478,16 @@ impl Control {
             self.groups[&GroupId::META].clone(),
             self.meta_reader.clone(),
             self.meta_applied.clone(),
+        )
+    }
+
+    /// What happens to domains and what people change, from the first event that no sink has taken yet.
+    pub fn meta_events(&self) -> MetaEvents {
+        MetaEvents::new(
+            self.groups[&GroupId::META].clone(),
+            self.meta_reader.clone(),
+            self.meta_applied.clone(),
+            self.versions.clone(),
         )
     }
 

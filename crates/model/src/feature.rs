@@ -11,7 +11,7 @@ pub struct WireVersion(pub u32);
 impl WireVersion {
     /// Of builds that report none.
     pub const OLDEST: Self = Self(0);
-    pub const CURRENT: Self = Self(3);
+    pub const CURRENT: Self = Self(4);
 }
 
 /// Commands that not every build reads.
@@ -35,10 +35,12 @@ pub enum Feature {
     TlsReports,
     /// Limits of mail that comes in.
     IntakeLimits,
+    /// What happens to domains, and who has changed what, as events.
+    MetaEvents,
 }
 
 impl Feature {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
@@ -48,6 +50,7 @@ impl Feature {
         Self::TlsReports,
         Self::OptionalTls,
         Self::IntakeLimits,
+        Self::MetaEvents,
     ];
 
     /// Builds read it from this version on.
@@ -60,6 +63,7 @@ impl Feature {
             Self::OptionalTls | Self::StsPolicies | Self::TlsReports | Self::IntakeLimits => {
                 WireVersion(3)
             }
+            Self::MetaEvents => WireVersion(4),
         }
     }
 
@@ -75,6 +79,7 @@ impl Feature {
             Self::TlsReports => "reports on TLS",
             Self::OptionalTls => "messages with TLS-Required: No",
             Self::IntakeLimits => "limits of mail that comes in",
+            Self::MetaEvents => "events of domains and of the audit log",
         }
     }
 }

@@ -13,6 +13,7 @@ mod health;
 mod http;
 mod links;
 mod lockouts;
+mod meta_events;
 mod open_files;
 mod own_files;
 mod policy;

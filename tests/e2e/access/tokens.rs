@@ -280,4 +280,53 @@ async fn every_change_is_in_the_audit_log_with_who_made_it() {
         "{audit:#?}"
     );
     assert!(!format!("{audit:?}").contains("skn_api_"), "{audit:#?}");
+    check_events(&stage, &ops).await;
+}
+
+/// The event log has what the audit log has: each call when it begins and when it ends.
+async fn check_events(stage: &Stage, token: &str) {
+    let number = |entry: &Value, key: &str| entry[key].as_u64().unwrap();
+    let is_told = |fleet: &Fleet| {
+        let mut told = fleet.events().unwrap();
+        told.retain(|event| event["event"] == "audit");
+        // The log begins as soon as the group has a leader.
+        let first = number(told.first()?, "entry");
+        let audit = stage.audit();
+        let mut since = audit
+            .iter()
+            .filter(|entry| number(entry, "number") >= first);
+        let is_whole = since.all(|entry| {
+            let of_entry = |event: &&Value| event["entry"] == entry["number"];
+            let codes: Vec<_> = told
+                .iter()
+                .filter(of_entry)
+                .map(|one| &one["code"])
+                .collect();
+            codes.contains(&&entry["code"])
+        });
+        is_whole.then_some(told)
+    };
+    let within = Duration::from_secs(30);
+    let told = stage.fleet.until("all audit events", within, is_told);
+    let told = told.await.unwrap();
+    let seqs: Vec<u64> = told.iter().map(|event| number(event, "seq")).collect();
+    assert!(seqs.is_sorted(), "{seqs:?}");
+    let of = |call: &str| -> Vec<&Value> {
+        let of_call = told.iter().filter(|event| event["call"] == call);
+        of_call.collect()
+    };
+    let held = of("Suspend");
+    let [begun, ended] = held[..] else {
+        panic!("{held:#?}")
+    };
+    assert_eq!(begun["entry"], ended["entry"]);
+    assert_eq!((&begun["code"], &ended["code"]), (&Value::Null, &0.into()));
+    assert_eq!(ended["by"], "token ops");
+    // A call that is refused is not begun.
+    assert!(of("ApplyPolicy").iter().any(|event| event["code"] == 7));
+    let text = format!("{told:?}");
+    assert!(
+        !text.contains("skn_api_") && !text.contains(token),
+        "{text}"
+    );
 }

@@ -1,6 +1,7 @@
 //! Reading the event log: at least once, in order.
 
 mod automation;
+mod meta;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use skein_store::Reader;
 use tokio::sync::watch;
 
 pub use automation::AutomationEvents;
+pub use meta::MetaEvents;
 
 use crate::raft::Group;
 use crate::spool::Dispatch;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
+use super::event_log::{self, Fact};
 use crate::codec;
 use crate::proposal::{self, Invalid};
 use crate::rows::{ReadRows, Rows, load, put_row, read};
@@ -114,6 +115,15 @@ pub(super) fn apply<R: Rows>(rows: &mut R, now: UnixMs, command: &AuditCommand) 
             let seq = head.next;
             head.next += 1;
             put(rows, &mut head, seq, &entry, 0);
+            let has_ended = entry.ended.is_some();
+            event_log::note(
+                rows,
+                now,
+                Fact::Audit {
+                    number: seq,
+                    has_ended,
+                },
+            );
         }
         AuditCommand::End { id, end } => {
             let first = head.oldest.max(head.next.saturating_sub(OPEN_MAX));
@@ -125,6 +135,14 @@ pub(super) fn apply<R: Rows>(rows: &mut R, now: UnixMs, command: &AuditCommand) 
                 let before = codec::encode(&entry).len() as u64;
                 entry.ended = Some(end.clone());
                 put(rows, &mut head, seq, &entry, before);
+                event_log::note(
+                    rows,
+                    now,
+                    Fact::Audit {
+                        number: seq,
+                        has_ended: true,
+                    },
+                );
             }
         }
     }
@@ -144,6 +162,11 @@ fn put<R: Rows>(rows: &mut R, head: &mut Head, seq: u64, entry: &AuditEntry, bef
     let row = codec::encode(entry);
     head.bytes = head.bytes.saturating_sub(before) + row.len() as u64;
     rows.put(entry_key(seq), row);
+}
+
+/// The entry of a number, unless it has given way.
+pub(super) fn entry(rows: &(impl ReadRows + ?Sized), number: u64) -> Option<AuditEntry> {
+    load(rows, &entry_key(number))
 }
 
 /// At most `limit` of the latest entries before a number, by number; all before none.

@@ -39,6 +39,7 @@ impl Command {
             Self::OpenEgress { .. } => Some(Feature::EgressSessions),
             Self::ChangePolicy(_) => Some(Feature::PolicyHistory),
             Self::Audit(_) => Some(Feature::Audit),
+            Self::TakeEvents(_) => Some(Feature::MetaEvents),
             Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
             Self::Domain(_) => Some(Feature::Domains),
             Self::ReportLimits { told, .. }
@@ -157,6 +158,8 @@ fn check(command: &Command) -> Result<(), Invalid> {
         }
         Command::ChangePolicy(change) => check_policy(change),
         Command::Audit(command) => audit::check(command),
+        // It is bounded by the events that there are.
+        Command::TakeEvents(_) => Ok(()),
         Command::Automation(command) => check_automation(command),
         Command::Import(import) => check_import(import),
         Command::SetAddresses {

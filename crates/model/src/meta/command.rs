@@ -214,6 +214,9 @@ pub enum Command {
     /// Somebody manages the cluster, or tries to.
     #[n(41)]
     Audit(#[n(0)] Box<AuditCommand>),
+    /// A sink has all events of domains and of the audit log before this one. They are written down from the first time on.
+    #[n(42)]
+    TakeEvents(#[n(0)] u64),
     /// About a domain that mail is sent for.
     #[n(50)]
     Domain(#[n(0)] Box<domains::Command>),

@@ -20,7 +20,7 @@
 //! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
-//! Rows of `audit`, `domains`, `ips`, `ip_checks`, `limits`, `sts`, `tls_reports`, `automation` and `warmup` are beside these.
+//! Rows of `audit`, `domains`, `event_log`, `ips`, `ip_checks`, `limits`, `sts`, `tls_reports`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,7 @@ use super::assign::assign;
 use super::audit;
 use super::command::{Command, Refusal, Response};
 use super::domains;
+use super::event_log;
 use super::import;
 use super::ip_checks;
 use super::ips;
@@ -190,6 +191,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         }
         Command::TendLimits { at, limits } => {
             limits::tend(rows, *at, limits);
+            return Response::Done;
+        }
+        Command::TakeEvents(before) => {
+            event_log::take(rows, *before);
             return Response::Done;
         }
         Command::Domain(command) => {

@@ -528,6 +528,7 @@ pub fn meta() -> Vec<Vec<u8>> {
             by: "ops".into(),
             made: Made::RolledBack(1),
         })),
+        Meta::TakeEvents(1),
         Meta::Audit(Box::new(AuditCommand::Note(AuditEntry {
             id: 7,
             at: NOW,

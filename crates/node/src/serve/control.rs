@@ -15,7 +15,7 @@ use super::convert::{cluster, control_config, dns_config, events_path};
 use super::listen;
 use crate::cli::SkipEntry;
 use crate::config::Config;
-use crate::{automation_events, events, links, tls};
+use crate::{automation_events, events, links, meta_events, tls};
 
 /// The control function, served.
 pub struct ControlPart {
@@ -88,6 +88,8 @@ impl ControlPart {
         let automation = control.automation_events();
         let write = automation_events::write(part.event_sink(config), automation);
         skein_runtime::task("automation-sink", write);
+        let write = meta_events::write(part.event_sink(config), control.meta_events());
+        skein_runtime::task("meta-sink", write);
         Ok(part)
     }
 

@@ -1,11 +1,13 @@
 //! How commands change domains.
 
 use super::command::{Command, NewDomain, NewKey, Refusal, Response, Rewrapped, Seen};
+use super::event::{DomainEvent, DomainEventKind, events};
 use super::row::{Change, DomainRow, KeyRow, What};
 use super::{
     CHANGES_TOLD_MAX, COUNT, DOMAINS_MAX, OPERATORS_MAX, VERSION, change_key, count, domain,
     due_key, operator_key, operators, row_key, signing_version,
 };
+use crate::meta::event_log::{self, Fact};
 use crate::rotation::{Action, Alert, KeyId, Schedule, SlotState, step};
 use crate::rows::{Rows, put_row};
 use crate::time::{DurationMs, UnixMs};
@@ -41,20 +43,22 @@ pub fn apply<R: Rows>(rows: &mut R, now: UnixMs, command: &Command) -> Response 
             schedule,
             by,
         } => add(rows, now, name, new, *schedule, by),
-        Command::Remove { name, by: _ } => remove(rows, name),
+        Command::Remove { name, by } => remove(rows, now, name, by),
         Command::InstallKey {
             name,
             selector,
             key,
-        } => change(rows, name, |row| install(row, now, selector, key)),
-        Command::Observe { name, seen } => change(rows, name, |row| Ok(observe(row, now, seen))),
+        } => change(rows, now, name, |row| install(row, now, selector, key)),
+        Command::Observe { name, seen } => {
+            change(rows, now, name, |row| Ok(observe(row, now, seen)))
+        }
         Command::Rotate {
             name,
             is_compromised,
             by,
-        } => change(rows, name, |row| rotate(row, now, *is_compromised, by)),
+        } => change(rows, now, name, |row| rotate(row, now, *is_compromised, by)),
         Command::Rewrap { name, keys, by } => {
-            change(rows, name, |row| Ok(rewrap(row, now, keys, by)))
+            change(rows, now, name, |row| Ok(rewrap(row, now, keys, by)))
         }
     };
     match result {
@@ -82,12 +86,18 @@ fn add<R: Rows>(
     }
     let mut row = DomainRow::new(new, schedule, now);
     row.next_check = first_check(now);
-    let change = row.note(now, What::Added, "", by);
+    let changes: Vec<Change> = row.note(now, What::Added, "", by).into_iter().collect();
     insert(rows, name, &row);
-    Ok(change.into_iter().collect())
+    log(rows, now, events(name, &row, &row, &changes));
+    Ok(changes)
 }
 
-fn remove<R: Rows>(rows: &mut R, name: &str) -> Result<Vec<Change>, Refusal> {
+fn remove<R: Rows>(
+    rows: &mut R,
+    now: UnixMs,
+    name: &str,
+    by: &str,
+) -> Result<Vec<Change>, Refusal> {
     let row = domain(rows, name).ok_or(Refusal::NoDomain)?;
     rows.delete(row_key(name));
     rows.delete(due_key(row.next_check, name));
@@ -95,7 +105,22 @@ fn remove<R: Rows>(rows: &mut R, name: &str) -> Result<Vec<Change>, Refusal> {
     let left = count(rows).saturating_sub(1);
     put_row(rows, COUNT.to_vec(), &left);
     tell(rows, name, row.is_operator);
+    let event = DomainEvent {
+        name: name.to_owned(),
+        tenant: row.tenant,
+        what: DomainEventKind::Removed,
+        selector: String::new(),
+        who: by.to_owned(),
+        findings: Vec::new(),
+    };
+    log(rows, now, vec![event]);
     Ok(Vec::new())
+}
+
+fn log<R: Rows>(rows: &mut R, now: UnixMs, events: Vec<DomainEvent>) {
+    for event in events {
+        event_log::note(rows, now, Fact::Domain(event));
+    }
 }
 
 /// Puts a row for a domain that has none.
@@ -112,6 +137,7 @@ fn insert<R: Rows>(rows: &mut R, name: &str, row: &DomainRow) {
 
 fn change<R: Rows>(
     rows: &mut R,
+    now: UnixMs,
     name: &str,
     change: impl FnOnce(&mut DomainRow) -> Result<Vec<Change>, Refusal>,
 ) -> Result<Vec<Change>, Refusal> {
@@ -122,6 +148,7 @@ fn change<R: Rows>(
     if row == before {
         return Ok(changes);
     }
+    log(rows, now, events(name, &before, &row, &changes));
     put_row(rows, row_key(name), &row);
     if row.next_check != before.next_check {
         rows.delete(due_key(before.next_check, name));

@@ -11,6 +11,7 @@
 
 mod apply;
 mod command;
+mod event;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use command::{
     Command, FINDINGS_MAX, NewDomain, NewKey, Refusal, Response, Rewrapped, Seen, check,
     check_name, check_row,
 };
+pub use event::{DomainEvent, DomainEventKind};
 pub use row::{Algorithm, Change, DomainRow, KeyRow, KeySet, SignedWith, Waits, What};
 
 use crate::rows::{ReadRows, load, page, read};

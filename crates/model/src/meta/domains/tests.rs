@@ -181,6 +181,95 @@ fn a_compromised_key_is_replaced_and_destroyed() {
     assert!(matches!(state, SlotState::Revoked { .. }));
 }
 
+/// What the log has from a number on: kinds with the selector, if there is one.
+fn logged(rows: &MemoryRows, from: &mut u64) -> Vec<String> {
+    let (events, next) = meta::meta_events(rows, *from, usize::MAX);
+    *from = next;
+    let told = events.into_iter().map(|event| match event.kind {
+        meta::MetaEventKind::Domain(event) => {
+            assert_eq!((&*event.name, &*event.tenant), ("example.com", "acme"));
+            let parts = [event.what.name(), &event.selector, &event.who];
+            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            match event.findings.is_empty() {
+                true => parts.join(" "),
+                false => format!("{}: {}", parts.join(" "), event.findings.join(" ")),
+            }
+        }
+        other => panic!("{other:?}"),
+    });
+    told.collect()
+}
+
+#[test]
+fn each_turn_of_a_domain_is_logged_once() {
+    let mut rows = MemoryRows::default();
+    let (name, mut from) = ("example.com", 0);
+    meta::apply(&mut rows, NOW, &meta::Command::TakeEvents(0));
+    let at = with_active(&mut rows, name);
+    assert_eq!(
+        logged(&rows, &mut from),
+        [
+            "added ann",
+            "key published sk1",
+            "key seen sk1",
+            "verified",
+            "key active sk1"
+        ]
+    );
+    let with_findings = |rows: &MemoryRows, found: &[&str]| {
+        let mut seen = seen(&domain(rows, name).unwrap(), Answer::Shows);
+        seen.findings = found.iter().map(|&id| id.to_owned()).collect();
+        let name = name.to_owned();
+        Command::Observe { name, seen }
+    };
+    // The same faults again are no news.
+    for (minute, found, told) in [
+        (1, &["spf.missing"][..], &["faulty: spf.missing"][..]),
+        (2, &["spf.missing"], &[]),
+        (3, &["a", "b"], &["faulty: a b"]),
+        (4, &[], &["well"]),
+        (5, &[], &[]),
+    ] {
+        let command = with_findings(&rows, found);
+        done(say(&mut rows, at + DurationMs(minute), command));
+        assert_eq!(logged(&rows, &mut from), told, "{minute}");
+    }
+    // A key that goes and comes is told each time.
+    for hour in [1, 3] {
+        let hours = |hours: u64| at + DurationMs(hours * HOUR.0);
+        observe(&mut rows, hours(hour), name, Answer::Differs);
+        observe(&mut rows, hours(hour), name, Answer::Differs);
+        observe(&mut rows, hours(hour + 1), name, Answer::Shows);
+        let told = logged(&rows, &mut from);
+        assert_eq!(told, ["key gone sk1", "key back sk1"], "{hour}");
+    }
+    let by = || "ann".to_owned();
+    let rotate = Command::Rotate {
+        name: name.into(),
+        is_compromised: true,
+        by: by(),
+    };
+    done(say(&mut rows, at + DurationMs(5 * HOUR.0), rotate));
+    let remove = Command::Remove {
+        name: name.into(),
+        by: by(),
+    };
+    done(say(&mut rows, at + DurationMs(6 * HOUR.0), remove));
+    assert_eq!(
+        logged(&rows, &mut from),
+        ["key compromised ann", "removed ann"]
+    );
+}
+
+#[test]
+fn every_event_has_a_name_of_its_own() {
+    let names: std::collections::BTreeSet<_> = DomainEventKind::ALL
+        .iter()
+        .map(|kind| kind.name())
+        .collect();
+    assert_eq!(names.len(), DomainEventKind::ALL.len());
+}
+
 #[test]
 fn what_has_changed_is_told_by_name_for_a_while() {
     let mut rows = MemoryRows::default();
