@@ -281,3 +281,55 @@ pools: [own, other]
         .unwrap();
     assert_eq!((weight("acme"), weight("other")), (Some(7), Some(9)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_quotas_of_recipients_and_octets() {
+    let mut fleet = fleet().await;
+    let mut probe = connect(&fleet, 0, 21).await;
+    let held = |fleet: &Fleet, key: &str| {
+        let tenants = fleet.ask(&["tenant", "list"]).unwrap();
+        let tenants = tenants.as_array().unwrap().clone();
+        let found = tenants.iter().find(|one| one["name"] == "acme");
+        found.map_or(0, |one| one[key].as_u64().unwrap())
+    };
+    apply(&fleet, "quota: {tasks: 100, recipients: 6}\n");
+    for nth in 1..=2 {
+        assert_eq!(message(&mut probe, 3, "").await.code, 250);
+        assert_eq!(held(&fleet, "recipients"), 3 * nth);
+    }
+    let bytes = held(&fleet, "bytes");
+    assert!((100..5000).contains(&bytes), "{bytes}");
+    // Each quota in turn, when the one before is raised.
+    for (quota, told) in [
+        ("{tasks: 100, recipients: 6}", "6 recipients waiting"),
+        ("{recipients: 100, bytes: 50}", "mail of 50 bytes waiting"),
+        ("{tasks: 1, bytes: 1GB}", "1 tasks waiting"),
+    ] {
+        apply(&fleet, &format!("quota: {quota}\n"));
+        let full = async {
+            loop {
+                let reply = message(&mut connect(&fleet, 0, 21).await, 1, "").await;
+                if reply.code != 250 && reply.text().contains(told) {
+                    return reply;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let reply = tokio::time::timeout(WITHIN, full).await;
+        assert_eq!(reply.expect(told).code, 452);
+    }
+    // A restart counts nothing twice.
+    let before = (held(&fleet, "recipients"), held(&fleet, "bytes"));
+    fleet.control[0].stop().await.unwrap();
+    fleet.control[0].start().await.unwrap();
+    let is_same = |fleet: &Fleet| {
+        let tenants = fleet.ask(&["tenant", "list"]).ok()?;
+        let acme = tenants
+            .as_array()?
+            .iter()
+            .find(|one| one["name"] == "acme")?;
+        Some((acme["recipients"].as_u64()?, acme["bytes"].as_u64()?))
+    };
+    let after = fleet.until("the node", WITHIN, is_same).await.unwrap();
+    assert_eq!(after, before);
+}

@@ -7,7 +7,7 @@ mod signing;
 mod sts;
 mod tls_counts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -40,7 +40,7 @@ struct Shared {
     signing: KnownSigning,
     sts: KnownSts,
     tls_counts: TlsCounts,
-    full_tenants: RwLock<BTreeSet<String>>,
+    full_tenants: RwLock<BTreeMap<String, String>>,
 }
 
 impl ClusterState {
@@ -130,14 +130,22 @@ impl ClusterState {
         self.shared.broken_tls.send_replace(Arc::new(hosts));
     }
 
-    /// Whether a tenant has as much mail waiting as it may, as the leader has counted it some seconds ago.
-    pub fn is_full(&self, tenant: &str) -> bool {
+    /// The quota that a tenant has used up, as the leader has counted some seconds ago; empty if that did not say which.
+    pub fn full_quota(&self, tenant: &str) -> Option<String> {
         let full = self.shared.full_tenants.read();
-        !full.is_empty() && full.contains(tenant)
+        full.get(tenant).cloned()
     }
 
-    pub(crate) fn set_full_tenants(&self, tenants: Vec<String>) {
-        *self.shared.full_tenants.write() = tenants.into_iter().collect();
+    pub(crate) fn set_full_tenants(
+        &self,
+        tenants: Vec<String>,
+        mut quotas: HashMap<String, String>,
+    ) {
+        let full = tenants.into_iter().map(|tenant| {
+            let quota = quotas.remove(&tenant).unwrap_or_default();
+            (tenant, quota)
+        });
+        *self.shared.full_tenants.write() = full.collect();
     }
 
     pub(crate) fn signing(&self) -> &KnownSigning {

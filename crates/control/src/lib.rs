@@ -233,6 +233,10 @@ impl Control {
         let full = policy::FullTenants::default();
         follow_policy(&meta, &meta_reader, &in_force, &full, readers.collect());
         let versions = VersionGate::new(meta.clone(), peers.clone());
+        for spool in spools.values() {
+            let count = spool::begin_to_count(spool.clone(), versions.clone());
+            tokio::spawn(count);
+        }
         let groups = Arc::new(groups);
         let forward = Forward {
             groups: groups.clone(),

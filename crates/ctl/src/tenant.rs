@@ -42,13 +42,15 @@ async fn list(mut admin: Admin, json: bool) -> anyhow::Result<()> {
     if json {
         return show::json(&tenants);
     }
-    let mut table = show::table(&["TENANT", "WEIGHT", "QUEUES", "TASKS"]);
+    let mut table = show::table(&["TENANT", "WEIGHT", "QUEUES", "TASKS", "RECIPIENTS", "SIZE"]);
     for tenant in tenants {
         table.add_row([
             tenant.name,
             tenant.weight.to_string(),
             tenant.queues.to_string(),
             tenant.tasks.to_string(),
+            tenant.recipients.to_string(),
+            show::bytes(tenant.bytes),
         ]);
     }
     show::print(&table);

@@ -1,6 +1,6 @@
 //! What the policy says of how much a tenant or a credential may hand in, asked for with each message and recipient.
 
-use skein_policy::IntakeRates;
+use skein_policy::{Held, IntakeRates, Size};
 use skein_smtp::reply::Reply;
 
 use crate::accounts::Owner;
@@ -43,18 +43,16 @@ impl Intake<'_> {
     /// What a client is told whose tenant has as much mail waiting as it may.
     pub fn check_quota(&self) -> Option<Reply> {
         let tenant = &self.owner.as_ref()?.tenant;
-        if !self.shared.spools.state().is_full(tenant) {
-            return None;
-        }
+        let told = self.shared.spools.state().full_quota(tenant)?;
+        // Leaders of an older version count nothing else.
+        let held = Held::of_name(&told).unwrap_or(Held::Tasks);
         // It may have been taken back since the leader counted.
         let policy = self.shared.policy();
-        let most = policy.tenant(tenant)?.quota.tasks?;
+        let most = policy.tenant(tenant)?.quota.most(held)?;
         self.shared.metrics.over_quota.inc();
-        tracing::warn!(client = %self.address, tenant = &**tenant, most, "mail over a quota is refused");
-        let text = format!(
-            "Tenant {tenant:?} has {most} tasks waiting, as many as it may: try again later"
-        );
-        Some(Reply::new(452, (4, 3, 1), text))
+        let what = held.name();
+        tracing::warn!(client = %self.address, tenant = &**tenant, what, most, "mail over a quota is refused");
+        Some(over_quota(tenant, held, most))
     }
 
     /// What a client is told whose tenant or credential takes no further recipient in one message.
@@ -71,5 +69,48 @@ impl Intake<'_> {
             );
             Reply::new(452, (4, 5, 3), text)
         })
+    }
+}
+
+fn over_quota(tenant: &str, held: Held, most: u64) -> Reply {
+    let has = match held {
+        Held::Tasks | Held::Recipients => {
+            let what = held.name();
+            format!("{most} {what} waiting, as many as it may")
+        }
+        Held::Bytes => {
+            let size = Size(most).to_string();
+            let unit = if size.ends_with('B') { "" } else { " bytes" };
+            format!("mail of {size}{unit} waiting, as much as it may")
+        }
+    };
+    let text = format!("Tenant {tenant:?} has {has}: try again later");
+    Reply::new(452, (4, 3, 1), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_what_there_is_too_much_of() {
+        for (held, most, told) in [
+            (Held::Tasks, 5, "has 5 tasks waiting, as many as it may"),
+            (
+                Held::Recipients,
+                70,
+                "has 70 recipients waiting, as many as it may",
+            ),
+            (
+                Held::Bytes,
+                2_000_000,
+                "has mail of 2MB waiting, as much as it may",
+            ),
+            (Held::Bytes, 1001, "has mail of 1001 bytes waiting"),
+        ] {
+            let reply = over_quota("acme", held, most);
+            assert_eq!(reply, Reply::new(452, (4, 3, 1), reply.text.clone()));
+            assert!(reply.text.contains(told), "{reply:?}");
+        }
     }
 }

@@ -37,10 +37,12 @@ pub enum Feature {
     IntakeLimits,
     /// What happens to domains, and who has changed what, as events.
     MetaEvents,
+    /// How many recipients and octets are held of each tenant.
+    HeldOfTenants,
 }
 
 impl Feature {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
@@ -51,6 +53,7 @@ impl Feature {
         Self::OptionalTls,
         Self::IntakeLimits,
         Self::MetaEvents,
+        Self::HeldOfTenants,
     ];
 
     /// Builds read it from this version on.
@@ -63,7 +66,7 @@ impl Feature {
             Self::OptionalTls | Self::StsPolicies | Self::TlsReports | Self::IntakeLimits => {
                 WireVersion(3)
             }
-            Self::MetaEvents => WireVersion(4),
+            Self::MetaEvents | Self::HeldOfTenants => WireVersion(4),
         }
     }
 
@@ -80,6 +83,7 @@ impl Feature {
             Self::OptionalTls => "messages with TLS-Required: No",
             Self::IntakeLimits => "limits of mail that comes in",
             Self::MetaEvents => "events of domains and of the audit log",
+            Self::HeldOfTenants => "quotas of recipients and octets",
         }
     }
 }

@@ -76,7 +76,7 @@ pub use draft::{RESOURCE_BYTES_MAX, RESOURCES_MAX, Source, TEXT_BYTES_MAX};
 pub use effective::{EffectiveKey, From};
 pub use explain::{EffectiveLimit, EffectiveLimits, LimitValue, Scope};
 pub use inbound::{Checks, Hosted, Inbound};
-pub use intake::{IntakeRates, Quota};
+pub use intake::{Held, IntakeRates, Quota};
 pub use ip::{Ip, Login, MASK, Proxy};
 pub use limits::{CONNECTIONS_MAX, Limits};
 pub use local_part::LocalPart;

@@ -321,9 +321,24 @@ fn tenants_must_make_sense() {
             "quota.tasks: must be a whole number",
         ),
         (
-            "quota: {bytes: 1}\n",
+            "quota: {recipients: 1000000000001}\n",
             3,
-            "quota.bytes: is no known key: there are tasks",
+            "quota.recipients: must be a whole number",
+        ),
+        (
+            "quota: {bytes: 0}\n",
+            3,
+            "quota.bytes: must be more than nothing",
+        ),
+        (
+            "quota: {bytes: much}\n",
+            3,
+            "quota.bytes: \"much\" is no size",
+        ),
+        (
+            "quota: {messages: 1}\n",
+            3,
+            "quota.messages: is no known key: there are tasks, recipients, bytes",
         ),
         (
             "rates: {messages: fast}\n",
@@ -354,7 +369,7 @@ fn tenants_must_make_sense() {
         check(keys, line, words);
     }
     let sound = format!(
-        "kind: tenant\nname: t\npools: [p, q, default]\nweight: 4\nquota: {{tasks: 1000}}\n\
+        "kind: tenant\nname: t\npools: [p, q, default]\nweight: 4\nquota: {{tasks: 1000, recipients: 5000, bytes: 2GB}}\n\
          rates: {{messages: [10/s, 1000/day], recipients: 100/min, recipients_per_message: 50}}\n{pools}"
     );
     assert_eq!(problems(&sound), [""; 0]);

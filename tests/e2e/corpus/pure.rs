@@ -68,6 +68,7 @@ fn task(declares_utf8: bool) -> LeasedTask {
             accepted_at: UnixMs(0),
             open_tasks: 1,
             finished_at: None,
+            is_counted: None,
         },
         task: TaskRow {
             domain: Domain::new(domain),

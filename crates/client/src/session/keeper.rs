@@ -198,7 +198,8 @@ impl Keeper {
                     known_addresses = addresses;
                     self.tell_placements(reply.placements);
                     self.tell_spreads(reply.spreads);
-                    self.state.set_full_tenants(reply.full_tenants);
+                    self.state
+                        .set_full_tenants(reply.full_tenants, reply.full_quotas);
                     if let Some(hosts) = reply.broken_tls {
                         let now = self.state.active_actions().borrow().now();
                         self.state.set_broken_tls(KnownBrokenTls::read(hosts, now));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use skein_model::meta::{self, Command, Spread};
+use skein_model::spool::{HeldRow, each_held};
 use skein_model::{Domain, Slot};
 use skein_wire::v1::{SiteSpread, Tenant};
 use tonic::Status;
@@ -25,11 +26,27 @@ impl AdminService {
             tenant.queues += 1;
             tenant.tasks += row.tasks;
         });
+        for (name, held) in self.held() {
+            let tenant = tenants.entry(name.clone());
+            let tenant = tenant.or_insert_with(|| named(&name));
+            (tenant.recipients, tenant.bytes) = (held.recipients, held.bytes);
+        }
         for (name, weight) in policy::weights(&self.meta) {
             let tenant = tenants.entry(name.clone());
             tenant.or_insert_with(|| named(&name)).weight = weight;
         }
         tenants.into_values().collect()
+    }
+
+    fn held(&self) -> BTreeMap<String, HeldRow> {
+        let mut all: BTreeMap<String, HeldRow> = BTreeMap::new();
+        for spool in self.spools.values() {
+            each_held(&spool.reader, |tenant, held| {
+                let known = all.entry(tenant).or_default();
+                *known = known.plus(held);
+            });
+        }
+        all
     }
 
     pub(super) async fn set_weight(&self, tenant: String, weight: u32) -> Result<(), Status> {

@@ -167,8 +167,15 @@ impl Sessions for SessionsService {
         let slots = has_changed.then(|| self.slots(session));
         // Read after the slots: the owner of a slot knows at least what its owner before it was to know.
         let shared = self.limits.shared_sites(Some(request.shared_version));
+        let full = self.full_tenants.now();
+        let full_quotas = full.iter().map(|(tenant, held)| {
+            let held = held.name().to_owned();
+            (tenant.clone(), held)
+        });
         Ok(Response::new(HeartbeatReply {
             alive: true,
+            full_tenants: full.keys().cloned().collect(),
+            full_quotas: full_quotas.collect(),
             slots,
             drained: meta::drained(&self.reader).contains(&row.sender),
             spreads: self.spreads(),
@@ -182,7 +189,6 @@ impl Sessions for SessionsService {
             signing_version: meta::domains::signing_version(&self.reader),
             sts_version: meta::sts::version(&self.reader),
             tls_reports: self.tls_reports.is_on(),
-            full_tenants: self.full_tenants.now().iter().cloned().collect(),
         }))
     }
 

@@ -4,6 +4,7 @@ mod bodies;
 #[cfg(test)]
 mod body_tests;
 pub mod byte_rate;
+mod count_held;
 mod dispatch;
 pub mod dispatch_feed;
 mod group;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use count_held::begin_to_count;
 pub use dispatch::Dispatch;
 use futures::stream::BoxStream;
 pub(crate) use group::{LOOK_FOR_LEADER, SpoolGroup, start_spool};

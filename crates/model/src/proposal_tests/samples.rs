@@ -668,6 +668,7 @@ fn imports(group: GroupId) -> Vec<Command> {
         accepted_at: NOW,
         open_tasks: 1,
         finished_at: None,
+        is_counted: None,
     };
     let first = &taken.tasks[0];
     let open = TaskRow {
@@ -711,6 +712,7 @@ fn imports(group: GroupId) -> Vec<Command> {
             open_tasks: 1,
             open_body_bytes: 10,
             first_seq: 3,
+            counts_held: None,
         },
         slots: vec![(Slot(3), Epoch(4))],
     };
@@ -729,6 +731,7 @@ pub fn spool(group: GroupId) -> Vec<Vec<u8>> {
     let queue = QueueId(1);
     let mut commands = imports(group);
     commands.extend([
+        Command::CountHeld,
         Command::Accept(Box::new(accept(group, 1))),
         Command::Accept(Box::new(accept(group, 2))),
         result(group, Verdict::Deferred, 1),

@@ -1,6 +1,7 @@
 //! `apply`: one committed command changes the rows, answers, and hints at what to do next.
 
 use super::command::{Accept, Command, FlushScope, OpenSlots, Refusal, Response};
+use super::held;
 use super::import::import;
 use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
@@ -99,6 +100,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
             pool,
             &mut effects,
         ))),
+        Command::CountHeld => {
+            state.row.counts_held = Some(true);
+            Ok(Response::Done)
+        }
         Command::Import(step) => import(&mut state, step, &mut effects),
     };
     if state.row.next_seq != seq_before {
@@ -129,9 +134,11 @@ pub(super) fn take_over<R: Rows>(
         accepted_at: now,
         open_tasks: accept.tasks.len() as u32,
         finished_at: None,
+        is_counted: state.row.counts_held,
     };
     state.put_message(accept.id, &message);
-    state.opened(&message);
+    let recipients = accept.tasks.iter().map(|task| task.recipients.len());
+    state.opened(&message, recipients.sum());
     effects.push(Effect::BodyNeeded {
         message: accept.id,
         body: accept.body.clone(),
@@ -271,6 +278,7 @@ fn delete<R: Rows>(
             state.event(id, &message, kind);
             deleted += 1;
         }
+        held::lose_recipients(state, &message, row.recipients.len());
         end_task(state, task, &row, &mut message, effects);
     }
     Ok(deleted)

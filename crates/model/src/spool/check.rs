@@ -71,6 +71,7 @@ fn check(group: GroupId, command: &Command) -> Result<(), Invalid> {
         },
         Command::Refile(refile) => check_refile(group, refile),
         Command::MoveTasks { pool, .. } => proposal::name("pool", pool),
+        Command::CountHeld => Ok(()),
         Command::Import(import) => check_import(group, import),
     }
 }

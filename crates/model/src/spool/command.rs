@@ -50,6 +50,9 @@ pub enum Command {
         #[n(1)]
         pool: String,
     },
+    /// What is held of each tenant is counted from now on.
+    #[n(8)]
+    CountHeld,
     #[n(16)]
     Import(#[n(0)] Box<Import>),
 }

@@ -131,6 +131,7 @@ fn raise_epochs<R: Rows>(state: &mut State<'_, R>, slots: &[(Slot, Epoch)]) {
 fn take<R: Rows>(state: &mut State<'_, R>, message: &ImportedMessage, effects: &mut Vec<Effect>) {
     let row = MessageRow {
         open_tasks: message.tasks.len() as u32,
+        is_counted: state.row.counts_held,
         ..message.row.clone()
     };
     state.put_message(message.id, &row);
@@ -141,7 +142,8 @@ fn take<R: Rows>(state: &mut State<'_, R>, message: &ImportedMessage, effects: &
         state.put_finished(row.finished_at.unwrap_or(state.row.now), message.id);
         return;
     }
-    state.opened(&row);
+    let recipients = message.tasks.iter().map(|(_, task)| task.recipients.len());
+    state.opened(&row, recipients.sum());
     effects.push(Effect::BodyNeeded {
         message: message.id,
         body: row.body.clone(),

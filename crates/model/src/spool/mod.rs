@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod command;
+mod held;
 mod import;
 pub mod query;
 mod refile;
@@ -17,6 +18,7 @@ pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,
     Verdict,
 };
+pub use held::{HeldRow, each_held};
 pub use import::{Import, ImportRow, ImportStep, ImportedMessage};
 pub use refile::MOVES_MAX;
 pub use regroup::{EventSpan, Place, places};

@@ -2,6 +2,7 @@
 
 use super::apply::{Away, Effect, end_task, queue_of, take_over};
 use super::command::{Outcome, Refusal, Report, Verdict};
+use super::held;
 use super::rows::{MessageRow, TaskRow};
 use super::state::State;
 use crate::event::EventKind;
@@ -35,6 +36,7 @@ pub(super) fn record<R: Rows>(
         .is_some_and(|slot| slot.session == report.session && slot.epoch == report.epoch);
     let is_new_attempt = report.facts.number > task.attempts;
 
+    let open = task.recipients.len();
     let mut news = Vec::new();
     for outcome in &report.outcomes {
         let terminal = outcome.verdict != Verdict::Deferred;
@@ -79,6 +81,7 @@ pub(super) fn record<R: Rows>(
         let queue = queue_of(&message, &task);
         effects.push(Effect::Answered { queue });
     }
+    held::lose_recipients(state, &message, open - task.recipients.len());
     if task.recipients.is_empty() {
         end_task(state, report.task, &task, &mut message, effects);
     } else {

@@ -8,6 +8,7 @@
 //! | `w` queue, message, number | nothing: tasks of a queue that are due as soon as their destination answers |
 //! | `q` queue | [`QueueRow`] |
 //! | `s` slot | [`SlotRow`] |
+//! | `o` tenant | [`HeldRow`](super::HeldRow): what the group holds of it |
 //! | `h` message, seq | [`crate::event::Event`] |
 //! | `e` seq | message: the order of events |
 //! | `x` finished at, message | nothing: the order in which history is forgotten |
@@ -36,6 +37,9 @@ pub struct MessageRow {
     pub open_tasks: u32,
     #[n(4)]
     pub finished_at: Option<UnixMs>,
+    /// It is part of what the group holds of its tenant; left out of rows of groups that do not count yet.
+    #[n(5)]
+    pub is_counted: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -194,6 +198,9 @@ pub struct StateRow {
     /// Events before this number are trimmed.
     #[n(5)]
     pub first_seq: u64,
+    /// What is held of each tenant is counted; left out by groups that do not yet.
+    #[n(6)]
+    pub counts_held: Option<bool>,
 }
 
 /// Keys of the rows. Numbers are big-endian, so byte order is number order.
@@ -207,6 +214,7 @@ pub mod key {
     pub const FINISHED: &[u8] = b"x";
     pub const SLOTS: &[u8] = b"s";
     pub const STATE: &[u8] = b"z";
+    pub const HELD: &[u8] = b"o";
     pub const IMPORT: &[u8] = b"b";
 
     fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -220,6 +228,10 @@ pub mod key {
 
     pub fn message(id: MessageId) -> Vec<u8> {
         join(b'm', &[&id.0])
+    }
+
+    pub fn held(tenant: &str) -> Vec<u8> {
+        join(b'o', &[tenant.as_bytes()])
     }
 
     pub fn task(id: TaskId) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use minicbor::Encode;
 
+use super::held::{self, HeldRow};
 use super::import::ImportRow;
 use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 use crate::codec;
@@ -133,8 +134,21 @@ impl<'r, R: Rows> State<'r, R> {
         self.save(key::IMPORT.to_vec(), &row);
     }
 
-    /// Counts a message that has open tasks.
-    pub fn opened(&mut self, row: &MessageRow) {
+    pub fn held(&self, tenant: &str) -> Option<HeldRow> {
+        load(self.rows, &key::held(tenant))
+    }
+
+    /// The row is there while there is something.
+    pub fn put_held(&mut self, tenant: &str, row: HeldRow) {
+        match row == HeldRow::default() {
+            true => self.rows.delete(key::held(tenant)),
+            false => self.save(key::held(tenant), &row),
+        }
+    }
+
+    /// Counts a message that has open tasks, with so many recipients together.
+    pub fn opened(&mut self, row: &MessageRow, recipients: usize) {
+        held::gain(self, row, recipients);
         let tasks = u64::from(row.open_tasks);
         self.row.open_messages = self.row.open_messages.saturating_add(1);
         self.row.open_tasks = self.row.open_tasks.saturating_add(tasks);
@@ -151,6 +165,7 @@ impl<'r, R: Rows> State<'r, R> {
             self.row.open_messages = self.row.open_messages.saturating_sub(1);
             self.row.open_body_bytes = self.row.open_body_bytes.saturating_sub(row.body.bytes);
             self.put_finished(self.row.now, id);
+            held::lose_bytes(self, row);
         }
         self.put_message(id, row);
         finished

@@ -148,6 +148,25 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What is held of counted messages, from their tasks.
+fn held(rows: &MemoryRows, accepted: &BTreeSet<OfMessage>) -> HeldRow {
+    let messages: BTreeSet<MessageId> = accepted.iter().map(|(message, _)| *message).collect();
+    let open = messages.into_iter().map(|message| {
+        let row = query::message(rows, message).unwrap();
+        let tasks = query::tasks_of(rows, message);
+        let recipients = tasks.iter().map(|(_, task)| task.recipients.len() as u64);
+        let (recipients, is_open) = (recipients.sum(), row.open_tasks > 0);
+        match row.is_counted {
+            Some(true) if is_open => HeldRow {
+                recipients,
+                bytes: row.body.bytes,
+            },
+            _ => HeldRow::default(),
+        }
+    });
+    open.fold(HeldRow::default(), HeldRow::plus)
+}
+
 type OfMessage = (MessageId, String);
 
 /// Terminal events by message and recipient, and the recipients that were accepted.
@@ -190,13 +209,19 @@ pub fn all(dispenser: &mut Dispenser, rows: &MemoryRows, now: UnixMs) -> BTreeSe
 
 proptest! {
     #[test]
-    fn every_recipient_is_open_or_ended_exactly_once(steps in prop::collection::vec(step(), 0..60)) {
+    fn every_recipient_is_open_or_ended_exactly_once(
+        steps in prop::collection::vec(step(), 0..60),
+        counts_from in 0..30usize,
+    ) {
         let mut rows = MemoryRows::default();
         let mut dispenser = Dispenser::default();
         let mut now = UnixMs(1);
         open_all(&mut rows);
-        for step in steps {
+        for (nth, step) in steps.into_iter().enumerate() {
             let mut commands = Vec::new();
+            if nth == counts_from {
+                commands.push(Command::CountHeld);
+            }
             match step {
                 Step::Accept(n, recipients) => commands.push(Command::Accept(Box::new(accept(n, recipients)))),
                 Step::Delete(n) => {
@@ -236,6 +261,11 @@ proptest! {
         let state = query::state(&rows);
         let queued: u64 = query::queues(&rows, None, 1000).iter().map(|(_, row)| row.tasks).sum();
         prop_assert_eq!(state.open_tasks, queued);
+        let mut counted = Vec::new();
+        each_held(&rows, |tenant, held| counted.push((tenant, held)));
+        let expected = held(&rows, &accepted);
+        let expected = (expected != HeldRow::default()).then(|| ("default".to_owned(), expected));
+        prop_assert_eq!(counted, Vec::from_iter(expected));
         // Nothing is stuck: once all is due, a fresh dispenser and the one that lived through it find the same.
         dispenser.session_gone(OWNER);
         let later = UnixMs(now.0 + 1_000_000);

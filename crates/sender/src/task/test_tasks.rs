@@ -37,6 +37,7 @@ pub fn task(recipients: &[&str]) -> LeasedTask {
             accepted_at: UnixMs(0),
             open_tasks: 1,
             finished_at: None,
+            is_counted: None,
         },
         task: TaskRow {
             domain: Domain::new(DOMAIN),
