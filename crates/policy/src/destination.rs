@@ -1,6 +1,7 @@
 //! Where mail to an address that the cluster hosts goes.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ip::MASK;
@@ -8,18 +9,18 @@ use crate::names::host_name;
 use crate::place::At;
 use crate::provider::Tls;
 use crate::read::{Keys, Reader};
-use crate::signing_secret::SigningSecret;
+use crate::signing_secret::{SECRETS_MAX, SigningSecret};
 use crate::write::Map;
 
 /// Hosts of one destination: an attempt tries eight addresses, so more names would never be reached.
 const HOSTS_MAX: usize = 8;
-/// The secret in use and the one that comes after it.
-const SECRETS_MAX: usize = 2;
 /// Fields beside ours; each goes with each message.
 const HEADERS_MAX: usize = 16;
 const HEADER_BYTES_MAX: usize = 1024;
 /// RFC 9110 4.1 wants 8000 octets; no receiver needs a tenth.
 const URL_BYTES_MAX: usize = 1024;
+/// No path that is mounted is a tenth as long.
+const PATH_BYTES_MAX: usize = 1024;
 /// RFC 2033 3: there is no usual port but the one that is not SMTP's.
 const LMTP_PORT: u16 = 24;
 const SMTP_PORT: u16 = 25;
@@ -73,6 +74,8 @@ pub struct Webhook {
     pub url: Url,
     /// What signs each request (Standard Webhooks 1.0); without any, none is signed.
     pub secrets: Vec<SigningSecret>,
+    /// Each sender has them in a file instead, which it reads for each request.
+    pub secret_file: Option<PathBuf>,
     /// Name and value.
     pub headers: Vec<(String, String)>,
     /// The receiver may be on an address that is not public.
@@ -165,6 +168,15 @@ impl fmt::Display for Url {
     }
 }
 
+/// Senders have different working directories, so the path is whole.
+fn file(text: &str) -> Result<PathBuf, String> {
+    let is_path = text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control);
+    match is_path && text.len() <= PATH_BYTES_MAX {
+        true => Ok(PathBuf::from(text)),
+        false => Err("must be a whole path, such as /run/skein/webhook-secret".into()),
+    }
+}
+
 /// `host`, `host:port`, `192.0.2.1:24`, `[2001:db8::1]:24` or `2001:db8::1`.
 fn host_port(text: &str, usual: u16) -> Result<HostPort, String> {
     let form =
@@ -248,6 +260,18 @@ impl Destination {
         let tls = keys.value(reader, "tls", Tls::read);
         let arc = keys.is_set(reader, "arc");
         let secrets = keys.list(reader, "signing_secret", SECRETS_MAX, SigningSecret::parse);
+        let secret_file = keys.value(reader, "signing_secret_file", file);
+        if let Some(line) = keys
+            .line_of("signing_secret_file")
+            .filter(|_| keys.has("signing_secret"))
+        {
+            let path = keys.path("signing_secret_file");
+            reader.fault(
+                line,
+                &path,
+                "contradicts signing_secret: leave one of them out",
+            );
+        }
         let headers = keys.list(reader, "headers", HEADERS_MAX, header);
         let allow_private = keys.is_set(reader, "allow_private");
         let timeout = keys.value(reader, "timeout", timeout);
@@ -285,6 +309,7 @@ impl Destination {
                 Some(Self::Http(Webhook {
                     url: url.value,
                     secrets: values(secrets),
+                    secret_file: secret_file.map(|file| file.value),
                     headers: headers.map(|one| one.value).collect(),
                     allow_private,
                     timeout: timeout.map_or(Duration::from_secs(TIMEOUT), |one| one.value),
@@ -357,6 +382,10 @@ impl Destination {
                         "signing_secret",
                         webhook.secrets.iter().map(SigningSecret::text),
                     )
+                    .set_if(
+                        "signing_secret_file",
+                        webhook.secret_file.as_ref().map(|file| file.display()),
+                    )
                     .list("headers", headers)
                     .set_if("allow_private", webhook.allow_private.then_some(true))
                     .set_if(
@@ -402,10 +431,11 @@ fn filled(
 
 /// Options that go with some destinations only.
 fn check_options(reader: &mut Reader, keys: &Keys<'_>, given: &str) {
-    let options: [(&str, &[&str]); 6] = [
+    let options: [(&str, &[&str]); 7] = [
         ("tls", &["smtp", "lmtp"]),
         ("arc", &["smtp"]),
         ("signing_secret", &["http"]),
+        ("signing_secret_file", &["http"]),
         ("headers", &["http"]),
         ("allow_private", &["http"]),
         ("timeout", &["http"]),

@@ -100,6 +100,31 @@ fn what_is_written_is_read_again_and_secrets_are_masked() {
 }
 
 #[test]
+fn a_file_of_secrets_is_named_and_not_read() {
+    let text = TEXT.replace(
+        "signing_secret: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]",
+        "signing_secret_file: /run/skein/webhook-secret",
+    );
+    let policy = parse(&text).unwrap();
+    for written in [
+        policy.get(Kind::Inbound, "bounces"),
+        policy.masked(Kind::Inbound, "bounces"),
+    ] {
+        let written = written.unwrap();
+        assert!(
+            written.contains("signing_secret_file: /run/skein/webhook-secret\n"),
+            "{written}"
+        );
+    }
+    assert_eq!(policy.get(Kind::Inbound, "bounces").unwrap(), text);
+    let told = format!(
+        "{:?}",
+        crate::diff(&text, &text.replace("webhook-secret", "other"))
+    );
+    assert!(told.contains("/run/skein/other"), "{told}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let with = |domain: &str, entry: &str| {
         format!("kind: inbound\nname: x\ndomains: [{domain}]\naddresses:\n  - {entry}\n")
@@ -169,6 +194,24 @@ fn mistakes_are_named() {
                 "{address: x, http: 'https://h/', signing_secret: abc}",
             ),
             "whsec_",
+        ),
+        (
+            with(
+                "a.test",
+                "{address: x, http: 'https://h/', signing_secret_file: secrets/hook}",
+            ),
+            "must be a whole path",
+        ),
+        (
+            with(
+                "a.test",
+                "{address: x, http: 'https://h/', signing_secret_file: /s, signing_secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}",
+            ),
+            "contradicts signing_secret",
+        ),
+        (
+            with("a.test", "{address: x, lmtp: h, signing_secret_file: /s}"),
+            "goes with http only",
         ),
         (
             with("a.test", "{address: x, http: 'https://h/', timeout: 10m}"),

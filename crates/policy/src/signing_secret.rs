@@ -9,6 +9,9 @@ const PREFIX: &str = "whsec_";
 const BYTES_MIN: usize = 24;
 const BYTES_MAX: usize = 64;
 
+/// The secret in use and the one that comes after it.
+pub(crate) const SECRETS_MAX: usize = 2;
+
 /// `whsec_` with base64 of 24 to 64 octets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret {
@@ -38,6 +41,26 @@ impl SigningSecret {
         })?;
         let text = text.to_owned();
         Ok(Self { text, key })
+    }
+
+    /// The secrets that a file holds, one in each line: the one in use and the one that comes after it.
+    ///
+    /// # Errors
+    /// What is wrong with the text, without any of it.
+    pub fn of_lines(text: &str) -> Result<Vec<Self>, String> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.collect();
+        match lines.len() {
+            0 => Err("is empty".to_owned()),
+            1..=SECRETS_MAX => {
+                let secrets: Result<Vec<Self>, String> =
+                    lines.into_iter().map(Self::parse).collect();
+                secrets.map_err(|message| format!("each line {message}"))
+            }
+            count => Err(format!(
+                "has {count} lines: it may have {SECRETS_MAX} secrets"
+            )),
+        }
     }
 
     /// Stands for one that is not told.
@@ -109,6 +132,24 @@ mod tests {
         ] {
             let parsed = SigningSecret::parse(text).ok();
             assert_eq!(parsed.map(|secret| secret.key.len()), octets, "{text}");
+        }
+        for (text, secrets) in [
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", Ok(1)),
+            (
+                "\r\n whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw \r\nwhsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                Ok(2),
+            ),
+            ("a\nb\nc\n", Err("has 3 lines")),
+            ("hunter2\n", Err("each line must be whsec_")),
+            ("\n \n", Err("is empty")),
+        ] {
+            match (SigningSecret::of_lines(text), secrets) {
+                (Ok(found), Ok(count)) => assert_eq!(found.len(), count),
+                (Err(told), Err(part)) => {
+                    assert!(told.contains(part) && !told.contains("hunter2"), "{told}");
+                }
+                (found, _) => panic!("{text:?}: {found:?}"),
+            }
         }
         assert_eq!(decode("Zm9v").as_deref(), Some(&b"foo"[..]));
         assert_eq!(decode("Zm8=").as_deref(), Some(&b"fo"[..]));

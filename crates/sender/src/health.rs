@@ -12,7 +12,7 @@ use skein_dns::Resolver;
 use skein_egress::dial;
 
 use crate::smtp::connects::RecentConnects;
-use crate::smtp::token_files::TokenFiles;
+use crate::smtp::secret_files::SecretFiles;
 use crate::wall_clock::now;
 
 /// A name server that fails is known within half a minute, and a good one is asked seldom enough not to notice.
@@ -40,7 +40,7 @@ pub type FileFaults = Arc<dyn Fn() -> Vec<FileFault> + Send + Sync>;
 #[derive(Default)]
 pub struct Health {
     pub connects: Arc<RecentConnects>,
-    pub token_files: Arc<TokenFiles>,
+    pub secret_files: Arc<SecretFiles>,
     name_servers: Mutex<Vec<NameServer>>,
     validation_fault: Mutex<Option<String>>,
     certificates: OnceLock<CertificateEnds>,
@@ -94,7 +94,7 @@ impl Health {
 
     fn file_faults(&self) -> Vec<FileFault> {
         let mut found = self.files.get().map_or_else(Vec::new, |faults| faults());
-        found.extend(self.token_files.faults(Instant::now()));
+        found.extend(self.secret_files.faults(Instant::now()));
         found
     }
 

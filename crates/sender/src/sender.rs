@@ -129,7 +129,7 @@ impl Sender {
                 tls,
                 broken_tls: Arc::new(BrokenTls::new(spools.state().broken_tls())),
                 connects: health.connects.clone(),
-                token_files: health.token_files.clone(),
+                secret_files: health.secret_files.clone(),
             },
             reactions: Arc::default(),
             tls_results: Arc::new(spools.tls_policies()),

@@ -95,6 +95,48 @@ fn verify(host: &Host, got: &[super::receiver::Got]) {
     assert_eq!(said, format!("{} verified\n", got.len()));
 }
 
+/// A file takes the place of the secret in the policy, and a new one counts with the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_signs_may_be_in_a_file_and_nothing_goes_unsigned() {
+    let receiver = Receiver::start(|_| 202).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hook");
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let key = format!("signing_secret_file: {}", file.display());
+    let host = Host::new(&policy(&receiver, &key)).await;
+    let mut client = stranger(2, host.bench.smtp).await;
+    let text = message("a@sender.test", "m");
+    let mut hand_in = async || {
+        let (code, said) = send(&mut client, "a@sender.test", &["<x@hosted.test>"], &text).await;
+        assert_eq!(code, 250, "{said}");
+    };
+    let ended = |event: &serde_json::Value| event["event"] == "delivered";
+    hand_in().await;
+    host.events_such(1, ended).await;
+    std::fs::write(&file, format!("{NEXT_SECRET}\n{SECRET}\n")).unwrap();
+    hand_in().await;
+    host.events_such(2, ended).await;
+    let got = receiver.got();
+    let signatures: Vec<_> = got
+        .iter()
+        .map(|one| one.field("webhook-signature"))
+        .collect();
+    let counts: Vec<usize> = signatures
+        .iter()
+        .map(|all| all.split(' ').count())
+        .collect();
+    assert_eq!(counts, [1, 2], "{signatures:?}");
+    verify(&host, &got[1..]);
+
+    std::fs::write(&file, "hunter2\n").unwrap();
+    hand_in().await;
+    let deferred = host.events_such(1, |one| one["event"] == "deferred").await;
+    let deferred = deferred[0].to_string();
+    assert!(deferred.contains("nothing is sent unsigned"), "{deferred}");
+    assert!(!deferred.contains("hunter2"), "{deferred}");
+    assert_eq!(receiver.got().len(), 2, "nothing was sent");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_program_refuses_fails_and_what_it_cannot_do_now_waits() {
     for (status, event, says) in [

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::host::Host;
 use crate::smtp::http::exchange::Exchange;
 use crate::smtp::http::verdict::{self, Ended};
 use crate::smtp::outgoing::KeptBack;
+use crate::smtp::secret_files::SecretFiles;
 use crate::smtp::session::{Session, SessionError};
 use crate::smtp::times::{Phase, Times};
 use crate::smtp::transfer::{Content, Halt, Source, WRITE_BYTES, only_while};
@@ -53,6 +55,8 @@ pub struct Connection {
     session: Session,
     /// What is spoken on it.
     protocol: Protocol,
+    /// Where requests find what signs them.
+    secret_files: Arc<SecretFiles>,
     needs_reset: bool,
     /// What the host said before it closed the connection under us.
     last_words: Option<Reply>,
@@ -81,6 +85,7 @@ impl Connection {
             revocation: None,
             session,
             protocol: Protocol::Smtp,
+            secret_files: Arc::default(),
             needs_reset: false,
             last_words: None,
             out: Vec::new(),
@@ -91,6 +96,14 @@ impl Connection {
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
         Self { protocol, ..self }
+    }
+
+    #[must_use]
+    pub fn with_secret_files(self, secret_files: Arc<SecretFiles>) -> Self {
+        Self {
+            secret_files,
+            ..self
+        }
     }
 
     /// Runs one mail transaction to its end, whatever that is.
@@ -268,9 +281,20 @@ impl Connection {
             revocation: self.revocation.clone().unwrap_or_default().now,
             over,
         };
+        let kept_back = message.recipients.iter();
+        let kept_back: Vec<_> = kept_back.map(|one| one.kept_back.clone()).collect();
+        let secrets = match self.secret_files.signing(webhook).await {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                let text = format!("nothing is sent unsigned: {error}");
+                let ended = Ended::Cut(Reply::new(451, (4, 7, 0), text));
+                return verdict::outcome(&kept_back, &ended, false);
+            }
+        };
         let mut exchange = Exchange {
             session: &mut self.session,
             webhook,
+            secrets: &secrets,
             timeouts,
             is_sent: false,
         };
@@ -285,8 +309,6 @@ impl Connection {
                 Ended::Cut(Reply::new(421, (4, 4, 2), text))
             }
         };
-        let kept_back = message.recipients.iter();
-        let kept_back: Vec<_> = kept_back.map(|one| one.kept_back.clone()).collect();
         verdict::outcome(&kept_back, &ended, is_sent)
     }
 

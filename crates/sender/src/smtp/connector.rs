@@ -14,14 +14,14 @@ use crate::smtp::connect::{Hop, connect};
 use crate::smtp::connection::Connection;
 use crate::smtp::connects::RecentConnects;
 use crate::smtp::no_session::{Cause, NoSession};
+use crate::smtp::secret_files::SecretFiles;
 use crate::smtp::tls::TlsClient;
-use crate::smtp::token_files::TokenFiles;
 
 pub struct Connector {
     pub tls: TlsClient,
     pub broken_tls: Arc<BrokenTls>,
     pub connects: Arc<RecentConnects>,
-    pub token_files: Arc<TokenFiles>,
+    pub secret_files: Arc<SecretFiles>,
 }
 
 impl Connector {
@@ -52,12 +52,12 @@ impl Connector {
         };
         let connected = connect(hop, &self.tls, demand, host, secret).await;
         self.note(site, host, &connected);
-        connected
+        connected.map(|connection| connection.with_secret_files(self.secret_files.clone()))
     }
 
     /// Without a token no connection is of use, so none is made.
     async fn login_secret(&self, secret: &LoginSecret, host: &Host) -> Result<Secret, NoSession> {
-        let found = self.token_files.secret(secret).await;
+        let found = self.secret_files.secret(secret).await;
         found.map_err(|error| {
             let text = format!("no login at {host}: {error}");
             NoSession::ours(Cause::Host, (4, 7, 0), text)

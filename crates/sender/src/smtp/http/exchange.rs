@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fail::fail_point;
 use skein_client::Reporter;
-use skein_policy::Webhook;
+use skein_policy::{SigningSecret, Webhook};
 use skein_smtp::client::OutgoingMessage;
 
 use crate::config::Timeouts;
@@ -21,6 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub struct Exchange<'a> {
     pub session: &'a mut Session,
     pub webhook: &'a Webhook,
+    pub secrets: &'a [SigningSecret],
     pub timeouts: &'a Timeouts,
     /// All of it may have been read by the program.
     pub is_sent: bool,
@@ -43,6 +44,7 @@ impl Exchange<'_> {
         let taken = taken.filter(|one| one.kept_back.is_none());
         let request = Request {
             webhook: self.webhook,
+            secrets: self.secrets,
             task: content.task,
             recipients: taken.map(|one| one.address.as_str()).collect(),
             at: now(),

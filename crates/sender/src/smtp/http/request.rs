@@ -4,12 +4,14 @@ use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use skein_client::LeasedTask;
-use skein_policy::Webhook;
+use skein_policy::{SigningSecret, Webhook};
 
 /// One request: a task, at a time.
 #[derive(Debug)]
 pub struct Request<'a> {
     pub webhook: &'a Webhook,
+    /// Of the webhook, or of the file that it names.
+    pub secrets: &'a [SigningSecret],
     pub task: &'a LeasedTask,
     /// Addresses of those that this destination is for.
     pub recipients: Vec<&'a str>,
@@ -46,8 +48,7 @@ impl Request<'_> {
 
     pub fn sign(&self) -> Signatures {
         let begin = format!("{}.{}.", self.id(), self.at);
-        let secrets = self.webhook.secrets.iter();
-        let contexts = secrets.map(|secret| {
+        let contexts = self.secrets.iter().map(|secret| {
             let mut context = Context::with_key(&Key::new(HMAC_SHA256, secret.key()));
             context.update(begin.as_bytes());
             context
@@ -98,6 +99,9 @@ fn encoded(text: &str) -> String {
 }
 
 #[cfg(test)]
+pub use tests::webhook as webhook_of;
+
+#[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use skein_policy::{Destination, Hosted, Policy, Source};
@@ -105,7 +109,8 @@ mod tests {
     use super::*;
     use crate::task::test_tasks::task;
 
-    fn webhook(more: &str) -> Webhook {
+    /// As the policy has it with these keys.
+    pub fn webhook(more: &str) -> Webhook {
         let text = format!(
             "kind: inbound\nname: x\ndomains: [there.test]\naddresses: [{{address: x, http: 'https://h.test/in?a=1'{more}}}]\n"
         );
@@ -132,6 +137,7 @@ mod tests {
         let recipients = recipients.map(|(_, one)| one.address.as_str()).collect();
         let request = Request {
             webhook: &webhook,
+            secrets: &webhook.secrets,
             task: &task,
             recipients,
             at: 7,
@@ -163,6 +169,7 @@ mod tests {
         let task = task(&["x@there.test"]);
         let request = Request {
             webhook: &webhook,
+            secrets: &webhook.secrets,
             task: &task,
             recipients: vec![],
             at: 7,

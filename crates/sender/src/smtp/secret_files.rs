@@ -1,4 +1,5 @@
-//! Files with OAuth bearer tokens, which another program renews: read at each login, and what is wrong with them.
+//! Files with secrets, which another program renews: OAuth bearer tokens, read at each login, and what signs requests to programs,
+//! read for each request; and what is wrong with them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -7,101 +8,129 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use skein_client::FileFault;
+use skein_policy::{SigningSecret, Webhook};
 use skein_smtp::secret::Secret;
 use tokio::time::timeout;
 
 use crate::config::login::LoginSecret;
 
-/// The key of the configuration that names such a file.
-const SETTING: &str = "delivery.route.token_file";
+/// The key of the configuration that names a token.
+const TOKEN: &str = "delivery.route.token_file";
+/// The key of the policy that names a file with signing secrets.
+const SIGNING: &str = "inbound.addresses.signing_secret_file";
 /// RFC 4954 section 4 has room for 12,288 octets of base64, so for 9,216 of token, user and what is around them.
 pub const TOKEN_BYTES_MAX: usize = 8192;
 /// A disk that does not answer must not hold the place of a connection.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 /// A fault is told for so long after the last login that met it: the route may be gone meanwhile.
 const KEPT: Duration = Duration::from_secs(3600);
-/// Routes with other files are more than anybody has.
+/// Routes and destinations with other files are more than anybody has.
 const FILES_MAX: usize = 64;
 
-/// A token that cannot be had.
+/// A secret that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{SETTING} {}: {fault}", path.display())]
-pub struct NoToken {
+#[error("{setting} {}: {fault}", path.display())]
+pub struct NoSecret {
+    setting: &'static str,
     path: PathBuf,
     fault: String,
 }
 
 /// What is wrong with the files, by path.
 #[derive(Debug, Default)]
-pub struct TokenFiles(Mutex<BTreeMap<PathBuf, Fault>>);
+pub struct SecretFiles(Mutex<BTreeMap<PathBuf, Fault>>);
 
 #[derive(Debug)]
 struct Fault {
+    setting: &'static str,
     at: Instant,
     text: String,
 }
 
-impl TokenFiles {
+impl SecretFiles {
     /// The password, or the token that the file holds now.
     ///
     /// # Errors
-    /// There is no such token; the reason is told in the log once, and by [`TokenFiles::faults`].
-    pub async fn secret(&self, secret: &LoginSecret) -> Result<Secret, NoToken> {
+    /// There is no such token; the reason is told in the log once, and by [`SecretFiles::faults`].
+    pub async fn secret(&self, secret: &LoginSecret) -> Result<Secret, NoSecret> {
         let path = match secret {
             LoginSecret::Password(password) => return Ok(password.clone()),
             LoginSecret::TokenFile(path) => path,
         };
-        let of = path.clone();
-        let reading = tokio::task::spawn_blocking(move || read(&of));
+        let found = self.read(TOKEN, path, token).await;
+        found.map(Secret::new)
+    }
+
+    /// What signs a request: as the policy has it, or as the file that it names holds it now.
+    ///
+    /// # Errors
+    /// The file holds none; told as those of tokens are.
+    pub async fn signing(&self, webhook: &Webhook) -> Result<Vec<SigningSecret>, NoSecret> {
+        match &webhook.secret_file {
+            None => Ok(webhook.secrets.clone()),
+            Some(path) => self.read(SIGNING, path, signing).await,
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        setting: &'static str,
+        path: &Path,
+        parse: fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, NoSecret> {
+        let of = path.to_owned();
+        let reading = tokio::task::spawn_blocking(move || parse(&octets(&of)?));
         let found = match timeout(READ_WITHIN, reading).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("cannot be read within {} s", READ_WITHIN.as_secs())),
         };
-        self.note(path, found.as_ref().err(), Instant::now());
-        found.map(Secret::new).map_err(|fault| NoToken {
-            path: path.clone(),
+        self.note(setting, path, found.as_ref().err(), Instant::now());
+        found.map_err(|fault| NoSecret {
+            setting,
+            path: path.to_owned(),
             fault,
         })
     }
 
-    /// Those that logins met within the latest hour.
+    /// Those that were met within the latest hour.
     pub fn faults(&self, now: Instant) -> Vec<FileFault> {
         let mut files = self.0.lock();
         files.retain(|_, fault| now.saturating_duration_since(fault.at) < KEPT);
         let told = files.iter().map(|(path, fault)| FileFault {
-            setting: SETTING.to_owned(),
+            setting: fault.setting.to_owned(),
             path: path.display().to_string(),
             fault: fault.text.clone(),
         });
         told.collect()
     }
 
-    fn note(&self, path: &Path, fault: Option<&String>, now: Instant) {
+    fn note(&self, setting: &'static str, path: &Path, fault: Option<&String>, now: Instant) {
         let mut files = self.0.lock();
         let known = files.get(path).map(|fault| fault.text.clone());
         match fault {
             None => {
                 if files.remove(path).is_some() {
-                    tracing::info!(path = %path.display(), "the token can be read again");
+                    tracing::info!(path = %path.display(), setting, "the secret can be read again");
                 }
             }
             Some(text) => {
                 if known.as_ref() != Some(text) {
                     let path = path.display();
-                    tracing::warn!(%path, fault = text, "no login without a token: mail of its route is deferred");
+                    tracing::warn!(%path, setting, fault = text, "nothing is sent without the secret: mail that needs it is deferred");
                 }
                 if known.is_some() || files.len() < FILES_MAX {
                     let (at, text) = (now, text.clone());
-                    files.insert(path.to_owned(), Fault { at, text });
+                    let fault = Fault { setting, at, text };
+                    files.insert(path.to_owned(), fault);
                 }
             }
         }
     }
 }
 
-/// One line of text without white space around it.
-fn read(path: &Path) -> Result<String, String> {
+/// What is in a file of usual size.
+fn octets(path: &Path) -> Result<Vec<u8>, String> {
     let words = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "is not there".to_owned(),
         io::ErrorKind::PermissionDenied => "may not be read by this process".to_owned(),
@@ -119,6 +148,16 @@ fn read(path: &Path) -> Result<String, String> {
     if bytes.len() > TOKEN_BYTES_MAX {
         return Err(format!("has more than {TOKEN_BYTES_MAX} bytes"));
     }
+    Ok(bytes)
+}
+
+fn signing(bytes: &[u8]) -> Result<Vec<SigningSecret>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "is no text".to_owned())?;
+    SigningSecret::of_lines(text)
+}
+
+/// One line of text without white space around it.
+fn token(bytes: &[u8]) -> Result<String, String> {
     let token = bytes.trim_ascii();
     if token.is_empty() {
         return Err("is empty".to_owned());
@@ -137,6 +176,10 @@ fn read(path: &Path) -> Result<String, String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    fn read(path: &Path) -> Result<String, String> {
+        token(&octets(path)?)
+    }
 
     #[test]
     fn a_file_holds_one_token_or_is_named_with_what_is_wrong() {
@@ -176,7 +219,7 @@ mod tests {
     async fn a_fault_is_told_until_the_token_is_there_or_nobody_asks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let files = TokenFiles::default();
+        let files = SecretFiles::default();
         let secret = LoginSecret::TokenFile(path.clone());
         let error = files.secret(&secret).await.unwrap_err().to_string();
         assert!(error.contains("token: is not there"), "{error}");
@@ -185,7 +228,7 @@ mod tests {
         assert_eq!(told.len(), 1);
         assert_eq!(
             (&*told[0].setting, &*told[0].fault),
-            (SETTING, "is not there")
+            (TOKEN, "is not there")
         );
         std::fs::write(&path, "first\n").unwrap();
         assert!(files.secret(&secret).await.unwrap().matches(b"first"));
@@ -196,5 +239,45 @@ mod tests {
         files.secret(&secret).await.unwrap_err();
         assert_eq!(files.faults(Instant::now()).len(), 1);
         assert!(files.faults(Instant::now() + KEPT).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_signs_is_read_for_each_request_and_never_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hook");
+        let files = SecretFiles::default();
+        let webhook = crate::smtp::http::request::webhook_of(&format!(
+            ", signing_secret_file: '{}'",
+            path.display()
+        ));
+        let (one, next) = (
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        );
+        for (text, expected) in [
+            (one.to_owned(), Ok(1)),
+            (format!("{one}\n{next}\n"), Ok(2)),
+            (format!("{next}\n"), Ok(1)),
+            ("hunter2".to_owned(), Err("each line must be whsec_")),
+            (String::new(), Err("is empty")),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            match (files.signing(&webhook).await, expected) {
+                (Ok(found), Ok(count)) => assert_eq!(found.len(), count),
+                (Err(error), Err(part)) => {
+                    let error = error.to_string();
+                    assert!(
+                        error.contains(part) && !error.contains("hunter2"),
+                        "{error}"
+                    );
+                    assert!(error.starts_with(SIGNING), "{error}");
+                    assert_eq!(files.faults(Instant::now())[0].setting, SIGNING);
+                }
+                (found, _) => panic!("{text:?}: {found:?}"),
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        let error = files.signing(&webhook).await.unwrap_err().to_string();
+        assert!(error.contains("is not there"), "{error}");
     }
 }
