@@ -1,6 +1,7 @@
 //! Policy as operators apply it.
 
 mod history;
+mod older;
 mod wait;
 
 use std::process::{Command, Output};

@@ -246,6 +246,35 @@ impl Fleet {
         leader.context("a leader of another cluster")
     }
 
+    /// Has the last control node report that it reads commands of an earlier version, as during an upgrade. The others begin anew: they
+    /// remember what all have reported.
+    ///
+    /// # Errors
+    /// A node does not end or start in time.
+    pub async fn make_last_older(&mut self, version: u32) -> Result<()> {
+        let version = version.to_string();
+        let older = self.control.last_mut().context("no control node")?;
+        older.stop().await?;
+        older.spawn_with(&[("SKEIN_WIRE_VERSION", version.as_str())])?;
+        older.ready().await?;
+        let others = self.control.len() - 1;
+        for one in &mut self.control[..others] {
+            one.stop().await?;
+            one.start().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the upgrade.
+    ///
+    /// # Errors
+    /// The node does not end or start in time.
+    pub async fn upgrade_last(&mut self) -> Result<()> {
+        let older = self.control.last_mut().context("no control node")?;
+        older.stop().await?;
+        older.start().await
+    }
+
     /// Looks until there is something.
     ///
     /// # Errors

@@ -35,14 +35,18 @@ pub enum Feature {
     TlsReports,
     /// Limits of mail that comes in.
     IntakeLimits,
+    /// Resources of the policy for domains that take mail of strangers.
+    Inbound,
     /// What happens to domains, and who has changed what, as events.
     MetaEvents,
     /// How many recipients and octets are held of each tenant.
     HeldOfTenants,
+    /// Resources of the policy that name files with secrets.
+    SecretFiles,
 }
 
 impl Feature {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
@@ -52,8 +56,10 @@ impl Feature {
         Self::TlsReports,
         Self::OptionalTls,
         Self::IntakeLimits,
+        Self::Inbound,
         Self::MetaEvents,
         Self::HeldOfTenants,
+        Self::SecretFiles,
     ];
 
     /// Builds read it from this version on.
@@ -63,10 +69,12 @@ impl Feature {
             Self::PolicyHistory | Self::Audit | Self::Domains | Self::SignedMessages => {
                 WireVersion(2)
             }
-            Self::OptionalTls | Self::StsPolicies | Self::TlsReports | Self::IntakeLimits => {
-                WireVersion(3)
-            }
-            Self::MetaEvents | Self::HeldOfTenants => WireVersion(4),
+            Self::OptionalTls
+            | Self::StsPolicies
+            | Self::TlsReports
+            | Self::IntakeLimits
+            | Self::Inbound => WireVersion(3),
+            Self::MetaEvents | Self::HeldOfTenants | Self::SecretFiles => WireVersion(4),
         }
     }
 
@@ -83,7 +91,9 @@ impl Feature {
             Self::OptionalTls => "messages with TLS-Required: No",
             Self::IntakeLimits => "limits of mail that comes in",
             Self::MetaEvents => "events of domains and of the audit log",
+            Self::Inbound => "resources of kind inbound",
             Self::HeldOfTenants => "quotas of recipients and octets",
+            Self::SecretFiles => "files with signing secrets",
         }
     }
 }

@@ -7,8 +7,6 @@ use skein_testkit::process::http_get;
 use super::lending::egress_node;
 use super::stage::{NO_LIMITS, Plan, Stage, ip, pool, wait_for};
 
-/// What an upgrade that is under way looks like.
-const OLDER: [(&str, &str); 1] = [("SKEIN_WIRE_VERSION", "0")];
 /// An egress node asks again and again meanwhile.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
@@ -20,11 +18,8 @@ async fn an_egress_node_is_refused_until_the_last_control_node_is_upgraded() {
         ..Plan::default()
     })
     .await;
-    let older = stage.fleet.control.last_mut().unwrap();
-    older.stop().await.unwrap();
-    older.spawn_with(&OLDER).unwrap();
-    older.ready().await.unwrap();
-    let address = older.address;
+    stage.fleet.make_last_older(0).await.unwrap();
+    let address = stage.fleet.control.last().unwrap().address;
 
     let mut egress = egress_node(&stage);
     egress.spawn().unwrap();
@@ -43,9 +38,7 @@ async fn an_egress_node_is_refused_until_the_last_control_node_is_upgraded() {
     assert!(!listed.contains("egress-1"), "{listed}");
 
     // The upgrade ends, and the same process is let in.
-    let older = stage.fleet.control.last_mut().unwrap();
-    older.stop().await.unwrap();
-    older.start().await.unwrap();
+    stage.fleet.upgrade_last().await.unwrap();
     egress.ready().await.unwrap();
     let policy = format!(
         "{}{}{NO_LIMITS}",

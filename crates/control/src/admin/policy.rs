@@ -46,6 +46,9 @@ impl AdminService {
         dry_run: bool,
     ) -> Result<ApplyPolicyResponse, Status> {
         let changes = std::mem::take(&mut change.changes);
+        for feature in &change.needs {
+            self.forward.versions.pass(*feature).await?;
+        }
         let mut reached = version;
         if !dry_run && !change.is_idle() {
             let command = match self.keeps_history().await {

@@ -1,9 +1,11 @@
 //! What an operator's resources change, before anything is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use skein_model::feature::Feature;
 use skein_model::meta::{Kept, PolicyChange, Put};
-use skein_policy::{Kind, Policy, Problem, Source, is_resource_name};
+use skein_policy::{Destination, Inbound, Kind, Policy, Problem, Source, is_resource_name};
 use skein_wire::v1;
 use skein_wire::v1::{ApplyPolicyRequest, PolicySource};
 
@@ -18,6 +20,8 @@ pub struct Change {
     pub put: Vec<Put>,
     pub delete: Vec<String>,
     pub changes: Vec<v1::PolicyChange>,
+    /// What nodes must know to read the resources that are put: one that does not could not read the policy any more.
+    pub needs: Vec<Feature>,
 }
 
 pub fn key(kind: Kind, name: &str) -> String {
@@ -95,6 +99,7 @@ impl Change {
         for key in gone {
             plan.delete(key, before.get(key));
         }
+        plan.needs = plan.needs_of(&policy);
         Ok(plan)
     }
 
@@ -107,7 +112,7 @@ impl Change {
         let texts = then
             .iter()
             .map(|(key, kept)| (key.clone(), kept.text.clone()));
-        Policy::of_texts(&texts.collect()).map_err(lines)?;
+        let policy = Policy::of_texts(&texts.collect()).map_err(lines)?;
         let mut plan = Self::default();
         for (key, kept) in then {
             if before.get(key) != Some(kept) {
@@ -117,6 +122,7 @@ impl Change {
         for (key, kept) in before.iter().filter(|(key, _)| !then.contains_key(*key)) {
             plan.delete(key, Some(kept));
         }
+        plan.needs = plan.needs_of(&policy);
         Ok(plan)
     }
 
@@ -128,6 +134,33 @@ impl Change {
     pub fn touches(&self, key: &str) -> bool {
         let put = self.put.iter().any(|put| put.key == key);
         put || self.delete.iter().any(|deleted| deleted == key)
+    }
+
+    fn needs_of(&self, policy: &Policy) -> Vec<Feature> {
+        let is_put = |kind: Kind, name: &str| {
+            let key = key(kind, name);
+            self.put.iter().any(|put| put.key == key)
+        };
+        let is_inbound = |inbound: &&Arc<Inbound>| is_put(Kind::Inbound, &inbound.name);
+        let has_file = |destination: &Destination| match destination {
+            Destination::Http(webhook) => webhook.secret_file.is_some(),
+            _ => false,
+        };
+        let has_sizes = policy
+            .tenants()
+            .any(|tenant| tenant.quota.has_sizes() && is_put(Kind::Tenant, &tenant.name));
+        let inbounds: Vec<&Arc<Inbound>> = policy.inbounds().filter(is_inbound).collect();
+        let mut destinations = inbounds.iter().flat_map(|inbound| inbound.addresses());
+        let needs = [
+            (Feature::Inbound, !inbounds.is_empty()),
+            (
+                Feature::SecretFiles,
+                destinations.any(|(_, to)| has_file(to)),
+            ),
+            (Feature::HeldOfTenants, has_sizes),
+        ];
+        let needs = needs.into_iter().filter(|(_, is_needed)| *is_needed);
+        needs.map(|(feature, _)| feature).collect()
     }
 
     /// As a command.

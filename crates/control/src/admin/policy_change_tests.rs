@@ -144,3 +144,37 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_nodes_must_know_follows_from_the_resources_that_are_put() {
+    let hook = "kind: inbound\nname: h\ndomains: [a.test]\naddresses:\n- address: x\n  http: https://h.test/\n";
+    let with_file = format!("{hook}  signing_secret_file: /s\n");
+    let nowhere =
+        "kind: inbound\nname: h\ndomains: [a.test]\naddresses:\n- address: x\n  discard: true\n";
+    let tenant = |quota: &str| format!("kind: tenant\nname: t\nquota: {{{quota}}}\n");
+    let needs = |before: &BTreeMap<String, Kept>, text: &str| {
+        Change::plan(before, &request(&[text], &[])).unwrap().needs
+    };
+    let none = BTreeMap::new();
+    for (text, expected) in [
+        (IP.to_owned(), &[][..]),
+        (tenant("tasks: 5"), &[]),
+        (tenant("recipients: 5"), &[Feature::HeldOfTenants]),
+        (tenant("tasks: 5, bytes: 1GB"), &[Feature::HeldOfTenants]),
+        (hook.to_owned(), &[Feature::Inbound]),
+        (nowhere.to_owned(), &[Feature::Inbound]),
+        (with_file.clone(), &[Feature::Inbound, Feature::SecretFiles]),
+    ] {
+        assert_eq!(needs(&none, &text), expected, "{text}");
+    }
+    // What is there already was admitted, and what goes is known to all.
+    let plan = Change::plan(&none, &request(&[&with_file], &[])).unwrap();
+    let before = applied(BTreeMap::new(), plan);
+    assert_eq!(needs(&before, IP), []);
+    assert_eq!(needs(&before, &with_file), []);
+    let gone = Change::plan(&before, &request(&[], &["inbound/h"])).unwrap();
+    assert_eq!(gone.needs, []);
+    // The way back to an earlier version is one to resources that older nodes may not know.
+    let back = Change::back(&none, &before).unwrap();
+    assert_eq!(back.needs, [Feature::Inbound, Feature::SecretFiles]);
+}

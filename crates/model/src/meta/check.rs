@@ -37,6 +37,15 @@ impl Command {
     pub fn feature(&self) -> Option<Feature> {
         match self {
             Self::OpenEgress { .. } => Some(Feature::EgressSessions),
+            Self::ChangePolicy(change) if change.put.iter().any(|put| is_inbound(&put.key)) => {
+                Some(Feature::Inbound)
+            }
+            Self::SetPolicy { put, .. } if put.iter().any(|(key, _)| is_inbound(key)) => {
+                Some(Feature::Inbound)
+            }
+            Self::Import(import) if import.policy.iter().any(|(key, _)| is_inbound(key)) => {
+                Some(Feature::Inbound)
+            }
             Self::ChangePolicy(_) => Some(Feature::PolicyHistory),
             Self::Audit(_) => Some(Feature::Audit),
             Self::TakeEvents(_) => Some(Feature::MetaEvents),
@@ -218,6 +227,11 @@ fn check(command: &Command) -> Result<(), Invalid> {
     }
 }
 
+/// Nodes that do not know a kind of resource cannot read the policy any more.
+fn is_inbound(key: &str) -> bool {
+    key.starts_with("inbound/")
+}
+
 fn session(id: SessionId) -> Result<(), Invalid> {
     match id == SessionId::NONE {
         true => Err(Invalid::field("session", "stands for no session")),
@@ -324,4 +338,54 @@ fn check_import(import: &Import) -> Result<(), Invalid> {
         .warmups
         .iter()
         .try_for_each(|(target, _)| proposal::name("provider", &target.provider))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::{Made, Put};
+
+    fn changed(key: &str) -> [Command; 3] {
+        let put = Put {
+            key: key.to_owned(),
+            text: String::new(),
+            source: None,
+        };
+        let import = Import {
+            policy: vec![(key.to_owned(), String::new())],
+            ..Import::default()
+        };
+        [
+            Command::ChangePolicy(Box::new(PolicyChange {
+                base: None,
+                put: vec![put],
+                delete: Vec::new(),
+                by: String::new(),
+                made: Made::Applied,
+            })),
+            Command::SetPolicy {
+                base: None,
+                put: vec![(key.to_owned(), String::new())],
+                delete: Vec::new(),
+            },
+            Command::Import(import),
+        ]
+    }
+
+    #[test]
+    fn a_resource_for_mail_of_strangers_is_put_when_all_know_its_kind() {
+        for command in changed("inbound/hooks") {
+            assert_eq!(command.feature(), Some(Feature::Inbound), "{command:?}");
+        }
+        let history = Some(Feature::PolicyHistory);
+        let features = changed("tenant/inbound").map(|command| command.feature());
+        assert_eq!(features, [history, None, None]);
+        // What goes is known to all.
+        let delete = Command::SetPolicy {
+            base: None,
+            put: Vec::new(),
+            delete: vec!["inbound/hooks".to_owned()],
+        };
+        assert_eq!(delete.feature(), None);
+    }
 }
