@@ -93,7 +93,7 @@ enum Command {
     },
     /// JSON Schema of a kind of resource, for editors. No cluster is asked.
     Schema {
-        /// ip, pool, provider, warmup, route or tenant.
+        #[arg(help = policy::one_kind())]
         kind: String,
     },
     /// Providers: limits and rules of those who host many domains.

@@ -69,7 +69,7 @@ pub struct Diff {
 pub enum Command {
     /// Print resources as YAML.
     Get {
-        /// credential, ip, pool, provider, warmup, route or tenant; all without one.
+        #[arg(help = format!("{}; all without one", one_kind()))]
         kind: Option<String>,
         /// Only the one of this name.
         name: Option<String>,
@@ -299,6 +299,15 @@ fn kinds() -> String {
     Kind::ALL.map(Kind::name).join(", ")
 }
 
+/// What may be given for a kind, as help texts say it.
+pub fn one_kind() -> String {
+    let (last, others) = Kind::ALL
+        .split_last()
+        .expect("there is more than one kind of resource");
+    let others: Vec<_> = others.iter().map(|kind| kind.name()).collect();
+    format!("{} or {}", others.join(", "), last.name())
+}
+
 fn named_kind(word: &str) -> anyhow::Result<ResourceKind> {
     match ResourceKind::of(word) {
         Some(kind) => Ok(kind),
@@ -356,6 +365,45 @@ fn lint(files: &[PathBuf]) -> anyhow::Result<()> {
                 format!("{} faults", lines.len())
             };
             bail!("{faults}:\n{}", lines.join("\n"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// What the help text of a command says of its argument KIND.
+    fn help(path: &[&str]) -> String {
+        let cli = Cli::command();
+        let mut command = &cli;
+        for name in path {
+            command = command.find_subcommand(name).unwrap();
+        }
+        let mut arguments = command.get_positionals();
+        let kind = arguments.find(|argument| argument.get_id() == "kind");
+        kind.unwrap().get_help().unwrap().to_string()
+    }
+
+    #[test]
+    fn help_texts_name_each_kind_that_there_is() {
+        let all = Kind::ALL.map(Kind::name);
+        for path in [&["schema"][..], &["policy", "get"]] {
+            let help = help(path);
+            let list = help.split(';').next().unwrap();
+            let named: Vec<&str> = list
+                .split(", ")
+                .flat_map(|part| part.split(" or "))
+                .collect();
+            assert_eq!(named, all, "{path:?}: {help}");
+        }
+        for kind in Kind::ALL {
+            // Those that are asked for are known to both ends.
+            assert!(named_kind(kind.name()).is_ok(), "{kind}");
         }
     }
 }
