@@ -67,25 +67,65 @@ fn is_listed(fleet: &Fleet, nth: usize) -> bool {
         .is_some_and(|locks| locks.iter().any(is_it))
 }
 
+/// Whatever all nodes forget when they are stopped at once, it is not where an account is at home.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_holds_on_all_nodes_and_never_where_the_account_is_at_home() {
+async fn an_account_is_at_home_where_it_was_before_all_nodes_were_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let tls = skein_tests::self_signed(folder.path()).unwrap();
+    let mut fleet = Fleet::start(plan(folder.path(), 1)).await.unwrap();
+    let secret = account(&fleet);
+    assert_eq!(login(&fleet, 0, HOME, &secret).await, 235);
+    let is_written = |fleet: &Fleet| {
+        let log = fleet.control[0].node.as_ref()?.log();
+        log.contains("networks of accounts are written down")
+            .then_some(())
+    };
+    fleet
+        .until("what was learnt", WITHIN, is_written)
+        .await
+        .unwrap();
+    for one in fleet.senders.iter_mut().chain(&mut fleet.control) {
+        one.stop().await.unwrap();
+    }
+    for one in fleet.control.iter_mut().chain(&mut fleet.senders) {
+        one.start().await.unwrap();
+    }
+    for nth in 1..=20 {
+        assert_eq!(login(&fleet, 0, stranger(5, nth), "guess").await, 535);
+    }
+    until_answered(&fleet, 0, 6, &secret, 454).await;
+    assert_eq!(login(&fleet, 0, HOME, &secret).await, 235);
+}
+
+/// Nodes that take logins under TLS.
+fn plan(folder: &std::path::Path, nodes: usize) -> Plan {
+    let tls = skein_tests::self_signed(folder).unwrap();
     let tls = tls.replace("[smtp.tls]", "");
     let lines = tls.lines().map(str::trim).filter(|line| !line.is_empty());
-    let plan = Plan {
-        control: 3,
-        senders: 3,
-        first: Some(2),
+    Plan {
+        control: nodes,
+        senders: nodes,
         relay_networks: "[]",
         smtp: lines.map(|line| format!("tls.{line}\n")).collect(),
         ..Plan::default()
+    }
+}
+
+/// The secret of the account `app`.
+fn account(fleet: &Fleet) -> String {
+    let create = ["credential", "create", "app", "--tenant", "acme", "--wait"];
+    let made = fleet.ask(&create).unwrap();
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_holds_on_all_nodes_and_never_where_the_account_is_at_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan {
+        first: Some(2),
+        ..plan(folder.path(), 3)
     };
     let mut fleet = Fleet::start(plan).await.unwrap();
-    let made = fleet
-        .ask(&["credential", "create", "app", "--tenant", "acme", "--wait"])
-        .unwrap();
-    let secret = made["secret"].as_str().unwrap().to_owned();
+    let secret = account(&fleet);
     assert_eq!(login(&fleet, 0, HOME, &secret).await, 235);
 
     // Eleven guesses at each of two nodes, none of which locks it by itself.

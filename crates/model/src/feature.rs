@@ -43,10 +43,12 @@ pub enum Feature {
     HeldOfTenants,
     /// Resources of the policy that name files with secrets.
     SecretFiles,
+    /// From where accounts have logged in.
+    KnownClients,
 }
 
 impl Feature {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
@@ -60,6 +62,7 @@ impl Feature {
         Self::MetaEvents,
         Self::HeldOfTenants,
         Self::SecretFiles,
+        Self::KnownClients,
     ];
 
     /// Builds read it from this version on.
@@ -74,7 +77,9 @@ impl Feature {
             | Self::TlsReports
             | Self::IntakeLimits
             | Self::Inbound => WireVersion(3),
-            Self::MetaEvents | Self::HeldOfTenants | Self::SecretFiles => WireVersion(4),
+            Self::MetaEvents | Self::HeldOfTenants | Self::SecretFiles | Self::KnownClients => {
+                WireVersion(4)
+            }
         }
     }
 
@@ -94,6 +99,7 @@ impl Feature {
             Self::Inbound => "resources of kind inbound",
             Self::HeldOfTenants => "quotas of recipients and octets",
             Self::SecretFiles => "files with signing secrets",
+            Self::KnownClients => "networks that accounts log in from",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Attempts that fail, such as guesses of passwords: counted, slowed down, locked out for minutes. Pure: time is an argument, which
 //! counts from any moment.
 //!
-//! Each node counts by itself and tells the leader of the meta group, which adds up and tells all. Nothing of it is committed:
+//! Each node counts by itself and tells the leader of the meta group, which adds up and tells all. No failure is committed:
 //! two hundred guesses a second would be as many commits. What the leader knows all nodes know as well, and tell the next one.
+//! From where accounts have logged in is written down ([`KnownRow`](crate::meta::KnownRow)), at most once an hour and account.
 
 mod counters;
 mod shared;

@@ -4,6 +4,7 @@ mod broken_tls;
 mod contested;
 mod guesses;
 pub mod health;
+mod known_clients;
 mod limits;
 mod openings;
 mod replies;

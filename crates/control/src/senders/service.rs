@@ -344,7 +344,7 @@ impl Sessions for SessionsService {
                 "this node does not lead the meta group",
             ));
         }
-        let heard = self.guesses.tell(request.into_inner())?;
+        let heard = self.guesses.tell(request.into_inner(), &self.reader)?;
         Ok(Response::new(heard))
     }
 

@@ -19,6 +19,7 @@ use tonic::Status;
 use super::broken_tls::BrokenTlsMemory;
 use super::contested::ContestedNames;
 use super::guesses::GuessMemory;
+use super::known_clients;
 use super::limits::Limits;
 use super::openings::Openings;
 use super::source_ips;
@@ -82,6 +83,7 @@ impl SessionsService {
             guesses: GuessMemory::default(),
         };
         skein_runtime::task("sessions", look_after(service.clone()));
+        skein_runtime::task("known-clients", known_clients::keep(service.clone()));
         let (meta, reader) = (service.meta.clone(), service.reader.clone());
         let look_after_ips = source_ips::look_after(meta, reader, service.applied.clone());
         skein_runtime::task("source-ips", look_after_ips);

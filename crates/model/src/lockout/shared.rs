@@ -1,9 +1,9 @@
 //! Failures of all nodes, as the leader of the meta group adds them up in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::counters::{Calm, Counters};
+use super::counters::{Calm, Counters, ENTRIES_MAX};
 use super::{OF_CLIENTS, OF_USERS, Standing, Subject};
 
 /// Of each list of one call, with about 100 bytes for each entry. What is more is told with the next.
@@ -54,6 +54,8 @@ pub struct SharedFailures {
     /// When each of them changed last.
     changed: BTreeMap<Subject, u64>,
     known_since: BTreeMap<KnownClient, u64>,
+    /// Those that the group may not have written down yet.
+    unwritten: BTreeSet<KnownClient>,
     cleared: BTreeMap<Subject, u64>,
 }
 
@@ -97,6 +99,7 @@ impl SharedFailures {
             known: Counters::new(OF_CLIENTS, Calm::Kept),
             changed: BTreeMap::new(),
             known_since: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
             cleared: BTreeMap::new(),
         }
     }
@@ -132,16 +135,44 @@ impl SharedFailures {
             }
         }
         for known in told.known.into_iter().take(SHARED_MAX) {
-            let is_new = !self.known.contains(&known);
-            self.known.note(known.clone(), now);
-            if is_new {
-                self.version += 1;
-                self.known_since.insert(known, self.version);
+            if self.learn(known.clone(), now) {
+                self.unwritten.insert(known);
             }
         }
         self.forget(now);
         let since = if is_new { 0 } else { told.version };
         self.since(since, is_new, now)
+    }
+
+    /// What the group has written down, the latest first: as much of it as there is room for.
+    pub fn begin_with(&mut self, written: Vec<KnownClient>, now: Duration) {
+        let room = ENTRIES_MAX.saturating_sub(self.known.len());
+        for known in written.into_iter().take(room) {
+            self.unwritten.remove(&known);
+            self.learn(known, now);
+        }
+    }
+
+    /// Whether it is news.
+    fn learn(&mut self, known: KnownClient, now: Duration) -> bool {
+        let is_new = !self.known.contains(&known);
+        self.known.note(known.clone(), now);
+        if is_new {
+            self.version += 1;
+            self.known_since.insert(known, self.version);
+        }
+        is_new
+    }
+
+    /// What is to be written down.
+    pub fn unwritten(&self) -> Vec<KnownClient> {
+        self.unwritten.iter().cloned().collect()
+    }
+
+    pub fn are_written(&mut self, written: &[KnownClient]) {
+        for known in written {
+            self.unwritten.remove(known);
+        }
     }
 
     fn since(&mut self, since: u64, is_new: bool, now: Duration) -> Heard {
@@ -187,6 +218,7 @@ impl SharedFailures {
         if self.known_since.len() > self.known.len() {
             let known = &self.known;
             self.known_since.retain(|one, _| known.contains(one));
+            self.unwritten.retain(|one| known.contains(one));
         }
     }
 
@@ -349,6 +381,39 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_begins_with_what_was_written_and_says_what_is_not() {
+        let elsewhere = KnownClient {
+            client: "192.0.2.10/32".into(),
+            ..at_home()
+        };
+        let mut shared = SharedFailures::new(1);
+        shared.begin_with(vec![at_home()], s(0));
+        assert_eq!(shared.unwritten(), []);
+        // All nodes were stopped: one that knows nothing hears it.
+        let heard = shared.tell(failed(0, &[]), s(1));
+        assert_eq!(heard.known, [at_home()]);
+        let told = Told {
+            version: heard.version,
+            known: vec![at_home(), elsewhere.clone()],
+            ..Told::default()
+        };
+        shared.tell(told, s(2));
+        assert_eq!(shared.unwritten(), [elsewhere.clone()]);
+        shared.are_written(&[elsewhere.clone()]);
+        assert_eq!(shared.unwritten(), []);
+        // Another leader has written it meanwhile, and this one leads again.
+        shared.begin_with(vec![elsewhere, at_home()], s(3));
+        assert_eq!((shared.unwritten(), shared.known.len()), (vec![], 2));
+        let many = (0..2 * ENTRIES_MAX).map(|n| KnownClient {
+            user: format!("u{n}"),
+            client: "192.0.2.9/32".into(),
+        });
+        shared.begin_with(many.collect(), s(4));
+        assert_eq!(shared.known.len(), ENTRIES_MAX);
+        assert!(shared.known.contains(&at_home()), "those of now stay");
+    }
+
+    #[test]
     fn an_operator_unlocks_a_user_or_a_network_on_all_nodes() {
         let mut shared = SharedFailures::new(1);
         let at_home = Subject::UserAtClient(at_home());
@@ -398,6 +463,7 @@ mod tests {
         }
         let most = super::super::ENTRIES_MAX;
         assert!(shared.changed.len() <= 3 * most && shared.known_since.len() <= most + 1);
+        assert!(shared.unwritten.len() <= most + 1);
         assert!(shared.all(s(1)).len() <= 3 * most);
         // However much it is, a node hears all of it, one part after the other.
         let (mut version, mut heard) = (0, 0);

@@ -5,6 +5,7 @@ use super::command::Command;
 use super::domains;
 use super::import::Import;
 use super::ips::Addresses;
+use super::known_clients;
 use super::limits;
 use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
 use super::policy_change::PolicyChange;
@@ -49,6 +50,7 @@ impl Command {
             Self::ChangePolicy(_) => Some(Feature::PolicyHistory),
             Self::Audit(_) => Some(Feature::Audit),
             Self::TakeEvents(_) => Some(Feature::MetaEvents),
+            Self::KnownClients(_) => Some(Feature::KnownClients),
             Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
             Self::Domain(_) => Some(Feature::Domains),
             Self::ReportLimits { told, .. }
@@ -169,6 +171,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
         Command::Audit(command) => audit::check(command),
         // It is bounded by the events that there are.
         Command::TakeEvents(_) => Ok(()),
+        Command::KnownClients(accounts) => known_clients::check(accounts),
         Command::Automation(command) => check_automation(command),
         Command::Import(import) => check_import(import),
         Command::SetAddresses {

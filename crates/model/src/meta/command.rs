@@ -217,6 +217,9 @@ pub enum Command {
     /// A sink has all events of domains and of the audit log before this one. They are written down from the first time on.
     #[n(42)]
     TakeEvents(#[n(0)] u64),
+    /// Accounts have logged in from these networks.
+    #[n(43)]
+    KnownClients(#[n(0)] Vec<(String, Vec<String>)>),
     /// About a domain that mail is sent for.
     #[n(50)]
     Domain(#[n(0)] Box<domains::Command>),

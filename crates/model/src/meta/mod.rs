@@ -10,6 +10,7 @@ mod event_log;
 mod import;
 mod ip_checks;
 mod ips;
+mod known_clients;
 mod leaders;
 mod leases;
 mod limit_book;
@@ -36,6 +37,10 @@ pub use event_log::{MetaEvent, MetaEventKind, first_event, is_logged, meta_event
 pub use import::Import;
 pub use ip_checks::{FAULTS_BYTES_MAX, IpCheck, ip_checks};
 pub use ips::{Addresses, Placement, Wanted, addresses, place, placements, placements_version};
+pub use known_clients::{
+    AT_ONCE_MAX as KNOWN_AT_ONCE_MAX, CLIENTS_MAX as KNOWN_CLIENTS_MAX, KnownRow,
+    WRITE_EVERY as KNOWN_WRITE_EVERY, known_client_row, known_clients,
+};
 pub use leaders::{Leading, Move};
 pub use leases::{Leases, Process, StillHeld};
 pub use limit_row::{LimitRow, Part};

@@ -20,7 +20,7 @@
 //! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
-//! Rows of `audit`, `domains`, `event_log`, `ips`, `ip_checks`, `limits`, `sts`, `tls_reports`, `automation` and `warmup` are beside these.
+//! Rows of `audit`, `domains`, `event_log`, `ips`, `ip_checks`, `known_clients`, `limits`, `sts`, `tls_reports`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,7 @@ use super::event_log;
 use super::import;
 use super::ip_checks;
 use super::ips;
+use super::known_clients;
 use super::limits;
 use super::members;
 use super::policy_change;
@@ -195,6 +196,10 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
         }
         Command::TakeEvents(before) => {
             event_log::take(rows, *before);
+            return Response::Done;
+        }
+        Command::KnownClients(accounts) => {
+            known_clients::apply(rows, now, accounts);
             return Response::Done;
         }
         Command::Domain(command) => {

@@ -529,6 +529,7 @@ pub fn meta() -> Vec<Vec<u8>> {
             made: Made::RolledBack(1),
         })),
         Meta::TakeEvents(1),
+        Meta::KnownClients(vec![("ann".into(), vec!["192.0.2.9/32".into()])]),
         Meta::Audit(Box::new(AuditCommand::Note(AuditEntry {
             id: 7,
             at: NOW,
