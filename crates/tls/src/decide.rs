@@ -75,7 +75,14 @@ pub struct Skip {
     pub text: String,
     /// The reason may pass by itself, as errors of name servers do.
     pub is_temporary: bool,
+    /// Of REQUIRETLS mail that finds no other host (RFC 8689 5).
+    pub status: (u8, u16, u16),
 }
+
+/// Encryption needed (RFC 8689 5).
+pub const ENCRYPTION_NEEDED: (u8, u16, u16) = (5, 7, 10);
+/// REQUIRETLS support required.
+const REQUIRETLS_NEEDED: (u8, u16, u16) = (5, 7, 30);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
@@ -161,6 +168,7 @@ impl TaskTls {
                 failure: FailureKind::DnssecInvalid,
                 text: format!("whether it has TLSA records is not known: {why}"),
                 is_temporary: true,
+                status: ENCRYPTION_NEEDED,
             }),
             TlsaAnswer::Records { base, records } => match usable(records) {
                 Usable::Records(records) => {
@@ -192,6 +200,7 @@ impl TaskTls {
                 failure: FailureKind::ValidationFailure,
                 text: "the policy does not name this host".to_owned(),
                 is_temporary: false,
+                status: ENCRYPTION_NEEDED,
             }),
         };
         Some(Decision {
@@ -211,13 +220,17 @@ impl TaskTls {
         }
     }
 
-    /// RFC 8689 4.2.1: a host that was found securely, and verifies.
+    /// RFC 8689 4.2.1: a host that was found securely, and verifies. Of one that an operator named, the operator says so: with
+    /// `tls: require`, without which nobody has promised that the mail is in safe hands there.
     fn required(&self, host: &str, decision: Decision) -> Decision {
         let Choice::Try(demand) = decision.choice else {
             return decision;
         };
         let names_host = self.enforced().is_some_and(|policy| policy.allows(host));
-        let is_found_securely = self.is_named || self.mx.is_secure() || names_host;
+        let is_found_securely = match self.is_named {
+            true => self.route.unwrap_or(self.node) == TlsPolicy::Require,
+            false => self.mx.is_secure() || names_host,
+        };
         let applied = match demand {
             Demand::Pkix | Demand::Dane(_) => decision.applied,
             Demand::Clear | Demand::Opportunistic | Demand::Tls => Applied::Sender,
@@ -226,13 +239,23 @@ impl TaskTls {
             (true, dane @ Demand::Dane(_)) => Choice::Try(dane),
             (true, _) => Choice::Try(Demand::Pkix),
             (false, _) => {
-                let why = "neither DNSSEC nor MTA-STS vouches for this host";
+                let (why, status) = match self.is_named {
+                    true => (
+                        "the route to this host does not say that it is secure (tls: require)",
+                        REQUIRETLS_NEEDED,
+                    ),
+                    false => (
+                        "neither DNSSEC nor MTA-STS vouches for this host",
+                        ENCRYPTION_NEEDED,
+                    ),
+                };
                 return Decision {
                     applied: Applied::Sender,
                     choice: Choice::Skip(Skip {
                         failure: FailureKind::ValidationFailure,
                         text: why.to_owned(),
                         is_temporary: false,
+                        status,
                     }),
                 };
             }

@@ -437,11 +437,6 @@ fn requiretls_needs_a_host_that_is_found_securely_and_verifies() {
         sts: sts(StsMode::Testing, "mx.d.test"),
         ..task()
     };
-    let named = TaskTls {
-        is_named: true,
-        route: Some(Disable),
-        ..task()
-    };
     check(vec![
         (
             "neither",
@@ -500,13 +495,6 @@ fn requiretls_needs_a_host_that_is_found_securely_and_verifies() {
             "sts: skip",
         ),
         (
-            "an operator vouches",
-            wish(named),
-            TlsaAnswer::NotAsked,
-            Any,
-            "requiretls: pkix",
-        ),
-        (
             "an error of the name server bounces nothing",
             wish(signed()),
             TlsaAnswer::Failed("SERVFAIL".to_owned()),
@@ -514,6 +502,59 @@ fn requiretls_needs_a_host_that_is_found_securely_and_verifies() {
             "dane: skip for now",
         ),
     ]);
+}
+
+/// A smarthost is where an operator sends all mail, whatever becomes of it there.
+#[test]
+fn requiretls_goes_to_a_named_host_only_where_the_operator_says_that_it_is_secure() {
+    use TlsPolicy::{Disable, Encrypt, Opportunistic as Any, Require};
+    let named = |route, node| TaskTls {
+        is_named: true,
+        route,
+        node,
+        wish: SenderWish::Required,
+        // The domain's own hosts and policies are others.
+        sts: sts(StsMode::Enforce, HOST),
+        ..signed()
+    };
+    for (route, node, expected) in [
+        (Some(Require), Any, "route: pkix"),
+        (Some(Require), Disable, "route: pkix"),
+        (None, Require, "node: pkix"),
+        (Some(Encrypt), Require, "requiretls: skip"),
+        (Some(Any), Require, "requiretls: skip"),
+        (Some(Disable), Require, "requiretls: skip"),
+        (None, Encrypt, "requiretls: skip"),
+        (None, Any, "requiretls: skip"),
+        (None, Disable, "requiretls: skip"),
+    ] {
+        // A provider's word is about all of its hosts, and says nothing of the route.
+        for provider in [Any, Encrypt, Require, Disable] {
+            let task = named(route, node);
+            let decision = task.decide(HOST, &TlsaAnswer::NotAsked, provider);
+            assert_eq!(
+                shown(&decision),
+                expected,
+                "{route:?} {node:?} {provider:?}"
+            );
+            if let Choice::Skip(skip) = decision.choice {
+                assert_eq!((skip.status, skip.is_temporary), ((5, 7, 30), false));
+            }
+        }
+    }
+}
+
+#[test]
+fn requiretls_is_refused_as_lacking_tls_where_nobody_vouches_for_a_host() {
+    let task = TaskTls {
+        wish: SenderWish::Required,
+        ..task()
+    };
+    let decision = task.decide(HOST, &TlsaAnswer::NotAsked, TlsPolicy::Require);
+    match decision.choice {
+        Choice::Skip(skip) => assert_eq!(skip.status, ENCRYPTION_NEEDED),
+        Choice::Try(demand) => panic!("{demand:?}"),
+    }
 }
 
 #[test]

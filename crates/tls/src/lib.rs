@@ -14,7 +14,7 @@ mod tlsa;
 mod verifier;
 
 pub use dane::DaneRecords;
-pub use decide::{Applied, Choice, Decision, SenderWish, Skip, TaskTls};
+pub use decide::{Applied, Choice, Decision, ENCRYPTION_NEEDED, SenderWish, Skip, TaskTls};
 pub use demand::{Demand, TlsPolicy};
 pub use fault::CertificateFault;
 pub use pkix::{BadRoot, Roots};

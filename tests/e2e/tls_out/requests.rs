@@ -109,3 +109,98 @@ async fn requiretls_goes_to_hosts_that_are_found_securely_and_verify() {
     let seen: Vec<usize> = sinks.iter().map(|sink| sink.records().len()).collect();
     assert_eq!(seen, [1, 0, 1, 0, 0], "not even an envelope is shown");
 }
+
+/// A host that an operator named is as secure as the route says.
+#[tokio::test(flavor = "multi_thread")]
+async fn requiretls_goes_to_a_smarthost_only_where_the_route_says_that_it_is_secure() {
+    let mut world = World::new().await;
+    let (known, nobody) = (Authority::new("known"), Authority::new("nobody knows it"));
+    let rows = [
+        (
+            3,
+            "safe",
+            known.issue(&["relay.safe.test"]),
+            "require",
+            Ok("pkix"),
+        ),
+        (
+            4,
+            "any",
+            known.issue(&["relay.any.test"]),
+            "opportunistic",
+            Err("5.7.30"),
+        ),
+        (
+            5,
+            "encrypted",
+            known.issue(&["relay.encrypted.test"]),
+            "encrypt",
+            Err("5.7.30"),
+        ),
+        (
+            6,
+            "clear",
+            known.issue(&["relay.clear.test"]),
+            "disable",
+            Err("5.7.30"),
+        ),
+        (
+            7,
+            "stranger",
+            nobody.issue(&["relay.stranger.test"]),
+            "require",
+            Err("5.7.10"),
+        ),
+        (
+            8,
+            "lacks",
+            known.issue(&["relay.lacks.test"]),
+            "require",
+            Err("5.7.30"),
+        ),
+    ];
+    let own = skein_tests::self_signed(world.folder()).unwrap();
+    let secure = free_port().unwrap();
+    let mut more = format!("{own}\n[[smtp.listener]]\naddress = \"127.0.0.1:{secure}\"\n");
+    let mut sinks = Vec::new();
+    for (last, name, certificate, tls, _) in &rows {
+        let relay = format!("relay.{name}.test");
+        let sink = host_that(&world, *last, &relay, Some(certificate), |config| {
+            config.extensions.require_tls = *name != "lacks";
+        });
+        sinks.push(sink.await);
+        more.push_str(&format!(
+            "[[delivery.route]]\ndomains = [\"{name}.test\"]\nhosts = [\"{relay}:{}\"]\ntls = \"{tls}\"\n",
+            world.port()
+        ));
+    }
+    world.start(&trusting(&world, &known.pem()), &more).await;
+    let mut ids = Vec::new();
+    for (_, name, ..) in &rows {
+        let (mut probe, _) = Probe::greet(([127, 0, 0, 1], secure).into()).await.unwrap();
+        probe.starttls().await.unwrap();
+        probe.cmd("EHLO c").await.unwrap();
+        let mail = "MAIL FROM:<a@here.test> REQUIRETLS";
+        let to = format!("b@{name}.test");
+        ids.push(hand_in(&mut probe, mail, &[&to], "Subject: hello\r\n\r\nhi\r\n").await);
+    }
+    for (id, (_, name, _, _, then)) in ids.iter().zip(&rows) {
+        match then {
+            Ok(proved) => {
+                let delivered = world.event(id, "delivered").await;
+                let tls = delivered["tls"].as_str().unwrap();
+                assert!(tls.ends_with(proved), "{name}: {tls}");
+            }
+            Err(status) => {
+                let report = world.report(id).await;
+                assert_has(
+                    &report,
+                    &["Action: failed\r\n", &format!("Status: {status}\r\n")],
+                );
+            }
+        }
+    }
+    let seen: Vec<usize> = sinks.iter().map(|sink| sink.records().len()).collect();
+    assert_eq!(seen, [1, 0, 0, 0, 0, 0], "not even an envelope is shown");
+    assert_has(&sinks[0].records()[0].mail, &["REQUIRETLS"]);
+}

@@ -3,7 +3,7 @@
 use skein_model::Reply;
 use skein_model::spool::Verdict;
 use skein_policy::Ip;
-use skein_tls::{Choice, Decision, Demand, Skip};
+use skein_tls::{Choice, Decision, Demand, ENCRYPTION_NEEDED, Skip};
 
 use crate::automation::active_actions::Going;
 use crate::destination::destinations::Destinations;
@@ -67,6 +67,7 @@ impl Destinations {
         let drain = &self.outbound.drain;
         let mut last = serving.no_host.clone();
         let mut lacks_tls = serving.route.tls.is_required();
+        let mut status = ENCRYPTION_NEEDED;
         // A host that does not prove what is demanded was met, and one that is not well.
         let (mut is_unproved, mut is_unwell) = (false, false);
         for host in hosts {
@@ -78,6 +79,7 @@ impl Destinations {
                 Choice::Try(demand) => demand,
                 Choice::Skip(skip) => {
                     lacks_tls &= !skip.is_temporary;
+                    status = skip.status;
                     is_unproved = true;
                     last = self.skipped(serving, host, &decision, skip);
                     continue;
@@ -118,6 +120,7 @@ impl Destinations {
                         return Err(NoConnection::Source);
                     }
                     lacks_tls &= failure.cause != Cause::Host;
+                    status = ENCRYPTION_NEEDED;
                     if is_unmet(&decision, demand, &failure) {
                         is_unproved = true;
                         last = self.unmet(host, &decision, failure);
@@ -136,7 +139,7 @@ impl Destinations {
             // RFC 8689 4.2.1: no host of the destination fulfils what the sender asked for.
             return Err(NoConnection::Hosts {
                 verdict: Verdict::Failed,
-                reply: Reply::ours((5, 7, 10), last.text),
+                reply: Reply::ours(status, last.text),
                 is_of_demand,
             });
         }
