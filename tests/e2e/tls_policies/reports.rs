@@ -1,7 +1,8 @@
 //! One report for each domain and day that leaves the cluster, with what all senders counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,10 @@ use mail_parser::MessageParser;
 use serde_json::Value;
 use skein_model::codec;
 use skein_model::tls_report::{AppliedPolicy, Day, DayCounts, FailureKind, TlsResult, Told};
+use skein_testkit::load::{Injected, Injector, InjectorConfig};
+use skein_testkit::sink::{Sink, SinkConfig};
 use skein_testkit::web_host::{Certificate, Page};
+use skein_tests::fleet::Fleet;
 use skein_wire::internal::TellTlsRequest;
 use tempfile::TempDir;
 
@@ -22,6 +26,10 @@ const TAKER: &str = "taker.test";
 
 /// A cluster that reports as esp.test, whose key is in use.
 async fn stage(control: usize) -> (Stage, MailAuth, TempDir) {
+    stage_of(control, 1).await
+}
+
+async fn stage_of(control: usize, senders: usize) -> (Stage, MailAuth, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("dkim.key");
     let mut made = Command::new(skein_tests::skein().unwrap());
@@ -30,7 +38,7 @@ async fn stage(control: usize) -> (Stage, MailAuth, TempDir) {
         "[dkim]\nkey_file = {key:?}\nttl = \"1s\"\nauthoritative_servers = [\"{{dns}}\"]\n\
          [tls_reports]\nfrom = \"tls-reports@esp.test\"\norganization = \"ESP Test\"\ncontact = \"postmaster@esp.test\"\n"
     );
-    let stage = Stage::with(control, 1, "10m", &more).await;
+    let stage = Stage::with(control, senders, "10m", &more).await;
     let added = stage
         .fleet
         .ask(&[
@@ -252,6 +260,107 @@ async fn two_senders_leaders_that_fall_and_one_report_by_mail_and_one_by_https()
     assert_eq!(signatures, ["pass"]);
     // It was told of after its report.
     list(&stage, |listed| listed["lost_sessions"] == 1).await;
+}
+
+/// EHLO names of those whose mail a host has taken.
+fn senders_at(sink: &Sink) -> BTreeSet<String> {
+    let records = sink.records();
+    records.iter().map(|one| one.helo.clone()).collect()
+}
+
+/// Each sender counts what it meets: one host with TLS and one without, to both of which both of them go.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_senders_count_is_one_report_with_the_sum() {
+    let (stage, _, _folder) = stage_of(1, 2).await;
+    let fleet = &stage.fleet;
+    fleet.dns.txt(
+        &format!("_smtp._tls.{DOMAIN}"),
+        &format!("v=TLSRPTv1; rua=https://{TAKER}/"),
+    );
+    fleet.dns.host(TAKER, stage.web.address().ip());
+    stage.web.set(TAKER, Page::status(201));
+    let good = fleet.sink(62, "mx.cust.test", &[DOMAIN]).await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 63], good.address().port()));
+    let mut config = SinkConfig::at(address);
+    config.extensions.starttls = false;
+    let clear = Sink::start(config).await.unwrap();
+    fleet.dns.host("mx-clear.cust.test", address.ip());
+    fleet.dns.mx(DOMAIN, 10, "mx-clear.cust.test");
+
+    // Its mail is one slot's, and so one sender's, until its site is spread.
+    offer(fleet, 0, 1).await;
+    let delivered = |fleet: &Fleet| {
+        let events = fleet.events().unwrap().into_iter();
+        let mut delivered = events.filter(|event| event["event"] == "delivered");
+        delivered.next()
+    };
+    let delivered = fleet.until("the first message", PATIENCE, delivered);
+    let site = delivered.await.unwrap()["site"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    fleet.skeinctl(&["site", "spread", &site, "64"]).unwrap();
+    let is_met = || senders_at(&good).len() == 2 && senders_at(&clear).len() == 2;
+    let mut count = 1;
+    let until = Instant::now() + PATIENCE;
+    while !is_met() {
+        assert!(
+            Instant::now() < until,
+            "{:?} {:?}",
+            senders_at(&good),
+            senders_at(&clear)
+        );
+        offer(fleet, count, 10).await;
+        count += 10;
+        let all = |_: &Fleet| (good.accepted() + clear.accepted() == count as u64).then_some(());
+        fleet.until("all mail", PATIENCE, all).await.unwrap();
+    }
+
+    let (succeeded, failed) = (good.connections(), clear.connections());
+    assert!(succeeded >= 2 && failed >= 2, "{succeeded} {failed}");
+    let all = |listed: &Value| {
+        let counted = &listed["counted"][0];
+        counted["sessions"] == succeeded + failed && counted["failed"] == failed
+    };
+    let listed = list(&stage, all).await;
+    assert_eq!(listed["counted"].as_array().unwrap().len(), 1);
+    let day = listed["counted"][0]["day"].as_str().unwrap();
+    let send = ["tls", "report", "send", "--day", day];
+    assert_eq!(fleet.ask(&send).unwrap()["domains"], 1);
+    let posted = |_: &_| stage.web.asked(TAKER).first().cloned();
+    let post = fleet.until("the report", PATIENCE, posted).await.unwrap();
+    let report = unpacked(&post.body);
+    let [policy] = &report["policies"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(policy["policy"]["policy-domain"], DOMAIN);
+    let summary = &policy["summary"];
+    assert_eq!(summary["total-successful-session-count"], succeeded);
+    assert_eq!(summary["total-failure-session-count"], failed);
+    let details = policy["failure-details"].as_array().unwrap();
+    let mut counts = 0;
+    for detail in details {
+        assert_eq!(detail["result-type"], "starttls-not-supported");
+        assert_eq!(detail["receiving-mx-hostname"], "mx-clear.cust.test");
+        counts += detail["failed-session-count"].as_u64().unwrap();
+    }
+    assert_eq!(counts, failed, "{details:?}");
+    let is_sent = |listed: &Value| listed["sent"][0]["domain"] == DOMAIN;
+    let listed = list(&stage, is_sent).await;
+    assert_eq!(listed["sent"].as_array().unwrap().len(), 1);
+    assert_eq!(stage.web.asked(TAKER).len(), 1, "one report");
+}
+
+/// Hands mail in at both senders in turn.
+async fn offer(fleet: &Fleet, first: usize, count: usize) {
+    for nth in first..first + count {
+        let to = vec![format!("user{nth}@{DOMAIN}")];
+        let message = Injected::generated(&format!("m{nth}"), "a@here.test", to, 200);
+        let at = fleet.senders[nth % fleet.senders.len()].smtp;
+        let injector = Injector::new(InjectorConfig::to(at));
+        let injected = injector.offer(vec![message]).await;
+        assert!(injected.iter().all(Injected::acked));
+    }
 }
 
 /// A policy that cannot be had is in the report; a domain that asks for nothing gets nothing.
