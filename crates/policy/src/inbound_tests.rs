@@ -103,7 +103,7 @@ fn what_is_written_is_read_again_and_secrets_are_masked() {
 fn a_file_of_secrets_is_named_and_not_read() {
     let text = TEXT.replace(
         "signing_secret: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]",
-        "signing_secret_file: /run/skein/webhook-secret",
+        "signing_secret_file: '/run/skein/webhook-secret'",
     );
     let policy = parse(&text).unwrap();
     for written in [
@@ -112,7 +112,7 @@ fn a_file_of_secrets_is_named_and_not_read() {
     ] {
         let written = written.unwrap();
         assert!(
-            written.contains("signing_secret_file: /run/skein/webhook-secret\n"),
+            written.contains("signing_secret_file: '/run/skein/webhook-secret'\n"),
             "{written}"
         );
     }

@@ -34,11 +34,12 @@ async fn stage_of(control: usize, senders: usize) -> (Stage, MailAuth, TempDir) 
     let key = folder.path().join("dkim.key");
     let mut made = Command::new(skein_tests::skein().unwrap());
     assert!(made.arg("dkim-key").arg(&key).status().unwrap().success());
+    let of_senders = format!("[dkim]\nkey_file = {key:?}\n");
     let more = format!(
         "[dkim]\nkey_file = {key:?}\nttl = \"1s\"\nauthoritative_servers = [\"{{dns}}\"]\n\
          [tls_reports]\nfrom = \"tls-reports@esp.test\"\norganization = \"ESP Test\"\ncontact = \"postmaster@esp.test\"\n"
     );
-    let stage = Stage::with(control, senders, "10m", &more).await;
+    let stage = Stage::with(control, senders, "10m", (&more, &of_senders)).await;
     let added = stage
         .fleet
         .ask(&[
@@ -359,7 +360,7 @@ async fn offer(fleet: &Fleet, first: usize, count: usize) {
         let at = fleet.senders[nth % fleet.senders.len()].smtp;
         let injector = Injector::new(InjectorConfig::to(at));
         let injected = injector.offer(vec![message]).await;
-        assert!(injected.iter().all(Injected::acked));
+        assert!(injected.iter().all(Injected::acked), "{injected:?}");
     }
 }
 

@@ -38,17 +38,23 @@ fn sections(web: &WebHost, folder: &TempDir, look_every: &str, more: &str) -> St
 impl Stage {
     /// `look_every`: whether a policy that is used has changed.
     pub async fn new(control: usize, look_every: &str) -> Self {
-        Self::with(control, 0, look_every, "").await
+        Self::with(control, 0, look_every, ("", "")).await
     }
 
-    /// `more`: sections of control nodes.
-    pub async fn with(control: usize, senders: usize, look_every: &str, more: &str) -> Self {
+    /// `more`: sections of control nodes, and of senders.
+    pub async fn with(
+        control: usize,
+        senders: usize,
+        look_every: &str,
+        more: (&str, &str),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let web = WebHost::start(LOOPBACK).await.unwrap();
         let plan = Plan {
             control,
             senders,
-            control_sections: sections(&web, &folder, look_every, more),
+            control_sections: sections(&web, &folder, look_every, more.0),
+            sections: more.1.to_owned(),
             ..Plan::default()
         };
         let fleet = Fleet::start(plan).await.unwrap();
