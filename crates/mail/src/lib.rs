@@ -9,7 +9,7 @@ pub mod dsn;
 pub mod encode;
 pub mod field;
 pub mod header;
-mod mime;
+pub mod mime;
 pub mod seven_bit;
 pub mod tls_report;
 pub mod trace;

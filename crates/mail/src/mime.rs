@@ -2,7 +2,7 @@
 
 /// A message or a part of one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Entity<'a> {
+pub struct Entity<'a> {
     /// With their line ends, without the empty line.
     pub fields: &'a [u8],
     /// The empty line is there.
@@ -12,13 +12,14 @@ pub(crate) struct Entity<'a> {
 
 /// One field with its continuation lines and line ends.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Field<'a> {
+pub struct Field<'a> {
     pub raw: &'a [u8],
     pub name: &'a [u8],
     pub value: &'a [u8],
 }
 
 impl Field<'_> {
+    #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
@@ -26,25 +27,28 @@ impl Field<'_> {
 
 /// A media type with what of its parameters is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MediaType {
+pub struct MediaType {
     /// In lower case.
     pub kind: String,
     pub subtype: String,
     pub boundary: Option<String>,
+    pub charset: Option<String>,
 }
 
 impl MediaType {
+    #[must_use]
     pub fn new(kind: &str, subtype: &str) -> Self {
         Self {
             kind: kind.to_owned(),
             subtype: subtype.to_owned(),
             boundary: None,
+            charset: None,
         }
     }
 }
 
 /// The lines of a text with their CRLF; the last one may have none.
-pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -75,6 +79,7 @@ fn split_field(line: &[u8]) -> Option<(&[u8], usize)> {
 
 impl<'a> Entity<'a> {
     /// None if a line of the header is no field: readers differ on where the body begins then.
+    #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut end = 0;
         for line in lines(bytes) {
@@ -101,6 +106,7 @@ impl<'a> Entity<'a> {
         })
     }
 
+    #[must_use]
     pub fn fields(&self) -> Vec<Field<'a>> {
         let mut found: Vec<Field<'a>> = Vec::new();
         let (mut start, mut at) = (0usize, 0usize);
@@ -129,7 +135,7 @@ impl<'a> Entity<'a> {
 
 /// A body that boundary lines divide.
 #[derive(Debug)]
-pub(crate) struct Parts<'a> {
+pub struct Parts<'a> {
     /// Up to the first boundary line.
     pub preamble: &'a [u8],
     /// The boundary line before each part, from its hyphens to its CRLF, and the part without the CRLF that belongs to
@@ -141,6 +147,7 @@ pub(crate) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// None if there is no boundary line at all.
+    #[must_use]
     pub fn split(body: &'a [u8], boundary: &str) -> Option<Self> {
         let mut preamble = None;
         let mut parts: Vec<(&[u8], &[u8])> = Vec::new();
@@ -192,7 +199,8 @@ fn delimiter(line: &[u8], boundary: &str) -> Option<bool> {
 }
 
 /// Reads the value of Content-Type (RFC 2045 section 5.1). None if it is malformed.
-pub(crate) fn media_type(value: &[u8]) -> Option<MediaType> {
+#[must_use]
+pub fn media_type(value: &[u8]) -> Option<MediaType> {
     let mut words = Words(value);
     let kind = words.token()?;
     words.symbol(b'/')?;
@@ -205,13 +213,23 @@ pub(crate) fn media_type(value: &[u8]) -> Option<MediaType> {
         if name.eq_ignore_ascii_case("boundary") {
             let is_first = found.boundary.replace(value).is_none();
             is_first.then_some(())?;
+        } else if name.eq_ignore_ascii_case("charset") {
+            found.charset.get_or_insert(value);
         }
     }
     Some(found)
 }
 
 /// The value of Content-Transfer-Encoding in lower case, empty if it is malformed.
-pub(crate) fn transfer_encoding(value: &[u8]) -> String {
+#[must_use]
+pub fn transfer_encoding(value: &[u8]) -> String {
+    let token = Words(value).token();
+    token.unwrap_or_default().to_ascii_lowercase()
+}
+
+/// The value of Content-Disposition in lower case without its parameters (RFC 2183), empty if it is malformed.
+#[must_use]
+pub fn disposition(value: &[u8]) -> String {
     let token = Words(value).token();
     token.unwrap_or_default().to_ascii_lowercase()
 }
@@ -299,8 +317,11 @@ mod tests {
         };
         for (value, expected) in [
             (
-                " Text/Plain; charset=utf-8\r\n",
-                Some(MediaType::new("text", "plain")),
+                " Text/Plain; charset=utf-8; Charset=x\r\n",
+                Some(MediaType {
+                    charset: Some("utf-8".to_owned()),
+                    ..MediaType::new("text", "plain")
+                }),
             ),
             ("text/plain;", Some(MediaType::new("text", "plain"))),
             (
