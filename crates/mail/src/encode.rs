@@ -74,6 +74,14 @@ fn quoted_printable(content: &[u8], closes_line: bool, out: &mut Vec<u8>) {
             at += 2;
             continue;
         }
+        // Nearly all octets stand for themselves: those go at once, as many as the line has room for.
+        let run = plain_run(rest, LINE - 1 - column);
+        if run > 0 && !(column == 0 && rest.starts_with(b"From ")) {
+            out.extend_from_slice(&rest[..run]);
+            column += run;
+            at += run;
+            continue;
+        }
         let byte = rest[0];
         // A blank at the end of a line may be taken off on the way, and `From ` at its start may be given a `>`.
         let ends_line = rest.len() == 1 || rest[1..].starts_with(b"\r\n");
@@ -105,6 +113,19 @@ fn quoted_printable(content: &[u8], closes_line: bool, out: &mut Vec<u8>) {
         // A soft break is no part of the content.
         out.extend_from_slice(b"=\r\n");
     }
+}
+
+/// How many of the first octets, at most so many, stand for themselves: no blank among them ends a line.
+fn plain_run(text: &[u8], room: usize) -> usize {
+    let window = &text[..room.min(text.len())];
+    let stop = |byte: &u8| needs_escape(*byte) || matches!(byte, b'\r' | b'\n');
+    let run = window.iter().position(stop).unwrap_or(window.len());
+    // What follows decides about a blank.
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    window[..run]
+        .iter()
+        .rposition(|byte| !is_blank(byte))
+        .map_or(0, |last| last + 1)
 }
 
 /// Text for an unstructured field: what lies between the first and the last word that is not ASCII becomes encoded words,
