@@ -398,8 +398,9 @@ mod tests {
             ..Told::default()
         };
         shared.tell(told, s(2));
-        assert_eq!(shared.unwritten(), [elsewhere.clone()]);
-        shared.are_written(&[elsewhere.clone()]);
+        let unwritten = shared.unwritten();
+        assert_eq!(unwritten, std::slice::from_ref(&elsewhere));
+        shared.are_written(&unwritten);
         assert_eq!(shared.unwritten(), []);
         // Another leader has written it meanwhile, and this one leads again.
         shared.begin_with(vec![elsewhere, at_home()], s(3));
