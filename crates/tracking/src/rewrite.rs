@@ -108,46 +108,39 @@ pub fn rewrite(
         utm: options.utm,
         is_utf8,
     };
-    let mut out = Vec::with_capacity(html.len() + html.len() / 4);
     let mut links = Vec::new();
-    let mut done = 0;
+    let mut edits: Vec<Edit> = Vec::new();
     for href in &places.links {
         let index = first_link.saturating_add(u16::try_from(links.len()).unwrap_or(u16::MAX));
         let Some(target) = target_of(html, href, &rules, options) else {
             continue;
         };
-        let token = match options.clicks && index < LINKS_MAX {
-            true => sign(Mark::Link {
-                index,
-                target: &target,
-            }),
-            false => None,
+        let mark = Mark::Link {
+            index,
+            target: &target,
         };
-        out.extend_from_slice(&html[done..href.value.start]);
-        done = href.value.end;
-        match token {
-            Some(token) => {
-                for piece in ["https://", options.host, "/c/", &token] {
-                    out.extend_from_slice(piece.as_bytes());
-                }
-                links.push(Link { index, target });
-            }
-            // With its parameters at least, if it has to have any.
-            None if !options.utm.is_empty() => entity::encode(&target, &mut out),
-            None => out.extend_from_slice(&html[href.value.clone()]),
+        let is_tracked = options.clicks && index < LINKS_MAX;
+        let token = is_tracked.then(|| sign(mark)).flatten();
+        if let Some(token) = token {
+            let url = format!("https://{}/c/{token}", options.host);
+            edits.push((href.value.clone(), url.into_bytes()));
+            links.push(Link { index, target });
+        } else if !options.utm.is_empty() {
+            // With its parameters at least.
+            let mut url = Vec::new();
+            entity::encode(&target, &mut url);
+            edits.push((href.value.clone(), url));
         }
     }
     let pixel = options.opens.then(|| sign(Mark::Pixel)).flatten();
     if let Some(token) = &pixel {
-        out.extend_from_slice(&html[done..places.body_end]);
-        done = places.body_end;
         let host = options.host;
         let image = format!(
             "<img src=\"https://{host}/o/{token}\" width=\"1\" height=\"1\" alt=\"\" style=\"display:block;border:0\">"
         );
-        out.extend_from_slice(image.as_bytes());
+        edits.push((places.body_end..places.body_end, image.into_bytes()));
     }
-    out.extend_from_slice(&html[done..]);
+    let out = edited(html, edits);
     match out == html {
         true => Err(Untouched::Nothing),
         false => Ok(Rewritten {
@@ -156,6 +149,24 @@ pub fn rewrite(
             has_pixel: pixel.is_some(),
         }),
     }
+}
+
+/// What is put in the place of some octets.
+type Edit = (Range<usize>, Vec<u8>);
+
+/// The document with its edits, which do not overlap. Links may stand behind the end of the body.
+fn edited(html: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
+    edits.sort_by_key(|(place, _)| place.start);
+    let added: usize = edits.iter().map(|(_, new)| new.len()).sum();
+    let mut out = Vec::with_capacity(html.len() + added);
+    let mut done = 0;
+    for (place, new) in edits {
+        out.extend_from_slice(&html[done..place.start]);
+        out.extend_from_slice(&new);
+        done = place.end;
+    }
+    out.extend_from_slice(&html[done..]);
+    out
 }
 
 fn target_of(html: &[u8], href: &Href, rules: &Rules<'_>, options: &Options<'_>) -> Option<String> {

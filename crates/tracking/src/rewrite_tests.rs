@@ -166,6 +166,18 @@ fn the_pixel_is_last_in_the_body() {
     );
 }
 
+/// Browsers show what stands behind the body as if it were in it.
+#[test]
+fn links_behind_the_body_are_tracked() {
+    let html = "<body>x</body><a href=\"https://e.test/1\">1</a>";
+    let (html, links) = run(html, &OPTIONS).expect("a link");
+    let expected = format!("<body>x{PIXEL}</body><a href=\"https://t.example.com/c/LINK0\">1</a>");
+    assert_eq!(
+        (html, links),
+        (expected, vec!["https://e.test/1".to_owned()])
+    );
+}
+
 #[test]
 fn parameters_go_into_links_whether_or_not_clicks_are_tracked() {
     let utm = Options {
