@@ -16,10 +16,7 @@ use skein_attribution::{Keys, Purpose, TenantHash, Token};
 use skein_model::{MessageId, UnixMs};
 use thiserror::Error;
 
-use crate::target;
-
-/// Octets of a target. Browsers and proxies take some thousand in a URL, and the token is a third longer than its target.
-pub const TARGET_BYTES_MAX: usize = 2000;
+use crate::target::{self, TARGET_BYTES_MAX};
 
 const CLEAR_BYTES: usize = 2;
 const NONCE_BYTES: usize = 12;

@@ -15,7 +15,8 @@ mod target;
 pub mod unsubscribe;
 
 pub use address::truncate_ip;
-pub use click::{Click, ClickSealer, NotFound, TARGET_BYTES_MAX, open_click};
+pub use click::{Click, ClickSealer, NotFound, open_click};
 pub use message::{RewrittenMessage, rewrite_message};
 pub use pixel::{PIXEL_BYTES, pixel};
 pub use rewrite::{HTML_BYTES_MAX, LINKS_MAX, Link, Mark, Options, Rewritten, Untouched, rewrite};
+pub use target::TARGET_BYTES_MAX;

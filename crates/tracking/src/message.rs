@@ -9,10 +9,8 @@ use skein_mail::mime::{
 };
 
 use crate::encoding::{from_base64, from_quoted_printable, is_utf8};
-use crate::rewrite::{HTML_BYTES_MAX, Link, Mark, Options, Untouched, rewrite};
+use crate::rewrite::{HTML_BYTES_MAX, Link, Mark, Options, PARTS_MAX, Untouched, rewrite};
 
-/// Parts of one message; real mail has some ten.
-pub const PARTS_MAX: usize = 100;
 /// Parts within parts; real mail has four.
 const DEPTH_MAX: usize = 10;
 /// RFC 5322 2.1.1.

@@ -14,6 +14,9 @@ use thiserror::Error;
 use crate::entity;
 use crate::target::{Rules, looks_like_url};
 
+/// Parts of one message; real mail has some ten.
+pub const PARTS_MAX: usize = 100;
+
 /// Octets of HTML in one part. Gmail cuts what it shows at 102 KB; ten times that is no mail that people read.
 pub const HTML_BYTES_MAX: usize = 1 << 20;
 /// Links that are tracked in one message; more are left alone. Long newsletters have a hundred.
@@ -69,10 +72,7 @@ pub enum Untouched {
     Signed,
     #[error("its MIME structure is malformed")]
     Malformed,
-    #[error(
-        "it has more than {} parts, or they are nested too deeply",
-        crate::message::PARTS_MAX
-    )]
+    #[error("it has more than {} parts, or they are nested too deeply", PARTS_MAX)]
     TooManyParts,
     #[error("its HTML has more than {HTML_BYTES_MAX} octets")]
     TooLarge,

@@ -1,7 +1,9 @@
 //! Which links are tracked, and where they lead.
 
-use crate::click::TARGET_BYTES_MAX;
 use crate::entity;
+
+/// Octets of a target. Browsers and proxies take some thousand in a URL, and the token is a third longer than its target.
+pub const TARGET_BYTES_MAX: usize = 2000;
 
 /// What templates leave behind when nobody fills them in. Such a link leads nowhere, and tracking must not hide that.
 const LEFTOVERS: &[&str] = &[

@@ -1,3 +1,4 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
 use mail_auth::report::tlsrpt::{PolicyType, ResultType, TlsReport};
 use serde_json::{Value, json};
 use skein_model::sts::{StsMode, StsPolicy};
