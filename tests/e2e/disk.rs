@@ -1,18 +1,32 @@
 //! A full disk: mail is refused, what was taken is delivered, and results are recorded.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use skein_testkit::load::{Injected, Injector, InjectorConfig, Outcome};
 use skein_testkit::process::http_get;
 use skein_testkit::sink::{Act, Phase};
-use skein_tests::Bench;
 use skein_tests::small_disk::SmallDisk;
+use skein_tests::{Bench, Extra};
 
 const DISK_BYTES: u64 = 256 << 20;
 const MESSAGE_BYTES: usize = 200_000;
 /// Copying, fsyncs and compaction of a whole small disk, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(120);
+
+/// A node whose marks are those of every installation, on a disk of its own; None where nothing can be mounted.
+async fn on_small_disk() -> Option<(Bench, SmallDisk)> {
+    let marks = |_: &Path| {
+        Ok(Extra {
+            sections: "[storage]\nsoft_mark = 80\n".to_owned(),
+            ..Extra::default()
+        })
+    };
+    let bench = Bench::with(marks).await.unwrap();
+    let disk = SmallDisk::mount(&bench.data(), DISK_BYTES).unwrap()?;
+    Some((bench, disk))
+}
 
 async fn gauge(bench: &Bench, name: &str) -> u64 {
     let (_, text) = http_get(bench.http, "/metrics").await.unwrap();
@@ -100,8 +114,7 @@ async fn all_delivered_once(bench: &Bench, offered: &[Injected]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_full_of_mail_refuses_more_and_opens_when_it_is_delivered() {
-    let bench = Bench::new().await.unwrap();
-    let Some(_disk) = SmallDisk::mount(&bench.data(), DISK_BYTES).unwrap() else {
+    let Some((bench, _disk)) = on_small_disk().await else {
         return;
     };
     let _node = bench.start().await.unwrap();
@@ -124,8 +137,7 @@ async fn a_disk_full_of_mail_refuses_more_and_opens_when_it_is_delivered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_are_recorded_on_a_disk_that_something_else_filled_to_the_last_byte() {
-    let bench = Bench::new().await.unwrap();
-    let Some(disk) = SmallDisk::mount(&bench.data(), DISK_BYTES).unwrap() else {
+    let Some((bench, disk)) = on_small_disk().await else {
         return;
     };
     let mut node = bench.start().await.unwrap();
@@ -150,8 +162,7 @@ async fn results_are_recorded_on_a_disk_that_something_else_filled_to_the_last_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_starts_on_a_full_disk_and_records_results() {
-    let bench = Bench::new().await.unwrap();
-    let Some(disk) = SmallDisk::mount(&bench.data(), DISK_BYTES).unwrap() else {
+    let Some((bench, disk)) = on_small_disk().await else {
         return;
     };
     let mut node = bench.start().await.unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures::StreamExt;
-use skein_testkit::process::free_port;
+use skein_testkit::process::{ANY_ROOM, free_port};
 use skein_tests::{Bench, operator, skein, until};
 
 use crate::blocks::{Block, Mark, Stage, of_file, pages, root};
@@ -35,6 +35,7 @@ impl Shell {
         let child = Command::new("bash")
             .args(["-e", "-u", "-o", "pipefail", "-c", script])
             .env("PATH", format!("{}:{path}", bin.display()))
+            .envs(ANY_ROOM)
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())

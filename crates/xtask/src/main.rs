@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod free_disk;
 mod repeat;
 mod rooms;
 mod run;

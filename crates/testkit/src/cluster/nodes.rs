@@ -92,8 +92,10 @@ impl Nodes {
         for host in Host::nodes() {
             let file = nodes.file(host, "toml");
             let doing = format!("writing {}", file.display());
-            fs::write(&file, nodes.config(host)).map_err(io_error(doing))?;
-            if let Some(bytes) = disk_bytes.filter(|_| host.is_control()) {
+            let small_disk = disk_bytes.filter(|_| host.is_control());
+            let marks = small_disk.map_or("", |_| "[storage]\nsoft_mark = 80\n");
+            fs::write(&file, nodes.config(host) + marks).map_err(io_error(doing))?;
+            if let Some(bytes) = small_disk {
                 let disk = Disk::mount(&nodes.data_dir(host), bytes)?;
                 nodes.disks.insert(host, disk);
             }
