@@ -4,6 +4,7 @@ mod base62;
 mod digest;
 mod scram;
 mod secret;
+mod signing_secret;
 mod unreadable;
 mod verifier;
 
@@ -13,5 +14,6 @@ pub use scram::{
     SALT_BYTES, ScramFault, ScramKeys, salt_of_nobody,
 };
 pub use secret::{Fault, GeneratedSecret, SecretKind};
+pub use signing_secret::SigningSecret;
 pub use unreadable::Unreadable;
 pub use verifier::{Cost, MEMORY_KIB_MAX, PASSES_MAX, Verifier};

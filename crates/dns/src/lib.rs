@@ -3,7 +3,6 @@
 //! The decisions (null MX, loops, private addresses, ordering, the site's name) are pure functions
 //! in `plan`, `site` and `order`; [`Resolver`] asks the questions and keeps the answers.
 
-mod address;
 mod answer;
 mod checks;
 mod config;
@@ -27,7 +26,6 @@ mod validated;
 mod validation;
 mod validation_probe;
 
-pub use address::is_public;
 pub use checks::CheckResolver;
 pub use config::Config;
 pub use error::{ResolveError, SetupError};
@@ -39,5 +37,6 @@ pub use probe::probe;
 pub use records::{Questions, RecordKind, Told};
 pub use resolver::Resolver;
 pub use security::{Security, Tlsa, TlsaAnswer};
+pub use skein_model::address::is_public;
 pub use validation::Validation;
 pub use validation_probe::ValidationProbe;

@@ -1,12 +1,12 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::address::is_public;
 use crate::config::Config;
 use crate::error::ResolveError;
 use crate::own::OwnAddresses;
 use crate::security::{Security, TlsaAnswer};
 use crate::site::site;
+use skein_model::address::is_public;
 
 /// Hosts of a plan. The largest honest MX sets have about ten; each host costs two queries.
 pub const HOSTS_MAX: usize = 20;

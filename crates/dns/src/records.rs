@@ -12,12 +12,12 @@ use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Query, Response
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use moka::future::Cache;
 
-use crate::address::is_public;
 use crate::config::Config;
 use crate::error::SetupError;
 use crate::failover::{DNS_PORT, Failover};
 use crate::lookup::Asker;
 use crate::name;
+use skein_model::address::is_public;
 
 /// Servers of a zone that are asked: the others have the same from them.
 const SERVERS_MAX: usize = 3;

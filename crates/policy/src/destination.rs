@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skein_credential::SigningSecret;
+
 use crate::ip::MASK;
 use crate::names::host_name;
 use crate::place::At;
 use crate::provider::Tls;
 use crate::read::{Keys, Reader};
-use crate::signing_secret::{SECRETS_MAX, SigningSecret};
+use crate::signing_secret;
 use crate::write::Map;
 
 /// Hosts of one destination: an attempt tries eight addresses, so more names would never be reached.
@@ -259,7 +261,12 @@ impl Destination {
         let discard = keys.is_set(reader, "discard");
         let tls = keys.value(reader, "tls", Tls::read);
         let arc = keys.is_set(reader, "arc");
-        let secrets = keys.list(reader, "signing_secret", SECRETS_MAX, SigningSecret::parse);
+        let secrets = keys.list(
+            reader,
+            "signing_secret",
+            SigningSecret::MAX,
+            signing_secret::parse,
+        );
         let secret_file = keys.value(reader, "signing_secret_file", file);
         if let Some(line) = keys
             .line_of("signing_secret_file")
@@ -356,7 +363,7 @@ impl Destination {
                 secrets: webhook
                     .secrets
                     .iter()
-                    .map(|_| SigningSecret::masked())
+                    .map(|_| signing_secret::masked())
                     .collect(),
                 headers: webhook
                     .headers
@@ -380,7 +387,7 @@ impl Destination {
                 map.set("http", &webhook.url)
                     .list(
                         "signing_secret",
-                        webhook.secrets.iter().map(SigningSecret::text),
+                        webhook.secrets.iter().map(SigningSecret::expose),
                     )
                     .set_if(
                         "signing_secret_file",

@@ -1,10 +1,8 @@
 //! The head of a request: the envelope in fields, and the signature of Standard Webhooks 1.0. Pure.
 
-use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use skein_client::LeasedTask;
 use skein_policy::{SigningSecret, Webhook};
+use skein_webhook::signature::Signatures;
 
 /// One request: a task, at a time.
 #[derive(Debug)]
@@ -19,26 +17,6 @@ pub struct Request<'a> {
     pub at: u64,
 }
 
-/// Signatures of a body that comes in pieces, one for each secret.
-pub struct Signatures(Vec<Context>);
-
-impl Signatures {
-    pub fn push(&mut self, piece: &[u8]) {
-        for context in &mut self.0 {
-            context.update(piece);
-        }
-    }
-
-    /// The value of the field; none without secrets.
-    fn finish(self) -> Option<String> {
-        let all = self.0.into_iter();
-        let all: Vec<String> = all
-            .map(|context| format!("v1,{}", STANDARD.encode(context.sign())))
-            .collect();
-        (!all.is_empty()).then(|| all.join(" "))
-    }
-}
-
 impl Request<'_> {
     /// The same at each attempt, so that a receiver knows a message that it has.
     pub fn id(&self) -> String {
@@ -47,13 +25,7 @@ impl Request<'_> {
     }
 
     pub fn sign(&self) -> Signatures {
-        let begin = format!("{}.{}.", self.id(), self.at);
-        let contexts = self.secrets.iter().map(|secret| {
-            let mut context = Context::with_key(&Key::new(HMAC_SHA256, secret.key()));
-            context.update(begin.as_bytes());
-            context
-        });
-        Signatures(contexts.collect())
+        Signatures::begin(self.secrets, &self.id(), self.at)
     }
 
     /// All that comes before a body of this length.
@@ -105,6 +77,10 @@ pub use tests::webhook as webhook_of;
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use skein_policy::{Destination, Hosted, Policy, Source};
+
+    use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
     use crate::task::test_tasks::task;
