@@ -5,6 +5,7 @@ mod abuse;
 mod access;
 mod automation;
 mod backup;
+mod bounces;
 mod broken;
 mod clients;
 mod cluster;

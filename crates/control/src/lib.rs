@@ -234,7 +234,7 @@ impl Control {
         follow_policy(&meta, &meta_reader, &in_force, &full, readers.collect());
         let versions = VersionGate::new(meta.clone(), peers.clone());
         for spool in spools.values() {
-            let count = spool::begin_to_count(spool.clone(), versions.clone());
+            let count = spool::take_up(spool.clone(), versions.clone());
             tokio::spawn(count);
         }
         let groups = Arc::new(groups);

@@ -8,8 +8,9 @@ use tonic::Status;
 use crate::admin::{self, Admin};
 use crate::connect::{self, Server};
 use crate::{
-    audit, automation, backup, cluster, credential, doctor, domain, explain, group, ip, message,
-    node, policy, probe, queue, send, site, slot, status, suspend, tenant, tls, transport, warmup,
+    audit, automation, backup, bounce, cluster, credential, doctor, domain, explain, group, ip,
+    message, node, policy, probe, queue, send, site, slot, status, suspend, tenant, tls, transport,
+    warmup,
 };
 
 const STATUSES: &str = "\
@@ -137,6 +138,11 @@ enum Command {
         #[command(subcommand)]
         command: backup::Command,
     },
+    /// What replies and messages that come back are about. No cluster is asked.
+    Bounce {
+        #[command(subcommand)]
+        command: bounce::Command,
+    },
     /// One message.
     Message {
         #[command(subcommand)]
@@ -155,6 +161,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     let result = match cli.command {
         Command::Schema { kind } => policy::print_schema(&kind).map(|()| ExitCode::SUCCESS),
+        Command::Bounce { command } => bounce::run(command, cli.json).map(|()| ExitCode::SUCCESS),
         // Of these, one asks the admin API only when it is told to, and the other never.
         Command::Send(options) => send::run(&cli.server, *options, cli.json).await,
         Command::Probe(options) => return probe::run(&cli.server, options, cli.json).await,
@@ -221,7 +228,7 @@ async fn run_one(
         Command::Group { command } => group::run(admin, command, json).await.map(done),
         Command::Backup { command } => backup::run(admin, channel, command, json).await.map(done),
         Command::Message { command } => message::run(admin, command, json).await.map(done),
-        Command::Send(_) | Command::Probe(_) | Command::Schema { .. } => {
+        Command::Send(_) | Command::Probe(_) | Command::Schema { .. } | Command::Bounce { .. } => {
             unreachable!("`run` takes these")
         }
     }

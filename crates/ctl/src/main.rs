@@ -7,6 +7,7 @@ mod admin;
 mod audit;
 mod automation;
 mod backup;
+mod bounce;
 mod cli;
 mod cluster;
 mod connect;

@@ -1,6 +1,7 @@
 use clap::Subcommand;
 use skein_wire::v1::{
-    DeleteMessageRequest, GetMessageRequest, HistoryEntry, HistoryEventKind, Message, Priority,
+    BounceClass, DeleteMessageRequest, GetMessageRequest, HistoryEntry, HistoryEventKind, Message,
+    Priority,
 };
 
 use crate::admin::Admin;
@@ -78,7 +79,7 @@ fn print(message: &Message) -> anyhow::Result<()> {
             task.site
         );
         if !task.last_reply.is_empty() {
-            println!("          {}", task.last_reply);
+            println!("          {}{}", task.last_reply, class(task.last_class));
         }
     }
     println!();
@@ -86,6 +87,14 @@ fn print(message: &Message) -> anyhow::Result<()> {
         println!("{}", line(entry));
     }
     Ok(())
+}
+
+/// Behind a reply: what it is about.
+fn class(of: i32) -> String {
+    match show::word::<BounceClass>(of).as_ref() {
+        "" => String::new(),
+        class => format!("  ({class})"),
+    }
 }
 
 /// One event with its time and reply, over up to three lines.
@@ -114,12 +123,14 @@ pub fn line(entry: &HistoryEntry) -> String {
     if !entry.related_message.is_empty() {
         let word = match entry.event() {
             HistoryEventKind::Accepted => "about",
+            HistoryEventKind::OutOfBandBounce | HistoryEventKind::Complained => "told by",
             _ => "DSN",
         };
         line.push_str(&format!("  {word} {}", entry.related_message));
     }
     if !entry.reply.is_empty() {
-        line.push_str(&format!("\n                     {}", entry.reply));
+        let class = class(entry.class);
+        line.push_str(&format!("\n                     {}{class}", entry.reply));
     }
     if entry.next_attempt_at_ms > 0 {
         line.push_str(&format!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use skein_control::{EventReader, OwnHealth};
+use skein_model::bounce::Class;
 use skein_model::event::{AttemptFacts, Event, EventKind};
 use skein_model::{Reply, UnixMs};
 
@@ -133,7 +134,9 @@ struct Line<'a> {
     reply: Option<ReplyFields<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt: Option<String>,
-    /// The DSN that tells of this, or the message that this DSN tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feedback: Option<&'a str>,
+    /// The DSN that tells of this, the report that it is known from, or the message that this DSN tells of.
     #[serde(skip_serializing_if = "Option::is_none")]
     related_message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,6 +161,10 @@ struct ReplyFields<'a> {
     enhanced: Option<String>,
     reply: &'a str,
     host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'static str>,
 }
 
 pub fn time(at: UnixMs) -> String {
@@ -233,6 +240,28 @@ fn line(event: &Event) -> Line<'_> {
             by: Some(by),
             ..base
         },
+        EventKind::OutOfBandBounce {
+            recipient,
+            reply,
+            told_by,
+        } => Line {
+            recipient: Some(recipient),
+            reply: Some(said(reply)),
+            related_message: Some(told_by.to_string()),
+            ..base
+        },
+        EventKind::Complained {
+            recipient,
+            feedback,
+            reporter,
+            told_by,
+        } => Line {
+            recipient: Some(recipient.as_str()).filter(|address| !address.is_empty()),
+            feedback: Some(feedback),
+            by: Some(reporter),
+            related_message: Some(told_by.to_string()),
+            ..base
+        },
     }
 }
 
@@ -254,14 +283,20 @@ fn attempted<'a>(
             tls: facts.tls.as_deref(),
             duration_ms: facts.duration.0,
         }),
-        reply: Some(ReplyFields {
-            code: reply.code,
-            enhanced: reply
-                .enhanced
-                .map(|(class, subject, detail)| format!("{class}.{subject}.{detail}")),
-            reply: &reply.text,
-            host: reply.host.as_deref(),
-        }),
+        reply: Some(said(reply)),
         ..base
+    }
+}
+
+fn said(reply: &Reply) -> ReplyFields<'_> {
+    ReplyFields {
+        code: reply.code,
+        enhanced: reply
+            .enhanced
+            .map(|(class, subject, detail)| format!("{class}.{subject}.{detail}")),
+        reply: &reply.text,
+        host: reply.host.as_deref(),
+        class: reply.class.map(Class::name),
+        group: reply.class.map(|class| class.group().name()),
     }
 }

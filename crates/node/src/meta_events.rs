@@ -1,8 +1,9 @@
-//! What happens to domains, and what people change, as lines of the event log.
+//! What happens to domains and suppression lists, and what people change, as lines of the event log.
 
 use serde::Serialize;
 use skein_control::MetaEvents;
 use skein_model::meta::domains::DomainEvent;
+use skein_model::meta::suppressions::SuppressionEvent;
 use skein_model::meta::{AuditEntry, MetaEvent, MetaEventKind};
 
 use crate::events::{Sink, time};
@@ -29,6 +30,7 @@ struct Line<'a> {
 enum Of<'a> {
     Audit(Audit<'a>),
     Domain(Domain<'a>),
+    Suppression(Suppression<'a>),
 }
 
 /// A call begins, or has ended if it has a code.
@@ -62,6 +64,34 @@ struct Domain<'a> {
     by: &'a str,
 }
 
+/// An entry of a suppression list has come or gone; or so many at once, that only their number is told.
+#[derive(Debug, Serialize)]
+struct Suppression<'a> {
+    what: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+    /// An address or a domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// The id of the event that it follows from, or an operator's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    note: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    by: &'a str,
+}
+
 fn lines(events: &[MetaEvent]) -> Vec<u8> {
     let mut out = Vec::new();
     for event in events {
@@ -75,6 +105,7 @@ fn line(event: &MetaEvent) -> Line<'_> {
     let (name, of) = match &event.kind {
         MetaEventKind::Audit { number, entry } => ("audit", Of::Audit(audit(*number, entry))),
         MetaEventKind::Domain(event) => ("domain", Of::Domain(domain(event))),
+        MetaEventKind::Suppression(event) => ("suppression", Of::Suppression(suppression(event))),
     };
     Line {
         time: time(event.at),
@@ -105,6 +136,29 @@ fn domain(event: &DomainEvent) -> Domain<'_> {
         tenant: &event.tenant,
         selector: &event.selector,
         findings: &event.findings,
+        by: &event.who,
+    }
+}
+
+fn suppression(event: &SuppressionEvent) -> Suppression<'_> {
+    let (key, entry) = event.item.as_ref().map(|(key, entry)| (key, entry)).unzip();
+    let source = entry.map(|entry| entry.source.as_str());
+    let note = entry.map_or("", |entry| entry.note.as_str());
+    Suppression {
+        what: event.what.name(),
+        count: key.is_none().then_some(event.count),
+        subject: key.map(|key| key.subject.as_str()),
+        scope: key.map(|key| key.scope.kind().name()),
+        tenant: key.and_then(|key| key.scope.tenant()),
+        stream: key.and_then(|key| key.scope.stream()),
+        reason: entry.map(|entry| entry.reason.name()),
+        source: source.filter(|source| !source.is_empty()),
+        expires: entry.and_then(|entry| entry.expires).map(time),
+        note: if event.note.is_empty() {
+            note
+        } else {
+            &event.note
+        },
         by: &event.who,
     }
 }

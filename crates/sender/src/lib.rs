@@ -11,6 +11,7 @@ mod limits;
 mod metrics;
 mod notified_groups;
 mod outcome;
+mod refusal;
 mod result;
 mod route;
 mod sender;

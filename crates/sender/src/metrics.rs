@@ -39,6 +39,15 @@ struct OutcomeLabels {
     ip: String,
 }
 
+/// Three outcomes, some thirty classes, and the providers of the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BounceLabels {
+    outcome: &'static str,
+    class: &'static str,
+    group: &'static str,
+    provider: String,
+}
+
 /// Mail of one source IP to one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PathLabels {
@@ -133,6 +142,7 @@ impl Drop for Held {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     recipients: Family<OutcomeLabels, Counter>,
+    bounces: Family<BounceLabels, Counter>,
     queue_time: Family<PriorityLabel, Histogram>,
     dsns: Family<ActionLabel, Counter>,
     connections: Family<PathLabels, Gauge>,
@@ -155,6 +165,7 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             recipients: Family::default(),
+            bounces: Family::default(),
             queue_time: Family::new_with_constructor(|| Histogram::new(QUEUE_SECONDS)),
             dsns: Family::default(),
             connections: Family::default(),
@@ -182,6 +193,11 @@ impl Metrics {
             "skein_delivery_recipients",
             "Recipients by what an attempt came to",
             self.recipients.clone(),
+        );
+        registry.register(
+            "skein_delivery_bounces",
+            "Recipients that were not delivered to, by what the reply is about",
+            self.bounces.clone(),
         );
         registry.register(
             "skein_delivery_queue_seconds",
@@ -344,6 +360,15 @@ impl Metrics {
             ip: ip.unwrap_or("none").to_owned(),
         };
         self.recipients.get_or_create(&labels).inc();
+        if let Some(class) = reply.class {
+            let labels = BounceLabels {
+                outcome,
+                class: class.name(),
+                group: class.group().name(),
+                provider: labels.provider,
+            };
+            self.bounces.get_or_create(&labels).inc();
+        }
     }
 
     /// A task was delivered so long after its message was accepted.

@@ -9,6 +9,7 @@ use skein_smtp::client::{RecipientOutcome, TransactionOutcome};
 use skein_smtp::reply_class::{Scope, Stage, is_too_many_recipients};
 
 use crate::host::Host;
+use crate::refusal;
 
 /// A reply as it is kept.
 pub fn fact(reply: &skein_smtp::reply::Reply) -> Reply {
@@ -17,6 +18,7 @@ pub fn fact(reply: &skein_smtp::reply::Reply) -> Reply {
         enhanced: reply.enhanced.map(Into::into),
         text: reply.text.replace('\n', " "),
         host: None,
+        class: None,
     }
     .bounded()
 }
@@ -125,8 +127,10 @@ pub fn report(
 ) -> Report {
     let number = task.task.attempts + 1;
     let next = next(policy, task, attempt.away_for, now);
+    let (verdicts, asked) = refusal::told(verdicts, &attempt.site);
     let retry_after = match next {
         Next::RetryAfter(wait) if !attempt.rest_at_once => {
+            let wait = asked.map_or(wait, |asked| as_asked(policy, task, asked, wait, now));
             attempt.retry_within.map_or(wait, |within| within.min(wait))
         }
         Next::RetryAfter(_) | Next::Expired => DurationMs(0),
@@ -136,17 +140,17 @@ pub fn report(
         .recipients
         .iter()
         .zip(verdicts)
-        .map(|((recipient, _), (verdict, reply))| match (verdict, next) {
-            (Verdict::Deferred, Next::Expired) => Outcome {
-                recipient: *recipient,
-                verdict: Verdict::Expired,
-                reply: expired(&reply),
-            },
-            _ => Outcome {
+        .map(|((recipient, _), (verdict, reply))| {
+            let (verdict, reply) = match (verdict, next) {
+                (Verdict::Deferred, Next::Expired) => (Verdict::Expired, expired(&reply)),
+                (Verdict::Expired, _) => (verdict, refusal::expired(reply)),
+                _ => (verdict, reply),
+            };
+            Outcome {
                 recipient: *recipient,
                 verdict,
                 reply,
-            },
+            }
         })
         .collect();
     let envelope = &task.message.envelope;
@@ -170,6 +174,21 @@ pub fn report(
         delay_notified: false,
         away_for: attempt.away_for,
     }
+}
+
+/// A wait that the hosts ask for, within what the policy has. `wait`: by the policy alone, which differs from task to task: those
+/// that were told the same do not come back together.
+fn as_asked(
+    policy: &RetryPolicy,
+    task: &LeasedTask,
+    asked: DurationMs,
+    wait: DurationMs,
+    now: UnixMs,
+) -> DurationMs {
+    let apart = wait.0 % (asked.0 / 10 + 1);
+    let age = now.since(task.task.created);
+    let left = policy.max_age.0.saturating_sub(age.0).max(1);
+    DurationMs((asked.0 + apart).min(policy.cap.0).min(left))
 }
 
 /// When a task is tried again. Of the attempts, those count that met a host. One that waits for its destination is looked at
@@ -206,10 +225,10 @@ fn next(
 /// The reply of a recipient that was given up: ours, with the last that was heard.
 pub fn expired(last: &Reply) -> Reply {
     let text = format!("delivery time expired; the last attempt ended with: {last}");
-    Reply {
+    refusal::expired(Reply {
         host: last.host.clone(),
         ..Reply::ours((4, 4, 7), text)
-    }
+    })
     .bounded()
 }
 

@@ -206,6 +206,30 @@ fn an_old_task_expires_where_it_was_deferred_and_says_why() {
 }
 
 #[test]
+fn a_task_waits_as_long_as_its_hosts_ask_for_and_not_beyond_what_the_policy_has() {
+    let policy = RetryPolicy::default();
+    let waits = |text: &str, at: u64| {
+        let task = task(&["a@there.test"]);
+        let reply = Reply {
+            code: 450,
+            host: Some("mx.there.test [192.0.2.1]".into()),
+            ..Reply::ours((4, 2, 0), text)
+        };
+        let verdicts = vec![(Verdict::Deferred, reply)];
+        let report = report(&policy, &task, &Attempt::default(), verdicts, UnixMs(at));
+        report.retry_after.0 / 1000
+    };
+    let asked = waits("Greylisted, try again in 60 seconds", 1);
+    assert!((60..=66).contains(&asked), "{asked}");
+    let long = waits("Greylisted, try again in 1200 minutes", 1);
+    assert_eq!(long, policy.cap.0 / 1000);
+    let silent = waits("Greylisted", 1);
+    assert!((270..=330).contains(&silent), "{silent}");
+    let late = policy.max_age.0 - 20_000;
+    assert_eq!(waits("Greylisted, try again in 60 seconds", late), 20);
+}
+
+#[test]
 fn a_retried_task_reports_the_recipients_that_are_left() {
     let mut task = task(&["a@there.test", "b@there.test", "c@there.test"]);
     task.task.recipients.remove(0);

@@ -354,6 +354,7 @@ mod tests {
             absences: 0,
             awaits_host: false,
             created_in: None,
+            return_path: None,
         }
     }
 }

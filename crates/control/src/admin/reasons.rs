@@ -437,6 +437,7 @@ mod tests {
             absences: 1,
             awaits_host,
             created_in: None,
+            return_path: None,
         };
         assert_eq!(retry(&task(5, 1, false), "no", UnixMs(5)), None);
         let later = retry(&task(9, 2, false), "451 later", UnixMs(5)).unwrap();

@@ -4,9 +4,9 @@ mod bodies;
 #[cfg(test)]
 mod body_tests;
 pub mod byte_rate;
-mod count_held;
 mod dispatch;
 pub mod dispatch_feed;
+mod features;
 mod group;
 mod ingest;
 mod results;
@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use count_held::begin_to_count;
 pub use dispatch::Dispatch;
+pub(crate) use features::take_up;
 use futures::stream::BoxStream;
 pub(crate) use group::{LOOK_FOR_LEADER, SpoolGroup, start_spool};
 use ingest::Ingest;

@@ -69,10 +69,7 @@ impl fmt::Debug for Traces {
 
 impl Traces {
     /// None if the configuration names no collector.
-    pub fn start(
-        config: &Config,
-        counters: SpanCounters,
-    ) -> anyhow::Result<Option<Self>> {
+    pub fn start(config: &Config, counters: SpanCounters) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = config.otlp_endpoint.clone() else {
             return Ok(None);
         };

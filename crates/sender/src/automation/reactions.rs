@@ -201,6 +201,7 @@ mod tests {
             enhanced: Some((4, 2, 0)),
             text: "Throttled - RL000010".to_owned(),
             host: None,
+            class: None,
         };
         for n in 0..PENDING_MAX + 50 {
             let tenant = format!("t{n}");

@@ -33,6 +33,7 @@ fn ended(task: &LeasedTask, verdict: Verdict) -> Report {
         enhanced: Some((5, 1, 1)),
         text: "no such user".into(),
         host: Some("mx.there.test [192.0.2.1]".into()),
+        class: None,
     };
     let verdicts = vec![(verdict, reply); task.task.recipients.len()];
     let policy = RetryPolicy::default();
@@ -135,6 +136,7 @@ fn an_entry_says_who_answered_and_what() {
         enhanced: Some((5, 1, 1)),
         text: "no such user".into(),
         host: Some("mx.there.test [192.0.2.1]".into()),
+        class: None,
     };
     let outcome = Outcome {
         recipient: 0,
@@ -163,6 +165,7 @@ fn the_status_class_follows_from_what_is_reported() {
         enhanced: None,
         text: String::new(),
         host: None,
+        class: None,
     };
     for (verdict, reply, action, status) in [
         (Verdict::Failed, bare(550), Action::Failed, (5, 0, 0)),

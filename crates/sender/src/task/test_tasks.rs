@@ -54,6 +54,7 @@ pub fn task(recipients: &[&str]) -> LeasedTask {
             absences: 0,
             awaits_host: false,
             created_in: None,
+            return_path: None,
         },
         body: Some(body),
     }
