@@ -13,10 +13,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../proto";
     let files = [
         "skein/v1/admin.proto",
+        "skein/v1/suppressions.proto",
         "skein/internal/v1/backup.proto",
         "skein/internal/v1/peer.proto",
         "skein/internal/v1/spool.proto",
         "skein/internal/v1/sessions.proto",
+        "skein/internal/v1/suppressions.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={root}/{file}");

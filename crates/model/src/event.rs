@@ -85,6 +85,33 @@ pub enum EventKind {
         #[n(1)]
         by: String,
     },
+    /// A report that came by mail says that a host has not delivered after all.
+    #[n(6)]
+    OutOfBandBounce {
+        #[n(0)]
+        recipient: String,
+        /// What the report says, in its words and as a class; the host is the one that made it.
+        #[n(1)]
+        reply: Reply,
+        /// The report.
+        #[n(2)]
+        told_by: MessageId,
+    },
+    /// The recipient, or a program of its provider, has complained about the message (RFC 5965).
+    #[n(7)]
+    Complained {
+        /// Empty where the report is about no single one.
+        #[n(0)]
+        recipient: String,
+        /// `abuse`, `not-spam` and others.
+        #[n(1)]
+        feedback: String,
+        /// Who made the report, in its own words.
+        #[n(2)]
+        reporter: String,
+        #[n(3)]
+        told_by: MessageId,
+    },
 }
 
 impl EventKind {
@@ -97,6 +124,8 @@ impl EventKind {
             Self::Bounced { .. } => "bounced",
             Self::Expired { .. } => "expired",
             Self::Deleted { .. } => "deleted",
+            Self::OutOfBandBounce { .. } => "out_of_band_bounce",
+            Self::Complained { .. } => "complained",
         }
     }
 
@@ -106,13 +135,37 @@ impl EventKind {
             Self::Accepted { about: other, .. }
             | Self::Bounced { dsn: other, .. }
             | Self::Expired { dsn: other, .. } => other.as_mut(),
+            Self::OutOfBandBounce { told_by, .. } | Self::Complained { told_by, .. } => {
+                Some(told_by)
+            }
             Self::Delivered { .. } | Self::Deferred { .. } | Self::Deleted { .. } => None,
         }
     }
 
-    /// Whether the recipient is done with.
+    /// The report that it is known from, which came by mail; none: it is known from the delivery itself.
+    pub fn told_by(&self) -> Option<MessageId> {
+        match self {
+            Self::OutOfBandBounce { told_by, .. } | Self::Complained { told_by, .. } => {
+                Some(*told_by)
+            }
+            _ => None,
+        }
+    }
+
+    /// The recipient that a report is about.
+    pub(crate) fn told_about_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::OutOfBandBounce { recipient, .. } | Self::Complained { recipient, .. } => {
+                Some(recipient)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the recipient is done with by this.
     pub fn is_terminal(&self) -> bool {
-        !matches!(self, Self::Accepted { .. } | Self::Deferred { .. })
+        let is_told = self.told_by().is_some();
+        !is_told && !matches!(self, Self::Accepted { .. } | Self::Deferred { .. })
     }
 }
 

@@ -11,7 +11,7 @@ pub struct WireVersion(pub u32);
 impl WireVersion {
     /// Of builds that report none.
     pub const OLDEST: Self = Self(0);
-    pub const CURRENT: Self = Self(4);
+    pub const CURRENT: Self = Self(5);
 }
 
 /// Commands that not every build reads.
@@ -45,10 +45,16 @@ pub enum Feature {
     SecretFiles,
     /// From where accounts have logged in.
     KnownClients,
+    /// What replies are about.
+    BounceClasses,
+    /// Mail whose recipients each have a return path of their own, and what comes back of it.
+    Attribution,
+    /// Addresses and domains that are not mailed.
+    Suppressions,
 }
 
 impl Feature {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::EgressSessions,
         Self::PolicyHistory,
         Self::Audit,
@@ -63,6 +69,9 @@ impl Feature {
         Self::HeldOfTenants,
         Self::SecretFiles,
         Self::KnownClients,
+        Self::BounceClasses,
+        Self::Attribution,
+        Self::Suppressions,
     ];
 
     /// Builds read it from this version on.
@@ -80,6 +89,7 @@ impl Feature {
             Self::MetaEvents | Self::HeldOfTenants | Self::SecretFiles | Self::KnownClients => {
                 WireVersion(4)
             }
+            Self::BounceClasses | Self::Attribution | Self::Suppressions => WireVersion(5),
         }
     }
 
@@ -100,6 +110,9 @@ impl Feature {
             Self::HeldOfTenants => "quotas of recipients and octets",
             Self::SecretFiles => "files with signing secrets",
             Self::KnownClients => "networks that accounts log in from",
+            Self::BounceClasses => "classes of bounces",
+            Self::Attribution => "mail that is attributed",
+            Self::Suppressions => "suppression lists",
         }
     }
 }

@@ -8,7 +8,9 @@
 #![deny(clippy::iter_over_hash_type)]
 
 pub mod absence;
+pub mod address;
 pub mod automation;
+pub mod bounce;
 pub mod broken_tls;
 pub mod disk;
 pub mod dispense;
@@ -36,6 +38,7 @@ pub mod rows;
 pub mod slewed_clock;
 pub mod spool;
 pub mod sts;
+pub mod suppression;
 pub mod throttle;
 pub mod time;
 pub mod tls_report;

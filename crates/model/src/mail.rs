@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use minicbor::{Decode, Encode};
 
+use crate::bounce::Class;
 use crate::id::NodeId;
 use crate::priority::Priority;
 
@@ -46,6 +47,9 @@ pub struct Reply {
     /// The host that answered, `name [address]`.
     #[n(3)]
     pub host: Option<String>,
+    /// What it is about; none of a positive reply, and of what older nodes have kept.
+    #[n(4)]
+    pub class: Option<Class>,
 }
 
 /// The class of a reply by its code (RFC 5321 4.2.1), as labels of metrics and traces have it; `none` where no host answered.
@@ -69,6 +73,7 @@ impl Reply {
             enhanced: Some(enhanced),
             text: text.into(),
             host: None,
+            class: None,
         }
     }
 

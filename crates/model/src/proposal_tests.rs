@@ -195,6 +195,6 @@ fn only_what_is_passed_on_between_nodes_is_forwarded() {
     };
     let of_meta = |command: &[u8]| meta::read_proposed(command).unwrap().is_forwarded();
     let of_spool = |command: &[u8]| spool::read_proposed(GROUP, command).unwrap().is_forwarded();
-    assert_eq!(forwarded(samples::meta(), &of_meta), 28);
+    assert_eq!(forwarded(samples::meta(), &of_meta), 31);
     assert_eq!(forwarded(samples::spool(GROUP), &of_spool), 8);
 }

@@ -1,8 +1,19 @@
 //! Between protobuf fields and the model's types.
 
 mod lockout;
+mod suppression_feed;
+mod suppressions;
 
 pub use lockout::{guesses, guesses_heard, guesses_reply, guesses_told, standing_told};
+pub use suppression_feed::{
+    FEED_PART_MAX, LOOK_UPS_MAX, LookUp, suppression_look_up, suppression_look_up_told,
+    suppression_part, suppression_part_told, suppression_verdict, suppression_verdict_told,
+};
+pub use suppressions::{
+    Asked, BadSuppression, added_suppressions, new_suppression, newest_suppressions,
+    removed_suppressions, suppression, suppression_asked, suppression_counts, suppression_place,
+    suppression_removal, suppression_scopes, suppression_told, suppression_undo,
+};
 
 use std::net::SocketAddr;
 
@@ -15,7 +26,7 @@ use skein_model::preflight::{Check, Fault};
 use skein_model::{Epoch, MessageId, Slot, TaskId, UnixMs};
 
 use crate::internal::{self, DiskRoom, IpCheckKind, IpFault, OwnedSlot};
-use crate::v1::{HistoryEntry, HistoryEventKind};
+use crate::v1::{BounceClass, HistoryEntry, HistoryEventKind};
 
 /// A peer sent something that no version of ours sends.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +41,10 @@ pub enum BadMessage {
     IpCheck(String),
     #[error("a failed login names a client or a user")]
     Guess,
+    #[error("a part of the suppression feed is empty or too long")]
+    SuppressionPart,
+    #[error("{0:?} is not the address of a recipient")]
+    Recipient(String),
     #[error(transparent)]
     Row(#[from] CorruptRow),
 }
@@ -203,6 +218,28 @@ pub fn history_entry(event: &Event) -> HistoryEntry {
             entry.recipients = vec![recipient.clone()];
             entry.reply = format!("by {by}");
         }
+        EventKind::OutOfBandBounce {
+            recipient,
+            reply,
+            told_by,
+        } => {
+            entry.recipients = vec![recipient.clone()];
+            entry.reply = reply.to_string();
+            entry.host = reply.host.clone().unwrap_or_default();
+            entry.set_class(BounceClass::of_reply(Some(reply)));
+            entry.related_message = told_by.to_string();
+        }
+        EventKind::Complained {
+            recipient,
+            feedback,
+            reporter,
+            told_by,
+        } => {
+            entry.recipients = vec![recipient.clone()];
+            entry.reply = feedback.clone();
+            entry.host = reporter.clone();
+            entry.related_message = told_by.to_string();
+        }
     }
     entry
 }
@@ -216,6 +253,7 @@ fn attempted(
     entry.recipients = vec![recipient.to_owned()];
     entry.attempt = attempt.number;
     entry.reply = reply.to_string();
+    entry.set_class(BounceClass::of_reply(Some(reply)));
     entry.host = reply.host.clone().unwrap_or_default();
     entry.source = attempt.source.clone().unwrap_or_default();
     entry.peer = attempt.peer.clone().unwrap_or_default();

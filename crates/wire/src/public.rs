@@ -1,6 +1,9 @@
 //! The model's kinds of things as the public API names them.
 
+use skein_model::bounce::Class;
 use skein_model::event::EventKind;
+use skein_model::meta::suppressions;
+use skein_model::suppression;
 use skein_model::{automation, doctor, preflight, warmup};
 
 use crate::v1;
@@ -76,6 +79,83 @@ impl From<skein_model::Priority> for v1::Priority {
     }
 }
 
+impl From<Class> for v1::BounceClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::InvalidRecipient => Self::InvalidRecipient,
+            Class::InvalidDomain => Self::InvalidDomain,
+            Class::InactiveMailbox => Self::InactiveMailbox,
+            Class::Moved => Self::Moved,
+            Class::MailboxFull => Self::MailboxFull,
+            Class::Greylisted => Self::Greylisted,
+            Class::RateLimited => Self::RateLimited,
+            Class::Busy => Self::Busy,
+            Class::Network => Self::Network,
+            Class::Dns => Self::Dns,
+            Class::BlockIp => Self::BlockIp,
+            Class::BlockDomain => Self::BlockDomain,
+            Class::SpamContent => Self::SpamContent,
+            Class::Attachment => Self::Attachment,
+            Class::Virus => Self::Virus,
+            Class::Auth => Self::Auth,
+            Class::Policy => Self::Policy,
+            Class::Relay => Self::Relay,
+            Class::Routing => Self::Routing,
+            Class::Loop => Self::Loop,
+            Class::TooBig => Self::TooBig,
+            Class::Protocol => Self::Protocol,
+            Class::Expired => Self::Expired,
+            Class::Other => Self::Other,
+            Class::AutoReply => Self::AutoReply,
+            Class::Challenge => Self::Challenge,
+            Class::UnsubscribeRequest => Self::UnsubscribeRequest,
+            Class::Delayed => Self::Delayed,
+            Class::Complaint => Self::Complaint,
+        }
+    }
+}
+
+impl From<suppression::Reason> for v1::SuppressionReason {
+    fn from(reason: suppression::Reason) -> Self {
+        match reason {
+            suppression::Reason::HardBounce => Self::HardBounce,
+            suppression::Reason::SoftBounce => Self::SoftBounce,
+            suppression::Reason::Complaint => Self::Complaint,
+            suppression::Reason::Unsubscribe => Self::Unsubscribe,
+            suppression::Reason::Manual => Self::Manual,
+        }
+    }
+}
+
+impl v1::BounceClass {
+    /// Unspecified where there is none.
+    pub fn of_reply(reply: Option<&skein_model::Reply>) -> Self {
+        let class = reply.and_then(|reply| reply.class);
+        class.map_or(Self::Unspecified, Into::into)
+    }
+}
+
+impl From<suppressions::Added> for v1::SuppressionAdded {
+    fn from(added: suppressions::Added) -> Self {
+        match added {
+            suppressions::Added::Added => Self::Added,
+            suppressions::Added::Changed => Self::Changed,
+            suppressions::Added::WasThere => Self::WasThere,
+            suppressions::Added::Full => Self::Full,
+        }
+    }
+}
+
+impl From<suppressions::Removed> for v1::SuppressionRemoved {
+    fn from(removed: suppressions::Removed) -> Self {
+        match removed {
+            suppressions::Removed::Removed => Self::Removed,
+            suppressions::Removed::WasNotThere => Self::WasNotThere,
+            suppressions::Removed::Complaint => Self::Complaint,
+        }
+    }
+}
+
 impl From<&EventKind> for v1::HistoryEventKind {
     fn from(kind: &EventKind) -> Self {
         match kind {
@@ -85,6 +165,8 @@ impl From<&EventKind> for v1::HistoryEventKind {
             EventKind::Bounced { .. } => Self::Bounced,
             EventKind::Expired { .. } => Self::Expired,
             EventKind::Deleted { .. } => Self::Deleted,
+            EventKind::OutOfBandBounce { .. } => Self::OutOfBandBounce,
+            EventKind::Complained { .. } => Self::Complained,
         }
     }
 }

@@ -239,6 +239,72 @@ words! {
         Bounced => "bounced",
         Expired => "expired",
         Deleted => "deleted",
+        OutOfBandBounce => "out_of_band_bounce",
+        Complained => "complained",
+    }
+    BounceClass {
+        Unspecified => "",
+        InvalidRecipient => "invalid_recipient",
+        InvalidDomain => "invalid_domain",
+        InactiveMailbox => "inactive_mailbox",
+        Moved => "moved",
+        MailboxFull => "mailbox_full",
+        Greylisted => "greylisted",
+        RateLimited => "rate_limited",
+        Busy => "busy",
+        Network => "network",
+        Dns => "dns",
+        BlockIp => "block_ip",
+        BlockDomain => "block_domain",
+        SpamContent => "spam_content",
+        Attachment => "attachment",
+        Virus => "virus",
+        Auth => "auth",
+        Policy => "policy",
+        Relay => "relay",
+        Routing => "routing",
+        Loop => "loop",
+        TooBig => "too_big",
+        Protocol => "protocol",
+        Expired => "expired",
+        Other => "other",
+        AutoReply => "auto_reply",
+        Challenge => "challenge",
+        UnsubscribeRequest => "unsubscribe_request",
+        Delayed => "delayed",
+        Complaint => "complaint",
+    }
+    SuppressionScope {
+        Unspecified => "",
+        Global => "global",
+        Tenant => "tenant",
+        Stream => "stream",
+    }
+    SuppressionReason {
+        Unspecified => "",
+        HardBounce => "hard_bounce",
+        SoftBounce => "soft_bounce",
+        Complaint => "complaint",
+        Unsubscribe => "unsubscribe",
+        Manual => "manual",
+    }
+    StreamKind {
+        Unspecified => "",
+        Transactional => "transactional",
+        Bulk => "bulk",
+    }
+    SuppressionAdded {
+        Unspecified => "",
+        Added => "added",
+        Changed => "changed",
+        WasThere => "was there",
+        Full => "full",
+    }
+    SuppressionRemoved {
+        Unspecified => "",
+        Removed => "removed",
+        WasNotThere => "was not there",
+        Complaint => "complaint",
     }
 }
 

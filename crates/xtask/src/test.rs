@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::repeat::Repeat;
 use crate::run::{Result, cargo, cargo_command, target_dir};
-use crate::{WHAT, arrows, rooms, setup, tools};
+use crate::{WHAT, arrows, free_disk, rooms, setup, tools};
 
 /// So many tests that fail run once more: what a machine does for a moment fails one, a fault fails more, or fails again.
 const SECOND_RUNS_MAX: usize = 3;
@@ -45,12 +45,14 @@ const STAGES: &[Stage] = &[
             "--lib",
             "--bins",
             "--examples",
+            "--test=collected",
             "--test=dns",
             "--test=fuzz",
             "--test=judged",
             "--test=names",
             "--test=peers",
             "--test=resolver",
+            "--test=simulation",
             "--test=sockets",
             "--test=transport",
             "--test=verified",
@@ -71,6 +73,7 @@ pub fn run(rest: &[String]) -> Result {
     arrows::check()?;
     rooms::check()?;
     cargo(&[&["build", "--all-targets"], WHAT].concat(), &[])?;
+    free_disk::check()?;
     let bin = target_dir()?.join("debug");
     let path = |name: &str| bin.join(name).display().to_string();
     let env = [

@@ -246,7 +246,7 @@ mod tests {
             let command = crate::meta::read_proposed(&command).unwrap();
             let before = rows.0.len();
             crate::meta::apply(&mut rows, UnixMs(1), &command);
-            assert!(rows.0.len() + 1 >= before);
+            assert!(rows.0.len() + 3 >= before);
         }
         let known = |rows: &MemoryRows| {
             (

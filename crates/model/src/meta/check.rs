@@ -9,7 +9,7 @@ use super::known_clients;
 use super::limits;
 use super::members::{Join, NODES_MAX, SPOOL_GROUPS_MAX};
 use super::policy_change::PolicyChange;
-use super::{sts, tls_reports};
+use super::{sts, suppressions, tls_reports, token_keys};
 use crate::HostPort;
 use crate::automation::{self, Rules};
 use crate::feature::Feature;
@@ -37,6 +37,8 @@ impl Command {
     /// node that passes over them would come to other rows.
     pub fn feature(&self) -> Option<Feature> {
         match self {
+            Self::Suppression(_) => Some(Feature::Suppressions),
+            Self::Import(import) if !import.suppressions.is_empty() => Some(Feature::Suppressions),
             Self::OpenEgress { .. } => Some(Feature::EgressSessions),
             Self::ChangePolicy(change) if change.put.iter().any(|put| is_inbound(&put.key)) => {
                 Some(Feature::Inbound)
@@ -51,6 +53,8 @@ impl Command {
             Self::Audit(_) => Some(Feature::Audit),
             Self::TakeEvents(_) => Some(Feature::MetaEvents),
             Self::KnownClients(_) => Some(Feature::KnownClients),
+            Self::PutTokenKey(_) => Some(Feature::Attribution),
+            Self::Import(import) if !import.token_keys.is_empty() => Some(Feature::Attribution),
             Self::Import(import) if !import.sources.is_empty() => Some(Feature::PolicyHistory),
             Self::Domain(_) => Some(Feature::Domains),
             Self::ReportLimits { told, .. }
@@ -116,6 +120,10 @@ impl Command {
             // The rest follows from what the leader found and was told.
             Self::Sts(command) => matches!(**command, sts::Command::Flush { .. }),
             Self::TlsReport(command) => matches!(**command, tls_reports::Command::Hurry { .. }),
+            // Spool groups' leaders tell of bounces, and others of complaints and unsubscribes.
+            Self::Suppression(command) => {
+                !matches!(**command, suppressions::Command::Expire { .. })
+            }
             Self::Automation(command) => matches!(
                 **command,
                 automation::Command::Suspend { .. }
@@ -172,6 +180,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
         // It is bounded by the events that there are.
         Command::TakeEvents(_) => Ok(()),
         Command::KnownClients(accounts) => known_clients::check(accounts),
+        Command::PutTokenKey(put) => token_keys::check(put),
         Command::Automation(command) => check_automation(command),
         Command::Import(import) => check_import(import),
         Command::SetAddresses {
@@ -227,6 +236,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
         Command::Domain(command) => domains::check(command),
         Command::Sts(command) => sts::check(command),
         Command::TlsReport(command) => tls_reports::check(command),
+        Command::Suppression(command) => suppressions::check(command),
     }
 }
 
@@ -337,6 +347,11 @@ fn check_import(import: &Import) -> Result<(), Invalid> {
         .sts
         .iter()
         .try_for_each(|(domain, row)| sts::check_row(domain, row))?;
+    import.token_keys.iter().try_for_each(token_keys::check)?;
+    import
+        .suppressions
+        .iter()
+        .try_for_each(|(key, row)| suppressions::check_row(key, row))?;
     import
         .warmups
         .iter()

@@ -13,7 +13,8 @@ use super::limits::{SessionAnswers, SessionReports};
 use super::members::{ClusterRow, Join};
 use super::policy_change::PolicyChange;
 use super::site_spread::Spread;
-use super::{sts, tls_reports};
+use super::token_keys::PutTokenKey;
+use super::{sts, suppressions, tls_reports};
 use crate::automation;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::throttle::LimitId;
@@ -220,6 +221,9 @@ pub enum Command {
     /// Accounts have logged in from these networks.
     #[n(43)]
     KnownClients(#[n(0)] Vec<(String, Vec<String>)>),
+    /// A key that attribution tokens are signed with.
+    #[n(44)]
+    PutTokenKey(#[n(0)] PutTokenKey),
     /// About a domain that mail is sent for.
     #[n(50)]
     Domain(#[n(0)] Box<domains::Command>),
@@ -229,6 +233,9 @@ pub enum Command {
     /// About the reports on TLS to such domains.
     #[n(61)]
     TlsReport(#[n(0)] Box<tls_reports::Command>),
+    /// About addresses and domains that are not mailed.
+    #[n(70)]
+    Suppression(#[n(0)] Box<suppressions::Command>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -248,6 +255,8 @@ pub enum Response {
     Granted(#[n(0)] Vec<warmup::Granted>),
     #[n(50)]
     Domain(#[n(0)] domains::Response),
+    #[n(70)]
+    Suppression(#[n(0)] suppressions::Response),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What happens to domains, and what people change, in order, until a sink has taken it.
+//! What happens to domains and suppression lists, and what people change, in order, until a sink has taken it.
 //!
 //! Replicas of an older version do not write it, so nothing is written before the first [`take`], which is proposed when every
 //! member knows the log: all replicas have the same rows from then on.
@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 
 use super::audit::{self, AuditEntry};
 use super::domains::DomainEvent;
+use super::suppressions::SuppressionEvent;
 use crate::codec;
 use crate::rows::{ReadRows, Rows, load, put_row, read};
 use crate::time::UnixMs;
@@ -35,6 +36,8 @@ pub enum Fact {
     },
     #[n(1)]
     Domain(#[n(0)] DomainEvent),
+    #[n(2)]
+    Suppression(#[n(0)] Box<SuppressionEvent>),
 }
 
 /// An event and its place in the log.
@@ -53,6 +56,7 @@ pub enum MetaEventKind {
         entry: AuditEntry,
     },
     Domain(DomainEvent),
+    Suppression(Box<SuppressionEvent>),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
@@ -142,6 +146,7 @@ pub fn meta_events(
 fn kind(rows: &(impl ReadRows + ?Sized), fact: Fact) -> Option<MetaEventKind> {
     match fact {
         Fact::Domain(event) => Some(MetaEventKind::Domain(event)),
+        Fact::Suppression(event) => Some(MetaEventKind::Suppression(event)),
         Fact::Audit { number, has_ended } => {
             let entry = audit::entry(rows, number)?;
             let ended = entry.ended.filter(|_| has_ended);
@@ -154,8 +159,9 @@ fn kind(rows: &(impl ReadRows + ?Sized), fact: Fact) -> Option<MetaEventKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::{AuditCommand, AuditEnd, Command, Response, apply};
+    use crate::meta::{AuditCommand, AuditEnd, Command, Response, apply, suppressions};
     use crate::rows::MemoryRows;
+    use crate::suppression::{Entry, Key, NewEntry, Reason, Scope, Subject};
 
     fn run(rows: &mut MemoryRows, at: u64, command: &Command) {
         assert_eq!(apply(rows, UnixMs(at), command), Response::Done);
@@ -192,7 +198,7 @@ mod tests {
         let (events, _) = meta_events(rows, from, usize::MAX);
         let calls = events.into_iter().map(|event| match event.kind {
             MetaEventKind::Audit { number, entry } => (number, entry.ended.map(|end| end.code)),
-            MetaEventKind::Domain(event) => panic!("{event:?}"),
+            other => panic!("{other:?}"),
         });
         calls.collect()
     }
@@ -252,5 +258,55 @@ mod tests {
         assert_eq!(told(&rows, 0).len() as u64, LOG_MAX);
         let of_log = rows.0.keys().filter(|key| key.starts_with(ENTRY));
         assert_eq!(of_log.count() as u64, LOG_MAX);
+    }
+
+    fn suppress(count: u32) -> Command {
+        let items = (0..count).map(|n| NewEntry {
+            key: Key {
+                scope: Scope::Global,
+                subject: Subject::Address(format!("a{n}@example.com")),
+            },
+            spelling: None,
+            entry: Entry {
+                reason: Reason::Manual,
+                source: String::new(),
+                created: UnixMs(1),
+                expires: None,
+                note: String::new(),
+            },
+        });
+        Command::Suppression(Box::new(suppressions::Command::Add {
+            items: items.collect(),
+            by: "ann".into(),
+        }))
+    }
+
+    /// For each event, whom it names and how many it is of.
+    fn suppressed(rows: &MemoryRows) -> Vec<(Option<String>, u32)> {
+        let (events, _) = meta_events(rows, 0, usize::MAX);
+        let told = events.into_iter().map(|event| match event.kind {
+            MetaEventKind::Suppression(event) => {
+                assert_eq!((event.what.name(), event.who.as_str()), ("added", "ann"));
+                let key = event.item.map(|(key, _)| key);
+                (key.map(|key| key.subject.as_str().to_owned()), event.count)
+            }
+            other => panic!("{other:?}"),
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn few_that_are_suppressed_have_an_event_each_and_many_have_one_together() {
+        let mut rows = MemoryRows::default();
+        run(&mut rows, 1, &take(0));
+        apply(&mut rows, UnixMs(2), &suppress(2));
+        let each = |n: u32| (Some(format!("a{n}@example.com")), 1);
+        assert_eq!(suppressed(&rows), [each(0), each(1)]);
+        // Those that were there are no news.
+        apply(&mut rows, UnixMs(3), &suppress(3));
+        assert_eq!(suppressed(&rows), [each(0), each(1), each(2)]);
+        run(&mut rows, 4, &take(3));
+        apply(&mut rows, UnixMs(5), &suppress(2_000));
+        assert_eq!(suppressed(&rows), [(None, 1_997)]);
     }
 }

@@ -10,11 +10,14 @@ use super::policy_history::Made;
 use super::site_spread::{self, Spread};
 use super::state::{Assignment, drained_key, give, slot_key};
 use super::sts::{self, StsRow};
+use super::suppressions::{self, Suppressed};
 use super::tenants;
+use super::token_keys::{self, PutTokenKey};
 use crate::automation::{self, ActiveAction, RuleAt, Suspension};
 use crate::codec;
 use crate::id::{Epoch, NodeId, SessionId, Slot};
 use crate::rows::{Rows, load};
+use crate::suppression::Key;
 use crate::time::UnixMs;
 use crate::warmup::{self, Row, Target};
 
@@ -25,6 +28,8 @@ const HELD_AT_ONCE: usize = 256;
 const DOMAINS_AT_ONCE: usize = 32;
 /// Of MTA-STS policies: with the longest names of hosts each has 17 kB.
 const STS_AT_ONCE: usize = 24;
+/// Of suppressed addresses and domains, encoded: with one reason each has some 150 octets, with all of them and the longest texts 4 kB.
+const SUPPRESSIONS_BYTES_AT_ONCE: usize = 256 << 10;
 
 /// Sessions, nodes and invitations were those of a cluster that is no more, and are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -75,6 +80,14 @@ pub struct Import {
     #[n(60)]
     #[cbor(default)]
     pub sts: Vec<(String, StsRow)>,
+    /// Keys of tokens, which are encrypted as they were: mail that is out there comes back to this cluster.
+    #[n(61)]
+    #[cbor(default)]
+    pub token_keys: Vec<PutTokenKey>,
+    /// Addresses and domains that are not mailed. There are millions, so a restore adds up and commits so many rows at a time.
+    #[n(70)]
+    #[cbor(default)]
+    pub suppressions: Vec<(Key, Suppressed)>,
 }
 
 impl Import {
@@ -116,6 +129,11 @@ impl Import {
                 self.sts
                     .extend(domain.and_then(|domain| named(domain, value)));
             }
+            b'B' => self.token_keys.extend(token_keys::read_row(key, value)),
+            b'S' => {
+                let key = suppressions::read_entry_key(key);
+                self.suppressions.extend(key.zip(codec::decode(value).ok()));
+            }
             b'o' => {
                 let placed = named::<Placement>(rest, value);
                 self.ips.extend(placed.map(|(name, at)| (name, at.epoch)));
@@ -130,6 +148,7 @@ impl Import {
         let active_actions = std::mem::take(&mut self.active_actions);
         let domains = std::mem::take(&mut self.domains);
         let sts = std::mem::take(&mut self.sts);
+        let suppressions = in_chunks(std::mem::take(&mut self.suppressions));
         let suspensions = suspensions.chunks(HELD_AT_ONCE).map(|some| Self {
             suspensions: some.to_vec(),
             ..Self::default()
@@ -146,11 +165,33 @@ impl Import {
             sts: some.to_vec(),
             ..Self::default()
         });
-        let parts = suspensions.chain(active_actions).chain(domains).chain(sts);
+        let suppressions = suppressions.into_iter().map(|some| Self {
+            suppressions: some,
+            ..Self::default()
+        });
+        let held_back = suspensions.chain(active_actions).chain(suppressions);
+        let parts = held_back.chain(domains).chain(sts);
         let mut parts: Vec<Self> = parts.collect();
         parts.push(self);
         parts
     }
+}
+
+/// Of so many octets each.
+fn in_chunks(rows: Vec<(Key, Suppressed)>) -> Vec<Vec<(Key, Suppressed)>> {
+    let (mut chunks, mut left) = (Vec::<Vec<_>>::new(), 0);
+    for row in rows {
+        let bytes = codec::encode(&row).len();
+        match chunks.last_mut() {
+            Some(chunk) if bytes <= left => chunk.push(row),
+            _ => {
+                chunks.push(vec![row]);
+                left = SUPPRESSIONS_BYTES_AT_ONCE;
+            }
+        }
+        left = left.saturating_sub(bytes);
+    }
+    chunks
 }
 
 fn named<T: for<'b> Decode<'b, ()>>(name: &[u8], value: &[u8]) -> Option<(String, T)> {
@@ -196,6 +237,10 @@ pub(super) fn import<R: Rows>(rows: &mut R, now: UnixMs, imported: &Import) {
     for (domain, row) in &imported.sts {
         sts::restore(rows, now, domain, row);
     }
+    for put in &imported.token_keys {
+        token_keys::restore(rows, now, put);
+    }
+    suppressions::restore(rows, now, &imported.suppressions);
     // What is a node of this cluster was none of the other.
     let nodes = members::nodes(rows);
     for node in imported.removed.iter().filter(|id| !nodes.contains_key(id)) {
@@ -209,6 +254,7 @@ mod tests {
     use super::*;
     use crate::automation::{Action, Match, MatchCount, Rule, Rules, ScopeKind, Selector};
     use crate::rows::MemoryRows;
+    use crate::suppression::{Entry, NOTE_BYTES_MAX, NewEntry, Reason, Scope, Subject};
     use crate::time::DurationMs;
     use crate::warmup::Order;
 
@@ -300,6 +346,65 @@ mod tests {
             );
             let (now, then) = (placements(&rows)["a1"], placements(&before)["a1"]);
             assert!(now.epoch > then.epoch && now.session == SessionId::NONE);
+        }
+    }
+
+    fn suppress(name: u32, note: String) -> NewEntry {
+        NewEntry {
+            key: Key {
+                scope: Scope::Tenant("acme".to_owned()),
+                subject: Subject::Address(format!("a{name}@example.com")),
+            },
+            spelling: Some(format!("A{name}@example.com")),
+            entry: Entry {
+                reason: Reason::Manual,
+                source: String::new(),
+                created: UnixMs(1),
+                expires: (name == 7).then_some(NOW),
+                note,
+            },
+        }
+    }
+
+    #[test]
+    fn suppression_lists_come_in_parts_that_may_come_again() {
+        for (count, note_bytes) in [(1, 9), (2_000, NOTE_BYTES_MAX), (5_000, 9)] {
+            let mut before = MemoryRows::default();
+            let note = "x".repeat(note_bytes);
+            let items = (0..count).map(|name| suppress(name, note.clone()));
+            let command = suppressions::Command::Add {
+                items: items.collect(),
+                by: "ann".to_owned(),
+            };
+            apply(
+                &mut before,
+                UnixMs(5),
+                &Command::Suppression(Box::new(command)),
+            );
+            let mut import = Import::default();
+            for (key, value) in &before.0 {
+                import.add(key, value);
+            }
+            let parts = import.in_parts();
+            let mut rows = MemoryRows::default();
+            for part in parts.iter().chain(&parts) {
+                assert!(codec::encode(part).len() < 512 << 10);
+                let command = codec::encode(&Command::Import(part.clone()));
+                let command = super::super::read_proposed(&command);
+                say(
+                    &mut rows,
+                    &command.unwrap_or_else(|error| panic!("{error}")),
+                );
+            }
+            // One has ended meanwhile.
+            let of = |rows: &MemoryRows| {
+                let all = suppressions::Newest::default();
+                suppressions::newest(rows, &all, 9_999).items
+            };
+            let mut expected = of(&before);
+            expected.retain(|item| item.stored.entry.expires.is_none());
+            assert_eq!(of(&rows), expected);
+            assert_eq!(suppressions::counts(&rows).entries(), expected.len() as u64);
         }
     }
 }

@@ -24,8 +24,10 @@ mod replies;
 mod site_spread;
 mod state;
 pub mod sts;
+pub mod suppressions;
 mod tenants;
 pub mod tls_reports;
+mod token_keys;
 mod warmups;
 
 pub use admission::{Admission, CannotJoin, GroupVoters, MemberSeen};
@@ -62,6 +64,7 @@ pub use state::{
     time,
 };
 pub use tenants::{WEIGHT_MAX, is_tenant_name, weights, weights_version};
+pub use token_keys::{PutTokenKey, TOKEN_KEY_OVERLAP, TOKEN_KEYS_MAX, TokenKeyRow, token_keys};
 
 #[cfg(test)]
 mod ips_tests;

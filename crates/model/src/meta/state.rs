@@ -20,7 +20,7 @@
 //! | `m` | how much those are |
 //! | `z` | the group's time |
 //!
-//! Rows of `audit`, `domains`, `event_log`, `ips`, `ip_checks`, `known_clients`, `limits`, `sts`, `tls_reports`, `automation` and `warmup` are beside these.
+//! Rows of `audit`, `domains`, `event_log`, `ips`, `ip_checks`, `known_clients`, `limits`, `sts`, `suppressions`, `tls_reports`, `token_keys`, `automation` and `warmup` are beside these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +42,10 @@ use super::policy_history::Made;
 use super::replies;
 use super::site_spread;
 use super::sts;
+use super::suppressions;
 use super::tenants;
 use super::tls_reports;
+use super::token_keys;
 use super::warmups;
 use crate::automation;
 use crate::codec;
@@ -202,11 +204,18 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Response {
             known_clients::apply(rows, now, accounts);
             return Response::Done;
         }
+        Command::PutTokenKey(put) => {
+            token_keys::apply(rows, now, put);
+            return Response::Done;
+        }
         Command::Domain(command) => {
             return Response::Domain(domains::apply(rows, now, command));
         }
         Command::Sts(command) => return answer(sts::apply(rows, now, command)),
         Command::TlsReport(command) => return answer(tls_reports::apply(rows, now, command)),
+        Command::Suppression(command) => {
+            return Response::Suppression(suppressions::apply(rows, now, command));
+        }
         Command::Automation(command) => replies::automate(rows, now, command),
         Command::SetRules(rules) => {
             automation::set_rules(rows, rules);

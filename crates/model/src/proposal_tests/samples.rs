@@ -11,18 +11,19 @@ use crate::event::{AttemptFacts, Event, EventKind};
 use crate::mail::{BodyRef, Client};
 use crate::meta::{
     Addresses, AuditCommand, AuditEnd, AuditEntry, ClusterRow, Command as Meta, Import as Whole,
-    IpCheck, Join, Made, PolicyChange, Put, Spread, limits,
+    IpCheck, Join, Made, PolicyChange, Put, PutTokenKey, Spread, TokenKeyRow, limits,
 };
-use crate::meta::{domains, sts, tls_reports};
+use crate::meta::{domains, sts, suppressions, tls_reports};
 use crate::preflight::{Check, Fault};
 use crate::rotation::{self, KeyId, Observation, Schedule, SlotAnswers};
 use crate::rows::MemoryRows;
 use crate::spool::tests::envelope;
 use crate::spool::{
     Accept, Command, FlushScope, Import, ImportStep, ImportedMessage, MessageRow, NewTask,
-    OpenSlots, Outcome, Refile, Report, StateRow, TaskRow, Verdict,
+    OpenSlots, Outcome, Refile, Report, StateRow, TaskRow, Told, Verdict,
 };
 use crate::sts::{StsMode, StsPolicy};
+use crate::suppression::{self, Entry, Key, NewEntry, Reason, ScopeFilter, Subject};
 use crate::throttle::{
     Before, Counted, LimitId, LimitReport, Rate, Said, Scope, ShareReport, SharedLimit,
     TokenLeaseReport,
@@ -298,6 +299,8 @@ fn whole() -> Meta {
         sources: vec![("ip/a".into(), "git".into())],
         domains: a_domain(),
         sts: a_policy(),
+        token_keys: vec![a_token_key()],
+        suppressions: vec![(suppressed(), a_suppression())],
     })
 }
 
@@ -311,10 +314,84 @@ fn a_domain() -> Vec<(String, domains::DomainRow)> {
 }
 
 /// A policy of a backup.
+fn a_token_key() -> PutTokenKey {
+    PutTokenKey {
+        id: 7,
+        key: TokenKeyRow {
+            signs_from: NOW,
+            wrapped: b"wrapped".to_vec(),
+        },
+    }
+}
+
 fn a_policy() -> Vec<(String, sts::StsRow)> {
     let mut rows = MemoryRows::default();
     crate::meta::apply(&mut rows, NOW, &of_tls()[0]);
     sts::policies(&rows, "", 9)
+}
+
+fn suppressed() -> Key {
+    Key {
+        scope: suppression::Scope::Stream {
+            tenant: "acme".into(),
+            stream: "news".into(),
+        },
+        subject: Subject::Address("ann@example.com".into()),
+    }
+}
+
+fn a_suppression() -> suppressions::Suppressed {
+    let mut rows = MemoryRows::default();
+    crate::meta::apply(&mut rows, NOW, &of_suppressions()[0]);
+    suppressions::entries(&rows, &suppressed()).unwrap_or_default()
+}
+
+fn of_suppressions() -> Vec<Meta> {
+    let added = |reason| NewEntry {
+        key: suppressed(),
+        spelling: Some("Ann@example.com".into()),
+        entry: Entry {
+            reason,
+            source: "01HF7YAT3V00000000000000AB".into(),
+            created: NOW,
+            expires: Some(UnixMs(NOW.0 + 5_000)),
+            note: "a note".into(),
+        },
+    };
+    let removal = suppressions::Removal {
+        key: suppressed(),
+        reason: Some(Reason::HardBounce),
+    };
+    let all = [
+        suppressions::Command::Add {
+            items: vec![added(Reason::HardBounce), added(Reason::Complaint)],
+            by: "ann".into(),
+        },
+        suppressions::Command::Remove {
+            items: vec![removal],
+            may_remove_complaints: true,
+            note: "a note".into(),
+            by: "ann".into(),
+        },
+        suppressions::Command::Undo(suppressions::Undo {
+            reason: Reason::Complaint,
+            from: UnixMs(1),
+            to: UnixMs(NOW.0 * 2),
+            scopes: ScopeFilter::Tenant("acme".into()),
+            limit: 7,
+            after: Some(suppressions::Cursor(vec![0; 8])),
+            may_remove_complaints: true,
+            note: "a note".into(),
+            by: "ann".into(),
+        }),
+        suppressions::Command::Expire {
+            before: UnixMs(NOW.0 * 2),
+            limit: 7,
+        },
+    ];
+    all.into_iter()
+        .map(|command| Meta::Suppression(Box::new(command)))
+        .collect()
 }
 
 fn of_tls() -> Vec<Meta> {
@@ -529,6 +606,7 @@ pub fn meta() -> Vec<Vec<u8>> {
             made: Made::RolledBack(1),
         })),
         Meta::TakeEvents(1),
+        Meta::PutTokenKey(a_token_key()),
         Meta::KnownClients(vec![("ann".into(), vec!["192.0.2.9/32".into()])]),
         Meta::Audit(Box::new(AuditCommand::Note(AuditEntry {
             id: 7,
@@ -588,6 +666,7 @@ pub fn meta() -> Vec<Vec<u8>> {
         warmups(),
         of_domains(),
         of_tls(),
+        of_suppressions(),
         rest.into(),
     ];
     encoded(all.into_iter().flatten().collect())
@@ -686,6 +765,7 @@ fn imports(group: GroupId) -> Vec<Command> {
         pool: Some("main".into()),
         absences: 1,
         awaits_host: false,
+        return_path: None,
         created_in: Some(CREATED_IN),
     };
     let event = Event {
@@ -714,6 +794,7 @@ fn imports(group: GroupId) -> Vec<Command> {
             open_body_bytes: 10,
             first_seq: 3,
             counts_held: None,
+            keeps: None,
         },
         slots: vec![(Slot(3), Epoch(4))],
     };
@@ -733,6 +814,26 @@ pub fn spool(group: GroupId) -> Vec<Vec<u8>> {
     let mut commands = imports(group);
     commands.extend([
         Command::CountHeld,
+        Command::Keep(5),
+        Command::Told(Box::new(Told {
+            message: own.message,
+            sender: "a@here.test".into(),
+            tenant: "acme".into(),
+            recipient: Some(0),
+            news: vec![
+                EventKind::OutOfBandBounce {
+                    recipient: "b@there.test".into(),
+                    reply: Reply::ours((5, 1, 1), "no such user"),
+                    told_by: own.message,
+                },
+                EventKind::Complained {
+                    recipient: String::new(),
+                    feedback: "abuse".into(),
+                    reporter: "there.test".into(),
+                    told_by: own.message,
+                },
+            ],
+        })),
         Command::Accept(Box::new(accept(group, 1))),
         Command::Accept(Box::new(accept(group, 2))),
         result(group, Verdict::Deferred, 1),

@@ -5,7 +5,7 @@ use super::held;
 use super::import::import;
 use super::rows::{MessageRow, QueueRow, SlotRow, TaskRow};
 use super::state::State;
-use super::{refile, report};
+use super::{refile, report, told};
 use crate::event::EventKind;
 use crate::id::{MessageId, QueueId, TaskId};
 use crate::mail::BodyRef;
@@ -104,6 +104,14 @@ pub fn apply<R: Rows>(rows: &mut R, at: UnixMs, command: &Command) -> Applied {
             state.row.counts_held = Some(true);
             Ok(Response::Done)
         }
+        Command::Keep(version) => {
+            state.row.keeps = state.row.keeps.max(Some(*version));
+            Ok(Response::Done)
+        }
+        Command::Told(told) => {
+            told::record(&mut state, told);
+            Ok(Response::Done)
+        }
         Command::Import(step) => import(&mut state, step, &mut effects),
     };
     if state.row.next_seq != seq_before {
@@ -163,6 +171,7 @@ pub(super) fn take_over<R: Rows>(
             absences: 0,
             awaits_host: false,
             created_in: new.created_in,
+            return_path: new.return_path.clone(),
         };
         add_task(state, &message, id, &row, effects);
     }

@@ -1,8 +1,8 @@
 //! What may be proposed to a spool group.
 
-use super::command::{Accept, Command, FlushScope, Refile, Report};
+use super::command::{Accept, Command, FlushScope, Refile, Report, Told};
 use super::import::{Import, ImportStep, ImportedMessage};
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::feature::Feature;
 use crate::id::{GroupId, SessionId};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
@@ -47,7 +47,11 @@ impl Accept {
     /// What control nodes must know to read it: one that passes over `prefix_bytes` sends signatures as the end of a message.
     pub fn feature(&self) -> Option<Feature> {
         let has_prefix = self.body.prefix_bytes.is_some();
-        has_prefix.then_some(Feature::SignedMessages)
+        let is_attributed = self.tasks.iter().any(|task| task.return_path.is_some());
+        match is_attributed {
+            true => Some(Feature::Attribution),
+            false => has_prefix.then_some(Feature::SignedMessages),
+        }
     }
 }
 
@@ -71,7 +75,8 @@ fn check(group: GroupId, command: &Command) -> Result<(), Invalid> {
         },
         Command::Refile(refile) => check_refile(group, refile),
         Command::MoveTasks { pool, .. } => proposal::name("pool", pool),
-        Command::CountHeld => Ok(()),
+        Command::CountHeld | Command::Keep(_) => Ok(()),
+        Command::Told(told) => check_told(group, told),
         Command::Import(import) => check_import(group, import),
     }
 }
@@ -94,8 +99,41 @@ fn check_accept(group: GroupId, accept: &Accept) -> Result<(), Invalid> {
         check_place(&task.domain, task.site.as_deref())?;
         proposal::slot(task.slot)?;
         task.recipients.iter().try_for_each(check_recipient)?;
+        optional("return_path", task.return_path.as_deref(), PATH_BYTES_MAX)?;
     }
     Ok(())
+}
+
+fn check_told(group: GroupId, told: &Told) -> Result<(), Invalid> {
+    proposal::message(group, told.message)?;
+    proposal::text("sender", &told.sender, ..=PATH_BYTES_MAX)?;
+    proposal::name("tenant", &told.tenant)?;
+    if told.news.len() > Told::NEWS_MAX {
+        return Err(Invalid::field("news", "are too many for one report"));
+    }
+    told.news.iter().try_for_each(check_news)
+}
+
+fn check_news(news: &EventKind) -> Result<(), Invalid> {
+    match news {
+        EventKind::OutOfBandBounce {
+            recipient, reply, ..
+        } => {
+            optional("recipient", Some(recipient), PATH_BYTES_MAX)?;
+            check_reply(reply)
+        }
+        EventKind::Complained {
+            recipient,
+            feedback,
+            reporter,
+            ..
+        } => {
+            optional("recipient", Some(recipient), PATH_BYTES_MAX)?;
+            optional("feedback", Some(feedback), FACT_BYTES_MAX)?;
+            optional("reporter", Some(reporter), FACT_BYTES_MAX)
+        }
+        _ => Err(Invalid::field("news", "are nothing that comes by mail")),
+    }
 }
 
 fn check_place(domain: &Domain, site: Option<&str>) -> Result<(), Invalid> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::import::Import;
-use crate::event::AttemptFacts;
+use crate::event::{AttemptFacts, EventKind};
 use crate::id::{Epoch, MessageId, QueueId, SessionId, Slot, TaskId};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::time::{DurationMs, UnixMs};
@@ -53,6 +53,12 @@ pub enum Command {
     /// What is held of each tenant is counted from now on.
     #[n(8)]
     CountHeld,
+    /// What builds of this [`WireVersion`](crate::feature::WireVersion) read in rows is kept from now on.
+    #[n(9)]
+    Keep(#[n(0)] u32),
+    /// What came back about a message of the group, out of band.
+    #[n(10)]
+    Told(#[n(0)] Box<Told>),
     #[n(16)]
     Import(#[n(0)] Box<Import>),
 }
@@ -87,6 +93,9 @@ pub struct NewTask {
     /// The span that makes it, if that is recorded.
     #[n(4)]
     pub created_in: Option<TraceContext>,
+    /// Instead of the envelope's, towards the recipients' hosts.
+    #[n(5)]
+    pub return_path: Option<String>,
 }
 
 impl NewTask {
@@ -122,6 +131,7 @@ impl NewTask {
                     recipients: vec![recipient],
                     site,
                     created_in: None,
+                    return_path: None,
                 });
             } else {
                 tasks[place].recipients.push(recipient);
@@ -159,6 +169,28 @@ pub struct Report {
     /// a host was met, or it is our own fault.
     #[n(8)]
     pub away_for: Option<DurationMs>,
+}
+
+/// What a report that came by mail says about a message, long after its attempts perhaps.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Told {
+    #[n(0)]
+    pub message: MessageId,
+    /// The return path that it was handed in with, and its tenant: for a message that is forgotten by now.
+    #[n(1)]
+    pub sender: String,
+    #[n(2)]
+    pub tenant: String,
+    /// Which of the message's recipients, from 0: while the message is known, its address is that, whatever the report says.
+    #[n(3)]
+    pub recipient: Option<u16>,
+    #[n(4)]
+    pub news: Vec<EventKind>,
+}
+
+impl Told {
+    /// One report is about so many recipients at most.
+    pub const NEWS_MAX: usize = 100;
 }
 
 /// Files a task under another site: its sender found that it belongs there. It counts no attempt.

@@ -11,12 +11,13 @@ mod regroup;
 mod report;
 mod rows;
 mod state;
+mod told;
 
 pub use apply::{Applied, Away, Effect, apply};
 pub use check::read_proposed;
 pub use command::{
     Accept, Command, FlushScope, NewTask, OpenSlots, Outcome, Refile, Refusal, Report, Response,
-    Verdict,
+    Told, Verdict,
 };
 pub use held::{HeldRow, each_held};
 pub use import::{Import, ImportRow, ImportStep, ImportedMessage};
@@ -30,3 +31,5 @@ mod import_tests;
 mod refile_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod told_tests;

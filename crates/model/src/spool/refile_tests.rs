@@ -358,6 +358,7 @@ fn rows_with_a_trace_are_read_by_builds_that_know_of_none() {
         recipients: Vec::new(),
         site: Some("google".into()),
         created_in: Some(created_in),
+        return_path: None,
     };
     let encoded = codec::encode(&new);
     assert_eq!(codec::decode::<NewTask>(&encoded).unwrap(), new);

@@ -1,11 +1,14 @@
 //! Recording what an attempt came to. Actions are fenced, facts are not.
 
+use std::borrow::Cow;
+
 use super::apply::{Away, Effect, end_task, queue_of, take_over};
 use super::command::{Outcome, Refusal, Report, Verdict};
 use super::held;
 use super::rows::{MessageRow, TaskRow};
 use super::state::State;
 use crate::event::EventKind;
+use crate::feature::{Feature, WireVersion};
 use crate::id::MessageId;
 use crate::mail::Recipient;
 use crate::rows::Rows;
@@ -24,6 +27,7 @@ pub(super) fn record<R: Rows>(
     report: &Report,
     effects: &mut Vec<Effect>,
 ) -> Result<(), Refusal> {
+    let report = &*as_kept(state.row.keeps(), report);
     let Some(mut task) = state.task(report.task) else {
         // Reported before, or deleted meanwhile: repeating a report is no error.
         return Ok(());
@@ -88,6 +92,19 @@ pub(super) fn record<R: Rows>(
         keep(state, report, &mut task, &message, may_defer, effects);
     }
     Ok(())
+}
+
+/// Without what replicas of older builds would not store.
+fn as_kept(keeps: WireVersion, report: &Report) -> Cow<'_, Report> {
+    let has_class = |outcome: &Outcome| outcome.reply.class.is_some();
+    if keeps >= Feature::BounceClasses.since() || !report.outcomes.iter().any(has_class) {
+        return Cow::Borrowed(report);
+    }
+    let mut report = report.clone();
+    for outcome in &mut report.outcomes {
+        outcome.reply.class = None;
+    }
+    Cow::Owned(report)
 }
 
 /// Writes a task back that still has open recipients; a deferral gives it a new place in line.

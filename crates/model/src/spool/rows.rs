@@ -18,6 +18,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::automation::TaskFacts;
+use crate::feature::WireVersion;
 use crate::id::{Epoch, SessionId, Slot};
 use crate::mail::{BodyRef, Domain, Envelope, Recipient, Reply};
 use crate::priority::Priority;
@@ -83,6 +84,9 @@ pub struct TaskRow {
     /// The span of the intake that made it, if that is recorded: attempts link to it.
     #[n(13)]
     pub created_in: Option<TraceContext>,
+    /// See [`TaskRow::return_path`].
+    #[n(14)]
+    pub return_path: Option<String>,
 }
 
 impl TaskRow {
@@ -92,6 +96,11 @@ impl TaskRow {
 
     pub fn pool<'a>(&'a self, envelope: &'a Envelope) -> &'a str {
         self.pool.as_deref().unwrap_or(&envelope.pool)
+    }
+
+    /// What the recipients' hosts are told: the task's own, which says whom a report is about, or that of the message.
+    pub fn return_path<'a>(&'a self, envelope: &'a Envelope) -> &'a str {
+        self.return_path.as_deref().unwrap_or(&envelope.return_path)
     }
 
     /// What operators' words about mail are compared with. A site that a provider has is called as the provider is.
@@ -201,6 +210,16 @@ pub struct StateRow {
     /// What is held of each tenant is counted; left out by groups that do not yet.
     #[n(6)]
     pub counts_held: Option<bool>,
+    /// See [`StateRow::keeps`].
+    #[n(7)]
+    pub keeps: Option<u32>,
+}
+
+impl StateRow {
+    /// What newer builds alone read in rows is left out: replicas of an older one would store other rows.
+    pub fn keeps(&self) -> WireVersion {
+        self.keeps.map_or(WireVersion::OLDEST, WireVersion)
+    }
 }
 
 /// Keys of the rows. Numbers are big-endian, so byte order is number order.

@@ -8,6 +8,7 @@ use super::rows::{MessageRow, QueueRow, SlotRow, StateRow, TaskRow, key};
 use crate::codec;
 use crate::event::{Event, EventKind};
 use crate::id::{MessageId, QueueId, Slot, TaskId};
+use crate::mail::Envelope;
 use crate::rows::{Rows, load};
 use crate::time::UnixMs;
 
@@ -100,12 +101,27 @@ impl<'r, R: Rows> State<'r, R> {
     }
 
     pub fn event(&mut self, message: MessageId, row: &MessageRow, kind: EventKind) {
+        let Envelope {
+            return_path,
+            tenant,
+            ..
+        } = &row.envelope;
+        self.event_of(message, (return_path, tenant), kind);
+    }
+
+    /// Of a message of this sender and tenant.
+    pub fn event_of(
+        &mut self,
+        message: MessageId,
+        (sender, tenant): (&str, &str),
+        kind: EventKind,
+    ) {
         let event = Event {
             seq: self.row.next_seq,
             at: self.row.now,
             message,
-            sender: row.envelope.return_path.clone(),
-            tenant: row.envelope.tenant.clone(),
+            sender: sender.to_owned(),
+            tenant: tenant.to_owned(),
             kind,
         };
         self.row.next_seq = self.row.next_seq.saturating_add(1);
@@ -120,6 +136,10 @@ impl<'r, R: Rows> State<'r, R> {
 
     pub fn put_history(&mut self, message: MessageId, event: &Event) {
         self.save(key::history(message, event.seq), event);
+    }
+
+    pub fn history(&self, message: MessageId) -> Vec<Event> {
+        super::query::history(self.rows, message)
     }
 
     pub fn put_finished(&mut self, at: UnixMs, message: MessageId) {

@@ -186,6 +186,7 @@ fn ends(rows: &MemoryRows) -> (BTreeMap<OfMessage, u32>, BTreeSet<OfMessage>) {
             | Kind::Deleted { recipient, .. } => {
                 *ended.entry((event.message, recipient)).or_default() += u32::from(terminal);
             }
+            Kind::OutOfBandBounce { .. } | Kind::Complained { .. } => {}
         }
     }
     (ended, accepted)
