@@ -88,6 +88,7 @@ fn task(declares_utf8: bool) -> LeasedTask {
             absences: 0,
             awaits_host: false,
             created_in: None,
+            return_path: None,
         },
         body: None,
     }

@@ -394,6 +394,8 @@ impl Judge {
                 });
             }
             EventKind::Deleted { recipient, .. } => recipient,
+            // Nothing comes back by mail here.
+            EventKind::OutOfBandBounce { .. } | EventKind::Complained { .. } => return,
         };
         if !message.open.remove(&ended) {
             self.broken("I6", || format!("{ended} of {id} ended twice"));
