@@ -6,9 +6,9 @@ use std::process::Command;
 use crate::run::{Result, target_dir};
 
 /// What the nodes of all tests that run at once keep, a small disk of some tests among it, and images of containers.
-const TEMPORARY_MIB: u64 = 6 << 10;
+const TEMPORARY_MIB: u64 = 2 << 10;
 /// Test programs that are linked again.
-const TARGET_MIB: u64 = 2 << 10;
+const TARGET_MIB: u64 = 512;
 
 /// Nodes refuse mail on a disk that is full: tests there would fail by the hundred, and none would say why.
 pub fn check() -> Result {
