@@ -33,6 +33,7 @@ pub mod proposal;
 pub mod queue;
 pub mod queue_survey;
 pub mod retry;
+pub mod rfc3339;
 pub mod rotation;
 pub mod rows;
 pub mod slewed_clock;

@@ -5,7 +5,7 @@ use skein_model::{MessageId, UnixMs};
 
 use crate::endpoint::{BatchLimits, Endpoint};
 use crate::event::{Event, EventId, Filter};
-use crate::timestamp::rfc3339;
+use skein_model::rfc3339;
 
 /// The body of one request.
 ///
@@ -128,7 +128,7 @@ impl Taken {
 }
 
 fn payload(kind: &str, at: UnixMs, data: &str) -> String {
-    let at = rfc3339(at);
+    let at = rfc3339::write(at);
     format!(r#"{{"type":"{kind}","timestamp":"{at}","data":{data}}}"#)
 }
 

@@ -13,5 +13,4 @@ pub mod outcome;
 pub mod progress;
 pub mod schedule;
 pub mod signature;
-mod timestamp;
 pub mod url;

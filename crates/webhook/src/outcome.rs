@@ -215,7 +215,7 @@ mod tests {
         #[test]
         fn dates_are_those_that_payloads_have(seconds in 0..253_402_300_800u64) {
             let at = UnixMs(seconds * 1000);
-            let text = crate::timestamp::rfc3339(at);
+            let text = skein_model::rfc3339::write(at);
             let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
             let month = month[text[5..7].parse::<usize>().expect("a month") - 1];
             let date = format!("Mon, {} {month} {} {} GMT", &text[8..10], &text[..4], &text[11..19]);

@@ -10,7 +10,6 @@
 
 mod fields;
 mod read;
-mod time;
 mod write;
 
 pub use read::{Defaults, Fault, LINE_BYTES_MAX, Reader};

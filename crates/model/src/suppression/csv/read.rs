@@ -7,8 +7,9 @@ use super::super::entry::{Entry, NewEntry, Reason};
 use super::super::key::{BadScope, Key, Scope, ScopeKind};
 use super::super::subject::Written;
 use super::fields::{self, Malformed};
-use super::{Column, HEADER, time};
+use super::{Column, HEADER};
 use crate::nearest;
+use crate::rfc3339;
 use crate::time::UnixMs;
 
 /// The longest line of an export has 2 kB.
@@ -229,7 +230,7 @@ fn at(column: Column, text: &str) -> Result<Option<UnixMs>, Wrong> {
     if text.is_empty() {
         return Ok(None);
     }
-    let found = time::read(text);
+    let found = rfc3339::read(text);
     found
         .map(Some)
         .ok_or_else(|| (column, format!("{text:?} is no time")))

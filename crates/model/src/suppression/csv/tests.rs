@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::{Entry, Key, NewEntry, Reason, Scope, Subject, Written};
 use super::*;
+use crate::rfc3339;
 use crate::time::UnixMs;
 
 /// 2026-01-31T12:00:00Z.
@@ -242,9 +243,9 @@ fn times_are_read_as_they_are_written() {
         ("2026-01-\u{fc}1T12:00:00Z", None),
         ("1769860800000", None),
     ] {
-        assert_eq!(time::read(text), at.map(UnixMs), "{text}");
+        assert_eq!(rfc3339::read(text), at.map(UnixMs), "{text}");
     }
-    assert_eq!(time::write(NOON), "2026-01-31T12:00:00.000Z");
+    assert_eq!(rfc3339::write(NOON), "2026-01-31T12:00:00.000Z");
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -321,11 +322,11 @@ proptest! {
 
     #[test]
     fn any_time_is_read_again(at in at()) {
-        prop_assert_eq!(time::read(&time::write(at)), Some(at));
+        prop_assert_eq!(rfc3339::read(&rfc3339::write(at)), Some(at));
     }
 
     #[test]
     fn any_text_is_a_time_or_none(text in "\\PC{0,30}|[0-9T:Z.+-]{10,30}") {
-        time::read(&text);
+        rfc3339::read(&text);
     }
 }

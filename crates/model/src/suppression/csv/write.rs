@@ -1,7 +1,8 @@
 //! Lines of an export.
 
 use super::super::entry::NewEntry;
-use super::{Column, fields, time};
+use super::{Column, fields};
+use crate::rfc3339;
 
 /// The first line, without its end.
 pub const HEADER: &str = "address,scope,tenant,stream,reason,created,expires,source,note";
@@ -32,8 +33,8 @@ fn write_field(out: &mut String, item: &NewEntry, column: Column) {
         Column::Tenant => fields::push(out, key.scope.tenant().unwrap_or_default()),
         Column::Stream => fields::push(out, key.scope.stream().unwrap_or_default()),
         Column::Reason => out.push_str(entry.reason.name()),
-        Column::Created => out.push_str(&time::write(entry.created)),
-        Column::Expires => out.push_str(&entry.expires.map(time::write).unwrap_or_default()),
+        Column::Created => out.push_str(&rfc3339::write(entry.created)),
+        Column::Expires => out.push_str(&entry.expires.map(rfc3339::write).unwrap_or_default()),
         Column::Source => fields::push(out, &entry.source),
         Column::Note => fields::push(out, &entry.note),
     }

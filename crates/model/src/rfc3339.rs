@@ -1,4 +1,4 @@
-//! Times as text (RFC 3339), to the millisecond.
+//! Times as text (RFC 3339, UTC), to the millisecond.
 
 use crate::time::UnixMs;
 
@@ -7,18 +7,22 @@ const DAY_MS: u64 = 86_400_000;
 const EPOCH_DAYS: u64 = 719_468;
 /// Of 400 years, after which the calendar comes again.
 const ERA_DAYS: u64 = 146_097;
+/// The last millisecond of 9999, which RFC 3339 ends with.
+const LAST: u64 = 253_402_300_799_999;
 
-/// Such as `2026-01-31T12:00:00.000Z`.
-pub(super) fn write(at: UnixMs) -> String {
-    let (year, month, day) = date(at.0 / DAY_MS);
-    let of_day = at.0 % DAY_MS;
+/// Such as `2026-01-31T12:00:00.000Z`. What is later than the year 9999 is its end.
+#[must_use]
+pub fn write(at: UnixMs) -> String {
+    let at = at.0.min(LAST);
+    let (year, month, day) = date(at / DAY_MS);
+    let of_day = at % DAY_MS;
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, ms) = (of_day / 1000 % 60, of_day % 1000);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 /// None of what is no time, or before 1970. A fraction is cut after the millisecond.
-pub(super) fn read(text: &str) -> Option<UnixMs> {
+pub fn read(text: &str) -> Option<UnixMs> {
     let (date, rest) = text.split_at_checked(10)?;
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = rest.split_at_checked(8)?;
@@ -112,4 +116,39 @@ fn date(days: u64) -> (u64, u64, u64) {
     };
     let year = era * 400 + year + u64::from(month <= 2);
     (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_667_507_170_344, "2022-11-03T20:26:10.344Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (LAST, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(write(UnixMs(ms)), text);
+        }
+    }
+
+    #[test]
+    fn each_day_follows_the_one_before() {
+        let mut last = date(0);
+        for days in 1..150_000 {
+            let (year, month, day) = date(days);
+            let is_next = (year, month, day) == (last.0, last.1, last.2 + 1)
+                || (year, month, day) == (last.0, last.1 + 1, 1) && last.2 >= 28
+                || (year, month, day) == (last.0 + 1, 1, 1) && (last.1, last.2) == (12, 31);
+            assert!(is_next, "{last:?} {year}-{month}-{day}");
+            last = (year, month, day);
+        }
+    }
 }
